@@ -1,0 +1,17 @@
+/** Every command by name. Each is loaded only when called, so that help starts fast. @module */
+import type { CommandGroup } from "../core/cli.ts";
+
+const pipeline: CommandGroup = {
+  name: "pipeline",
+  summary: "From PubMed's XML to token shards",
+  commands: {},
+};
+
+/** The root of the command line. */
+export const ROOT_COMMANDS: CommandGroup = {
+  name: "",
+  summary: "pubmamba: PubMed's XML to a trained, evaluated biomedical Mamba, on any GPU",
+  commands: {
+    pipeline: { summary: pipeline.summary, load: () => Promise.resolve(pipeline) },
+  },
+};

@@ -1,0 +1,269 @@
+/**
+ * Commands: what they accept, their help, and the parsing of their words. No command lives here.
+ * @module
+ */
+import { parseArgs } from "./std.ts";
+import { UsageError } from "./errors.ts";
+import type { Reporter } from "./reporter.ts";
+
+/** One `--option` of a command. Names are kebab-case. */
+export interface OptionSpec {
+  type: "string" | "integer" | "number" | "boolean" | "list";
+  help: string;
+  /** What stands for the value in the help: FILE, DIR, N. */
+  placeholder?: string;
+  default?: string | number | boolean;
+  choices?: readonly string[];
+  min?: number;
+  max?: number;
+  required?: boolean;
+}
+
+/** A word without dashes. */
+export interface PositionalSpec {
+  name: string;
+  help: string;
+  required?: boolean;
+  variadic?: boolean;
+}
+
+/** The parsed words of one call. Getters throw nothing: the values were checked while parsing. */
+export interface Invocation {
+  /** Options as given or by default; undefined where neither. */
+  options: Record<string, string | number | boolean | string[] | undefined>;
+  positionals: string[];
+  json: boolean;
+  verbose: boolean;
+  reporter: Reporter;
+  /** Fires on Ctrl-C or SIGTERM; long commands save and throw {@linkcode Interrupted}. */
+  signal: AbortSignal;
+  string(name: string): string | undefined;
+  number(name: string): number | undefined;
+  boolean(name: string): boolean;
+  list(name: string): string[];
+}
+
+/** A command: its words, its help, and what it does. */
+export interface Command {
+  /** As typed, with its group: "pipeline run". */
+  name: string;
+  summary: string;
+  /** More for the help page: what it reads and writes, in a few sentences. */
+  description?: string;
+  positionals?: PositionalSpec[];
+  options?: Record<string, OptionSpec>;
+  /** Whole command lines, shown in the help. */
+  examples: string[];
+  /** Does the work; a returned number is the exit code (0 otherwise). */
+  run(invocation: Invocation): Promise<number | void>;
+}
+
+/** An entry of a group: loaded only when called, so that help starts fast. */
+export interface CommandEntry {
+  summary: string;
+  load: () => Promise<Command> | Promise<CommandGroup>;
+}
+
+/** Commands under one name. */
+export interface CommandGroup {
+  name: string;
+  summary: string;
+  commands: Record<string, CommandEntry>;
+}
+
+const COMMON: Record<string, OptionSpec> = {
+  json: { type: "boolean", help: "print the result as one JSON object on the last line of stdout" },
+  quiet: { type: "boolean", help: "no progress and no log lines" },
+  verbose: { type: "boolean", help: "stack traces with errors" },
+  help: { type: "boolean", help: "this help" },
+};
+
+/** The flags that every command takes, without checking the rest. */
+export function commonFlags(args: string[]): { quiet: boolean; verbose: boolean; help: boolean } {
+  const end = args.indexOf("--"), words = end < 0 ? args : args.slice(0, end);
+  const has = (...names: string[]) => words.some((w) => names.includes(w));
+  return { quiet: has("--quiet"), verbose: has("--verbose"), help: has("--help", "-h") };
+}
+
+/**
+ * Checks the words of a command against its specification.
+ * @throws {UsageError} naming the option, its value and what is allowed.
+ */
+export function parseInvocation(
+  command: Command,
+  args: string[],
+  reporter: Reporter,
+  signal: AbortSignal,
+): Invocation {
+  const specs = { ...command.options, ...COMMON };
+  const of = (...types: OptionSpec["type"][]) =>
+    Object.keys(specs).filter((k) => types.includes(specs[k]!.type));
+  for (let i = 0; i < args.length && args[i] !== "--"; i++) {
+    const name = /^--(?:no-)?([^=]+)$/.exec(args[i]!)?.[1];
+    const spec = name ? specs[name] : undefined;
+    if (spec && spec.type !== "boolean") {
+      const next = args[i + 1];
+      if (next === undefined || (next.startsWith("--") && next !== "--")) {
+        throw new UsageError(`Option --${name} needs a value (${placeholder(name!, spec)})`);
+      }
+      i++;
+    }
+  }
+  const parsed = parseArgs(args, {
+    string: of("string", "integer", "number", "list"),
+    boolean: of("boolean"),
+    collect: of("list"),
+    negatable: Object.keys(specs).filter((k) => specs[k]!.default === true),
+    alias: { h: "help" },
+    unknown: (argument, key) => {
+      if (key !== undefined) throw new UsageError(unknownOption(argument, Object.keys(specs)));
+    },
+  });
+  const options: Invocation["options"] = {};
+  for (const [name, spec] of Object.entries(specs)) {
+    options[name] = checkOption(name, spec, parsed[name]);
+  }
+  const positionals = parsed._.map(String), wanted = command.positionals ?? [];
+  const missing = wanted.filter((p) => p.required)[positionals.length];
+  if (missing) throw new UsageError(`Missing ${missing.name}: ${missing.help}`);
+  if (positionals.length > wanted.length && !wanted.at(-1)?.variadic) {
+    throw new UsageError(`Unexpected word "${positionals[wanted.length]}"`);
+  }
+  return {
+    options,
+    positionals,
+    json: options.json === true,
+    verbose: options.verbose === true,
+    reporter,
+    signal,
+    string: (name) => options[name] as string | undefined,
+    number: (name) => options[name] as number | undefined,
+    boolean: (name) => options[name] === true,
+    list: (name) => (options[name] as string[] | undefined) ?? [],
+  };
+}
+
+function checkOption(
+  name: string,
+  spec: OptionSpec,
+  given: unknown,
+): Invocation["options"][string] {
+  if (spec.type === "list") return (given as string[] | undefined) ?? [];
+  if (Array.isArray(given)) throw new UsageError(`Option --${name} is given twice`);
+  if (spec.type === "boolean") return given === undefined ? spec.default : given === true;
+  if (given === undefined || given === "") {
+    if (given === "") throw new UsageError(`Option --${name} needs a value`);
+    if (spec.required) throw new UsageError(`Missing --${name} ${placeholder(name, spec)}`);
+    return spec.default;
+  }
+  const text = String(given);
+  if (spec.choices && !spec.choices.includes(text)) {
+    throw new UsageError(`Option --${name} is "${text}": choose ${spec.choices.join(", ")}`);
+  }
+  if (spec.type === "string") return text;
+  const value = Number(text), whole = spec.type === "integer";
+  if (!Number.isFinite(value) || whole && !Number.isSafeInteger(value) || text.trim() === "") {
+    throw new UsageError(
+      `Option --${name} is "${text}": a ${whole ? "whole " : ""}number is needed`,
+    );
+  }
+  if (spec.min !== undefined && value < spec.min || spec.max !== undefined && value > spec.max) {
+    const range = spec.max === undefined
+      ? `at least ${spec.min}`
+      : spec.min === undefined
+      ? `at most ${spec.max}`
+      : `from ${spec.min} to ${spec.max}`;
+    throw new UsageError(`Option --${name} is ${text}: it must be ${range}`);
+  }
+  return value;
+}
+
+const placeholder = (name: string, spec: OptionSpec) =>
+  spec.placeholder ?? (spec.choices ? spec.choices.join("|") : spec.type === "integer" ||
+      spec.type === "number"
+    ? "N"
+    : name.toUpperCase());
+
+function unknownOption(argument: string, known: string[]): string {
+  const word = argument.replace(/=.*/, "");
+  const near = known.map((k) => ({ k, d: distance(word.replace(/^--?/, ""), k) }))
+    .sort((a, b) => a.d - b.d)[0];
+  const hint = near && near.d <= 3 ? `; did you mean --${near.k}?` : "";
+  return `Unknown option ${word}${hint}`;
+}
+
+/** Levenshtein distance, for "did you mean". */
+export function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(
+        Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + Number(a[i - 1] !== b[j - 1])),
+      );
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}
+
+/** The help page of a command. */
+export function commandHelp(command: Command): string {
+  const specs = command.options ?? {}, positionals = command.positionals ?? [];
+  const words = positionals.map((p) =>
+    (p.required ? p.name : `[${p.name}]`) + (p.variadic ? "..." : "")
+  );
+  const required = Object.entries(specs).filter(([, s]) => s.required)
+    .map(([n, s]) => `--${n} ${placeholder(n, s)}`);
+  const rows = (entries: [string, string][]) => {
+    const width = Math.min(34, Math.max(...entries.map(([a]) => a.length)));
+    return entries.map(([a, b]) =>
+      `  ${a.padEnd(width)}  ${wrap(b, 96 - width).join("\n" + " ".repeat(width + 4))}`
+    );
+  };
+  const option = ([name, spec]: [string, OptionSpec]): [string, string] => [
+    `--${name}${spec.type === "boolean" ? "" : " " + placeholder(name, spec)}`,
+    spec.help + (spec.default === undefined ? "" : ` (default ${spec.default})`),
+  ];
+  return [
+    command.summary,
+    "",
+    `Usage: deno task ${[command.name, ...words, ...required].join(" ")} [options]`,
+    ...(command.description ? ["", ...wrap(command.description, 98)] : []),
+    ...(positionals.length
+      ? ["", "Arguments:", ...rows(positionals.map((p) => [p.name, p.help]))]
+      : []),
+    "",
+    "Options:",
+    ...rows([...Object.entries(specs), ...Object.entries(COMMON)].map(option)),
+    "",
+    "Examples:",
+    ...command.examples.map((e) => "  " + e),
+  ].join("\n");
+}
+
+/** The help page of a group. */
+export function groupHelp(group: CommandGroup): string {
+  const names = Object.keys(group.commands), width = Math.max(...names.map((n) => n.length));
+  const prefix = group.name ? group.name + " " : "";
+  return [
+    group.summary,
+    "",
+    `Usage: deno task ${prefix}COMMAND [options]`,
+    "",
+    "Commands:",
+    ...names.map((n) => `  ${n.padEnd(width)}  ${group.commands[n]!.summary}`),
+    "",
+    `"deno task ${prefix}COMMAND --help" shows a command's options and examples.`,
+  ].join("\n");
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(/\s+/)) {
+    if (line && line.length + word.length + 1 > width) lines.push(line), line = "";
+    line = line ? `${line} ${word}` : word;
+  }
+  return [...lines, line];
+}

@@ -1,0 +1,35 @@
+/** Errors that a person is meant to read. @module */
+
+/** What a command exits with. */
+export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
+
+/**
+ * Something the user can act on: a bad file, a full disk, a device too small.
+ * The message is one sentence that says what could not be done, the value and its place, and what
+ * to do about it. Printed without a stack trace; the command exits with 1.
+ */
+export class UserError extends Error {
+  override name = "UserError";
+}
+
+/** Wrong words on the command line. Exits with 2. */
+export class UsageError extends Error {
+  override name = "UsageError";
+}
+
+/** The user asked to stop, and everything worth keeping has been saved. Exits with 130. */
+export class Interrupted extends Error {
+  override name = "Interrupted";
+}
+
+/** The message of anything thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** True where `error` is the operating system's "no space left on device". */
+export function isDiskFull(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = (error as Error & { code?: string }).code;
+  return code === "ENOSPC" || /ENOSPC|no space left|os error 28/i.test(error.message);
+}

@@ -1,0 +1,168 @@
+/**
+ * Files that appear whole or not at all: written beside their place, synced, renamed.
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { dirname } from "./std.ts";
+import { isDiskFull, UserError } from "./errors.ts";
+
+/** The suffix of a file that is being written; readers skip it, the next writer replaces it. */
+export const PARTIAL_SUFFIX = ".partial";
+
+/**
+ * Writes `data` to `path` by write, sync, rename; a reader sees the old file or the new one.
+ * @throws {UserError} when the disk is full (the partial file is removed first).
+ */
+export function writeAtomic(path: string, data: Uint8Array | string): void {
+  const file = openAtomic(path);
+  try {
+    file.write(typeof data === "string" ? new TextEncoder().encode(data) : data);
+    file.commit();
+  } catch (error) {
+    file.abort();
+    throw error;
+  }
+}
+
+/** A file under construction; see {@linkcode openAtomic}. */
+export interface AtomicFile {
+  /** Appends all of `data`. */
+  write(data: Uint8Array): void;
+  /** Overwrites bytes already written, for headers known only at the end. */
+  writeAt(offset: number, data: Uint8Array): void;
+  /** Syncs and renames into place. */
+  commit(): void;
+  /** Removes what was written. Harmless after commit. */
+  abort(): void;
+  /** Bytes written so far. */
+  readonly size: number;
+}
+
+/** Opens `path` for an atomic write; call `commit` or `abort`. Creates missing parent folders. */
+export function openAtomic(path: string): AtomicFile {
+  const partial = path + PARTIAL_SUFFIX;
+  const guard = <T>(action: () => T): T => {
+    try {
+      return action();
+    } catch (error) {
+      if (isDiskFull(error)) {
+        throw new UserError(
+          `Cannot write ${path}: the disk is full; free some space and run the same command again`,
+        );
+      }
+      throw error;
+    }
+  };
+  Deno.mkdirSync(dirname(path), { recursive: true });
+  const file = guard(() => Deno.openSync(partial, { write: true, create: true, truncate: true }));
+  let size = 0, open = true;
+  const writeAll = (data: Uint8Array) => {
+    for (let at = 0; at < data.length;) at += guard(() => file.writeSync(data.subarray(at)));
+  };
+  const close = () => {
+    if (open) file.close();
+    open = false;
+  };
+  return {
+    write(data) {
+      writeAll(data);
+      size += data.length;
+    },
+    writeAt(offset, data) {
+      file.seekSync(offset, Deno.SeekMode.Start);
+      writeAll(data);
+      file.seekSync(size, Deno.SeekMode.Start);
+    },
+    commit() {
+      guard(() => file.syncSync());
+      close();
+      Deno.renameSync(partial, path);
+      syncFolder(dirname(path));
+    },
+    abort() {
+      if (!open) return;
+      close();
+      removeIfExists(partial);
+    },
+    get size() {
+      return size;
+    },
+  };
+}
+
+/** Makes a rename in `folder` durable. Windows cannot open a folder and needs no such step. */
+export function syncFolder(folder: string): void {
+  if (Deno.build.os === "windows") return;
+  const handle = Deno.openSync(folder, { read: true });
+  try {
+    handle.syncSync();
+  } finally {
+    handle.close();
+  }
+}
+
+/** Removes a file; no error where there is none. */
+export function removeIfExists(path: string, options?: { recursive?: boolean }): void {
+  try {
+    Deno.removeSync(path, options);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** True where `path` exists. */
+export function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
+      return false;
+    }
+    throw error;
+  }
+}
+
+/**
+ * Reads and parses a JSON file.
+ * @throws {UserError} naming the file, when it is missing or is no JSON.
+ */
+export function readJson<T = unknown>(path: string, what = "file"): T {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    throw new UserError(`Cannot read the ${what} ${path}: ${reason(error)}`);
+  }
+  try {
+    return JSON.parse(text) as T;
+  } catch (error) {
+    throw new UserError(
+      `Cannot parse the ${what} ${path}: it is not valid JSON (${(error as Error).message})`,
+    );
+  }
+}
+
+function reason(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "there is no such file";
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The SHA-256 of bytes or text, in hex. */
+export function sha256(data: Uint8Array | string): string {
+  return createHash("sha256").update(data).digest("hex");
+}
+
+/** A file's hash in hex, read in blocks so that memory stays flat. */
+export function hashFile(path: string, algorithm: "sha256" | "md5" = "sha256"): string {
+  const hash = createHash(algorithm), block = new Uint8Array(1 << 20);
+  const file = Deno.openSync(path, { read: true });
+  try {
+    for (let n = file.readSync(block); n !== null; n = file.readSync(block)) {
+      hash.update(block.subarray(0, n));
+    }
+  } finally {
+    file.close();
+  }
+  return hash.digest("hex");
+}

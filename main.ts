@@ -1,0 +1,92 @@
+// deno-lint-ignore-file no-console
+/**
+ * The command line: finds the command, parses its words, runs it, reports errors. Nothing else.
+ * @module
+ */
+import {
+  type Command,
+  type CommandEntry,
+  type CommandGroup,
+  commandHelp,
+  commonFlags,
+  distance,
+  groupHelp,
+  parseInvocation,
+} from "./core/cli.ts";
+import { EXIT, Interrupted, isDiskFull, messageOf, UsageError, UserError } from "./core/errors.ts";
+import { consoleReporter } from "./core/reporter.ts";
+import { ROOT_COMMANDS } from "./commands/mod.ts";
+
+const isGroup = (c: Command | CommandGroup): c is CommandGroup => "commands" in c;
+
+/** Runs the command line `args` and returns the exit code. */
+export async function main(args: string[]): Promise<number> {
+  const flags = commonFlags(args), reporter = consoleReporter(flags.quiet);
+  const abort = new AbortController();
+  let signals = 0;
+  const onSignal = () => {
+    if (++signals > 1) Deno.exit(EXIT.interrupted);
+    reporter.log("Stopping after this step; once more stops at once");
+    abort.abort();
+  };
+  let where = "";
+  try {
+    const found = await find(ROOT_COMMANDS, args);
+    where = found.command.name;
+    if (isGroup(found.command)) {
+      const bare = found.rest.filter((w) => w !== "--help" && w !== "-h");
+      if (bare.length) throw new UsageError(unknownCommand(bare[0]!, found.command));
+      reporter.line(groupHelp(found.command));
+      return flags.help || !where ? EXIT.done : EXIT.usage;
+    }
+    if (flags.help) {
+      reporter.line(commandHelp(found.command));
+      return EXIT.done;
+    }
+    const invocation = parseInvocation(found.command, found.rest, reporter, abort.signal);
+    Deno.addSignalListener("SIGINT", onSignal);
+    if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
+    return await found.command.run(invocation) ?? EXIT.done;
+  } catch (error) {
+    if (flags.verbose && error instanceof Error && error.stack) console.error(error.stack);
+    if (error instanceof Interrupted) {
+      console.error(error.message || "Interrupted");
+      return EXIT.interrupted;
+    }
+    if (error instanceof UsageError) {
+      console.error(`${error.message}\nSee: deno task ${where ? where + " " : ""}--help`);
+      return EXIT.usage;
+    }
+    if (isDiskFull(error) && !(error instanceof UserError)) {
+      console.error("Cannot write: the disk is full; free some space and run the command again");
+      return EXIT.failed;
+    }
+    console.error(messageOf(error));
+    // Not something we foresaw: the trace is what a bug report needs.
+    const foreseen = error instanceof UserError || (error as Error)?.name === "DeviceError";
+    if (!foreseen && !flags.verbose) console.error("(--verbose shows where it happened)");
+    return EXIT.failed;
+  }
+}
+
+async function find(
+  group: CommandGroup,
+  args: string[],
+): Promise<{ command: Command | CommandGroup; rest: string[] }> {
+  const word = args[0];
+  const entry: CommandEntry | undefined = word === undefined || word.startsWith("-")
+    ? undefined
+    : group.commands[word];
+  if (!entry) return { command: group, rest: args };
+  const command = await entry.load();
+  return isGroup(command) ? find(command, args.slice(1)) : { command, rest: args.slice(1) };
+}
+
+function unknownCommand(word: string, group: CommandGroup): string {
+  const near = Object.keys(group.commands).map((k) => ({ k, d: distance(word, k) }))
+    .sort((a, b) => a.d - b.d)[0];
+  const hint = near && near.d <= 3 ? `; did you mean "${near.k}"?` : "";
+  return `Unknown command "${[group.name, word].filter(Boolean).join(" ")}"${hint}`;
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

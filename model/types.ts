@@ -1,0 +1,88 @@
+/**
+ * What the trainer, the evaluator and the generator ask of a model, whatever computes it: the
+ * WebGPU model, or the float64 reference that tests compare it with.
+ * @module
+ */
+import type { MambaConfig } from "./config.ts";
+
+/** The target of a position that is not scored. */
+export const IGNORED_TARGET = -100;
+
+/** One micro-batch of packed rows. b rows of l tokens, row-major. */
+export interface Batch {
+  /** (b, l) token ids. */
+  tokens: Uint32Array;
+  /** (b, l) 1 where a document starts: state and convolution begin from zero there. */
+  starts: Uint8Array;
+  /** (b, l) the id to predict at each position, or {@linkcode IGNORED_TARGET}. */
+  targets: Int32Array;
+}
+
+/** The hyper-parameters of one AdamW update with decoupled decay and global-norm clipping. */
+export interface UpdateOptions {
+  /** The update's number, counted from 1, for bias correction. */
+  step: number;
+  learningRate: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  /** Applied to matrices only: never to A_log, D, biases and norm weights. */
+  weightDecay: number;
+  /** Clip to this global L2 norm; Infinity for none. */
+  maxGradNorm: number;
+}
+
+/** What one update saw. */
+export interface StepReport {
+  /** Sum over the step's micro-batches of scale x negative log-likelihood, in nats: the mean. */
+  loss: number;
+  /** Global L2 norm of the gradient before clipping. Where it is not finite nothing was updated. */
+  gradNorm: number;
+}
+
+/** AdamW's two moments of one parameter. */
+export interface Moments {
+  /** First moment (mean of gradients), shaped as the parameter. */
+  m: Float32Array;
+  /** Second moment (mean of squared gradients). */
+  v: Float32Array;
+}
+
+/** A model with its gradients and optimizer. Parameters go by their Hugging Face names and shapes. */
+export interface TrainableModel {
+  readonly config: MambaConfig;
+  /** Rows of a batch. */
+  readonly batchSize: number;
+  readonly sequenceLength: number;
+  /** Uploads every parameter; `read` returns the values of one, in row-major order. */
+  writeParameters(read: (name: string) => Float32Array): void;
+  /** Uploads the moments of every parameter; without a call they are zero. */
+  writeMoments(read: (name: string) => Moments): void;
+  /**
+   * Forward and backward over one micro-batch, adding `scale` x gradient of the summed negative
+   * log-likelihood to the gradients. Queued, not awaited. The first call after an update starts
+   * from zero gradients.
+   */
+  accumulate(batch: Batch, scale: number): void;
+  /** Clips and applies AdamW. Queued, not awaited. */
+  update(options: UpdateOptions): void;
+  /** Loss and gradient norm of the last finished step. */
+  report(): Promise<StepReport>;
+  /** Forward only: the summed negative log-likelihood in nats and the number of scored targets. */
+  evaluate(batch: Batch): Promise<{ nll: number; targets: number }>;
+  /** The first parameter whose gradient (or else value) is not finite, or undefined. */
+  findNonFinite(): Promise<string | undefined>;
+  readParameters(): Promise<Map<string, Float32Array>>;
+  readMoments(): Promise<Map<string, Moments>>;
+  destroy(): void;
+}
+
+/** A model that generates token by token with its recurrent state: constant memory a token. */
+export interface RecurrentModel {
+  readonly config: MambaConfig;
+  /** Forgets everything. */
+  reset(): void;
+  /** Feeds one token and returns the logits of the next, (padded vocabulary). */
+  step(token: number): Promise<Float32Array>;
+  destroy(): void;
+}
