@@ -1,0 +1,14 @@
+/**
+ * What every operation computes, in plain float64 TypeScript: the specification that the kernels are
+ * tested against. Written to be read, not to be fast. All matrices are row-major; b sequences of l
+ * steps are (b l) rows.
+ * @module
+ */
+export * from "./activations.ts";
+export * from "./adamw.ts";
+export * from "./conv_silu.ts";
+export * from "./cross_entropy.ts";
+export * from "./embedding.ts";
+export * from "./linear.ts";
+export * from "./rmsnorm.ts";
+export * from "./selective_scan.ts";
