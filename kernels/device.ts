@@ -1,0 +1,387 @@
+/**
+ * The GPU: finds an adapter, chooses the kernel variant, allocates and counts memory, caches
+ * pipelines, and turns the device's failures into errors that a person can act on.
+ * @module
+ */
+import { DeviceError } from "./errors.ts";
+import type { Region } from "./layout.ts";
+
+/**
+ * Which form of the kernels runs.
+ * - cpu-subgroup: CPU drivers (lavapipe) with subgroups of 8: broadcast matmul on textures.
+ * - cpu-plain: CPU drivers without subgroups: register tiles.
+ * - gpu-tiled: everything else: shared-memory tiles, chunked scan.
+ */
+export type Variant = "cpu-subgroup" | "cpu-plain" | "gpu-tiled";
+export const VARIANTS: readonly Variant[] = ["cpu-subgroup", "cpu-plain", "gpu-tiled"];
+
+/** Where the WebGPU implementation comes from; another than Deno's can be plugged in here. */
+export interface Provider {
+  name: string;
+  gpu: { requestAdapter(options?: GPURequestAdapterOptions): Promise<GPUAdapter | null> };
+}
+
+/** What {@linkcode openDevice} takes. */
+export interface DeviceOptions {
+  /** Forces a variant; by default the adapter decides. */
+  variant?: string;
+  provider?: Provider;
+  /** Bytes of device memory that may be allocated. */
+  memoryLimit?: number;
+  /** Lowers maxStorageBufferBindingSize, to test slicing. */
+  bindingLimit?: number;
+}
+
+/** Limits that the kernels make use of, asked for at the adapter's best. */
+const LIMITS = [
+  "maxStorageBufferBindingSize",
+  "maxBufferSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxStorageTexturesPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxTextureDimension2D",
+] as const;
+
+/** An open device. */
+export class Device {
+  readonly gpu: GPUDevice;
+  readonly adapter: GPUAdapter;
+  readonly variant: Variant;
+  /** Granted features. */
+  readonly features: ReadonlySet<string>;
+  readonly provider: string;
+  /** Bytes of buffers and textures alive. */
+  allocatedBytes = 0;
+  /** The most that was ever alive. */
+  peakBytes = 0;
+  readonly memoryLimit: number;
+  readonly bindingLimit: number;
+  #pipelines = new Map<string, GPUComputePipeline>();
+  #sizes = new WeakMap<GPUBuffer | GPUTexture, number>();
+  #failure: DeviceError | undefined;
+
+  /** @ignore Use {@linkcode openDevice}. */
+  constructor(
+    gpu: GPUDevice,
+    adapter: GPUAdapter,
+    variant: Variant,
+    features: ReadonlySet<string>,
+    provider: string,
+    options: DeviceOptions,
+  ) {
+    this.gpu = gpu;
+    this.adapter = adapter;
+    this.variant = variant;
+    this.features = features;
+    this.provider = provider;
+    this.memoryLimit = options.memoryLimit ?? Infinity;
+    this.bindingLimit = Math.min(
+      gpu.limits.maxStorageBufferBindingSize,
+      options.bindingLimit ?? Infinity,
+    );
+    gpu.addEventListener("uncapturederror", (event) => {
+      const { error } = event as GPUUncapturedErrorEvent;
+      this.#failure ??= new DeviceError(`The GPU reported an error: ${error.message}`);
+    });
+    gpu.lost.then((info) => {
+      if (info.reason !== "destroyed") {
+        this.#failure ??= new DeviceError(`The GPU was lost: ${info.message || info.reason}`);
+      }
+    });
+  }
+
+  /** One line that names the adapter and its driver. */
+  get description(): string {
+    const { vendor, architecture, device, description } = this.adapter.info;
+    return description || [vendor, architecture, device].filter(Boolean).join(" ") || "unknown";
+  }
+
+  /** @throws {DeviceError} where an error was reported since the last call. */
+  check(): void {
+    if (this.#failure) throw this.#failure;
+  }
+
+  /**
+   * A zeroed buffer of `bytes` (rounded up to 16) for storage and copies.
+   * @throws {DeviceError} where it exceeds the device's or the user's limit.
+   */
+  allocate(label: string, bytes: number, usage: number = STORAGE): Region {
+    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    const { maxBufferSize } = this.gpu.limits;
+    if (size > maxBufferSize) {
+      throw new DeviceError(
+        `Cannot allocate ${label}: it needs a buffer of ${size} bytes and this device allows ` +
+          `${maxBufferSize}; use a smaller model or batch`,
+      );
+    }
+    this.#count(label, size);
+    const buffer = this.gpu.createBuffer({ label, size, usage });
+    this.#sizes.set(buffer, size);
+    return { buffer, offset: 0, size };
+  }
+
+  /** A linear operand texture: `height` rows of {@linkcode TEXTURE_WIDTH} vec4 texels. */
+  allocateTexture(label: string, height: number): GPUTexture {
+    const { maxTextureDimension2D } = this.gpu.limits;
+    if (height > maxTextureDimension2D || TEXTURE_WIDTH > maxTextureDimension2D) {
+      throw new DeviceError(
+        `Cannot allocate ${label}: it needs a texture ${TEXTURE_WIDTH} x ${height} and this ` +
+          `device allows ${maxTextureDimension2D} a side; use a smaller model or --variant cpu-plain`,
+      );
+    }
+    const size = TEXTURE_WIDTH * height * 16;
+    this.#count(label, size);
+    const texture = this.gpu.createTexture({
+      label,
+      size: [TEXTURE_WIDTH, height],
+      format: "rgba32float",
+      usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
+    });
+    this.#sizes.set(texture, size);
+    return texture;
+  }
+
+  #count(label: string, size: number): void {
+    if (this.allocatedBytes + size > this.memoryLimit) {
+      throw new DeviceError(
+        `Cannot allocate ${label}: ${size} bytes more than the ${this.allocatedBytes} in use would ` +
+          `exceed the limit of ${this.memoryLimit} bytes; use a smaller model or batch`,
+      );
+    }
+    this.allocatedBytes += size;
+    this.peakBytes = Math.max(this.peakBytes, this.allocatedBytes);
+  }
+
+  /** Frees a buffer or texture at once (they are not garbage-collected in time). */
+  free(resource: GPUBuffer | GPUTexture | Region): void {
+    const object = "buffer" in resource ? resource.buffer : resource;
+    this.allocatedBytes -= this.#sizes.get(object) ?? 0;
+    this.#sizes.delete(object);
+    object.destroy();
+  }
+
+  /** The pipeline of a WGSL program with entry point `main`; compiled once. */
+  pipeline(label: string, code: string): GPUComputePipeline {
+    let pipeline = this.#pipelines.get(code);
+    if (!pipeline) {
+      const module = this.gpu.createShaderModule({ label, code });
+      pipeline = this.gpu.createComputePipeline({
+        label,
+        layout: "auto",
+        compute: { module, entryPoint: "main" },
+      });
+      this.#pipelines.set(code, pipeline);
+    }
+    return pipeline;
+  }
+
+  /** Distinct pipelines compiled so far. */
+  get pipelineCount(): number {
+    return this.#pipelines.size;
+  }
+
+  /**
+   * Runs `build` and fails with its first validation or memory error.
+   * @throws {DeviceError}
+   */
+  async guard<T>(what: string, build: () => T | Promise<T>): Promise<T> {
+    this.gpu.pushErrorScope("validation");
+    this.gpu.pushErrorScope("out-of-memory");
+    let value: T | undefined, thrown: unknown;
+    try {
+      value = await build();
+    } catch (error) {
+      thrown = error;
+    }
+    const memory = await this.gpu.popErrorScope(), validation = await this.gpu.popErrorScope();
+    if (thrown !== undefined) throw thrown;
+    if (memory) {
+      throw new DeviceError(
+        `Cannot ${what}: the device is out of memory (${this.allocatedBytes} bytes in use); ` +
+          `use a smaller model or batch`,
+      );
+    }
+    if (validation) throw new DeviceError(`Cannot ${what}: ${validation.message}`);
+    return value as T;
+  }
+
+  /** Uploads floats or integers; ordered with the submitted work. */
+  write(region: Region, data: ArrayBufferView<ArrayBuffer>, byteOffset = 0): void {
+    this.gpu.queue.writeBuffer(
+      region.buffer,
+      region.offset + byteOffset,
+      data.buffer,
+      data.byteOffset,
+      data.byteLength,
+    );
+  }
+
+  /** Reads `size` bytes of a region back, after all submitted work. */
+  async read(region: Region, byteOffset = 0, size: number = region.size): Promise<ArrayBuffer> {
+    const bytes = Math.ceil(size / 4) * 4;
+    const staging = this.allocate("read-back", bytes, GPUBufferUsage.MAP_READ | COPY_DST);
+    try {
+      const encoder = this.gpu.createCommandEncoder();
+      encoder.copyBufferToBuffer(
+        region.buffer,
+        region.offset + byteOffset,
+        staging.buffer,
+        0,
+        bytes,
+      );
+      this.gpu.queue.submit([encoder.finish()]);
+      await staging.buffer.mapAsync(GPUMapMode.READ, 0, bytes);
+      const copy = staging.buffer.getMappedRange(0, bytes).slice(0, size);
+      staging.buffer.unmap();
+      this.check();
+      return copy;
+    } finally {
+      this.free(staging);
+    }
+  }
+
+  /** {@linkcode read} as floats. */
+  async readFloats(region: Region): Promise<Float32Array<ArrayBuffer>> {
+    return new Float32Array(await this.read(region));
+  }
+
+  /** Waits for all submitted work. */
+  async idle(): Promise<void> {
+    await this.gpu.queue.onSubmittedWorkDone();
+    this.check();
+  }
+
+  destroy(): void {
+    this.gpu.destroy();
+  }
+}
+
+const COPY_DST = 8; // GPUBufferUsage.COPY_DST, also where WebGPU is absent
+const STORAGE = 128 | 8 | 4; // STORAGE | COPY_DST | COPY_SRC
+/** Texels (vec4f) in a row of a linear operand texture. */
+export const TEXTURE_WIDTH = 4096;
+
+/** Deno's own WebGPU. */
+export function denoProvider(): Provider {
+  if (!("gpu" in navigator)) {
+    throw new DeviceError("This Deno has no WebGPU; use Deno 2.9 or later");
+  }
+  return { name: "deno", gpu: navigator.gpu };
+}
+
+/** What to do where no adapter is found. */
+export const NO_ADAPTER =
+  "No WebGPU adapter was found; install a Vulkan driver (on Debian or Ubuntu without a GPU: " +
+  "apt-get install libvulkan1 mesa-vulkan-drivers), or run: deno task setup";
+
+/** True where the adapter is OpenGL rather than Vulkan, Metal or Direct3D 12. */
+export function isOpenGl(adapter: GPUAdapter): boolean {
+  return adapter.limits.maxStorageBufferBindingSize < 1 << 27 ||
+    /OpenGL|GLES|\bGL\b/i.test(adapter.info.description + adapter.info.device);
+}
+
+/** True where the adapter computes on the CPU. */
+export function isCpuDriver(adapter: GPUAdapter): boolean {
+  return adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(
+    adapter.info.description + adapter.info.device,
+  );
+}
+
+/**
+ * Opens the best adapter with its best limits.
+ * @throws {DeviceError} where there is none, or the forced variant is unknown or cannot run there.
+ */
+export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
+  quietLoader();
+  const provider = options.provider ?? denoProvider();
+  const adapter = await provider.gpu.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) throw new DeviceError(NO_ADAPTER);
+  const requiredLimits: Record<string, number> = {};
+  for (const name of LIMITS) requiredLimits[name] = adapter.limits[name];
+  const request = (requiredFeatures: GPUFeatureName[]) =>
+    adapter.requestDevice({ requiredFeatures, requiredLimits });
+  const optional = (["timestamp-query", "shader-f16"] as GPUFeatureName[])
+    .filter((f) => adapter.features.has(f));
+  let gpu: GPUDevice, features = [...optional, "subgroups" as GPUFeatureName];
+  try {
+    // lavapipe grants subgroups without listing them, so ask and see.
+    gpu = await request(features);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    features = optional;
+    gpu = await request(features);
+  }
+  const subgroups = features.includes("subgroups" as GPUFeatureName);
+  const variant = await chooseVariant(gpu, adapter, subgroups, options.variant);
+  return new Device(gpu, adapter, variant, new Set(features), provider.name, options);
+}
+
+async function chooseVariant(
+  gpu: GPUDevice,
+  adapter: GPUAdapter,
+  subgroups: boolean,
+  forced: string | undefined,
+): Promise<Variant> {
+  if (forced && !VARIANTS.includes(forced as Variant)) {
+    throw new DeviceError(
+      `There is no kernel variant "${forced}"; choose ${VARIANTS.join(", ")}`,
+    );
+  }
+  if (forced && forced !== "cpu-subgroup") return forced as Variant;
+  const broadcast = (forced || isCpuDriver(adapter)) && subgroups
+    ? await subgroupSize(gpu) === 8
+    : false;
+  if (forced && !broadcast) {
+    throw new DeviceError(
+      `The kernel variant cpu-subgroup needs subgroups of 8, which ${adapter.info.description} ` +
+        `does not have; leave --variant out`,
+    );
+  }
+  if (broadcast) return "cpu-subgroup";
+  return isCpuDriver(adapter) ? "cpu-plain" : "gpu-tiled";
+}
+
+/** The size that a workgroup of 64 sees; measured, because drivers do not all report it. */
+async function subgroupSize(gpu: GPUDevice): Promise<number> {
+  gpu.pushErrorScope("validation");
+  const module = gpu.createShaderModule({
+    code: `@group(0) @binding(0) var<storage, read_write> size: array<u32>;
+@compute @workgroup_size(64) fn main(@builtin(subgroup_size) n: u32, @builtin(local_invocation_index) i: u32) {
+  if (i == 0u) { size[0] = n; }
+}`,
+  });
+  const pipeline = gpu.createComputePipeline({ layout: "auto", compute: { module } });
+  const out = gpu.createBuffer({ size: 16, usage: STORAGE });
+  const staging = gpu.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | COPY_DST });
+  const encoder = gpu.createCommandEncoder(), pass = encoder.beginComputePass();
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(
+    0,
+    gpu.createBindGroup({
+      layout: pipeline.getBindGroupLayout(0),
+      entries: [{ binding: 0, resource: { buffer: out } }],
+    }),
+  );
+  pass.dispatchWorkgroups(1);
+  pass.end();
+  encoder.copyBufferToBuffer(out, 0, staging, 0, 16);
+  gpu.queue.submit([encoder.finish()]);
+  if (await gpu.popErrorScope()) return 0;
+  await staging.mapAsync(GPUMapMode.READ);
+  const size = new Uint32Array(staging.getMappedRange())[0]!;
+  staging.destroy();
+  out.destroy();
+  return size;
+}
+
+/** Mesa complains on stderr about a missing XDG_RUNTIME_DIR on servers; any folder silences it. */
+function quietLoader(): void {
+  if (Deno.build.os !== "linux") return;
+  try {
+    if (!Deno.env.get("XDG_RUNTIME_DIR")) Deno.env.set("XDG_RUNTIME_DIR", "/tmp");
+  } catch {
+    // without the permission the complaint stays; nothing else changes
+  }
+}

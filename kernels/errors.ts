@@ -1,0 +1,9 @@
+/** What can go wrong on the device. @module */
+
+/**
+ * The device cannot do what was asked: none was found, it is too small, it failed, or it was lost.
+ * The message says what is needed, what there is, and what to do.
+ */
+export class DeviceError extends Error {
+  override name = "DeviceError";
+}

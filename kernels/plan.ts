@@ -1,0 +1,216 @@
+/**
+ * A plan is work recorded once (pipelines, bind groups, copies) and replayed at every step: nothing
+ * is allocated per step.
+ *
+ * A kernel is WGSL with entry point `main`. Its bindings in group 0 are, in order: the uniform
+ * `params` where the call has any (static values, written when the plan is built), then `bindings`.
+ * @module
+ */
+import type { Device } from "./device.ts";
+import { DeviceError } from "./errors.ts";
+import type { Region } from "./layout.ts";
+
+/** One dispatch of a kernel. */
+export interface KernelCall {
+  /** What it is called in profiles, e.g. "matmul NT". */
+  label: string;
+  code: string;
+  /** Static uniform values: `var<uniform> p: P` at binding 0 where given. */
+  params?: Uint32Array | ArrayBuffer;
+  /** What follows: storage or uniform regions, texture views. */
+  bindings: (Region | GPUTextureView | { uniform: Region })[];
+  /** Workgroups; see {@linkcode spread} for counts above 65,535. */
+  groups: readonly [number, number?, number?];
+  /** Floating-point operations, for profiles and benchmarks. */
+  flop?: number;
+  /** Bytes that must move, for profiles and benchmarks. */
+  bytes?: number;
+}
+
+type Command =
+  | {
+    kind: "dispatch";
+    call: KernelCall;
+    pipeline: GPUComputePipeline;
+    group: GPUBindGroup;
+  }
+  | { kind: "copy"; label: string; bytes: number; encode: (encoder: GPUCommandEncoder) => void };
+
+/** Most workgroups in one dimension that WebGPU promises. */
+const MAX_GROUPS = 65535;
+
+/**
+ * `count` workgroups over two dimensions; kernels take
+ * `workgroup_id.x + workgroup_id.y * num_workgroups.x` and check it against the count.
+ */
+export function spread(count: number): [number, number] {
+  if (count <= MAX_GROUPS) return [Math.max(1, count), 1];
+  const y = Math.ceil(count / MAX_GROUPS);
+  return [Math.ceil(count / y), y];
+}
+
+/** Packs uniform values: numbers are u32, `{ f32 }` floats. */
+export function packParams(values: (number | { f32: number })[]): ArrayBuffer {
+  const bytes = new ArrayBuffer(Math.ceil(values.length / 4) * 16), view = new DataView(bytes);
+  values.forEach((v, i) =>
+    typeof v === "number" ? view.setUint32(4 * i, v, true) : view.setFloat32(4 * i, v.f32, true)
+  );
+  return bytes;
+}
+
+/** Recorded work; see the module's text. */
+export class Plan {
+  readonly device: Device;
+  #commands: Command[] = [];
+  #uniforms: GPUBuffer[] = [];
+
+  constructor(device: Device) {
+    this.device = device;
+  }
+
+  /** Appends a dispatch. */
+  dispatch(call: KernelCall): void {
+    const { gpu } = this.device;
+    const groups = [call.groups[0], call.groups[1] ?? 1, call.groups[2] ?? 1];
+    if (groups.some((n) => !(n >= 1 && n <= MAX_GROUPS))) {
+      throw new DeviceError(`Kernel ${call.label} asks for ${groups.join(" x ")} workgroups`);
+    }
+    const pipeline = this.device.pipeline(call.label, call.code);
+    const resources: GPUBindingResource[] = [];
+    if (call.params) resources.push({ buffer: this.#uniform(call.params) });
+    for (const b of call.bindings) {
+      if ("uniform" in b) resources.push(bufferBinding(b.uniform));
+      else resources.push("buffer" in b ? bufferBinding(b) : b);
+    }
+    const group = gpu.createBindGroup({
+      label: call.label,
+      layout: pipeline.getBindGroupLayout(0),
+      entries: resources.map((resource, binding) => ({ binding, resource })),
+    });
+    this.#commands.push({ kind: "dispatch", call, pipeline, group });
+  }
+
+  #uniform(params: Uint32Array | ArrayBuffer): GPUBuffer {
+    const bytes = params instanceof ArrayBuffer ? params : params.slice().buffer as ArrayBuffer;
+    const size = Math.ceil(bytes.byteLength / 16) * 16;
+    const { buffer } = this.device.allocate("params", size, 64 | 8); // UNIFORM | COPY_DST
+    this.device.gpu.queue.writeBuffer(buffer, 0, bytes);
+    this.#uniforms.push(buffer);
+    return buffer;
+  }
+
+  /** Appends a copy between buffers. */
+  copy(from: Region, to: Region, bytes: number = Math.min(from.size, to.size)): void {
+    this.#commands.push({
+      kind: "copy",
+      label: "copy",
+      bytes,
+      encode: (e) => e.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, bytes),
+    });
+  }
+
+  /** Appends a clear to zero. */
+  clear(region: Region): void {
+    this.#commands.push({
+      kind: "copy",
+      label: "clear",
+      bytes: region.size,
+      encode: (e) => e.clearBuffer(region.buffer, region.offset, region.size),
+    });
+  }
+
+  /** Appends any other encoder work: copies to textures, query resolution. */
+  encode(label: string, bytes: number, encode: (encoder: GPUCommandEncoder) => void): void {
+    this.#commands.push({ kind: "copy", label, bytes, encode });
+  }
+
+  /** Appends another plan's commands; they are shared, not copied. */
+  append(other: Plan): void {
+    this.#commands.push(...other.#commands);
+  }
+
+  get length(): number {
+    return this.#commands.length;
+  }
+
+  /** Floating-point operations of one replay, of the kernels whose label matches. */
+  flop(matching: RegExp = /./): number {
+    let sum = 0;
+    for (const c of this.#commands) {
+      if (c.kind === "dispatch" && matching.test(c.call.label)) sum += c.call.flop ?? 0;
+    }
+    return sum;
+  }
+
+  /** Encodes the whole plan. */
+  record(encoder: GPUCommandEncoder): void {
+    let pass: GPUComputePassEncoder | undefined;
+    for (const command of this.#commands) {
+      if (command.kind === "dispatch") {
+        pass ??= encoder.beginComputePass();
+        pass.setPipeline(command.pipeline);
+        pass.setBindGroup(0, command.group);
+        pass.dispatchWorkgroups(...command.call.groups);
+      } else {
+        pass?.end();
+        pass = undefined;
+        command.encode(encoder);
+      }
+    }
+    pass?.end();
+  }
+
+  /** Queues one replay. */
+  submit(): void {
+    const encoder = this.device.gpu.createCommandEncoder();
+    this.record(encoder);
+    this.device.gpu.queue.submit([encoder.finish()]);
+  }
+
+  /**
+   * Times each command on its own and sums by label: where a step's time goes.
+   * Slow (one submit a command); the sums exceed a real step's time by the submits.
+   */
+  async profile(): Promise<{ label: string; calls: number; ms: number; flop: number }[]> {
+    const sums = new Map<string, { label: string; calls: number; ms: number; flop: number }>();
+    const time = async (encode: (e: GPUCommandEncoder) => void) => {
+      const encoder = this.device.gpu.createCommandEncoder(), start = performance.now();
+      encode(encoder);
+      this.device.gpu.queue.submit([encoder.finish()]);
+      await this.device.idle();
+      return performance.now() - start;
+    };
+    let floor = Infinity;
+    for (let i = 0; i < 5; i++) floor = Math.min(floor, await time(() => {}));
+    for (const command of this.#commands) {
+      const label = command.kind === "dispatch" ? command.call.label : command.label;
+      const ms = await time((encoder) => {
+        if (command.kind === "copy") return command.encode(encoder);
+        const pass = encoder.beginComputePass();
+        pass.setPipeline(command.pipeline);
+        pass.setBindGroup(0, command.group);
+        pass.dispatchWorkgroups(...command.call.groups);
+        pass.end();
+      });
+      const sum = sums.get(label) ?? { label, calls: 0, ms: 0, flop: 0 };
+      sum.calls++;
+      sum.ms += Math.max(0, ms - floor);
+      if (command.kind === "dispatch") sum.flop += command.call.flop ?? 0;
+      sums.set(label, sum);
+    }
+    return [...sums.values()].sort((a, b) => b.ms - a.ms);
+  }
+
+  /** Frees the plan's own uniforms (not the regions it works on). */
+  destroy(): void {
+    for (const buffer of this.#uniforms) this.device.free(buffer);
+    this.#uniforms = [];
+    this.#commands = [];
+  }
+}
+
+const bufferBinding = ({ buffer, offset, size }: Region): GPUBufferBinding => ({
+  buffer,
+  offset,
+  size,
+});
