@@ -7,11 +7,23 @@ const pipeline: CommandGroup = {
   commands: {},
 };
 
+const evaluate: CommandGroup = {
+  name: "evaluate",
+  summary: "Score models and answers, with intervals",
+  commands: {
+    bioasq: {
+      summary: "Score a system's BioASQ answers: the ten official measures",
+      load: async () => (await import("./evaluate_bioasq.ts")).command,
+    },
+  },
+};
+
 /** The root of the command line. */
 export const ROOT_COMMANDS: CommandGroup = {
   name: "",
   summary: "pubmamba: PubMed's XML to a trained, evaluated biomedical Mamba, on any GPU",
   commands: {
     pipeline: { summary: pipeline.summary, load: () => Promise.resolve(pipeline) },
+    evaluate: { summary: evaluate.summary, load: () => Promise.resolve(evaluate) },
   },
 };
