@@ -1,0 +1,236 @@
+/**
+ * Matrix products of panel matrices, in the device's variant.
+ *
+ * | product | C[m,n] = | use |
+ * |---|---|---|
+ * | NT | sum_k A[m,k] B[n,k] | forward, X . W^T |
+ * | NN | sum_k A[m,k] B[k,n] | input gradient, dY . W |
+ * | TN | sum_k A[k,m] B[k,n] | weight gradient, dY^T . X |
+ *
+ * K runs over the padded extent, so padding must be zero in one operand and finite in the other.
+ * @module
+ */
+import { type Device, TEXTURE_WIDTH } from "../device.ts";
+import { DeviceError } from "../errors.ts";
+import { type Matrix, padded, PANEL, type Region, subregion } from "../layout.ts";
+import { packParams, type Plan } from "../plan.ts";
+import { broadcastProgram } from "./broadcast.ts";
+import { PLAIN_WORKGROUP, plainProgram } from "./plain.ts";
+import { tiledProgram } from "./tiled.ts";
+
+/** Which operands are transposed; see the module's text. */
+export type Product = "NT" | "NN" | "TN";
+
+/** One matrix product. */
+export interface MatmulCall {
+  product: Product;
+  a: Matrix;
+  b: Matrix;
+  c: Matrix;
+  /** C += instead of C =. */
+  accumulate?: boolean;
+  /**
+   * A is as the product before this one in the plan had it, unchanged since: where the variant
+   * copies operands, this one is not copied again.
+   */
+  sameA?: boolean;
+  label?: string;
+}
+
+/** The extents (m, n, k) of a product, from its operands. */
+function extents({ product, a, b, c }: MatmulCall): { m: number; n: number; k: number } {
+  const [m, k] = product === "TN" ? [a.cols, a.rows] : [a.rows, a.cols];
+  const [n, kb] = product === "NT" ? [b.rows, b.cols] : [b.cols, b.rows];
+  if (k !== kb || c.rows !== m || c.cols !== n) {
+    throw new RangeError(
+      `Product ${product} of (${a.rows}, ${a.cols}) and (${b.rows}, ${b.cols}) does not give ` +
+        `(${c.rows}, ${c.cols})`,
+    );
+  }
+  return { m, n, k };
+}
+
+/** Appends C = or += product(A, B) to the plan. */
+export function matmul(plan: Plan, call: MatmulCall): void {
+  const { device } = plan, { product, a, b, c } = call, { n, k } = extents(call);
+  const limit = device.bindingLimit, texture = device.variant === "cpu-subgroup";
+  const tooBig = (matrix: Matrix) => matrix.region.size > limit;
+  for (const x of texture ? [c] : [a, b, c]) {
+    if (panelBytes(x) > limit) {
+      throw new DeviceError(
+        `Cannot bind a panel of ${panelBytes(x)} bytes: this device binds at most ${limit}; ` +
+          `use a smaller batch or vocabulary`,
+      );
+    }
+  }
+  const bAlongN = product !== "NT"; // B's panels run along N (else along K)
+  // A binding cannot hold the whole matrix: cut along the axis in which its panels run.
+  const bounded = texture ? [c] : [c, ...(bAlongN ? [b] : [])];
+  if (bounded.some(tooBig) && n > PANEL) {
+    const parts = Math.max(
+      ...bounded.map((x) =>
+        Math.ceil(x.region.size / (Math.floor(limit / panelBytes(x)) * panelBytes(x)))
+      ),
+    );
+    const width = padded(Math.ceil(padded(n) / PANEL / parts) * PANEL);
+    for (let from = 0; from < n; from += width) {
+      const cols = Math.min(width, n - from);
+      matmulPart(plan, call, { cFrom: from, n: cols });
+    }
+    return;
+  }
+  if (!texture && product !== "TN" && (tooBig(a) || !bAlongN && tooBig(b)) && k > PANEL) {
+    const widest = Math.max(panelBytes(a), bAlongN ? 0 : panelBytes(b));
+    const width = Math.max(1, Math.floor(limit / widest)) * PANEL;
+    for (let from = 0; from < k; from += width) {
+      matmulPart(plan, { ...call, accumulate: call.accumulate || from > 0 }, {
+        kFrom: from,
+        k: Math.min(width, k - from),
+      });
+    }
+    return;
+  }
+  matmulPart(plan, call, {});
+}
+
+const panelBytes = (matrix: Matrix) => matrix.stride * PANEL * 4;
+const panelRange = (matrix: Matrix, from: number, cols: number): Region =>
+  subregion(
+    matrix.region,
+    from / PANEL * panelBytes(matrix),
+    padded(cols) / PANEL * panelBytes(matrix),
+  );
+
+interface Part {
+  cFrom?: number;
+  n?: number;
+  kFrom?: number;
+  k?: number;
+}
+
+/** A product restricted to columns [cFrom, cFrom + n) of C and [kFrom, kFrom + k) of K. */
+function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
+  const { device } = plan, { product, a, b, c } = call, whole = extents(call);
+  const { m } = whole, n = part.n ?? whole.n, k = part.k ?? whole.k;
+  const cFrom = part.cFrom ?? 0, kFrom = part.kFrom ?? 0;
+  let aRegion = a.region, bRegion = b.region, bOffset = 0;
+  if (part.n !== undefined) {
+    if (product === "NT") bOffset = cFrom * 8;
+    else bRegion = panelRange(b, cFrom, n);
+  }
+  if (part.k !== undefined) {
+    aRegion = panelRange(a, kFrom, k);
+    if (product === "NT") bRegion = panelRange(b, kFrom, k);
+    else bOffset = kFrom * 8;
+  }
+  const cRegion = part.n === undefined ? c.region : panelRange(c, cFrom, n);
+  const params = [m, padded(k) / 4, a.stride, b.stride, c.stride, 0, bOffset].concat(
+    call.accumulate ? 1 : 0,
+  );
+  const work = {
+    label: `${call.label ?? "matmul"} ${product}`,
+    flop: 2 * m * n * k,
+    bytes: 4 * (m * k + n * k + m * n),
+  };
+  if (device.variant === "cpu-subgroup") {
+    const textures = operandTextures(device);
+    plan.dispatch({
+      ...work,
+      code: PROGRAMS.broadcast[product],
+      params: packParams(params),
+      bindings: [
+        textures.load(plan, "a", aRegion, call.sameA),
+        textures.load(plan, "b", bRegion),
+        cRegion,
+      ],
+      groups: [padded(n) / PANEL, padded(m) / PANEL],
+    });
+  } else if (device.variant === "cpu-plain") {
+    plan.dispatch({
+      ...work,
+      code: PROGRAMS.plain[product],
+      params: packParams(params),
+      bindings: [aRegion, bRegion, cRegion],
+      groups: [Math.ceil(padded(n) / PLAIN_WORKGROUP.cols), Math.ceil(m / PLAIN_WORKGROUP.rows)],
+    });
+  } else {
+    // Below about two waves of 128 x 128 tiles a large GPU idles; smaller tiles then win.
+    const tile = Math.ceil(m / 128) * Math.ceil(n / 128) >= 256 ? 128 : 64;
+    plan.dispatch({
+      ...work,
+      code: PROGRAMS[tile][product],
+      params: packParams([...params, padded(m), padded(n)]),
+      bindings: [aRegion, bRegion, cRegion],
+      groups: [Math.ceil(padded(n) / tile), Math.ceil(m / tile)],
+    });
+  }
+}
+
+const each = (program: (product: Product) => string): Record<Product, string> => ({
+  NT: program("NT"),
+  NN: program("NN"),
+  TN: program("TN"),
+});
+const PROGRAMS = {
+  broadcast: each(broadcastProgram),
+  plain: each(plainProgram),
+  64: each((p) => tiledProgram(p, 64)),
+  128: each((p) => tiledProgram(p, 128)),
+};
+
+/** The linear textures through which cpu-subgroup products read their operands: a small pool. */
+class OperandTextures {
+  #device: Device;
+  #slots = new Map<string, { texture: GPUTexture; view: GPUTextureView; height: number }>();
+  /** What each slot was last loaded with, in the order of planning. */
+  #last = new Map<string, Region>();
+
+  constructor(device: Device) {
+    this.#device = device;
+  }
+
+  /** Appends the copy of `region` into the slot's texture, unless it is the `same` as before. */
+  load(plan: Plan, slot: string, region: Region, same = false): GPUTextureView {
+    const texels = region.size / 16, height = Math.ceil(texels / TEXTURE_WIDTH);
+    // Heights in powers of two, so that few textures serve all shapes.
+    const rounded = 2 ** Math.ceil(Math.log2(height)), key = `${slot}${rounded}`;
+    let entry = this.#slots.get(key);
+    if (!entry) {
+      const texture = this.#device.allocateTexture(`operand ${key}`, rounded);
+      entry = { texture, view: texture.createView(), height: rounded };
+      this.#slots.set(key, entry);
+    }
+    const last = this.#last.get(slot);
+    this.#last.set(slot, region);
+    if (
+      same && last?.buffer === region.buffer && last.offset === region.offset &&
+      last.size === region.size
+    ) return entry.view;
+    const { texture } = entry, whole = Math.floor(texels / TEXTURE_WIDTH);
+    const rest = texels - whole * TEXTURE_WIDTH, bytesPerRow = TEXTURE_WIDTH * 16;
+    plan.encode("operand copy", region.size, (encoder) => {
+      const { buffer, offset } = region;
+      if (whole) {
+        encoder.copyBufferToTexture({ buffer, offset, bytesPerRow }, { texture }, [
+          TEXTURE_WIDTH,
+          whole,
+        ]);
+      }
+      if (rest) {
+        encoder.copyBufferToTexture(
+          { buffer, offset: offset + whole * bytesPerRow, bytesPerRow },
+          { texture, origin: [0, whole] },
+          [rest, 1],
+        );
+      }
+    });
+    return entry.view;
+  }
+}
+
+const TEXTURES = new WeakMap<Device, OperandTextures>();
+function operandTextures(device: Device): OperandTextures {
+  let textures = TEXTURES.get(device);
+  if (!textures) TEXTURES.set(device, textures = new OperandTextures(device));
+  return textures;
+}
