@@ -278,8 +278,11 @@ export const NO_ADAPTER =
 
 /** True where the adapter is OpenGL rather than Vulkan, Metal or Direct3D 12. */
 export function isOpenGl(adapter: GPUAdapter): boolean {
-  return adapter.limits.maxStorageBufferBindingSize < 1 << 27 ||
-    /OpenGL|GLES|\bGL\b/i.test(adapter.info.description + adapter.info.device);
+  const { subgroupMinSize, subgroupMaxSize, description, device } = adapter.info;
+  // OpenGL has no query for subgroups, so wgpu reports WebGPU's widest range; nor has it this format.
+  const unknown = subgroupMinSize === 4 && subgroupMaxSize === 128;
+  return unknown && !adapter.features.has("bgra8unorm-storage") ||
+    /OpenGL|GLES|\bGL\b/i.test(description + device);
 }
 
 /** True where the adapter computes on the CPU. */
