@@ -52,6 +52,8 @@ export class Device {
   /** Granted features. */
   readonly features: ReadonlySet<string>;
   readonly provider: string;
+  /** Lanes of a subgroup as measured; 0 without subgroups. */
+  readonly subgroupSize: number;
   /** Bytes of buffers and textures alive. */
   allocatedBytes = 0;
   /** The most that was ever alive. */
@@ -69,6 +71,7 @@ export class Device {
     variant: Variant,
     features: ReadonlySet<string>,
     provider: string,
+    subgroupSize: number,
     options: DeviceOptions,
   ) {
     this.gpu = gpu;
@@ -76,6 +79,7 @@ export class Device {
     this.variant = variant;
     this.features = features;
     this.provider = provider;
+    this.subgroupSize = subgroupSize;
     this.memoryLimit = options.memoryLimit ?? Infinity;
     this.bindingLimit = Math.min(
       gpu.limits.maxStorageBufferBindingSize,
@@ -316,26 +320,23 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     features = optional;
     gpu = await request(features);
   }
-  const subgroups = features.includes("subgroups" as GPUFeatureName);
-  const variant = await chooseVariant(gpu, adapter, subgroups, options.variant);
-  return new Device(gpu, adapter, variant, new Set(features), provider.name, options);
+  const subgroups = features.includes("subgroups" as GPUFeatureName) ? await subgroupSize(gpu) : 0;
+  const variant = chooseVariant(adapter, subgroups, options.variant);
+  return new Device(gpu, adapter, variant, new Set(features), provider.name, subgroups, options);
 }
 
-async function chooseVariant(
-  gpu: GPUDevice,
+function chooseVariant(
   adapter: GPUAdapter,
-  subgroups: boolean,
+  subgroups: number,
   forced: string | undefined,
-): Promise<Variant> {
+): Variant {
   if (forced && !VARIANTS.includes(forced as Variant)) {
     throw new DeviceError(
       `There is no kernel variant "${forced}"; choose ${VARIANTS.join(", ")}`,
     );
   }
   if (forced && forced !== "cpu-subgroup") return forced as Variant;
-  const broadcast = (forced || isCpuDriver(adapter)) && subgroups
-    ? await subgroupSize(gpu) === 8
-    : false;
+  const broadcast = (forced || isCpuDriver(adapter)) && subgroups === 8;
   if (forced && !broadcast) {
     throw new DeviceError(
       `The kernel variant cpu-subgroup needs subgroups of 8, which ${adapter.info.description} ` +

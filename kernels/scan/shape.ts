@@ -1,0 +1,168 @@
+/**
+ * The selective scan of Mamba-1: sizes, buffers and the WGSL that both forms share.
+ *
+ * For channel d, state n and time t of one sequence, with delta = softplus(raw + bias):
+ *
+ *     h[t] = exp(delta[t] A[d,n]) h[t-1] + delta[t] B[t,n] u[t]        (h = 0 where a document starts)
+ *     y[t] = (sum_n C[t,n] h[t] + D[d] u[t]) * silu(z[t])
+ *
+ * Source: Gu and Dao, "Mamba" (arXiv 2312.00752), algorithm 2. Nothing of size (b, d, l, n) is
+ * stored: the forward keeps the state every few steps, the backward recomputes from there. Sums run
+ * in a fixed order (no atomics), so a rerun gives the same bits.
+ *
+ * Layouts (floats; R = padded rows of the batch, W = padded channels, np = states rounded up to 4):
+ * - u, delta, z, y and their gradients: panel matrices of R rows and W columns, row = b * length + t;
+ * - bc: one panel, (R, 32): row (b, t) holds B at 0..np-1 and C at np..2np-1 (so n <= 16);
+ * - par: (np + 2, W): A by state, then D, then the bias of delta;
+ * - reset: (R) 1e30 where a document starts, else 0. Used in place of delta in the decay alone it makes
+ *   exp2(A * 1e30) = 0;
+ * - state: (b, W/32, np, 32): in, the initial state where there is one; out, the last state.
+ * @module
+ */
+import type { Region } from "../layout.ts";
+import { padded } from "../layout.ts";
+
+/** What is scanned. */
+export interface ScanShape {
+  batch: number;
+  length: number;
+  channels: number;
+  states: number;
+  /** delta = softplus(raw + bias) rather than raw + bias. */
+  softplus: boolean;
+  bias: boolean;
+  /** The D term. */
+  skip: boolean;
+  /** The z gate. */
+  gate: boolean;
+  /** Documents start where `reset` says. */
+  packed: boolean;
+  /** `state` holds the initial state (and `dstate` the gradient of the last one). */
+  initialState: boolean;
+}
+
+/** Buffers of the forward; see the module's text for layouts. */
+export interface ScanForward {
+  u: Region;
+  delta: Region;
+  bc: Region;
+  par: Region;
+  z?: Region;
+  reset?: Region;
+  y: Region;
+  state: Region;
+  /** States kept for the backward: {@linkcode ScanSizes.checkpoints} floats. */
+  checkpoints: Region;
+  /** Decay sums of chunks, for the chunked form. */
+  sums: Region;
+}
+
+/** What the backward reads beyond the forward, and what it writes. */
+export interface ScanBackward extends ScanForward {
+  gy: Region;
+  du: Region;
+  /** Gradient of the raw delta. */
+  ddelta: Region;
+  dz?: Region;
+  /** Gradient of bc, one panel. */
+  dbc: Region;
+  /** Gradient of par, (np + 2, W). */
+  dpar: Region;
+  /** In: gradient of the last state. Out: of the initial state. Only with `initialState`. */
+  dstate?: Region;
+  /** Scratch: {@linkcode ScanSizes}. */
+  dbcParts: Region;
+  dparParts: Region;
+  /** Scratch of the chunked form, as large as checkpoints. */
+  dcheckpoints: Region;
+}
+
+/** Floats of each buffer that depends on the form. */
+export interface ScanSizes {
+  par: number;
+  state: number;
+  checkpoints: number;
+  sums: number;
+  dbcParts: number;
+  dparParts: number;
+  dcheckpoints: number;
+}
+
+/** Derived extents. */
+export interface Extents {
+  np: number;
+  quads: number;
+  panels: number;
+  /** Padded rows of the batch. */
+  stride: number;
+  width: number;
+}
+
+/** @throws {RangeError} for more than 16 states. */
+export function extents(shape: ScanShape): Extents {
+  const quads = Math.ceil(shape.states / 4);
+  if (shape.states < 1 || quads > 4) {
+    throw new RangeError(`A selective scan takes 1 to 16 states, not ${shape.states}`);
+  }
+  const width = padded(shape.channels);
+  return {
+    np: quads * 4,
+    quads,
+    panels: width / 32,
+    stride: padded(shape.batch * shape.length),
+    width,
+  };
+}
+
+export const LOG2E = "1.4426950408889634";
+export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+export const lines = (n: number, f: (i: number) => string): string => range(n).map(f).join("\n");
+export const sum = (n: number, f: (i: number) => string): string => range(n).map(f).join(" + ");
+
+/** Declares the uniform at binding 0, then storage buffers; a "!" marks those that are written. */
+export function declare(buffers: Record<string, string>): string {
+  return `struct P { length: u32, rows: u32, panels: u32, chunks: u32 }
+@group(0) @binding(0) var<uniform> p: P;
+` + Object.entries(buffers).map(([name, type], i) =>
+    `@group(0) @binding(${i + 1}) var<storage, ${
+      type.endsWith("!") ? "read_write" : "read"
+    }> ${name}: array<${type.replace("!", "")}>;`
+  ).join("\n");
+}
+
+/** Buffers that exist only in some shapes. */
+export const when = (yes: boolean, buffers: Record<string, string>): Record<string, string> =>
+  yes ? buffers : {};
+
+/**
+ * softplus and its slope from e = exp(-|x|). log1p by its atanh series, because the built-in log is
+ * poor near 1: log1p(e) = 2 atanh(e / (e + 2)), |argument| <= 1/3, 8 terms, 3e-9 relative.
+ */
+export const elementwise = (V: "f32" | "vec4f"): string => `
+fn softplus(x: ${V}, e: ${V}) -> ${V} {
+  let r = e / (e + 2.0); let q = r * r;
+  return max(x, ${V}(0.0)) + 2.0 * r * (1.0 + q * (0.33333334 + q * (0.2 + q * (0.14285715 + q * (0.11111111
+    + q * (0.09090909 + q * (0.07692308 + q * 0.06666667)))))));
+}
+fn softplusSlope(x: ${V}, e: ${V}) -> ${V} { return select(e, ${V}(1.0), x >= ${V}(0.0)) / (1.0 + e); }
+fn sigmoid(x: ${V}) -> ${V} { return 1.0 / (1.0 + exp2(x * -${LOG2E})); }
+`;
+
+/**
+ * Adds eight vectors over eight lanes so that lane i ends with the sum of vector i: three rounds of
+ * shuffles rather than eight reductions. Needs `bit0..bit2`, the bits of the lane's number.
+ */
+export function transposeAdd(name: string, vectors: string[]): { code: string; result: string } {
+  let code = "", now = vectors;
+  for (const m of range(3)) {
+    now = range(now.length / 2).map((j) => {
+      const r = `${name}_${m}_${j}`;
+      code += `let ${r}a = ${now[2 * j]}; let ${r}b = ${now[2 * j + 1]};
+let ${r} = select(${r}a + subgroupShuffleXor(${r}a, ${
+        1 << m
+      }u), ${r}b + subgroupShuffleXor(${r}b, ${1 << m}u), bit${m});\n`;
+      return r;
+    });
+  }
+  return { code, result: now[0]! };
+}
