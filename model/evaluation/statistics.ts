@@ -4,6 +4,7 @@
  * (1993), chapters 13 and 16; McNemar's test in its exact binomial form.
  * @module
  */
+import { Random } from "../random.ts";
 
 /** How resampling is done. */
 export interface BootstrapOptions {
@@ -24,19 +25,6 @@ export interface Interval {
 export type Statistic = (indices: Uint32Array) => number;
 
 const DEFAULTS = { resamples: 10_000, seed: 0, level: 0.95 };
-
-/** A generator of uniform 32-bit integers (splitmix32); the same seed gives the same stream. */
-export function randomStream(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x9e3779b9) | 0;
-    let z = state ^ (state >>> 16);
-    z = Math.imul(z, 0x21f0aaad);
-    z ^= z >>> 15;
-    z = Math.imul(z, 0x735a2d97);
-    return (z ^ (z >>> 15)) >>> 0;
-  };
-}
 
 /** The mean; NaN where there is nothing. */
 export function mean(values: ArrayLike<number>): number {
@@ -63,10 +51,10 @@ export function quantile(sorted: ArrayLike<number>, q: number): number {
 
 /** Calls `use` with every resample of `count` items; the array is reused between calls. */
 function resample(count: number, options: Required<BootstrapOptions>, use: Statistic): void {
-  const next = randomStream(options.seed), indices = new Uint32Array(count);
+  const random = new Random(options.seed, "bootstrap"), indices = new Uint32Array(count);
   for (let r = 0; r < options.resamples; r++) {
     // Multiply-shift maps 32 random bits onto 0..count-1; its bias is below count / 2^32.
-    for (let i = 0; i < count; i++) indices[i] = Math.floor(next() * count / 2 ** 32);
+    for (let i = 0; i < count; i++) indices[i] = Math.floor(random.bits() * count / 2 ** 32);
     use(indices);
   }
 }

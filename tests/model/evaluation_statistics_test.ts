@@ -5,21 +5,10 @@ import {
   meanOf,
   pairedBootstrap,
   quantile,
-  randomStream,
   signTest,
   standardError,
 } from "../../model/evaluation/statistics.ts";
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "../assert.ts";
-
-Deno.test("randomStream() repeats by seed, differs between seeds and fills its range", () => {
-  const take = (seed: number) => Array.from({ length: 4 }, randomStream(seed));
-  assertEquals(take(7), take(7));
-  assert(take(7).join() !== take(8).join());
-  const next = randomStream(1), bins = new Array<number>(8).fill(0);
-  for (let i = 0; i < 80_000; i++) bins[next() >>> 29]!++;
-  // Binomial(80000, 1/8): standard deviation 94, so five of them.
-  for (const bin of bins) assertAlmostEquals(bin, 10_000, 470);
-});
 
 Deno.test("mean() and standardError() equal hand-computed values", () => {
   assertEquals(mean([1, 2, 3, 6]), 3);
