@@ -1,0 +1,80 @@
+import type { Command, CommandEntry, CommandGroup } from "../core/cli.ts";
+import { ROOT_COMMANDS } from "../commands/mod.ts";
+import { join } from "../core/std.ts";
+import { assert, assertEquals, assertStringIncludes } from "./assert.ts";
+import { ROOT } from "./shared.ts";
+
+/** Runs the command line in a process of its own. */
+async function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const output = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--allow-read", "--allow-env", join(ROOT, "main.ts"), ...args],
+    env: { NO_COLOR: "1" },
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code: output.code, stdout: text(output.stdout), stderr: text(output.stderr) };
+}
+
+/** Every command with the words that call it. */
+async function* commands(
+  group: CommandGroup = ROOT_COMMANDS,
+  words: string[] = [],
+): AsyncGenerator<{ words: string[]; entry: CommandEntry; command: Command }> {
+  for (const [word, entry] of Object.entries(group.commands)) {
+    const command = await entry.load();
+    if ("commands" in command) yield* commands(command, [...words, word]);
+    else yield { words: [...words, word], entry, command };
+  }
+}
+
+Deno.test("every command says what it does, what its options mean, and shows examples", async () => {
+  for await (const { words, entry, command } of commands()) {
+    const name = words.join(" ");
+    assertEquals(command.name, name);
+    assert(entry.summary.length > 5, `${name}: no summary in the list`);
+    assert(command.examples.length > 0, `${name}: no examples`);
+    for (const example of command.examples) {
+      assertStringIncludes(example, `deno task ${name}`, `an example of ${name}`);
+    }
+    for (const [option, spec] of Object.entries(command.options ?? {})) {
+      assert(/^[a-z][a-z0-9-]*$/.test(option), `${name}: --${option} is not kebab-case`);
+      assert(spec.help.length > 5, `${name}: --${option} has no help`);
+    }
+  }
+});
+
+Deno.test("--help of every command exits 0 and prints to stdout alone", async () => {
+  for await (const { words, command } of commands()) {
+    const { code, stdout, stderr } = await run(...words, "--help");
+    assertEquals([code, stderr], [0, ""], words.join(" "));
+    assertStringIncludes(stdout, command.summary);
+    assertStringIncludes(stdout, "Examples:\n  deno task ");
+    assertStringIncludes(stdout, "--json");
+  }
+});
+
+Deno.test("without a command the help is printed and the exit code is 2; with --help 0", async () => {
+  const bare = await run();
+  assertEquals(bare.code, 2);
+  assertStringIncludes(bare.stdout, "Commands:");
+  assertEquals((await run("--help")).code, 0);
+  assertEquals((await run("pipeline", "--help")).code, 0);
+  assertEquals((await run("pipeline")).code, 2);
+});
+
+Deno.test("wrong words exit with 2, say which, and suggest what was meant", async () => {
+  const group = await run("pipelin");
+  assertEquals([group.code, group.stdout], [2, ""]);
+  assertStringIncludes(group.stderr, 'Unknown command "pipelin"; did you mean "pipeline"?');
+  const option = await run("doctor", "--jsn");
+  assertEquals(option.code, 2);
+  assertStringIncludes(option.stderr, "did you mean --json?");
+  assertStringIncludes(option.stderr, "deno task doctor --help");
+});
+
+Deno.test("every command of the command line is a task", () => {
+  const { tasks } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
+  for (const word of Object.keys(ROOT_COMMANDS.commands)) {
+    const task = tasks[word];
+    assertStringIncludes(task?.command ?? task ?? "", `main.ts ${word}`, `deno task ${word}`);
+  }
+});
