@@ -14,6 +14,7 @@ import {
   lines,
   LOG2E,
   range,
+  RESET,
   type ScanShape,
   sum,
   transposeAdd,
@@ -51,7 +52,9 @@ let x = delta[at]${s.bias ? " + bias" : ""}; let uu = u[at]; ${
     s.softplus ? `let ea = exp2(abs(x) * -${LOG2E});` : ""
   }
 let dl = select(0.0, ${s.softplus ? "softplus(x, ea)" : "x"}, ok); let dx = dl * uu;
-let dE = ${s.packed ? "max(dl, select(0.0, reset[row], ok))" : "dl"}; _ = dx; _ = dE;`;
+let dE = ${
+    s.packed ? `max(dl, select(0.0, f32(starts[row]) * ${RESET}, ok))` : "dl"
+  }; _ = dx; _ = dE;`;
 }
 /** B (or C) of the thread's quad of states at a row. */
 const bcAt = (s: ScanShape, row: string, second: boolean) =>
@@ -61,7 +64,7 @@ const inputBuffers = (s: ScanShape) => ({
   delta: "f32",
   bc: "vec4f",
   par: "f32",
-  ...when(s.packed, { reset: "f32" }),
+  ...when(s.packed, { starts: "u32" }),
 });
 const loadHome = (name: string) => `vec4f(${range(4).map((k) => `${name}[home + ${32 * k}u]`)})`;
 const storeHome = (name: string, v: string) =>
@@ -226,8 +229,8 @@ ${chunkMain(s, subgroups)} ${
 var h = ${loadHome("checkpoints")}; var dh = ${
       loadHome("dcheckpoints")
     }; var dA = vec4f(); var dskip = 0.0; var dbias = 0.0;
-var starts: array<vec4f, ${blocks}>; // the state at each block's start
-for (var b = 0u; b < ${blocks}u; b++) { let block = b * ${BLOCK}u; starts[b] = h; ${
+var entry: array<vec4f, ${blocks}>; // the state at each block's start
+for (var b = 0u; b < ${blocks}u; b++) { let block = b * ${BLOCK}u; entry[b] = h; ${
       stage(false)
     } workgroupBarrier();
   ${
@@ -240,7 +243,7 @@ for (var b = 0u; b < ${blocks}u; b++) { let block = b * ${BLOCK}u; starts[b] = h
       )
     }
   workgroupBarrier(); }
-for (var left = ${blocks}u; left > 0u; left--) { let block = (left - 1u) * ${BLOCK}u; let hb = starts[left - 1u]; ${
+for (var left = ${blocks}u; left > 0u; left--) { let block = (left - 1u) * ${BLOCK}u; let hb = entry[left - 1u]; ${
       stage(true)
     } workgroupBarrier();
   ${

@@ -12,6 +12,7 @@ import {
   lines,
   LOG2E,
   range,
+  RESET,
   type ScanShape,
   sum,
   transposeAdd,
@@ -80,7 +81,9 @@ const inputC = (s: ScanShape, i: number) => {
 };
 const resets = (s: ScanShape) =>
   s.packed
-    ? `let rs = reset[wg.y * p.length + min(tc + min(lane, ${CHUNK - 1}u), p.length - 1u)];`
+    ? `let rs = f32(starts[wg.y * p.length + min(tc + min(lane, ${
+      CHUNK - 1
+    }u), p.length - 1u)]) * ${RESET};`
     : "";
 
 /** Buffers in binding order, and WGSL. */
@@ -100,7 +103,7 @@ export function laneForward(s: ScanShape): ScanProgram {
     y: "vec4f!",
     state: "vec4f!",
     ...when(s.gate, { z: "vec4f" }),
-    ...when(s.packed, { reset: "f32" }),
+    ...when(s.packed, { starts: "u32" }),
   };
   return {
     buffers: Object.keys(buffers),
@@ -185,7 +188,7 @@ ${masked(s) ? `if (ok${i})` : ""} {
     dparParts: "vec4f!",
     ...when(s.initialState, { dstate: "vec4f!" }),
     ...when(s.gate, { z: "vec4f", dz: "vec4f!" }),
-    ...when(s.packed, { reset: "f32" }),
+    ...when(s.packed, { starts: "u32" }),
   };
   return {
     buffers: Object.keys(buffers),

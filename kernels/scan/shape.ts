@@ -14,8 +14,8 @@
  * - u, delta, z, y and their gradients: panel matrices of R rows and W columns, row = b * length + t;
  * - bc: one panel, (R, 32): row (b, t) holds B at 0..np-1 and C at np..2np-1 (so n <= 16);
  * - par: (np + 2, W): A by state, then D, then the bias of delta;
- * - reset: (R) 1e30 where a document starts, else 0. Used in place of delta in the decay alone it makes
- *   exp2(A * 1e30) = 0;
+ * - starts: (R) u32, 1 where a document starts. There 1e30 takes delta's place in the decay alone, which
+ *   makes exp2(A * 1e30) = 0;
  * - state: (b, W/32, np, 32): in, the initial state where there is one; out, the last state.
  * @module
  */
@@ -35,7 +35,7 @@ export interface ScanShape {
   skip: boolean;
   /** The z gate. */
   gate: boolean;
-  /** Documents start where `reset` says. */
+  /** Documents start where `starts` says. */
   packed: boolean;
   /** `state` holds the initial state (and `dstate` the gradient of the last one). */
   initialState: boolean;
@@ -48,7 +48,7 @@ export interface ScanForward {
   bc: Region;
   par: Region;
   z?: Region;
-  reset?: Region;
+  starts?: Region;
   y: Region;
   state: Region;
   /** States kept for the backward: {@linkcode ScanSizes.checkpoints} floats. */
@@ -115,6 +115,8 @@ export function extents(shape: ScanShape): Extents {
 }
 
 export const LOG2E = "1.4426950408889634";
+/** What takes delta's place in the decay where a document starts. */
+export const RESET = "1e30";
 export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 export const lines = (n: number, f: (i: number) => string): string => range(n).map(f).join("\n");
 export const sum = (n: number, f: (i: number) => string): string => range(n).map(f).join(" + ");

@@ -36,9 +36,9 @@ export async function runScan(
   const { batch, length, channels: d, states: n } = shape, rows = batch * length;
   const { np, stride, width, panels } = scanExtents(shape), sizes = scanSizes(device, shape);
   const regions: Region[] = [];
-  const region = (floats: number, data?: Float32Array<ArrayBuffer>) => {
+  const region = (floats: number, data?: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>) => {
     const r = device.allocate("scan test", 4 * floats);
-    if (data) device.write(r, data);
+    if (data?.length) device.write(r, data);
     regions.push(r);
     return r;
   };
@@ -69,10 +69,7 @@ export async function runScan(
     z: activation(values.z),
     bc: region(bc.length, bc),
     par: region(par.length, par),
-    reset: region(
-      stride,
-      Float32Array.from({ length: stride }, (_, i) => values.starts?.[i] ? 1e30 : 0),
-    ),
+    starts: region(stride, Uint32Array.from(values.starts ?? [])),
     y: activation(),
     state: state(values.initialState),
     checkpoints: region(sizes.checkpoints),
