@@ -1,0 +1,10 @@
+/** Byte-level BPE tokenizers. @module */
+export type { StreamDecoder } from "./decoder.ts";
+export {
+  type DecodeOptions,
+  encodeBound,
+  type EncodeOptions,
+  loadTokenizer,
+  type Tokenizer,
+  tokenizerFromJson,
+} from "./tokenizer.ts";

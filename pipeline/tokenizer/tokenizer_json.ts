@@ -1,0 +1,190 @@
+/**
+ * Hugging Face's `tokenizer.json`, the byte-level BPE kind: read, checked, reduced to what encoding
+ * and decoding need. Other kinds are refused by name.
+ * @module
+ */
+import { UserError } from "../../core/errors.ts";
+import { byteStandIns } from "./characters.ts";
+
+/** A token matched in the text before the model runs. */
+export interface AddedToken {
+  id: number;
+  content: string;
+  /** Matched only on request: the text of a document must not be able to write it. */
+  special: boolean;
+  /** Matched in the normalised text rather than in the text as given. */
+  normalized: boolean;
+  /** Takes the white space at its left, or right, with it. */
+  lstrip: boolean;
+  rstrip: boolean;
+  /** Matched only where no word character touches it. */
+  singleWord: boolean;
+}
+
+/** What a tokenizer is made of. */
+export interface TokenizerDefinition {
+  /** Every token's bytes by id; null where no token has the id. Added tokens included. */
+  bytes: (Uint8Array | null)[];
+  /** The id of each single byte; 0 for bytes that UTF-8 never has, where the file lacks them. */
+  byteIds: Uint16Array;
+  /** Merges in order of rank: left id, right id, merged id. */
+  merges: Uint16Array;
+  added: AddedToken[];
+  /** Whether text is put into Unicode's NFC first. */
+  nfc: boolean;
+  /** Whether a space is put before text that does not begin with one. */
+  prefixSpace: boolean;
+  /** The token that separates documents. */
+  endOfText: number;
+}
+
+/** Ids are written as 16-bit numbers everywhere. */
+export const MAX_VOCABULARY = 65_535;
+
+/** Names of the end-of-text token, in order of preference. */
+const END_OF_TEXT = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]"];
+
+type Json = Record<string, unknown>;
+/** Bytes that no UTF-8 text contains need no token. */
+const inUtf8 = (byte: number) => byte !== 0xc0 && byte !== 0xc1 && byte < 0xf5;
+const isObject = (v: unknown): v is Json => typeof v === "object" && v !== null;
+
+/**
+ * Checks a parsed `tokenizer.json`.
+ * @param file named in the errors
+ * @throws {UserError} naming the kind and the file where it is not byte-level BPE, or is broken.
+ */
+export function parseTokenizerJson(json: unknown, file: string): TokenizerDefinition {
+  const fail = (what: string): never => {
+    throw new UserError(
+      `Cannot use the tokenizer ${file}: ${what}; a byte-level BPE tokenizer.json is needed, such as GPT-NeoX's or GPT-2's`,
+    );
+  };
+  if (!isObject(json) || !isObject(json.model)) return fail("it has no model");
+  const model = json.model, kind = String(model.type ?? (model.merges ? "BPE" : "unknown"));
+  if (kind !== "BPE") fail(`it is of the kind ${kind}`);
+  const prefixSpace = checkPreTokenizer(json, fail);
+  const nfc = checkNormalizer(json.normalizer, fail);
+  if (model.byte_fallback === true) fail("it is BPE with byte fallback (SentencePiece)");
+  if (model.ignore_merges === true) fail("it is BPE that ignores merges (Llama 3's kind)");
+  if (model.dropout) fail(`it is BPE with dropout ${model.dropout}`);
+  for (const affix of ["continuing_subword_prefix", "end_of_word_suffix"]) {
+    if (model[affix]) fail(`it is BPE with the ${affix} "${model[affix]}"`);
+  }
+  if (isObject(json.decoder) && json.decoder.type !== "ByteLevel") {
+    fail(`its decoder is of the kind ${json.decoder.type}`);
+  }
+  if (!isObject(model.vocab)) return fail("it has no vocabulary");
+  const vocabulary = new Map(Object.entries(model.vocab as Record<string, number>));
+  const added = parseAddedTokens(json.added_tokens, fail);
+  let size = 0;
+  for (const id of [...vocabulary.values(), ...added.map((a) => a.id)]) {
+    if (!Number.isInteger(id) || id < 0) fail(`it has the id ${id}`);
+    size = Math.max(size, id + 1);
+  }
+  if (size > MAX_VOCABULARY) {
+    fail(`its vocabulary has ${size} ids, and 16-bit shards hold at most ${MAX_VOCABULARY}`);
+  }
+  const special = added.filter((a) => a.special);
+  const end = END_OF_TEXT.map((name) => special.find((a) => a.content === name))
+    .find((a) => a !== undefined);
+  if (!end) return fail(`none of its special tokens ends a text (${END_OF_TEXT.join(", ")})`);
+  const standIns = byteStandIns();
+  return {
+    bytes: tokenBytes(size, vocabulary, added, standIns),
+    byteIds: Uint16Array.from(
+      standIns,
+      (c, b) => vocabulary.get(c) ?? (inUtf8(b) ? fail(`its vocabulary lacks the byte ${b}`) : 0),
+    ),
+    merges: parseMerges(model.merges, vocabulary, fail),
+    added,
+    nfc,
+    prefixSpace,
+    endOfText: end.id,
+  };
+}
+
+function checkPreTokenizer(json: Json, fail: (what: string) => never): boolean {
+  let pre = json.pre_tokenizer;
+  if (isObject(pre) && pre.type === "Sequence" && Array.isArray(pre.pretokenizers)) {
+    if (pre.pretokenizers.length !== 1) {
+      fail(
+        `its pre-tokenizer is a sequence of ${
+          pre.pretokenizers.map((p) => isObject(p) ? p.type : p).join(", ")
+        }`,
+      );
+    }
+    pre = pre.pretokenizers[0];
+  }
+  if (!isObject(pre)) return fail("it is BPE without a pre-tokenizer");
+  if (pre.type !== "ByteLevel") fail(`its pre-tokenizer is of the kind ${pre.type}`);
+  if (pre.use_regex === false) fail("its ByteLevel pre-tokenizer splits by no pattern");
+  return pre.add_prefix_space === true;
+}
+
+function checkNormalizer(normalizer: unknown, fail: (what: string) => never): boolean {
+  if (!isObject(normalizer)) return false;
+  if (normalizer.type === "Sequence" && Array.isArray(normalizer.normalizers)) {
+    return normalizer.normalizers.map((n) => checkNormalizer(n, fail)).some(Boolean);
+  }
+  if (normalizer.type !== "NFC") fail(`its normalizer is of the kind ${normalizer.type}`);
+  return true;
+}
+
+function parseAddedTokens(list: unknown, fail: (what: string) => never): AddedToken[] {
+  if (list === undefined || list === null) return [];
+  if (!Array.isArray(list)) return fail("its added_tokens are no list");
+  return list.map((entry) => {
+    if (!isObject(entry) || typeof entry.content !== "string" || !entry.content) {
+      return fail("one of its added tokens has no content");
+    }
+    return {
+      id: Number(entry.id),
+      content: entry.content,
+      special: entry.special === true,
+      normalized: entry.normalized === undefined
+        ? entry.special !== true
+        : entry.normalized === true,
+      lstrip: entry.lstrip === true,
+      rstrip: entry.rstrip === true,
+      singleWord: entry.single_word === true,
+    };
+  });
+}
+
+function parseMerges(
+  list: unknown,
+  vocabulary: Map<string, number>,
+  fail: (what: string) => never,
+): Uint16Array {
+  if (!Array.isArray(list)) return fail("it has no merges");
+  const merges = new Uint16Array(list.length * 3);
+  list.forEach((merge: unknown, rank) => {
+    const [left, right] = typeof merge === "string" ? merge.split(" ") : merge as [string, string];
+    const ids = [left, right, `${left}${right}`].map((t) => vocabulary.get(t ?? ""));
+    if (ids.includes(undefined)) {
+      fail(`its merge ${rank} (${JSON.stringify(merge)}) names tokens outside the vocabulary`);
+    }
+    merges.set(ids as number[], rank * 3);
+  });
+  return merges;
+}
+
+function tokenBytes(
+  size: number,
+  vocabulary: Map<string, number>,
+  added: AddedToken[],
+  standIns: string[],
+): (Uint8Array | null)[] {
+  const bytes: (Uint8Array | null)[] = Array.from({ length: size }, () => null);
+  const encoder = new TextEncoder(), byteOf = new Map(standIns.map((c, b) => [c, b]));
+  for (const [token, id] of vocabulary) {
+    const values = Array.from(token, (c) => byteOf.get(c));
+    // A special token's name may be in the vocabulary too, in plain characters.
+    bytes[id] = values.includes(undefined)
+      ? encoder.encode(token)
+      : Uint8Array.from(values as number[]);
+  }
+  for (const token of added) bytes[token.id] = encoder.encode(token.content);
+  return bytes;
+}
