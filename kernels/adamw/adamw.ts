@@ -1,0 +1,107 @@
+/**
+ * AdamW with decoupled decay over flat buffers of parameters, clipping by the global norm on the
+ * device; what it computes is said in `reference/adamw.ts`. Where the norm is not finite nothing is
+ * updated.
+ * @module
+ */
+import type { Region } from "../layout.ts";
+import { packParams, type Plan, spread } from "../plan.ts";
+import { declare, slices, VECTOR_GROUP } from "../wgsl.ts";
+
+/** Bytes of the uniform region that {@linkcode adamWHyper} fills. */
+export const ADAMW_HYPER_BYTES = 48;
+
+/** The values of one update: see `reference/adamw.ts`. */
+export interface AdamWHyper {
+  /** The update's number, from 1. */
+  step: number;
+  learningRate: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  weightDecay: number;
+  /** Infinity for no clipping. */
+  maxGradNorm: number;
+}
+
+/** One update's values, to be written to the uniform region before the update runs. */
+export function adamWHyper(h: AdamWHyper): Float32Array<ArrayBuffer> {
+  return Float32Array.from([
+    h.learningRate,
+    h.beta1,
+    h.beta2,
+    1 - h.beta1,
+    1 - h.beta2,
+    h.epsilon,
+    h.learningRate * h.weightDecay,
+    1 / (1 - h.beta1 ** h.step),
+    1 / (1 - h.beta2 ** h.step),
+    Number.isFinite(h.maxGradNorm) ? h.maxGradNorm : 3e38,
+    0,
+    0,
+  ]);
+}
+
+/** Flat regions of equal size (whole vec4f). */
+export interface AdamWArena {
+  parameter: Region;
+  gradient: Region;
+  m: Region;
+  v: Region;
+  /** Whether the decay applies. */
+  decay: boolean;
+}
+
+/**
+ * Queues one update of an arena.
+ * @param hyper a uniform region of {@linkcode ADAMW_HYPER_BYTES}.
+ * @param squares one float: the squared global norm of the gradients.
+ */
+export function adamW(plan: Plan, arena: AdamWArena, hyper: Region, squares: Region): void {
+  const code = `struct P { vectors: u32 }
+struct Hyper {
+  rate: f32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, epsilon: f32,
+  decay: f32, correction1: f32, correction2: f32, limit: f32,
+}
+${
+    declare([
+      "<uniform> p: P",
+      "<uniform> h: Hyper",
+      "<storage, read> squares: array<f32>",
+      "<storage, read> gradient: array<vec4f>",
+      "<storage, read_write> parameter: array<vec4f>",
+      "<storage, read_write> first: array<vec4f>",
+      "<storage, read_write> second: array<vec4f>",
+    ])
+  }
+@compute @workgroup_size(${VECTOR_GROUP})
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
+  let i = id.x + id.y * count.x * ${VECTOR_GROUP}u;
+  // NaN and infinity by their bits: compilers may assume that neither occurs.
+  let bad = (bitcast<u32>(squares[0]) & 0x7f800000u) == 0x7f800000u;
+  if (i >= p.vectors || bad) { return; }
+  let clip = min(1.0, h.limit / (sqrt(squares[0]) + 1e-6));
+  let g = clip * gradient[i];
+  let m = h.beta1 * first[i] + h.rest1 * g;
+  let v = h.beta2 * second[i] + h.rest2 * g * g;
+  first[i] = m;
+  second[i] = v;
+  let old = parameter[i];
+  parameter[i] = old${arena.decay ? " - h.decay * old" : ""}
+    - h.rate * (m * h.correction1) / (sqrt(v * h.correction2) + h.epsilon);
+}`;
+  const parts = (region: Region) => slices(plan.device, region);
+  const gradients = parts(arena.gradient), ms = parts(arena.m), vs = parts(arena.v);
+  parts(arena.parameter).forEach((parameter, i) => {
+    const count = Math.floor(parameter.size / 16);
+    plan.dispatch({
+      label: "adamw",
+      code,
+      params: packParams([count]),
+      bindings: [{ uniform: hyper }, squares, gradients[i]!, parameter, ms[i]!, vs[i]!],
+      groups: spread(Math.ceil(count / VECTOR_GROUP)),
+      flop: count * 4 * 15,
+      bytes: parameter.size * 7,
+    });
+  });
+}

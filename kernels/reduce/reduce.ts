@@ -1,0 +1,188 @@
+/**
+ * Sums, always in the same order: partial sums by one kernel, then one more that adds them up. No
+ * float atomics, so reruns give the same bits.
+ * @module
+ */
+import type { Region } from "../layout.ts";
+import { packParams, type Plan, spread } from "../plan.ts";
+import { declare, slices, VECTOR_GROUP, vectors } from "../wgsl.ts";
+
+/** Adds up rows of partial sums. */
+export interface SumPartials {
+  /** (count, width) floats, row-major; width is a multiple of 4. */
+  partials: Region;
+  count: number;
+  width: number;
+  /** (length) floats; each gets the sum of its column. */
+  out: Region;
+  length: number;
+  /** out += instead of out =. */
+  accumulate: boolean;
+}
+
+/** Queues {@linkcode SumPartials}: out[c] = sum over k of partials[k, c]. */
+export function sumPartials(plan: Plan, o: SumPartials): void {
+  const code = `struct P { count: u32, width: u32, length: u32 }
+${
+    declare([
+      "<uniform> p: P",
+      "<storage, read> partials: array<vec4f>",
+      "<storage, read_write> result: array<f32>",
+    ])
+  }
+fn put(i: u32, value: f32) {
+  if (i < p.length) { result[i] ${o.accumulate ? "+=" : "="} value; }
+}
+@compute @workgroup_size(${VECTOR_GROUP}) fn main(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x * 4u >= p.length) { return; }
+  var total = vec4f();
+  for (var k = 0u; k < p.count; k++) { total += partials[k * p.width + id.x]; }
+  put(id.x * 4u, total.x);
+  put(id.x * 4u + 1u, total.y);
+  put(id.x * 4u + 2u, total.z);
+  put(id.x * 4u + 3u, total.w);
+}`;
+  plan.dispatch({
+    label: "sum partials",
+    code,
+    params: packParams([o.count, o.width / 4, o.length]),
+    bindings: [vectors(o.partials), o.out],
+    groups: [Math.ceil(o.length / 4 / VECTOR_GROUP)],
+    bytes: o.count * o.width * 4,
+  });
+}
+
+/** Most partial sums that one region of {@linkcode sumOfSquares} leaves. */
+const SQUARE_PARTIALS = 16384;
+
+/** Floats of scratch that {@linkcode sumOfSquares} of these regions needs. */
+export function sumOfSquaresScratch(plan: Plan, regions: Region[]): number {
+  return regions.flatMap((r) => slices(plan.device, r)).length * SQUARE_PARTIALS;
+}
+
+/**
+ * Queues out[0] = the sum of squares of all floats of all regions (sizes: whole vec4f, padding
+ * zero). `scratch` holds {@linkcode sumOfSquaresScratch} floats.
+ */
+export function sumOfSquares(plan: Plan, regions: Region[], scratch: Region, out: Region): void {
+  const code = `struct P { vectors: u32, first: u32, stride: u32 }
+${
+    declare([
+      "<uniform> p: P",
+      "<storage, read> values: array<vec4f>",
+      "<storage, read_write> partials: array<f32>",
+    ])
+  }
+@compute @workgroup_size(${VECTOR_GROUP}) fn main(@builtin(global_invocation_id) id: vec3u) {
+  var a = vec4f();
+  var b = vec4f();
+  for (var i = id.x; i < p.vectors; i += 2u * p.stride) {
+    let x = values[i];
+    a += x * x;
+    let j = i + p.stride;
+    if (j < p.vectors) {
+      let y = values[j];
+      b += y * y;
+    }
+  }
+  partials[p.first + id.x] = dot(a + b, vec4f(1.0));
+}`;
+  let first = 0;
+  for (const region of regions) {
+    for (const part of slices(plan.device, region)) {
+      const count = Math.floor(part.size / 16);
+      const threads = Math.min(
+        SQUARE_PARTIALS,
+        Math.ceil(count / 8 / VECTOR_GROUP) * VECTOR_GROUP,
+      );
+      plan.dispatch({
+        label: "sum of squares",
+        code,
+        params: packParams([count, first, threads]),
+        bindings: [part, scratch],
+        groups: [threads / VECTOR_GROUP],
+        flop: count * 8,
+        bytes: part.size,
+      });
+      first += threads;
+    }
+  }
+  sum(plan, { values: scratch, length: first, out });
+}
+
+/** Adds up a flat array. */
+export interface Sum {
+  values: Region;
+  length: number;
+  /** One float. */
+  out: Region;
+  /** out += instead of out =. */
+  accumulate?: boolean;
+  /** One float that the sum is multiplied with; read when the kernel runs. */
+  scale?: Region;
+}
+
+/** Queues out[0] = scale x the sum of the first `length` values, by one workgroup. */
+export function sum(plan: Plan, o: Sum): void {
+  const size = 256;
+  const code = `struct P { length: u32 }
+${
+    declare([
+      "<uniform> p: P",
+      "<storage, read> values: array<f32>",
+      "<storage, read_write> result: array<f32>",
+      ...(o.scale ? ["<storage, read> factor: array<f32>"] : []),
+    ])
+  }
+var<workgroup> scratch: array<f32, ${size}>;
+@compute @workgroup_size(${size}) fn main(@builtin(local_invocation_index) local: u32) {
+  var total = 0.0;
+  for (var i = local; i < p.length; i += ${size}u) { total += values[i]; }
+  scratch[local] = total;
+  workgroupBarrier();
+  for (var s = ${size / 2}u; s > 0u; s /= 2u) {
+    if (local < s) { scratch[local] += scratch[local + s]; }
+    workgroupBarrier();
+  }
+  if (local == 0u) { result[0] ${o.accumulate ? "+=" : "="} ${
+    o.scale ? "factor[0] * " : ""
+  }scratch[0]; }
+}`;
+  plan.dispatch({
+    label: "sum",
+    code,
+    params: packParams([o.length]),
+    bindings: [o.values, o.out, ...(o.scale ? [o.scale] : [])],
+    groups: [1],
+    bytes: o.length * 4,
+  });
+}
+
+/** Queues target += source, for flat regions of equal size (whole vec4f). */
+export function addInto(plan: Plan, target: Region, source: Region): void {
+  const code = `struct P { vectors: u32 }
+${
+    declare([
+      "<uniform> p: P",
+      "<storage, read_write> total: array<vec4f>",
+      "<storage, read> more: array<vec4f>",
+    ])
+  }
+@compute @workgroup_size(${VECTOR_GROUP})
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
+  let i = id.x + id.y * count.x * ${VECTOR_GROUP}u;
+  if (i < p.vectors) { total[i] += more[i]; }
+}`;
+  const from = slices(plan.device, source);
+  slices(plan.device, target).forEach((part, i) => {
+    const count = Math.floor(part.size / 16);
+    plan.dispatch({
+      label: "add",
+      code,
+      params: packParams([count]),
+      bindings: [part, from[i]!],
+      groups: spread(Math.ceil(count / VECTOR_GROUP)),
+      bytes: part.size * 3,
+    });
+  });
+}

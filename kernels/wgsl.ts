@@ -1,0 +1,137 @@
+/**
+ * What the small kernels share: how they bind regions, and how rows are dealt out to invocations.
+ *
+ * Inside a kernel a panel matrix is an `array<vec4f>`; vector q (0 to 7) of row r in panel i is at
+ * `(i * stride + r) * 8 + q`.
+ * @module
+ */
+import type { Device, Variant } from "./device.ts";
+import { type Region, subregion } from "./layout.ts";
+
+/** A region whose size is rounded up to whole vec4f (allocations and arenas leave the room). */
+export const vectors = (region: Region): Region => ({
+  ...region,
+  size: Math.ceil(region.size / 16) * 16,
+});
+
+/** Declares the bindings of a kernel, in order, in group 0. */
+export function declare(bindings: string[]): string {
+  return bindings.map((b, i) => `@group(0) @binding(${i}) var${b};`).join("\n");
+}
+
+/** Parts of a flat region that each fit the device's binding limit, with their offsets in bytes. */
+export function slices(device: Device, region: Region): Region[] {
+  const most = Math.floor(device.bindingLimit / 256) * 256, parts: Region[] = [];
+  for (let at = 0; at < region.size; at += most) {
+    parts.push(subregion(region, at, Math.min(most, region.size - at)));
+  }
+  return parts;
+}
+
+/** A matrix row dealt out to invocations, for kernels that reduce along rows. */
+export interface RowShape {
+  /** Declarations that go before `main`. */
+  functions: string;
+  /** The head of `main`; defines r (row), lane, and panels: 0 where r is beyond p.rows. */
+  head: string;
+  /**
+   * Loops over this invocation's share of panels [0, `end`): `body` sees the indices of the vector
+   * in a matrix and in a row (a weight), once for each vector.
+   */
+  loop(end: string, body: (index: string, column: string) => string): string;
+  /** The same, where the body handles all of an invocation's vectors of a panel at once. */
+  loopPanels(end: string, body: (vectors: { index: string; column: string }[]) => string): string;
+  /** Sums or takes the maximum of an invocation's value over the row. */
+  reduce(operation: "sum" | "max", value: string): string;
+  /** The lane that sees vector `column` of a row. */
+  owner(column: string): string;
+  /** Workgroups for so many rows. */
+  groups(rows: number): number;
+}
+
+/**
+ * CPU drivers run one invocation a row: barriers cost them more than anything. GPUs run `lanes`
+ * invocations a row, eight to each 128-byte line, and reduce in workgroup memory.
+ */
+export function rowShape(variant: Variant, lanes = 32): RowShape {
+  return variant === "gpu-tiled" ? sharedRows(lanes) : singleRows();
+}
+
+function singleRows(): RowShape {
+  const size = 8, all = [0, 1, 2, 3, 4, 5, 6, 7];
+  const loopPanels: RowShape["loopPanels"] = (end, body) => `
+  for (var i = 0u; i < ${end}; i++) {
+    let at = (i * p.stride + r) * 8u;
+    let column = i * 8u;
+    ${body(all.map((q) => ({ index: `at + ${q}u`, column: `column + ${q}u` })))}
+  }`;
+  return {
+    functions: "",
+    head: `@compute @workgroup_size(${size})
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
+  let r = id.x + id.y * count.x * ${size}u;
+  if (r >= p.rows) { return; }
+  let panels = p.panels;
+  const lane = 0u;`,
+    loop: (end, body) =>
+      loopPanels(end, (v) => v.map(({ index, column }) => body(index, column)).join("\n    ")),
+    loopPanels,
+    reduce: (_, value) => value,
+    owner: () => "0u",
+    groups: (rows) => Math.ceil(rows / size),
+  };
+}
+
+function sharedRows(lanes: number): RowShape {
+  const size = 256, rowsEach = size / lanes, step = lanes / 8;
+  const loopPanels: RowShape["loopPanels"] = (end, body) => `
+  for (var i = lane / 8u; i < ${end}; i += ${step}u) {
+    let at = (i * p.stride + r) * 8u + lane % 8u;
+    let column = i * 8u + lane % 8u;
+    ${body([{ index: "at", column: "column" }])}
+  }`;
+  const reducer = (name: string, combine: string) => `
+fn row_${name}(local: u32, value: f32) -> f32 {
+  scratch[local] = value;
+  workgroupBarrier();
+  for (var s = ${lanes / 2}u; s > 0u; s /= 2u) {
+    if (local % ${lanes}u < s) {
+      let a = scratch[local];
+      let b = scratch[local + s];
+      scratch[local] = ${combine};
+    }
+    workgroupBarrier();
+  }
+  let result = scratch[local - local % ${lanes}u];
+  workgroupBarrier();
+  return result;
+}`;
+  return {
+    functions: `var<workgroup> scratch: array<f32, ${size}>;` +
+      reducer("sum", "a + b") + reducer("max", "max(a, b)"),
+    head: `@compute @workgroup_size(${size})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) count: vec3u,
+        @builtin(local_invocation_index) local: u32) {
+  let r = (group.x + group.y * count.x) * ${rowsEach}u + local / ${lanes}u;
+  let lane = local % ${lanes}u;
+  let panels = select(0u, p.panels, r < p.rows);`,
+    loop: (end, body) => loopPanels(end, ([v]) => body(v!.index, v!.column)),
+    loopPanels,
+    reduce: (operation, value) => `row_${operation}(local, ${value})`,
+    owner: (column) => `(${column}) % ${lanes}u`,
+    groups: (rows) => Math.ceil(rows / rowsEach),
+  };
+}
+
+/** Invocations of a workgroup in kernels that map one invocation to one vector. */
+export const VECTOR_GROUP = 64;
+
+/**
+ * How many rows a kernel that sums down columns gives to one invocation: enough chunks to fill the
+ * device, few enough that adding them up stays cheap.
+ */
+export function rowChunk(variant: Variant, rows: number): { rows: number; count: number } {
+  const least = variant === "gpu-tiled" ? 16 : 64, most = 128;
+  const each = Math.max(least, Math.ceil(rows / most));
+  return { rows: each, count: Math.ceil(rows / each) };
+}
