@@ -101,10 +101,16 @@ export function deviceTest(
 }
 
 const devices = new Map<Variant, Promise<Device>>();
+const open: Device[] = [];
 function device(variant: Variant): Promise<Device> {
-  if (!devices.has(variant)) devices.set(variant, openDevice({ variant }));
+  if (!devices.has(variant)) {
+    const opening = openDevice({ variant });
+    devices.set(variant, opening.then((device) => (open.push(device), device)));
+  }
   return devices.get(variant)!;
 }
+// A CPU driver's threads should not outlive the last test.
+globalThis.addEventListener("unload", () => open.forEach((device) => device.destroy()));
 
 /** Fails where max|got - want| exceeds `limit` x max|want| (an absolute `limit` where that is 0). */
 export function assertClose(
