@@ -15,6 +15,14 @@ const evaluate: CommandGroup = {
       summary: "Score a system's BioASQ answers: the ten official measures",
       load: async () => (await import("./evaluate_bioasq.ts")).command,
     },
+    ner: {
+      summary: "Score tagged named entities: entity-level precision, recall and F1",
+      load: async () => (await import("./evaluate_ner.ts")).command,
+    },
+    relations: {
+      summary: "Score relations between entities: precision, recall and F1",
+      load: async () => (await import("./evaluate_relations.ts")).command,
+    },
   },
 };
 

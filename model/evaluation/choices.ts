@@ -81,15 +81,17 @@ export async function answerChoices(
   const continuations = labelTokens(task.labels, tokenizer), answers: ChoiceAnswer[] = [];
   const longest = Math.max(...continuations.map((c) => c.length));
   const limit = Math.min(scorer.maxTokens, options.maxTokens ?? Infinity) - longest;
-  for (const item of task.items) {
+  for (let at = 0; at < task.items.length; at += scorer.itemsAtOnce) {
     if (options.signal?.aborted) throw new Interrupted("Interrupted: no results were written");
-    const { tokens, truncated } = promptTokens(item.prompt, tokenizer, limit);
-    const [logProbabilities] = await scorer.score([{ prompt: tokens, continuations }]);
-    answers.push({
-      item,
-      logProbabilities: logProbabilities!,
-      predicted: mostProbable(logProbabilities!),
-      truncated,
+    const items = task.items.slice(at, at + scorer.itemsAtOnce);
+    const prompts = items.map((item) => promptTokens(item.prompt, tokenizer, limit));
+    const scores = await scorer.score(
+      prompts.map(({ tokens }) => ({ prompt: tokens, continuations })),
+    );
+    items.forEach((item, i) => {
+      const logProbabilities = scores[i]!, { truncated } = prompts[i]!;
+      const predicted = mostProbable(logProbabilities);
+      answers.push({ item, logProbabilities, predicted, truncated });
     });
     options.onProgress?.(answers.length);
   }

@@ -19,6 +19,8 @@ export interface Scorer {
   score(items: ScoreItem[]): Promise<number[][]>;
   /** The most tokens that a prompt and a continuation may have together. */
   readonly maxTokens: number;
+  /** How many items a call had best have. */
+  readonly itemsAtOnce: number;
 }
 
 /** ln p of id `token` under `logits`, normalised over the padded vocabulary. */
@@ -58,6 +60,7 @@ export function recurrentScorer(model: RecurrentModel): Scorer {
   };
   return {
     maxTokens: Infinity,
+    itemsAtOnce: 1,
     async score(items) {
       const scores: number[][] = [];
       for (const item of items) scores.push(await scoreItem(item));
@@ -66,36 +69,57 @@ export function recurrentScorer(model: RecurrentModel): Scorer {
   };
 }
 
+/** One continuation to score, and where its score goes. */
+interface Job {
+  prompt: ScoreItem["prompt"];
+  continuation: number[];
+  put: (score: number) => void;
+}
+
 /**
- * A scorer on the forward pass over whole rows: one pass a continuation, each on the first row of a
- * batch, because a pass returns one sum. Build the model with one row.
+ * A scorer on the forward pass over whole rows, a continuation a row. Where the model does not tell
+ * rows apart, each pass scores its first row only; such a model is best built with one row.
  */
 export function batchScorer(model: TrainableModel): Scorer {
   const { batchSize, sequenceLength, config } = model, size = batchSize * sequenceLength;
-  const score = async (prompt: ScoreItem["prompt"], continuation: number[]) => {
-    const length = prompt.length + continuation.length - 1;
-    if (length > sequenceLength) {
-      throw new RangeError(`${length} tokens do not fit a row of ${sequenceLength}`);
-    }
+  let rowsAtOnce = batchSize;
+  const pass = async (jobs: Job[]) => {
     const batch: Batch = {
       tokens: new Uint32Array(size).fill(config.endOfText),
       starts: new Uint8Array(size).fill(1),
       targets: new Int32Array(size).fill(IGNORED_TARGET),
     };
-    batch.tokens.set(prompt);
-    batch.tokens.set(continuation.slice(0, -1), prompt.length);
-    batch.starts.fill(0, 1, length);
-    batch.targets.set(continuation, prompt.length - 1);
-    return -(await model.evaluate(batch)).nll;
+    jobs.forEach(({ prompt, continuation }, row) => {
+      const length = prompt.length + continuation.length - 1, base = row * sequenceLength;
+      if (length > sequenceLength) {
+        throw new RangeError(`${length} tokens do not fit a row of ${sequenceLength}`);
+      }
+      batch.tokens.set(prompt, base);
+      batch.tokens.set(continuation.slice(0, -1), base + prompt.length);
+      batch.starts.fill(0, base + 1, base + length);
+      batch.targets.set(continuation, base + prompt.length - 1);
+    });
+    const { nll, rowNll } = await model.evaluate(batch);
+    if (!rowNll && jobs.length > 1) return false;
+    jobs.forEach(({ put }, row) => put(-(rowNll ? rowNll[row]! : nll)));
+    return true;
   };
   return {
     maxTokens: sequenceLength + 1,
+    itemsAtOnce: batchSize,
     async score(items) {
-      const scores: number[][] = [];
-      for (const { prompt, continuations } of items) {
-        const own: number[] = [];
-        for (const continuation of continuations) own.push(await score(prompt, continuation));
-        scores.push(own);
+      const scores = items.map(({ continuations }) => new Array<number>(continuations.length));
+      const jobs = items.flatMap(({ prompt, continuations }, i) =>
+        continuations.map((continuation, c): Job => ({
+          prompt,
+          continuation,
+          put: (score) => scores[i]![c] = score,
+        }))
+      );
+      for (let at = 0; at < jobs.length;) {
+        const some = jobs.slice(at, at + rowsAtOnce);
+        if (await pass(some)) at += some.length;
+        else rowsAtOnce = 1;
       }
       return scores;
     },

@@ -1,0 +1,135 @@
+/** `evaluate relations`: F1 of relations, by sentence label or by document. @module */
+import type { Command, Invocation } from "../core/cli.ts";
+import { UserError } from "../core/errors.ts";
+import { formatTable } from "../core/reporter.ts";
+import {
+  labelCounts,
+  type Labelled,
+  macroF1,
+  macroF1Of,
+  precisionRecall,
+} from "../model/evaluation/classification.ts";
+import {
+  compareRelations,
+  readPubtator,
+  readRelationLines,
+  readRelations,
+  sumCounts,
+} from "../model/evaluation/relations.ts";
+import { bootstrapInterval, type Interval } from "../model/evaluation/statistics.ts";
+
+export const command: Command = {
+  name: "evaluate relations",
+  summary: "Score relations between entities: precision, recall and F1",
+  description:
+    'Two kinds of file. JSON lines (.jsonl) with "text" and "label", as ChemProt: micro and macro ' +
+    "F1 over labels, where a null label is a missing answer and counts as wrong. PubTator: the " +
+    "relations of each document, all of their parts right, micro-averaged. The intervals are 95% " +
+    "bootstrap intervals over sentences or documents.",
+  options: {
+    gold: { type: "string", placeholder: "F", help: "the golden relations", required: true },
+    system: { type: "string", placeholder: "F", help: "the system's relations", required: true },
+    seed: { type: "integer", help: "seed of the bootstrap", default: 0 },
+  },
+  examples: [
+    "deno task evaluate relations --gold chemprot/test.jsonl --system predictions.jsonl",
+    "deno task evaluate relations --gold CDR_TestSet.PubTator.txt --system predictions.txt",
+  ],
+  run(invocation) {
+    const gold = invocation.string("gold")!, system = invocation.string("system")!;
+    if (/\.jsonl?$/i.test(gold)) sentences(invocation, gold, system);
+    else documents(invocation, gold, system);
+    return Promise.resolve();
+  },
+};
+
+const formatInterval = (i: Interval) => `${i.low.toFixed(4)} to ${i.high.toFixed(4)}`;
+
+/** Labels of sentences. With one label a sentence, micro F1 is the share of right labels. */
+function sentences({ reporter, json, number }: Invocation, goldFile: string, systemFile: string) {
+  const gold = readRelations(goldFile), system = readRelationLines(systemFile);
+  if (gold.length !== system.length) {
+    throw new UserError(
+      `Cannot compare ${systemFile} with ${goldFile}: they have ${system.length} and ` +
+        `${gold.length} lines; give a line for every one of the gold file, in its order`,
+    );
+  }
+  const differs = gold.findIndex((g, i) => (system[i]!.text ?? g.text) !== g.text);
+  if (differs >= 0) {
+    throw new UserError(
+      `Cannot compare ${systemFile} with ${goldFile}: the texts of line ${differs + 1} differ`,
+    );
+  }
+  const known = [...new Set(gold.map((g) => g.label))].sort(), seed = number("seed")!;
+  const extra = [...new Set(system.map((s) => s.label))].filter((l) => l && !known.includes(l));
+  const labels = [...known, ...extra as string[]];
+  const items: Labelled = {
+    gold: gold.map((g) => labels.indexOf(g.label)),
+    predicted: system.map((s) => s.label === null ? -1 : labels.indexOf(s.label)),
+  };
+  const counts = labelCounts(items, labels.length), micro = precisionRecall(sumCounts(counts));
+  const microInterval = bootstrapInterval(
+    gold.length,
+    (indices) => precisionRecall(sumCounts(labelCounts(items, labels.length, indices))).f1,
+    { resamples: 2000, seed },
+  );
+  // Macro over the gold file's labels: a label that only the system uses has no recall.
+  const macro = macroF1(items, labels.length) * labels.length / known.length;
+  const macroInterval = bootstrapInterval(
+    gold.length,
+    (indices) => macroF1Of(items, labels.length)(indices) * labels.length / known.length,
+    { resamples: 2000, seed },
+  );
+  const rows = counts.map((c, i) => {
+    const { precision, recall, f1 } = precisionRecall(c);
+    const support = c.truePositives + c.falseNegatives;
+    return [labels[i]!, ...[precision, recall, f1].map((v) => v.toFixed(4)), "", String(support)];
+  });
+  const all = String(gold.length);
+  const { precision, recall, f1 } = micro;
+  rows.push(
+    ["macro", "", "", macro.toFixed(4), formatInterval(macroInterval), all],
+    [
+      "micro",
+      ...[precision, recall, f1].map((v) => v.toFixed(4)),
+      formatInterval(microInterval),
+      all,
+    ],
+  );
+  reporter.line(
+    formatTable(["label", "precision", "recall", "F1", "95% interval of F1", "sentences"], rows),
+  );
+  if (json) {
+    reporter.line(JSON.stringify({
+      micro_f1: f1,
+      macro_f1: macro,
+      intervals: { micro_f1: microInterval, macro_f1: macroInterval },
+      sentences: gold.length,
+      labels: Object.fromEntries(labels.map((l, i) => [l, precisionRecall(counts[i]!)])),
+    }));
+  }
+}
+
+/** Relations of whole documents. */
+function documents({ reporter, json, number }: Invocation, goldFile: string, systemFile: string) {
+  const counts = compareRelations(readPubtator(goldFile), readPubtator(systemFile));
+  const total = sumCounts(counts), measures = precisionRecall(total);
+  const interval = bootstrapInterval(
+    counts.length,
+    (indices) => precisionRecall(sumCounts(counts, indices)).f1,
+    { seed: number("seed")! },
+  );
+  const relations = total.truePositives + total.falseNegatives;
+  reporter.line(formatTable(
+    ["precision", "recall", "F1", "95% interval of F1", "relations", "documents"],
+    [[
+      ...[measures.precision, measures.recall, measures.f1].map((v) => v.toFixed(4)),
+      formatInterval(interval),
+      String(relations),
+      String(counts.length),
+    ]],
+  ));
+  if (json) {
+    reporter.line(JSON.stringify({ ...measures, interval, relations, documents: counts.length }));
+  }
+}
