@@ -22,6 +22,8 @@ export interface ConvSilu {
   /** (d) */
   bias: Region;
   width: number;
+  /** Channels in use, where x has more columns (zero ones); d by default. */
+  channels?: number;
   /** (rows) u32: 1 where a sequence or a document starts. */
   starts: Region;
 }
@@ -100,7 +102,7 @@ ${FILTER_FUNCTIONS(o.width)}
     ${slideWindow(o.width)}
   }
 }`,
-    params: packParams([rows, stride, lines, cols, chunk.rows]),
+    params: packParams([rows, stride, lines, o.channels ?? cols, chunk.rows]),
     bindings: [o.x.region, o.weight, o.bias, o.starts, o.y.region],
     groups: [Math.ceil(lines / VECTOR_GROUP), chunk.count],
     flop: rows * cols * (2 * o.width + 5),
@@ -133,7 +135,7 @@ export function convSiluScratch(plan: Plan, rows: number, cols: number, width: n
  * invocation recomputes v, and runs width - 1 rows past its stretch for the g that its last rows need.
  */
 export function convSiluBackward(plan: Plan, o: ConvSiluBackward): void {
-  const { rows, cols, stride } = o.x, { width } = o, past = width - 1;
+  const { rows, cols, stride } = o.x, { width, channels = cols } = o, past = width - 1;
   const chunk = rowChunk(plan.device.variant, rows), lines = padded(cols) / 4;
   const each = (text: (i: number) => string, from = 0) =>
     range(width - from).map((i) => text(i + from)).join(" ");
@@ -194,7 +196,7 @@ ${FILTER_FUNCTIONS(width)}
     }
   ${each4((k) => `partials[at_bias + ${k}u] = db[${k}];`)}
 }`,
-    params: packParams([rows, stride, lines, cols, chunk.rows, chunk.count]),
+    params: packParams([rows, stride, lines, channels, chunk.rows, chunk.count]),
     bindings: [o.x.region, o.weight, o.bias, o.starts, o.dy.region, o.dx.region, o.scratch],
     groups: [Math.ceil(lines / VECTOR_GROUP), chunk.count],
     flop: rows * cols * (6 * width + 10),
@@ -206,7 +208,7 @@ ${FILTER_FUNCTIONS(width)}
     count: chunk.count,
     width: padded(cols) * width,
     out: o.dweight,
-    length: cols * width,
+    length: channels * width,
     accumulate: true,
   });
   sumPartials(plan, {
@@ -214,7 +216,7 @@ ${FILTER_FUNCTIONS(width)}
     count: chunk.count,
     width: padded(cols),
     out: o.dbias,
-    length: cols,
+    length: channels,
     accumulate: true,
   });
 }
@@ -258,7 +260,7 @@ ${FILTER_FUNCTIONS(width)}
   let v = ${preActivation(width)};
   y[at_x] = v * sigmoid(v);
 }`,
-    params: packParams([lines, o.x.cols, o.x.stride, o.state.stride]),
+    params: packParams([lines, o.channels ?? o.x.cols, o.x.stride, o.state.stride]),
     bindings: [o.x.region, o.weight, o.bias, o.state.region, o.y.region],
     groups: [Math.ceil(lines / VECTOR_GROUP)],
     bytes: padded(o.x.cols) * 4 * (2 * width + 2),

@@ -109,6 +109,38 @@ deviceTest("conv_silu: equals the reference at awkward sizes, packed and not", a
   }
 });
 
+deviceTest("conv_silu: columns beyond the channels in use stay zero", async (board) => {
+  const rows = 20, channels = 5, x = randoms(rows * channels, 1), dy = randoms(rows * channels, 2);
+  const weight = randoms(channels * 4, 3), bias = randoms(channels, 4);
+  const input = { batch: 1, length: rows, x, weight, bias, starts: startsFor(rows, true) };
+  const want = reference.convSiluBackward(input, dy);
+  const wide = (values: Float64Array) => ({ ...board.matrix(values, rows, channels), cols: 32 });
+  // What follows weight and bias in their arenas belongs to others.
+  const guarded = (values: Float64Array) => board.flat([...values, 9, 9, 9, 9, 9, 9, 9, 9]);
+  const y = wide(new Float64Array(rows * channels)), dx = wide(dy);
+  const dweight = guarded(new Float64Array(20)), dbias = guarded(new Float64Array(5));
+  await board.run((plan) => {
+    const starts = board.flat(Uint32Array.from(input.starts)), X = wide(x);
+    const shared = {
+      x: X,
+      weight: guarded(weight),
+      bias: guarded(bias),
+      width: 4,
+      channels,
+      starts,
+    };
+    convSiluForward(plan, { ...shared, y });
+    const scratch = board.flat(convSiluScratch(plan, rows, 32, 4));
+    convSiluBackward(plan, { ...shared, dy: wide(dy), dx, dweight, dbias, scratch });
+  });
+  const narrow = async (matrix: typeof y) => await board.values({ ...matrix, cols: channels });
+  assertClose("y", await narrow(y), reference.convSilu(input));
+  assertClose("dx", await narrow(dx), want.dx);
+  assertClose("dweight", await board.floats(dweight, 28), [...want.dweight, ...nines(8)]);
+  assertClose("dbias", await board.floats(dbias, 13), [...want.dbias, ...nines(8)]);
+});
+const nines = (n: number): number[] => new Array(n).fill(9);
+
 deviceTest("conv_silu: steps with a state equal the whole sequence", async (board) => {
   const rows = 7, cols = 40, width = 4, x = randoms(rows * cols, 1);
   const weight = randoms(cols * width, 2), bias = randoms(cols, 3);
