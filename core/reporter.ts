@@ -19,8 +19,11 @@ export interface Reporter {
   write(text: string): void;
   /** One line of log on stderr. */
   log(text: string): void;
-  /** Starts a progress display on stderr. `total` 0 where it is not known. */
-  progress(label: string, total: number, unit?: string): Progress;
+  /**
+   * Starts a progress display on stderr. `total` 0 where it is not known; `from` is what was done
+   * before this start and takes no part in the time left.
+   */
+  progress(label: string, total: number, unit?: string, from?: number): Progress;
 }
 
 const encoder = new TextEncoder();
@@ -69,12 +72,12 @@ export function consoleReporter(quiet = false): Reporter {
       err(text + "\n");
       if (bar) err(bar);
     },
-    progress(label, total, unit = "") {
+    progress(label, total, unit = "", from = 0) {
       const start = performance.now();
       let last = -Infinity;
       const draw = (done: number, note: string) => {
         const seconds = (performance.now() - start) / 1000;
-        const share = total ? Math.min(1, done / total) : 0;
+        const share = total ? Math.min(1, (done - from) / (total - from)) : 0;
         const left = share > 0 ? formatDuration(seconds / share - seconds) + " left" : "";
         const count = total ? `${done}/${total}` : `${done}`;
         return [`${label} ${count}${unit ? " " + unit : ""}`, note, left].filter(Boolean).join(

@@ -159,7 +159,7 @@ export interface ModelToWrite {
   tokenizer?: Uint8Array;
   /** The text of README.md. */
   card?: string;
-  /** Writes more files into the folder before it gets its name. */
+  /** Writes more files into the folder, after the others and before it gets its name. */
   more?: (folder: string) => void;
   /** Weights above this many bytes are written as several files (default 5 GB). */
   maxShardBytes?: number;
@@ -191,8 +191,8 @@ export function writeModelFolder(path: string, model: ModelToWrite): void {
       json("tokenizer_config.json", tokenizerConfig(model.tokenizer, endOfText));
     }
     if (model.card) writeAtomic(join(partial, "README.md"), model.card);
-    model.more?.(partial);
     json("config.json", huggingFaceConfig(model.config));
+    model.more?.(partial);
     syncFolder(partial);
     removeIfExists(path); // an empty folder, as checked above
     Deno.renameSync(partial, path);

@@ -298,9 +298,14 @@ export class ReferenceModel implements TrainableModel {
     return Promise.resolve(this.#report);
   }
 
-  evaluate(batch: Batch): Promise<{ nll: number; targets: number }> {
+  evaluate(batch: Batch): Promise<{ nll: number; targets: number; rowNll: Float64Array }> {
     const { nll, scored } = ops.crossEntropy(this.logits(batch), batch.targets);
-    return Promise.resolve({ nll: nll.reduce((a, b) => a + b, 0), targets: scored });
+    const sum = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
+    const rowNll = Float64Array.from(
+      { length: this.batchSize },
+      (_, r) => sum(nll.subarray(r * this.sequenceLength, (r + 1) * this.sequenceLength)),
+    );
+    return Promise.resolve({ nll: sum(nll), targets: scored, rowNll });
   }
 
   findNonFinite(): Promise<string | undefined> {

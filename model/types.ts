@@ -66,10 +66,16 @@ export interface TrainableModel {
   accumulate(batch: Batch, scale: number): void;
   /** Clips and applies AdamW. Queued, not awaited. */
   update(options: UpdateOptions): void;
-  /** Loss and gradient norm of the last finished step. */
+  /**
+   * Loss and gradient norm of the last update that was queued before this call. The trainer calls it
+   * right after `update` and awaits it after queueing the next step's `accumulate`.
+   */
   report(): Promise<StepReport>;
-  /** Forward only: the summed negative log-likelihood in nats and the number of scored targets. */
-  evaluate(batch: Batch): Promise<{ nll: number; targets: number }>;
+  /**
+   * Forward only: the summed negative log-likelihood in nats and the number of scored targets; in
+   * `rowNll`, where a model gives it, the summed nll of each of the b rows.
+   */
+  evaluate(batch: Batch): Promise<{ nll: number; targets: number; rowNll?: Float64Array }>;
   /** The first parameter whose gradient (or else value) is not finite, or undefined. */
   findNonFinite(): Promise<string | undefined>;
   readParameters(): Promise<Map<string, Float32Array>>;

@@ -1,6 +1,12 @@
 /** What the model's tests share. @module */
 import { join } from "../../core/std.ts";
+import type { Reporter } from "../../core/reporter.ts";
 import { configOfSizes, type MambaConfig } from "../../model/config.ts";
+import type { Split, TrainingCorpus } from "../../model/corpus.ts";
+import { Random } from "../../model/random.ts";
+import { ReferenceModel } from "../../model/reference.ts";
+import type { MakeModel } from "../../model/train_run.ts";
+import { sha256 } from "../../core/files.ts";
 
 /** A configuration small enough for float64 arithmetic in a test; odd sizes on purpose. */
 export const MINIATURE: MambaConfig = configOfSizes({
@@ -25,3 +31,58 @@ export async function withFolder(body: (folder: string) => void | Promise<void>)
 export function writeJson(folder: string, name: string, value: unknown): void {
   Deno.writeTextFileSync(join(folder, name), JSON.stringify(value));
 }
+
+/** A reporter that keeps its log lines. */
+export function silentReporter(): Reporter & { logged: string[]; lines: string[] } {
+  const logged: string[] = [], lines: string[] = [];
+  return {
+    logged,
+    lines,
+    line: (text = "") => lines.push(text),
+    write: (text) => lines.push(text),
+    log: (text) => logged.push(text),
+    progress: () => ({ update() {}, finish() {} }),
+  };
+}
+
+/** A tokenizer.json with as many ids as {@linkcode MINIATURE}. */
+export const MINIATURE_TOKENIZER: Uint8Array = new TextEncoder().encode(JSON.stringify({
+  added_tokens: [{ id: 0, content: "<|endoftext|>" }],
+  model: { type: "BPE", vocab: { a: 1, b: 20 } },
+}));
+
+/** An invented corpus in memory, with something to learn: each token mostly follows from the last. */
+export function inventedCorpus(
+  sizes: { rows?: Partial<Record<Split, number>>; sequenceLength?: number } = {},
+): TrainingCorpus {
+  const length = sizes.sequenceLength ?? 12;
+  const counts = { train: 37, validation: 5, test: 3, ...sizes.rows };
+  return {
+    path: "invented-corpus",
+    manifestSha256: sha256("invented"),
+    tokenizerSha256: sha256(MINIATURE_TOKENIZER),
+    vocabularySize: 21,
+    endOfText: 0,
+    sequenceLength: length,
+    tokenizer: () => MINIATURE_TOKENIZER,
+    split: (name) => ({
+      rows: counts[name],
+      row(index) {
+        const random = new Random(index, name), row = new Uint16Array(length);
+        for (let t = 1; t < length; t++) {
+          const next = random.uniform() < 0.8 ? (row[t - 1]! * 3 + 1) % 20 + 1 : random.integer(21);
+          row[t] = t > length - 3 && index % 2 ? 0 : next;
+        }
+        return row;
+      },
+    }),
+  };
+}
+
+/** The reference model as a run's model. */
+export const makeReference: MakeModel = (config, { batchSize, sequenceLength }) =>
+  Promise.resolve({
+    model: new ReferenceModel(config, batchSize, sequenceLength),
+    device: "float64 reference",
+    close() {},
+  });

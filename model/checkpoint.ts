@@ -1,0 +1,169 @@
+/**
+ * Checkpoints: a Hugging Face model folder with the optimizer's moments and the trainer's place,
+ * written whole or not at all, with a checksum of every file.
+ * @module
+ */
+import { UserError } from "../core/errors.ts";
+import { exists, hashFile, readJson, removeIfExists, writeAtomic } from "../core/files.ts";
+import { openSafetensors, type TensorToWrite, writeSafetensors } from "../core/safetensors.ts";
+import { join } from "../core/std.ts";
+import { type ModelFolder, openModelFolder, writeModelFolder } from "./folder.ts";
+import { parameterList } from "./parameters.ts";
+import type { Moments, TrainableModel } from "./types.ts";
+
+/** Where a run stands. */
+export interface TrainerState {
+  /** Updates done. */
+  step: number;
+  /** Rows of the training order used so far: the next one's index. */
+  rows: number;
+  /** Positions trained on so far, padding included. */
+  tokens: number;
+  /** The lowest validation loss so far, and its step. */
+  best?: { step: number; loss: number };
+}
+
+/** trainer_state.json: the state, and the SHA-256 of every other file by name. */
+interface StateFile extends TrainerState {
+  version: 1;
+  checksums: Record<string, string>;
+}
+
+const STATE = "trainer_state.json", OPTIMIZER = "optimizer.safetensors";
+
+/** A checkpoint on disk. */
+export interface CheckpointPlace {
+  path: string;
+  step: number;
+}
+
+/** An open, verified checkpoint. */
+export interface Checkpoint {
+  path: string;
+  state: TrainerState;
+  folder: ModelFolder;
+  /** AdamW's moments of one parameter. */
+  moments(name: string): Moments;
+  close(): void;
+}
+
+/** The folder of a step's checkpoint. */
+export function checkpointPath(run: string, step: number): string {
+  return join(run, "checkpoints", `step-${String(step).padStart(8, "0")}`);
+}
+
+/** A run's checkpoints by ascending step; folders under construction are not among them. */
+export function listCheckpoints(run: string): CheckpointPlace[] {
+  const folder = join(run, "checkpoints");
+  if (!exists(folder)) return [];
+  return [...Deno.readDirSync(folder)].flatMap(({ name }) => {
+    const step = /^step-(\d{8,})$/.exec(name)?.[1];
+    return step === undefined ? [] : [{ path: join(folder, name), step: Number(step) }];
+  }).sort((a, b) => a.step - b.step);
+}
+
+/** Saves model and state as the run's checkpoint of `state.step`. Returns its path. */
+export async function saveCheckpoint(
+  run: string,
+  model: TrainableModel,
+  state: TrainerState,
+  extras: { tokenizer?: Uint8Array; card?: string },
+): Promise<string> {
+  const path = checkpointPath(run, state.step);
+  const parameters = await model.readParameters(), moments = await model.readMoments();
+  removeCheckpoint(path); // a damaged one that resuming has passed over
+  writeModelFolder(path, {
+    config: model.config,
+    read: (name) => parameters.get(name)!,
+    ...extras,
+    more(folder) {
+      const tensors = parameterList(model.config).flatMap(({ name, shape }): TensorToWrite[] => [
+        { name: `${name}.exp_avg`, shape, dtype: "F32", data: moments.get(name)!.m },
+        { name: `${name}.exp_avg_sq`, shape, dtype: "F32", data: moments.get(name)!.v },
+      ]);
+      writeSafetensors(join(folder, OPTIMIZER), tensors);
+      const names = [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
+      const checksums = Object.fromEntries(names.map((n) => [n, hashFile(join(folder, n))]));
+      const file: StateFile = { version: 1, ...state, checksums };
+      writeAtomic(join(folder, STATE), JSON.stringify(file, null, 2) + "\n");
+    },
+  });
+  return path;
+}
+
+/** Removes a checkpoint; it loses its name first, so that half of one is never taken for whole. */
+export function removeCheckpoint(path: string): void {
+  if (!exists(path)) return;
+  removeIfExists(`${path}.partial`, { recursive: true });
+  Deno.renameSync(path, `${path}.partial`);
+  Deno.removeSync(`${path}.partial`, { recursive: true });
+}
+
+/** Removes what a killed run left under construction. */
+export function cleanCheckpoints(run: string): void {
+  const folder = join(run, "checkpoints");
+  if (!exists(folder)) return;
+  for (const { name } of [...Deno.readDirSync(folder)]) {
+    if (name.endsWith(".partial")) removeIfExists(join(folder, name), { recursive: true });
+  }
+}
+
+/** Removes all but the last `keep` checkpoints and the one of step `best`. */
+export function pruneCheckpoints(run: string, keep: number, best?: number): void {
+  for (const { path, step } of listCheckpoints(run).slice(0, -keep)) {
+    if (step !== best) removeCheckpoint(path);
+  }
+}
+
+/**
+ * Opens a checkpoint after checking every file against its checksum.
+ * @throws {UserError} naming the file that is missing or damaged.
+ */
+export function openCheckpoint(path: string): Checkpoint {
+  const stateFile = join(path, STATE);
+  const file = readJson<Partial<StateFile>>(stateFile, "checkpoint's state");
+  const { version, checksums, step, rows, tokens, best } = file;
+  if (version !== 1 || !checksums || ![step, rows, tokens].every(Number.isSafeInteger)) {
+    throw new UserError(`Cannot read the checkpoint's state ${stateFile}: it is not complete`);
+  }
+  for (const [name, sum] of Object.entries(checksums)) {
+    const place = join(path, name);
+    if (!exists(place) || hashFile(place) !== sum) {
+      const what = exists(place) ? "does not have the checksum it was saved with" : "is missing";
+      throw new UserError(`Cannot use the checkpoint ${path}: ${name} ${what}`);
+    }
+  }
+  const folder = openModelFolder(path), moments = openSafetensors(join(path, OPTIMIZER));
+  return {
+    path,
+    state: { step: step!, rows: rows!, tokens: tokens!, ...(best ? { best } : {}) },
+    folder,
+    moments: (name) => ({
+      m: moments.floats(`${name}.exp_avg`),
+      v: moments.floats(`${name}.exp_avg_sq`),
+    }),
+    close() {
+      folder.close();
+      moments.close();
+    },
+  };
+}
+
+/**
+ * Opens a run's newest checkpoint that is undamaged; `onDamaged` hears of the ones passed over.
+ * Undefined where there is none.
+ */
+export function openNewestCheckpoint(
+  run: string,
+  onDamaged: (message: string) => void,
+): Checkpoint | undefined {
+  for (const { path } of listCheckpoints(run).reverse()) {
+    try {
+      return openCheckpoint(path);
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      onDamaged(error.message);
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,80 @@
+/** A run folder's run.json: what the run is, for going on with it and for the record. @module */
+import project from "../deno.json" with { type: "json" };
+import { UserError } from "../core/errors.ts";
+import { exists, readJson, writeAtomic } from "../core/files.ts";
+import { join } from "../core/std.ts";
+import { huggingFaceConfig, type MambaConfig } from "./config.ts";
+import { parameterCount } from "./parameters.ts";
+import { flatten, type TrainConfig } from "./train_config.ts";
+
+/** run.json. */
+export interface RunFile {
+  /** What the weights started from: a model folder, a Hugging Face id, or random:<preset>. */
+  init: string;
+  corpus: { path: string; manifest_sha256: string; tokenizer_sha256: string };
+  config: TrainConfig;
+  /** The model's config.json. */
+  model: Record<string, unknown>;
+  parameters: number;
+  sequence_length: number;
+  /** One line that names the device. */
+  device: string;
+  versions: { program: string; deno: string; v8: string };
+  /** ISO 8601 times of the start and of every resumption. */
+  started: string;
+  resumed: { at: string; step: number; device: string }[];
+}
+
+const RUN_FILE = "run.json", DONE_FILE = "DONE";
+
+/** True where `path` is a run folder. */
+export function isRun(path: string): boolean {
+  return exists(join(path, RUN_FILE));
+}
+
+/** @throws {UserError} where `path` is no run folder. */
+export function readRun(path: string): RunFile {
+  if (!isRun(path)) {
+    throw new UserError(`Cannot use the run ${path}: it has no ${RUN_FILE}`);
+  }
+  return readJson<RunFile>(join(path, RUN_FILE), "run");
+}
+
+/** Writes run.json. */
+export function writeRun(path: string, run: RunFile): void {
+  writeAtomic(join(path, RUN_FILE), JSON.stringify(run, null, 2) + "\n");
+}
+
+/** A new run's record. */
+export function newRun(
+  given: Pick<RunFile, "init" | "corpus" | "config" | "sequence_length" | "device">,
+  model: MambaConfig,
+): RunFile {
+  const { init, corpus, config, sequence_length, device } = given;
+  return {
+    init,
+    corpus,
+    config,
+    model: huggingFaceConfig(model),
+    parameters: parameterCount(model),
+    sequence_length,
+    device,
+    versions: { program: project.version, deno: Deno.version.deno, v8: Deno.version.v8 },
+    started: new Date().toISOString(),
+    resumed: [],
+  };
+}
+
+/** Marks a run as finished, with its closing figures; or, without them, as going on. */
+export function markDone(path: string, result?: object): void {
+  const file = join(path, DONE_FILE);
+  if (result) writeAtomic(file, JSON.stringify(result, null, 2) + "\n");
+  else if (exists(file)) Deno.removeSync(file);
+}
+
+/** Keys whose values differ, as "key: old -> new". */
+export function configChanges(before: TrainConfig, after: TrainConfig): string[] {
+  const old = new Map(flatten(before));
+  return flatten(after).filter(([key, value]) => old.get(key) !== value)
+    .map(([key, value]) => `${key}: ${old.get(key)} -> ${value}`);
+}

@@ -1,0 +1,211 @@
+/** A training run as a whole: its folder, its start, going on with it, its end. @module */
+import { UserError } from "../core/errors.ts";
+import { exists } from "../core/files.ts";
+import type { Reporter } from "../core/reporter.ts";
+import { basename, resolve } from "../core/std.ts";
+import { modelCard } from "./card.ts";
+import {
+  type Checkpoint,
+  cleanCheckpoints,
+  listCheckpoints,
+  openNewestCheckpoint,
+  removeCheckpoint,
+  type TrainerState,
+} from "./checkpoint.ts";
+import type { MambaConfig } from "./config.ts";
+import { requireRows, type TrainingCorpus } from "./corpus.ts";
+import { parameterCount } from "./parameters.ts";
+import { configChanges, isRun, markDone, newRun, readRun, type RunFile, writeRun } from "./run.ts";
+import { checkFits, openStart, type StartingPoint } from "./start.ts";
+import { type LoopResult, totalSteps, trainLoop } from "./train.ts";
+import { mergeConfig, type PartialConfig, resolveConfig } from "./train_config.ts";
+import type { TrainableModel } from "./types.ts";
+
+/** A model, ready to hold weights, and the device that it lives on. */
+export interface MadeModel {
+  model: TrainableModel;
+  /** One line that names the device. */
+  device: string;
+  /** Frees the model and the device. */
+  close(): void;
+}
+
+/** Makes a model for batches of a shape. Its weights are written afterwards. */
+export type MakeModel = (
+  config: MambaConfig,
+  shape: { batchSize: number; sequenceLength: number },
+) => Promise<MadeModel>;
+
+/** What {@linkcode trainRun} takes. */
+export interface TrainRequest {
+  corpus: TrainingCorpus;
+  /** A model folder or `random:<preset>`; with `resume` it may be left out. */
+  init?: string;
+  /** The run folder. */
+  out: string;
+  /** Keys that differ from the defaults or, with `resume`, from the run's own configuration. */
+  config: PartialConfig;
+  /** Named in errors about `config`. */
+  configSource?: string;
+  resume: boolean;
+  makeModel: MakeModel;
+  reporter: Reporter;
+  signal: AbortSignal;
+  resumeHint?: string;
+}
+
+const START: TrainerState = { step: 0, rows: 0, tokens: 0 };
+
+/**
+ * Trains a run from its start or, with `resume`, from its newest undamaged checkpoint; a resumed run
+ * ends with the same bytes as one that was never stopped.
+ * @throws {UserError} for bad input, before anything is written; or as {@linkcode trainLoop} does.
+ */
+export async function trainRun(request: TrainRequest): Promise<LoopResult> {
+  const { corpus, out, resume, reporter } = request;
+  requireRows(corpus, "train");
+  const old = resume ? readRun(out) : undefined;
+  if (!resume) refuseExisting(out);
+  else checkSameRun(request, old!);
+  const base: PartialConfig = old ? { ...old.config } : {};
+  const source = request.configSource ?? "the command line";
+  const config = resolveConfig(mergeConfig(base, request.config), source);
+  if (config.validation.every) requireRows(corpus, "validation");
+  if (old) {
+    cleanCheckpoints(out);
+    for (const change of configChanges(old.config, config)) reporter.log(`Changed: ${change}`);
+  }
+  const checkpoint = resume
+    ? openNewestCheckpoint(out, (damage) => reporter.log(`${damage}; trying the one before`))
+    : undefined;
+  const init = old?.init ?? request.init;
+  if (init === undefined) throw new UserError("Cannot train: say what from with --init");
+  const start = checkpoint
+    ? startOfCheckpoint(checkpoint, corpus)
+    : openStart(init, corpus, config.seed);
+  let made: MadeModel | undefined;
+  try {
+    const sequenceLength = corpus.sequenceLength;
+    made = await request.makeModel(start.config, { batchSize: config.batch.rows, sequenceLength });
+    made.model.writeParameters(start.read);
+    if (checkpoint) made.model.writeMoments(checkpoint.moments);
+    const state = checkpoint?.state ?? START, { device } = made;
+    // Damaged checkpoints past this one would be taken for this run's.
+    for (const { path, step } of listCheckpoints(out)) {
+      if (step > state.step) removeCheckpoint(path);
+    }
+    Deno.mkdirSync(out, { recursive: true });
+    const run = recordRun(request, old, { init, config, device, model: start.config, state });
+    markDone(out);
+    reporter.log(describe(run, start.config, state, totalSteps(config, sequenceLength)));
+    const { tokenizer } = start;
+    const card = (state: TrainerState) => cardOf(run, out, start.config, state);
+    const { signal, resumeHint } = request, { model } = made;
+    const result = await trainLoop({
+      run: out,
+      corpus,
+      config,
+      model,
+      state,
+      tokenizer,
+      card,
+      reporter,
+      signal,
+      resumeHint,
+    });
+    if (result.finished) markDone(out, result);
+    return result;
+  } finally {
+    made?.close();
+    start.close();
+    checkpoint?.close();
+  }
+}
+
+function refuseExisting(out: string): void {
+  if (isRun(out)) {
+    throw new UserError(
+      `Cannot start a run in ${out}: there is one already; go on with it by --resume, ` +
+        `or name another folder with --out`,
+    );
+  }
+  if (exists(out) && (!Deno.statSync(out).isDirectory || [...Deno.readDirSync(out)].length)) {
+    throw new UserError(`Cannot start a run in ${out}: it is not an empty folder`);
+  }
+}
+
+function checkSameRun({ corpus, init, out }: TrainRequest, old: RunFile): void {
+  if (init !== undefined && init !== old.init) {
+    throw new UserError(
+      `Cannot resume ${out} from --init ${init}: it was started from ${old.init}`,
+    );
+  }
+  if (corpus.manifestSha256 !== old.corpus.manifest_sha256) {
+    throw new UserError(
+      `Cannot resume ${out}: the corpus ${corpus.path} is not the one it was started with ` +
+        `(manifest ${corpus.manifestSha256.slice(0, 12)}..., the run's ` +
+        `${old.corpus.manifest_sha256.slice(0, 12)}...); start a new run from its last checkpoint`,
+    );
+  }
+}
+
+/** A checkpoint as a starting point. */
+function startOfCheckpoint(checkpoint: Checkpoint, corpus: TrainingCorpus): StartingPoint {
+  const { folder, path } = checkpoint;
+  checkFits(path, folder.config, folder.tokenizerFile, corpus);
+  const tokenizer = folder.tokenizerFile
+    ? Deno.readFileSync(folder.tokenizerFile)
+    : corpus.tokenizer();
+  // Closed with the checkpoint.
+  return { config: folder.config, read: folder.read, tokenizer, base: undefined, close() {} };
+}
+
+/** Writes run.json, of a new run or with one more resumption. */
+function recordRun(
+  { corpus, out }: TrainRequest,
+  old: RunFile | undefined,
+  now: {
+    init: string;
+    config: RunFile["config"];
+    device: string;
+    model: MambaConfig;
+    state: TrainerState;
+  },
+): RunFile {
+  const { init, config, device, model, state } = now;
+  const resumption = { at: new Date().toISOString(), step: state.step, device };
+  const run = old ? { ...old, config, resumed: [...old.resumed, resumption] } : newRun({
+    init,
+    corpus: {
+      path: resolve(corpus.path),
+      manifest_sha256: corpus.manifestSha256,
+      tokenizer_sha256: corpus.tokenizerSha256,
+    },
+    config,
+    sequence_length: corpus.sequenceLength,
+    device,
+  }, model);
+  writeRun(out, run);
+  return run;
+}
+
+function describe(run: RunFile, model: MambaConfig, state: TrainerState, steps: number): string {
+  const { rows, accumulate } = run.config.batch;
+  const batch = `${rows}${accumulate > 1 ? ` x ${accumulate}` : ""} rows of ${run.sequence_length}`;
+  const from = state.step ? `from step ${state.step} ` : "";
+  return `Training ${parameterCount(model).toLocaleString("en")} parameters ${from}for ${steps} ` +
+    `steps of ${batch} tokens on ${run.resumed.at(-1)?.device ?? run.device}`;
+}
+
+/** The model card of a checkpoint. */
+function cardOf(run: RunFile, out: string, model: MambaConfig, state: TrainerState): string {
+  return modelCard({
+    name: basename(resolve(out)),
+    base: run.init.startsWith("random:") ? undefined : run.init,
+    parameters: parameterCount(model),
+    steps: state.step,
+    tokens: state.tokens,
+    sequenceLength: run.sequence_length,
+    manifestSha256: run.corpus.manifest_sha256,
+  });
+}

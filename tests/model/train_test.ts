@@ -1,0 +1,246 @@
+import { Interrupted, UserError } from "../../core/errors.ts";
+import { exists } from "../../core/files.ts";
+import { openSafetensors } from "../../core/safetensors.ts";
+import { join } from "../../core/std.ts";
+import { checkpointPath, listCheckpoints } from "../../model/checkpoint.ts";
+import { writeModelFolder } from "../../model/folder.ts";
+import { initialParameters } from "../../model/initialize.ts";
+import { readMetrics } from "../../model/metrics.ts";
+import { parameterList } from "../../model/parameters.ts";
+import { ReferenceModel } from "../../model/reference.ts";
+import { readRun } from "../../model/run.ts";
+import { readEvents } from "../../model/tensorboard.ts";
+import { type MakeModel, type TrainRequest, trainRun } from "../../model/train_run.ts";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "../assert.ts";
+import {
+  inventedCorpus,
+  makeReference,
+  MINIATURE,
+  MINIATURE_TOKENIZER,
+  silentReporter,
+  withFolder,
+} from "./helpers.ts";
+
+/** A miniature model folder, and a request to train it. */
+function prepare(dir: string, changes: Partial<TrainRequest> = {}): TrainRequest {
+  const init = join(dir, "init");
+  if (!exists(init)) {
+    const read = initialParameters(MINIATURE, 7);
+    writeModelFolder(init, { config: MINIATURE, read, tokenizer: MINIATURE_TOKENIZER });
+  }
+  return {
+    corpus: inventedCorpus(),
+    init,
+    out: join(dir, "run"),
+    config: {
+      steps: 12,
+      batch: { rows: 3 },
+      optimizer: { learning_rate: 0.01 },
+      checkpoint: { every: 5, keep: 2 },
+      validation: { every: 4 },
+    },
+    resume: false,
+    makeModel: makeReference,
+    reporter: silentReporter(),
+    signal: new AbortController().signal,
+    ...changes,
+  };
+}
+
+/** Every file of a checkpoint that training determines, by name. */
+function bytesOf(run: string, step: number): Map<string, Uint8Array> {
+  const folder = checkpointPath(run, step);
+  return new Map(
+    ["model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json"].map(
+      (name) => [name, Deno.readFileSync(join(folder, name))],
+    ),
+  );
+}
+
+/** What two runs' metrics must share: everything but the clock. */
+const withoutClock = (run: string) =>
+  readMetrics(run).map(({ tokens_per_second: _, ...rest }) => rest);
+
+/** The reference model, which calls `onUpdate` before each of its updates. */
+const observed =
+  (onUpdate: (step: number, model: ReferenceModel) => void): MakeModel =>
+  (config, { batchSize, sequenceLength }) => {
+    class Observed extends ReferenceModel {
+      override update(options: Parameters<ReferenceModel["update"]>[0]) {
+        onUpdate(options.step, this);
+        super.update(options);
+      }
+    }
+    const model = new Observed(config, batchSize, sequenceLength);
+    return Promise.resolve({ model, device: "observed reference", close() {} });
+  };
+
+Deno.test("trainRun() learns, and leaves a whole run folder", () =>
+  withFolder(async (dir) => {
+    const request = prepare(dir, {
+      config: {
+        steps: 60,
+        batch: { rows: 4 },
+        optimizer: { learning_rate: 0.02 },
+        checkpoint: { every: 20, keep: 2 },
+        validation: { every: 30 },
+      },
+    });
+    const result = await trainRun(request), metrics = readMetrics(request.out);
+    assertEquals(metrics.map((m) => m.step), Array.from({ length: 60 }, (_, i) => i + 1));
+    assertEquals(metrics.at(-1)!.tokens, 60 * 4 * 12);
+    assert(metrics[0]!.loss > 2.9 && metrics.at(-1)!.loss < 0.8 * metrics[0]!.loss, "loss falls");
+    assert(
+      metrics.filter((m) => m.validation_loss !== undefined).map((m) => m.step).join() === "30,60",
+    );
+    assertEquals(result.validationLoss, metrics.at(-1)!.validation_loss);
+    assert(result.finished && result.loss === metrics.at(-1)!.loss);
+    const kept = listCheckpoints(request.out).map((c) => c.step);
+    assertEquals(kept.slice(-2), [40, 60]);
+    assertEquals(JSON.parse(Deno.readTextFileSync(join(request.out, "DONE"))).step, 60);
+    const run = readRun(request.out);
+    assertEquals(run.config.optimizer.beta2, 0.95);
+    assertEquals(run.device, "float64 reference");
+    assertEquals(run.parameters, parameterList(MINIATURE).reduce((sum, p) => sum + p.size, 0));
+    const events = [...Deno.readDirSync(request.out)].find((e) => e.name.startsWith("events."))!;
+    const read = readEvents(Deno.readFileSync(join(request.out, events.name)), events.name).slice(
+      1,
+    );
+    assertEquals(read.map((e) => e.scalars.loss), metrics.map((m) => Math.fround(m.loss)));
+    using file = openSafetensors(join(result.checkpoint, "model.safetensors"));
+    assertEquals(file.metadata, { format: "pt" });
+    assert(Deno.readTextFileSync(join(result.checkpoint, "README.md")).includes("# run"));
+  }));
+
+Deno.test("trainRun() resumed after a stop at any step ends with the same bytes", () =>
+  withFolder(async (dir) => {
+    const whole = prepare(dir, { out: join(dir, "whole") });
+    await trainRun(whole);
+    const random = 1 + Math.floor(11 * Math.random());
+    for (const stopAt of new Set([1, 5, 11, random])) {
+      const abort = new AbortController(), out = join(dir, `stopped-${stopAt}`);
+      const makeModel = observed((step) => step === stopAt && abort.abort());
+      const request = prepare(dir, { out, makeModel, signal: abort.signal });
+      await assertRejects(
+        () => trainRun(request),
+        Interrupted,
+        `Stopped after step ${stopAt} of 12`,
+      );
+      assertEquals(listCheckpoints(out).at(-1)!.step, stopAt);
+      assert(!exists(join(out, "DONE")));
+      await trainRun(prepare(dir, { out, resume: true, init: undefined, config: {} }));
+      assertEquals(bytesOf(out, 12), bytesOf(whole.out, 12), `stopped at ${stopAt}`);
+      assertEquals(withoutClock(out), withoutClock(whole.out));
+      assertEquals(readRun(out).resumed.map((r) => r.step), [stopAt]);
+    }
+  }));
+
+Deno.test("trainRun() goes on from the last checkpoint after a crash, or from the one before it", () =>
+  withFolder(async (dir) => {
+    const whole = prepare(dir, { out: join(dir, "whole") });
+    await trainRun(whole);
+    const out = join(dir, "crashed");
+    const makeModel = observed((step) => {
+      if (step === 12) throw new Error("power cut");
+    });
+    await assertRejects(() => trainRun(prepare(dir, { out, makeModel })), Error, "power cut");
+    assertEquals(readMetrics(out).at(-1)!.step, 11);
+    Deno.writeTextFileSync(join(out, "metrics.jsonl"), '{"step":12,"tok', { append: true });
+    const last = listCheckpoints(out).at(-1)!.path;
+    Deno.mkdirSync(checkpointPath(out, 11) + ".partial");
+    const weights = join(last, "model.safetensors"), bytes = Deno.readFileSync(weights);
+    bytes[bytes.length - 1]! ^= 1;
+    Deno.writeFileSync(weights, bytes);
+    const reporter = silentReporter();
+    await trainRun(prepare(dir, { out, resume: true, config: {}, reporter }));
+    assert(reporter.logged.some((l) => l.includes(`${last}: model.safetensors does not have`)));
+    assert(readRun(out).resumed[0]!.step < 10);
+    assertEquals(bytesOf(out, 12), bytesOf(whole.out, 12));
+    assertEquals(withoutClock(out), withoutClock(whole.out));
+    assert(!exists(checkpointPath(out, 11) + ".partial"));
+  }));
+
+Deno.test("trainRun() with accumulation equals one large batch", () =>
+  withFolder(async (dir) => {
+    const config = (rows: number, accumulate: number) => ({
+      steps: 4,
+      batch: { rows, accumulate },
+      optimizer: { learning_rate: 0.01 },
+    });
+    const runs = [[6, 1], [2, 3], [1, 6]].map(([rows, accumulate]) =>
+      prepare(dir, { out: join(dir, `run-${rows}`), config: config(rows!, accumulate!) })
+    );
+    const weights = [];
+    for (const request of runs) {
+      await trainRun(request);
+      using file = openSafetensors(join(checkpointPath(request.out, 4), "model.safetensors"));
+      weights.push(new Map([...file.tensors.keys()].map((n) => [n, file.floats(n)])));
+      const [first, own] = [readMetrics(runs[0]!.out), readMetrics(request.out)];
+      own.forEach((m, i) => assertAlmostEquals(m.loss, first[i]!.loss, 1e-6));
+    }
+    for (const [name, values] of weights[0]!) {
+      for (const other of weights.slice(1)) {
+        other.get(name)!.forEach((v, i) => assertAlmostEquals(v, values[i]!, 1e-6, name));
+      }
+    }
+  }));
+
+Deno.test("trainRun() stops at a loss that is not a number, naming step, tensor and checkpoint", () =>
+  withFolder(async (dir) => {
+    const bad = "backbone.layers.1.mixer.D";
+    const makeModel = observed((step, model) => step === 8 && model.gradients.get(bad)!.fill(NaN));
+    const request = prepare(dir, { makeModel });
+    const error = await assertRejects(() => trainRun(request), UserError, "stopped at step 8");
+    assert(error.message.includes("the gradient norm is NaN"), error.message);
+    assert(error.message.includes(checkpointPath(request.out, 5)), error.message);
+    assertEquals(readMetrics(request.out).at(-1)!.step, 7);
+  }));
+
+Deno.test("trainRun() keeps the best checkpoint besides the last ones", () =>
+  withFolder(async (dir) => {
+    // A learning rate that wrecks the model after a while: the best is early.
+    const config = {
+      steps: 30,
+      batch: { rows: 4 },
+      optimizer: { learning_rate: 3 },
+      schedule: { kind: "linear", warmup: 30 },
+      checkpoint: { every: 5, keep: 1 },
+      validation: { every: 5 },
+    };
+    const request = prepare(dir, { config });
+    await trainRun(request);
+    const losses = readMetrics(request.out).filter((m) => m.validation_loss !== undefined);
+    const best = losses.reduce((a, b) => b.validation_loss! < a.validation_loss! ? b : a).step;
+    assert(best < 30);
+    assertEquals(listCheckpoints(request.out).map((c) => c.step), [best, 30]);
+  }));
+
+Deno.test("trainRun() refuses bad input before it writes anything", () =>
+  withFolder(async (dir) => {
+    const good = inventedCorpus();
+    const fails = async (changes: Partial<TrainRequest>, message: string) => {
+      await assertRejects(() => trainRun(prepare(dir, changes)), UserError, message);
+      assert(!exists(join(dir, "run")), message);
+    };
+    await fails({ corpus: inventedCorpus({ sequenceLength: 0 }) }, "sequence length is 0");
+    await fails({ corpus: inventedCorpus({ rows: { train: 0 } }) }, "train split is empty");
+    await fails(
+      { corpus: inventedCorpus({ rows: { validation: 0 } }) },
+      "validation split is empty",
+    );
+    await fails({ corpus: { ...good, tokenizerSha256: "0".repeat(64) } }, "another tokenizer");
+    await fails({ corpus: { ...good, vocabularySize: 25 } }, "has 25 ids");
+    await fails({ corpus: { ...good, endOfText: 3 } }, "ends documents with id 3");
+    await fails({ init: join(dir, "nowhere") }, "neither a model folder nor random:");
+    await fails({ init: "random:huge" }, 'Unknown preset "huge"');
+    await fails({ init: undefined }, "--init");
+    await fails({ config: { steps: 0 } }, "steps is 0");
+    await fails({ resume: true }, "has no run.json");
+    await trainRun(prepare(dir, { config: { steps: 1 } }));
+    const again = (changes: Partial<TrainRequest>, message: string) =>
+      assertRejects(() => trainRun(prepare(dir, changes)), UserError, message);
+    await again({}, "there is one already; go on with it by --resume");
+    await again({ resume: true, init: "random:tiny" }, "it was started from");
+    const other = { ...good, manifestSha256: "1".repeat(64) };
+    await again({ resume: true, corpus: other }, "is not the one it was started with");
+  }));
