@@ -1,0 +1,127 @@
+/**
+ * The tied head and the loss, in chunks of rows so that the logits of a batch never exist whole.
+ * @module
+ */
+import { crossEntropy } from "../../kernels/cross_entropy/cross_entropy.ts";
+import type { Device } from "../../kernels/device.ts";
+import { type Matrix, padded, PANEL, type Region, subregion } from "../../kernels/layout.ts";
+import { matmul } from "../../kernels/matmul/mod.ts";
+import type { Plan } from "../../kernels/plan.ts";
+import type { Workspace } from "./activations.ts";
+
+/** Bytes that a chunk's logits may take, unless one panel's rows already exceed it. */
+const LOGITS_BYTES = 112 << 20;
+
+/** Buffers of the head. */
+export interface Head {
+  /** Rows of a chunk: a multiple of 32, or all rows. */
+  chunkRows: number;
+  /** (chunkRows, V) */
+  logits: Region;
+  /** (chunkRows, d) the chunk's rows, where there are several chunks. */
+  hidden?: Region;
+  dhidden?: Region;
+}
+
+/** Allocates the head's scratch for `rows` rows. */
+export function allocateHead(
+  device: Device,
+  workspace: Workspace,
+  rows: number,
+  vocabulary: number,
+  hiddenSize: number,
+): Head {
+  const bytesPerRow = 4 * padded(vocabulary);
+  const most = Math.min(LOGITS_BYTES, device.bindingLimit);
+  const fitting = Math.max(PANEL, Math.floor(most / bytesPerRow / PANEL) * PANEL);
+  const chunks = Math.ceil(padded(rows) / fitting);
+  const chunkRows = padded(Math.ceil(padded(rows) / chunks));
+  const logits = workspace.words("logits", chunkRows * padded(vocabulary));
+  if (chunks === 1) return { chunkRows, logits };
+  const floats = chunkRows * padded(hiddenSize);
+  return {
+    chunkRows,
+    logits,
+    hidden: workspace.words("head rows", floats),
+    dhidden: workspace.words("head row gradients", floats),
+  };
+}
+
+/** What the head reads and writes. */
+export interface HeadCall {
+  /** (R, d) */
+  hidden: Matrix;
+  /** (V, d) */
+  embedding: Matrix;
+  targets: Region;
+  nll: Region;
+  /** With these, gradients too. */
+  gradients?: {
+    /** One float: the loss is scale x the summed negative log-likelihood. */
+    scale: Region;
+    /** (R, d) set. */
+    dhidden: Matrix;
+    /** (V, d) added to. */
+    dembedding: Matrix;
+  };
+}
+
+/** Appends logits = hidden . E^T, the loss of each row, and (where asked) the gradients. */
+export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
+  const { hidden, embedding, gradients } = call, { rows, cols } = hidden;
+  for (let first = 0; first < rows; first += head.chunkRows) {
+    const count = Math.min(head.chunkRows, rows - first), whole = head.hidden === undefined;
+    const chunk = (region: Region, columns: number): Matrix => ({
+      region: subregion(region, 0, 4 * padded(count) * padded(columns)),
+      rows: count,
+      cols: columns,
+      stride: padded(count),
+    });
+    const input = whole ? hidden : chunk(head.hidden!, cols);
+    const logits = chunk(head.logits, embedding.rows);
+    if (!whole && count % PANEL) {
+      // Padding rows must be zero, and the chunk before left its own rows there.
+      plan.clear(input.region);
+      plan.clear(logits.region);
+    }
+    if (!whole) copyRows(plan, hidden, first, input, 0, count);
+    matmul(plan, { product: "NT", a: input, b: embedding, c: logits, label: "head" });
+    crossEntropy(plan, {
+      logits,
+      targets: call.targets,
+      nll: call.nll,
+      firstRow: first,
+      scale: gradients?.scale,
+    });
+    if (!gradients) continue;
+    const dinput = whole ? gradients.dhidden : chunk(head.dhidden!, cols);
+    matmul(plan, { product: "NN", a: logits, b: embedding, c: dinput, label: "head" });
+    matmul(plan, {
+      product: "TN",
+      a: logits,
+      b: input,
+      c: gradients.dembedding,
+      accumulate: true,
+      sameA: true,
+      label: "head",
+    });
+    if (!whole) copyRows(plan, dinput, 0, gradients.dhidden, first, count);
+  }
+}
+
+/** Copies rows between panel matrices: one contiguous piece a panel. */
+function copyRows(
+  plan: Plan,
+  from: Matrix,
+  fromRow: number,
+  to: Matrix,
+  toRow: number,
+  count: number,
+): void {
+  const bytes = count * PANEL * 4;
+  for (let panel = 0; panel < padded(from.cols) / PANEL; panel++) {
+    const piece = (m: Matrix, row: number) =>
+      subregion(m.region, (panel * m.stride + row) * PANEL * 4, bytes);
+    plan.copy(piece(from, fromRow), piece(to, toRow), bytes);
+  }
+}

@@ -1,0 +1,258 @@
+/**
+ * Where a model's parameters live on the device: which arena, in which layout, and how values go
+ * between there and the Hugging Face shapes.
+ *
+ * Parameters are packed into arenas, one kind for those that weight decay applies to and one for the
+ * rest, so that an update is a few long dispatches. Gradients and moments are arenas of the same
+ * shape.
+ * @module
+ */
+import type { Device } from "../../kernels/device.ts";
+import {
+  fromPanels,
+  type Matrix,
+  matrixFloats,
+  padded,
+  type Region,
+  subregion,
+  toPanels,
+} from "../../kernels/layout.ts";
+import type { MambaConfig } from "../config.ts";
+import { EMBEDDING, type Parameter, parameterList } from "../parameters.ts";
+
+/** What a stored tensor holds for each of its values. */
+export type Slot = "value" | "gradient" | "m" | "v";
+
+/** A parameter's place: floats of its block, and the maps between layouts. */
+interface Placement {
+  parameter: Parameter;
+  /** The arena and the first float in it. */
+  arena: number;
+  offset: number;
+  floats: number;
+  /** Into a block of `floats` zeros. */
+  pack(values: Float32Array, block: Float32Array): void;
+  unpack(block: Float32Array): Float32Array;
+}
+
+/** One arena: its size, and a region for each slot in use. */
+interface Arena {
+  decay: boolean;
+  floats: number;
+  regions: Partial<Record<Slot, Region>>;
+}
+
+/** Extents of a layer's matrices as stored: e and r padded to whole panels. */
+export interface StoredSizes {
+  /** Padded e. */
+  e: number;
+  /** Padded r. */
+  r: number;
+  /** n rounded up to 4. */
+  np: number;
+  /** Columns of x_dbl: padded r, then one panel of B and C. */
+  xDbl: number;
+}
+
+/** @throws {RangeError} where the state is too large for the scan. */
+export function storedSizes(config: MambaConfig): StoredSizes {
+  const np = Math.ceil(config.stateSize / 4) * 4, r = padded(config.timeStepRank);
+  return { e: padded(config.intermediateSize), r, np, xDbl: r + 32 };
+}
+
+/** Rows, columns and row placement of a parameter that is stored as a matrix. */
+interface MatrixForm {
+  /** Rows as stored. */
+  rows: number;
+  cols: number;
+  sourceRows: number;
+  sourceCols: number;
+  rowOf: (row: number) => number;
+}
+
+function matrixForm(config: MambaConfig, kind: string): MatrixForm | undefined {
+  const { hiddenSize: d, intermediateSize: e, stateSize: n, timeStepRank: r } = config;
+  const s = storedSizes(config), same = (row: number) => row;
+  const form = (
+    rows: number,
+    cols: number,
+    sourceRows: number,
+    sourceCols: number,
+    rowOf = same,
+  ) => ({ rows, cols, sourceRows, sourceCols, rowOf });
+  switch (kind) {
+    case EMBEDDING:
+      return form(config.paddedVocabSize, d, config.paddedVocabSize, d);
+    case "mixer.in_proj.weight": // x, then z, each from a panel's start
+      return form(2 * s.e, d, 2 * e, d, (row) => row < e ? row : s.e + row - e);
+    case "mixer.x_proj.weight": // delta's r rows, then one panel of B and C
+      return form(
+        s.xDbl,
+        s.e,
+        r + 2 * n,
+        e,
+        (row) => row < r ? row : row < r + n ? s.r + row - r : s.r + s.np + row - r - n,
+      );
+    case "mixer.dt_proj.weight":
+      return form(s.e, s.r, e, r);
+    case "mixer.out_proj.weight":
+      return form(d, s.e, d, e);
+  }
+}
+
+const kindOf = (name: string) => name.replace(/^backbone\.layers\.\d+\./, "");
+
+/** A model's parameters on the device. */
+export class ParameterStore {
+  readonly config: MambaConfig;
+  readonly placements: readonly Placement[];
+  readonly arenas: readonly Arena[];
+  #device: Device;
+  #byName: Map<string, Placement>;
+
+  /** Allocates the given slots of every parameter, zeroed. */
+  constructor(device: Device, config: MambaConfig, slots: readonly Slot[]) {
+    this.#device = device;
+    this.config = config;
+    const placements: Placement[] = [], arenas: Arena[] = [];
+    const open: Partial<Record<"decay" | "keep", number>> = {};
+    const limit = Math.floor(Math.min(device.bindingLimit, 1 << 27) / 4);
+    const place = (floats: number, decay: boolean): { arena: number; offset: number } => {
+      const key = decay ? "decay" : "keep", size = Math.ceil(floats / 64) * 64; // 256 bytes
+      let arena = open[key];
+      if (arena === undefined || arenas[arena]!.floats + size > limit) {
+        arena = arenas.length;
+        arenas.push({ decay, floats: 0, regions: {} });
+        open[key] = arena;
+      }
+      const offset = arenas[arena]!.floats;
+      arenas[arena]!.floats += size;
+      return { arena, offset };
+    };
+    for (const group of scanGroups(parameterList(config))) {
+      // A_log, D and the bias of delta lie together, in the order in which the scan binds them.
+      const parts = group.map((parameter) => layoutOf(config, parameter));
+      const floats = parts.reduce((n, p) => n + p.floats, 0);
+      const { arena, offset } = place(floats, group[0]!.decayed);
+      let at = offset;
+      parts.forEach((part, i) => {
+        placements.push({ parameter: group[i]!, arena, offset: at, ...part });
+        at += part.floats;
+      });
+    }
+    for (const [i, arena] of arenas.entries()) {
+      for (const slot of slots) {
+        arena.regions[slot] = device.allocate(`parameters ${slot} ${i}`, 4 * arena.floats);
+      }
+    }
+    this.placements = placements;
+    this.arenas = arenas;
+    this.#byName = new Map(placements.map((p) => [p.parameter.name, p]));
+  }
+
+  #place(name: string): Placement {
+    const placement = this.#byName.get(name);
+    if (!placement) throw new RangeError(`The model has no parameter ${name}`);
+    return placement;
+  }
+
+  /** The region of a parameter (flat for vectors; A_log transposed, states by channels). */
+  region(name: string, slot: Slot = "value", floats?: number): Region {
+    const { arena, offset, floats: own } = this.#place(name);
+    const region = this.arenas[arena]!.regions[slot];
+    if (!region) throw new RangeError(`The model keeps no ${slot} of ${name}`);
+    return subregion(region, 4 * offset, 4 * (floats ?? own));
+  }
+
+  /** A parameter as a panel matrix, padded extents included. */
+  matrix(name: string, slot: Slot = "value"): Matrix {
+    const form = matrixForm(this.config, kindOf(name));
+    if (!form) throw new RangeError(`${name} is not stored as a matrix`);
+    return {
+      region: this.region(name, slot),
+      rows: form.rows,
+      cols: form.cols,
+      stride: padded(form.rows),
+    };
+  }
+
+  /** Uploads one slot of every parameter. */
+  write(slot: Slot, read: (name: string) => Float32Array): void {
+    for (const p of this.placements) {
+      const values = read(p.parameter.name);
+      if (values.length !== p.parameter.size) {
+        throw new RangeError(
+          `${p.parameter.name} has ${values.length} values instead of ${p.parameter.size}`,
+        );
+      }
+      const block = new Float32Array(p.floats);
+      p.pack(values, block);
+      this.#device.write(this.region(p.parameter.name, slot), block);
+    }
+  }
+
+  /** Downloads one slot of every parameter. */
+  async read(slot: Slot): Promise<Map<string, Float32Array>> {
+    const out = new Map<string, Float32Array>();
+    for (const [i, arena] of this.arenas.entries()) {
+      const data = await this.#device.readFloats(arena.regions[slot]!);
+      for (const p of this.placements) {
+        if (p.arena !== i) continue;
+        out.set(p.parameter.name, p.unpack(data.subarray(p.offset, p.offset + p.floats)));
+      }
+    }
+    // In the model's order, which arenas do not keep.
+    return new Map(parameterList(this.config).map((p) => [p.name, out.get(p.name)!]));
+  }
+
+  /** Frees every arena. */
+  destroy(): void {
+    for (const { regions } of this.arenas) {
+      for (const region of Object.values(regions)) this.#device.free(region);
+    }
+  }
+}
+
+/** Parameters one by one, but for A_log, D and dt_proj.bias, which come together in that order. */
+function scanGroups(list: Parameter[]): Parameter[][] {
+  const groups: Parameter[][] = [], scan = ["mixer.A_log", "mixer.D", "mixer.dt_proj.bias"];
+  const byName = new Map(list.map((p) => [p.name, p]));
+  for (const p of list) {
+    const kind = kindOf(p.name);
+    if (kind === "mixer.A_log") {
+      groups.push(scan.map((k) => byName.get(p.name.replace("mixer.A_log", k))!));
+    } else if (!scan.includes(kind)) groups.push([p]);
+  }
+  return groups;
+}
+
+function layoutOf(
+  config: MambaConfig,
+  parameter: Parameter,
+): Pick<Placement, "floats" | "pack" | "unpack"> {
+  const kind = kindOf(parameter.name), form = matrixForm(config, kind), s = storedSizes(config);
+  if (form) {
+    const { rows, cols, sourceRows, sourceCols, rowOf } = form, stride = padded(rows);
+    return {
+      floats: matrixFloats(rows, cols),
+      pack: (values, block) => block.set(toPanels(values, sourceRows, sourceCols, stride, rowOf)),
+      unpack: (block) => fromPanels(block, sourceRows, sourceCols, stride, rowOf),
+    };
+  }
+  const { size } = parameter;
+  if (kind === "mixer.A_log") {
+    const n = config.stateSize;
+    const at = (i: number) => (i % n) * s.e + Math.floor(i / n);
+    return {
+      floats: s.np * s.e,
+      pack: (values, block) => values.forEach((v, i) => block[at(i)] = v),
+      unpack: (block) => Float32Array.from({ length: size }, (_, i) => block[at(i)]!),
+    };
+  }
+  const inScan = kind === "mixer.D" || kind === "mixer.dt_proj.bias";
+  return {
+    floats: inScan ? s.e : Math.ceil(size / 32) * 32, // vectors over channels fill whole panels
+    pack: (values, block) => block.set(values),
+    unpack: (block) => block.slice(0, size),
+  };
+}

@@ -1,0 +1,164 @@
+import { type Device, openDevice, VARIANTS } from "../../kernels/device.ts";
+import { configOfSizes, type MambaConfig } from "../../model/config.ts";
+import { initialParameters } from "../../model/initialize.ts";
+import { createMamba } from "../../model/mamba.ts";
+import { parameterList } from "../../model/parameters.ts";
+import { ReferenceModel } from "../../model/reference.ts";
+import { type Batch, IGNORED_TARGET } from "../../model/types.ts";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "../assert.ts";
+import { MINIATURE } from "./helpers.ts";
+
+const WIDE = configOfSizes({ hiddenSize: 40, layers: 3, vocabSize: 101 });
+
+/** Parameters large enough that every path carries a gradient well above rounding. */
+function values(config: MambaConfig): (name: string) => Float32Array {
+  const read = initialParameters(config, 5);
+  const all = new Map(
+    parameterList(config).map((p) => {
+      const spread = p.name.endsWith("A_log") ? 0.01 : 0.05;
+      return [p.name, read(p.name).map((x, i) => x * 1.2 + spread * Math.sin(i * 1.7))];
+    }),
+  );
+  return (name) => all.get(name)!;
+}
+
+/** b packed rows of l tokens with documents of uneven lengths and ignored targets. */
+function batchOf(config: MambaConfig, b: number, l: number, seed = 0): Batch {
+  const rows = b * l;
+  return {
+    tokens: Uint32Array.from(
+      { length: rows },
+      (_, i) => (i * 7 + seed + (i >> 3)) % config.vocabSize,
+    ),
+    starts: Uint8Array.from({ length: rows }, (_, i) => Number(i % l === 0 || i % 11 === 4)),
+    targets: Int32Array.from(
+      { length: rows },
+      (_, i) => i % 5 === 2 ? IGNORED_TARGET : (i * 5 + seed) % config.vocabSize,
+    ),
+  };
+}
+
+function worst(got: ArrayLike<number>, want: ArrayLike<number>): number {
+  let error = 0, largest = 0;
+  for (let i = 0; i < want.length; i++) {
+    const e = Math.abs(got[i]! - want[i]!);
+    if (!(e <= error)) error = e;
+    largest = Math.max(largest, Math.abs(want[i]!));
+  }
+  return error / (largest || 1);
+}
+
+async function withDevice(
+  options: Parameters<typeof openDevice>[0],
+  body: (device: Device) => Promise<void>,
+): Promise<void> {
+  const device = await openDevice(options);
+  try {
+    await body(device);
+  } finally {
+    device.destroy();
+  }
+}
+
+for (const variant of VARIANTS) {
+  Deno.test(`the device's model equals the float64 model, packed: ${variant}`, () =>
+    withDevice({ variant }, async (device) => {
+      for (const [config, b, l] of [[MINIATURE, 2, 9], [WIDE, 2, 50]] as const) {
+        const read = values(config);
+        const want = new ReferenceModel(config, b, l);
+        const got = await createMamba(device, config, { batchSize: b, sequenceLength: l });
+        for (const model of [want, got]) model.writeParameters(read);
+        const first = batchOf(config, b, l), second = batchOf(config, b, l, 3);
+        for (const model of [want, got]) {
+          model.accumulate(first, 0.02);
+          model.accumulate(second, 0.03);
+        }
+        const gradients = await got.readGradients();
+        for (const [name, gradient] of want.gradients) {
+          const error = worst(gradients.get(name)!, gradient);
+          assert(error < 2e-5, `gradient of ${name} is off by ${error}`);
+        }
+        for (let step = 1; step <= 3; step++) {
+          for (const model of [want, got]) {
+            if (step > 1) model.accumulate(first, 0.02);
+            model.update({
+              step,
+              learningRate: 1e-3,
+              beta1: 0.9,
+              beta2: 0.95,
+              epsilon: 1e-8,
+              weightDecay: 0.1,
+              maxGradNorm: 0.5,
+            });
+          }
+          const a = await got.report(), e = await want.report();
+          assertAlmostEquals(a.loss, e.loss, 2e-5 * e.loss, `loss of step ${step}`);
+          assertAlmostEquals(a.gradNorm, e.gradNorm, 5e-5 * e.gradNorm, `norm of step ${step}`);
+        }
+        const a = await got.evaluate(second), e = await want.evaluate(second);
+        assertEquals(a.targets, e.targets);
+        assertAlmostEquals(a.nll, e.nll, 2e-5 * e.nll);
+        got.destroy();
+      }
+      assertEquals(await leakOf(device), 0);
+    }));
+}
+
+/** Bytes that making and destroying a model leaves behind. */
+async function leakOf(device: Device): Promise<number> {
+  const before = device.allocatedBytes;
+  const model = await createMamba(device, MINIATURE, { batchSize: 1, sequenceLength: 5 });
+  model.destroy();
+  return device.allocatedBytes - before;
+}
+
+Deno.test("a small binding limit and a head in chunks change no result", async () => {
+  const b = 2, l = 100, results: { nll: number; gradient: Float32Array }[] = [];
+  // 200 rows of 101 padded to 128 columns; one chunk of logits, then several.
+  for (const bindingLimit of [undefined, 32768]) {
+    await withDevice({ variant: "cpu-subgroup", bindingLimit }, async (device) => {
+      const model = await createMamba(device, WIDE, { batchSize: b, sequenceLength: l });
+      model.writeParameters(values(WIDE));
+      model.accumulate(batchOf(WIDE, b, l), 1 / 160);
+      const gradient = (await model.readGradients()).get("backbone.embeddings.weight")!;
+      results.push({ nll: (await model.evaluate(batchOf(WIDE, b, l))).nll, gradient });
+      model.destroy();
+    });
+  }
+  assertAlmostEquals(results[0]!.nll, results[1]!.nll, 1e-6 * results[0]!.nll);
+  assert(worst(results[1]!.gradient, results[0]!.gradient) < 2e-6);
+});
+
+Deno.test("a step whose gradient is not finite updates nothing and names the tensor", () =>
+  withDevice({}, async (device) => {
+    const model = await createMamba(device, MINIATURE, { batchSize: 1, sequenceLength: 9 });
+    const read = values(MINIATURE), name = "backbone.layers.1.mixer.out_proj.weight";
+    const broken = read(name).slice();
+    broken[3] = NaN;
+    model.writeParameters((n) => n === name ? broken : read(n));
+    model.accumulate(batchOf(MINIATURE, 1, 9), 1);
+    model.update({
+      step: 1,
+      learningRate: 1e-3,
+      beta1: 0.9,
+      beta2: 0.95,
+      epsilon: 1e-8,
+      weightDecay: 0.1,
+      maxGradNorm: 1,
+    });
+    const { gradNorm } = await model.report();
+    assert(!Number.isFinite(gradNorm));
+    assert((await model.findNonFinite())!.startsWith("backbone."));
+    const after = await model.readParameters();
+    assertEquals(after.get("backbone.norm_f.weight"), read("backbone.norm_f.weight"));
+    model.destroy();
+  }));
+
+Deno.test("a model that exceeds the memory limit is refused with what it needs", () =>
+  withDevice({ memoryLimit: 100_000 }, async (device) => {
+    await assertRejects(
+      () => createMamba(device, WIDE, { batchSize: 4, sequenceLength: 64 }),
+      Error,
+      "exceed the limit of 100000 bytes",
+    );
+  }));
