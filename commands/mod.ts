@@ -31,6 +31,10 @@ export const ROOT_COMMANDS: CommandGroup = {
   name: "",
   summary: "pubmamba: PubMed's XML to a trained, evaluated biomedical Mamba, on any GPU",
   commands: {
+    doctor: {
+      summary: "Look at this machine: the GPU, the kernels on it, memory, disk",
+      load: async () => (await import("./doctor.ts")).command,
+    },
     pipeline: { summary: pipeline.summary, load: () => Promise.resolve(pipeline) },
     evaluate: { summary: evaluate.summary, load: () => Promise.resolve(evaluate) },
   },

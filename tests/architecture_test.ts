@@ -25,7 +25,7 @@ function* walk(folder: string): Generator<SourceFile> {
     const path = folder ? `${folder}/${entry.name}` : entry.name;
     if (/^(\.git|node_modules|demo-output|\.cache|\.offline)$/.test(entry.name)) continue;
     if (entry.isDirectory) yield* walk(path);
-    else if (/\.(ts|json|jsonc|md|wgsl|svg|html|css)$/.test(path) || path === ".ci/run") {
+    else if (/\.(ts|js|json|jsonc|md|wgsl|svg|html|css)$/.test(path) || path === ".ci/run") {
       yield { path, text: Deno.readTextFileSync(join(ROOT, path)) };
     }
   }
@@ -34,7 +34,7 @@ function* walk(folder: string): Generator<SourceFile> {
 const files = [...walk("")], sources = files.filter((f) => f.path.endsWith(".ts"));
 
 /** Every module that `file` names: static and dynamic imports, exports, and worker files. */
-function imports({ path, text }: SourceFile): string[] {
+function imports({ path, text }: SourceFile): { name: string; local: boolean }[] {
   const code = text.replace(/\/\*[^]*?\*\//g, "");
   const pattern = new RegExp(
     [
@@ -46,8 +46,11 @@ function imports({ path, text }: SourceFile): string[] {
     "gm",
   );
   return [...code.matchAll(pattern)].map((m) => m.slice(1).find((x) => x !== undefined)!)
-    .map((name) => name.startsWith(".") ? relative(ROOT, join(ROOT, dirname(path), name)) : name)
-    .map((name) => name.replaceAll("\\", "/"));
+    .map((name) => {
+      if (!name.startsWith(".")) return { name, local: false };
+      const file = relative(ROOT, join(ROOT, dirname(path), name)).replaceAll("\\", "/");
+      return { name: file, local: true };
+    });
 }
 
 const roomOf = (path: string) => Object.keys(ALLOWED).find((room) => path.startsWith(room));
@@ -58,9 +61,8 @@ Deno.test("imports point one way: from the commands to the rooms, never back or 
   for (const file of sources) {
     const room = roomOf(file.path);
     if (!room) continue;
-    for (const name of imports(file)) {
+    for (const { name, local } of imports(file)) {
       seen++;
-      const local = files.some((f) => f.path === name) || /\.(ts|json|wgsl)$/.test(name);
       if (!local || name.startsWith(room) || name === "deno.json") continue;
       if (!ALLOWED[room]!.some((prefix) => name.startsWith(prefix))) {
         wrong.push(`${file.path} imports ${name}`);
@@ -84,9 +86,8 @@ Deno.test("packages come through deno.json, pinned", () => {
   }
   const known = Object.keys(config.imports), wrong: string[] = [];
   for (const file of sources) {
-    for (const name of imports(file)) {
-      const bare = !/\.(ts|json|wgsl)$/.test(name) || name.includes(":");
-      if (!bare || name.startsWith("node:")) continue;
+    for (const { name, local } of imports(file)) {
+      if (local || name.startsWith("node:")) continue;
       if (!known.some((k) => name === k || name.startsWith(k + "/"))) {
         wrong.push(`${file.path} imports ${name}`);
       }

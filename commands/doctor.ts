@@ -1,0 +1,278 @@
+/** What this machine can do, whether the kernels are right on it, and what to mend. @module */
+import { statfsSync } from "node:fs";
+import project from "../deno.json" with { type: "json" };
+import type { Command, Invocation } from "../core/cli.ts";
+import { EXIT, messageOf } from "../core/errors.ts";
+import { formatBytes } from "../core/reporter.ts";
+import {
+  type Device,
+  isCpuDriver,
+  isOpenGl,
+  openDevice,
+  type Variant,
+  VARIANTS,
+} from "../kernels/device.ts";
+import { SELF_TESTS, selfTest, type SelfTestResult } from "../kernels/self_test.ts";
+
+/** Something the user should know; an error keeps the program from working. */
+export interface Finding {
+  level: "error" | "warning" | "note";
+  message: string;
+  remedy?: string;
+}
+
+/** The adapter as found. */
+export interface AdapterFacts {
+  description: string;
+  vendor: string;
+  backend: "native" | "opengl";
+  cpu: boolean;
+  variant: Variant;
+  features: string[];
+  limits: Record<string, number>;
+  selfTest: SelfTestResult[];
+}
+
+/** Everything that the doctor looks at. */
+export interface Facts {
+  program: string;
+  deno: string;
+  system: string;
+  /** Undefined where no device opened; `deviceError` says why. */
+  adapter?: AdapterFacts;
+  deviceError?: string;
+  cores: number;
+  memory: { total: number; available: number };
+  /** Free bytes of the disk of the folder looked at. */
+  disk?: { folder: string; free: number };
+  linux: boolean;
+}
+
+/** Limits that decide what fits. */
+const SHOWN_LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxTextureDimension2D",
+] as const;
+
+/** Milliseconds after which no further kernel is tested, so that the doctor answers in 3 s. */
+const SELF_TEST_BUDGET = 1500;
+const LOW_MEMORY = 4e9, LOW_DISK = 10e9;
+
+/** What the facts mean. */
+export function diagnose(facts: Facts): Finding[] {
+  const findings: Finding[] = [], { adapter } = facts;
+  const mesa = "sudo apt-get install libvulkan1 mesa-vulkan-drivers";
+  if (!adapter) {
+    findings.push({
+      level: "error",
+      message: `No GPU device could be opened: ${facts.deviceError}`,
+      remedy: facts.linux ? `run: deno task setup (or, on Debian and Ubuntu: ${mesa})` : undefined,
+    });
+  } else {
+    if (adapter.backend === "opengl") {
+      findings.push({
+        level: "warning",
+        message: "WebGPU fell back to OpenGL, because no Vulkan driver answered: it is slow, and " +
+          "less proven",
+        remedy: `run: deno task setup (or, on Debian and Ubuntu: ${mesa}); with an NVIDIA card, ` +
+          "install its driver's Vulkan part",
+      });
+    }
+    if (adapter.cpu) {
+      findings.push({
+        level: "warning",
+        message:
+          "WebGPU runs on the processor here (a CPU driver), not on a GPU: right for tests, " +
+          "the demo and the presets tiny and small, too slow to train mamba-130m and above",
+        remedy: facts.linux
+          ? "if this machine has a GPU, install its Vulkan driver; where there are several, pick " +
+            "one with VK_DRIVER_FILES or MESA_VK_DEVICE_SELECT"
+          : undefined,
+      });
+    }
+    const wrong = adapter.selfTest.filter((t) => !t.ok);
+    if (wrong.length) {
+      findings.push({
+        level: "error",
+        message: `The driver computes ${wrong.map((t) => t.kernel).join(", ")} wrongly with the ` +
+          `kernel variant ${adapter.variant}: nothing trained here could be trusted`,
+        remedy: `update the GPU's driver, or try another variant: ${
+          VARIANTS.filter((v) => v !== adapter.variant).map((v) => `--variant ${v}`).join(", ")
+        }`,
+      });
+    }
+  }
+  if (facts.memory.available < LOW_MEMORY) {
+    findings.push({
+      level: "warning",
+      message: `Only ${formatBytes(facts.memory.available)} of memory are free`,
+      remedy: "the pipeline takes about 1 GB a worker: give it fewer with --workers",
+    });
+  }
+  if (facts.disk && facts.disk.free < LOW_DISK) {
+    findings.push({
+      level: "warning",
+      message: `Only ${formatBytes(facts.disk.free)} are free in ${facts.disk.folder}`,
+      remedy: "all of PubMed needs about 60 GB: choose another disk with --corpus and --out",
+    });
+  }
+  return findings;
+}
+
+async function inspectAdapter(
+  variant: string | undefined,
+  budget: number,
+): Promise<AdapterFacts> {
+  const device: Device = await openDevice({ variant });
+  try {
+    const { adapter, gpu } = device;
+    return {
+      description: device.description,
+      vendor: adapter.info.vendor,
+      backend: isOpenGl(adapter) ? "opengl" : "native",
+      cpu: isCpuDriver(adapter),
+      variant: device.variant,
+      features: [...device.features].sort(),
+      limits: Object.fromEntries(SHOWN_LIMITS.map((name) => [name, gpu.limits[name]])),
+      selfTest: await selfTest(device, budget),
+    };
+  } finally {
+    device.destroy();
+  }
+}
+
+async function inspect(
+  variant: string | undefined,
+  folder: string,
+  budget: number,
+): Promise<Facts> {
+  const memory = Deno.systemMemoryInfo();
+  const facts: Facts = {
+    program: project.version,
+    deno: Deno.version.deno,
+    system: `${Deno.build.os} ${Deno.osRelease()} ${Deno.build.arch}`,
+    cores: navigator.hardwareConcurrency,
+    memory: { total: memory.total, available: memory.available },
+    linux: Deno.build.os === "linux",
+  };
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    facts.disk = { folder, free: bavail * bsize };
+  } catch {
+    // not every file system tells; nothing hangs on it
+  }
+  try {
+    facts.adapter = await inspectAdapter(variant, budget);
+  } catch (error) {
+    facts.deviceError = messageOf(error);
+  }
+  return facts;
+}
+
+/** The facts as lines of a label and a value. */
+function describe(facts: Facts): [string, string][] {
+  const lines: [string, string][] = [
+    ["Program", `pubmamba ${facts.program}, Deno ${facts.deno}, ${facts.system}`],
+    ["Processor", `${facts.cores} cores`],
+    [
+      "Memory",
+      `${formatBytes(facts.memory.available)} free of ${formatBytes(facts.memory.total)}`,
+    ],
+  ];
+  if (facts.disk) {
+    lines.push(["Disk", `${formatBytes(facts.disk.free)} free in ${facts.disk.folder}`]);
+  }
+  const { adapter } = facts;
+  if (!adapter) return [...lines, ["Adapter", "none"]];
+  const { limits } = adapter, right = adapter.selfTest.filter((t) => t.ok).length;
+  const worst = Math.max(...adapter.selfTest.map((t) => t.error));
+  const left = SELF_TESTS - adapter.selfTest.length;
+  const seconds = adapter.selfTest.reduce((sum, t) => sum + t.milliseconds, 0) / 1000;
+  const native = facts.linux
+    ? "Vulkan"
+    : Deno.build.os === "darwin"
+    ? "Metal"
+    : "Direct3D or Vulkan";
+  return [
+    ...lines,
+    ["Adapter", adapter.description],
+    [
+      "Backend",
+      `${adapter.backend === "opengl" ? "OpenGL" : native}, on ${
+        adapter.cpu ? "the processor" : "a GPU"
+      }`,
+    ],
+    ["Kernels", adapter.variant],
+    ["Features", adapter.features.join(", ") || "none"],
+    [
+      "Limits",
+      `buffers up to ${formatBytes(limits.maxBufferSize!)}, ${
+        formatBytes(limits.maxStorageBufferBindingSize!)
+      } bound at once, ${limits.maxStorageBuffersPerShaderStage} buffers and ${
+        formatBytes(limits.maxComputeWorkgroupStorageSize!)
+      } of shared memory a kernel`,
+    ],
+    [
+      "Self-test",
+      `${right} of ${adapter.selfTest.length} kernels right, largest relative error ${
+        worst.toExponential(1)
+      } (${seconds.toFixed(1)} s)${
+        left ? `; ${left} more with --thorough, this driver is slow to compile` : ""
+      }`,
+    ],
+  ];
+}
+
+async function run({ string, boolean, json, reporter }: Invocation): Promise<number> {
+  const variant = string("variant") ?? Deno.env.get("KERNEL_VARIANT");
+  const budget = boolean("thorough") ? Infinity : SELF_TEST_BUDGET;
+  const facts = await inspect(variant, string("folder")!, budget);
+  const findings = diagnose(facts);
+  const ok = !findings.some((f) => f.level === "error");
+  for (const [label, value] of describe(facts)) reporter.line(`${label.padEnd(10)} ${value}`);
+  reporter.line();
+  for (const test of facts.adapter?.selfTest ?? []) {
+    if (!test.ok) {
+      reporter.line(
+        `FAIL ${test.kernel}: relative error ${test.error.toExponential(1)}, limit ${test.limit}`,
+      );
+    }
+  }
+  for (const { level, message, remedy } of findings) {
+    reporter.line(`${level}: ${message}${remedy ? `\n  -> ${remedy}` : ""}`);
+  }
+  reporter.line(ok ? "Ready." : "Not ready: mend the errors above.");
+  if (json) reporter.line(JSON.stringify({ ok, ...facts, findings }));
+  return ok ? EXIT.done : EXIT.failed;
+}
+
+/** `doctor`. */
+export const command: Command = {
+  name: "doctor",
+  summary: "Look at this machine: the GPU, whether the kernels are right on it, memory, disk",
+  description: "Opens the GPU as training would, compares a few kernels with float64 references, " +
+    "and says what to mend. Exits with 1 where the program could not be trusted here.",
+  options: {
+    variant: {
+      type: "string",
+      choices: VARIANTS,
+      help: "check this form of the kernels instead of the one the adapter would get",
+    },
+    thorough: {
+      type: "boolean",
+      help: "test every kernel, however slow the driver compiles",
+    },
+    folder: {
+      type: "string",
+      placeholder: "DIR",
+      default: ".",
+      help: "whose disk to look at",
+    },
+  },
+  examples: ["deno task doctor", "deno task doctor --json", "deno task doctor --variant gpu-tiled"],
+  run,
+};

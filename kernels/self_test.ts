@@ -1,0 +1,259 @@
+/**
+ * A few kernels on small, awkward shapes against their float64 references, in the device's own
+ * variant. Some drivers compute zeros or garbage without reporting an error: better to know before
+ * a week of training.
+ * @module
+ */
+import { crossEntropy } from "./cross_entropy/cross_entropy.ts";
+import type { Device } from "./device.ts";
+import { fromPanels, type Matrix, matrixFloats, padded, type Region, toPanels } from "./layout.ts";
+import { matmul, type Product } from "./matmul/mod.ts";
+import { Plan } from "./plan.ts";
+import * as reference from "./reference/mod.ts";
+import { rmsNormForward } from "./rmsnorm/rmsnorm.ts";
+import { scanExtents, scanForward, type ScanShape, scanSizes } from "./scan/mod.ts";
+
+/** What one kernel came to. */
+export interface SelfTestResult {
+  kernel: string;
+  /** Largest difference from the reference, relative to the largest value of it. */
+  error: number;
+  limit: number;
+  ok: boolean;
+  /** Compilation included. */
+  milliseconds: number;
+}
+
+type Values = Float64Array;
+interface Check {
+  kernel: string;
+  limit: number;
+  /** Queues the kernel; the returned function reads what it wrote and says what is right. */
+  prepare(bench: Bench, plan: Plan): () => Promise<{ got: ArrayLike<number>; want: Values }>;
+}
+
+/** Buffers of one check, freed together. */
+class Bench {
+  readonly #regions: Region[] = [];
+
+  constructor(readonly device: Device) {}
+
+  region(
+    data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>,
+  ): Region {
+    const region = this.device.allocate("self-test", data.byteLength);
+    this.device.write(region, data);
+    this.#regions.push(region);
+    return region;
+  }
+
+  /** Zeros. */
+  floats(count: number): Region {
+    return this.region(new Float32Array(count));
+  }
+
+  matrix(values: Values | undefined, rows: number, cols: number): Matrix {
+    const data = values
+      ? toPanels(Float32Array.from(values), rows, cols)
+      : new Float32Array(matrixFloats(rows, cols));
+    return { region: this.region(data), rows, cols, stride: padded(rows) };
+  }
+
+  async read({ region, rows, cols }: Matrix): Promise<Float32Array> {
+    return fromPanels(await this.device.readFloats(region), rows, cols);
+  }
+
+  free(): void {
+    for (const region of this.#regions) this.device.free(region);
+  }
+}
+
+/** Numbers from -1 to 1 that any float32 holds exactly (a linear congruential generator). */
+function numbers(count: number, seed: number): Values {
+  let state = seed;
+  return Float64Array.from({ length: count }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state >>> 8) / 2 ** 23 - 1;
+  });
+}
+
+function matmulCheck(product: Product): Check {
+  const m = 37, n = 65, k = 70, a = numbers(m * k, 1), b = numbers(n * k, 2);
+  const at = product === "TN"
+    ? (i: number, x: number) => a[x * m + i]!
+    : (i: number, x: number) => a[i * k + x]!;
+  const bt = product === "NT"
+    ? (j: number, x: number) => b[j * k + x]!
+    : (j: number, x: number) => b[x * n + j]!;
+  return {
+    kernel: `matrix product ${product}`,
+    limit: 1e-5,
+    prepare(bench, plan) {
+      const c = bench.matrix(undefined, m, n);
+      matmul(plan, {
+        product,
+        a: product === "TN" ? bench.matrix(a, k, m) : bench.matrix(a, m, k),
+        b: product === "NT" ? bench.matrix(b, n, k) : bench.matrix(b, k, n),
+        c,
+      });
+      return async () => {
+        const want = new Float64Array(m * n);
+        for (let i = 0; i < m; i++) {
+          for (let j = 0; j < n; j++) {
+            for (let x = 0; x < k; x++) want[i * n + j]! += at(i, x) * bt(j, x);
+          }
+        }
+        return { got: await bench.read(c), want };
+      };
+    },
+  };
+}
+
+const rmsNormCheck: Check = {
+  kernel: "RMSNorm",
+  limit: 1e-5,
+  prepare(bench, plan) {
+    const rows = 19, cols = 100, x = numbers(rows * cols, 3), weight = numbers(cols, 4);
+    const y = bench.matrix(undefined, rows, cols);
+    rmsNormForward(plan, {
+      residual: bench.matrix(x, rows, cols),
+      weight: bench.region(padTo32(weight)),
+      y,
+      inverseRms: bench.floats(padded(rows)),
+      epsilon: 1e-5,
+    });
+    return async () => ({ got: await bench.read(y), want: reference.rmsNorm(x, weight, 1e-5).y });
+  },
+};
+
+const crossEntropyCheck: Check = {
+  kernel: "cross-entropy",
+  limit: 1e-5,
+  prepare(bench, plan) {
+    const rows = 9, vocabulary = 75, logits = numbers(rows * vocabulary, 5).map((v) => 4 * v);
+    const targets = Int32Array.from({ length: rows }, (_, r) => r === 3 ? -100 : r * 8);
+    const nll = bench.floats(padded(rows));
+    crossEntropy(plan, {
+      logits: bench.matrix(logits, rows, vocabulary),
+      targets: bench.region(targets),
+      nll,
+      firstRow: 0,
+    });
+    return async () => ({
+      got: (await bench.device.readFloats(nll)).subarray(0, rows),
+      want: reference.crossEntropy(logits, targets).nll,
+    });
+  },
+};
+
+const scanCheck: Check = {
+  kernel: "selective scan",
+  limit: 1e-4,
+  prepare(bench, plan) {
+    const batch = 2, length = 37, channels = 40, states = 16, rows = batch * length;
+    const u = numbers(rows * channels, 6), delta = numbers(rows * channels, 7);
+    const A = numbers(channels * states, 8).map((v) => -1.1 + v);
+    const B = numbers(rows * states, 9), C = numbers(rows * states, 10), D = numbers(channels, 11);
+    const z = numbers(rows * channels, 12);
+    const starts = Uint8Array.from(
+      { length: rows },
+      (_, r) => Number(r % length === 0 || r === 20),
+    );
+    const shape: ScanShape = {
+      ...{ batch, length, channels, states },
+      ...{ softplus: true, bias: false, skip: true, gate: true, packed: true, initialState: false },
+    };
+    const { np, stride, width } = scanExtents(shape), sizes = scanSizes(bench.device, shape);
+    const bc = new Float32Array(stride * 32), par = new Float32Array(sizes.par);
+    for (let r = 0; r < rows; r++) {
+      for (let k = 0; k < states; k++) {
+        bc[r * 32 + k] = B[r * states + k]!;
+        bc[r * 32 + np + k] = C[r * states + k]!;
+      }
+    }
+    for (let c = 0; c < channels; c++) {
+      for (let k = 0; k < states; k++) par[k * width + c] = A[c * states + k]!;
+      par[np * width + c] = D[c]!;
+    }
+    const paddedStarts = new Uint32Array(stride);
+    paddedStarts.set(starts);
+    const y = bench.matrix(undefined, rows, channels);
+    scanForward(plan, shape, {
+      u: bench.matrix(u, rows, channels).region,
+      delta: bench.matrix(delta, rows, channels).region,
+      z: bench.matrix(z, rows, channels).region,
+      bc: bench.region(bc),
+      par: bench.region(par),
+      starts: bench.region(paddedStarts),
+      y: y.region,
+      state: bench.floats(sizes.state),
+      checkpoints: bench.floats(sizes.checkpoints),
+      sums: bench.floats(sizes.sums),
+    });
+    return async () => ({
+      got: await bench.read(y),
+      want:
+        reference.selectiveScan({ batch, length, u, delta, A, B, C, D, z, softplus: true, starts })
+          .y,
+    });
+  },
+};
+
+const padTo32 = (values: Values): Float32Array<ArrayBuffer> => {
+  const out = new Float32Array(padded(values.length));
+  out.set(values);
+  return out;
+};
+
+const CHECKS: Check[] = [
+  rmsNormCheck,
+  matmulCheck("NT"),
+  matmulCheck("NN"),
+  matmulCheck("TN"),
+  crossEntropyCheck,
+  scanCheck,
+];
+/** How many kernels {@linkcode selfTest} looks at. */
+export const SELF_TESTS: number = CHECKS.length;
+
+/**
+ * Runs the checks, cheapest first. A kernel that the device cannot build counts as failed, and the
+ * rest go on. No check starts after `budget` milliseconds: drivers that compile slowly get fewer.
+ */
+export async function selfTest(device: Device, budget = Infinity): Promise<SelfTestResult[]> {
+  const results: SelfTestResult[] = [], begin = performance.now();
+  for (const { kernel, limit, prepare } of CHECKS) {
+    if (performance.now() - begin > budget) break;
+    const start = performance.now(), bench = new Bench(device), plan = new Plan(device);
+    let error = Infinity;
+    try {
+      const finish = await device.guard(`run ${kernel}`, () => {
+        const finish = prepare(bench, plan);
+        plan.submit();
+        return finish;
+      });
+      const { got, want } = await finish();
+      error = relativeError(got, want);
+    } catch (problem) {
+      if ((problem as Error).name !== "DeviceError") throw problem;
+    } finally {
+      plan.destroy();
+      bench.free();
+    }
+    const milliseconds = performance.now() - start;
+    results.push({ kernel, error, limit, ok: error <= limit, milliseconds });
+  }
+  return results;
+}
+
+/** Infinity where anything is not finite. */
+function relativeError(got: ArrayLike<number>, want: Values): number {
+  let error = 0, largest = 0;
+  for (let i = 0; i < want.length; i++) {
+    const difference = Math.abs(got[i]! - want[i]!);
+    if (!Number.isFinite(difference)) return Infinity;
+    error = Math.max(error, difference);
+    largest = Math.max(largest, Math.abs(want[i]!));
+  }
+  return error / largest;
+}
