@@ -1,80 +1,33 @@
-/** A device with what kernel tests need: matrices up, matrices down, a plan run once. @module */
+/** A workbench that watches the padding, and tests in every variant. @module */
 import { type Device, openDevice, type Variant, VARIANTS } from "../../kernels/device.ts";
-import {
-  fromPanels,
-  type Matrix,
-  matrixFloats,
-  padded,
-  type Region,
-  toPanels,
-} from "../../kernels/layout.ts";
-import { Plan } from "../../kernels/plan.ts";
+import { fromPanels, type Matrix, padded, panelIndex, toPanels } from "../../kernels/layout.ts";
+import { Workbench } from "../../kernels/workbench.ts";
 import { assert } from "../assert.ts";
 
-/** A test's device; everything allocated through it is freed by `clear`. */
-export class Board {
-  readonly device: Device;
-  #regions: Region[] = [];
-
-  constructor(device: Device) {
-    this.device = device;
-  }
-
-  /** A flat region of `values`, or of so many zero floats. */
-  flat(values: ArrayLike<number> | number): Region {
-    const count = typeof values === "number" ? values : values.length;
-    const region = this.device.allocate("test", 4 * count);
-    this.#regions.push(region);
-    if (typeof values !== "number") {
-      const typed = values instanceof Uint32Array || values instanceof Int32Array;
-      this.device.write(region, typed ? values.slice() : Float32Array.from(values));
-    }
-    return region;
-  }
-
-  /** A panel matrix of row-major `values`; its padding rows hold 1e30 to catch whoever reads them. */
-  matrix(values: ArrayLike<number> | undefined, rows: number, cols: number): Matrix {
-    const floats = matrixFloats(rows, cols), stride = padded(rows);
+/** A {@linkcode Workbench} whose matrices catch whoever touches their padding. */
+export class Board extends Workbench {
+  /** A panel matrix of row-major `values`; its padding rows hold 1e30. */
+  override matrix(values: ArrayLike<number> | undefined, rows: number, cols: number): Matrix {
+    const matrix = super.matrix(undefined, rows, cols), { stride } = matrix;
     const panels = toPanels(Float32Array.from(values ?? new Float32Array(rows * cols)), rows, cols);
     for (let c = 0; c < padded(cols); c++) {
-      for (let r = rows; r < stride; r++) panels[((c >> 5) * stride + r) * 32 + (c & 31)] = 1e30;
+      for (let r = rows; r < stride; r++) panels[panelIndex(r, c, stride)] = 1e30;
     }
-    const region = this.device.allocate("test", 4 * floats);
-    this.#regions.push(region);
-    this.device.write(region, panels);
-    return { region, rows, cols, stride };
-  }
-
-  /** Builds a plan, runs it once, waits. */
-  async run(build: (plan: Plan) => void): Promise<void> {
-    const plan = new Plan(this.device);
-    await this.device.guard("plan the test", () => build(plan));
-    plan.submit();
-    await this.device.idle();
-    plan.destroy();
+    this.device.write(matrix.region, panels);
+    return matrix;
   }
 
   /** A matrix as row-major values; fails where padding columns or rows were written. */
-  async values(matrix: Matrix): Promise<Float32Array> {
+  override async values(matrix: Matrix): Promise<Float32Array> {
     const panels = await this.device.readFloats(matrix.region), { rows, cols, stride } = matrix;
     for (let c = 0; c < padded(cols); c++) {
       for (let r = 0; r < stride; r++) {
-        const value = panels[((c >> 5) * stride + r) * 32 + (c & 31)]!;
+        const value = panels[panelIndex(r, c, stride)]!;
         if (r >= rows) assert(value === Math.fround(1e30), `padding row ${r} holds ${value}`);
         else if (c >= cols) assert(value === 0, `padding column ${c} of row ${r} holds ${value}`);
       }
     }
     return fromPanels(panels, rows, cols, stride);
-  }
-
-  /** The first `count` floats of a region. */
-  async floats(region: Region, count: number): Promise<Float32Array> {
-    return (await this.device.readFloats(region)).subarray(0, count);
-  }
-
-  clear(): void {
-    for (const region of this.#regions) this.device.free(region);
-    this.#regions = [];
   }
 }
 

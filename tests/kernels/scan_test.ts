@@ -3,7 +3,7 @@ import { openDevice, VARIANTS } from "../../kernels/device.ts";
 import { selectiveScan, selectiveScanBackward } from "../../kernels/reference/selective_scan.ts";
 import type { ScanShape } from "../../kernels/scan/mod.ts";
 import { randoms } from "./randoms.ts";
-import { runScan } from "./scan_harness.ts";
+import { runScan } from "../../kernels/scan/harness.ts";
 
 interface Case extends ScanShape {
   name: string;

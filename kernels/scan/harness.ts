@@ -1,7 +1,7 @@
 /** Runs the device's selective scan on plain row-major values, for tests and goldens. @module */
-import type { Device } from "../../kernels/device.ts";
-import { fromPanels, type Region, toPanels } from "../../kernels/layout.ts";
-import { Plan } from "../../kernels/plan.ts";
+import type { Device } from "../device.ts";
+import { fromPanels, type Region, toPanels } from "../layout.ts";
+import { Plan } from "../plan.ts";
 import {
   type ScanBackward,
   scanBackward,
@@ -9,7 +9,7 @@ import {
   scanForward,
   type ScanShape,
   scanSizes,
-} from "../../kernels/scan/mod.ts";
+} from "./mod.ts";
 
 /** Operands in the layouts of the float64 reference; all row-major. */
 export interface ScanValues {

@@ -1,0 +1,66 @@
+/**
+ * A place to try kernels on values from the host: matrices up, a plan run once, matrices down. For
+ * goldens, self-tests and tests; a model keeps its own buffers.
+ * @module
+ */
+import type { Device } from "./device.ts";
+import { fromPanels, type Matrix, matrixFloats, padded, type Region, toPanels } from "./layout.ts";
+import { Plan } from "./plan.ts";
+
+/** See the module's text. Everything allocated through it is freed by `clear`. */
+export class Workbench {
+  readonly device: Device;
+  #regions: Region[] = [];
+
+  constructor(device: Device) {
+    this.device = device;
+  }
+
+  /** A flat region of `values` (floats, or integers as they are), or of so many zero floats. */
+  flat(values: ArrayLike<number> | number): Region {
+    const count = typeof values === "number" ? values : values.length;
+    const region = this.keep(this.device.allocate("workbench", 4 * count));
+    if (typeof values !== "number") {
+      const integers = values instanceof Uint32Array || values instanceof Int32Array;
+      this.device.write(region, integers ? values.slice() : Float32Array.from(values));
+    }
+    return region;
+  }
+
+  /** A panel matrix of row-major `values`, or of zeros. */
+  matrix(values: ArrayLike<number> | undefined, rows: number, cols: number): Matrix {
+    const region = this.keep(this.device.allocate("workbench", 4 * matrixFloats(rows, cols)));
+    if (values) this.device.write(region, toPanels(Float32Array.from(values), rows, cols));
+    return { region, rows, cols, stride: padded(rows) };
+  }
+
+  /** Frees a region with the rest. */
+  keep(region: Region): Region {
+    this.#regions.push(region);
+    return region;
+  }
+
+  /** Builds a plan, runs it once, waits. */
+  async run(build: (plan: Plan) => void): Promise<void> {
+    const plan = new Plan(this.device);
+    await this.device.guard("plan the work", () => build(plan));
+    plan.submit();
+    await this.device.idle();
+    plan.destroy();
+  }
+
+  /** A matrix as row-major values. */
+  async values({ region, rows, cols, stride }: Matrix): Promise<Float32Array> {
+    return fromPanels(await this.device.readFloats(region), rows, cols, stride);
+  }
+
+  /** The first `count` floats of a region. */
+  async floats(region: Region, count: number): Promise<Float32Array> {
+    return (await this.device.readFloats(region)).subarray(0, count);
+  }
+
+  clear(): void {
+    for (const region of this.#regions) this.device.free(region);
+    this.#regions = [];
+  }
+}
