@@ -8,3 +8,4 @@ export {
   type Tokenizer,
   tokenizerFromJson,
 } from "./tokenizer.ts";
+export { type TokenizerJson, trainTokenizer, type TrainTokenizerOptions } from "./train.ts";

@@ -89,6 +89,12 @@ export class Scanner {
     return at;
   }
 
+  /** Where the pretoken that begins at `first` ends; `bytes` as in {@linkcode encode}. */
+  pretokenEnd(bytes: Uint8Array, first: number, end: number): number {
+    const lead = bytes[first] === BLANK && first + 1 < end ? 1 : 0;
+    return this.#pretokenEnd(bytes, first, end, first + lead, MULTI_BYTE);
+  }
+
   #mergeInto(bytes: Uint8Array, start: number, end: number, out: Uint16Array, at: number): number {
     const n = this.merges.merge(bytes, start, end), ids = this.merges.ids;
     for (let k = 0; k < n; k++) out[at++] = ids[k]!;

@@ -78,10 +78,12 @@ export function parseTokenizerJson(json: unknown, file: string): TokenizerDefini
   const vocabulary = new Map(Object.entries(model.vocab as Record<string, number>));
   const added = parseAddedTokens(json.added_tokens, fail);
   let size = 0;
-  for (const id of [...vocabulary.values(), ...added.map((a) => a.id)]) {
+  const count = (id: number) => {
     if (!Number.isInteger(id) || id < 0) fail(`it has the id ${id}`);
     size = Math.max(size, id + 1);
-  }
+  };
+  vocabulary.forEach(count);
+  for (const token of added) count(token.id);
   if (size > MAX_VOCABULARY) {
     fail(`its vocabulary has ${size} ids, and 16-bit shards hold at most ${MAX_VOCABULARY}`);
   }
@@ -159,14 +161,17 @@ function parseMerges(
 ): Uint16Array {
   if (!Array.isArray(list)) return fail("it has no merges");
   const merges = new Uint16Array(list.length * 3);
-  list.forEach((merge: unknown, rank) => {
-    const [left, right] = typeof merge === "string" ? merge.split(" ") : merge as [string, string];
-    const ids = [left, right, `${left}${right}`].map((t) => vocabulary.get(t ?? ""));
-    if (ids.includes(undefined)) {
+  for (let rank = 0; rank < list.length; rank++) {
+    const merge: unknown = list[rank];
+    const [left, right] = (typeof merge === "string" ? merge.split(" ") : merge) as string[];
+    const a = vocabulary.get(left!), b = vocabulary.get(right!), c = vocabulary.get(left! + right!);
+    if (a === undefined || b === undefined || c === undefined) {
       fail(`its merge ${rank} (${JSON.stringify(merge)}) names tokens outside the vocabulary`);
     }
-    merges.set(ids as number[], rank * 3);
-  });
+    merges[rank * 3] = a!;
+    merges[rank * 3 + 1] = b!;
+    merges[rank * 3 + 2] = c!;
+  }
   return merges;
 }
 
@@ -177,13 +182,19 @@ function tokenBytes(
   standIns: string[],
 ): (Uint8Array | null)[] {
   const bytes: (Uint8Array | null)[] = Array.from({ length: size }, () => null);
-  const encoder = new TextEncoder(), byteOf = new Map(standIns.map((c, b) => [c, b]));
+  const encoder = new TextEncoder();
+  const byteOf = new Int16Array(0x200).fill(-1); // a stand-in's code unit is below U+0200
+  standIns.forEach((c, b) => byteOf[c.charCodeAt(0)] = b);
   for (const [token, id] of vocabulary) {
-    const values = Array.from(token, (c) => byteOf.get(c));
-    // A special token's name may be in the vocabulary too, in plain characters.
-    bytes[id] = values.includes(undefined)
-      ? encoder.encode(token)
-      : Uint8Array.from(values as number[]);
+    const values = new Uint8Array(token.length);
+    let plain = true;
+    for (let i = 0; i < token.length && plain; i++) {
+      const byte = byteOf[token.charCodeAt(i)] ?? -1;
+      plain = byte >= 0;
+      values[i] = byte;
+    }
+    // A special token's name may be in the vocabulary too, in characters that stand for no byte.
+    bytes[id] = plain ? values : encoder.encode(token);
   }
   for (const token of added) bytes[token.id] = encoder.encode(token.content);
   return bytes;

@@ -1,0 +1,84 @@
+/**
+ * Learns byte-pair merges: the most frequent pair of neighbours becomes a token, again and again
+ * (Sennrich et al. 2016), with counts kept up to date instead of counted anew.
+ * @module
+ */
+import { PairIndex } from "./pair_index.ts";
+import type { PretokenTable } from "./pretoken_counts.ts";
+
+/** What was learned, in the order of learning. */
+export interface LearnedMerge {
+  left: number;
+  right: number;
+  /** The token they become: a new id, or an old one that has the same bytes. */
+  merged: number;
+}
+
+/** When to stop, and what the tokens are before the first merge. */
+export interface LearnOptions {
+  /** The id of each single byte. */
+  byteIds: ArrayLike<number>;
+  /** The first id to give to a merged token. */
+  firstId: number;
+  /** One more than the last id to give. */
+  vocabularySize: number;
+  /** Pairs that occur less often are not merged. */
+  minimumCount: number;
+  /** The id of the token with these parts where there is one already. */
+  existing: (left: number, right: number) => number | undefined;
+  /** Told of each merge. */
+  onMerge: (merge: LearnedMerge) => void;
+}
+
+/** Learns merges from counted pretokens; ties are broken by the smaller ids. Deterministic. */
+export function learnMerges(table: PretokenTable, options: LearnOptions): void {
+  const { starts, counts } = table, words = counts.length;
+  const ids = Uint16Array.from(table.bytes, (byte) => options.byteIds[byte]!);
+  const lengths = new Uint32Array(words), pairs = new PairIndex();
+  for (let w = 0; w < words; w++) {
+    const start = starts[w]!, end = starts[w + 1]!;
+    lengths[w] = end - start;
+    for (let i = start; i + 1 < end; i++) pairs.add(ids[i]!, ids[i + 1]!, counts[w]!, w);
+  }
+  pairs.enqueueAll();
+  const seen = new Set<number>(), grown: number[] = [];
+  for (let next = options.firstId; next < options.vocabularySize;) {
+    const best = pairs.take(options.minimumCount);
+    if (!best) return;
+    const { left, right } = best, merged = options.existing(left, right) ?? next++;
+    options.onMerge({ left, right, merged });
+    seen.clear();
+    grown.length = 0;
+    for (const w of best.words) {
+      const start = starts[w]!, end = start + lengths[w]!, count = counts[w]!;
+      let to = start;
+      for (let i = start; i < end; i++, to++) {
+        if (ids[i] !== left || i + 1 >= end || ids[i + 1] !== right) {
+          ids[to] = ids[i]!;
+          continue;
+        }
+        if (to > start) {
+          const before = ids[to - 1]!;
+          pairs.subtract(before, left, count);
+          pairs.add(before, merged, count, w);
+          grown.push((before << 16 | merged) >>> 0);
+        }
+        if (i + 2 < end) {
+          const after = ids[i + 2]!;
+          pairs.subtract(right, after, count);
+          pairs.add(merged, after, count, w);
+          grown.push((merged << 16 | after) >>> 0);
+        }
+        ids[to] = merged;
+        i++;
+      }
+      lengths[w] = to - start;
+    }
+    pairs.forget(left, right);
+    for (const key of grown) {
+      if (seen.has(key)) continue;
+      seen.add(key);
+      pairs.enqueue(key >>> 16, key & 0xffff);
+    }
+  }
+}

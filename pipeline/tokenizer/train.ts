@@ -1,0 +1,110 @@
+/** Training a byte-level BPE tokenizer and writing it in Hugging Face's format. @module */
+import { UserError } from "../../core/errors.ts";
+import { byteStandIns } from "./characters.ts";
+import { learnMerges } from "./learn_merges.ts";
+import { PretokenCounter } from "./pretoken_counts.ts";
+import { MAX_VOCABULARY } from "./tokenizer_json.ts";
+
+/** The special tokens, whose ids are their places here. */
+const SPECIAL_TOKENS = ["<|endoftext|>", "<|padding|>"];
+/** The special tokens and the bytes. */
+export const SMALLEST_VOCABULARY = SPECIAL_TOKENS.length + 256;
+
+/** Training's choices. */
+export interface TrainTokenizerOptions {
+  /** Pairs that occur less often do not become tokens (default 2). */
+  minimumCount?: number;
+  /** Told how many entries there are. */
+  onProgress?: (entries: number) => void;
+}
+
+/** A `tokenizer.json`, as it is written. */
+export interface TokenizerJson {
+  version: string;
+  model: { type: "BPE"; vocab: Record<string, number>; merges: string[]; [key: string]: unknown };
+  [key: string]: unknown;
+}
+
+/**
+ * Trains a byte-level BPE tokenizer of GPT-NeoX's kind (NFC, no prefix space) on `texts`, by the
+ * rules of Hugging Face's trainer: the highest count first, then the smaller pair of ids. Equal
+ * texts give an equal tokenizer. `<|endoftext|>` is 0, `<|padding|>` 1, the bytes follow.
+ * @param vocabularySize ids in all; fewer come out where the texts hold too few repeated pairs
+ * @throws {UserError} where the size is impossible or there is no text.
+ */
+export function trainTokenizer(
+  texts: Iterable<string>,
+  vocabularySize: number,
+  options: TrainTokenizerOptions = {},
+): TokenizerJson {
+  const counter = new PretokenCounter();
+  for (const text of texts) counter.add(text);
+  return trainFromCounts(counter, vocabularySize, options);
+}
+
+/** As {@linkcode trainTokenizer}, from pretokens already counted. */
+export function trainFromCounts(
+  counter: PretokenCounter,
+  vocabularySize: number,
+  options: TrainTokenizerOptions = {},
+): TokenizerJson {
+  if (vocabularySize < SMALLEST_VOCABULARY || vocabularySize > MAX_VOCABULARY) {
+    throw new UserError(
+      `Cannot train a tokenizer of ${vocabularySize} entries: choose from ${SMALLEST_VOCABULARY} to ${MAX_VOCABULARY}`,
+    );
+  }
+  if (counter.textBytes === 0) {
+    throw new UserError("Cannot train a tokenizer: there is no text; give a corpus or input files");
+  }
+  const standIns = byteStandIns(), alphabet = [...standIns].sort();
+  const tokens = [...SPECIAL_TOKENS, ...alphabet];
+  const ids = new Map(tokens.map((token, id) => [token, id])), merges: string[] = [];
+  learnMerges(counter.table(), {
+    byteIds: standIns.map((c) => ids.get(c)!),
+    firstId: tokens.length,
+    vocabularySize,
+    minimumCount: Math.max(1, options.minimumCount ?? 2),
+    existing: (left, right) => ids.get(tokens[left]! + tokens[right]!),
+    onMerge: ({ left, right, merged }) => {
+      tokens[merged] = tokens[left]! + tokens[right]!;
+      ids.set(tokens[merged], merged);
+      merges.push(`${tokens[left]} ${tokens[right]}`);
+      options.onProgress?.(tokens.length);
+    },
+  });
+  return describe(tokens, merges);
+}
+
+/** The `tokenizer.json` of a vocabulary, its ids in order. */
+function describe(tokens: string[], merges: string[]): TokenizerJson {
+  const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true };
+  return {
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    added_tokens: SPECIAL_TOKENS.map((content, id) => ({
+      id,
+      content,
+      single_word: false,
+      lstrip: false,
+      rstrip: false,
+      normalized: false,
+      special: true,
+    })),
+    normalizer: { type: "NFC" },
+    pre_tokenizer: { ...byteLevel, use_regex: true },
+    post_processor: { ...byteLevel, use_regex: true },
+    decoder: { ...byteLevel, use_regex: true },
+    model: {
+      type: "BPE",
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+      merges,
+    },
+  };
+}
