@@ -12,9 +12,11 @@ import {
   tokenSegments,
 } from "../kernels/embedding/embedding.ts";
 import type { Matrix, Region } from "../kernels/layout.ts";
+import { matmul } from "../kernels/matmul/mod.ts";
 import { Plan } from "../kernels/plan.ts";
 import { sum, sumOfSquares, sumOfSquaresScratch } from "../kernels/reduce/reduce.ts";
 import { rmsNormBackward, rmsNormForward } from "../kernels/rmsnorm/rmsnorm.ts";
+import { Workbench } from "../kernels/workbench.ts";
 import type { MambaConfig } from "./config.ts";
 import { Workspace } from "./gpu/activations.ts";
 import { allocateHead, type Head, headPlan } from "./gpu/head.ts";
@@ -72,6 +74,8 @@ export class Mamba implements TrainableModel {
   #train?: Plan;
   #clear?: Plan;
   #update?: Plan;
+  /** What a forward leaves; every layer's only where the model trains. */
+  readonly activations: { layers: readonly LayerActivations[]; last: Matrix; hidden: Matrix };
   #fresh = true;
   #staging?: Region;
   #reported?: Promise<StepReport>;
@@ -115,6 +119,7 @@ export class Mamba implements TrainableModel {
     const last = w.matrix("final stream", rows, config.hiddenSize);
     const hidden = w.matrix("hidden", rows, config.hiddenSize);
     const inverseRms = w.words("final inverse rms", rows);
+    this.activations = { layers, last, hidden };
     const head = allocateHead(device, w, rows, config.paddedVocabSize, config.hiddenSize);
     this.#planForward(shape, layers, mixed, { last, hidden, inverseRms });
 
@@ -280,20 +285,35 @@ export class Mamba implements TrainableModel {
     })();
   }
 
-  async evaluate(batch: Batch): Promise<{ nll: number; targets: number }> {
+  async evaluate(batch: Batch): Promise<{ nll: number; targets: number; rowNll: Float64Array }> {
     this.#upload(batch, false);
     const encoder = this.device.gpu.createCommandEncoder();
     this.#forward.record(encoder);
     this.#evaluate.record(encoder);
     this.device.gpu.queue.submit([encoder.finish()]);
     const losses = await this.device.readFloats(this.#nll);
-    let nll = 0, targets = 0;
+    const rowNll = new Float64Array(this.batchSize);
+    let targets = 0;
     batch.targets.forEach((target, i) => {
       if (target < 0) return;
-      nll += losses[i]!;
+      rowNll[Math.floor(i / this.sequenceLength)]! += losses[i]!;
       targets++;
     });
-    return { nll, targets };
+    return { nll: rowNll.reduce((a, b) => a + b, 0), targets, rowNll };
+  }
+
+  /** The logits of every position, (b l, padded vocabulary), all at once: for goldens and tests. */
+  async logits(batch: Batch): Promise<Float32Array> {
+    const { hidden } = this.activations, bench = new Workbench(this.device);
+    const logits = bench.matrix(undefined, hidden.rows, this.config.paddedVocabSize);
+    this.#upload(batch, false);
+    this.#forward.submit();
+    await bench.run((plan) =>
+      matmul(plan, { product: "NT", a: hidden, b: this.store.matrix(EMBEDDING), c: logits })
+    );
+    const values = await bench.values(logits);
+    bench.clear();
+    return values;
   }
 
   async findNonFinite(): Promise<string | undefined> {
