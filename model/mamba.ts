@@ -316,6 +316,24 @@ export class Mamba implements TrainableModel {
     return values;
   }
 
+  async logitsAt(batch: Batch, positions: readonly number[]): Promise<Float32Array[]> {
+    const { hiddenSize: d, paddedVocabSize } = this.config, bench = new Workbench(this.device);
+    this.#upload(batch, false);
+    this.#forward.submit();
+    // The head on these rows alone: reading the hidden rows costs less than all rows' logits.
+    const all = await bench.values(this.activations.hidden);
+    const some = new Float32Array(positions.length * d);
+    positions.forEach((p, i) => some.set(all.subarray(p * d, (p + 1) * d), i * d));
+    const hidden = bench.matrix(some, positions.length, d);
+    const logits = bench.matrix(undefined, positions.length, paddedVocabSize);
+    await bench.run((plan) =>
+      matmul(plan, { product: "NT", a: hidden, b: this.store.matrix(EMBEDDING), c: logits })
+    );
+    const values = await bench.values(logits);
+    bench.clear();
+    return positions.map((_, i) => values.subarray(i * paddedVocabSize, (i + 1) * paddedVocabSize));
+  }
+
   async findNonFinite(): Promise<string | undefined> {
     for (const slot of ["gradient", "value"] as const) {
       for (const [name, values] of await this.store.read(slot)) {

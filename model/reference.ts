@@ -308,6 +308,13 @@ export class ReferenceModel implements TrainableModel {
     return Promise.resolve({ nll: sum(nll), targets: scored, rowNll });
   }
 
+  logitsAt(batch: Batch, positions: readonly number[]): Promise<Float32Array[]> {
+    const logits = this.logits(batch), width = this.config.paddedVocabSize;
+    return Promise.resolve(
+      positions.map((p) => Float32Array.from(logits.subarray(p * width, (p + 1) * width))),
+    );
+  }
+
   findNonFinite(): Promise<string | undefined> {
     const first = (tensors: Tensors) =>
       tensors.entries().find(([, values]) => values.some((v) => !Number.isFinite(v)))?.[0];
