@@ -1,11 +1,20 @@
-/** Loss on held-out rows. @module */
+/** Loss and perplexity on held-out rows. @module */
+import { Interrupted } from "../core/errors.ts";
+import type { Reporter } from "../core/reporter.ts";
+import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
 import { makeBatch } from "./batch.ts";
-import type { RowSource } from "./corpus.ts";
+import { requireRows, type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
+import { bootstrapInterval, type Interval } from "./evaluation/statistics.ts";
+import { openModelFolder } from "./folder.ts";
+import { checkFits } from "./start.ts";
+import type { MakeModel } from "./train_run.ts";
 import type { TrainableModel } from "./types.ts";
 
-/** Summed negative log-likelihood of one or more whole rows. */
+/** Summed negative log-likelihood of some whole rows. */
 export interface RowLoss {
+  rows: number;
   nll: number;
+  /** Scored positions. */
   targets: number;
 }
 
@@ -21,34 +30,151 @@ export async function* rowLosses(
 ): AsyncGenerator<RowLoss> {
   const { batchSize, sequenceLength } = model;
   for (let at = 0; at < count; at += batchSize) {
-    const rows = Array.from(
-      { length: Math.min(batchSize, count - at) },
-      (_, i) => source.row(at + i),
-    );
+    const size = Math.min(batchSize, count - at);
+    const rows = Array.from({ length: size }, (_, i) => source.row(at + i));
     const batch = makeBatch(rows, batchSize, sequenceLength, endOfText);
     const { nll, targets, rowNll } = await model.evaluate(batch);
     if (!rowNll) {
-      yield { nll, targets };
+      yield { rows: size, nll, targets };
       continue;
     }
-    for (let r = 0; r < rows.length; r++) {
+    for (let r = 0; r < size; r++) {
       const own = batch.targets.subarray(r * sequenceLength, (r + 1) * sequenceLength);
-      yield { nll: rowNll[r]!, targets: own.reduce((sum, t) => sum + Number(t >= 0), 0) };
+      const scored = own.reduce((sum, t) => sum + Number(t >= 0), 0);
+      yield { rows: 1, nll: rowNll[r]!, targets: scored };
     }
   }
 }
 
-/** Mean negative log-likelihood of a scored token, in nats, over rows [0, count). */
+/** Mean negative log-likelihood of a scored token, in nats, over at most `count` rows. */
 export async function meanLoss(
   model: TrainableModel,
   source: RowSource,
   count: number,
   endOfText: number,
 ): Promise<number> {
+  const rows = Math.min(count, source.rows), losses: RowLoss[] = [];
+  for await (const one of rowLosses(model, source, rows, endOfText)) losses.push(one);
+  return meanOf(losses);
+}
+
+/** Each token weighs the same, whichever row it is in. */
+function meanOf(losses: Iterable<RowLoss>): number {
   let nll = 0, targets = 0;
-  for await (const one of rowLosses(model, source, Math.min(count, source.rows), endOfText)) {
+  for (const one of losses) {
     nll += one.nll;
     targets += one.targets;
   }
   return nll / targets;
+}
+
+/** What {@linkcode evaluatePerplexity} takes. */
+export interface PerplexityRequest {
+  /** A model folder. */
+  model: string;
+  corpus: TrainingCorpus;
+  split: Split;
+  /** Only the split's first so many rows. */
+  rows?: number;
+  /** Rows computed at once. */
+  batchSize: number;
+  /** Of the bootstrap. */
+  seed?: number;
+  makeModel: MakeModel;
+  reporter: Reporter;
+  signal?: AbortSignal;
+}
+
+/** How well a model predicts held-out text. */
+export interface PerplexityResult {
+  split: Split;
+  rows: number;
+  /** Scored tokens: all that have a predecessor in their row, padding excluded. */
+  tokens: number;
+  /** Mean negative log-likelihood of a token, in nats. */
+  loss: number;
+  /** exp(loss): of one token. */
+  perplexity: number;
+  /** 95% bootstrap interval of the perplexity, over rows (or batches, where rows are not told apart). */
+  interval: Interval;
+  /** UTF-8 bytes of the scored text; with them the loss can be compared across tokenizers. */
+  bytes?: number;
+  bits_per_byte?: number;
+  byte_perplexity?: number;
+}
+
+/**
+ * The perplexity of a model on a split: every scored token weighs the same, padding is not scored.
+ * @throws {UserError} where model and corpus do not belong together, or the split is empty.
+ * @throws {Interrupted} when the signal fires.
+ */
+export async function evaluatePerplexity(request: PerplexityRequest): Promise<PerplexityResult> {
+  const { corpus, split } = request, source = requireRows(corpus, split);
+  const folder = openModelFolder(request.model);
+  try {
+    const { config, tokenizerFile } = folder;
+    checkFits(request.model, config, tokenizerFile, corpus);
+    const rows = Math.min(request.rows ?? source.rows, source.rows);
+    const batchSize = Math.min(request.batchSize, rows), { sequenceLength } = corpus;
+    const made = await request.makeModel(config, { batchSize, sequenceLength, training: false });
+    try {
+      made.model.writeParameters(folder.read);
+      const losses = await collect(request, made.model, source, rows);
+      const result = { split, rows, ...summarize(losses, request.seed ?? 0) };
+      if (!tokenizerFile) return result;
+      return { ...result, ...perByte(tokenizerFile, source, result, config.endOfText) };
+    } finally {
+      made.close();
+    }
+  } finally {
+    folder.close();
+  }
+}
+
+async function collect(
+  { reporter, signal, corpus }: PerplexityRequest,
+  model: TrainableModel,
+  source: RowSource,
+  rows: number,
+): Promise<RowLoss[]> {
+  const losses: RowLoss[] = [], progress = reporter.progress("Evaluating", rows, "rows");
+  let done = 0;
+  try {
+    for await (const one of rowLosses(model, source, rows, corpus.endOfText)) {
+      if (signal?.aborted) throw new Interrupted("Interrupted; nothing was written");
+      losses.push(one);
+      progress.update(done += one.rows, `loss ${meanOf(losses).toFixed(4)}`);
+    }
+  } finally {
+    progress.finish();
+  }
+  return losses;
+}
+
+function summarize(losses: RowLoss[], seed: number) {
+  const loss = meanOf(losses);
+  const drawn = (indices: Uint32Array) => Math.exp(meanOf(Array.from(indices, (i) => losses[i]!)));
+  return {
+    tokens: losses.reduce((sum, one) => sum + one.targets, 0),
+    loss,
+    perplexity: Math.exp(loss),
+    interval: bootstrapInterval(losses.length, drawn, { resamples: 2000, seed }),
+  };
+}
+
+function perByte(
+  tokenizerFile: string,
+  source: RowSource,
+  { rows, loss, tokens }: { rows: number; loss: number; tokens: number },
+  endOfText: number,
+) {
+  const tokenizer = loadTokenizer(tokenizerFile), encoder = new TextEncoder();
+  let bytes = 0;
+  for (let i = 0; i < rows; i++) {
+    // What is scored: all but the first column. Boundaries are scored too, but stand for no text.
+    const text = source.row(i).subarray(1).filter((token) => token !== endOfText);
+    bytes += encoder.encode(tokenizer.decode(text)).length;
+  }
+  const nats = loss * tokens / bytes;
+  return { bytes, bits_per_byte: nats / Math.LN2, byte_perplexity: Math.exp(nats) };
 }

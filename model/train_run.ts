@@ -33,7 +33,12 @@ export interface MadeModel {
 /** Makes a model for batches of a shape. Its weights are written afterwards. */
 export type MakeModel = (
   config: MambaConfig,
-  shape: { batchSize: number; sequenceLength: number },
+  shape: {
+    batchSize: number;
+    sequenceLength: number;
+    /** False for a model that only evaluates; by default true. */
+    training?: boolean;
+  },
 ) => Promise<MadeModel>;
 
 /** What {@linkcode trainRun} takes. */

@@ -1,0 +1,90 @@
+/** From a run to a model folder that others load. @module */
+import { UserError } from "../core/errors.ts";
+import { basename, resolve } from "../core/std.ts";
+import { modelCard } from "./card.ts";
+import {
+  type Checkpoint,
+  listCheckpoints,
+  openCheckpoint,
+  openNewestCheckpoint,
+} from "./checkpoint.ts";
+import { parseConfig } from "./config.ts";
+import { assertWritableFolder, writeModelFolder } from "./folder.ts";
+import { readMetrics } from "./metrics.ts";
+import { parameterCount } from "./parameters.ts";
+import { readRun } from "./run.ts";
+
+/** Which checkpoint: the newest undamaged one, the one of the lowest validation loss, or a step's. */
+export type CheckpointChoice = "last" | "best" | number;
+
+/** What was exported. */
+export interface ExportResult {
+  /** The folder written, and the checkpoint it was made from. */
+  out: string;
+  checkpoint: string;
+  step: number;
+  parameters: number;
+  /** exp of the validation loss at that step, where it was computed. */
+  validationPerplexity?: number;
+}
+
+/**
+ * Writes a run's model as a Hugging Face folder, with a model card filled from the run.
+ * @throws {UserError} where `run` is no run, has no such checkpoint, or `out` exists.
+ */
+export function exportRun(
+  run: string,
+  out: string,
+  choice: CheckpointChoice = "last",
+  log: (message: string) => void = () => {},
+): ExportResult {
+  const record = readRun(run);
+  assertWritableFolder(out);
+  const checkpoint = chooseCheckpoint(run, choice, log), { step, tokens } = checkpoint.state;
+  try {
+    const { config, read, tokenizerFile } = checkpoint.folder;
+    const loss = readMetrics(run).find((m) => m.step === step)?.validation_loss;
+    const validationPerplexity = loss === undefined ? undefined : Math.exp(loss);
+    const parameters = parameterCount(parseConfig(record.model, run));
+    const card = modelCard({
+      name: basename(resolve(out)),
+      base: record.init.startsWith("random:") ? undefined : record.init,
+      parameters,
+      steps: step,
+      tokens,
+      sequenceLength: record.sequence_length,
+      manifestSha256: record.corpus.manifest_sha256,
+      ...(validationPerplexity === undefined
+        ? {}
+        : { perplexity: { value: validationPerplexity, split: "validation" } }),
+    });
+    const tokenizer = tokenizerFile ? Deno.readFileSync(tokenizerFile) : undefined;
+    writeModelFolder(out, { config, read, tokenizer, card });
+    const result: ExportResult = { out, checkpoint: checkpoint.path, step, parameters };
+    return validationPerplexity === undefined ? result : { ...result, validationPerplexity };
+  } finally {
+    checkpoint.close();
+  }
+}
+
+function chooseCheckpoint(
+  run: string,
+  choice: CheckpointChoice,
+  log: (message: string) => void,
+): Checkpoint {
+  const last = openNewestCheckpoint(run, log), places = listCheckpoints(run);
+  const fail = (what: string) => {
+    const there = places.map(({ step }) => step).join(", ");
+    return new UserError(
+      `Cannot export the run ${run}: ${what}${there ? `; it has those of the steps ${there}` : ""}`,
+    );
+  };
+  if (!last) throw fail("it has no checkpoint that is whole");
+  if (choice === "last") return last;
+  const step = choice === "best" ? last.state.best?.step : choice;
+  last.close();
+  if (step === undefined) throw fail("it has no validation loss to choose the best by");
+  const place = places.find((p) => p.step === step);
+  if (!place) throw fail(`it has no checkpoint of step ${step}`);
+  return openCheckpoint(place.path);
+}
