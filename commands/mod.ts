@@ -4,7 +4,20 @@ import type { CommandGroup } from "../core/cli.ts";
 const pipeline: CommandGroup = {
   name: "pipeline",
   summary: "From PubMed's XML to token shards",
-  commands: {},
+  commands: {
+    run: {
+      summary: "Bring PubMed files into a corpus: documents, catalogue, tokens, shards",
+      load: async () => (await import("./pipeline_run.ts")).command,
+    },
+    status: {
+      summary: "Show what is in a corpus",
+      load: async () => (await import("./pipeline_status.ts")).command,
+    },
+    documents: {
+      summary: "Print the live documents as JSON lines, by ascending PMID",
+      load: async () => (await import("./pipeline_documents.ts")).command,
+    },
+  },
 };
 
 const evaluate: CommandGroup = {
@@ -36,6 +49,10 @@ export const ROOT_COMMANDS: CommandGroup = {
       load: async () => (await import("./doctor.ts")).command,
     },
     pipeline: { summary: pipeline.summary, load: () => Promise.resolve(pipeline) },
+    export: {
+      summary: "Write a run's model as a Hugging Face model folder",
+      load: async () => (await import("./export.ts")).command,
+    },
     evaluate: { summary: evaluate.summary, load: () => Promise.resolve(evaluate) },
   },
 };
