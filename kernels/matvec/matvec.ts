@@ -1,0 +1,143 @@
+/**
+ * y = W x for one vector: what a generated token costs. Bound by reading W once.
+ * @module
+ */
+import { type Device, TEXTURE_WIDTH } from "../device.ts";
+import { columns, type Matrix, padded, PANEL, type Region } from "../layout.ts";
+import { packParams, type Plan } from "../plan.ts";
+
+/** Operands; x and y are contiguous vectors, (padded columns) and (padded rows) floats. */
+export interface Matvec {
+  weight: Matrix;
+  /** Where the variant reads weights through textures: from {@linkcode weightTexture}. */
+  texture?: GPUTexture;
+  x: Region;
+  y: Region;
+  label?: string;
+}
+
+/**
+ * The weight as a linear texture, for CPU drivers, which load from textures three times as fast as
+ * from buffers; undefined in the other variants. A copy: fill it anew when the weight changes.
+ */
+export function weightTexture(device: Device, weight: Matrix): GPUTexture | undefined {
+  if (device.variant !== "cpu-subgroup") return undefined;
+  const texels = weight.region.size / 16, whole = Math.floor(texels / TEXTURE_WIDTH);
+  const texture = device.allocateTexture("weight", Math.ceil(texels / TEXTURE_WIDTH));
+  const encoder = device.gpu.createCommandEncoder(), bytesPerRow = TEXTURE_WIDTH * 16;
+  const { buffer, offset } = weight.region, rest = texels - whole * TEXTURE_WIDTH;
+  if (whole) {
+    encoder.copyBufferToTexture({ buffer, offset, bytesPerRow }, { texture }, [
+      TEXTURE_WIDTH,
+      whole,
+    ]);
+  }
+  if (rest) {
+    encoder.copyBufferToTexture(
+      { buffer, offset: offset + whole * bytesPerRow, bytesPerRow },
+      { texture, origin: [0, whole] },
+      [rest, 1],
+    );
+  }
+  device.gpu.queue.submit([encoder.finish()]);
+  return texture;
+}
+
+const eight = [0, 1, 2, 3, 4, 5, 6, 7] as const;
+const HEAD = `struct P { rows: u32, stride: u32, panels: u32, accumulate: u32 }
+@group(0) @binding(0) var<uniform> p: P;`;
+
+/** One lane a row; x reaches the lanes by broadcast. */
+const BROADCAST = `${HEAD}
+@group(0) @binding(1) var weight: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var<storage, read> x: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(8) fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = w.x * 8u + l;
+  var total = vec4f();
+  for (var i = 0u; i < p.panels; i++) {
+    let at = (i * p.stride + row) * 8u;
+    let mine = x[i * 8u + l];
+    total += ${
+  eight.map((q) =>
+    `textureLoad(weight, vec2u((at + ${q}u) & ${TEXTURE_WIDTH - 1}u, (at + ${q}u) >> ${
+      Math.log2(TEXTURE_WIDTH)
+    }u)) * subgroupBroadcast(mine, ${q}u)`
+  ).join("\n      + ")
+};
+  }
+  if (row < p.rows) { y[row] = dot(total, vec4f(1.0)); }
+}`;
+
+const BUFFERS = `${HEAD}
+@group(0) @binding(1) var<storage, read> weight: array<vec4f>;
+@group(0) @binding(2) var<storage, read> x: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;`;
+
+/** One invocation a row. */
+const PLAIN = `${BUFFERS}
+@compute @workgroup_size(8) fn main(@builtin(global_invocation_id) id: vec3u) {
+  let row = id.x; if (row >= p.rows) { return; }
+  var total = vec4f();
+  for (var i = 0u; i < p.panels; i++) {
+    let at = (i * p.stride + row) * 8u;
+    total += ${eight.map((q) => `weight[at + ${q}u] * x[i * 8u + ${q}u]`).join(" + ")};
+  }
+  let sum = dot(total, vec4f(1.0));
+  if (p.accumulate != 0u) { y[row] += sum; } else { y[row] = sum; }
+}`;
+
+/** Eight invocations a row, each a vec4 of every 128-byte line; 32 rows a workgroup. */
+const TILED = `${BUFFERS}
+var<workgroup> part: array<f32, 256>;
+@compute @workgroup_size(256) fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) t: u32) {
+  let row = w.x * 32u + t / 8u; let q = t % 8u;
+  var total = vec4f();
+  if (row < p.rows) {
+    for (var i = 0u; i < p.panels; i++) { total += weight[(i * p.stride + row) * 8u + q] * x[i * 8u + q]; }
+  }
+  part[t] = dot(total, vec4f(1.0));
+  workgroupBarrier();
+  if (q == 0u && row < p.rows) {
+    let sum = ${eight.map((k) => `part[t + ${k}u]`).join(" + ")};
+    if (p.accumulate != 0u) { y[row] += sum; } else { y[row] = sum; }
+  }
+}`;
+
+/** Appends y = W x. */
+export function matvec(plan: Plan, o: Matvec): void {
+  const { device } = plan, { weight } = o, panels = padded(weight.cols) / PANEL;
+  const work = { label: o.label ?? "matvec", flop: 2 * weight.rows * weight.cols };
+  if (o.texture) {
+    plan.dispatch({
+      ...work,
+      bytes: weight.region.size,
+      code: BROADCAST,
+      params: packParams([weight.rows, weight.stride, panels, 0]),
+      bindings: [o.texture.createView(), o.x, o.y],
+      groups: [Math.ceil(weight.rows / 8)],
+    });
+    return;
+  }
+  // A weight above the binding limit is taken in ranges of columns, each adding to the last.
+  // An even number of panels, so that offsets into x stay multiples of 256 bytes.
+  const fitting = Math.floor(device.bindingLimit / (weight.stride * PANEL * 4));
+  const most = fitting >= panels ? panels : Math.max(2, fitting & ~1);
+  for (let first = 0; first < panels; first += most) {
+    const cols = Math.min(most, panels - first) * PANEL;
+    const part = columns(weight, first * PANEL, cols);
+    const tiled = device.variant === "gpu-tiled";
+    plan.dispatch({
+      ...work,
+      bytes: part.region.size,
+      code: tiled ? TILED : PLAIN,
+      params: packParams([weight.rows, weight.stride, cols / PANEL, Number(first > 0)]),
+      bindings: [
+        part.region,
+        { ...o.x, offset: o.x.offset + first * PANEL * 4, size: cols * 4 },
+        o.y,
+      ],
+      groups: [Math.ceil(weight.rows / (tiled ? 32 : 8))],
+    });
+  }
+}
