@@ -1,0 +1,46 @@
+/** `goldens DIR`: is what this machine computes right? @module */
+import type { Command } from "../core/cli.ts";
+import { EXIT } from "../core/errors.ts";
+import { openDevice } from "../kernels/device.ts";
+import { deviceModels } from "../model/goldens/device_models.ts";
+import { runGoldens } from "../model/goldens/run.ts";
+import { deviceOptions } from "./device_options.ts";
+
+/** `deno task goldens`. */
+export const command: Command = {
+  name: "goldens",
+  summary: "Compare the device's operations and models with golden results",
+  description: "Runs every golden case in DIR (NAME.json with its .safetensors beside it) on the " +
+    "device and prints one line for each tensor: case, tensor, largest relative error, limit, ok " +
+    "or FAIL. Cases of operations that are not built are named as skipped. Exits with 1 on any " +
+    "FAIL, and on a golden that is missing or malformed.",
+  positionals: [{ name: "DIR", help: "a folder of golden cases", required: true }],
+  options: { variant: deviceOptions.variant },
+  examples: [
+    "deno task goldens ../shared/goldens",
+    "deno task goldens ../shared/goldens --variant gpu-tiled --json",
+  ],
+  async run({ positionals, json, reporter, string }) {
+    const device = await openDevice({
+      variant: string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
+    });
+    try {
+      reporter.log(`${device.description}, variant ${device.variant}`);
+      const number = (x: number) => x === 0 ? "0" : x.toExponential(1);
+      const summary = await runGoldens(positionals[0]!, device, deviceModels(device), {
+        line({ case: name, tensor, error, limit, ok }) {
+          const verdict = ok ? "ok" : "FAIL";
+          reporter.line(`${name} ${tensor} ${number(error)} ${number(limit)} ${verdict}`);
+        },
+        skip: (name, why) => reporter.line(`${name} skipped: ${why}`),
+      });
+      const { passed, failed, skipped, worst } = summary;
+      reporter.line(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+      if (json) reporter.line(JSON.stringify({ passed, failed, skipped, worst }));
+      if (passed + failed === 0) reporter.log("Nothing was checked: no case here is built");
+      return failed > 0 || passed === 0 ? EXIT.failed : EXIT.done;
+    } finally {
+      device.destroy();
+    }
+  },
+};

@@ -1,0 +1,49 @@
+/** The device's models as goldens try them. @module */
+import type { Device } from "../../kernels/device.ts";
+import { columns, type Matrix } from "../../kernels/layout.ts";
+import { Workbench } from "../../kernels/workbench.ts";
+import { storedSizes } from "../gpu/store.ts";
+import { createMamba, type Mamba } from "../mamba.ts";
+import { fromRows } from "./golden_file.ts";
+import type { GoldenModels } from "./models.ts";
+import type { GoldenResults } from "./operations.ts";
+
+/** Models on a device. */
+export function deviceModels(device: Device): GoldenModels {
+  return {
+    async model(config, batchSize, sequenceLength) {
+      const model = await createMamba(device, config, { batchSize, sequenceLength });
+      return Object.assign(model, { readActivations: () => readActivations(model) });
+    },
+  };
+}
+
+/** The activations of the first layer that goldens have, and the last norm's. */
+async function readActivations(model: Mamba): Promise<GoldenResults> {
+  const { config, batchSize: b, sequenceLength: l } = model, bench = new Workbench(model.device);
+  const { e: stored, r, np } = storedSizes(config), { intermediateSize: e, stateSize: n } = config;
+  const { layers, last, hidden } = model.activations, first = layers[0]!;
+  const values = (matrix: Matrix) => bench.values(matrix);
+  const across = async (matrix: Matrix, cols: number) =>
+    fromRows(await values({ ...matrix, cols }), b, cols, l);
+  const bc = await values(columns(first.xDbl, r, 32));
+  const state = (from: number) =>
+    fromRows(bc.filter((_, i) => i % 32 >= from && i % 32 < from + n), b, n, l);
+  const par = await bench.floats(first.par, np * stored);
+  const after = await values(layers[1]?.stream ?? last), before = await values(first.stream);
+  return {
+    "layer0.norm_out": await values(first.y),
+    "layer0.scan_u": await across(first.u, e),
+    "layer0.scan_delta_raw": await across(first.delta, e),
+    "layer0.scan_A": Float32Array.from(
+      { length: e * n },
+      (_, i) => par[(i % n) * stored + Math.floor(i / n)]!,
+    ),
+    "layer0.scan_B": state(0),
+    "layer0.scan_C": state(np),
+    "layer0.scan_z": await across(columns(first.xz, stored, stored), e),
+    "layer0.scan_y": await across(first.out, e),
+    "layer0.mixer_out": after.map((v, i) => v - before[i]!),
+    "norm_f_out": await values(hidden),
+  };
+}

@@ -1,0 +1,251 @@
+/**
+ * The golden cases of single operations, computed by the device's kernels. Results are in the
+ * goldens' own shapes: (b, d, l) where the kernels have rows (b l) of d columns.
+ * @module
+ */
+import { adamW, ADAMW_HYPER_BYTES, adamWHyper } from "../../kernels/adamw/adamw.ts";
+import {
+  convSiluBackward,
+  convSiluForward,
+  convSiluScratch,
+  convSiluStep,
+} from "../../kernels/conv_silu/conv_silu.ts";
+import { crossEntropy } from "../../kernels/cross_entropy/cross_entropy.ts";
+import type { Region } from "../../kernels/layout.ts";
+import { matmul } from "../../kernels/matmul/mod.ts";
+import { sum, sumOfSquares, sumOfSquaresScratch } from "../../kernels/reduce/reduce.ts";
+import { rmsNormBackward, rmsNormForward, rmsNormScratch } from "../../kernels/rmsnorm/rmsnorm.ts";
+import { runScan } from "../../kernels/scan/harness.ts";
+import type { Workbench } from "../../kernels/workbench.ts";
+import { fromRows, type GoldenCase, startsOf, toRows } from "./golden_file.ts";
+
+/** Outputs by the goldens' names; a case asks for some of them. */
+export type GoldenResults = Record<string, ArrayLike<number>>;
+
+/** Computes a case on the device. */
+export type OperationRunner = (bench: Workbench, golden: GoldenCase) => Promise<GoldenResults>;
+
+/** Every operation that is built. */
+export const OPERATIONS: Readonly<Record<string, OperationRunner>> = {
+  rmsnorm: runRmsNorm,
+  conv_silu: runConvSilu,
+  selective_scan: runSelectiveScan,
+  cross_entropy: runCrossEntropy,
+  adamw: runAdamW,
+};
+
+const optional = (golden: GoldenCase, name: string) =>
+  name in golden.inputs ? golden.input(name) : undefined;
+
+async function runRmsNorm(bench: Workbench, golden: GoldenCase): Promise<GoldenResults> {
+  const [rows, cols] = golden.inputs.x as [number, number];
+  const matrix = (values?: Float64Array) => bench.matrix(values, rows, cols);
+  const residual = optional(golden, "residual"), past = optional(golden, "gres");
+  const x = matrix(golden.input("x")), y = matrix(), dstream = matrix(past);
+  const total = residual ? matrix() : x, dweight = bench.flat(cols);
+  const weight = bench.flat(golden.input("weight")), inverseRms = bench.flat(rows);
+  await bench.run((plan) => {
+    rmsNormForward(plan, {
+      ...(residual ? { residual: matrix(residual), x, sum: total } : { residual: x }),
+      ...{ weight, y, inverseRms, epsilon: Number(golden.attributes.eps) },
+    });
+    rmsNormBackward(plan, {
+      ...{ dy: matrix(golden.input("gy")), sum: total, weight, inverseRms, dstream, dweight },
+      accumulate: past !== undefined,
+      scratch: bench.flat(rmsNormScratch(plan, rows, cols)),
+    });
+  });
+  const dx = await bench.values(dstream);
+  return {
+    y: await bench.values(y),
+    residual_out: await bench.values(total),
+    dx,
+    dresidual: dx,
+    dweight: await bench.floats(dweight, cols),
+  };
+}
+
+async function runConvSilu(bench: Workbench, golden: GoldenCase): Promise<GoldenResults> {
+  const [batch, d, length] = golden.inputs.x as [number, number, number];
+  const width = golden.inputs.weight!.at(-1)!, initial = optional(golden, "init_state");
+  // Rows of an initial state go before its sequence.
+  const before = initial ? width - 1 : 0, steps = before + length;
+  const withState = (values: Float64Array, state?: Float64Array) =>
+    Float64Array.from({ length: batch * d * steps }, (_, i) => {
+      const t = i % steps, channel = Math.floor(i / steps);
+      return t >= before
+        ? values[channel * length + t - before]!
+        : state?.[channel * before + t] ?? 0;
+    });
+  const split = (values: ArrayLike<number>, state: boolean) => {
+    const all = fromRows(values, batch, d, steps);
+    return all.filter((_, i) => i % steps < before === state);
+  };
+  const rows = (values: Float64Array, state?: Float64Array) =>
+    bench.matrix(toRows(withState(values, state), batch, d, steps), batch * steps, d);
+  const ends = golden.inputs.cu_seqlens ? golden.integers("cu_seqlens") : [0, length];
+  const starts = startsOf(ends, batch, steps);
+  const shared = {
+    weight: bench.flat(golden.input("weight")),
+    bias: bench.flat(golden.input("bias")),
+    width,
+  };
+  const packed = {
+    ...shared,
+    x: rows(golden.input("x"), initial),
+    starts: bench.flat(Uint32Array.from(starts)),
+  };
+  const y = bench.matrix(undefined, batch * steps, d), dx = bench.matrix(undefined, y.rows, d);
+  const dweight = bench.flat(d * width), dbias = bench.flat(d);
+  await bench.run((plan) => {
+    convSiluForward(plan, { ...packed, y });
+    const scratch = bench.flat(convSiluScratch(plan, y.rows, d, width));
+    const dy = rows(golden.input("gy"));
+    convSiluBackward(plan, { ...packed, dy, dx, dweight, dbias, scratch });
+  });
+  const results: GoldenResults = {
+    y: split(await bench.values(y), false),
+    dx: split(await bench.values(dx), false),
+    dinit_state: split(await bench.values(dx), true),
+    dweight: await bench.floats(dweight, d * width),
+    dbias: await bench.floats(dbias, d),
+  };
+  if ("final_state" in golden.outputs) {
+    const states: number[] = [], sequence = toRows(golden.input("x"), batch, d, length);
+    for (let b = 0; b < batch; b++) {
+      const from = initial?.subarray(b * d * before, (b + 1) * d * before);
+      const state = bench.matrix(from && toRows(from, 1, d, before), width - 1, d);
+      await bench.run((plan) => {
+        for (let r = b * length; r < (b + 1) * length; r++) {
+          const x = bench.matrix(sequence.subarray(r * d, (r + 1) * d), 1, d);
+          convSiluStep(plan, { ...shared, x, state, y: bench.matrix(undefined, 1, d) });
+        }
+      });
+      states.push(...fromRows(await bench.values(state), 1, d, width - 1));
+    }
+    results.final_state = states;
+  }
+  return results;
+}
+
+async function runSelectiveScan(bench: Workbench, golden: GoldenCase): Promise<GoldenResults> {
+  const [batch, d, length] = golden.inputs.u as [number, number, number];
+  const n = golden.inputs.A![1]!, has = (name: string) => name in golden.inputs;
+  const rows = (name: string, channels: number) =>
+    Float32Array.from(toRows(golden.input(name), batch, channels, length));
+  const plain = (name: string) => has(name) ? Float32Array.from(golden.input(name)) : undefined;
+  const out = await runScan(bench.device, {
+    ...{ batch, length, channels: d, states: n },
+    softplus: golden.attributes.delta_softplus === true,
+    bias: has("delta_bias"),
+    skip: has("D"),
+    gate: has("z"),
+    packed: has("cu_seqlens"),
+    initialState: has("initial_state"),
+  }, {
+    ...{ u: rows("u", d), delta: rows("delta", d), gy: rows("gy", d) },
+    ...{ A: plain("A")!, B: rows("B", n), C: rows("C", n), D: plain("D") },
+    z: has("z") ? rows("z", d) : undefined,
+    deltaBias: plain("delta_bias"),
+    initialState: plain("initial_state"),
+    glast: plain("glast"),
+    starts: has("cu_seqlens") ? startsOf(golden.integers("cu_seqlens"), batch, length) : undefined,
+  });
+  const back = (name: string, channels: number) => fromRows(out[name]!, batch, channels, length);
+  return {
+    y: back("y", d),
+    last_state: out.lastState!,
+    du: back("du", d),
+    ddelta: back("ddelta", d),
+    dA: out.dA!,
+    dB: back("dB", n),
+    dC: back("dC", n),
+    dD: out.dD!,
+    dz: back("dz", d),
+    ddelta_bias: out.ddeltaBias!,
+    dinitial_state: out.dinitialState!,
+  };
+}
+
+async function runCrossEntropy(bench: Workbench, golden: GoldenCase): Promise<GoldenResults> {
+  const targets = golden.integers("targets"), rows = targets.length;
+  const scored = targets.reduce((count, target) => count + Number(target >= 0), 0);
+  const linear = "hidden" in golden.inputs;
+  const vocabulary = linear ? golden.inputs.weight![0]! : golden.inputs.logits![1]!;
+  const d = linear ? golden.inputs.weight![1]! : 1;
+  const logits = bench.matrix(linear ? undefined : golden.input("logits"), rows, vocabulary);
+  const hidden = bench.matrix(linear ? golden.input("hidden") : undefined, rows, d);
+  const weight = bench.matrix(linear ? golden.input("weight") : undefined, vocabulary, d);
+  const dhidden = bench.matrix(undefined, rows, d),
+    dweight = bench.matrix(undefined, vocabulary, d);
+  const scale = bench.flat([1 / scored]), loss = bench.flat(1), nll = bench.flat(rows);
+  const logSumExp = bench.flat(rows);
+  await bench.run((plan) => {
+    if (linear) matmul(plan, { product: "NT", a: hidden, b: weight, c: logits });
+    const wanted = bench.flat(targets);
+    crossEntropy(plan, { logits, targets: wanted, nll, firstRow: 0, scale, logSumExp });
+    sum(plan, { values: nll, length: rows, out: loss, scale });
+    if (!linear) return;
+    matmul(plan, { product: "NN", a: logits, b: weight, c: dhidden });
+    matmul(plan, { product: "TN", a: logits, b: hidden, c: dweight });
+  });
+  return {
+    loss: await bench.floats(loss, 1),
+    nll: await bench.floats(nll, rows),
+    lse: await bench.floats(logSumExp, rows),
+    n_valid: [scored],
+    dlogits: await bench.values(logits),
+    dhidden: await bench.values(dhidden),
+    dweight: await bench.values(dweight),
+  };
+}
+
+async function runAdamW(bench: Workbench, golden: GoldenCase): Promise<GoldenResults> {
+  const attributes = golden.attributes as {
+    params: string[];
+    no_decay: string[];
+    weight_decay: number;
+    betas: [number, number];
+    eps: number;
+    clip: number;
+    steps: number;
+  };
+  const parameters = attributes.params.map((name) => {
+    const values = golden.input(`p0.${name}`), size = values.length;
+    return {
+      ...{ name, size, gradients: golden.input(`g.${name}`), parameter: bench.flat(values) },
+      ...{ gradient: bench.flat(size), m: bench.flat(size), v: bench.flat(size) },
+      decay: !attributes.no_decay.includes(name),
+    };
+  });
+  const { device } = bench, rates = golden.input("lrs"), norms: number[] = [];
+  const hyper = bench.keep(device.allocate("adamw values", ADAMW_HYPER_BYTES, 64 | 8));
+  const squares = bench.flat(1), results: GoldenResults = {};
+  for (let step = 1; step <= attributes.steps; step++) {
+    for (const { gradient, gradients, size } of parameters) {
+      device.write(gradient, Float32Array.from(gradients.subarray((step - 1) * size, step * size)));
+    }
+    device.write(
+      hyper,
+      adamWHyper({
+        ...{ step, learningRate: rates[step - 1]!, epsilon: attributes.eps },
+        ...{ beta1: attributes.betas[0], beta2: attributes.betas[1] },
+        ...{ weightDecay: attributes.weight_decay, maxGradNorm: attributes.clip },
+      }),
+    );
+    await bench.run((plan) => {
+      const regions: Region[] = parameters.map((p) => p.gradient);
+      sumOfSquares(plan, regions, bench.flat(sumOfSquaresScratch(plan, regions)), squares);
+      for (const parameter of parameters) adamW(plan, parameter, hyper, squares);
+    });
+    norms.push(Math.sqrt((await bench.floats(squares, 1))[0]!));
+    for (const { name, parameter, size } of parameters) {
+      results[`p${step}.${name}`] = await bench.floats(parameter, size);
+    }
+  }
+  for (const { name, m, v, size } of parameters) {
+    results[`m.${name}`] = await bench.floats(m, size);
+    results[`v.${name}`] = await bench.floats(v, size);
+  }
+  return { ...results, grad_norms: norms };
+}
