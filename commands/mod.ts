@@ -48,6 +48,10 @@ export const ROOT_COMMANDS: CommandGroup = {
       summary: "Look at this machine: the GPU, the kernels on it, memory, disk",
       load: async () => (await import("./doctor.ts")).command,
     },
+    goldens: {
+      summary: "Compare the device's operations and models with golden results",
+      load: async () => (await import("./goldens.ts")).command,
+    },
     pipeline: { summary: pipeline.summary, load: () => Promise.resolve(pipeline) },
     export: {
       summary: "Write a run's model as a Hugging Face model folder",
