@@ -24,6 +24,10 @@ const evaluate: CommandGroup = {
   name: "evaluate",
   summary: "Score models and answers, with intervals",
   commands: {
+    pubmedqa: {
+      summary: "Accuracy of a model on PubMedQA: yes, no or maybe",
+      load: async () => (await import("./evaluate_pubmedqa.ts")).command,
+    },
     bioasq: {
       summary: "Score a system's BioASQ answers: the ten official measures",
       load: async () => (await import("./evaluate_bioasq.ts")).command,

@@ -8,6 +8,7 @@ import { UserError } from "../../core/errors.ts";
 import { exists, readJson } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { Random } from "../random.ts";
+import type { ChoiceItem } from "./choices.ts";
 
 /** The answers, in the order of label numbers. */
 export const PUBMEDQA_LABELS = ["yes", "no", "maybe"] as const;
@@ -127,4 +128,9 @@ export function pubmedqaFolds(train: PubmedqaExample[], seed: number): number[] 
     for (const index of own) folds[index] = dealt++ % PUBMEDQA_FOLDS;
   });
   return folds;
+}
+
+/** Questions as the items of a multiple-choice task. */
+export function pubmedqaItems(examples: PubmedqaExample[]): ChoiceItem[] {
+  return examples.map((e) => ({ id: e.pmid, prompt: pubmedqaPrompt(e), gold: e.label }));
 }

@@ -69,59 +69,97 @@ export function recurrentScorer(model: RecurrentModel): Scorer {
   };
 }
 
-/** One continuation to score, and where its score goes. */
-interface Job {
-  prompt: ScoreItem["prompt"];
-  continuation: number[];
-  put: (score: number) => void;
+/** A stretch of tokens that the model reads, and the predictions that are wanted from it. */
+interface Segment {
+  tokens: number[];
+  /** From the logits at `offset` of the segment: ln p of `token`, added to a score. */
+  wanted: { offset: number; token: number; add: (value: number) => void }[];
 }
 
 /**
- * A scorer on the forward pass over whole rows, a continuation a row. Where the model does not tell
- * rows apart, each pass scores its first row only; such a model is best built with one row.
+ * The segments of one item. One reading of the prompt serves the first tokens of all continuations;
+ * a continuation of several tokens is read once more, after the prompt, for the others.
  */
+function segmentsOf({ prompt, continuations }: ScoreItem, scores: number[]): Segment[] {
+  const tokens = [...prompt], segments: Segment[] = [];
+  const add = (c: number) => (value: number) => scores[c]! += value;
+  const shared: Segment = { tokens, wanted: [] };
+  continuations.forEach((continuation, c) => {
+    scores[c] = 0;
+    if (continuation.length === 1) {
+      shared.wanted.push({ offset: tokens.length - 1, token: continuation[0]!, add: add(c) });
+      return;
+    }
+    segments.push({
+      tokens: [...tokens, ...continuation.slice(0, -1)],
+      wanted: continuation.map((token, i) => ({
+        offset: tokens.length - 1 + i,
+        token,
+        add: add(c),
+      })),
+    });
+  });
+  return shared.wanted.length ? [shared, ...segments] : segments;
+}
+
+/** Logits of so many positions are read at once; 64 of 50,280 ids take 13 MB. */
+const POSITIONS_AT_ONCE = 64;
+
+/** A scorer on passes over whole batches, whose rows hold as many prompts as fit. */
 export function batchScorer(model: TrainableModel): Scorer {
-  const { batchSize, sequenceLength, config } = model, size = batchSize * sequenceLength;
-  let rowsAtOnce = batchSize;
-  const pass = async (jobs: Job[]) => {
+  const { batchSize, sequenceLength, config } = model;
+  const pass = async (rows: Segment[][]) => {
+    const size = batchSize * sequenceLength;
     const batch: Batch = {
       tokens: new Uint32Array(size).fill(config.endOfText),
       starts: new Uint8Array(size).fill(1),
       targets: new Int32Array(size).fill(IGNORED_TARGET),
     };
-    jobs.forEach(({ prompt, continuation }, row) => {
-      const length = prompt.length + continuation.length - 1, base = row * sequenceLength;
-      if (length > sequenceLength) {
-        throw new RangeError(`${length} tokens do not fit a row of ${sequenceLength}`);
+    const wanted: { position: number; token: number; add: (value: number) => void }[] = [];
+    rows.forEach((segments, row) => {
+      let base = row * sequenceLength;
+      for (const segment of segments) {
+        batch.tokens.set(segment.tokens, base);
+        batch.starts.fill(0, base + 1, base + segment.tokens.length);
+        for (const { offset, ...rest } of segment.wanted) {
+          wanted.push({ position: base + offset, ...rest });
+        }
+        base += segment.tokens.length;
       }
-      batch.tokens.set(prompt, base);
-      batch.tokens.set(continuation.slice(0, -1), base + prompt.length);
-      batch.starts.fill(0, base + 1, base + length);
-      batch.targets.set(continuation, base + prompt.length - 1);
     });
-    const { nll, rowNll } = await model.evaluate(batch);
-    if (!rowNll && jobs.length > 1) return false;
-    jobs.forEach(({ put }, row) => put(-(rowNll ? rowNll[row]! : nll)));
-    return true;
+    const positions = [...new Set(wanted.map((w) => w.position))];
+    const logits = await model.logitsAt(batch, positions);
+    const at = new Map(positions.map((position, i) => [position, logits[i]!]));
+    for (const { position, token, add } of wanted) add(logProbability(at.get(position)!, token));
   };
   return {
     maxTokens: sequenceLength + 1,
-    itemsAtOnce: batchSize,
+    itemsAtOnce: 4 * batchSize,
     async score(items) {
-      const scores = items.map(({ continuations }) => new Array<number>(continuations.length));
-      const jobs = items.flatMap(({ prompt, continuations }, i) =>
-        continuations.map((continuation, c): Job => ({
-          prompt,
-          continuation,
-          put: (score) => scores[i]![c] = score,
-        }))
-      );
-      for (let at = 0; at < jobs.length;) {
-        const some = jobs.slice(at, at + rowsAtOnce);
-        if (await pass(some)) at += some.length;
-        else rowsAtOnce = 1;
-      }
+      const scores = items.map((): number[] => []);
+      const segments = items.flatMap((item, i) => segmentsOf(item, scores[i]!));
+      for (const rows of packSegments(segments, batchSize, sequenceLength)) await pass(rows);
       return scores;
     },
   };
+}
+
+/** Segments packed into rows by first fit, and rows into passes. */
+function packSegments(segments: Segment[], batchSize: number, length: number): Segment[][][] {
+  const passes: { rows: { used: number; segments: Segment[] }[]; positions: number }[] = [];
+  for (const segment of segments) {
+    const size = segment.tokens.length, positions = segment.wanted.length;
+    if (size > length) throw new RangeError(`${size} tokens do not fit a row of ${length}`);
+    let pass = passes.find((p) =>
+      p.positions + positions <= Math.max(positions, POSITIONS_AT_ONCE) &&
+      (p.rows.length < batchSize || p.rows.some((r) => r.used + size <= length))
+    );
+    if (!pass) passes.push(pass = { rows: [], positions: 0 });
+    let row = pass.rows.find((r) => r.used + size <= length);
+    if (!row) pass.rows.push(row = { used: 0, segments: [] });
+    row.segments.push(segment);
+    row.used += size;
+    pass.positions += positions;
+  }
+  return passes.map((p) => p.rows.map((r) => r.segments));
 }

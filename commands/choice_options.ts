@@ -1,0 +1,97 @@
+/** What the evaluations of models by multiple choice share: options, running, printing. @module */
+import type { Invocation, OptionSpec } from "../core/cli.ts";
+import { UserError } from "../core/errors.ts";
+import { formatReport, reportChoices, reportJson } from "../model/evaluation/choice_report.ts";
+import { compareAnswers, runChoices } from "../model/evaluation/choice_run.ts";
+import type { ChoiceTask } from "../model/evaluation/choices.ts";
+import { writeResults } from "../model/evaluation/results_files.ts";
+import { deviceOptions, makeModelOf } from "./device_options.ts";
+
+/** Spread into a command's options. */
+export const choiceOptions = {
+  base: {
+    type: "string",
+    placeholder: "DIR",
+    help: "the model it was adapted from: evaluated too, with paired tests",
+  },
+  tokenizer: {
+    type: "string",
+    placeholder: "FILE",
+    help: "the tokenizer.json, where the model folder has none",
+  },
+  out: { type: "string", placeholder: "DIR", help: "folder of the results", default: "results" },
+  limit: { type: "integer", help: "only the first N questions, for a trial", min: 1 },
+  "max-tokens": {
+    type: "integer",
+    help: "longer prompts lose the end of their context",
+    min: 128,
+    default: 1024,
+  },
+  "batch-size": { type: "integer", help: "rows computed at once", min: 1, default: 8 },
+  seed: { type: "integer", help: "seed of the bootstrap", default: 0 },
+  ...deviceOptions,
+} satisfies Record<string, OptionSpec>;
+
+/**
+ * Runs a task on `--model`, and on `--base` where given; prints the table, writes the files.
+ * @param priorGold the labels whose majority the trivial system gives
+ */
+export async function evaluateChoices(
+  invocation: Invocation,
+  whole: ChoiceTask,
+  priorGold: readonly number[],
+): Promise<void> {
+  const { reporter, signal } = invocation, seed = invocation.number("seed")!;
+  const limit = invocation.number("limit"), model = invocation.string("model")!;
+  const task = { ...whole, items: whole.items.slice(0, limit) };
+  if (!task.items.length) {
+    throw new UserError(`Cannot evaluate ${task.name}: the data holds no question to ask`);
+  }
+  const makeModel = await makeModelOf(invocation), started = new Date();
+  const run = async (path: string) => {
+    const progress = reporter.progress(path, task.items.length, "questions");
+    const result = await runChoices({
+      task,
+      model: path,
+      tokenizerFile: invocation.string("tokenizer"),
+      maxTokens: invocation.number("max-tokens")!,
+      batchSize: invocation.number("batch-size")!,
+      makeModel,
+      onProgress: (done) => progress.update(done),
+      signal,
+    });
+    progress.finish();
+    return result;
+  };
+  const own = await run(model), basePath = invocation.string("base");
+  const base = basePath === undefined ? undefined : await run(basePath);
+  const finished = new Date(), labels = task.labels.length;
+  const comparison = base && compareAnswers(own.answers, base.answers, labels, seed);
+  const systems = [
+    { role: "model" as const, name: model, answers: own.answers },
+    ...(base ? [{ role: "base" as const, name: basePath!, answers: base.answers }] : []),
+  ];
+  const report = reportChoices(task, priorGold, systems, seed, comparison);
+  const truncated = own.answers.filter((a) => a.truncated).length;
+  if (truncated) reporter.log(`${truncated} prompts were cut to --max-tokens`);
+  reporter.line(formatReport(report));
+  const { task: _task, questions: _questions, ...more } = reportJson(report);
+  const files = writeResults(
+    invocation.string("out")!,
+    task,
+    own.answers,
+    report.rows[1]!.measures,
+    {
+      model,
+      parameters: own.parameters,
+      device: own.device,
+      seed,
+      limit,
+      started,
+      finished,
+      more,
+    },
+  );
+  reporter.log(`Wrote ${files.results} and ${files.samples}`);
+  if (invocation.json) reporter.line(JSON.stringify({ ...reportJson(report), files }));
+}

@@ -1,0 +1,153 @@
+/**
+ * The fine-tuning loop: epochs over supervised examples, AdamW under a schedule, and after every
+ * epoch the development accuracy that chooses the checkpoint. Goes on exactly from a checkpoint.
+ * @module
+ */
+import { Interrupted, UserError } from "../../core/errors.ts";
+import type { Reporter } from "../../core/reporter.ts";
+import { pruneCheckpoints, saveCheckpoint, type TrainerState } from "../checkpoint.ts";
+import { MetricsWriter, type StepMetrics } from "../metrics.ts";
+import { scheduleFactor } from "../schedule.ts";
+import type { TrainConfig } from "../train_config.ts";
+import type { TrainableModel } from "../types.ts";
+import { examplesOfStep, packExamples, type SupervisedExample } from "./examples.ts";
+
+/** How the model does on the development questions. */
+export interface Development {
+  /** Share of right answers. */
+  accuracy: number;
+  /** Mean negative log-probability of the right answer, in nats. */
+  loss: number;
+}
+
+/** What the loop works with. */
+export interface FinetuneLoopOptions {
+  run: string;
+  /** Holding the weights and moments of `state`. */
+  model: TrainableModel;
+  /** `steps` is all epochs' steps; a step takes rows x accumulate examples. */
+  config: TrainConfig;
+  examples: SupervisedExample[];
+  /** Where the run stands; `rows` counts examples, `best.loss` is the development error rate. */
+  state: TrainerState;
+  develop: () => Promise<Development>;
+  tokenizer?: Uint8Array;
+  card?: string;
+  reporter: Reporter;
+  signal: AbortSignal;
+  resumeHint?: string;
+}
+
+/** A line of metrics.jsonl; the development figures stand where an epoch ends. */
+interface FinetuneMetrics extends StepMetrics {
+  epoch: number;
+  dev_accuracy?: number;
+}
+
+/** Examples of one optimizer update. */
+export function examplesPerStep(config: TrainConfig): number {
+  return config.batch.rows * config.batch.accumulate;
+}
+
+/**
+ * Trains from `state` to the last epoch and returns the final state, whose `best` names the step of
+ * the checkpoint to use: the first with the highest development accuracy.
+ * @throws {Interrupted} after saving, when the signal fires.
+ * @throws {UserError} where loss or gradient are not finite.
+ */
+export async function finetuneLoop(options: FinetuneLoopOptions): Promise<TrainerState> {
+  const { run, model, config, reporter, signal } = options, { steps } = config;
+  const perEpoch = Math.ceil(options.examples.length / examplesPerStep(config));
+  const state = { ...options.state }, metrics = new MetricsWriter(run, state.step);
+  const progress = reporter.progress("Fine-tuning", steps, "steps");
+  const save = async () => {
+    metrics.sync();
+    const { tokenizer, card } = options;
+    const path = await saveCheckpoint(run, model, state, { tokenizer, card });
+    pruneCheckpoints(run, 1, state.best?.step);
+    return path;
+  };
+  try {
+    while (state.step < steps) {
+      const line = await trainStep(options, state);
+      if (state.step % perEpoch === 0 || state.step === steps) {
+        const { accuracy, loss } = await options.develop();
+        line.validation_loss = loss;
+        line.dev_accuracy = accuracy;
+        if (!state.best || 1 - accuracy < state.best.loss) {
+          state.best = { step: state.step, loss: 1 - accuracy };
+        }
+        reporter.log(
+          `Epoch ${line.epoch}: loss ${line.loss.toFixed(4)}, ` +
+            `development accuracy ${accuracy.toFixed(4)}, loss ${loss.toFixed(4)}`,
+        );
+        metrics.write(line);
+        await save();
+      } else {
+        metrics.write(line);
+      }
+      progress.update(state.step, `loss ${line.loss.toFixed(4)}`);
+      // Lets signals in, where the model computes on this thread.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      if (signal.aborted && state.step < steps) {
+        throw new Interrupted(
+          `Stopped after step ${state.step} of ${steps}; saved in ${await save()}` +
+            (options.resumeHint ? `; go on with: ${options.resumeHint}` : ""),
+        );
+      }
+    }
+    return state;
+  } finally {
+    progress.finish();
+    metrics.close();
+  }
+}
+
+/** One optimizer update. Advances `state`. */
+async function trainStep(
+  options: FinetuneLoopOptions,
+  state: TrainerState,
+): Promise<FinetuneMetrics> {
+  const { model, config, examples } = options, { optimizer } = config;
+  const { batchSize, sequenceLength } = model, began = performance.now();
+  const some = examplesOfStep(examples, state.step, examplesPerStep(config), config.seed);
+  const batches = packExamples(some, batchSize, sequenceLength, model.config.endOfText);
+  // The mean over the answers of the whole step, however they are spread over micro-batches.
+  const scale = 1 / batches.reduce((sum, batch) => sum + batch.scored, 0);
+  for (const batch of batches) model.accumulate(batch, scale);
+  const step = state.step + 1;
+  const learningRate = optimizer.learning_rate *
+    scheduleFactor(config.schedule, step, config.steps);
+  model.update({
+    step,
+    learningRate,
+    beta1: optimizer.beta1,
+    beta2: optimizer.beta2,
+    epsilon: optimizer.epsilon,
+    weightDecay: optimizer.weight_decay,
+    maxGradNorm: optimizer.max_grad_norm || Infinity,
+  });
+  const { loss, gradNorm } = await model.report();
+  if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
+    const tensor = await model.findNonFinite();
+    throw new UserError(
+      `Fine-tuning stopped at step ${step}: the loss is ${loss}, the gradient norm ${gradNorm}` +
+        (tensor ? `, with values that are not finite in ${tensor}` : "") +
+        `; start again with a lower --learning-rate`,
+    );
+  }
+  const tokens = batches.length * batchSize * sequenceLength;
+  state.step = step;
+  state.rows += some.length;
+  state.tokens += tokens;
+  const perEpoch = Math.ceil(examples.length / examplesPerStep(config));
+  return {
+    step,
+    epoch: Math.ceil(step / perEpoch),
+    tokens: state.tokens,
+    loss,
+    learning_rate: learningRate,
+    grad_norm: gradNorm,
+    tokens_per_second: Number((tokens / (performance.now() - began) * 1000).toPrecision(6)),
+  };
+}

@@ -1,0 +1,226 @@
+/**
+ * A fine-tuning run as a whole: its folder, the development split that chooses the checkpoint, one
+ * reading of the test split, and the comparison with the model it began from.
+ * @module
+ */
+import { UserError } from "../../core/errors.ts";
+import { exists } from "../../core/files.ts";
+import type { Reporter } from "../../core/reporter.ts";
+import { type Tokenizer } from "../../pipeline/tokenizer/mod.ts";
+import {
+  cleanCheckpoints,
+  listCheckpoints,
+  openCheckpoint,
+  openNewestCheckpoint,
+  type TrainerState,
+} from "../checkpoint.ts";
+import {
+  answerChoices,
+  type ChoiceAnswer,
+  type ChoiceItem,
+  type ChoiceTask,
+  labelTokens,
+  promptTokens,
+} from "../evaluation/choices.ts";
+import { rowLengthFor } from "../evaluation/choice_run.ts";
+import { batchScorer } from "../evaluation/scorer.ts";
+import { mean } from "../evaluation/statistics.ts";
+import { type ModelFolder } from "../folder.ts";
+import { parameterCount } from "../parameters.ts";
+import { isRun, markDone, newRun, readRun, type RunFile, writeRun } from "../run.ts";
+import { type PartialConfig, resolveConfig } from "../train_config.ts";
+import type { MakeModel } from "../train_run.ts";
+import type { TrainableModel } from "../types.ts";
+import type { SupervisedExample } from "./examples.ts";
+import { type Development, examplesPerStep, finetuneLoop } from "./loop.ts";
+
+/** A task with its splits. */
+export interface FinetuneTask {
+  name: string;
+  labels: readonly string[];
+  train: ChoiceItem[];
+  develop: ChoiceItem[];
+  test: ChoiceItem[];
+  /** The folder of its files, and a hash of what was read from it. */
+  path: string;
+  sha256: string;
+}
+
+/** What {@linkcode finetuneRun} takes. */
+export interface FinetuneRequest {
+  task: FinetuneTask;
+  /** The model to begin from, open, and its tokenizer. */
+  base: ModelFolder;
+  tokenizer: Tokenizer;
+  /** The run folder. */
+  out: string;
+  epochs: number;
+  /** The most tokens of an example; prompts that are longer lose the end of their context. */
+  maxTokens: number;
+  /** Of the training configuration: what differs from {@linkcode FINETUNE_DEFAULTS}. */
+  config: PartialConfig;
+  resume: boolean;
+  makeModel: MakeModel;
+  reporter: Reporter;
+  signal: AbortSignal;
+  resumeHint?: string;
+}
+
+/** BioMamba's recipe; AdamW's betas and clipping as everywhere here. */
+export const FINETUNE_DEFAULTS = {
+  batch: { rows: 8, accumulate: 4 },
+  optimizer: { learning_rate: 2e-5, weight_decay: 0.01 },
+  schedule: { kind: "cosine", warmup: 0.1, final: 0 },
+  checkpoint: { every: 0 },
+} as const;
+
+/** What a run came to. */
+export interface FinetuneResult {
+  device: string;
+  /** The step and the development accuracy of the checkpoint that was chosen. */
+  step: number;
+  developmentAccuracy: number;
+  /** The chosen checkpoint's folder. */
+  checkpoint: string;
+  /** On the test split: the fine-tuned model, and the model it began from. */
+  answers: ChoiceAnswer[];
+  baseAnswers: ChoiceAnswer[];
+}
+
+/**
+ * Fine-tunes and evaluates.
+ * @throws {UserError} for bad input, before anything is written, or as the loop does.
+ */
+export async function finetuneRun(request: FinetuneRequest): Promise<FinetuneResult> {
+  const { task, base, out, reporter, signal } = request;
+  const examples = supervised(request), { labels, train, develop, test } = task;
+  const items = [...train, ...develop, ...test];
+  const sequenceLength = rowLengthFor(items, labels, request.tokenizer, request.maxTokens);
+  const old = openRun(request), config = resolveRunConfig(request, examples.length);
+  const newest = old ? openNewestCheckpoint(out, (damage) => reporter.log(damage)) : undefined;
+  const made = await request.makeModel(base.config, {
+    batchSize: config.batch.rows,
+    sequenceLength,
+  });
+  const { model, device } = made;
+  try {
+    model.writeParameters(newest?.folder.read ?? base.read);
+    if (newest) model.writeMoments(newest.moments);
+    const start: TrainerState = newest?.state ?? { step: 0, rows: 0, tokens: 0 };
+    newest?.close();
+    Deno.mkdirSync(out, { recursive: true });
+    writeRun(out, describeRun(request, old, { config, device, sequenceLength, step: start.step }));
+    markDone(out);
+    reporter.log(
+      `Fine-tuning ${parameterCount(base.config).toLocaleString("en")} parameters on ` +
+        `${examples.length} examples, ${config.steps} steps of ${examplesPerStep(config)}, ` +
+        `rows of ${sequenceLength} tokens, on ${device}`,
+    );
+    const answer = (items: ChoiceItem[]) => answerItems(request, model, items);
+    const state = await finetuneLoop({
+      run: out,
+      model,
+      config,
+      examples,
+      state: start,
+      develop: async () => developmentOf(await answer(task.develop)),
+      tokenizer: base.tokenizerFile ? Deno.readFileSync(base.tokenizerFile) : undefined,
+      reporter,
+      signal,
+      resumeHint: request.resumeHint,
+    });
+    const { step, loss } = state.best!;
+    const place = listCheckpoints(out).find((c) => c.step === step)!;
+    const best = openCheckpoint(place.path);
+    model.writeParameters(best.folder.read);
+    best.close();
+    reporter.log(`Testing the checkpoint of step ${step} once, and the base model`);
+    const answers = await answer(task.test);
+    model.writeParameters(base.read);
+    const baseAnswers = await answer(task.test);
+    markDone(out, { step, dev_accuracy: 1 - loss, checkpoint: place.path });
+    return {
+      device,
+      step,
+      developmentAccuracy: 1 - loss,
+      checkpoint: place.path,
+      answers,
+      baseAnswers,
+    };
+  } finally {
+    made.close();
+  }
+}
+
+/** The training questions as examples whose answer is the right label. */
+function supervised({ task, tokenizer, maxTokens }: FinetuneRequest): SupervisedExample[] {
+  const answers = labelTokens(task.labels, tokenizer);
+  const longest = Math.max(...answers.map((a) => a.length));
+  return task.train.map(({ prompt, gold }) => ({
+    prompt: promptTokens(prompt, tokenizer, maxTokens - longest).tokens,
+    answer: answers[gold]!,
+  }));
+}
+
+/** The record of the run that is gone on with; undefined for a new one. */
+function openRun({ out, resume, task, base }: FinetuneRequest): RunFile | undefined {
+  if (!resume) {
+    if (exists(out) && (!Deno.statSync(out).isDirectory || [...Deno.readDirSync(out)].length)) {
+      throw new UserError(
+        isRun(out)
+          ? `Cannot start a run in ${out}: there is one already; go on with it by --resume, or ` +
+            `name another folder with --out`
+          : `Cannot start a run in ${out}: it is not an empty folder`,
+      );
+    }
+    return undefined;
+  }
+  const old = readRun(out);
+  if (old.init !== base.path || old.corpus.manifest_sha256 !== task.sha256) {
+    throw new UserError(
+      `Cannot resume ${out}: it fine-tuned ${old.init} on ${old.corpus.path}; give the same ` +
+        `--model, --data and --fold, or name another folder with --out`,
+    );
+  }
+  cleanCheckpoints(out);
+  return old;
+}
+
+function resolveRunConfig({ config, epochs }: FinetuneRequest, examples: number) {
+  const resolved = resolveConfig(config, "the command line");
+  const perEpoch = Math.ceil(examples / examplesPerStep(resolved));
+  return { ...resolved, steps: epochs * perEpoch };
+}
+
+function describeRun(
+  { task, base, tokenizer }: FinetuneRequest,
+  old: RunFile | undefined,
+  now: { config: RunFile["config"]; device: string; sequenceLength: number; step: number },
+): RunFile {
+  const { config, device, step } = now;
+  if (old) {
+    const resumption = { at: new Date().toISOString(), step, device };
+    return { ...old, config, resumed: [...old.resumed, resumption] };
+  }
+  const corpus = {
+    path: task.path,
+    manifest_sha256: task.sha256,
+    tokenizer_sha256: tokenizer.sha256,
+  };
+  const sequence_length = now.sequenceLength;
+  return newRun({ init: base.path, corpus, config, sequence_length, device }, base.config);
+}
+
+/** Answers questions with the model as it stands. */
+function answerItems(request: FinetuneRequest, model: TrainableModel, items: ChoiceItem[]) {
+  const { task, tokenizer, maxTokens, signal } = request;
+  const choices: ChoiceTask = { name: task.name, labels: task.labels, items };
+  return answerChoices(choices, batchScorer(model), tokenizer, { maxTokens, signal });
+}
+
+function developmentOf(answers: ChoiceAnswer[]): Development {
+  return {
+    accuracy: mean(answers.map((a) => Number(a.predicted === a.item.gold))),
+    loss: mean(answers.map((a) => -a.logProbabilities[a.item.gold]!)),
+  };
+}
