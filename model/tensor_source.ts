@@ -1,8 +1,13 @@
-/** Where a model folder's tensors come from: one safetensors file, several with an index. @module */
+/**
+ * Where a model folder's tensors come from: one safetensors file, several with an index, or PyTorch's
+ * own format.
+ * @module
+ */
 import { UserError } from "../core/errors.ts";
 import { exists, readJson } from "../core/files.ts";
 import { openSafetensors, type SafetensorsFile } from "../core/safetensors.ts";
 import { join } from "../core/std.ts";
+import { openPytorchFile } from "./pytorch_file.ts";
 
 /** Named tensors on disk, read one at a time. */
 export interface TensorSource {
@@ -20,6 +25,7 @@ export interface TensorSource {
 export const WEIGHT_FILES = {
   single: "model.safetensors",
   index: "model.safetensors.index.json",
+  pytorch: "pytorch_model.bin",
 } as const;
 
 /**
@@ -30,8 +36,10 @@ export function openTensorSource(folder: string): TensorSource {
   const single = join(folder, WEIGHT_FILES.single), index = join(folder, WEIGHT_FILES.index);
   if (exists(single)) return singleFile(single);
   if (exists(index)) return sharded(folder, index);
+  const pytorch = join(folder, WEIGHT_FILES.pytorch);
+  if (exists(pytorch)) return openPytorchFile(pytorch);
   throw new UserError(
-    `Cannot load the model ${folder}: it has no ${WEIGHT_FILES.single} and no ${WEIGHT_FILES.index}`,
+    `Cannot load the model ${folder}: it has no ${Object.values(WEIGHT_FILES).join(", no ")}`,
   );
 }
 
