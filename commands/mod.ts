@@ -43,6 +43,17 @@ const evaluate: CommandGroup = {
   },
 };
 
+const finetune: CommandGroup = {
+  name: "finetune",
+  summary: "Teach a model a task from examples, and test it",
+  commands: {
+    pubmedqa: {
+      summary: "Teach a model PubMedQA's answers, and test it beside its base",
+      load: async () => (await import("./finetune_pubmedqa.ts")).command,
+    },
+  },
+};
+
 /** The root of the command line. */
 export const ROOT_COMMANDS: CommandGroup = {
   name: "",
@@ -61,6 +72,11 @@ export const ROOT_COMMANDS: CommandGroup = {
       summary: "Write a run's model as a Hugging Face model folder",
       load: async () => (await import("./export.ts")).command,
     },
+    generate: {
+      summary: "Generate text with a model",
+      load: async () => (await import("./generate.ts")).command,
+    },
     evaluate: { summary: evaluate.summary, load: () => Promise.resolve(evaluate) },
+    finetune: { summary: finetune.summary, load: () => Promise.resolve(finetune) },
   },
 };

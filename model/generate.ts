@@ -1,0 +1,95 @@
+/** Text from a model, token by token. @module */
+import { Random } from "./random.ts";
+import { chooseToken, type SamplingOptions } from "./sampling.ts";
+import type { RecurrentModel } from "./types.ts";
+
+/** What {@linkcode generateTokens} takes beyond the model. */
+export interface GenerateOptions extends Partial<SamplingOptions> {
+  /** Most tokens to generate. */
+  maxNewTokens: number;
+  seed?: number;
+  /** Go on at the end-of-text id instead of stopping. */
+  ignoreEnd?: boolean;
+  signal?: AbortSignal;
+}
+
+/** One generated token. */
+export interface GeneratedToken {
+  token: number;
+  /** Natural log of its probability under the model. */
+  logProbability: number;
+}
+
+/**
+ * Feeds `prompt` and yields token after token until end-of-text, the limit or the signal. Greedy
+ * unless a temperature is given. The state is constant in size: nothing is computed twice.
+ * @throws {RangeError} for an empty prompt.
+ */
+export async function* generateTokens(
+  model: RecurrentModel & { feed?(token: number): void },
+  prompt: ArrayLike<number>,
+  options: GenerateOptions,
+): AsyncGenerator<GeneratedToken> {
+  if (prompt.length === 0) throw new RangeError("A prompt needs at least one token");
+  const { config } = model, seen = Array.from(prompt);
+  const sampling: SamplingOptions = {
+    temperature: options.temperature ?? 0,
+    topK: options.topK ?? 0,
+    topP: options.topP ?? 1,
+    repetitionPenalty: options.repetitionPenalty ?? 1,
+  };
+  const random = new Random(options.seed ?? 0, "generate");
+  model.reset();
+  for (const token of seen.slice(0, -1)) {
+    if (model.feed) model.feed(token); // no read-back for logits that nobody looks at
+    else await model.step(token);
+  }
+  let logits = await model.step(seen.at(-1)!);
+  for (let made = 0; made < options.maxNewTokens; made++) {
+    const choice = chooseToken(logits, config.vocabSize, sampling, random, seen);
+    if (choice.token === config.endOfText && !options.ignoreEnd) return;
+    yield choice;
+    if (options.signal?.aborted || made + 1 === options.maxNewTokens) return;
+    seen.push(choice.token);
+    logits = await model.step(choice.token);
+  }
+}
+
+/** Cuts streamed text at the first of some stop strings, holding back what may become one. */
+export class StopText {
+  #stops: string[];
+  #held = "";
+  /** True once a stop string was met. */
+  stopped = false;
+
+  constructor(stops: readonly string[]) {
+    this.#stops = stops.filter((s) => s !== "");
+  }
+
+  /** Takes a piece and returns what can be shown now. */
+  push(piece: string): string {
+    if (this.stopped) return "";
+    const text = this.#held + piece;
+    const at = Math.min(...this.#stops.map((s) => text.indexOf(s)).filter((i) => i >= 0));
+    if (Number.isFinite(at)) {
+      this.stopped = true;
+      this.#held = "";
+      return text.slice(0, at);
+    }
+    let keep = 0;
+    for (const stop of this.#stops) {
+      for (let n = Math.min(stop.length - 1, text.length); n > keep; n--) {
+        if (text.endsWith(stop.slice(0, n))) keep = n;
+      }
+    }
+    this.#held = text.slice(text.length - keep);
+    return text.slice(0, text.length - keep);
+  }
+
+  /** What was held back, at the end. */
+  flush(): string {
+    const rest = this.stopped ? "" : this.#held;
+    this.#held = "";
+    return rest;
+  }
+}
