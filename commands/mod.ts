@@ -24,6 +24,10 @@ const evaluate: CommandGroup = {
   name: "evaluate",
   summary: "Score models and answers, with intervals",
   commands: {
+    perplexity: {
+      summary: "Perplexity of a model on held-out documents, per token and per byte",
+      load: async () => (await import("./evaluate_perplexity.ts")).command,
+    },
     pubmedqa: {
       summary: "Accuracy of a model on PubMedQA: yes, no or maybe",
       load: async () => (await import("./evaluate_pubmedqa.ts")).command,
@@ -68,6 +72,10 @@ export const ROOT_COMMANDS: CommandGroup = {
       load: async () => (await import("./goldens.ts")).command,
     },
     pipeline: { summary: pipeline.summary, load: () => Promise.resolve(pipeline) },
+    train: {
+      summary: "Train a Mamba on a corpus, from given or random weights",
+      load: async () => (await import("./train.ts")).command,
+    },
     export: {
       summary: "Write a run's model as a Hugging Face model folder",
       load: async () => (await import("./export.ts")).command,

@@ -1,0 +1,66 @@
+/** `evaluate perplexity`: how well a model predicts held-out documents. @module */
+import type { Command } from "../core/cli.ts";
+import { writeAtomic } from "../core/files.ts";
+import { formatTable } from "../core/reporter.ts";
+import type { Split } from "../model/corpus.ts";
+import { evaluatePerplexity } from "../model/perplexity.ts";
+import { openCorpus } from "../model/shard_corpus.ts";
+import { deviceOptions, makeModelOf } from "./device_options.ts";
+
+export const command: Command = {
+  name: "evaluate perplexity",
+  summary: "Perplexity of a model on held-out documents, per token and per byte",
+  description: "Every scored token weighs the same; padding is not scored. The interval is a 95% " +
+    "bootstrap interval over packed rows. Perplexities per token can be compared between models " +
+    "with the same tokenizer only; bits per byte between any.",
+  options: {
+    model: { type: "string", placeholder: "DIR", help: "a model folder", required: true },
+    corpus: { type: "string", placeholder: "DIR", help: "the corpus folder", required: true },
+    split: {
+      type: "string",
+      help: "which documents",
+      choices: ["validation", "test", "train"],
+      default: "validation",
+    },
+    rows: { type: "integer", help: "only the first N rows of the split", min: 1 },
+    "batch-size": { type: "integer", help: "rows computed at once", min: 1, default: 8 },
+    seed: { type: "integer", help: "seed of the bootstrap", default: 0 },
+    output: { type: "string", placeholder: "F.json", help: "write the result to a file, too" },
+    ...deviceOptions,
+  },
+  examples: [
+    "deno task evaluate perplexity --model runs/biomamba/checkpoints/step-00001000 --corpus corpus",
+    "deno task evaluate perplexity --model mamba-130m-hf --corpus corpus --split test --json",
+  ],
+  async run(invocation) {
+    const { reporter, signal } = invocation, model = invocation.string("model")!;
+    using corpus = openCorpus(invocation.string("corpus")!);
+    const result = await evaluatePerplexity({
+      model,
+      corpus,
+      split: invocation.string("split") as Split,
+      rows: invocation.number("rows"),
+      batchSize: invocation.number("batch-size")!,
+      seed: invocation.number("seed"),
+      makeModel: await makeModelOf(invocation),
+      reporter,
+      signal,
+    });
+    const { interval } = result;
+    reporter.line(formatTable(["perplexity", "value"], [
+      ["split", result.split],
+      ["rows", result.rows.toLocaleString("en")],
+      ["scored tokens", result.tokens.toLocaleString("en")],
+      ["loss (nats a token)", result.loss.toFixed(4)],
+      ["perplexity", result.perplexity.toFixed(3)],
+      ["95% interval", `${interval.low.toFixed(3)} to ${interval.high.toFixed(3)}`],
+      ...(result.bits_per_byte === undefined ? [] : [
+        ["bits a byte", result.bits_per_byte.toFixed(4)],
+        ["perplexity of a byte", result.byte_perplexity!.toFixed(4)],
+      ]),
+    ]));
+    const json = { model, ...result }, output = invocation.string("output");
+    if (output) writeAtomic(output, JSON.stringify(json, null, 2) + "\n");
+    if (invocation.json) reporter.line(JSON.stringify(json));
+  },
+};
