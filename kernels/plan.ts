@@ -142,6 +142,13 @@ export class Plan {
     return sum;
   }
 
+  /** Bytes that one replay must move, as far as its kernels say. */
+  bytes(): number {
+    let sum = 0;
+    for (const c of this.#commands) sum += (c.kind === "dispatch" ? c.call.bytes : c.bytes) ?? 0;
+    return sum;
+  }
+
   /** Encodes the whole plan. */
   record(encoder: GPUCommandEncoder): void {
     let pass: GPUComputePassEncoder | undefined;
