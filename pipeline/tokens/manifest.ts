@@ -1,0 +1,102 @@
+/** `shards/manifest.json`: what the shards hold and what they were made from. @module */
+import { exists, readJson } from "../../core/files.ts";
+import { join } from "../../core/std.ts";
+import { UserError } from "../../core/errors.ts";
+import { type Split, SPLITS } from "./order.ts";
+import type { PackingMethod } from "./packing.ts";
+
+/** Raised when equal inputs would give other shards than before. */
+export const PIPELINE_VERSION = 1;
+
+/** A file of a shard. */
+export interface ShardFile {
+  /** Relative to `shards/`. */
+  path: string;
+  bytes: number;
+  sha256: string;
+}
+
+/** One shard. */
+export interface ShardEntry {
+  /** "train-00000". */
+  name: string;
+  rows: number;
+  documents: number;
+  /** Without padding. */
+  tokens: number;
+  /** Documents that lie in more than one row. */
+  split_documents: number;
+  /** SHA-256 of what the shard is made from: a shard whose digest stays is not written again. */
+  digest: string;
+  tokens_file: ShardFile;
+  documents_file: ShardFile;
+}
+
+/** The shards of a split, and their sums. */
+export interface SplitEntry {
+  rows: number;
+  documents: number;
+  tokens: number;
+  /** The share of all positions that hold padding. */
+  padding_share: number;
+  split_documents: number;
+  shards: ShardEntry[];
+}
+
+/** The manifest, as the file has it. */
+export interface Manifest {
+  format: 1;
+  pipeline_version: number;
+  sequence_length: number;
+  vocabulary_size: number;
+  end_of_text: number;
+  /** Of the `tokenizer.json` in the corpus folder. */
+  tokenizer_sha256: string;
+  packing: { method: PackingMethod; seed: number; window: number };
+  /** The shares of documents held out. */
+  validation: number;
+  test: number;
+  sources: { name: string; md5: string }[];
+  splits: Record<Split, SplitEntry>;
+}
+
+/** Where a corpus keeps its shards. */
+export const shardsFolder = (corpus: string): string => join(corpus, "shards");
+/** Where a corpus keeps its manifest. */
+export const manifestPath = (corpus: string): string => join(corpus, "shards", "manifest.json");
+/** Where a corpus keeps the tokenizer that its shards were made with. */
+export const tokenizerPath = (corpus: string): string => join(corpus, "tokenizer.json");
+
+/**
+ * Reads a corpus's manifest.
+ * @throws {UserError} where there are no shards, or another version of the program made them.
+ */
+export function readManifest(corpus: string): Manifest {
+  const path = manifestPath(corpus);
+  if (!exists(path)) {
+    throw new UserError(
+      `Cannot find shards in the corpus ${corpus}: there is no ${path}; make them with "pipeline run"`,
+    );
+  }
+  const manifest = readJson<Manifest>(path, "manifest");
+  if (manifest.format !== 1 || SPLITS.some((s) => !Array.isArray(manifest.splits?.[s]?.shards))) {
+    throw new UserError(
+      `Cannot use the manifest ${path}: its format is ${manifest.format}, not 1; make the shards again`,
+    );
+  }
+  return manifest;
+}
+
+/** The sums over the shards of a split. */
+export function sumShards(shards: ShardEntry[], sequenceLength: number): SplitEntry {
+  const sum = (of: (s: ShardEntry) => number) => shards.reduce((a, s) => a + of(s), 0);
+  const rows = sum((s) => s.rows), tokens = sum((s) => s.tokens);
+  return {
+    rows,
+    documents: sum((s) => s.documents),
+    tokens,
+    padding_share: rows === 0 ? 0 : 1 - tokens / (rows * sequenceLength),
+    split_documents: sum((s) => s.split_documents),
+    shards,
+  };
+}

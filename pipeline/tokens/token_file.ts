@@ -1,0 +1,213 @@
+/**
+ * Token files: the documents of one source file, tokenized once and sorted by their order key, so
+ * that the documents of any shard are one stretch of every file. A cache of the corpus, in a format
+ * of its own; little-endian:
+ *
+ *     header, 128 bytes   u32 magic, version, documents, seed low, seed high, tokens; the
+ *                         tokenizer's SHA-256 in hex at byte 64
+ *     u32 columns         order key, pmid, version, ordinal (one entry a document), and where each
+ *                         document's tokens begin (one entry more)
+ *     u16                 the tokens: [end of text, ...tokens] for each document
+ * @module
+ */
+import { openAtomic } from "../../core/files.ts";
+import { UserError } from "../../core/errors.ts";
+import { encodeBound, type Tokenizer } from "../tokenizer/mod.ts";
+import { bytesOf, openForReading, readAt } from "./npy.ts";
+import { orderKey } from "./order.ts";
+
+const MAGIC = 0x4b4f5450, VERSION = 1, HEADER_BYTES = 128, COLUMNS = 4;
+
+/** A document to tokenize. */
+export interface TokenizableDocument {
+  pmid: number;
+  version: number;
+  /** The record's position in its source file. */
+  ordinal: number;
+  text: string;
+}
+
+/** Collects the documents of one source file and writes them as a token file. */
+export class TokenFileWriter {
+  #tokens = new Uint16Array(1 << 16);
+  #length = 0;
+  /** pmid, version, ordinal and length of each document. */
+  readonly #entries: number[] = [];
+
+  /**
+   * @param path where the file appears, at {@linkcode commit}
+   * @param seed of the order of documents
+   */
+  constructor(
+    readonly path: string,
+    readonly tokenizer: Tokenizer,
+    readonly seed: number,
+  ) {}
+
+  /** Documents so far. */
+  get documents(): number {
+    return this.#entries.length / 4;
+  }
+
+  /** Tokenizes a document. One whose text is empty is left out, and false returned. */
+  add({ pmid, version, ordinal, text }: TokenizableDocument): boolean {
+    if (text === "") return false;
+    if (!Number.isInteger(pmid) || pmid < 0 || pmid >= 2 ** 32) {
+      throw new RangeError(`A document's PMID is ${pmid}: 32 bits are needed`);
+    }
+    const start = this.#length, room = start + 1 + encodeBound(text.length);
+    if (room > this.#tokens.length) {
+      const larger = new Uint16Array(Math.max(room, this.#tokens.length * 2));
+      larger.set(this.#tokens.subarray(0, start));
+      this.#tokens = larger;
+    }
+    this.#tokens[start] = this.tokenizer.endOfText;
+    this.#length = this.tokenizer.encodeInto(text, this.#tokens, start + 1);
+    this.#entries.push(pmid, version, ordinal, this.#length - start);
+    return true;
+  }
+
+  /** Sorts and writes the file. */
+  commit(): { documents: number; tokens: number } {
+    const n = this.documents, entries = this.#entries;
+    const keys = new Uint32Array(n), from = new Uint32Array(n + 1), order = new Uint32Array(n);
+    for (let i = 0; i < n; i++) {
+      keys[i] = orderKey(this.seed, entries[i * 4]!);
+      from[i + 1] = from[i]! + entries[i * 4 + 3]!;
+      order[i] = i;
+    }
+    // Versions of a PMID have its key in common, and then the record's position decides.
+    order.sort((a, b) =>
+      keys[a]! - keys[b]! || entries[a * 4 + 1]! - entries[b * 4 + 1]! ||
+      entries[a * 4 + 2]! - entries[b * 4 + 2]!
+    );
+    const columns = new Uint32Array(COLUMNS * n + n + 1), sorted = new Uint16Array(this.#length);
+    let at = 0;
+    order.forEach((i, k) => {
+      columns[k] = keys[i]!;
+      for (let c = 0; c < 3; c++) columns[(c + 1) * n + k] = entries[i * 4 + c]!;
+      columns[COLUMNS * n + k] = at;
+      sorted.set(this.#tokens.subarray(from[i], from[i + 1]), at);
+      at += entries[i * 4 + 3]!;
+    });
+    columns[COLUMNS * n + n] = at;
+    const file = openAtomic(this.path);
+    try {
+      file.write(header(n, at, this.seed, this.tokenizer.sha256));
+      file.write(bytesOf(columns));
+      file.write(bytesOf(sorted));
+      file.commit();
+    } catch (error) {
+      file.abort();
+      throw error;
+    }
+    return { documents: n, tokens: at };
+  }
+}
+
+function header(documents: number, tokens: number, seed: number, sha256: string): Uint8Array {
+  const bytes = new Uint8Array(HEADER_BYTES), words = new Uint32Array(bytes.buffer);
+  words.set([MAGIC, VERSION, documents, seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0, tokens]);
+  bytes.set(new TextEncoder().encode(sha256), 64);
+  return bytes;
+}
+
+/** Tokenizes the documents of one source file into `path`; see {@linkcode TokenFileWriter}. */
+export function writeTokenFile(
+  path: string,
+  _source: string,
+  documents: Iterable<TokenizableDocument>,
+  tokenizer: Tokenizer,
+  seed: number,
+): { documents: number; tokens: number } {
+  const writer = new TokenFileWriter(path, tokenizer, seed);
+  for (const document of documents) writer.add(document);
+  return writer.commit();
+}
+
+/** A stretch of a token file's documents, in order. */
+export interface TokenFileSlice {
+  keys: Uint32Array;
+  pmids: Uint32Array;
+  versions: Uint32Array;
+  ordinals: Uint32Array;
+  /** Where each document's tokens begin, counted in tokens; one entry more than documents. */
+  starts: Uint32Array;
+}
+
+/** A token file open for reading. */
+export class TokenFile {
+  readonly documents: number;
+  readonly tokens: number;
+  readonly #file: Deno.FsFile;
+
+  /**
+   * Opens `path`, checking that it was made with this tokenizer and seed.
+   * @throws {UserError} where it was not, or is damaged.
+   */
+  constructor(readonly path: string, tokenizerSha256: string, seed: number) {
+    this.#file = openForReading(path, "token file");
+    try {
+      const fail = (what: string): never => {
+        throw new UserError(
+          `Cannot use the token file ${path}: ${what}; remove it and run the pipeline again`,
+        );
+      };
+      const bytes = readAt(this.#file, 0, HEADER_BYTES);
+      if (bytes.length < HEADER_BYTES) fail("it is cut short");
+      const words = new Uint32Array(bytes.buffer);
+      if (words[0] !== MAGIC) fail("it is no token file");
+      if (words[1] !== VERSION) fail(`its format is version ${words[1]}, not ${VERSION}`);
+      const made = new TextDecoder().decode(bytes.subarray(64, 128));
+      if (made !== tokenizerSha256) {
+        fail(
+          `it was made with the tokenizer ${made.slice(0, 12)}..., ` +
+            `not with ${tokenizerSha256.slice(0, 12)}...`,
+        );
+      }
+      if (words[3] !== seed >>> 0 || words[4] !== Math.floor(seed / 2 ** 32) >>> 0) {
+        fail(`it was made with the seed ${words[4]! * 2 ** 32 + words[3]!}, not ${seed}`);
+      }
+      this.documents = words[2]!;
+      this.tokens = words[5]!;
+      const size = this.#tokensAt + this.tokens * 2, found = this.#file.statSync().size;
+      if (size !== found) fail(`it has ${found} bytes, not ${size}`);
+    } catch (error) {
+      this.#file.close();
+      throw error;
+    }
+  }
+
+  get #tokensAt(): number {
+    return HEADER_BYTES + (this.documents * (COLUMNS + 1) + 1) * 4;
+  }
+
+  /** The documents `[from, to)`; all of them by default. */
+  slice(from = 0, to = this.documents): TokenFileSlice {
+    const column = (c: number, extra = 0) =>
+      new Uint32Array(
+        readAt(
+          this.#file,
+          HEADER_BYTES + (c * this.documents + from) * 4,
+          (to - from + extra) * 4,
+        ).buffer,
+      );
+    return {
+      keys: column(0),
+      pmids: column(1),
+      versions: column(2),
+      ordinals: column(3),
+      starts: column(COLUMNS, 1),
+    };
+  }
+
+  /** The tokens `[from, to)`. */
+  read(from: number, to: number): Uint16Array {
+    return new Uint16Array(readAt(this.#file, this.#tokensAt + from * 2, (to - from) * 2).buffer);
+  }
+
+  /** Closes the file. */
+  close(): void {
+    this.#file.close();
+  }
+}

@@ -1,0 +1,70 @@
+import { pack, type PackingMethod } from "../../pipeline/tokens/packing.ts";
+import { assert, assertEquals } from "../assert.ts";
+
+/** Repeatable numbers in [0, n). */
+function numbers(seed: number): (n: number) => number {
+  let state = seed;
+  return (
+    n,
+  ) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0, Math.floor(state / 2 ** 32 * n));
+}
+
+/** Lengths like PubMed abstracts': about 340 tokens, few above 700, very few above 1,024. */
+function abstractLengths(count: number): number[] {
+  const random = numbers(7);
+  return Array.from({ length: count }, () => {
+    const bell = random(230) + random(230) + random(230);
+    return random(1200) === 0 ? 1025 + random(2000) : 20 + bell;
+  });
+}
+
+/** Checks what every packing must keep: each token of each document once and in order. */
+function check(lengths: number[], rowLength: number, method: PackingMethod): void {
+  const rows = pack(lengths, rowLength, method), next = lengths.map(() => 0);
+  const chunks = lengths.map(() => 0);
+  for (const row of rows) {
+    let column = 0;
+    assert(row.length > 0, "an empty row");
+    for (const piece of row) {
+      assertEquals(piece.start, column);
+      column += piece.length;
+    }
+    assert(column <= rowLength, `a row of ${column}`);
+  }
+  const pieces = rows.flat().sort((a, b) => a.document - b.document || a.chunk - b.chunk);
+  for (const { document, chunk, from, length, start } of pieces) {
+    assertEquals([from, chunk], [next[document], chunks[document]]);
+    chunks[document]!++;
+    next[document]! += length;
+    if (chunk > 0) assertEquals(start, 0);
+  }
+  assertEquals(next, lengths);
+}
+
+Deno.test("packing: every token once, in order, rests at the beginning of rows", () => {
+  const random = numbers(3);
+  for (const rowLength of [2, 16, 33, 128]) {
+    const lengths = Array.from({ length: 500 }, () => 1 + random(rowLength * 3));
+    for (const method of ["best-fit", "concatenate", "one-per-row"] as const) {
+      check(lengths, rowLength, method);
+    }
+  }
+  check([1024, 1, 1023, 2048, 2049], 1024, "best-fit");
+  assertEquals(pack([], 8), []);
+});
+
+Deno.test("packing: best fit splits and pads little on abstracts at 1,024", () => {
+  const lengths = abstractLengths(65_536), rows = pack(lengths, 1024);
+  const tokens = lengths.reduce((a, b) => a + b);
+  const padding = 1 - tokens / (rows.length * 1024);
+  const split = lengths.filter((n) => n > 1024).length / lengths.length;
+  assert(padding < 0.015, `padding ${padding}`);
+  assert(split < 0.002, `split ${split}`);
+  const cut = pack(lengths, 1024, "concatenate").flat().filter((p) => p.chunk === 1).length;
+  assert(cut / lengths.length > 0.2, `concatenation cuts ${cut}`);
+});
+
+Deno.test("packing: the fullest row that has room is taken", () => {
+  const rows = pack([6, 3, 2, 5], 8).map((row) => row.map((p) => p.document));
+  assertEquals(rows, [[0, 2], [3, 1]]);
+});
