@@ -84,6 +84,10 @@ export const ROOT_COMMANDS: CommandGroup = {
       summary: "Generate text with a model",
       load: async () => (await import("./generate.ts")).command,
     },
+    bench: {
+      summary: "Measure how fast this machine runs a part of the program",
+      load: async () => (await import("./bench.ts")).command,
+    },
     evaluate: { summary: evaluate.summary, load: () => Promise.resolve(evaluate) },
     finetune: { summary: finetune.summary, load: () => Promise.resolve(finetune) },
   },

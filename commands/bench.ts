@@ -1,0 +1,37 @@
+/** `bench NAME`: benchmarks, each in its own file under bench/. @module */
+import type { Command, Invocation } from "../core/cli.ts";
+import { UsageError } from "../core/errors.ts";
+import { deviceOptions } from "./device_options.ts";
+
+/** A benchmark: prints its figures through the reporter and returns them for `--json`. */
+export type Benchmark = (invocation: Invocation) => Promise<Record<string, unknown>>;
+
+const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
+  train: async () => (await import("../bench/train.ts")).benchTrain,
+};
+
+export const command: Command = {
+  name: "bench",
+  summary: "Measure how fast this machine runs a part of the program",
+  description: "Prints figures, and ratios to a peer or a limit measured in the same run. " +
+    `NAME is one of ${Object.keys(BENCHMARKS).join(", ")}.`,
+  positionals: [{ name: "NAME", help: Object.keys(BENCHMARKS).join(", "), required: true }],
+  options: {
+    model: { type: "string", help: "train: only this preset, such as small or mamba-130m" },
+    steps: { type: "integer", help: "train: measured steps", default: 3, min: 1 },
+    profile: { type: "boolean", help: "train: also the time of each kernel" },
+    ...deviceOptions,
+  },
+  examples: ["deno task bench train", "deno task bench train --model small --profile --json"],
+  async run(invocation) {
+    const name = invocation.positionals[0]!;
+    const load = Object.hasOwn(BENCHMARKS, name) ? BENCHMARKS[name] : undefined;
+    if (!load) {
+      throw new UsageError(
+        `There is no benchmark "${name}": choose ${Object.keys(BENCHMARKS).join(", ")}`,
+      );
+    }
+    const figures = await (await load())(invocation);
+    if (invocation.json) invocation.reporter.line(JSON.stringify({ benchmark: name, ...figures }));
+  },
+};
