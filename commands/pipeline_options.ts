@@ -1,0 +1,170 @@
+/** Options that the pipeline's commands share. @module */
+import type { Invocation, OptionSpec } from "../core/cli.ts";
+import { formatBytes, formatDuration, formatTable } from "../core/reporter.ts";
+import { FIELD_SELECTIONS, type FieldSelection } from "../pipeline/citation/elements.ts";
+import { DEFAULT_POLICIES, type Policies } from "../pipeline/ingest/policy.ts";
+import type { RunOptions, RunSummary } from "../pipeline/run.ts";
+
+const policy = (help: string, standard: string): OptionSpec => ({
+  type: "string",
+  choices: ["keep", "drop"],
+  help: `${help} (default ${standard})`,
+});
+
+/** The corpus folder. */
+export const CORPUS: OptionSpec = {
+  type: "string",
+  placeholder: "DIR",
+  help: "the corpus folder",
+  required: true,
+};
+
+/** Options of everything that changes a corpus. */
+export const RUN_OPTIONS: Record<string, OptionSpec> = {
+  corpus: CORPUS,
+  tokenizer: {
+    type: "string",
+    placeholder: "FILE",
+    help: "a tokenizer.json; without one the run stops after the documents",
+  },
+  files: { type: "string", placeholder: "1-12,14", help: "only these file numbers" },
+  "sequence-length": {
+    type: "integer",
+    help: "tokens in a row of the shards, at least 2 (default 1024)",
+  },
+  seed: { type: "integer", min: 0, max: 0x7fffffff, help: "shuffles the documents (default 0)" },
+  validation: {
+    type: "number",
+    min: 0,
+    max: 0.5,
+    help: "share of PMIDs held out for validation (default 0.005)",
+  },
+  test: {
+    type: "number",
+    min: 0,
+    max: 0.5,
+    help: "share of PMIDs held out for testing (default 0.005)",
+  },
+  workers: { type: "integer", min: 1, max: 256, help: "worker threads (default: the cores)" },
+  connections: {
+    type: "integer",
+    min: 1,
+    max: 16,
+    default: 3,
+    help: "downloads at a time; NLM asks for few",
+  },
+  "keep-raw": { type: "boolean", help: "keep the downloaded .xml.gz files in raw/" },
+  contact: { type: "string", help: "an e-mail address or URL sent to the mirror's keepers" },
+  "read-timeout": {
+    type: "number",
+    min: 0.1,
+    default: 60,
+    help: "seconds to wait for the next bytes",
+  },
+  "total-timeout": { type: "number", min: 1, default: 3600, help: "seconds for one file" },
+  "retry-delay": {
+    type: "number",
+    min: 0,
+    default: 1,
+    help: "seconds before the first retry; doubles",
+  },
+  fields: {
+    type: "string",
+    choices: FIELD_SELECTIONS,
+    help: "fields to keep: all, or what the training text needs (default all)",
+  },
+  retracted: policy("retracted articles as training text", DEFAULT_POLICIES.retracted),
+  errata: policy("errata and retraction notices as training text", DEFAULT_POLICIES.errata),
+  replies: policy("comments and replies as training text", DEFAULT_POLICIES.replies),
+  "no-abstract": policy("titles without an abstract as training text", DEFAULT_POLICIES.noAbstract),
+  "non-english": policy("articles in other languages", DEFAULT_POLICIES.nonEnglish),
+  "min-characters": {
+    type: "integer",
+    min: 0,
+    help: `shorter documents are no training text (default ${DEFAULT_POLICIES.minCharacters})`,
+  },
+};
+
+/** Reads {@linkcode RUN_OPTIONS}; what was not given stays undefined. */
+export function runOptions(invocation: Invocation): RunOptions {
+  const { reporter, signal } = invocation;
+  const policies: Partial<Policies> = {};
+  for (const key of Object.keys(DEFAULT_POLICIES) as (keyof Policies)[]) {
+    const value = invocation.options[key.replace(/[A-Z]/g, "-$&").toLowerCase()];
+    if (value !== undefined) Object.assign(policies, { [key]: value });
+  }
+  const labels = { files: "Files", tokens: "Token files", shards: "Shards" };
+  let stage = "", progress = reporter.progress("Files", 0);
+  return {
+    corpus: invocation.string("corpus")!,
+    ...defined({
+      source: invocation.string("source"),
+      tokenizer: invocation.string("tokenizer"),
+      files: invocation.string("files"),
+      sequenceLength: invocation.number("sequence-length"),
+      seed: invocation.number("seed"),
+      validation: invocation.number("validation"),
+      test: invocation.number("test"),
+      fields: invocation.string("fields") as FieldSelection | undefined,
+    }),
+    policies,
+    workers: invocation.number("workers") ?? navigator.hardwareConcurrency,
+    connections: invocation.number("connections")!,
+    keepRaw: invocation.boolean("keep-raw"),
+    http: {
+      readTimeout: invocation.number("read-timeout")!,
+      totalTimeout: invocation.number("total-timeout")!,
+      retryDelay: invocation.number("retry-delay")!,
+      ...defined({ contact: invocation.string("contact") }),
+    },
+    signal,
+    log: (line) => reporter.log(line),
+    onProgress(name, done, total) {
+      if (total === 0) return;
+      if (name !== stage) {
+        progress.finish();
+        progress = reporter.progress(labels[name], total);
+        stage = name;
+      }
+      progress.update(done);
+      if (done === total) progress.finish();
+    },
+  };
+}
+
+function defined<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(values).filter(([, v]) => v !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}
+
+/** Prints what a run did. */
+export function printSummary(invocation: Invocation, summary: RunSummary): void {
+  const { reporter } = invocation;
+  if (summary.up_to_date) {
+    reporter.log(
+      `Nothing to do: ${summary.corpus} has all ${summary.files} files of ${summary.source}` +
+        (summary.tokenized ? " and its shards are up to date" : ""),
+    );
+  }
+  if (!summary.tokenized) {
+    reporter.log("Stopped after the documents: give --tokenizer FILE to make tokens and shards");
+  }
+  if (invocation.json) return reporter.line(JSON.stringify(summary));
+  const speed = summary.xml_bytes / summary.seconds;
+  reporter.line(
+    formatTable(["", ""], [
+      ["files added", String(summary.files_added)],
+      ["files in the corpus", String(summary.files)],
+      ["records added", String(summary.records_added)],
+      ["live citations", String(summary.live)],
+      ["superseded", String(summary.superseded)],
+      ["deleted", String(summary.deleted)],
+      ...Object.entries(summary.shards?.figures ?? {}).map(([k, v]) => [k, String(v)]),
+      ["time", formatDuration(summary.seconds)],
+      ...(summary.xml_bytes
+        ? [["XML", `${formatBytes(summary.xml_bytes)}, ${formatBytes(speed)}/s`]]
+        : []),
+    ]).split("\n").slice(2).join("\n"),
+  );
+}

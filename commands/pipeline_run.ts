@@ -1,0 +1,29 @@
+/** `pipeline run`: everything from the mirror to shards. @module */
+import type { Command } from "../core/cli.ts";
+import { runPipeline } from "../pipeline/run.ts";
+import { printSummary, RUN_OPTIONS, runOptions } from "./pipeline_options.ts";
+
+export const command: Command = {
+  name: "pipeline run",
+  summary: "Bring PubMed files into a corpus: documents, catalogue, tokens, shards",
+  description:
+    "Reads a folder or an HTTP mirror laid out as NLM's server (baseline/, updatefiles/), " +
+    "checks every file's MD5, and writes what the corpus lacks. Stopped or killed, it goes on where " +
+    "it was; a second run does nothing. Settings are recorded in the corpus and hold from then on.",
+  options: {
+    source: {
+      type: "string",
+      placeholder: "URL|DIR",
+      required: true,
+      help: "the mirror: a folder or a URL with baseline/ and updatefiles/",
+    },
+    ...RUN_OPTIONS,
+  },
+  examples: [
+    "deno task pipeline run --source https://ftp.ncbi.nlm.nih.gov/pubmed/ --corpus corpus --files 1-4",
+    "deno task pipeline run --source mirror --corpus corpus --tokenizer tokenizer.json",
+  ],
+  async run(invocation) {
+    printSummary(invocation, await runPipeline(runOptions(invocation)));
+  },
+};

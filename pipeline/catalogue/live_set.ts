@@ -1,0 +1,33 @@
+/**
+ * The live set in memory: one bit a record of every file, so 40 million citations take 5 MB.
+ * @module
+ */
+import type { Catalogue } from "./catalogue.ts";
+
+/** Says of a record whether it is the live one of its PMID. */
+export class LiveBits {
+  readonly #bits = new Map<string, Uint8Array>();
+  /** The number of live citations. */
+  readonly count: number;
+
+  constructor(catalogue: Catalogue) {
+    const byNumber = new Map<number, Uint8Array>();
+    for (const file of catalogue.files()) {
+      // Ordinals count deletions' elements too, so there can be a few more than records.
+      const bits = new Uint8Array((file.records + file.deletions + 8) >> 3);
+      byNumber.set(file.number, bits);
+      this.#bits.set(file.name, bits);
+    }
+    let count = 0;
+    for (const { file, ordinal } of catalogue.live()) {
+      byNumber.get(file)![ordinal >> 3]! |= 1 << (ordinal & 7);
+      count++;
+    }
+    this.count = count;
+  }
+
+  /** True where the record at `ordinal` of `source` is live. */
+  isLive(source: string, _pmid: number, _version: number, ordinal: number): boolean {
+    return (this.#bits.get(source)![ordinal >> 3]! >> (ordinal & 7) & 1) === 1;
+  }
+}

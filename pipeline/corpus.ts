@@ -1,0 +1,96 @@
+/**
+ * A corpus folder: its lock, its settings, and the remains of a killed run.
+ * @module
+ */
+import { join } from "../core/std.ts";
+import { exists, PARTIAL_SUFFIX, removeIfExists } from "../core/files.ts";
+import { UserError } from "../core/errors.ts";
+import { Catalogue } from "./catalogue/catalogue.ts";
+import { corpusPaths } from "./ingest/process_file.ts";
+
+/** Another process is changing the corpus. */
+export class CorpusBusy extends UserError {}
+
+/** A corpus opened for changing; only one process at a time has it. */
+export class Corpus {
+  readonly catalogue: Catalogue;
+  readonly #lock: Deno.FsFile;
+
+  /**
+   * Opens or makes the corpus in `folder`.
+   * @throws {CorpusBusy} where another process has it.
+   */
+  constructor(readonly folder: string) {
+    this.#lock = lock(folder);
+    try {
+      removePartials(folder);
+      this.catalogue = new Catalogue(corpusPaths.catalogue(folder));
+    } catch (error) {
+      this.#lock.close();
+      throw error;
+    }
+  }
+
+  /**
+   * A setting that holds for the whole corpus: the recorded value, or `given`, or `fallback`.
+   * @throws {UserError} where another value was given than was recorded.
+   */
+  setting(key: string, option: string, given: string | undefined, fallback: string): string {
+    const recorded = this.catalogue.get(key);
+    if (recorded !== undefined && given !== undefined && given !== recorded) {
+      throw new UserError(
+        `Cannot use ${option} ${given}: the corpus ${this.folder} was made with ${recorded}; leave ` +
+          `${option} away, or make another corpus`,
+      );
+    }
+    return recorded ?? given ?? fallback;
+  }
+
+  /** Closes the catalogue and lets others in. */
+  close(): void {
+    this.catalogue.close();
+    this.#lock.close();
+  }
+}
+
+function lock(folder: string): Deno.FsFile {
+  let file: Deno.FsFile;
+  try {
+    Deno.mkdirSync(folder, { recursive: true });
+    file = Deno.openSync(corpusPaths.lock(folder), { write: true, create: true });
+  } catch (error) {
+    throw new UserError(`Cannot write the corpus folder ${folder}: ${(error as Error).message}`);
+  }
+  if (file.tryLockSync(true)) return file;
+  file.close();
+  throw new CorpusBusy(
+    `Cannot change the corpus ${folder}: another process is at work on it; wait until it is done`,
+  );
+}
+
+/** Removes files that a killed run was writing. Unfinished downloads stay, to be gone on with. */
+export function removePartials(folder: string): void {
+  for (const sub of ["", "documents", "rejected", "tokens", "shards"]) {
+    const path = join(folder, sub);
+    if (!exists(path)) continue;
+    for (const entry of Deno.readDirSync(path)) {
+      if (entry.isFile && entry.name.endsWith(PARTIAL_SUFFIX)) {
+        removeIfExists(join(path, entry.name));
+      }
+    }
+  }
+}
+
+/**
+ * Opens the catalogue of an existing corpus for reading.
+ * @throws {UserError} where there is none.
+ */
+export function readCatalogue(folder: string): Catalogue {
+  const path = corpusPaths.catalogue(folder);
+  if (!exists(path)) {
+    throw new UserError(
+      `Cannot find a corpus in ${folder}: it has no catalogue.sqlite; make one with "pipeline run"`,
+    );
+  }
+  return new Catalogue(path, { readOnly: true });
+}

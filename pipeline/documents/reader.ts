@@ -1,0 +1,180 @@
+/**
+ * Reads documents back: as the JSON lines of `pipeline documents`, and as text for tokenizing.
+ * @module
+ */
+import { abstractText, documentText, type Section } from "../citation/types.ts";
+import { ParquetReader } from "./parquet_file.ts";
+
+/** A live document as `pipeline documents` prints it. */
+export interface PrintedDocument {
+  pmid: number;
+  version: number;
+  title: string;
+  abstract: string;
+  sections: Section[];
+  languages: string[];
+  publication_types: string[];
+  mesh: { ui: string; name: string; major: boolean }[];
+  journal: string;
+  /** ISO 8601, as exact as it is known: "2019-03-07", "2019-03", "2019" or "". */
+  date: string;
+  retracted: boolean;
+  source: string;
+}
+
+/** The columns that a {@linkcode PrintedDocument} needs, and their values in a row. */
+interface Row {
+  pmid: number;
+  version: number;
+  ordinal: number;
+  title: string;
+  sections: Section[];
+  languages: string[];
+  publication_types: { ui: string; name: string }[];
+  mesh: { ui: string; name: string; major: boolean }[];
+  journal: string;
+  published: { iso: string };
+  corrections: { type: string }[];
+}
+
+const PRINTED = [
+  "pmid",
+  "version",
+  "ordinal",
+  "title",
+  "sections",
+  "languages",
+  "publication_types",
+  "mesh",
+  "journal",
+  "published",
+  "corrections",
+];
+
+/** A document on the way to its tokens, with what the policies look at. */
+export interface TextRow {
+  pmid: number;
+  version: number;
+  ordinal: number;
+  title: string;
+  abstract: string;
+  text: string;
+  languages: string[];
+  publicationTypes: { name: string }[];
+  corrections: { type: string }[];
+}
+
+function printed(row: Row, source: string): PrintedDocument {
+  return {
+    pmid: row.pmid,
+    version: row.version,
+    title: row.title,
+    abstract: abstractText(row.sections),
+    sections: row.sections.map(({ label, category, text }) => ({ label, category, text })),
+    languages: row.languages,
+    publication_types: row.publication_types.map((t) => t.name),
+    mesh: row.mesh.map(({ ui, name, major }) => ({ ui, name, major })),
+    journal: row.journal,
+    date: row.published.iso,
+    retracted: row.publication_types.some((t) => t.name === "Retracted Publication") ||
+      row.corrections.some((c) => c.type === "RetractionIn"),
+    source,
+  };
+}
+
+/**
+ * All documents of a file, for tokenizing.
+ * @throws {UserError} where the file is missing or damaged.
+ */
+export async function* readTexts(path: string): AsyncGenerator<TextRow> {
+  const reader = new ParquetReader(path);
+  const columns = PRINTED.filter((c) => c !== "mesh" && c !== "journal" && c !== "published");
+  try {
+    let at = 0;
+    for (const rows of await reader.groups()) {
+      for (const row of await reader.rows<Row>(at, at + rows, columns)) {
+        const abstract = abstractText(row.sections);
+        yield {
+          pmid: row.pmid,
+          version: row.version,
+          ordinal: row.ordinal,
+          title: row.title,
+          abstract,
+          text: documentText(row.title, abstract),
+          languages: row.languages,
+          publicationTypes: row.publication_types,
+          corrections: row.corrections,
+        };
+      }
+      at += rows;
+    }
+  } finally {
+    reader.close();
+  }
+}
+
+/** Fetches single documents by file and position, keeping the row groups read last. */
+export class DocumentStore {
+  readonly #groups = new Map<string, Map<number, Row>>();
+  readonly #index = new Map<string, { starts: number[]; ordinals: Int32Array }>();
+  readonly #pathOf: (source: string) => string;
+  readonly #capacity: number;
+
+  /** @param capacity how many row groups are kept, about 20 MB each */
+  constructor(pathOf: (source: string) => string, capacity = 12) {
+    this.#pathOf = pathOf;
+    this.#capacity = capacity;
+  }
+
+  /** The document at `ordinal` of `source`. @throws {UserError} where the file does not hold it. */
+  async get(source: string, ordinal: number): Promise<PrintedDocument | undefined> {
+    const { starts, ordinals } = await this.#indexOf(source);
+    const row = lowerBound(ordinals, ordinal);
+    if (ordinals[row] !== ordinal) return undefined;
+    let group = 0;
+    while (group + 2 < starts.length && starts[group + 1]! <= row) group++;
+    const key = `${source} ${group}`;
+    let rows = this.#groups.get(key);
+    if (rows) this.#groups.delete(key);
+    else {
+      const reader = new ParquetReader(this.#pathOf(source));
+      try {
+        const read = await reader.rows<Row>(starts[group]!, starts[group + 1]!, PRINTED);
+        rows = new Map(read.map((r) => [r.ordinal, r]));
+      } finally {
+        reader.close();
+      }
+      const oldest = this.#groups.keys().next();
+      if (this.#groups.size >= this.#capacity && !oldest.done) this.#groups.delete(oldest.value);
+    }
+    this.#groups.set(key, rows);
+    return printed(rows.get(ordinal)!, source);
+  }
+
+  async #indexOf(source: string) {
+    let index = this.#index.get(source);
+    if (index) return index;
+    const reader = new ParquetReader(this.#pathOf(source));
+    try {
+      const starts = [0];
+      for (const rows of await reader.groups()) starts.push(starts.at(-1)! + rows);
+      const rows = await reader.rows<{ ordinal: number }>(0, starts.at(-1)!, ["ordinal"]);
+      index = { starts, ordinals: Int32Array.from(rows, (r) => r.ordinal) };
+    } finally {
+      reader.close();
+    }
+    this.#index.set(source, index);
+    return index;
+  }
+}
+
+/** The first position in an ascending array whose value is not below `value`. */
+function lowerBound(sorted: Int32Array, value: number): number {
+  let low = 0, high = sorted.length;
+  while (low < high) {
+    const middle = low + high >> 1;
+    if (sorted[middle]! < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

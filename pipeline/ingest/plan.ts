@@ -1,0 +1,70 @@
+/**
+ * What there is to do: the files of the newest series that the corpus lacks or has otherwise.
+ * @module
+ */
+import { UserError } from "../../core/errors.ts";
+import type { Catalogue, FileRow } from "../catalogue/catalogue.ts";
+import { newestSeries, type Source, type SourceFile } from "../source/source.ts";
+
+/** A file to take. */
+export interface PlannedFile {
+  file: SourceFile;
+  md5: string;
+  /** True where the corpus has another file of this name, issued before. */
+  issuedAgain: boolean;
+}
+
+/** The files to take, in numeric order. */
+export interface Plan {
+  year: number;
+  /** Files of the series on the source, after selection. */
+  offered: number;
+  files: PlannedFile[];
+  /** Files whose stamp changed though their content did not. */
+  restamped: { number: number; stamp: string }[];
+}
+
+/**
+ * Compares what a source offers with what the corpus has.
+ * @throws {UserError} where the selection matches nothing or a mirror's series has holes.
+ */
+export async function makePlan(
+  source: Source,
+  catalogue: Catalogue,
+  selected: (number: number) => boolean,
+  signal?: AbortSignal,
+): Promise<Plan> {
+  const series = newestSeries(source.place, await source.list(signal));
+  if (source.remote) checkWhole(source, series);
+  const files = series.filter((f) => selected(f.number));
+  if (files.length === 0) {
+    throw new UserError(
+      `Cannot select files: ${source.place} has numbers ${series[0]!.number} to ` +
+        `${series.at(-1)!.number}, none of which --files names`,
+    );
+  }
+  const known = new Map<number, FileRow>(catalogue.files().map((f) => [f.number, f]));
+  const plan: Plan = { year: series[0]!.year, offered: files.length, files: [], restamped: [] };
+  for (const file of files) {
+    const row = known.get(file.number);
+    if (row && row.stamp === file.stamp && row.name === file.source) continue;
+    const md5 = await source.md5(file, signal);
+    if (row && row.md5 === md5) {
+      plan.restamped.push({ number: file.number, stamp: file.stamp });
+    } else plan.files.push({ file, md5, issuedAgain: row !== undefined });
+  }
+  return plan;
+}
+
+/** A hole in a mirror's numbers is a listing cut short or a file not there yet: never skipped. */
+function checkWhole(source: Source, series: SourceFile[]): void {
+  for (let i = 1; i < series.length; i++) {
+    const expected = series[i - 1]!.number + 1, found = series[i]!.number;
+    if (found !== expected) {
+      throw new UserError(
+        `Cannot use the listing of ${source.place}: file ${expected} is missing before ` +
+          `${series[i]!.fileName}; run the same command later or use another mirror`,
+      );
+    }
+  }
+}

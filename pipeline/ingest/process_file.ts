@@ -1,0 +1,132 @@
+/**
+ * One source file from XML to documents, rejects and tokens: what a worker does.
+ * @module
+ */
+import { join } from "../../core/std.ts";
+import { removeIfExists, writeAtomic } from "../../core/files.ts";
+import { abstractText, type Citation, documentText } from "../citation/types.ts";
+import type { FieldSelection } from "../citation/elements.ts";
+import type { FileEvents } from "../catalogue/catalogue.ts";
+import { DocumentWriter } from "../documents/writer.ts";
+import { type DropReason, dropReason, type Policies, type PolicyView } from "./policy.ts";
+import { readXml, verifyMd5 } from "./read_xml.ts";
+
+/** A file to bring into a corpus. */
+export interface FileJob {
+  /** "pubmed26n0001". */
+  source: string;
+  /** Where the `.xml.gz` lies. */
+  path: string;
+  md5: string;
+  corpus: string;
+  fields: FieldSelection;
+  policies: Policies;
+}
+
+/** What came of it. */
+export interface FileOutcome {
+  records: number;
+  documents: number;
+  xmlBytes: number;
+  documentsSha256: string;
+  /** Reason -> number of records or documents dropped. */
+  counts: Partial<Record<DropReason, number>>;
+  events: FileEvents;
+}
+
+/** Where a source's files lie in a corpus. */
+export const corpusPaths = {
+  documents: (corpus: string, source: string): string =>
+    join(corpus, "documents", source + ".parquet"),
+  rejected: (corpus: string, source: string): string => join(corpus, "rejected", source + ".jsonl"),
+  tokens: (corpus: string, source: string): string => join(corpus, "tokens", source + ".tokens"),
+  raw: (corpus: string): string => join(corpus, "raw"),
+  catalogue: (corpus: string): string => join(corpus, "catalogue.sqlite"),
+  lock: (corpus: string): string => join(corpus, ".lock"),
+};
+
+/** The policies' view of a citation. */
+export function policyView(citation: Citation): PolicyView {
+  const abstract = abstractText(citation.sections);
+  return {
+    title: citation.title,
+    abstract,
+    text: documentText(citation.title, abstract),
+    languages: citation.languages,
+    publicationTypes: citation.publicationTypes,
+    corrections: citation.corrections,
+  };
+}
+
+/**
+ * Verifies, inflates and parses a file, and writes its documents and rejects. Everything appears
+ * at the end or not at all.
+ * @param kept told of every document that no policy drops: the record's position and its text
+ * @throws {UserError} where the file is not what its MD5 says, damaged or malformed.
+ */
+export async function processFile(
+  job: FileJob,
+  kept?: (citation: Citation, ordinal: number, text: string) => void,
+  signal?: AbortSignal,
+): Promise<FileOutcome> {
+  verifyMd5(job.path, job.md5);
+  const writer = new DocumentWriter(
+    corpusPaths.documents(job.corpus, job.source),
+    job.source,
+    job.fields,
+  );
+  const records: number[][] = [[], [], []], deleted: number[][] = [[], [], []];
+  const counts: FileOutcome["counts"] = {}, rejects: string[] = [];
+  let ordinal = 0, total = 0, documents = 0;
+  const drop = (pmid: number, version: number, at: number, reason: DropReason) => {
+    counts[reason] = (counts[reason] ?? 0) + 1;
+    rejects.push(JSON.stringify({ pmid: pmid || null, version, ordinal: at, reason }) + "\n");
+  };
+  try {
+    const xmlBytes = await readXml(
+      job.path,
+      {
+        citation(citation) {
+          const at = ordinal++, { pmid, version } = citation;
+          total++;
+          if (pmid === 0 || pmid > 0x7fffffff) return drop(0, version, at, "no-pmid");
+          writer.add(citation, at);
+          documents++;
+          records[0]!.push(pmid), records[1]!.push(version), records[2]!.push(at);
+          const view = policyView(citation), reason = dropReason(view, job.policies);
+          if (reason) drop(pmid, version, at, reason);
+          else kept?.(citation, at, view.text);
+        },
+        deletions(list) {
+          for (const { pmid, version } of list) {
+            deleted[0]!.push(pmid), deleted[1]!.push(version), deleted[2]!.push(ordinal++);
+          }
+        },
+      },
+      job.fields,
+      signal,
+    );
+    const rejected = corpusPaths.rejected(job.corpus, job.source);
+    if (rejects.length > 0) writeAtomic(rejected, rejects.join(""));
+    else removeIfExists(rejected);
+    const documentsSha256 = writer.commit();
+    return {
+      records: total,
+      documents,
+      xmlBytes,
+      documentsSha256,
+      counts,
+      events: {
+        pmids: Int32Array.from(records[0]!),
+        versions: Int32Array.from(records[1]!),
+        ordinals: Int32Array.from(records[2]!),
+        deletedPmids: Int32Array.from(deleted[0]!),
+        deletedVersions: Int32Array.from(deleted[1]!),
+        deletedOrdinals: Int32Array.from(deleted[2]!),
+      },
+    };
+  } catch (error) {
+    writer.abort();
+    throw error;
+  }
+}

@@ -1,0 +1,50 @@
+/** The tasks a worker runs. @module */
+import { hashFile } from "../../core/files.ts";
+import { readTexts } from "../documents/reader.ts";
+import { loadTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
+import { TokenFileWriter } from "../tokens/mod.ts";
+import { dropReason } from "./policy.ts";
+import { corpusPaths, processFile } from "./process_file.ts";
+import type { Task, TaskOutcome, TokenOutcome, TokenSettings } from "./worker_protocol.ts";
+
+// A tokenizer's cache grows better with use, so a worker keeps the one it has.
+let loaded: { path: string; tokenizer: Tokenizer } | undefined;
+
+function tokenizerAt(path: string): Tokenizer {
+  if (loaded?.path !== path) loaded = { path, tokenizer: loadTokenizer(path) };
+  return loaded.tokenizer;
+}
+
+/** Runs one task. @throws {UserError} where its input is at fault. */
+export async function runTask(task: Task): Promise<TaskOutcome> {
+  if (task.kind === "tokens") return { tokens: await tokenize(task) };
+  const { job } = task, writer = tokenWriter(job.corpus, job.source, task.tokens);
+  const file = await processFile(job, (citation, ordinal, text) => {
+    writer?.add({ pmid: citation.pmid, version: citation.version, ordinal, text });
+  });
+  return writer ? { file, tokens: finish(writer) } : { file };
+}
+
+/** Makes the tokens of documents that are there already. */
+async function tokenize(task: Extract<Task, { kind: "tokens" }>): Promise<TokenOutcome> {
+  const writer = tokenWriter(task.corpus, task.source, task.tokens)!;
+  for await (const row of readTexts(corpusPaths.documents(task.corpus, task.source))) {
+    if (dropReason(row, task.policies) === undefined) writer.add(row);
+  }
+  return finish(writer);
+}
+
+function tokenWriter(
+  corpus: string,
+  source: string,
+  settings: TokenSettings | undefined,
+): TokenFileWriter | undefined {
+  if (!settings) return undefined;
+  const path = corpusPaths.tokens(corpus, source);
+  return new TokenFileWriter(path, tokenizerAt(settings.tokenizer), settings.seed);
+}
+
+function finish(writer: TokenFileWriter): TokenOutcome {
+  const { tokens } = writer.commit();
+  return { tokens, sha256: hashFile(writer.path) };
+}

@@ -1,0 +1,64 @@
+/**
+ * Web Workers that take tasks in turn. What they make depends on the task alone, so the number of
+ * workers changes nothing but the time.
+ * @module
+ */
+import { Interrupted, UserError } from "../../core/errors.ts";
+import type { Answer, Task, TaskOutcome } from "./worker_protocol.ts";
+
+/** A fixed number of workers, started when first needed. */
+export class WorkerPool {
+  readonly #idle: Worker[] = [];
+  readonly #all: Worker[] = [];
+  readonly #waiting: ((worker: Worker) => void)[] = [];
+  readonly #running = new Set<(error: Error) => void>();
+  #closed = false;
+
+  constructor(readonly size: number) {}
+
+  /** Runs a task on the next free worker. @throws what the task threw. */
+  async run(task: Task): Promise<TaskOutcome> {
+    const worker = await this.#take();
+    let fail: (error: Error) => void = () => {};
+    try {
+      return await new Promise<TaskOutcome>((resolve, reject) => {
+        if (this.#closed) return reject(new Interrupted("Stopped"));
+        this.#running.add(fail = reject);
+        worker.onmessage = ({ data }: MessageEvent<Answer>) => {
+          if ("outcome" in data) return resolve(data.outcome);
+          const error = data.user ? new UserError(data.error) : new Error(data.error);
+          if (!data.user) error.stack = data.stack;
+          reject(error);
+        };
+        worker.onerror = (event) => {
+          event.preventDefault();
+          reject(new Error(`A worker failed: ${event.message}`));
+        };
+        worker.postMessage(task);
+      });
+    } finally {
+      this.#running.delete(fail);
+      const next = this.#waiting.shift();
+      if (next) next(worker);
+      else this.#idle.push(worker);
+    }
+  }
+
+  #take(): Promise<Worker> | Worker {
+    const idle = this.#idle.pop();
+    if (idle) return idle;
+    if (this.#all.length < this.size) {
+      const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+      this.#all.push(worker);
+      return worker;
+    }
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Ends all workers at once, whatever they are doing; their tasks end in {@linkcode Interrupted}. */
+  close(): void {
+    this.#closed = true;
+    for (const worker of this.#all) worker.terminate();
+    for (const fail of this.#running) fail(new Interrupted("Stopped"));
+  }
+}

@@ -1,0 +1,301 @@
+/**
+ * `pipeline run` and `refresh`: brings a corpus up to date with a source. Every finished file is
+ * one transaction, so a run killed at any moment goes on where it stopped and ends in the same
+ * bytes.
+ * @module
+ */
+import { Interrupted, UserError } from "../core/errors.ts";
+import { removeIfExists } from "../core/files.ts";
+import type { FieldSelection } from "./citation/elements.ts";
+import type { FileRow } from "./catalogue/catalogue.ts";
+import { Corpus, removePartials } from "./corpus.ts";
+import { corpusPaths } from "./ingest/process_file.ts";
+import { DEFAULT_POLICIES, type Policies } from "./ingest/policy.ts";
+import { makePlan, type PlannedFile } from "./ingest/plan.ts";
+import { WorkerPool } from "./ingest/worker_pool.ts";
+import type { TaskOutcome } from "./ingest/worker_protocol.ts";
+import { rebuildCitations } from "./ingest/rebuild.ts";
+import {
+  buildTokensAndShards,
+  checkSequenceLength,
+  type ShardSettings,
+  shardSettings,
+  type ShardSummary,
+} from "./ingest/shards.ts";
+import type { HttpOptions } from "./source/http_client.ts";
+import { parseSelection } from "./source/names.ts";
+import { openSource, type Source } from "./source/source.ts";
+
+/** What to bring into a corpus, and how. Settings left out are the corpus's own, or defaults. */
+export interface RunOptions {
+  corpus: string;
+  /** A folder or URL; the corpus's own where it is left out. */
+  source?: string;
+  /** A `tokenizer.json`; without one (now or before) the run stops after the documents. */
+  tokenizer?: string;
+  /** File numbers: "1-12,14". */
+  files?: string;
+  sequenceLength?: number;
+  seed?: number;
+  /** Shares of PMIDs held out. */
+  validation?: number;
+  test?: number;
+  fields?: FieldSelection;
+  policies?: Partial<Policies>;
+  workers: number;
+  connections?: number;
+  keepRaw?: boolean;
+  http?: HttpOptions;
+  signal?: AbortSignal;
+  log?: (line: string) => void;
+  /** Told after every file and while shards are built. */
+  onProgress?: (stage: "files" | "tokens" | "shards", done: number, total: number) => void;
+  /** The command's name in the catalogue's list of runs. */
+  command?: string;
+}
+
+/** What a run did. */
+export interface RunSummary {
+  corpus: string;
+  source: string;
+  files_added: number;
+  files: number;
+  records_added: number;
+  xml_bytes: number;
+  live: number;
+  superseded: number;
+  deleted: number;
+  up_to_date: boolean;
+  tokenized: boolean;
+  shards?: ShardSummary;
+  seconds: number;
+}
+
+/**
+ * Brings the corpus up to date.
+ * @throws {UserError} where a file, a setting or the source is at fault
+ * @throws {CorpusBusy} where another process is at work on it
+ */
+export async function runPipeline(options: RunOptions): Promise<RunSummary> {
+  checkSequenceLength(options.sequenceLength);
+  const corpus = new Corpus(options.corpus), start = performance.now();
+  try {
+    const run = corpus.catalogue.startRun(options.command ?? "run");
+    const summary = await new Run(corpus, options).run();
+    summary.seconds = (performance.now() - start) / 1000;
+    corpus.catalogue.finishRun(run, summary);
+    return summary;
+  } catch (error) {
+    removePartials(options.corpus);
+    throw error;
+  } finally {
+    corpus.close();
+  }
+}
+
+class Run {
+  readonly #corpus: Corpus;
+  readonly #options: RunOptions;
+  readonly #pool: WorkerPool;
+  readonly #policies: Policies;
+  readonly #fields: FieldSelection;
+  readonly #tokens: ShardSettings | undefined;
+  readonly #place: string;
+
+  constructor(corpus: Corpus, options: RunOptions) {
+    this.#corpus = corpus;
+    this.#options = options;
+    this.#pool = new WorkerPool(options.workers);
+    const { catalogue } = corpus;
+    const place = options.source ?? catalogue.get("source");
+    if (place === undefined) {
+      throw new UserError(
+        `Cannot bring ${corpus.folder} up to date: it has no source yet; run "pipeline run" with --source`,
+      );
+    }
+    this.#place = place;
+    this.#fields = corpus.setting("fields", "--fields", options.fields, "all") as FieldSelection;
+    this.#policies = { ...DEFAULT_POLICIES, ...options.policies };
+    for (const key of Object.keys(DEFAULT_POLICIES) as (keyof Policies)[]) {
+      const given = options.policies?.[key],
+        option = "--" + key.replace(/[A-Z]/g, "-$&").toLowerCase();
+      const text = given === undefined ? undefined : String(given);
+      const value = corpus.setting(`policy.${key}`, option, text, String(DEFAULT_POLICIES[key]));
+      Object.assign(this.#policies, { [key]: key === "minCharacters" ? Number(value) : value });
+    }
+    this.#tokens = shardSettings(corpus, options);
+  }
+
+  async run(): Promise<RunSummary> {
+    const { catalogue } = this.#corpus, { signal } = this.#options;
+    const source = openSource(this.#place, { ...this.#options.http, onRetry: this.#options.log });
+    const plan = await makePlan(source, catalogue, parseSelection(this.#options.files), signal);
+    this.#checkYear(plan.year);
+    catalogue.transaction(() => {
+      catalogue.set("source", this.#place);
+      catalogue.set("year", String(plan.year));
+      catalogue.set("fields", this.#fields);
+      for (const [key, value] of Object.entries(this.#policies)) {
+        catalogue.set(`policy.${key}`, String(value));
+      }
+      for (const { number, stamp } of plan.restamped) catalogue.setStamp(number, stamp);
+    });
+    const added = { files: 0, records: 0, xmlBytes: 0 }, stop = () => this.#pool.close();
+    signal?.addEventListener("abort", stop, { once: true });
+    try {
+      await this.#takeFiles(source, plan.files, added);
+      if (plan.files.some((f) => f.issuedAgain) || catalogue.get("rebuild") !== undefined) {
+        await rebuildCitations(this.#corpus);
+      }
+      const shards = this.#tokens
+        ? await buildTokensAndShards(
+          this.#corpus,
+          this.#pool,
+          this.#tokens,
+          this.#policies,
+          this.#options,
+        )
+        : undefined;
+      const counts = catalogue.counts();
+      return {
+        corpus: this.#corpus.folder,
+        source: this.#place,
+        files_added: added.files,
+        files: catalogue.files().length,
+        records_added: added.records,
+        xml_bytes: added.xmlBytes,
+        live: counts.live,
+        superseded: counts.superseded,
+        deleted: counts.deleted,
+        up_to_date: added.files === 0 && !shards?.written,
+        tokenized: shards !== undefined,
+        ...(shards ? { shards } : {}),
+        seconds: 0,
+      };
+    } finally {
+      signal?.removeEventListener("abort", stop);
+      this.#pool.close();
+    }
+  }
+
+  #checkYear(year: number): void {
+    const known = this.#corpus.catalogue.get("year");
+    if (known === undefined || Number(known) === year) return;
+    throw new UserError(
+      `Cannot go on with ${this.#corpus.folder}: it holds the series of 20${known}, the source has ` +
+        `that of 20${year}, which starts anew; make another corpus from it`,
+    );
+  }
+
+  /** Fetches ahead of the workers, hands each file to the next free one, records what comes back. */
+  async #takeFiles(
+    source: Source,
+    files: PlannedFile[],
+    added: { files: number; records: number; xmlBytes: number },
+  ): Promise<void> {
+    const { signal, onProgress, connections = 3 } = this.#options;
+    let next = 0, failure: unknown;
+    onProgress?.("files", 0, files.length);
+    const lane = async () => {
+      while (next < files.length && failure === undefined) {
+        const planned = files[next++]!;
+        try {
+          if (signal?.aborted) throw new Interrupted();
+          await this.#takeFile(source, planned, added);
+          onProgress?.("files", added.files, files.length);
+        } catch (error) {
+          failure ??= error;
+        }
+      }
+    };
+    // A lane downloads, then waits for a worker: enough lanes keep both busy.
+    const lanes = source.remote ? this.#options.workers + connections : this.#options.workers;
+    await Promise.all(Array.from({ length: lanes }, lane));
+    if (signal?.aborted) {
+      throw new Interrupted(
+        `Stopped; ${added.files} of ${files.length} files are in, the same command goes on from here`,
+      );
+    }
+    if (failure !== undefined) throw failure;
+  }
+
+  #connecting: Promise<unknown>[] = [];
+
+  async #takeFile(
+    source: Source,
+    { file, md5, issuedAgain }: PlannedFile,
+    added: { files: number; records: number; xmlBytes: number },
+  ): Promise<void> {
+    const { corpus, signal, keepRaw } = this.#options, raw = corpusPaths.raw(corpus);
+    const path = await this.#connect(source, () => source.obtain(file, md5, raw, signal));
+    const outcome = await this.#pool.run({
+      kind: "file",
+      job: {
+        source: file.source,
+        path,
+        md5,
+        corpus,
+        fields: this.#fields,
+        policies: this.#policies,
+      },
+      ...(this.#tokens
+        ? { tokens: { tokenizer: this.#tokens.tokenizer, seed: this.#tokens.seed } }
+        : {}),
+    });
+    if (signal?.aborted) throw new Interrupted();
+    this.#record(outcome, file, md5, issuedAgain);
+    added.files++;
+    added.records += outcome.file!.records;
+    added.xmlBytes += outcome.file!.xmlBytes;
+    if (source.remote && !keepRaw) {
+      removeIfExists(path);
+      removeEmptyFolder(raw);
+    }
+  }
+
+  /** Runs `action` as one of at most `connections` at a time. */
+  async #connect<T>(source: Source, action: () => Promise<T>): Promise<T> {
+    const limit = source.remote ? this.#options.connections ?? 3 : Infinity;
+    while (this.#connecting.length >= limit) {
+      await Promise.race(this.#connecting.map((p) => p.catch(() => {})));
+    }
+    const running = action();
+    this.#connecting.push(running);
+    try {
+      return await running;
+    } finally {
+      this.#connecting = this.#connecting.filter((p) => p !== running);
+    }
+  }
+
+  #record(
+    { file: outcome, tokens }: TaskOutcome,
+    file: PlannedFile["file"],
+    md5: string,
+    issuedAgain: boolean,
+  ): void {
+    const row: FileRow = {
+      number: file.number,
+      name: file.source,
+      folder: file.folder,
+      md5,
+      state: tokens ? "tokens" : "documents",
+      records: outcome!.records,
+      documents: outcome!.documents,
+      deletions: outcome!.events.deletedPmids.length,
+      xml_bytes: outcome!.xmlBytes,
+      counts: JSON.stringify(outcome!.counts),
+      tokens: tokens?.tokens ?? null,
+      documents_sha256: outcome!.documentsSha256,
+      tokens_sha256: tokens?.sha256 ?? null,
+      stamp: file.stamp,
+    };
+    this.#corpus.catalogue.addFile(row, outcome!.events, issuedAgain);
+  }
+}
+
+function removeEmptyFolder(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch { /* another download is in it */ }
+}

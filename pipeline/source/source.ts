@@ -1,0 +1,72 @@
+/**
+ * Where PubMed files come from: a folder or an HTTP mirror, both laid out as NLM's server.
+ * @module
+ */
+import { UserError } from "../../core/errors.ts";
+import { FolderSource } from "./folder.ts";
+import { type HttpOptions, HttpSource } from "./http.ts";
+import type { Folder, PubmedName } from "./names.ts";
+
+/** A file that a source offers. */
+export interface SourceFile extends PubmedName {
+  folder: Folder;
+  /** With extension. */
+  fileName: string;
+  /** Size and date as the source gives them: another stamp means that the file may be another. */
+  stamp: string;
+}
+
+/** A place with PubMed files. */
+export interface Source {
+  /** The folder or URL, for messages. */
+  readonly place: string;
+  /** True where obtaining a file copies it. */
+  readonly remote: boolean;
+  /** All files, in any order. @throws {UserError} where there are none. */
+  list(signal?: AbortSignal): Promise<SourceFile[]>;
+  /** The MD5 of a file in hex, as its `.md5` file says. */
+  md5(file: SourceFile, signal?: AbortSignal): Promise<string>;
+  /**
+   * Brings a file with this MD5 to this machine.
+   * @param folder where to put it, if it has to be copied
+   * @returns its path; checked against `md5` if it was copied.
+   */
+  obtain(file: SourceFile, md5: string, folder: string, signal?: AbortSignal): Promise<string>;
+}
+
+/** Opens a folder, or an `http:` or `https:` URL. */
+export function openSource(place: string, http: HttpOptions = {}): Source {
+  if (/^https?:\/\//i.test(place)) return new HttpSource(place, http);
+  const scheme = /^([a-z][a-z0-9+.-]+):\/\//i.exec(place);
+  if (scheme) {
+    throw new UserError(
+      `Cannot read from ${place}: "${scheme[1]}" is not spoken here; give a folder or an https URL`,
+    );
+  }
+  return new FolderSource(place);
+}
+
+/** Reads `MD5(name)= hex`, `hex  name` or a bare `hex`; undefined where there is none. */
+export function parseMd5(text: string): string | undefined {
+  return /(?:^|[=\s])([0-9a-f]{32})(?:\s|$)/i.exec(text)?.[1]?.toLowerCase();
+}
+
+/**
+ * The files of the newest year, in numeric order; the same number in both folders is the baseline's
+ * when the other is gone from the updates, so it is refused instead of guessed.
+ * @throws {UserError} where a number is offered twice.
+ */
+export function newestSeries(place: string, files: SourceFile[]): SourceFile[] {
+  const year = files.reduce((newest, f) => Math.max(newest, f.year), -1);
+  const series = files.filter((f) => f.year === year).sort((a, b) => a.number - b.number);
+  for (let i = 1; i < series.length; i++) {
+    const a = series[i - 1]!, b = series[i]!;
+    if (a.number === b.number) {
+      throw new UserError(
+        `Cannot use ${place}: file ${a.number} is there twice, as ${a.folder}/${a.fileName} and ` +
+          `${b.folder}/${b.fileName}; remove one`,
+      );
+    }
+  }
+  return series;
+}

@@ -1,0 +1,97 @@
+/** What is in a corpus: the figures of `pipeline status`. @module */
+import { join } from "../core/std.ts";
+import { exists } from "../core/files.ts";
+import type { Catalogue } from "./catalogue/catalogue.ts";
+
+/** The figures. */
+export interface Status {
+  corpus: string;
+  source: string;
+  year: number;
+  fields: string;
+  files: number;
+  /** Lowest and highest file number. */
+  first_file: number;
+  last_file: number;
+  records: number;
+  live: number;
+  superseded: number;
+  deleted: number;
+  /** Reason -> records dropped, over all files. */
+  dropped: Record<string, number>;
+  tokens: number;
+  files_tokenized: number;
+  shards: number;
+  rows: number;
+  sequence_length: number;
+  tokenizer_sha256: string;
+  /** ISO time of the last run that ended, "" where none did. */
+  last_run: string;
+  /** Bytes on disk by kind. */
+  disk: Record<string, number>;
+}
+
+/** The part of the shards' manifest that is shown here. */
+interface ManifestView {
+  splits?: Record<string, { rows?: number; shards?: unknown[] }>;
+}
+
+/** Reads the figures of a corpus. */
+export function readStatus(corpus: string, catalogue: Catalogue): Status {
+  const files = catalogue.files(), counts = catalogue.counts();
+  const dropped: Record<string, number> = {};
+  let tokens = 0, tokenized = 0, records = 0;
+  for (const file of files) {
+    for (const [reason, n] of Object.entries(JSON.parse(file.counts) as Record<string, number>)) {
+      dropped[reason] = (dropped[reason] ?? 0) + n;
+    }
+    records += file.records;
+    tokens += file.tokens ?? 0;
+    tokenized += Number(file.state === "tokens");
+  }
+  const manifest = readManifest(join(corpus, "shards", "manifest.json"));
+  const splits = Object.values(manifest.splits ?? {});
+  return {
+    corpus,
+    source: catalogue.get("source") ?? "",
+    year: 2000 + Number(catalogue.get("year") ?? 0),
+    fields: catalogue.get("fields") ?? "",
+    files: files.length,
+    first_file: files[0]?.number ?? 0,
+    last_file: files.at(-1)?.number ?? 0,
+    records,
+    live: counts.live,
+    superseded: counts.superseded,
+    deleted: counts.deleted,
+    dropped: Object.fromEntries(Object.entries(dropped).sort()),
+    tokens,
+    files_tokenized: tokenized,
+    shards: splits.reduce((n, s) => n + (s.shards?.length ?? 0), 0),
+    rows: splits.reduce((n, s) => n + (s.rows ?? 0), 0),
+    sequence_length: Number(catalogue.get("sequence_length") ?? 0),
+    tokenizer_sha256: catalogue.get("tokenizer_sha256") ?? "",
+    last_run: catalogue.runs(20).find((r) => r.finished)?.finished ?? "",
+    disk: diskUse(corpus),
+  };
+}
+
+function readManifest(path: string): ManifestView {
+  return exists(path) ? JSON.parse(Deno.readTextFileSync(path)) as ManifestView : {};
+}
+
+function diskUse(corpus: string): Record<string, number> {
+  const use: Record<string, number> = { catalogue: 0, documents: 0, tokens: 0, shards: 0, raw: 0 };
+  const walk = (path: string, kind: string) => {
+    for (const entry of Deno.readDirSync(path)) {
+      const at = join(path, entry.name);
+      if (entry.isDirectory) walk(at, kind);
+      else use[kind] = (use[kind] ?? 0) + Deno.statSync(at).size;
+    }
+  };
+  for (const entry of Deno.readDirSync(corpus)) {
+    const at = join(corpus, entry.name);
+    if (entry.isDirectory) walk(at, entry.name);
+    else if (entry.name.startsWith("catalogue")) use.catalogue! += Deno.statSync(at).size;
+  }
+  return use;
+}
