@@ -1,0 +1,130 @@
+/** The commands `train`, `evaluate perplexity` and `export` as a user calls them, on a real corpus. */
+import { join } from "../../core/std.ts";
+import { checkpointPath, listCheckpoints } from "../../model/checkpoint.ts";
+import { readMetrics } from "../../model/metrics.ts";
+import { Random } from "../../model/random.ts";
+import { buildShards, writeTokenFile } from "../../pipeline/tokens/mod.ts";
+import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
+import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
+import { withFolder } from "../model/helpers.ts";
+import { ROOT } from "../shared.ts";
+
+/** A corpus of 300 invented documents, tokenized with the fixtures' tokenizer. */
+async function makeCorpus(corpus: string): Promise<void> {
+  const tokenizer = loadTokenizer(join(ROOT, "fixtures", "tokenizer.json"));
+  const words = "the trial of a new drug in patients with fever showed no effect".split(" ");
+  const random = new Random(1, "documents");
+  const documents = Array.from({ length: 300 }, (_, i) => ({
+    pmid: i + 1,
+    version: 1,
+    ordinal: i,
+    text: Array.from({ length: 30 }, () => words[random.integer(words.length)]).join(" "),
+  }));
+  const path = join(corpus, "tokens", "one.tokens"), seed = 0;
+  Deno.mkdirSync(join(corpus, "tokens"), { recursive: true });
+  writeTokenFile(path, "one", documents, tokenizer, seed);
+  await buildShards({
+    corpus,
+    tokenFiles: [{ source: "one", path }],
+    live: { isLive: () => true },
+    tokenizer,
+    sequenceLength: 32,
+    seed,
+    validation: 0.1,
+    test: 0.1,
+    sourceFiles: [{ name: "one", md5: "0".repeat(32) }],
+  });
+}
+
+const start = (...args: string[]) =>
+  new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", join(ROOT, "main.ts"), ...args],
+    stdout: "piped",
+    stderr: "piped",
+    env: { NO_COLOR: "1" },
+  }).spawn();
+
+async function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, stdout, stderr } = await start(...args).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+/** Waits until a run has at least so many lines of metrics. */
+async function reached(run: string, steps: number): Promise<void> {
+  const deadline = Date.now() + 60_000;
+  while (readMetrics(run).length < steps) {
+    assert(Date.now() < deadline, `${run} did not reach step ${steps}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+const OPTIONS = [
+  "--init=random:tiny",
+  "--steps=40",
+  "--batch-size=2",
+  "--learning-rate=0.01",
+  "--checkpoint-every=10",
+  "--validate-every=20",
+  "--set=validation.rows=1000",
+];
+
+Deno.test("train, evaluate perplexity and export work from end to end", () =>
+  withFolder(async (dir) => {
+    const corpus = join(dir, "corpus"), runs = { whole: join(dir, "whole"), cut: join(dir, "cut") };
+    await makeCorpus(corpus);
+    const whole = await run("train", "--corpus", corpus, "--out", runs.whole, ...OPTIONS, "--json");
+    assertEquals(whole.code, 0, whole.stderr);
+    const result = JSON.parse(whole.stdout.trim().split("\n").at(-1)!);
+    assertEquals([result.step, result.finished], [40, true]);
+    const metrics = readMetrics(runs.whole);
+    assert(metrics.at(-1)!.loss < 0.7 * metrics[0]!.loss, "the loss falls");
+
+    // Killed, then interrupted, then left alone: the bytes are the same.
+    const killed = start("train", "--corpus", corpus, "--out", runs.cut, ...OPTIONS);
+    await reached(runs.cut, 3 + Math.floor(20 * Math.random()));
+    killed.kill("SIGKILL");
+    await killed.output();
+    const stopped = start("train", "--out", runs.cut, "--resume");
+    await reached(runs.cut, Math.min(30, readMetrics(runs.cut).length + 2));
+    stopped.kill("SIGINT");
+    const { code, stderr } = await stopped.output(), said = new TextDecoder().decode(stderr);
+    assertEquals(code, 130, said);
+    assertStringIncludes(said, `--out ${runs.cut} --resume`);
+    const rest = await run("train", "--out", runs.cut, "--resume");
+    assertEquals(rest.code, 0, rest.stderr);
+    for (const file of ["model.safetensors", "optimizer.safetensors", "tokenizer.json"]) {
+      assertEquals(
+        Deno.readFileSync(join(checkpointPath(runs.cut, 40), file)),
+        Deno.readFileSync(join(checkpointPath(runs.whole, 40), file)),
+        file,
+      );
+    }
+
+    const model = join(dir, "model");
+    const exported = await run("export", "--run", runs.whole, "--out", model);
+    assertEquals(exported.code, 0, exported.stderr);
+    const perplexity = async (folder: string) => {
+      const { code, stdout, stderr } = await run(
+        ...["evaluate", "perplexity", "--model", folder, "--corpus", corpus, "--json"],
+      );
+      assertEquals(code, 0, stderr);
+      return JSON.parse(stdout.trim().split("\n").at(-1)!);
+    };
+    const after = await perplexity(model);
+    assert(after.perplexity < 200 && after.bits_per_byte > 0.1, JSON.stringify(after));
+    assert(Math.abs(Math.log(after.perplexity) - metrics.at(-1)!.validation_loss!) < 1e-4);
+
+    const refuses = async (message: string, ...args: string[]) => {
+      const { code, stderr } = await run(...args);
+      assertEquals(code, 1, stderr);
+      assertStringIncludes(stderr, message);
+    };
+    const last = listCheckpoints(runs.whole).at(-1)!.path, bad = join(dir, "bad");
+    Deno.writeTextFileSync(join(model, "tokenizer.json"), '{"model":{"vocab":{"a":1}}}');
+    await refuses("another tokenizer", "train", "--corpus", corpus, "--init", model, "--out", bad);
+    const again = ["train", "--corpus", corpus, "--out", runs.whole, ...OPTIONS];
+    await refuses("there is one already", ...again);
+    await refuses("no such folder", "evaluate", "perplexity", "--model", last, "--corpus", bad);
+    assert(![...Deno.readDirSync(dir)].some((e) => e.name === "bad"), "nothing is half-written");
+  }));
