@@ -3,6 +3,7 @@
  * float atomics, so reruns give the same bits.
  * @module
  */
+import type { Sizing } from "../device.ts";
 import type { Region } from "../layout.ts";
 import { packParams, type Plan, spread } from "../plan.ts";
 import { declare, slices, VECTOR_GROUP, vectors } from "../wgsl.ts";
@@ -56,8 +57,8 @@ fn put(i: u32, value: f32) {
 const SQUARE_PARTIALS = 16384;
 
 /** Floats of scratch that {@linkcode sumOfSquares} of these regions needs. */
-export function sumOfSquaresScratch(plan: Plan, regions: Region[]): number {
-  return regions.flatMap((r) => slices(plan.device, r)).length * SQUARE_PARTIALS;
+export function sumOfSquaresScratch(plan: { device: Sizing }, regions: Region[]): number {
+  return regions.flatMap((r) => slices(plan.device, r)).length * (SQUARE_PARTIALS + VECTOR_GROUP);
 }
 
 /**
@@ -65,7 +66,11 @@ export function sumOfSquaresScratch(plan: Plan, regions: Region[]): number {
  * zero). `scratch` holds {@linkcode sumOfSquaresScratch} floats.
  */
 export function sumOfSquares(plan: Plan, regions: Region[], scratch: Region, out: Region): void {
-  const code = `struct P { vectors: u32, first: u32, stride: u32 }
+  // A workgroup takes a run of neighbouring blocks, eight at a time. CPU drivers run a workgroup's
+  // subgroups one after another, so there a workgroup is one subgroup and walks straight on.
+  const size = plan.device.variant === "gpu-tiled" ? VECTOR_GROUP : 8;
+  const eight = [0, 1, 2, 3, 4, 5, 6, 7];
+  const code = `struct P { vectors: u32, first: u32, blocks: u32 }
 ${
     declare([
       "<uniform> p: P",
@@ -73,38 +78,40 @@ ${
       "<storage, read_write> partials: array<f32>",
     ])
   }
-@compute @workgroup_size(${VECTOR_GROUP}) fn main(@builtin(global_invocation_id) id: vec3u) {
-  var a = vec4f();
-  var b = vec4f();
-  for (var i = id.x; i < p.vectors; i += 2u * p.stride) {
-    let x = values[i];
-    a += x * x;
-    let j = i + p.stride;
-    if (j < p.vectors) {
-      let y = values[j];
-      b += y * y;
-    }
+@compute @workgroup_size(${size})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+  var i = group.x * p.blocks * ${size}u + local;
+  let end = min(p.vectors, (group.x + 1u) * p.blocks * ${size}u);
+  var total = 0.0;
+  for (; i + ${7 * size}u < end; i += ${8 * size}u) {
+    ${eight.map((k) => `let v${k} = values[i + ${k * size}u];`).join(" ")}
+    total += ${eight.map((k) => `dot(v${k}, v${k})`).join(" + ")};
   }
-  partials[p.first + id.x] = dot(a + b, vec4f(1.0));
+  for (; i < end; i += ${size}u) {
+    let v = values[i];
+    total += dot(v, v);
+  }
+  partials[p.first + group.x * ${size}u + local] = total;
 }`;
   let first = 0;
   for (const region of regions) {
     for (const part of slices(plan.device, region)) {
       const count = Math.floor(part.size / 16);
-      const threads = Math.min(
-        SQUARE_PARTIALS,
-        Math.ceil(count / 8 / VECTOR_GROUP) * VECTOR_GROUP,
+      const blocks = Math.max(
+        8,
+        Math.ceil(count / SQUARE_PARTIALS / 8) * 8,
       );
+      const groups = Math.ceil(count / (blocks * size));
       plan.dispatch({
         label: "sum of squares",
         code,
-        params: packParams([count, first, threads]),
+        params: packParams([count, first, blocks]),
         bindings: [part, scratch],
-        groups: [threads / VECTOR_GROUP],
+        groups: [groups],
         flop: count * 8,
         bytes: part.size,
       });
-      first += threads;
+      first += groups * size;
     }
   }
   sum(plan, { values: scratch, length: first, out });
