@@ -32,6 +32,12 @@ export interface DeviceOptions {
   bindingLimit?: number;
 }
 
+/** What the sizes of buffers depend on. */
+export type Sizing = Pick<Device, "variant" | "bindingLimit">;
+
+/** What allocates: a device, or a count of what it would take. */
+export type Allocator = Sizing & Pick<Device, "allocate" | "free">;
+
 /** Limits that the kernels make use of, asked for at the adapter's best. */
 const LIMITS = [
   "maxStorageBufferBindingSize",

@@ -5,7 +5,7 @@
  * `(i * stride + r) * 8 + q`.
  * @module
  */
-import type { Device, Variant } from "./device.ts";
+import type { Sizing, Variant } from "./device.ts";
 import { type Region, subregion } from "./layout.ts";
 
 /** A region whose size is rounded up to whole vec4f (allocations and arenas leave the room). */
@@ -20,7 +20,7 @@ export function declare(bindings: string[]): string {
 }
 
 /** Parts of a flat region that each fit the device's binding limit, with their offsets in bytes. */
-export function slices(device: Device, region: Region): Region[] {
+export function slices(device: Sizing, region: Region): Region[] {
   const most = Math.floor(device.bindingLimit / 256) * 256, parts: Region[] = [];
   for (let at = 0; at < region.size; at += most) {
     parts.push(subregion(region, at, Math.min(most, region.size - at)));

@@ -4,55 +4,42 @@
  * @module
  */
 import { adamW, ADAMW_HYPER_BYTES, adamWHyper } from "../kernels/adamw/adamw.ts";
-import type { Device } from "../kernels/device.ts";
+import { type Device, isCpuDriver } from "../kernels/device.ts";
 import {
   embeddingBackward,
   embeddingForward,
-  segmentWords,
   tokenSegments,
 } from "../kernels/embedding/embedding.ts";
 import type { Matrix, Region } from "../kernels/layout.ts";
 import { matmul } from "../kernels/matmul/mod.ts";
 import { Plan } from "../kernels/plan.ts";
-import { sum, sumOfSquares, sumOfSquaresScratch } from "../kernels/reduce/reduce.ts";
+import { sum, sumOfSquares } from "../kernels/reduce/reduce.ts";
 import { rmsNormBackward, rmsNormForward } from "../kernels/rmsnorm/rmsnorm.ts";
 import { Workbench } from "../kernels/workbench.ts";
 import type { MambaConfig } from "./config.ts";
-import { Workspace } from "./gpu/activations.ts";
-import { allocateHead, type Head, headPlan } from "./gpu/head.ts";
+import {
+  allocateModel,
+  chooseMemoryPlan,
+  type MambaOptions,
+  type MemoryPlan,
+  type ModelBuffers,
+  shapeOf,
+} from "./gpu/buffers.ts";
+import { headPlan } from "./gpu/head.ts";
 import {
   type BatchShape,
   type LayerActivations,
-  layerActivations,
   layerBackward,
   layerForward,
-  layerScratch,
+  layerOutput,
 } from "./gpu/layer.ts";
-import { ParameterStore } from "./gpu/store.ts";
+import type { ParameterStore } from "./gpu/store.ts";
 import { EMBEDDING } from "./parameters.ts";
 import type { Batch, Moments, StepReport, TrainableModel, UpdateOptions } from "./types.ts";
 
+export type { MambaOptions, MemoryPlan } from "./gpu/buffers.ts";
+
 const NORM = "backbone.norm_f.weight";
-
-/** What a model is made for. */
-export interface MambaOptions extends Partial<BatchShape> {
-  /** Rows of a batch (b). */
-  batchSize: number;
-  /** Tokens of a row (l). */
-  sequenceLength: number;
-  /** Allocate gradients and moments too; without them only `evaluate` works. By default true. */
-  training?: boolean;
-}
-
-/** Device words of a batch's inputs. */
-interface Inputs {
-  tokens: Region;
-  starts: Region;
-  targets: Region;
-  segments: Region;
-  /** [scale, 1] */
-  scale: Region;
-}
 
 /** Mamba-1 on a device. */
 export class Mamba implements TrainableModel {
@@ -61,11 +48,11 @@ export class Mamba implements TrainableModel {
   readonly sequenceLength: number;
   readonly device: Device;
   readonly store: ParameterStore;
-  #workspace: Workspace;
-  #inputs: Inputs;
-  #nll: Region;
-  /** [loss, squared gradient norm] */
-  #result: Region;
+  /** What was planned to be allocated. */
+  readonly memory: MemoryPlan;
+  /** What a forward leaves; every layer's only where the model trains without recomputation. */
+  readonly activations: { layers: readonly LayerActivations[]; last: Matrix; hidden: Matrix };
+  #buffers: ModelBuffers;
   #loss: Region;
   #squares: Region;
   #hyper?: Region;
@@ -74,107 +61,69 @@ export class Mamba implements TrainableModel {
   #train?: Plan;
   #clear?: Plan;
   #update?: Plan;
-  /** What a forward leaves; every layer's only where the model trains. */
-  readonly activations: { layers: readonly LayerActivations[]; last: Matrix; hidden: Matrix };
   #fresh = true;
   #staging?: Region;
   #reported?: Promise<StepReport>;
 
   /** @ignore Use {@linkcode createMamba}. */
-  constructor(device: Device, config: MambaConfig, options: MambaOptions) {
+  constructor(device: Device, config: MambaConfig, options: MambaOptions, memory: MemoryPlan) {
     this.device = device;
     this.config = config;
     this.batchSize = options.batchSize;
     this.sequenceLength = options.sequenceLength;
-    const training = options.training ?? true;
-    this.store = new ParameterStore(
-      device,
-      config,
-      training ? ["value", "gradient", "m", "v"] : [
-        "value",
-      ],
-    );
-    const shape = { batch: options.batchSize, length: options.sequenceLength };
-    const rows = shape.batch * shape.length, w = this.#workspace = new Workspace(device);
-    this.#inputs = {
-      tokens: w.words("tokens", rows),
-      starts: w.words("starts", rows),
-      targets: w.words("targets", rows),
-      segments: w.words("token segments", segmentWords(rows)),
-      scale: w.words("loss scale", 4),
-    };
-    this.#nll = w.words("losses", Math.ceil(rows / 4) * 4);
-    this.#result = w.words("step result", 128);
-    this.#loss = { buffer: this.#result.buffer, offset: 0, size: 16 };
-    this.#squares = { buffer: this.#result.buffer, offset: 256, size: 16 };
-
-    const plan = this.#forward = new Plan(device);
-    // Without a backward one layer's activations serve all.
-    const kept = Array.from(
-      { length: training ? config.layers : 1 },
-      (_, i) => layerActivations(device, w, config, shape, i),
-    );
-    const layers = Array.from({ length: config.layers }, (_, i) => kept[i % kept.length]!);
-    const mixed = w.matrix("mixer output", rows, config.hiddenSize);
-    const last = w.matrix("final stream", rows, config.hiddenSize);
-    const hidden = w.matrix("hidden", rows, config.hiddenSize);
-    const inverseRms = w.words("final inverse rms", rows);
+    this.memory = memory;
+    const { recompute } = memory, shape = shapeOf(options);
+    const buffers = this.#buffers = allocateModel(device, config, { ...options, recompute });
+    const { store, layers, last, hidden, inputs, result } = buffers;
+    this.store = store;
     this.activations = { layers, last, hidden };
-    const head = allocateHead(device, w, rows, config.paddedVocabSize, config.hiddenSize);
-    this.#planForward(shape, layers, mixed, { last, hidden, inverseRms });
-
-    const embedding = this.store.matrix(EMBEDDING);
+    this.#loss = { buffer: result.buffer, offset: 0, size: 16 };
+    this.#squares = { buffer: result.buffer, offset: 256, size: 16 };
+    this.#forward = new Plan(device);
+    this.#planForward(shape);
     this.#evaluate = new Plan(device);
-    headPlan(this.#evaluate, head, {
+    headPlan(this.#evaluate, buffers.head, {
       hidden,
-      embedding,
-      targets: this.#inputs.targets,
-      nll: this.#nll,
+      embedding: store.matrix(EMBEDDING),
+      targets: inputs.targets,
+      nll: buffers.nll,
     });
-    if (training) this.#planTraining(shape, layers, head, { last, hidden, inverseRms });
+    if (buffers.training) this.#planTraining(shape, buffers.training);
   }
 
-  #planForward(
-    shape: BatchShape,
-    layers: LayerActivations[],
-    mixed: Matrix,
-    final: { last: Matrix; hidden: Matrix; inverseRms: Region },
-  ): void {
-    const plan = this.#forward, { store, config } = this, { starts, tokens } = this.#inputs;
+  #planForward(shape: BatchShape): void {
+    const plan = this.#forward, { store, config } = this;
+    const { layers, mixed, last, hidden, inverseRms, inputs } = this.#buffers;
     // The first layer has nothing to add: the embedding is its stream.
-    embeddingForward(plan, { table: store.matrix(EMBEDDING), tokens, x: layers[0]!.stream });
+    const x = layers[0]!.stream;
+    embeddingForward(plan, { table: store.matrix(EMBEDDING), tokens: inputs.tokens, x });
     layers.forEach((a, i) => {
       const before = layers[i - 1];
       const input = before ? { stream: before.stream, mixed } : { stream: a.stream };
-      layerForward(plan, store, shape, i, input, a, mixed, starts);
+      layerForward(plan, store, shape, i, input, a, inputs.starts);
+      layerOutput(plan, store, i, a, mixed);
     });
     rmsNormForward(plan, {
       residual: layers.at(-1)!.stream,
       x: mixed,
-      sum: final.last,
+      sum: last,
       weight: store.region(NORM),
-      y: final.hidden,
-      inverseRms: final.inverseRms,
+      y: hidden,
+      inverseRms,
       epsilon: config.normEpsilon,
     });
   }
 
-  #planTraining(
-    shape: BatchShape,
-    layers: LayerActivations[],
-    head: Head,
-    final: { last: Matrix; hidden: Matrix; inverseRms: Region },
-  ): void {
-    const { device, store, config } = this, w = this.#workspace, inputs = this.#inputs;
-    const rows = shape.batch * shape.length;
-    const plan = this.#train = new Plan(device), scratch = layerScratch(plan, w, config, shape);
+  #planTraining(shape: BatchShape, training: NonNullable<ModelBuffers["training"]>): void {
+    const { device, store, config } = this, { inputs, layers, last, head, nll } = this.#buffers;
+    const { scratch, dstream, squares } = training, rows = shape.batch * shape.length;
+    const plan = this.#train = new Plan(device);
     const dhidden = scratch.dy; // free until the last layer's backward
-    const dstream = w.matrix("gradient of the residual stream", rows, config.hiddenSize);
     headPlan(plan, head, {
-      hidden: final.hidden,
+      hidden: this.#buffers.hidden,
       embedding: store.matrix(EMBEDDING),
       targets: inputs.targets,
-      nll: this.#nll,
+      nll,
       gradients: {
         scale: inputs.scale,
         dhidden,
@@ -182,7 +131,7 @@ export class Mamba implements TrainableModel {
       },
     });
     sum(plan, {
-      values: this.#nll,
+      values: nll,
       length: rows,
       out: this.#loss,
       accumulate: true,
@@ -190,16 +139,21 @@ export class Mamba implements TrainableModel {
     });
     rmsNormBackward(plan, {
       dy: dhidden,
-      sum: final.last,
+      sum: last,
       weight: store.region(NORM),
-      inverseRms: final.inverseRms,
+      inverseRms: this.#buffers.inverseRms,
       dstream,
       accumulate: false,
       dweight: store.region(NORM, "gradient"),
       scratch: scratch.partials,
     });
     for (let i = config.layers - 1; i >= 0; i--) {
-      layerBackward(plan, store, shape, i, layers[i]!, scratch, dstream, inputs.starts);
+      const a = layers[i]!;
+      // The last layer's activations are still there from the forward.
+      if (this.memory.recompute && i < config.layers - 1) {
+        layerForward(plan, store, shape, i, { stream: a.stream }, a, inputs.starts);
+      }
+      layerBackward(plan, store, shape, i, a, scratch, dstream, inputs.starts);
     }
     embeddingBackward(plan, {
       dtable: store.matrix(EMBEDDING, "gradient"),
@@ -210,11 +164,10 @@ export class Mamba implements TrainableModel {
     const gradients = store.arenas.map((a) => a.regions.gradient!);
     this.#clear = new Plan(device);
     for (const region of gradients) this.#clear.clear(region);
-    this.#clear.clear(this.#result);
+    this.#clear.clear(this.#buffers.result);
 
     const hyper = this.#hyper = device.allocate("adamw values", ADAMW_HYPER_BYTES, 64 | 8);
     const update = this.#update = new Plan(device);
-    const squares = w.words("square sums", sumOfSquaresScratch(update, gradients));
     sumOfSquares(update, gradients, squares, this.#squares);
     for (const { decay, regions } of store.arenas) {
       adamW(
@@ -231,7 +184,7 @@ export class Mamba implements TrainableModel {
       );
     }
     this.#staging = device.allocate("step report", 512, GPUBufferUsage.MAP_READ | 8);
-    update.copy(this.#result, this.#staging, 512);
+    update.copy(this.#buffers.result, this.#staging, 512);
   }
 
   writeParameters(read: (name: string) => Float32Array): void {
@@ -244,7 +197,9 @@ export class Mamba implements TrainableModel {
   }
 
   #upload(batch: Batch, backward: boolean): void {
-    const { device } = this, inputs = this.#inputs, rows = this.batchSize * this.sequenceLength;
+    const { device } = this,
+      { inputs } = this.#buffers,
+      rows = this.batchSize * this.sequenceLength;
     if (batch.tokens.length !== rows) {
       throw new RangeError(`A batch of ${batch.tokens.length} tokens came, not ${rows}`);
     }
@@ -257,7 +212,7 @@ export class Mamba implements TrainableModel {
   accumulate(batch: Batch, scale: number): void {
     if (!this.#train) throw new RangeError("This model was made for evaluation alone");
     this.#upload(batch, true);
-    this.device.write(this.#inputs.scale, Float32Array.of(scale, 0, 0, 0));
+    this.device.write(this.#buffers.inputs.scale, Float32Array.of(scale, 0, 0, 0));
     const encoder = this.device.gpu.createCommandEncoder();
     if (this.#fresh) this.#clear!.record(encoder);
     this.#fresh = false;
@@ -291,7 +246,7 @@ export class Mamba implements TrainableModel {
     this.#forward.record(encoder);
     this.#evaluate.record(encoder);
     this.device.gpu.queue.submit([encoder.finish()]);
-    const losses = await this.device.readFloats(this.#nll);
+    const losses = await this.device.readFloats(this.#buffers.nll);
     const rowNll = new Float64Array(this.batchSize);
     let targets = 0;
     batch.targets.forEach((target, i) => {
@@ -373,7 +328,7 @@ export class Mamba implements TrainableModel {
     for (const plan of [this.#forward, this.#evaluate, this.#train, this.#clear, this.#update]) {
       plan?.destroy();
     }
-    this.#workspace.destroy();
+    this.#buffers.workspace.destroy();
     this.store.destroy();
     if (this.#hyper) this.device.free(this.#hyper);
     if (this.#staging) this.device.free(this.#staging);
@@ -392,13 +347,29 @@ function own<T extends Uint32Array | Int32Array>(
 }
 
 /**
- * Allocates a model on a device and plans its steps.
- * @throws {DeviceError} where the device is too small.
+ * Allocates a model on a device and plans its steps. Activations are recomputed in the backward where
+ * `options.recompute` says so, or where they would not fit.
+ * @throws {DeviceError} that says what is needed and what there is, where the device is too small.
  */
-export function createMamba(
+export async function createMamba(
   device: Device,
   config: MambaConfig,
   options: MambaOptions,
 ): Promise<Mamba> {
-  return device.guard("set up the model", () => new Mamba(device, config, options));
+  const memory = chooseMemoryPlan(device, config, options, availableBytes(device));
+  return await device.guard("set up the model", () => new Mamba(device, config, options, memory));
+}
+
+/**
+ * What may still be allocated: the user's limit; on CPU drivers also the machine's free memory,
+ * because those accept any allocation and the process would be killed later.
+ */
+function availableBytes(device: Device): number {
+  const limited = device.memoryLimit - device.allocatedBytes;
+  if (!isCpuDriver(device.adapter)) return limited;
+  try {
+    return Math.min(limited, Deno.systemMemoryInfo().available);
+  } catch {
+    return limited; // not permitted to look
+  }
 }

@@ -11,6 +11,7 @@
 import { type Matrix, padded, type Region, subregion } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
 import { sumPartials } from "../reduce/reduce.ts";
+import type { Sizing } from "../device.ts";
 import { declare, rowChunk, VECTOR_GROUP } from "../wgsl.ts";
 
 /** What forward and backward share. */
@@ -125,7 +126,12 @@ export interface ConvSiluBackward extends ConvSilu {
 }
 
 /** Floats of scratch of a backward pass. */
-export function convSiluScratch(plan: Plan, rows: number, cols: number, width: number): number {
+export function convSiluScratch(
+  plan: { device: Sizing },
+  rows: number,
+  cols: number,
+  width: number,
+): number {
   return rowChunk(plan.device.variant, rows).count * padded(cols) * (width + 1);
 }
 

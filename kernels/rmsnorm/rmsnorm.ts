@@ -8,6 +8,7 @@ import type { Matrix, Region } from "../layout.ts";
 import { padded } from "../layout.ts";
 import { packParams, type Plan, spread } from "../plan.ts";
 import { sumPartials } from "../reduce/reduce.ts";
+import type { Sizing } from "../device.ts";
 import { declare, rowChunk, rowShape, VECTOR_GROUP, vectors } from "../wgsl.ts";
 
 /** Operands of the forward pass; all matrices (rows, d) with one stride. */
@@ -100,7 +101,7 @@ export interface RmsNormBackward {
 }
 
 /** Floats of scratch of a backward pass. */
-export function rmsNormScratch(plan: Plan, rows: number, cols: number): number {
+export function rmsNormScratch(plan: { device: Sizing }, rows: number, cols: number): number {
   return rowChunk(plan.device.variant, rows).count * padded(cols);
 }
 

@@ -2,7 +2,7 @@
  * The selective scan in the device's variant; see shape.ts for what it computes and its layouts.
  * @module
  */
-import type { Device } from "../device.ts";
+import type { Sizing } from "../device.ts";
 import type { Region } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
 import * as chunked from "./chunked.ts";
@@ -18,13 +18,13 @@ import {
 export type { ScanBackward, ScanForward, ScanShape, ScanSizes } from "./shape.ts";
 export { extents as scanExtents } from "./shape.ts";
 
-const isLane = (device: Device) => device.variant === "cpu-subgroup";
+const isLane = (device: Sizing) => device.variant === "cpu-subgroup";
 
 /** Steps between kept states in the device's variant. */
-const chunkOf = (device: Device) => isLane(device) ? lane.CHUNK : chunked.CHUNK;
+const chunkOf = (device: Sizing) => isLane(device) ? lane.CHUNK : chunked.CHUNK;
 
 /** Floats of each buffer, for the device's variant. */
-export function scanSizes(device: Device, shape: ScanShape): ScanSizes {
+export function scanSizes(device: Sizing, shape: ScanShape): ScanSizes {
   const { np, panels, stride, width } = extents(shape);
   const chunks = Math.ceil(shape.length / chunkOf(device));
   const kept = shape.batch * chunks * panels * np * 32;

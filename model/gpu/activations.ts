@@ -1,13 +1,13 @@
 /** Device memory for a batch's activations and scratch. @module */
-import type { Device } from "../../kernels/device.ts";
+import type { Allocator } from "../../kernels/device.ts";
 import { type Matrix, matrixFloats, padded, type Region } from "../../kernels/layout.ts";
 
 /** Hands out zeroed matrices and regions, and frees them together. */
 export class Workspace {
-  #device: Device;
+  #device: Allocator;
   #regions: Region[] = [];
 
-  constructor(device: Device) {
+  constructor(device: Allocator) {
     this.#device = device;
   }
 

@@ -3,7 +3,7 @@
  * @module
  */
 import { crossEntropy } from "../../kernels/cross_entropy/cross_entropy.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Sizing } from "../../kernels/device.ts";
 import { type Matrix, padded, PANEL, type Region, subregion } from "../../kernels/layout.ts";
 import { matmul } from "../../kernels/matmul/mod.ts";
 import type { Plan } from "../../kernels/plan.ts";
@@ -25,7 +25,7 @@ export interface Head {
 
 /** Allocates the head's scratch for `rows` rows. */
 export function allocateHead(
-  device: Device,
+  device: Sizing,
   workspace: Workspace,
   rows: number,
   vocabulary: number,

@@ -11,7 +11,7 @@ import {
   convSiluForward,
   convSiluScratch,
 } from "../../kernels/conv_silu/conv_silu.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Sizing } from "../../kernels/device.ts";
 import { columns, type Matrix, type Region } from "../../kernels/layout.ts";
 import { matmul } from "../../kernels/matmul/mod.ts";
 import { packParams, type Plan } from "../../kernels/plan.ts";
@@ -85,7 +85,7 @@ export const scanShape = (config: MambaConfig, { batch, length }: BatchShape): S
 
 /** Allocates what one layer keeps. */
 export function layerActivations(
-  device: Device,
+  device: Sizing,
   workspace: Workspace,
   config: MambaConfig,
   shape: BatchShape,
@@ -114,13 +114,13 @@ export function layerActivations(
 
 /** Allocates what the layers share. */
 export function layerScratch(
-  plan: Plan,
+  device: Sizing,
   workspace: Workspace,
   config: MambaConfig,
   shape: BatchShape,
 ): LayerScratch {
   const rows = shape.batch * shape.length, { e, xDbl } = storedSizes(config), d = config.hiddenSize;
-  const sizes = scanSizes(plan.device, scanShape(config, shape));
+  const sizes = scanSizes(device, scanShape(config, shape));
   const matrix = (what: string, cols: number) => workspace.matrix(what, rows, cols);
   return {
     dxz: matrix("gradient of x and z", 2 * e),
@@ -135,7 +135,10 @@ export function layerScratch(
     dcheckpoints: workspace.words("gradient of the states", sizes.dcheckpoints),
     partials: workspace.words(
       "column sums",
-      Math.max(rmsNormScratch(plan, rows, d), convSiluScratch(plan, rows, e, config.convKernel)),
+      Math.max(
+        rmsNormScratch({ device }, rows, d),
+        convSiluScratch({ device }, rows, e, config.convKernel),
+      ),
     ),
   };
 }
@@ -149,7 +152,7 @@ export interface LayerInput {
   mixed?: Matrix;
 }
 
-/** Appends one layer's forward: fills `a`, leaves what the layer adds to the stream in `mixed`, (R, d). */
+/** Appends one layer's forward up to the scan: fills `a`. */
 export function layerForward(
   plan: Plan,
   store: ParameterStore,
@@ -157,7 +160,6 @@ export function layerForward(
   index: number,
   input: LayerInput,
   a: LayerActivations,
-  mixed: Matrix,
   starts: Region,
 ): void {
   const { config } = store, { e, r } = storedSizes(config);
@@ -196,7 +198,18 @@ export function layerForward(
     checkpoints: a.checkpoints,
     sums: a.sums,
   });
-  matmul(plan, { product: "NT", a: a.out, b: weight("out_proj"), c: mixed, label: "out_proj" });
+}
+
+/** Appends what the layer adds to the stream: mixed (R, d) = out W_out^T. */
+export function layerOutput(
+  plan: Plan,
+  store: ParameterStore,
+  index: number,
+  a: LayerActivations,
+  mixed: Matrix,
+): void {
+  const b = store.matrix(nameOf(index, "mixer.out_proj.weight"));
+  matmul(plan, { product: "NT", a: a.out, b, c: mixed, label: "out_proj" });
 }
 
 /**

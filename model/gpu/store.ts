@@ -7,7 +7,7 @@
  * shape.
  * @module
  */
-import type { Device } from "../../kernels/device.ts";
+import type { Allocator, Device } from "../../kernels/device.ts";
 import {
   fromPanels,
   type Matrix,
@@ -102,16 +102,19 @@ function matrixForm(config: MambaConfig, kind: string): MatrixForm | undefined {
 
 const kindOf = (name: string) => name.replace(/^backbone\.layers\.\d+\./, "");
 
+/** What the store asks of a device; a count of its memory needs only the first part. */
+type StoreDevice = Allocator & Partial<Pick<Device, "write" | "readFloats">>;
+
 /** A model's parameters on the device. */
 export class ParameterStore {
   readonly config: MambaConfig;
   readonly placements: readonly Placement[];
   readonly arenas: readonly Arena[];
-  #device: Device;
+  #device: StoreDevice;
   #byName: Map<string, Placement>;
 
   /** Allocates the given slots of every parameter, zeroed. */
-  constructor(device: Device, config: MambaConfig, slots: readonly Slot[]) {
+  constructor(device: StoreDevice, config: MambaConfig, slots: readonly Slot[]) {
     this.#device = device;
     this.config = config;
     const placements: Placement[] = [], arenas: Arena[] = [];
@@ -187,7 +190,7 @@ export class ParameterStore {
       }
       const block = new Float32Array(p.floats);
       p.pack(values, block);
-      this.#device.write(this.region(p.parameter.name, slot), block);
+      this.#device.write!(this.region(p.parameter.name, slot), block);
     }
   }
 
@@ -195,7 +198,7 @@ export class ParameterStore {
   async read(slot: Slot): Promise<Map<string, Float32Array>> {
     const out = new Map<string, Float32Array>();
     for (const [i, arena] of this.arenas.entries()) {
-      const data = await this.#device.readFloats(arena.regions[slot]!);
+      const data = await this.#device.readFloats!(arena.regions[slot]!);
       for (const p of this.placements) {
         if (p.arena !== i) continue;
         out.set(p.parameter.name, p.unpack(data.subarray(p.offset, p.offset + p.floats)));

@@ -1,0 +1,232 @@
+/**
+ * Everything that a model allocates on the device, in one place, so that it can be counted before
+ * anything is allocated.
+ * @module
+ */
+import type { Allocator, Device, Sizing } from "../../kernels/device.ts";
+import { segmentWords } from "../../kernels/embedding/embedding.ts";
+import { DeviceError } from "../../kernels/errors.ts";
+import { type Matrix, matrixFloats, type Region } from "../../kernels/layout.ts";
+import { sumOfSquaresScratch } from "../../kernels/reduce/reduce.ts";
+import type { MambaConfig } from "../config.ts";
+import { Workspace } from "./activations.ts";
+import { allocateHead, type Head } from "./head.ts";
+import {
+  type BatchShape,
+  type LayerActivations,
+  layerActivations,
+  type LayerScratch,
+  layerScratch,
+} from "./layer.ts";
+import { ParameterStore, storedSizes } from "./store.ts";
+
+/** What a model is made for. */
+export interface MambaOptions {
+  /** Rows of a batch (b). */
+  batchSize: number;
+  /** Tokens of a row (l). */
+  sequenceLength: number;
+  /** Allocate gradients and moments too; without them only `evaluate` works. By default true. */
+  training?: boolean;
+  /**
+   * Keep of each layer only its input and compute the rest again in the backward: about a third more
+   * work for a fraction of the memory. By default only where the rest does not fit.
+   */
+  recompute?: boolean;
+}
+
+/** Device words of a batch's inputs. */
+export interface Inputs {
+  tokens: Region;
+  starts: Region;
+  targets: Region;
+  segments: Region;
+  /** [scale] */
+  scale: Region;
+}
+
+/** A model's buffers. */
+export interface ModelBuffers {
+  store: ParameterStore;
+  workspace: Workspace;
+  inputs: Inputs;
+  /** (R) loss of each row. */
+  nll: Region;
+  /** [loss] at 0, [squared gradient norm] at 256 bytes. */
+  result: Region;
+  /** One a layer; without a backward, or with recomputation, they share all but the stream. */
+  layers: LayerActivations[];
+  mixed: Matrix;
+  last: Matrix;
+  hidden: Matrix;
+  inverseRms: Region;
+  head: Head;
+  training?: {
+    scratch: LayerScratch;
+    dstream: Matrix;
+    squares: Region;
+  };
+}
+
+/** Allocates a model. */
+export function allocateModel(
+  device: Allocator,
+  config: MambaConfig,
+  options: MambaOptions,
+): ModelBuffers {
+  const training = options.training ?? true, shape = shapeOf(options), w = new Workspace(device);
+  const rows = shape.batch * shape.length, d = config.hiddenSize;
+  const store = new ParameterStore(
+    device,
+    config,
+    training ? ["value", "gradient", "m", "v"] : ["value"],
+  );
+  const inputs = {
+    tokens: w.words("tokens", rows),
+    starts: w.words("starts", rows),
+    targets: w.words("targets", rows),
+    segments: w.words("token segments", segmentWords(rows)),
+    scale: w.words("loss scale", 4),
+  };
+  const kept = training && !options.recompute ? config.layers : 1;
+  const own = Array.from({ length: kept }, (_, i) => layerActivations(device, w, config, shape, i));
+  const layers = Array.from({ length: config.layers }, (_, i): LayerActivations => {
+    const a = own[i % kept]!;
+    if (!training || kept > 1 || i === 0) return a;
+    return { ...a, stream: w.matrix(`layer ${i} residual stream`, rows, d) };
+  });
+  const buffers: ModelBuffers = {
+    store,
+    workspace: w,
+    inputs,
+    nll: w.words("losses", Math.ceil(rows / 4) * 4),
+    result: w.words("step result", 128),
+    layers,
+    mixed: w.matrix("mixer output", rows, d),
+    last: w.matrix("final stream", rows, d),
+    hidden: w.matrix("hidden", rows, d),
+    inverseRms: w.words("final inverse rms", rows),
+    head: allocateHead(device, w, rows, config.paddedVocabSize, d),
+  };
+  if (training) {
+    const gradients = store.arenas.map((a) => a.regions.gradient!);
+    buffers.training = {
+      scratch: layerScratch(device, w, config, shape),
+      dstream: w.matrix("gradient of the residual stream", rows, d),
+      squares: w.words("square sums", sumOfSquaresScratch({ device }, gradients)),
+    };
+  }
+  return buffers;
+}
+
+export const shapeOf = (options: MambaOptions): BatchShape => ({
+  batch: options.batchSize,
+  length: options.sequenceLength,
+});
+
+/** What a model takes on a device, before anything is allocated. */
+export interface MemoryPlan {
+  /** Bytes by what they are for. */
+  parts: { name: string; bytes: number }[];
+  total: number;
+  /** The largest buffer, and what it is. */
+  largest: { name: string; bytes: number };
+  recompute: boolean;
+}
+
+/** Counts a model's memory on a device of this variant. */
+export function memoryPlan(
+  device: Sizing,
+  config: MambaConfig,
+  options: MambaOptions,
+): MemoryPlan {
+  const parts = new Map<string, number>(), largest = { name: "", bytes: 0 };
+  const count = (label: string, bytes: number) => {
+    const name = label.startsWith("parameters")
+      ? label.replace(/^parameters (\w+) \d+$/, (_, slot) => SLOT_NAMES[slot] ?? slot)
+      : label.startsWith("layer ")
+      ? "activations kept for the backward"
+      : label.startsWith("logits") || label.startsWith("head ")
+      ? "logits"
+      : "scratch and inputs";
+    parts.set(name, (parts.get(name) ?? 0) + bytes);
+    if (bytes > largest.bytes) Object.assign(largest, { name: label, bytes });
+  };
+  allocateModel(
+    {
+      variant: device.variant,
+      bindingLimit: device.bindingLimit,
+      allocate(label, bytes) {
+        count(label, bytes);
+        return { buffer: undefined as unknown as GPUBuffer, offset: 0, size: bytes };
+      },
+      free() {},
+    },
+    config,
+    options,
+  );
+  if (device.variant === "cpu-subgroup") {
+    count("operand textures", operandTextureBytes(config, options));
+  }
+  const list = [...parts].map(([name, bytes]) => ({ name, bytes }));
+  return {
+    parts: list,
+    total: list.reduce((sum, p) => sum + p.bytes, 0),
+    largest,
+    recompute: options.recompute ?? false,
+  };
+}
+
+const SLOT_NAMES: Record<string, string> = {
+  value: "parameters",
+  gradient: "gradients",
+  m: "first moments",
+  v: "second moments",
+};
+
+/** Two textures of every power-of-two height up to the largest operand's; an upper bound. */
+function operandTextureBytes(config: MambaConfig, options: MambaOptions): number {
+  const rows = options.batchSize * options.sequenceLength, { e } = storedSizes(config);
+  const operands = [
+    matrixFloats(config.paddedVocabSize, config.hiddenSize),
+    matrixFloats(2 * e, config.hiddenSize),
+    matrixFloats(rows, 2 * e),
+  ];
+  return 2 * 2 * 4 * 2 ** Math.ceil(Math.log2(Math.max(...operands)));
+}
+
+/**
+ * Chooses whether to recompute, and refuses a model that cannot fit.
+ * @param available bytes that the device may use.
+ * @throws {DeviceError} that says what is needed and what there is.
+ */
+export function chooseMemoryPlan(
+  device: Device,
+  config: MambaConfig,
+  options: MambaOptions,
+  available: number,
+): MemoryPlan {
+  const training = options.training ?? true;
+  let plan = memoryPlan(device, config, options);
+  if (plan.total > available && training && options.recompute === undefined) {
+    plan = memoryPlan(device, config, { ...options, recompute: true });
+  }
+  const gb = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e8 ? 3 : 1)} GB`;
+  if (plan.total > available) {
+    const parts = plan.parts.filter((p) => p.bytes > plan.total / 50)
+      .map((p) => `${p.name} ${gb(p.bytes)}`).join(", ");
+    throw new DeviceError(
+      `The model does not fit: it needs ${gb(plan.total)} (${parts}) and ${gb(available)} are ` +
+        `available on ${device.description}; use a smaller batch, sequence length or model`,
+    );
+  }
+  const { maxBufferSize } = device.gpu.limits;
+  if (plan.largest.bytes > maxBufferSize) {
+    throw new DeviceError(
+      `The model does not fit: its ${plan.largest.name} needs a buffer of ` +
+        `${gb(plan.largest.bytes)} and ${device.description} allows ${gb(maxBufferSize)}; ` +
+        `use a smaller batch, sequence length or model`,
+    );
+  }
+  return plan;
+}
