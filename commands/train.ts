@@ -67,7 +67,7 @@ export const command: Command = {
     init: {
       type: "string",
       placeholder: "MODEL",
-      help: "a model folder, or random:<preset> (needed at the start)",
+      help: "a model folder, a Hugging Face id, or random:<preset> (needed at the start)",
     },
     out: { type: "string", placeholder: "RUN", help: "the run folder", required: true },
     config: {
@@ -88,7 +88,7 @@ export const command: Command = {
   },
   examples: [
     "deno task train --corpus corpus --init random:small --out runs/small --steps 1000",
-    "deno task train --corpus corpus --init mamba-130m-hf --out runs/bio --config biomamba-v1",
+    "deno task train --corpus corpus --init state-spaces/mamba-130m-hf --out runs/bio --config biomamba-v1",
     "deno task train --out runs/bio --resume",
   ],
   async run(invocation) {

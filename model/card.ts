@@ -1,11 +1,13 @@
 /** The README.md of a model folder: a Hugging Face model card. @module */
 import { formatTable } from "../core/reporter.ts";
+import { basename } from "../core/std.ts";
+import { isHubId } from "./hub.ts";
 
 /** What a card tells. */
 export interface CardFacts {
   /** The model's name. */
   name: string;
-  /** The model it was trained on from; undefined where weights began at random. */
+  /** The Hugging Face id or folder it was trained on from; undefined for random weights. */
   base: string | undefined;
   parameters: number;
   steps: number;
@@ -18,13 +20,10 @@ export interface CardFacts {
   perplexity?: { value: number; split: string };
 }
 
-/** A base given as a Hugging Face id or a folder whose name is one's last part. */
-const isHubId = (base: string) => /^[\w.-]+\/[\w.-]+$/.test(base);
-
 /** The card's text: the front matter that the hub reads, then prose for people. */
 export function modelCard(facts: CardFacts): string {
   const { name, base, perplexity } = facts;
-  const quote = (text: string) => JSON.stringify(text);
+  const baseName = base === undefined || isHubId(base) ? base : basename(base);
   const front = [
     "---",
     "language: en",
@@ -52,7 +51,7 @@ export function modelCard(facts: CardFacts): string {
     "",
     base === undefined
       ? "A Mamba language model trained from random weights on PubMed's titles and abstracts."
-      : `A Mamba language model: ${quote(base)}, trained further on PubMed's titles and abstracts.`,
+      : `The Mamba language model ${baseName}, trained further on PubMed's titles and abstracts.`,
     "",
     "```",
     formatTable(["", "value"], rows),

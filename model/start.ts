@@ -1,8 +1,10 @@
 /** What a run starts from: the words of `--init`. @module */
 import { UserError } from "../core/errors.ts";
 import { exists, hashFile } from "../core/files.ts";
+import type { Reporter } from "../core/reporter.ts";
 import { type MambaConfig, presetConfig, PRESETS } from "./config.ts";
 import { openModelFolder, type ReadParameter } from "./folder.ts";
+import { localModel } from "./hub.ts";
 import { initialParameters } from "./initialize.ts";
 import type { TrainingCorpus } from "./corpus.ts";
 
@@ -18,25 +20,30 @@ export interface StartingPoint {
 }
 
 /**
- * Resolves `init`: `random:<preset>` (seeded weights of a preset, with the corpus's vocabulary) or a
- * model folder. Checks that model and corpus belong together.
+ * Resolves `init`: `random:<preset>` (seeded weights of a preset, with the corpus's vocabulary), a
+ * model folder, or a Hugging Face id. Checks that model and corpus belong together.
  * @throws {UserError} saying what does not fit and what to do.
  */
-export function openStart(init: string, corpus: TrainingCorpus, seed: number): StartingPoint {
+export async function openStart(
+  init: string,
+  corpus: TrainingCorpus,
+  seed: number,
+  reporter: Reporter,
+): Promise<StartingPoint> {
   if (init.startsWith("random:")) {
     const { vocabularySize: vocabSize, endOfText } = corpus;
     const config = presetConfig(init.slice("random:".length), { vocabSize, endOfText });
     const read = initialParameters(config, seed);
     return { config, read, tokenizer: corpus.tokenizer(), base: undefined, close() {} };
   }
-  if (!exists(init)) {
+  const path = await localModel(init, reporter);
+  if (!exists(path)) {
     throw new UserError(
-      `Cannot start from "${init}": it is neither a model folder nor random:<preset> (${
-        PRESETS.join(", ")
-      })`,
+      `Cannot start from "${init}": it is neither a model folder, nor a Hugging Face id, nor ` +
+        `random:<preset> (${PRESETS.join(", ")})`,
     );
   }
-  const folder = openModelFolder(init);
+  const folder = openModelFolder(path);
   try {
     const tokenizer = folder.tokenizerFile ? Deno.readFileSync(folder.tokenizerFile) : undefined;
     checkFits(init, folder.config, folder.tokenizerFile, corpus);

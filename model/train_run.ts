@@ -44,7 +44,7 @@ export type MakeModel = (
 /** What {@linkcode trainRun} takes. */
 export interface TrainRequest {
   corpus: TrainingCorpus;
-  /** A model folder or `random:<preset>`; with `resume` it may be left out. */
+  /** A model folder, a Hugging Face id or `random:<preset>`; with `resume` it may be left out. */
   init?: string;
   /** The run folder. */
   out: string;
@@ -67,11 +67,15 @@ const START: TrainerState = { step: 0, rows: 0, tokens: 0 };
  * @throws {UserError} for bad input, before anything is written; or as {@linkcode trainLoop} does.
  */
 export async function trainRun(request: TrainRequest): Promise<LoopResult> {
+  // A folder by its whole path: found again from anywhere, and not taken for a hub id.
+  const given = request.init !== undefined && exists(request.init)
+    ? resolve(request.init)
+    : request.init;
   const { corpus, out, resume, reporter } = request;
   requireRows(corpus, "train");
   const old = resume ? readRun(out) : undefined;
   if (!resume) refuseExisting(out);
-  else checkSameRun(request, old!);
+  else checkSameRun(request, given, old!);
   const base: PartialConfig = old ? { ...old.config } : {};
   const source = request.configSource ?? "the command line";
   const config = resolveConfig(mergeConfig(base, request.config), source);
@@ -83,11 +87,11 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
   const checkpoint = resume
     ? openNewestCheckpoint(out, (damage) => reporter.log(`${damage}; trying the one before`))
     : undefined;
-  const init = old?.init ?? request.init;
+  const init = old?.init ?? given;
   if (init === undefined) throw new UserError("Cannot train: say what from with --init");
   const start = checkpoint
     ? startOfCheckpoint(checkpoint, corpus)
-    : openStart(init, corpus, config.seed);
+    : await openStart(init, corpus, config.seed, reporter);
   let made: MadeModel | undefined;
   try {
     const sequenceLength = corpus.sequenceLength;
@@ -139,7 +143,11 @@ function refuseExisting(out: string): void {
   }
 }
 
-function checkSameRun({ corpus, init, out }: TrainRequest, old: RunFile): void {
+function checkSameRun(
+  { corpus, out }: TrainRequest,
+  init: string | undefined,
+  old: RunFile,
+): void {
   if (init !== undefined && init !== old.init) {
     throw new UserError(
       `Cannot resume ${out} from --init ${init}: it was started from ${old.init}`,

@@ -231,7 +231,10 @@ Deno.test("trainRun() refuses bad input before it writes anything", () =>
     await fails({ corpus: { ...good, tokenizerSha256: "0".repeat(64) } }, "another tokenizer");
     await fails({ corpus: { ...good, vocabularySize: 25 } }, "has 25 ids");
     await fails({ corpus: { ...good, endOfText: 3 } }, "ends documents with id 3");
-    await fails({ init: join(dir, "nowhere") }, "neither a model folder nor random:");
+    await fails(
+      { init: join(dir, "nowhere") },
+      "neither a model folder, nor a Hugging Face id, nor random:",
+    );
     await fails({ init: "random:huge" }, 'Unknown preset "huge"');
     await fails({ init: undefined }, "--init");
     await fails({ config: { steps: 0 } }, "steps is 0");
