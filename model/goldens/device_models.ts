@@ -4,6 +4,7 @@ import { columns, type Matrix } from "../../kernels/layout.ts";
 import { Workbench } from "../../kernels/workbench.ts";
 import { storedSizes } from "../gpu/store.ts";
 import { createMamba, type Mamba } from "../mamba.ts";
+import { createRecurrentMamba } from "../recurrent.ts";
 import { fromRows } from "./golden_file.ts";
 import type { GoldenModels } from "./models.ts";
 import type { GoldenResults } from "./operations.ts";
@@ -14,6 +15,15 @@ export function deviceModels(device: Device): GoldenModels {
     async model(config, batchSize, sequenceLength) {
       const model = await createMamba(device, config, { batchSize, sequenceLength });
       return Object.assign(model, { readActivations: () => readActivations(model) });
+    },
+    async generator(config, read) {
+      const model = await createRecurrentMamba(device, config, read);
+      const readStates = () =>
+        Promise.all(Array.from({ length: config.layers }, async (_, i) => {
+          const { window, state } = await model.readState(i);
+          return { conv: window, scan: state };
+        }));
+      return Object.assign(model, { readStates });
     },
   };
 }

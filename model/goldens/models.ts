@@ -40,7 +40,7 @@ export interface GoldenGenerator extends RecurrentModel {
 /** Makes the models that goldens try. */
 export interface GoldenModels {
   model(config: MambaConfig, batch: number, length: number): Promise<GoldenModel>;
-  generator?(
+  generator(
     config: MambaConfig,
     read: (name: string) => Float32Array,
   ): Promise<GoldenGenerator>;
@@ -231,7 +231,7 @@ export async function runGenerate(
   checkShape(golden, `${group}/tokens`, [b, length + steps]);
   const tokens: number[] = [], stepLogits: number[] = [];
   const states: Record<string, number[]> = {};
-  const generator = await models.generator!(config, file.read);
+  const generator = await models.generator(config, file.read);
   try {
     for (let s = 0; s < b; s++) {
       generator.reset();
