@@ -7,7 +7,9 @@ import { deviceOptions } from "./device_options.ts";
 export type Benchmark = (invocation: Invocation) => Promise<Record<string, unknown>>;
 
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
+  kernels: async () => (await import("../bench/kernels.ts")).benchKernels,
   train: async () => (await import("../bench/train.ts")).benchTrain,
+  tokenize: async () => (await import("../bench/tokenize.ts")).benchTokenize,
 };
 
 export const command: Command = {
@@ -17,12 +19,19 @@ export const command: Command = {
     `NAME is one of ${Object.keys(BENCHMARKS).join(", ")}.`,
   positionals: [{ name: "NAME", help: Object.keys(BENCHMARKS).join(", "), required: true }],
   options: {
-    model: { type: "string", help: "train: only this preset, such as small or mamba-130m" },
+    model: {
+      type: "string",
+      help: "train, kernels: this preset's sizes only, small or mamba-130m",
+    },
     steps: { type: "integer", help: "train: measured steps", default: 3, min: 1 },
     profile: { type: "boolean", help: "train: also the time of each kernel" },
     ...deviceOptions,
   },
-  examples: ["deno task bench train", "deno task bench train --model small --profile --json"],
+  examples: [
+    "deno task bench train",
+    "deno task bench train --model small --profile --json",
+    "deno task bench kernels --variant gpu-tiled",
+  ],
   async run(invocation) {
     const name = invocation.positionals[0]!;
     const load = Object.hasOwn(BENCHMARKS, name) ? BENCHMARKS[name] : undefined;

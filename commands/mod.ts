@@ -9,6 +9,14 @@ const pipeline: CommandGroup = {
       summary: "Bring PubMed files into a corpus: documents, catalogue, tokens, shards",
       load: async () => (await import("./pipeline_run.ts")).command,
     },
+    refresh: {
+      summary: "Fetch and apply what is new since the last run",
+      load: async () => (await import("./pipeline_refresh.ts")).command,
+    },
+    verify: {
+      summary: "Hash every file of a corpus again and check every count",
+      load: async () => (await import("./pipeline_verify.ts")).command,
+    },
     status: {
       summary: "Show what is in a corpus",
       load: async () => (await import("./pipeline_status.ts")).command,
@@ -16,6 +24,14 @@ const pipeline: CommandGroup = {
     documents: {
       summary: "Print the live documents as JSON lines, by ascending PMID",
       load: async () => (await import("./pipeline_documents.ts")).command,
+    },
+    tokenize: {
+      summary: "Encode the text of each line into an array of ids that NumPy reads",
+      load: async () => (await import("./pipeline_tokenize.ts")).command,
+    },
+    "train-tokenizer": {
+      summary: "Train a byte-level BPE tokenizer, in Hugging Face's format",
+      load: async () => (await import("./pipeline_train_tokenizer.ts")).command,
     },
   },
 };
@@ -63,6 +79,10 @@ export const ROOT_COMMANDS: CommandGroup = {
   name: "",
   summary: "pubmamba: PubMed's XML to a trained, evaluated biomedical Mamba, on any GPU",
   commands: {
+    demo: {
+      summary: "The whole way on bundled data, without a GPU",
+      load: async () => (await import("./demo.ts")).command,
+    },
     doctor: {
       summary: "Look at this machine: the GPU, the kernels on it, memory, disk",
       load: async () => (await import("./doctor.ts")).command,

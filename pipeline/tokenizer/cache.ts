@@ -4,11 +4,11 @@
  * @module
  */
 
-/** Slots; a slot is four 32-bit words, so 32 MiB. */
-const SLOTS = 1 << 21;
+/** Slots; a slot is four 32-bit words, so 16 MiB. */
+const SLOTS = 1 << 20;
 /** At most half the slots are taken: probes stay short. */
-const MAX_ENTRIES = 1 << 20;
-const KEY_BYTES = 16 << 20, ID_ROOM = 4 << 20;
+const MAX_ENTRIES = 1 << 19;
+const KEY_BYTES = 8 << 20, ID_ROOM = 2 << 20;
 
 /** Longer pretokens are rare and are merged anew each time. */
 export const LONGEST_CACHED = 48;

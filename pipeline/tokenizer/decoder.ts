@@ -1,4 +1,5 @@
 /** From ids back to text. @module */
+import type { TokenBytes } from "./tokenizer_json.ts";
 
 /** Joins the bytes of tokens and reads them as UTF-8; broken sequences become U+FFFD. */
 export class TokenDecoder {
@@ -7,15 +8,13 @@ export class TokenDecoder {
    * @param skipped ids that stand for no text, such as special tokens
    */
   constructor(
-    readonly bytes: (Uint8Array | null)[],
+    readonly bytes: TokenBytes,
     readonly skipped: ReadonlySet<number> = new Set(),
   ) {}
 
-  /**
-   * The bytes of a token; none for an id without a token (the model's padding ids) or skipped.
-   */
+  /** The bytes of a token; none for an id without one (the model's padding ids) or skipped. */
   bytesOf(id: number): Uint8Array {
-    return this.skipped.has(id) ? NOTHING : this.bytes[id] ?? NOTHING;
+    return this.skipped.has(id) ? NOTHING : this.bytes.get(id);
   }
 
   /** The text of `ids`. */

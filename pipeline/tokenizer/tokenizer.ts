@@ -102,7 +102,7 @@ class ByteLevelTokenizer implements Tokenizer {
     readonly path: string,
   ) {
     const { added } = definition;
-    this.vocabularySize = definition.bytes.length;
+    this.vocabularySize = definition.bytes.size;
     this.endOfText = definition.endOfText;
     this.#scanner = new Scanner(new MergeTable(definition.merges, definition.byteIds));
     this.#decoder = new TokenDecoder(definition.bytes);

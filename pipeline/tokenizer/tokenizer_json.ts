@@ -21,10 +21,37 @@ export interface AddedToken {
   singleWord: boolean;
 }
 
+/** Byte strings by id, one after the other: an object each would take 20 times the room. */
+export class TokenBytes {
+  readonly #bytes: Uint8Array;
+  readonly #starts: Uint32Array;
+
+  /** @param texts the tokens' bytes as Latin-1 characters, by id; "" for none */
+  constructor(texts: string[]) {
+    this.#starts = new Uint32Array(texts.length + 1);
+    texts.forEach((text, id) => this.#starts[id + 1] = this.#starts[id]! + text.length);
+    this.#bytes = new Uint8Array(this.#starts[texts.length]!);
+    texts.forEach((text, id) => {
+      const start = this.#starts[id]!;
+      for (let i = 0; i < text.length; i++) this.#bytes[start + i] = text.charCodeAt(i);
+    });
+  }
+
+  /** One more than the highest id. */
+  get size(): number {
+    return this.#starts.length - 1;
+  }
+
+  /** The bytes of a token; none for an id beyond the vocabulary. */
+  get(id: number): Uint8Array {
+    return this.#bytes.subarray(this.#starts[id] ?? 0, this.#starts[id + 1] ?? 0);
+  }
+}
+
 /** What a tokenizer is made of. */
 export interface TokenizerDefinition {
-  /** Every token's bytes by id; null where no token has the id. Added tokens included. */
-  bytes: (Uint8Array | null)[];
+  /** Every token's bytes by id, none where no token has the id. Added tokens included. */
+  bytes: TokenBytes;
   /** The id of each single byte; 0 for bytes that UTF-8 never has, where the file lacks them. */
   byteIds: Uint16Array;
   /** Merges in order of rank: left id, right id, merged id. */
@@ -180,22 +207,25 @@ function tokenBytes(
   vocabulary: Map<string, number>,
   added: AddedToken[],
   standIns: string[],
-): (Uint8Array | null)[] {
-  const bytes: (Uint8Array | null)[] = Array.from({ length: size }, () => null);
-  const encoder = new TextEncoder();
+): TokenBytes {
   const byteOf = new Int16Array(0x200).fill(-1); // a stand-in's code unit is below U+0200
   standIns.forEach((c, b) => byteOf[c.charCodeAt(0)] = b);
+  const texts = new Array<string>(size).fill(""), encoder = new TextEncoder();
+  const utf8 = (text: string) => String.fromCharCode(...encoder.encode(text));
   for (const [token, id] of vocabulary) {
-    const values = new Uint8Array(token.length);
-    let plain = true;
-    for (let i = 0; i < token.length && plain; i++) {
+    let text = "";
+    for (let i = 0; i < token.length; i++) {
       const byte = byteOf[token.charCodeAt(i)] ?? -1;
-      plain = byte >= 0;
-      values[i] = byte;
+      if (byte < 0) { // a special token's name may be in the vocabulary, in plain characters
+        text = utf8(token);
+        break;
+      }
+      text += LATIN1[byte];
     }
-    // A special token's name may be in the vocabulary too, in characters that stand for no byte.
-    bytes[id] = plain ? values : encoder.encode(token);
+    texts[id] = text;
   }
-  for (const token of added) bytes[token.id] = encoder.encode(token.content);
-  return bytes;
+  for (const token of added) texts[token.id] = utf8(token.content);
+  return new TokenBytes(texts);
 }
+
+const LATIN1 = Array.from({ length: 256 }, (_, b) => String.fromCharCode(b));

@@ -1,0 +1,24 @@
+/** The training texts of a corpus's live citations, in the order of its files. @module */
+import { Catalogue } from "../catalogue/catalogue.ts";
+import { LiveBits } from "../catalogue/live_set.ts";
+import { corpusPaths } from "../ingest/process_file.ts";
+import { readTexts, type TextRow } from "./reader.ts";
+
+/**
+ * Yields title and abstract of every live citation that has either.
+ * @param onFile told of files done, of all
+ */
+export async function* liveTexts(
+  corpus: string,
+  catalogue: Catalogue,
+  onFile?: (done: number, total: number) => void,
+): AsyncGenerator<TextRow> {
+  const live = new LiveBits(catalogue), files = catalogue.files();
+  const names = files.map((f) => f.name).sort();
+  for (const [done, source] of names.entries()) {
+    onFile?.(done, names.length);
+    for await (const row of readTexts(corpusPaths.documents(corpus, source))) {
+      if (row.text !== "" && live.isLive(source, row.pmid, row.version, row.ordinal)) yield row;
+    }
+  }
+}
