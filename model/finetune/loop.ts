@@ -6,7 +6,7 @@
 import { Interrupted, UserError } from "../../core/errors.ts";
 import type { Reporter } from "../../core/reporter.ts";
 import { pruneCheckpoints, saveCheckpoint, type TrainerState } from "../checkpoint.ts";
-import { MetricsWriter, type StepMetrics } from "../metrics.ts";
+import { MetricsWriter, readMetrics, type StepMetrics } from "../metrics.ts";
 import { scheduleFactor } from "../schedule.ts";
 import type { TrainConfig } from "../train_config.ts";
 import type { TrainableModel } from "../types.ts";
@@ -51,7 +51,7 @@ export function examplesPerStep(config: TrainConfig): number {
 
 /**
  * Trains from `state` to the last epoch and returns the final state, whose `best` names the step of
- * the checkpoint to use: the first with the highest development accuracy.
+ * the checkpoint to use: of those with the highest development accuracy the one with the lowest loss.
  * @throws {Interrupted} after saving, when the signal fires.
  * @throws {UserError} where loss or gradient are not finite.
  */
@@ -59,7 +59,9 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
   const { run, model, config, reporter, signal } = options, { steps } = config;
   const perEpoch = Math.ceil(options.examples.length / examplesPerStep(config));
   const state = { ...options.state }, metrics = new MetricsWriter(run, state.step);
-  const progress = reporter.progress("Fine-tuning", steps, "steps");
+  const progress = reporter.progress("Fine-tuning", steps, "steps", state.step);
+  let bestLoss = readMetrics(run, state.step).find((m) => m.step === state.best?.step)
+    ?.validation_loss ?? Infinity;
   const save = async () => {
     metrics.sync();
     const { tokenizer, card } = options;
@@ -74,8 +76,10 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
         const { accuracy, loss } = await options.develop();
         line.validation_loss = loss;
         line.dev_accuracy = accuracy;
-        if (!state.best || 1 - accuracy < state.best.loss) {
-          state.best = { step: state.step, loss: 1 - accuracy };
+        const error = 1 - accuracy, { best } = state;
+        if (!best || error < best.loss || error === best.loss && loss < bestLoss) {
+          state.best = { step: state.step, loss: error };
+          bestLoss = loss;
         }
         reporter.log(
           `Epoch ${line.epoch}: loss ${line.loss.toFixed(4)}, ` +
