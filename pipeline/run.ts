@@ -129,7 +129,7 @@ class Run {
   async run(): Promise<RunSummary> {
     const { catalogue } = this.#corpus, { signal } = this.#options;
     const source = openSource(this.#place, { ...this.#options.http, onRetry: this.#options.log });
-    const plan = await makePlan(source, catalogue, parseSelection(this.#options.files), signal);
+    const plan = await makePlan(source, this.#corpus, parseSelection(this.#options.files), signal);
     this.#checkYear(plan.year);
     catalogue.transaction(() => {
       catalogue.set("source", this.#place);

@@ -273,6 +273,21 @@ export class Catalogue {
     if (last) yield last;
   }
 
+  /** Where the latest event of a version of a PMID stands. */
+  stateOf(pmid: number, version: number): { file: number; ordinal: number } | undefined {
+    const row = this.#prepare(
+      "SELECT file, ordinal FROM citations WHERE pmid = ? AND version = ?",
+    ).get(pmid, version);
+    return row as { file: number; ordinal: number } | undefined;
+  }
+
+  /** How many versions of PMIDs have a record that no DeleteCitation removed. */
+  versionsHeld(): number {
+    return Number(
+      this.#prepare("SELECT count(*) AS n FROM citations WHERE deleted = 0").get()?.n ?? 0,
+    );
+  }
+
   /** Counts of citations; every record of the files is in one of the three. */
   counts(): { records: number; live: number; superseded: number; deleted: number } {
     const one = (sql: string) => Number(Object.values(this.#prepare(sql).get() ?? {})[0] ?? 0);

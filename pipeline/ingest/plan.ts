@@ -3,7 +3,9 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
+import { exists } from "../../core/files.ts";
 import type { Catalogue, FileRow } from "../catalogue/catalogue.ts";
+import { corpusPaths } from "./process_file.ts";
 import { newestSeries, type Source, type SourceFile } from "../source/source.ts";
 
 /** A file to take. */
@@ -30,7 +32,7 @@ export interface Plan {
  */
 export async function makePlan(
   source: Source,
-  catalogue: Catalogue,
+  { folder: corpus, catalogue }: { folder: string; catalogue: Catalogue },
   selected: (number: number) => boolean,
   signal?: AbortSignal,
 ): Promise<Plan> {
@@ -47,24 +49,30 @@ export async function makePlan(
   const plan: Plan = { year: series[0]!.year, offered: files.length, files: [], restamped: [] };
   for (const file of files) {
     const row = known.get(file.number);
-    if (row && row.stamp === file.stamp && row.name === file.source) continue;
+    // Documents that were removed, being damaged, are made again.
+    const whole = row !== undefined && exists(corpusPaths.documents(corpus, row.name));
+    if (whole && row.stamp === file.stamp) continue;
     const md5 = await source.md5(file, signal);
-    if (row && row.md5 === md5) {
+    if (whole && row.md5 === md5) {
       plan.restamped.push({ number: file.number, stamp: file.stamp });
-    } else plan.files.push({ file, md5, issuedAgain: row !== undefined });
+    } else plan.files.push({ file, md5, issuedAgain: row !== undefined && row.md5 !== md5 });
   }
   return plan;
 }
 
-/** A hole in a mirror's numbers is a listing cut short or a file not there yet: never skipped. */
+/**
+ * A hole in a mirror's numbers, at the start too, is a listing cut short or a file not there yet:
+ * never skipped.
+ */
 function checkWhole(source: Source, series: SourceFile[]): void {
-  for (let i = 1; i < series.length; i++) {
-    const expected = series[i - 1]!.number + 1, found = series[i]!.number;
-    if (found !== expected) {
+  let expected = 1;
+  for (const file of series) {
+    if (file.number !== expected) {
       throw new UserError(
         `Cannot use the listing of ${source.place}: file ${expected} is missing before ` +
-          `${series[i]!.fileName}; run the same command later or use another mirror`,
+          `${file.fileName}; run the same command later or use another mirror`,
       );
     }
+    expected++;
   }
 }

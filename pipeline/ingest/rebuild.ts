@@ -10,7 +10,7 @@ import { corpusPaths } from "./process_file.ts";
 
 /** The events of a file of the corpus, read back. @throws {UserError} where its documents are damaged. */
 export async function readEvents(
-  corpus: Corpus,
+  corpus: Pick<Corpus, "folder" | "catalogue">,
   file: { number: number; name: string },
 ): Promise<FileEvents> {
   const reader = new ParquetReader(corpusPaths.documents(corpus.folder, file.name));

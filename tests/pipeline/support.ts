@@ -134,16 +134,22 @@ export type Fault = (
   path: string,
 ) => Response | undefined | Promise<Response | undefined>;
 
+/** A request that a test's server got. */
+export interface Seen {
+  path: string;
+  headers: Headers;
+}
+
 /** Serves a mirror's folder over HTTP on loopback, with Range, ETag and If-Range. */
 export async function withServer<T>(
   root: string,
-  action: (url: string, requests: Request[]) => Promise<T>,
+  action: (url: string, requests: Seen[]) => Promise<T>,
   fault: Fault = () => undefined,
 ): Promise<T> {
-  const requests: Request[] = [];
+  const requests: Seen[] = [];
   const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
-    requests.push(request);
     const path = decodeURIComponent(new URL(request.url).pathname).slice(1);
+    requests.push({ path, headers: new Headers(request.headers) });
     return await fault(request, path) ?? serveFile(request, join(root, path));
   });
   try {

@@ -1,0 +1,36 @@
+/** `pipeline refresh`: fetches and applies what is new. @module */
+import type { Command } from "../core/cli.ts";
+import { EXIT } from "../core/errors.ts";
+import { CorpusBusy } from "../pipeline/corpus.ts";
+import { runPipeline } from "../pipeline/run.ts";
+import { printSummary, RUN_OPTIONS, runOptions } from "./pipeline_options.ts";
+
+const { files: _files, ...OPTIONS } = RUN_OPTIONS;
+
+export const command: Command = {
+  name: "pipeline refresh",
+  summary: "Fetch and apply what is new since the last run",
+  description: "Made for schedules (docs/schedule.md has a systemd timer, a crontab line and a " +
+    "Kubernetes CronJob). Safe to kill at any moment and to start twice: the second says that the " +
+    "first is at work, and exits with 0.",
+  options: {
+    source: {
+      type: "string",
+      placeholder: "URL|DIR",
+      help: "another mirror of the same files (default: the one of the last run)",
+    },
+    ...OPTIONS,
+  },
+  examples: ["deno task pipeline refresh --corpus corpus"],
+  async run(invocation) {
+    try {
+      const options = { ...runOptions(invocation), command: "refresh" };
+      printSummary(invocation, await runPipeline(options));
+    } catch (error) {
+      if (!(error instanceof CorpusBusy)) throw error;
+      invocation.reporter.log(error.message.replace(/^Cannot change/, "Nothing done in"));
+      if (invocation.json) invocation.reporter.line(JSON.stringify({ busy: true }));
+    }
+    return EXIT.done;
+  },
+};

@@ -1,0 +1,39 @@
+/** `pipeline verify`: hashes and counts everything in a corpus again. @module */
+import type { Command } from "../core/cli.ts";
+import { EXIT } from "../core/errors.ts";
+import { readCatalogue } from "../pipeline/corpus.ts";
+import { verifyCorpus } from "../pipeline/verify.ts";
+import { CORPUS } from "./pipeline_options.ts";
+
+export const command: Command = {
+  name: "pipeline verify",
+  summary: "Hash every file of a corpus again and check every count",
+  description:
+    "Exits with 1 where anything is not what was written. Remove what is damaged and run " +
+    "the pipeline again.",
+  options: { corpus: CORPUS },
+  examples: ["deno task pipeline verify --corpus corpus"],
+  async run(invocation) {
+    const corpus = invocation.string("corpus")!, { reporter, signal } = invocation;
+    const catalogue = readCatalogue(corpus), progress = reporter.progress("Files", 0);
+    try {
+      const result = await verifyCorpus(corpus, catalogue, {
+        signal,
+        onProgress: (done, total) => progress.update(done, `of ${total}`),
+      });
+      progress.finish();
+      const { files, documents, shards, live, problems } = result;
+      if (invocation.json) reporter.line(JSON.stringify({ ok: problems.length === 0, ...result }));
+      else {
+        for (const problem of problems) reporter.line(`Wrong: ${problem}`);
+        reporter.line(
+          `${files} files, ${documents} documents (${live} live) and ${shards} shards checked: ` +
+            (problems.length === 0 ? "all as written" : `${problems.length} problems`),
+        );
+      }
+      return problems.length === 0 ? EXIT.done : EXIT.failed;
+    } finally {
+      catalogue.close();
+    }
+  },
+};
