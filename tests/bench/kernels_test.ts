@@ -1,0 +1,33 @@
+import { type KernelFigure, kernelTable, measureKernels } from "../../bench/kernels.ts";
+import { openDevice, VARIANTS } from "../../kernels/device.ts";
+import { configOfSizes } from "../../model/config.ts";
+import { assert, assertEquals } from "../assert.ts";
+
+Deno.test("bench kernels measures the same kernels in every variant", async () => {
+  const config = configOfSizes({ hiddenSize: 32, layers: 1, vocabSize: 96 });
+  const names: string[][] = [];
+  for (const variant of VARIANTS) {
+    const device = await openDevice({ variant }), figures: KernelFigure[] = [];
+    try {
+      const shapes = { config, batch: 2, length: 17 };
+      await measureKernels(device, shapes, (f) => figures.push(f), 1);
+    } finally {
+      device.destroy();
+    }
+    names.push(figures.map((f) => `${f.kernel} ${f.pass}`));
+    for (const { kernel, variant: of, milliseconds, gflops, gigabytes, share } of figures) {
+      const rate = gflops ?? gigabytes ?? 0;
+      assert(
+        milliseconds > 0 && rate > 0 && share > 0,
+        `${kernel} ${milliseconds} ${rate} ${share}`,
+      );
+      assertEquals(of, variant);
+    }
+    assertEquals(kernelTable(figures).split("\n").length, figures.length + 2);
+  }
+  assertEquals(names[1], names[0]);
+  assertEquals(names[2], names[0]);
+  for (const kernel of ["matmul TN", "rmsnorm", "selective scan", "AdamW", "embedding"]) {
+    assert(names[0]!.some((name) => name.startsWith(kernel)), kernel);
+  }
+});
