@@ -1,6 +1,6 @@
 /**
- * Causal depthwise convolution + SiLU, forward, backward and one step with a state; what it computes
- * is said in `reference/conv_silu.ts`.
+ * Causal depthwise convolution + SiLU, forward and backward; what it computes is said in
+ * `reference/conv_silu.ts`. One step with a state is in `scan/step.ts`.
  *
  * Every invocation takes four channels down a stretch of rows with a sliding window in registers.
  * All sequences of a batch are one run of rows: a row whose `starts` is 1 forgets what came before,
@@ -224,51 +224,5 @@ ${FILTER_FUNCTIONS(width)}
     out: o.dbias,
     length: channels,
     accumulate: true,
-  });
-}
-
-/**
- * Queues one row of recurrent inference: y = silu(conv(state, x) + bias), and the state moves on.
- * x and y (1, d); `state` (width - 1, d) in panel layout, the oldest row first.
- */
-export function convSiluStep(
-  plan: Plan,
-  o: Omit<ConvSilu, "starts"> & { state: Matrix; y: Matrix },
-): void {
-  const { width } = o, lines = padded(o.x.cols) / 4, past = width - 1;
-  plan.dispatch({
-    label: "conv_silu step",
-    code: `struct P { vectors: u32, channels: u32, stride: u32, state_stride: u32 }
-${
-      declare([
-        "<uniform> p: P",
-        "<storage, read> x: array<vec4f>",
-        "<storage, read> weight: array<f32>",
-        "<storage, read> bias: array<f32>",
-        "<storage, read_write> state: array<vec4f>",
-        "<storage, read_write> y: array<vec4f>",
-      ])
-    }
-${FILTER_FUNCTIONS(width)}
-@compute @workgroup_size(${VECTOR_GROUP}) fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= p.vectors) { return; }
-  let c = id.x * 4u;
-  let at_x = (id.x / 8u) * p.stride * 8u + id.x % 8u;
-  let at_state = (id.x / 8u) * p.state_stride * 8u + id.x % 8u;
-  ${loadFilter(width)}
-  let x0 = x[at_x];
-  ${
-      range(past).map((i) => `let x${i + 1} = state[at_state + ${(past - 1 - i) * 8}u];`).join(
-        "\n  ",
-      )
-    }
-  ${range(past).map((i) => `state[at_state + ${(past - 1 - i) * 8}u] = x${i};`).join("\n  ")}
-  let v = ${preActivation(width)};
-  y[at_x] = v * sigmoid(v);
-}`,
-    params: packParams([lines, o.channels ?? o.x.cols, o.x.stride, o.state.stride]),
-    bindings: [o.x.region, o.weight, o.bias, o.state.region, o.y.region],
-    groups: [Math.ceil(lines / VECTOR_GROUP)],
-    bytes: padded(o.x.cols) * 4 * (2 * width + 2),
   });
 }

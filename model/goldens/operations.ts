@@ -8,14 +8,14 @@ import {
   convSiluBackward,
   convSiluForward,
   convSiluScratch,
-  convSiluStep,
 } from "../../kernels/conv_silu/conv_silu.ts";
 import { crossEntropy } from "../../kernels/cross_entropy/cross_entropy.ts";
-import type { Region } from "../../kernels/layout.ts";
+import { padded, type Region } from "../../kernels/layout.ts";
 import { matmul } from "../../kernels/matmul/mod.ts";
 import { sum, sumOfSquares, sumOfSquaresScratch } from "../../kernels/reduce/reduce.ts";
 import { rmsNormBackward, rmsNormForward, rmsNormScratch } from "../../kernels/rmsnorm/rmsnorm.ts";
 import { runScan } from "../../kernels/scan/harness.ts";
+import { convolutionStep } from "../../kernels/scan/step.ts";
 import type { Workbench } from "../../kernels/workbench.ts";
 import { fromRows, type GoldenCase, startsOf, toRows } from "./golden_file.ts";
 
@@ -111,21 +111,39 @@ async function runConvSilu(bench: Workbench, golden: GoldenCase): Promise<Golden
     dbias: await bench.floats(dbias, d),
   };
   if ("final_state" in golden.outputs) {
-    const states: number[] = [], sequence = toRows(golden.input("x"), batch, d, length);
-    for (let b = 0; b < batch; b++) {
-      const from = initial?.subarray(b * d * before, (b + 1) * d * before);
-      const state = bench.matrix(from && toRows(from, 1, d, before), width - 1, d);
-      await bench.run((plan) => {
-        for (let r = b * length; r < (b + 1) * length; r++) {
-          const x = bench.matrix(sequence.subarray(r * d, (r + 1) * d), 1, d);
-          convSiluStep(plan, { ...shared, x, state, y: bench.matrix(undefined, 1, d) });
-        }
-      });
-      states.push(...fromRows(await bench.values(state), 1, d, width - 1));
-    }
-    results.final_state = states;
+    results.final_state = await finalConvolutionState(bench, golden, initial);
   }
   return results;
+}
+
+/** The convolution's window, (b, d, width - 1), after all steps of generation's form. */
+async function finalConvolutionState(
+  bench: Workbench,
+  golden: GoldenCase,
+  initial?: Float64Array,
+): Promise<number[]> {
+  const [batch, d, length] = golden.inputs.x as [number, number, number];
+  const width = golden.inputs.weight!.at(-1)!, before = width - 1, W = padded(d);
+  const weight = bench.flat(golden.input("weight")), bias = bench.flat(golden.input("bias"));
+  const rows = toRows(golden.input("x"), batch, d, length), states: number[] = [];
+  for (let b = 0; b < batch; b++) {
+    const held = new Float32Array(before * W);
+    initial?.subarray(b * d * before, (b + 1) * d * before).forEach((value, i) => {
+      held[i % before * W + Math.floor(i / before)] = value;
+    });
+    const window = bench.flat(held), u = bench.flat(W), sizes = { width, channels: d, padded: W };
+    await bench.run((plan) => {
+      for (let r = b * length; r < (b + 1) * length; r++) {
+        const x = bench.flat(rows.subarray(r * d, (r + 1) * d));
+        convolutionStep(plan, { x, weight, bias, window, u, ...sizes });
+      }
+    });
+    const after = await bench.floats(window, before * W);
+    for (let i = 0; i < d * before; i++) {
+      states.push(after[i % before * W + Math.floor(i / before)]!);
+    }
+  }
+  return states;
 }
 
 async function runSelectiveScan(bench: Workbench, golden: GoldenCase): Promise<GoldenResults> {

@@ -3,7 +3,6 @@ import {
   convSiluBackward,
   convSiluForward,
   convSiluScratch,
-  convSiluStep,
 } from "../../kernels/conv_silu/conv_silu.ts";
 import { crossEntropy } from "../../kernels/cross_entropy/cross_entropy.ts";
 import {
@@ -15,6 +14,7 @@ import { addInto, sum, sumOfSquares, sumOfSquaresScratch } from "../../kernels/r
 import * as reference from "../../kernels/reference/mod.ts";
 import { rmsNormBackward, rmsNormForward, rmsNormScratch } from "../../kernels/rmsnorm/rmsnorm.ts";
 import { Plan } from "../../kernels/plan.ts";
+import { convolutionStep } from "../../kernels/scan/step.ts";
 import { openDevice } from "../../kernels/device.ts";
 import { assert, assertEquals } from "../assert.ts";
 import { assertClose, Board, deviceTest } from "./board.ts";
@@ -142,19 +142,23 @@ deviceTest("conv_silu: columns beyond the channels in use stay zero", async (boa
 const nines = (n: number): number[] => new Array(n).fill(9);
 
 deviceTest("conv_silu: steps with a state equal the whole sequence", async (board) => {
-  const rows = 7, cols = 40, width = 4, x = randoms(rows * cols, 1);
-  const weight = randoms(cols * width, 2), bias = randoms(cols, 3);
+  const rows = 7, channels = 40, width = 4, x = randoms(rows * channels, 1), padded = 64;
+  const weight = randoms(channels * width, 2), bias = randoms(channels, 3);
   const want = reference.convSilu({ batch: 1, length: rows, x, weight, bias });
-  const shared = { weight: board.flat(weight), bias: board.flat(bias), width };
-  const state = board.matrix(undefined, width - 1, cols), got: number[] = [];
+  const shared = { weight: board.flat(weight), bias: board.flat(bias), width, channels, padded };
+  const window = board.flat(3 * padded), u = board.flat(padded), got: number[] = [];
   for (let r = 0; r < rows; r++) {
-    const y = board.matrix(undefined, 1, cols);
-    const row = board.matrix(x.subarray(r * cols, (r + 1) * cols), 1, cols);
-    await board.run((plan) => convSiluStep(plan, { ...shared, x: row, state, y }));
-    got.push(...await board.values(y));
+    const row = board.flat(x.subarray(r * channels, (r + 1) * channels));
+    await board.run((plan) => convolutionStep(plan, { ...shared, x: row, window, u }));
+    got.push(...await board.floats(u, channels));
   }
-  assertClose("y", got, want);
-  assertEquals(await board.values(state), Float32Array.from(x.subarray((rows - 3) * cols)));
+  assertClose("u", got, want);
+  const last = await board.floats(window, 3 * padded);
+  for (let r = 0; r < 3; r++) {
+    const kept = last.subarray(r * padded, r * padded + channels);
+    const from = (rows - 3 + r) * channels;
+    assertEquals(kept, Float32Array.from(x.subarray(from, from + channels)));
+  }
 });
 
 deviceTest("cross_entropy: equals the reference, in chunks, ignored rows zero", async (board) => {
