@@ -1,6 +1,7 @@
 /**
  * `bench tokenize`: megabytes of text a second, cold and warm, on one thread, beside
- * `@huggingface/tokenizers` in the same run.
+ * `@huggingface/tokenizers` and, where npm has it for this machine, the Rust library's own package
+ * in the same run.
  * @module
  */
 import { Tokenizer as Peer } from "@huggingface/tokenizers";
@@ -16,9 +17,10 @@ const ROOT = fromFileUrl(new URL("..", import.meta.url));
 const SHARED = Deno.env.get("PUBMAMBA_SHARED") ?? join(ROOT, "..", "shared");
 /** Text measured, in UTF-8 bytes; the peer gets a tenth, being slow. */
 const TEXT_BYTES = 20e6, PEER_SHARE = 10, REPEATS = 3;
+/** The Rust library behind Node-API; loaded here and in one test only. */
+const RUST = "npm:tokenizers@0.23.2";
 
 /** Measures; texts and tokenizer come from the shared data, or from the fixtures without it. */
-// deno-lint-ignore require-await
 export async function benchTokenize(invocation: Invocation): Promise<Record<string, unknown>> {
   const started = performance.now(), path = tokenizerFile(), tokenizer = loadTokenizer(path);
   tokenizer.encode("The first text pays for what is made on first use.");
@@ -47,6 +49,7 @@ export async function benchTokenize(invocation: Invocation): Promise<Record<stri
   const part = repeated(distinct, bytes / PEER_SHARE), from = performance.now();
   for (const text of part.texts) peer.encode(text, { add_special_tokens: false });
   const peerRate = part.bytes / 1e3 / (performance.now() - from);
+  const rustRate = await measureRust(path, part);
   const rate = (seconds: number[]) => bytes / 1e6 / Math.min(...seconds);
   const figures = {
     text_megabytes: bytes / 1e6,
@@ -59,6 +62,11 @@ export async function benchTokenize(invocation: Invocation): Promise<Record<stri
     huggingface_megabytes_per_second: peerRate,
     ratio_cold: rate(cold) / peerRate,
     ratio_warm: rate(warm) / peerRate,
+    ...(rustRate === null ? {} : {
+      rust_megabytes_per_second: rustRate,
+      rust_ratio_cold: rate(cold) / rustRate,
+      rust_ratio_warm: rate(warm) / rustRate,
+    }),
     start_milliseconds: start,
     resident_megabytes: rss / 1e6,
   };
@@ -66,13 +74,16 @@ export async function benchTokenize(invocation: Invocation): Promise<Record<stri
     const row = (name: string, speed: number) => [
       name,
       speed.toFixed(1),
-      `${(speed / peerRate).toFixed(0)}x`,
+      `${(speed / peerRate).toFixed(1)}x`,
+      rustRate === null ? "not installed" : `${(speed / rustRate).toFixed(1)}x`,
     ];
-    invocation.reporter.line(formatTable(["tokenizer", "MB/s", "ratio"], [
+    const header = ["tokenizer", "MB/s", "to @huggingface/tokenizers", "to npm:tokenizers"];
+    invocation.reporter.line(formatTable(header, [
       row("this one, first pass", figures.first_megabytes_per_second),
       row("this one, cold cache", figures.cold_megabytes_per_second),
       row("this one, warm cache", figures.warm_megabytes_per_second),
       row("@huggingface/tokenizers", peerRate),
+      ...(rustRate === null ? [] : [row("npm:tokenizers (Rust)", rustRate)]),
     ]));
     invocation.reporter.line(
       `${figures.text_megabytes.toFixed(1)} MB of text, ` +
@@ -82,6 +93,22 @@ export async function benchTokenize(invocation: Invocation): Promise<Record<stri
     );
   }
   return figures;
+}
+
+/** Megabytes a second of the Rust library, one text at a time; null where it does not load. */
+async function measureRust(
+  path: string,
+  { texts, bytes }: { texts: string[]; bytes: number },
+): Promise<number | null> {
+  let rust;
+  try {
+    rust = (await import(RUST)).Tokenizer.fromFile(path);
+  } catch {
+    return null;
+  }
+  const from = performance.now();
+  for (const text of texts) await rust.encode(text, null, { addSpecialTokens: false });
+  return bytes / 1e3 / (performance.now() - from);
 }
 
 function tokenizerFile(): string {
