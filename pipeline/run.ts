@@ -140,7 +140,7 @@ class Run {
       }
       for (const { number, stamp } of plan.restamped) catalogue.setStamp(number, stamp);
     });
-    const added = { files: 0, records: 0, xmlBytes: 0 }, stop = () => this.#pool.close();
+    const added = { files: 0, records: 0, xmlBytes: 0 }, stop = () => this.#pool.stop();
     signal?.addEventListener("abort", stop, { once: true });
     try {
       await this.#takeFiles(source, plan.files, added);
@@ -174,7 +174,7 @@ class Run {
       };
     } finally {
       signal?.removeEventListener("abort", stop);
-      this.#pool.close();
+      await this.#pool.close();
     }
   }
 

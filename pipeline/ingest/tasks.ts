@@ -1,4 +1,5 @@
 /** The tasks a worker runs. @module */
+import { Interrupted } from "../../core/errors.ts";
 import { hashFile } from "../../core/files.ts";
 import { readTexts } from "../documents/reader.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
@@ -15,20 +16,28 @@ function tokenizerAt(path: string): Tokenizer {
   return loaded.tokenizer;
 }
 
-/** Runs one task. @throws {UserError} where its input is at fault. */
-export async function runTask(task: Task): Promise<TaskOutcome> {
-  if (task.kind === "tokens") return { tokens: await tokenize(task) };
+/**
+ * Runs one task.
+ * @throws {UserError} where its input is at fault
+ * @throws {Interrupted} where the signal fires
+ */
+export async function runTask(task: Task, signal?: AbortSignal): Promise<TaskOutcome> {
+  if (task.kind === "tokens") return { tokens: await tokenize(task, signal) };
   const { job } = task, writer = tokenWriter(job.corpus, job.source, task.tokens);
   const file = await processFile(job, (citation, ordinal, text) => {
     writer?.add({ pmid: citation.pmid, version: citation.version, ordinal, text });
-  });
+  }, signal);
   return writer ? { file, tokens: finish(writer) } : { file };
 }
 
 /** Makes the tokens of documents that are there already. */
-async function tokenize(task: Extract<Task, { kind: "tokens" }>): Promise<TokenOutcome> {
+async function tokenize(
+  task: Extract<Task, { kind: "tokens" }>,
+  signal?: AbortSignal,
+): Promise<TokenOutcome> {
   const writer = tokenWriter(task.corpus, task.source, task.tokens)!;
   for await (const row of readTexts(corpusPaths.documents(task.corpus, task.source))) {
+    if (signal?.aborted) throw new Interrupted("Stopped");
     if (dropReason(row, task.policies) === undefined) writer.add(row);
   }
   return finish(writer);

@@ -6,6 +6,9 @@
 import { Interrupted, UserError } from "../../core/errors.ts";
 import type { Answer, Task, TaskOutcome } from "./worker_protocol.ts";
 
+/** How long workers may take to give up. */
+const STOP_SECONDS = 10;
+
 /** A fixed number of workers, started when first needed. */
 export class WorkerPool {
   readonly #idle: Worker[] = [];
@@ -26,6 +29,7 @@ export class WorkerPool {
         this.#running.add(fail = reject);
         worker.onmessage = ({ data }: MessageEvent<Answer>) => {
           if ("outcome" in data) return resolve(data.outcome);
+          if (data.interrupted) return reject(new Interrupted("Stopped"));
           const error = data.user ? new UserError(data.error) : new Error(data.error);
           if (!data.user) error.stack = data.stack;
           reject(error);
@@ -55,9 +59,19 @@ export class WorkerPool {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  /** Ends all workers at once, whatever they are doing; their tasks end in {@linkcode Interrupted}. */
-  close(): void {
+  /** Tells the workers to give up what they are doing; their tasks end in {@linkcode Interrupted}. */
+  stop(): void {
     this.#closed = true;
+    for (const worker of this.#all) worker.postMessage("stop");
+  }
+
+  /** Stops the workers and ends them, those that do not stop after a while too. */
+  async close(): Promise<void> {
+    this.stop();
+    const end = performance.now() + STOP_SECONDS * 1000;
+    while (this.#running.size > 0 && performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
     for (const worker of this.#all) worker.terminate();
     for (const fail of this.#running) fail(new Interrupted("Stopped"));
   }

@@ -15,7 +15,7 @@ export interface TokenOutcome {
   sha256: string;
 }
 
-/** Work for a worker. */
+/** Work for a worker. The word "stop" ends the one that it is at. */
 export type Task =
   | { kind: "file"; job: FileJob; tokens?: TokenSettings }
   | { kind: "tokens"; corpus: string; source: string; policies: Policies; tokens: TokenSettings };
@@ -27,4 +27,6 @@ export interface TaskOutcome {
 }
 
 /** A worker's answer; an error travels as its message and whether a person is meant to read it. */
-export type Answer = { outcome: TaskOutcome } | { error: string; user: boolean; stack: string };
+export type Answer =
+  | { outcome: TaskOutcome }
+  | { error: string; user: boolean; interrupted: boolean; stack: string };

@@ -1,0 +1,157 @@
+/**
+ * The real program killed at random moments: whatever it was doing, the next run ends in the bytes
+ * of an undisturbed one. PUBMAMBA_FAULTS=full makes it 50 kills of a run and 50 of a refresh.
+ * @module
+ */
+import { join } from "../../core/std.ts";
+import { exists } from "../../core/files.ts";
+import { readCatalogue } from "../../pipeline/corpus.ts";
+import { verifyCorpus } from "../../pipeline/verify.ts";
+import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
+import { ROOT } from "../shared.ts";
+import { digestOf, documentsOf, withFolder } from "./support.ts";
+
+const FIXTURES = join(ROOT, "fixtures/mirror"), TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
+const KILLS = Deno.env.get("PUBMAMBA_FAULTS") === "full" ? 50 : 4;
+
+/** A small generator with a seed (mulberry32), so that a failure can be repeated. */
+function random(seed: number): () => number {
+  return () => {
+    seed = seed + 0x6d2b79f5 | 0;
+    let t = Math.imul(seed ^ seed >>> 15, 1 | seed);
+    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
+    return ((t ^ t >>> 14) >>> 0) / 4294967296;
+  };
+}
+
+function start(args: string[]): Deno.ChildProcess {
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-check", "-A", join(ROOT, "main.ts"), "pipeline", ...args, "--workers", "2"],
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+}
+
+async function finish(args: string[]): Promise<string> {
+  const output = await start(args).output(), log = new TextDecoder().decode(output.stderr);
+  assertEquals(output.code, 0, log);
+  return log;
+}
+
+/** Starts `args` and kills it, `KILLS` times over; then lets it end. */
+async function killRepeatedly(args: string[], seed: number, longest: number): Promise<number> {
+  const next = random(seed);
+  let killed = 0;
+  for (let i = 0; i < KILLS; i++) {
+    const process = start(args), delay = 60 + next() * longest;
+    const timer = setTimeout(() => {
+      try {
+        process.kill("SIGKILL");
+      } catch { /* it was done already */ }
+    }, delay);
+    const { signal } = await process.output();
+    clearTimeout(timer);
+    killed += Number(signal === "SIGKILL");
+  }
+  await finish(args);
+  return killed;
+}
+
+async function isWhole(corpus: string): Promise<void> {
+  const catalogue = readCatalogue(corpus);
+  try {
+    assertEquals((await verifyCorpus(corpus, catalogue)).problems, []);
+  } finally {
+    catalogue.close();
+  }
+}
+
+const options = (corpus: string) => [
+  ...["--corpus", corpus, "--tokenizer", TOKENIZER, "--sequence-length", "128"],
+  ...["--validation", "0.05", "--test", "0.05"],
+];
+
+Deno.test("a run and a refresh killed at random moments end in the same bytes", () =>
+  withFolder(async (folder) => {
+    const plain = join(folder, "plain"), corpus = join(folder, "killed");
+    const run = (
+      to: string,
+      ...more: string[]
+    ) => ["run", "--source", FIXTURES, ...options(to), ...more];
+    const begin = performance.now();
+    await finish(run(plain));
+    const whole = performance.now() - begin;
+    // First a part of the files, then all of them as a refresh.
+    let killed = await killRepeatedly(run(corpus, "--files", "1-3"), 1, whole);
+    await isWhole(corpus);
+    killed += await killRepeatedly(["refresh", "--corpus", corpus], 2, whole);
+    await isWhole(corpus);
+    assert(killed > 0, "no process was killed in time");
+    assertEquals(digestOf(corpus), digestOf(plain));
+    assertEquals(await documentsOf(corpus), await documentsOf(plain));
+    assertStringIncludes(await finish(["refresh", "--corpus", corpus]), "Nothing to do");
+  }));
+
+Deno.test("an interrupted run saves, says so and exits with 130", () =>
+  withFolder(async (corpus) => {
+    const process = start(["run", "--source", FIXTURES, ...options(corpus)]);
+    while (!exists(join(corpus, "documents"))) await new Promise((r) => setTimeout(r, 5));
+    process.kill("SIGINT");
+    const { code, stderr } = await process.output();
+    assertEquals(code, 130);
+    assertStringIncludes(new TextDecoder().decode(stderr), "goes on from here");
+    for (const entry of Deno.readDirSync(join(corpus, "documents"))) {
+      assert(!entry.name.endsWith(".partial"), entry.name);
+    }
+  }));
+
+Deno.test("a second refresh at the same time says so and exits with 0", () =>
+  withFolder(async (corpus) => {
+    await finish(["run", "--source", FIXTURES, "--files", "5", ...options(corpus)]);
+    const lock = Deno.openSync(join(corpus, ".lock"), { write: true });
+    lock.lockSync(true);
+    try {
+      assertStringIncludes(await finish(["refresh", "--corpus", corpus]), "another process");
+      const { code } = await start(["run", "--source", FIXTURES, "--corpus", corpus]).output();
+      assertEquals(code, 1);
+    } finally {
+      lock.close();
+    }
+  }));
+
+const mountable = Deno.build.os === "linux" && Deno.uid() === 0;
+
+Deno.test({
+  name: "a full disk is told plainly and leaves the last good corpus",
+  ignore: !mountable,
+  fn: () =>
+    withFolder(async (folder) => {
+      const disk = join(folder, "disk"), corpus = join(disk, "corpus");
+      Deno.mkdirSync(disk);
+      const system = (command: string, ...args: string[]) =>
+        new Deno.Command(command, { args }).outputSync().success;
+      if (!system("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk)) return; // no right to
+      try {
+        await finish(["run", "--source", FIXTURES, "--files", "4-5", ...options(corpus)]);
+        const before = await documentsOf(corpus);
+        const free = (left: number) => {
+          const stat = new Deno.Command("df", { args: ["--output=avail", "-B1", disk] })
+            .outputSync();
+          const size = Number(new TextDecoder().decode(stat.stdout).split("\n")[1]) - left;
+          Deno.writeFileSync(join(disk, "filler"), new Uint8Array(Math.max(0, size)));
+        };
+        free(150_000);
+        const { code, stderr } = await start(["refresh", "--corpus", corpus]).output();
+        const message = new TextDecoder().decode(stderr);
+        assertEquals(code, 1, message);
+        assertStringIncludes(message, "disk is full");
+        assertEquals(await documentsOf(corpus), before);
+        Deno.removeSync(join(disk, "filler"));
+        await finish(["refresh", "--corpus", corpus]);
+        await isWhole(corpus);
+        assert((await documentsOf(corpus)).length > before.length);
+      } finally {
+        system("umount", disk);
+      }
+    }),
+});
