@@ -114,6 +114,10 @@ export function openGoldenModel(path: string): GoldenModelFile {
     if (architecture !== "Mamba1") return { ...common, config: undefined as never };
     const config = parseConfig(json, configFile);
     for (const parameter of parameterList(config)) {
+      for (const kind of ["batch/grad", "packed/grad", "train/final"]) {
+        const tensor = `${kind}.${goldenName(parameter.name)}`;
+        if (golden.tensors.has(tensor)) checkShape(golden, tensor, parameter.shape);
+      }
       checkShape(weights, stored.get(parameter.name) ?? parameter.name, parameter.shape);
       if (parameter.decayed === train.no_decay.includes(parameter.name)) {
         throw broken(`it does not decay as this project does: ${parameter.name}`);
