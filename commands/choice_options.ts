@@ -4,6 +4,7 @@ import { UserError } from "../core/errors.ts";
 import { formatReport, reportChoices, reportJson } from "../model/evaluation/choice_report.ts";
 import { compareAnswers, runChoices } from "../model/evaluation/choice_run.ts";
 import type { ChoiceTask } from "../model/evaluation/choices.ts";
+import { localModel } from "../model/hub.ts";
 import { writeResults } from "../model/evaluation/results_files.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 
@@ -52,7 +53,7 @@ export async function evaluateChoices(
     const progress = reporter.progress(path, task.items.length, "questions");
     const result = await runChoices({
       task,
-      model: path,
+      model: await localModel(path, reporter),
       tokenizerFile: invocation.string("tokenizer"),
       maxTokens: invocation.number("max-tokens")!,
       batchSize: invocation.number("batch-size")!,

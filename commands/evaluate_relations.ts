@@ -1,6 +1,10 @@
-/** `evaluate relations`: F1 of relations, by sentence label or by document. @module */
+/**
+ * `evaluate relations`: F1 of relations, by sentence label or by document, of a system's file or of a
+ * model.
+ * @module
+ */
 import type { Command, Invocation } from "../core/cli.ts";
-import { UserError } from "../core/errors.ts";
+import { UsageError, UserError } from "../core/errors.ts";
 import { formatTable } from "../core/reporter.ts";
 import {
   labelCounts,
@@ -14,9 +18,12 @@ import {
   readPubtator,
   readRelationLines,
   readRelations,
+  relationItems,
+  relationWords,
   sumCounts,
 } from "../model/evaluation/relations.ts";
 import { bootstrapInterval, type Interval } from "../model/evaluation/statistics.ts";
+import { choiceOptions, evaluateChoices } from "./choice_options.ts";
 
 export const command: Command = {
   name: "evaluate relations",
@@ -24,24 +31,41 @@ export const command: Command = {
   description:
     'Two kinds of file. JSON lines (.jsonl) with "text" and "label", as ChemProt: micro and macro ' +
     "F1 over labels, where a null label is a missing answer and counts as wrong. PubTator: the " +
-    "relations of each document, all of their parts right, micro-averaged. The intervals are 95% " +
-    "bootstrap intervals over sentences or documents.",
+    "relations of each document, all of their parts right, micro-averaged. With --model, a model " +
+    "labels the sentences of a JSON lines file by the most probable label; its accuracy is the " +
+    "micro F1. The intervals are 95% bootstrap intervals over sentences or documents.",
   options: {
     gold: { type: "string", placeholder: "F", help: "the golden relations", required: true },
-    system: { type: "string", placeholder: "F", help: "the system's relations", required: true },
-    seed: { type: "integer", help: "seed of the bootstrap", default: 0 },
+    system: { type: "string", placeholder: "F", help: "a system's relations" },
+    model: { type: "string", placeholder: "DIR", help: "a model to ask instead" },
+    ...choiceOptions,
   },
   examples: [
     "deno task evaluate relations --gold chemprot/test.jsonl --system predictions.jsonl",
     "deno task evaluate relations --gold CDR_TestSet.PubTator.txt --system predictions.txt",
+    "deno task evaluate relations --gold chemprot/test.jsonl --model runs/re/checkpoints/step-00000650",
   ],
-  run(invocation) {
-    const gold = invocation.string("gold")!, system = invocation.string("system")!;
-    if (/\.jsonl?$/i.test(gold)) sentences(invocation, gold, system);
+  async run(invocation) {
+    const gold = invocation.string("gold")!, system = invocation.string("system");
+    const lines = /\.jsonl?$/i.test(gold), model = invocation.string("model");
+    if ((system === undefined) === (model === undefined)) {
+      throw new UsageError(
+        "Give either --system, the answers to score, or --model, a model to ask",
+      );
+    }
+    if (system === undefined) await askModel(invocation, gold);
+    else if (lines) sentences(invocation, gold, system);
     else documents(invocation, gold, system);
-    return Promise.resolve();
   },
 };
+
+async function askModel(invocation: Invocation, goldFile: string): Promise<void> {
+  const examples = readRelations(goldFile);
+  const labels = [...new Set(examples.map((e) => e.label))].sort();
+  const items = relationItems(examples, labels), name = "relations";
+  const task = { name, labels: labels.map(relationWords), items };
+  await evaluateChoices(invocation, task, items.map((item) => item.gold));
+}
 
 const formatInterval = (i: Interval) => `${i.low.toFixed(4)} to ${i.high.toFixed(4)}`;
 

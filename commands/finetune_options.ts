@@ -4,6 +4,7 @@ import { formatReport, reportChoices, reportJson } from "../model/evaluation/cho
 import { compareAnswers, openReader } from "../model/evaluation/choice_run.ts";
 import { writeResults } from "../model/evaluation/results_files.ts";
 import { FINETUNE_DEFAULTS, finetuneRun, type FinetuneTask } from "../model/finetune/run.ts";
+import { localModel } from "../model/hub.ts";
 import { parameterCount } from "../model/parameters.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 
@@ -59,11 +60,15 @@ export const finetuneOptions = {
 export async function finetuneChoices(invocation: Invocation, task: FinetuneTask): Promise<void> {
   const { reporter, signal } = invocation, seed = invocation.number("seed")!;
   const model = invocation.string("model")!, out = invocation.string("out")!;
-  const { folder, tokenizer } = openReader(model, invocation.string("tokenizer"));
+  const { folder, tokenizer } = openReader(
+    await localModel(model, reporter),
+    invocation.string("tokenizer"),
+  );
   const started = new Date();
   try {
     const result = await finetuneRun({
       task,
+      init: model,
       base: folder,
       tokenizer,
       out,

@@ -49,7 +49,7 @@ const evaluate: CommandGroup = {
       load: async () => (await import("./evaluate_pubmedqa.ts")).command,
     },
     bioasq: {
-      summary: "Score a system's BioASQ answers: the ten official measures",
+      summary: "Score BioASQ answers by the ten official measures, or a model's yes and no",
       load: async () => (await import("./evaluate_bioasq.ts")).command,
     },
     ner: {
@@ -70,6 +70,14 @@ const finetune: CommandGroup = {
     pubmedqa: {
       summary: "Teach a model PubMedQA's answers, and test it beside its base",
       load: async () => (await import("./finetune_pubmedqa.ts")).command,
+    },
+    bioasq: {
+      summary: "Teach a model to answer BioASQ's yes/no questions",
+      load: async () => (await import("./finetune_bioasq.ts")).command,
+    },
+    relations: {
+      summary: "Teach a model to name the relation of two entities",
+      load: async () => (await import("./finetune_relations.ts")).command,
     },
   },
 };

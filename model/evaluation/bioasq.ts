@@ -9,6 +9,8 @@
  */
 import { UserError } from "../../core/errors.ts";
 import { readJson } from "../../core/files.ts";
+import type { ChoiceItem } from "./choices.ts";
+import { answerPrompt } from "./pubmedqa.ts";
 
 /** The ten measures, named and ordered as the official scorer's columns. */
 export const BIOASQ_MEASURES = [
@@ -259,4 +261,17 @@ export function bioasqMeasures(
     yesno_f1_yes: f1Yes,
     yesno_f1_no: f1No,
   };
+}
+
+/** The answers to a yes/no question, in the order of label numbers. */
+export const BIOASQ_VERDICTS = ["yes", "no"] as const;
+
+/** The yes/no questions that have a golden answer, as the items of a multiple-choice task. */
+export function bioasqItems(questions: BioasqQuestion[]): ChoiceItem[] {
+  return questions.flatMap(({ id, type, body, snippets, answer }) => {
+    const gold = BIOASQ_VERDICTS.indexOf(answer?.verdict as "yes" | "no");
+    if (type !== "yesno" || gold < 0) return [];
+    const passages = [...new Set(snippets.map((text) => text.trim()))];
+    return [{ id, prompt: answerPrompt("yes or no", body, passages), gold }];
+  });
 }

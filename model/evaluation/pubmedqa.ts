@@ -7,8 +7,8 @@
 import { UserError } from "../../core/errors.ts";
 import { exists, readJson } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
-import { Random } from "../random.ts";
 import type { ChoiceItem } from "./choices.ts";
+import { dealFolds } from "./folds.ts";
 
 /** The answers, in the order of label numbers. */
 export const PUBMEDQA_LABELS = ["yes", "no", "maybe"] as const;
@@ -111,23 +111,9 @@ export function answerPrompt(answers: string, question: string, passages: string
     `\n\nAnswer:`;
 }
 
-/**
- * The fold, 0 to 9, of each training example: shuffled by seed within each label and dealt in turn,
- * so that folds are equally large and equally hard.
- */
+/** The fold, 0 to 9, of each training example; see {@linkcode dealFolds}. */
 export function pubmedqaFolds(train: PubmedqaExample[], seed: number): number[] {
-  const folds = new Array<number>(train.length).fill(0);
-  let dealt = 0;
-  PUBMEDQA_LABELS.forEach((name, label) => {
-    const own = train.flatMap((e, i) => e.label === label ? [i] : []);
-    const random = new Random(seed, `pubmedqa folds of ${name}`);
-    for (let i = own.length - 1; i > 0; i--) {
-      const j = random.integer(i + 1);
-      [own[i], own[j]] = [own[j]!, own[i]!];
-    }
-    for (const index of own) folds[index] = dealt++ % PUBMEDQA_FOLDS;
-  });
-  return folds;
+  return dealFolds(train.map((e) => e.label), PUBMEDQA_FOLDS, seed, "pubmedqa");
 }
 
 /** Questions as the items of a multiple-choice task. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
+import type { ChoiceItem } from "./choices.ts";
 import type { Counts } from "./classification.ts";
 
 /** The labels of ChemProt in SciBERT's split, in alphabetical order. */
@@ -22,6 +23,36 @@ export const CHEMPROT_LABELS = [
   "SUBSTRATE_PRODUCT-OF",
   "UPREGULATOR",
 ] as const;
+
+/** A label as words that a model can say: INDIRECT-UPREGULATOR is "indirect upregulator". */
+export function relationWords(label: string): string {
+  return label.toLowerCase().replace(/[-_]/g, " ");
+}
+
+/** The prompt of one sentence; the answer follows as " inhibitor". */
+export function relationPrompt(text: string, labels: readonly string[]): string {
+  return `Name the relation of the chemical in << >> to the protein in [[ ]] as one of: ` +
+    `${labels.map(relationWords).join(", ")}.\n\nSentence:\n${text.trim()}\n\nAnswer:`;
+}
+
+/**
+ * Sentences as the items of a multiple-choice task.
+ * @throws {UserError} for a label that is not among `labels`.
+ */
+export function relationItems(
+  examples: RelationExample[],
+  labels: readonly string[],
+): ChoiceItem[] {
+  return examples.map(({ text, label }, i) => {
+    const gold = labels.indexOf(label);
+    if (gold < 0) {
+      throw new UserError(
+        `Cannot use example ${i + 1}: its label "${label}" is not among ${labels.join(", ")}`,
+      );
+    }
+    return { id: String(i + 1), prompt: relationPrompt(text, labels), gold };
+  });
+}
 
 /** A sentence with `<< chemical >>` and `[[ protein ]]` marked, and the relation between them. */
 export interface RelationExample {

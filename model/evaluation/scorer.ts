@@ -3,6 +3,7 @@
  * multiple-choice tasks ask of it.
  * @module
  */
+import { logSumExp } from "../sampling.ts";
 import { type Batch, IGNORED_TARGET, type RecurrentModel, type TrainableModel } from "../types.ts";
 
 /** One prompt and the continuations to weigh against each other, as token ids. */
@@ -24,11 +25,8 @@ export interface Scorer {
 }
 
 /** ln p of id `token` under `logits`, normalised over the padded vocabulary. */
-export function logProbability(logits: ArrayLike<number>, token: number): number {
-  let largest = -Infinity, sum = 0;
-  for (let i = 0; i < logits.length; i++) largest = Math.max(largest, logits[i]!);
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - largest);
-  return logits[token]! - largest - Math.log(sum);
+export function logProbability(logits: Float32Array, token: number): number {
+  return logits[token]! - logSumExp(logits);
 }
 
 /**
@@ -38,10 +36,8 @@ export function logProbability(logits: ArrayLike<number>, token: number): number
 export function recurrentScorer(model: RecurrentModel): Scorer {
   const read = async (prompt: ArrayLike<number>) => {
     model.reset();
-    let logits = new Float32Array();
-    for (let i = 0; i < prompt.length; i++) {
-      logits = await model.step(prompt[i]!) as Float32Array<ArrayBuffer>;
-    }
+    let logits: Float32Array = new Float32Array();
+    for (let i = 0; i < prompt.length; i++) logits = await model.step(prompt[i]!);
     return logits;
   };
   const scoreItem = async ({ prompt, continuations }: ScoreItem) => {

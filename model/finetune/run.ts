@@ -49,7 +49,8 @@ export interface FinetuneTask {
 /** What {@linkcode finetuneRun} takes. */
 export interface FinetuneRequest {
   task: FinetuneTask;
-  /** The model to begin from, open, and its tokenizer. */
+  /** The model to begin from as the user names it; open; and its tokenizer. */
+  init: string;
   base: ModelFolder;
   tokenizer: Tokenizer;
   /** The run folder. */
@@ -163,7 +164,7 @@ function supervised({ task, tokenizer, maxTokens }: FinetuneRequest): Supervised
 }
 
 /** The record of the run that is gone on with; undefined for a new one. */
-function openRun({ out, resume, task, base }: FinetuneRequest): RunFile | undefined {
+function openRun({ out, resume, task, init }: FinetuneRequest): RunFile | undefined {
   if (!resume) {
     if (exists(out) && (!Deno.statSync(out).isDirectory || [...Deno.readDirSync(out)].length)) {
       throw new UserError(
@@ -176,7 +177,7 @@ function openRun({ out, resume, task, base }: FinetuneRequest): RunFile | undefi
     return undefined;
   }
   const old = readRun(out);
-  if (old.init !== base.path || old.corpus.manifest_sha256 !== task.sha256) {
+  if (old.init !== init || old.corpus.manifest_sha256 !== task.sha256) {
     throw new UserError(
       `Cannot resume ${out}: it fine-tuned ${old.init} on ${old.corpus.path}; give the same ` +
         `--model, --data and --fold, or name another folder with --out`,
@@ -193,7 +194,7 @@ function resolveRunConfig({ config, epochs }: FinetuneRequest, examples: number)
 }
 
 function describeRun(
-  { task, base, tokenizer }: FinetuneRequest,
+  { task, init, base, tokenizer }: FinetuneRequest,
   old: RunFile | undefined,
   now: { config: RunFile["config"]; device: string; sequenceLength: number; step: number },
 ): RunFile {
@@ -208,7 +209,7 @@ function describeRun(
     tokenizer_sha256: tokenizer.sha256,
   };
   const sequence_length = now.sequenceLength;
-  return newRun({ init: base.path, corpus, config, sequence_length, device }, base.config);
+  return newRun({ init, corpus, config, sequence_length, device }, base.config);
 }
 
 /** Answers questions with the model as it stands. */

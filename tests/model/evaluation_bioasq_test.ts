@@ -2,6 +2,7 @@ import { UserError } from "../../core/errors.ts";
 import { join } from "../../core/std.ts";
 import {
   BIOASQ_MEASURES,
+  bioasqItems,
   bioasqMeasures,
   type BioasqScores,
   readBioasq,
@@ -165,4 +166,36 @@ Deno.test("readBioasq() names the file that is no BioASQ file", () => {
     Deno.removeSync(path);
   }
   assertThrows(() => readBioasq(path, "gold file"), UserError, "there is no such file");
+});
+
+Deno.test("bioasqItems() asks the yes/no questions with their snippets, each once", () => {
+  const question = (id: string, type: string, exact_answer: unknown, more = {}) => ({
+    id,
+    type,
+    exact_answer,
+    body: "Is it?",
+    ...more,
+  });
+  const path = Deno.makeTempFileSync({ suffix: ".json" });
+  try {
+    const snippets = ["It is. ", "It is.", "It was."].map((text) => ({ text, document: "d" }));
+    Deno.writeTextFileSync(
+      path,
+      JSON.stringify({
+        questions: [
+          question("a", "yesno", "no", { snippets }),
+          question("b", "factoid", [["x"]]),
+          question("c", "yesno", undefined),
+        ],
+      }),
+    );
+    assertEquals(bioasqItems(readBioasq(path, "gold file")), [{
+      id: "a",
+      prompt: "Answer the following biomedical research question with yes or no based on the " +
+        "provided context.\n\nQuestion: Is it?\n\nContext:\nIt is.\n\nIt was.\n\nAnswer:",
+      gold: 1,
+    }]);
+  } finally {
+    Deno.removeSync(path);
+  }
 });

@@ -110,6 +110,7 @@ function prepare(dir: string, changes: Partial<FinetuneRequest> = {}): FinetuneR
   const { folder, tokenizer } = openReader(path);
   return {
     task: TASK,
+    init: path,
     base: folder,
     tokenizer,
     out: join(dir, "run"),

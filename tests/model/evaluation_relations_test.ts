@@ -6,6 +6,7 @@ import {
   readPubtator,
   readRelationLines,
   readRelations,
+  relationItems,
   sumCounts,
 } from "../../model/evaluation/relations.ts";
 import { assert, assertEquals, assertThrows } from "../assert.ts";
@@ -101,3 +102,20 @@ Deno.test("readRelationLines() names the line that is wrong; a null label is no 
     read('{"label":"A"}');
     assertThrows(() => readRelations(path), UserError, "example 1 lacks its text");
   }));
+
+Deno.test("relationItems() spells labels out, and refuses an unknown one", () => {
+  const labels = ["AGONIST", "SUBSTRATE_PRODUCT-OF"];
+  const text = "<< A >> makes [[ B ]].", label = "SUBSTRATE_PRODUCT-OF";
+  const [item] = relationItems([{ text, label }], labels);
+  assertEquals([item!.id, item!.gold], ["1", 1]);
+  assertEquals(
+    item!.prompt,
+    "Name the relation of the chemical in << >> to the protein in [[ ]] as one of: agonist, " +
+      "substrate product of.\n\nSentence:\n<< A >> makes [[ B ]].\n\nAnswer:",
+  );
+  assertThrows(
+    () => relationItems([{ text, label: "FRIEND" }], labels),
+    UserError,
+    'its label "FRIEND" is not among',
+  );
+});
