@@ -20,9 +20,12 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
     const device = await openDevice(options);
     try {
       const model = await createMamba(device, config, shape);
+      let lost = false;
+      device.gpu.lost.then(({ reason }) => lost = reason !== "destroyed");
       return {
         model,
         device: `${device.description} (${device.variant})`,
+        lost: () => lost,
         close() {
           model.destroy();
           device.destroy();

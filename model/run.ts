@@ -65,6 +65,11 @@ export function newRun(
   };
 }
 
+/** True where a run has been marked as finished. */
+export function isDone(path: string): boolean {
+  return exists(join(path, DONE_FILE));
+}
+
 /** Marks a run as finished, with its closing figures; or, without them, as going on. */
 export function markDone(path: string, result?: object): void {
   const file = join(path, DONE_FILE);

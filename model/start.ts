@@ -1,10 +1,8 @@
 /** What a run starts from: the words of `--init`. @module */
 import { UserError } from "../core/errors.ts";
 import { exists, hashFile } from "../core/files.ts";
-import type { Reporter } from "../core/reporter.ts";
 import { type MambaConfig, presetConfig, PRESETS } from "./config.ts";
 import { openModelFolder, type ReadParameter } from "./folder.ts";
-import { localModel } from "./hub.ts";
 import { initialParameters } from "./initialize.ts";
 import type { TrainingCorpus } from "./corpus.ts";
 
@@ -14,36 +12,28 @@ export interface StartingPoint {
   read: ReadParameter;
   /** The tokenizer.json to keep with the model. */
   tokenizer: Uint8Array;
-  /** The base model for the model card; undefined for random weights. */
-  base: string | undefined;
   close(): void;
 }
 
 /**
- * Resolves `init`: `random:<preset>` (seeded weights of a preset, with the corpus's vocabulary), a
- * model folder, or a Hugging Face id. Checks that model and corpus belong together.
+ * Opens `init`: `random:<preset>` (seeded weights of a preset, with the corpus's vocabulary) or a
+ * model folder. Checks that model and corpus belong together.
  * @throws {UserError} saying what does not fit and what to do.
  */
-export async function openStart(
-  init: string,
-  corpus: TrainingCorpus,
-  seed: number,
-  reporter: Reporter,
-): Promise<StartingPoint> {
+export function openStart(init: string, corpus: TrainingCorpus, seed: number): StartingPoint {
   if (init.startsWith("random:")) {
     const { vocabularySize: vocabSize, endOfText } = corpus;
     const config = presetConfig(init.slice("random:".length), { vocabSize, endOfText });
     const read = initialParameters(config, seed);
-    return { config, read, tokenizer: corpus.tokenizer(), base: undefined, close() {} };
+    return { config, read, tokenizer: corpus.tokenizer(), close() {} };
   }
-  const path = await localModel(init, reporter);
-  if (!exists(path)) {
+  if (!exists(init)) {
     throw new UserError(
       `Cannot start from "${init}": it is neither a model folder, nor a Hugging Face id, nor ` +
         `random:<preset> (${PRESETS.join(", ")})`,
     );
   }
-  const folder = openModelFolder(path);
+  const folder = openModelFolder(init);
   try {
     const tokenizer = folder.tokenizerFile ? Deno.readFileSync(folder.tokenizerFile) : undefined;
     checkFits(init, folder.config, folder.tokenizerFile, corpus);
@@ -51,7 +41,6 @@ export async function openStart(
       config: folder.config,
       read: folder.read,
       tokenizer: tokenizer ?? corpus.tokenizer(),
-      base: init,
       close: () => folder.close(),
     };
   } catch (error) {

@@ -1,6 +1,6 @@
 /** A training run as a whole: its folder, its start, going on with it, its end. @module */
-import { UserError } from "../core/errors.ts";
-import { exists } from "../core/files.ts";
+import { messageOf, UserError } from "../core/errors.ts";
+import { exists, PARTIAL_SUFFIX } from "../core/files.ts";
 import type { Reporter } from "../core/reporter.ts";
 import { basename, resolve } from "../core/std.ts";
 import { modelCard } from "./card.ts";
@@ -14,11 +14,27 @@ import {
 } from "./checkpoint.ts";
 import type { MambaConfig } from "./config.ts";
 import { requireRows, type TrainingCorpus } from "./corpus.ts";
+import { localModel } from "./hub.ts";
+import { readMetrics } from "./metrics.ts";
 import { parameterCount } from "./parameters.ts";
-import { configChanges, isRun, markDone, newRun, readRun, type RunFile, writeRun } from "./run.ts";
+import {
+  configChanges,
+  isDone,
+  isRun,
+  markDone,
+  newRun,
+  readRun,
+  type RunFile,
+  writeRun,
+} from "./run.ts";
 import { checkFits, openStart, type StartingPoint } from "./start.ts";
 import { type LoopResult, totalSteps, trainLoop } from "./train.ts";
-import { mergeConfig, type PartialConfig, resolveConfig } from "./train_config.ts";
+import {
+  mergeConfig,
+  type PartialConfig,
+  resolveConfig,
+  type TrainConfig,
+} from "./train_config.ts";
 import type { TrainableModel } from "./types.ts";
 
 /** A model, ready to hold weights, and the device that it lives on. */
@@ -26,6 +42,8 @@ export interface MadeModel {
   model: TrainableModel;
   /** One line that names the device. */
   device: string;
+  /** True once the device is gone for good, other than by `close`. */
+  lost?(): boolean;
   /** Frees the model and the device. */
   close(): void;
 }
@@ -61,63 +79,108 @@ export interface TrainRequest {
 
 const START: TrainerState = { step: 0, rows: 0, tokens: 0 };
 
+/** How often a run begins again after its device was lost. */
+const MOST_DEVICE_LOSSES = 3;
+
 /**
  * Trains a run from its start or, with `resume`, from its newest undamaged checkpoint; a resumed run
- * ends with the same bytes as one that was never stopped.
+ * ends with the same bytes as one that was never stopped. Where the device is lost it is opened
+ * again, at most 3 times, and the run goes on from its newest checkpoint.
  * @throws {UserError} for bad input, before anything is written; or as {@linkcode trainLoop} does.
  */
 export async function trainRun(request: TrainRequest): Promise<LoopResult> {
+  const { corpus, out, reporter } = request, plan = planRun(request);
+  const steps = totalSteps(plan.config, corpus.sequenceLength);
+  for (let losses = 0;; losses++) {
+    const going = losses > 0 || request.resume;
+    const checkpoint = going
+      ? openNewestCheckpoint(out, (damage) => reporter.log(`${damage}; trying the one before`))
+      : undefined;
+    if (checkpoint && checkpoint.state.step >= steps) {
+      checkpoint.close();
+      reporter.log(`The run is finished; more --steps than ${steps} make it longer`);
+      const result = finishedResult(out, checkpoint);
+      if (!isDone(out)) markDone(out, result); // killed between its last checkpoint and the mark
+      return result;
+    }
+    let made: MadeModel | undefined;
+    const make: MakeModel = async (...args) => made = await request.makeModel(...args);
+    try {
+      return await trainFrom({ ...request, makeModel: make }, plan, checkpoint);
+    } catch (error) {
+      // A device's loss shows first in whatever waited for it; its own word comes a turn later.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      if (!made?.lost?.() || losses === MOST_DEVICE_LOSSES) throw error;
+      reporter.log(
+        `The device was lost (${messageOf(error)}); opening it again, ` +
+          `${losses + 1} of ${MOST_DEVICE_LOSSES}`,
+      );
+    } finally {
+      made?.close();
+    }
+  }
+}
+
+/** A run's settings, checked. */
+interface RunPlan {
+  init: string;
+  config: TrainConfig;
+}
+
+function planRun(request: TrainRequest): RunPlan {
+  const { corpus, out, resume, reporter } = request;
   // A folder by its whole path: found again from anywhere, and not taken for a hub id.
   const given = request.init !== undefined && exists(request.init)
     ? resolve(request.init)
     : request.init;
-  const { corpus, out, resume, reporter } = request;
   requireRows(corpus, "train");
   const old = resume ? readRun(out) : undefined;
-  if (!resume) refuseExisting(out);
-  else checkSameRun(request, given, old!);
-  const base: PartialConfig = old ? { ...old.config } : {};
+  if (!old) refuseExisting(out);
+  else checkSameRun(request, given, old);
   const source = request.configSource ?? "the command line";
-  const config = resolveConfig(mergeConfig(base, request.config), source);
+  const config = resolveConfig(mergeConfig({ ...old?.config }, request.config), source);
   if (config.validation.every) requireRows(corpus, "validation");
   if (old) {
     cleanCheckpoints(out);
     for (const change of configChanges(old.config, config)) reporter.log(`Changed: ${change}`);
   }
-  const checkpoint = resume
-    ? openNewestCheckpoint(out, (damage) => reporter.log(`${damage}; trying the one before`))
-    : undefined;
   const init = old?.init ?? given;
   if (init === undefined) throw new UserError("Cannot train: say what from with --init");
+  return { init, config };
+}
+
+/** Trains from a checkpoint, which it closes, or from the start. */
+async function trainFrom(
+  request: TrainRequest,
+  { init, config }: RunPlan,
+  checkpoint: Checkpoint | undefined,
+): Promise<LoopResult> {
+  const { corpus, out, reporter, signal, resumeHint } = request, { sequenceLength } = corpus;
   const start = checkpoint
     ? startOfCheckpoint(checkpoint, corpus)
-    : await openStart(init, corpus, config.seed, reporter);
-  let made: MadeModel | undefined;
+    : openStart(await localModel(init, reporter), corpus, config.seed);
   try {
-    const sequenceLength = corpus.sequenceLength;
-    made = await request.makeModel(start.config, { batchSize: config.batch.rows, sequenceLength });
-    made.model.writeParameters(start.read);
-    if (checkpoint) made.model.writeMoments(checkpoint.moments);
-    const state = checkpoint?.state ?? START, { device } = made;
+    const shape = { batchSize: config.batch.rows, sequenceLength };
+    const { model, device } = await request.makeModel(start.config, shape);
+    model.writeParameters(start.read);
+    if (checkpoint) model.writeMoments(checkpoint.moments);
+    const state = checkpoint?.state ?? START;
     // Damaged checkpoints past this one would be taken for this run's.
     for (const { path, step } of listCheckpoints(out)) {
       if (step > state.step) removeCheckpoint(path);
     }
     Deno.mkdirSync(out, { recursive: true });
-    const run = recordRun(request, old, { init, config, device, model: start.config, state });
+    const run = recordRun(request, { init, config, device, model: start.config, state });
     markDone(out);
     reporter.log(describe(run, start.config, state, totalSteps(config, sequenceLength)));
-    const { tokenizer } = start;
-    const card = (state: TrainerState) => cardOf(run, out, start.config, state);
-    const { signal, resumeHint } = request, { model } = made;
     const result = await trainLoop({
       run: out,
       corpus,
       config,
       model,
       state,
-      tokenizer,
-      card,
+      tokenizer: start.tokenizer,
+      card: (state) => cardOf(run, out, start.config, state),
       reporter,
       signal,
       resumeHint,
@@ -125,10 +188,20 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
     if (result.finished) markDone(out, result);
     return result;
   } finally {
-    made?.close();
     start.close();
     checkpoint?.close();
   }
+}
+
+/** The result of a run that has nothing left to do. */
+function finishedResult(out: string, { path, state }: Checkpoint): LoopResult {
+  const { step, tokens } = state, metrics = readMetrics(out, step);
+  const validationLoss = metrics.findLast((m) => m.validation_loss !== undefined)?.validation_loss;
+  const loss = metrics.at(-1)?.loss ?? NaN;
+  return {
+    ...{ step, finished: true, tokens, loss, seconds: 0, tokensPerSecond: 0, checkpoint: path },
+    ...(validationLoss === undefined ? {} : { validationLoss }),
+  };
 }
 
 function refuseExisting(out: string): void {
@@ -138,7 +211,11 @@ function refuseExisting(out: string): void {
         `or name another folder with --out`,
     );
   }
-  if (exists(out) && (!Deno.statSync(out).isDirectory || [...Deno.readDirSync(out)].length)) {
+  if (!exists(out)) return;
+  // What a run left that was killed as it began does not count.
+  const holds = (folder: string) =>
+    [...Deno.readDirSync(folder)].some(({ name }) => !name.endsWith(PARTIAL_SUFFIX));
+  if (!Deno.statSync(out).isDirectory || holds(out)) {
     throw new UserError(`Cannot start a run in ${out}: it is not an empty folder`);
   }
 }
@@ -170,13 +247,12 @@ function startOfCheckpoint(checkpoint: Checkpoint, corpus: TrainingCorpus): Star
     ? Deno.readFileSync(folder.tokenizerFile)
     : corpus.tokenizer();
   // Closed with the checkpoint.
-  return { config: folder.config, read: folder.read, tokenizer, base: undefined, close() {} };
+  return { config: folder.config, read: folder.read, tokenizer, close() {} };
 }
 
 /** Writes run.json, of a new run or with one more resumption. */
 function recordRun(
   { corpus, out }: TrainRequest,
-  old: RunFile | undefined,
   now: {
     init: string;
     config: RunFile["config"];
@@ -186,6 +262,7 @@ function recordRun(
   },
 ): RunFile {
   const { init, config, device, model, state } = now;
+  const old = isRun(out) ? readRun(out) : undefined;
   const resumption = { at: new Date().toISOString(), step: state.step, device };
   const run = old ? { ...old, config, resumed: [...old.resumed, resumption] } : newRun({
     init,
@@ -205,9 +282,9 @@ function recordRun(
 function describe(run: RunFile, model: MambaConfig, state: TrainerState, steps: number): string {
   const { rows, accumulate } = run.config.batch;
   const batch = `${rows}${accumulate > 1 ? ` x ${accumulate}` : ""} rows of ${run.sequence_length}`;
-  const from = state.step ? `from step ${state.step} ` : "";
-  return `Training ${parameterCount(model).toLocaleString("en")} parameters ${from}for ${steps} ` +
-    `steps of ${batch} tokens on ${run.resumed.at(-1)?.device ?? run.device}`;
+  const first = state.step + 1;
+  return `Training ${parameterCount(model).toLocaleString("en")} parameters, steps ${first} to ` +
+    `${steps} of ${batch} tokens, on ${run.resumed.at(-1)?.device ?? run.device}`;
 }
 
 /** The model card of a checkpoint. */

@@ -160,6 +160,43 @@ Deno.test("trainRun() goes on from the last checkpoint after a crash, or from th
     assert(!exists(checkpointPath(out, 11) + ".partial"));
   }));
 
+Deno.test("trainRun() opens a lost device again and ends with the same bytes, but not for ever", () =>
+  withFolder(async (dir) => {
+    const whole = prepare(dir, { out: join(dir, "whole") });
+    await trainRun(whole);
+    /** A device that is lost at a step, so many times. */
+    const losing = (at: number, times: number): MakeModel => async (...args) => {
+      let lost = false;
+      const made = await observed((step) => {
+        lost = step === at && times-- > 0;
+        if (lost) throw new Error("mapping failed");
+      })(...args);
+      return { ...made, lost: () => lost };
+    };
+    const reporter = silentReporter(), out = join(dir, "lost");
+    await trainRun(prepare(dir, { out, makeModel: losing(7, 3), reporter }));
+    assert(
+      reporter.logged.some((l) => l.includes("lost (mapping failed); opening it again, 3 of 3")),
+    );
+    assertEquals(bytesOf(out, 12), bytesOf(whole.out, 12));
+    assertEquals(withoutClock(out), withoutClock(whole.out));
+    const gone = prepare(dir, { out: join(dir, "gone"), makeModel: losing(3, 4) });
+    await assertRejects(() => trainRun(gone), Error, "mapping failed");
+  }));
+
+Deno.test("trainRun() of a finished run says so and changes nothing", () =>
+  withFolder(async (dir) => {
+    const first = await trainRun(prepare(dir)), reporter = silentReporter();
+    const before = Deno.readTextFileSync(join(dir, "run", "run.json"));
+    const again = await trainRun(prepare(dir, { resume: true, config: {}, reporter }));
+    assertEquals({ ...again, seconds: 0 }, { ...first, seconds: 0, tokensPerSecond: 0 });
+    assertEquals(Deno.readTextFileSync(join(dir, "run", "run.json")), before);
+    assert(reporter.logged.join().includes("The run is finished"));
+    const longer = await trainRun(prepare(dir, { resume: true, config: { steps: 14 }, reporter }));
+    assertEquals(longer.step, 14);
+    assert(reporter.logged.includes("Changed: steps: 12 -> 14"));
+  }));
+
 Deno.test("trainRun() with accumulation equals one large batch", () =>
   withFolder(async (dir) => {
     const config = (rows: number, accumulate: number) => ({
