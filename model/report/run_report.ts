@@ -1,0 +1,68 @@
+/** The report of a run folder. @module */
+import { formatDuration } from "../../core/reporter.ts";
+import { writeAtomic } from "../../core/files.ts";
+import { basename, join, resolve } from "../../core/std.ts";
+import { readMetrics } from "../metrics.ts";
+import { readRun } from "../run.ts";
+import { type ReportData, reportHtml } from "./mod.ts";
+
+/** The report's name in a run folder. */
+export const REPORT_FILE = "report.html";
+
+/** What a report tells beyond the run folder. */
+export interface ReportExtras extends Partial<Omit<ReportData, "metrics">> {
+  /** Where the report goes; by default the run folder's own report.html. */
+  path?: string;
+}
+
+/** Writes a run's report from its folder and returns the report's path. */
+export function writeRunReport(run: string, extras: ReportExtras = {}): string {
+  const record = readRun(run), metrics = readMetrics(run), last = metrics.at(-1);
+  const trained = metrics.reduce((sum, m, i) => {
+    const tokens = m.tokens - (metrics[i - 1]?.tokens ?? 0);
+    return m.tokens_per_second > 0 ? sum + tokens / m.tokens_per_second : sum;
+  }, 0);
+  const whole = (n: number) => Math.round(n).toLocaleString("en");
+  const validation = metrics.findLast((m) => m.validation_loss !== undefined)?.validation_loss;
+  const highlights = extras.highlights ?? (last
+    ? [
+      { label: "steps", value: whole(last.step) },
+      { label: "tokens", value: whole(last.tokens) },
+      { label: "loss, nats a token", value: last.loss.toFixed(3) },
+      ...validation === undefined
+        ? []
+        : [{ label: "validation perplexity", value: Math.exp(validation).toFixed(2) }],
+      { label: "tokens a second", value: whole(last.tokens / Math.max(trained, 1e-9)) },
+      { label: "training time", value: formatDuration(trained) },
+    ]
+    : []);
+  const path = extras.path ?? join(run, REPORT_FILE);
+  writeAtomic(
+    path,
+    reportHtml({
+      title: extras.title ?? basename(resolve(run)),
+      subtitle: extras.subtitle ?? `${whole(record.parameters)} parameters from ${record.init}, ` +
+          `on ${record.device}, begun ${record.started.slice(0, 16).replace("T", " ")} UTC`,
+      highlights,
+      metrics,
+      tables: [...extras.tables ?? [], {
+        title: "Run",
+        header: ["", "value"],
+        rows: [
+          ["initial weights", record.init],
+          ["parameters", whole(record.parameters)],
+          ["corpus", record.corpus.path],
+          ["corpus manifest, SHA-256", record.corpus.manifest_sha256],
+          ["tokens a row", whole(record.sequence_length)],
+          ["rows a step", `${record.config.batch.rows} x ${record.config.batch.accumulate}`],
+          ["peak learning rate", String(record.config.optimizer.learning_rate)],
+          ["seed", String(record.config.seed)],
+          ["device", record.device],
+          ["program", `pubmamba ${record.versions.program}, Deno ${record.versions.deno}`],
+        ],
+      }],
+      samples: extras.samples ?? [],
+    }),
+  );
+  return path;
+}

@@ -1,0 +1,50 @@
+import { join } from "../../core/std.ts";
+import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
+import { ROOT } from "../shared.ts";
+
+async function demo(...words: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const output = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--allow-all", join(ROOT, "main.ts"), "demo", ...words],
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code: output.code, stdout: text(output.stdout), stderr: text(output.stderr) };
+}
+
+Deno.test("the demo refuses a folder that holds something else, and touches nothing", async () => {
+  const folder = await Deno.makeTempDir(), file = join(folder, "thesis.txt");
+  try {
+    await Deno.writeTextFile(file, "years of work");
+    const { code, stderr } = await demo("--out", folder);
+    assertEquals(code, 1);
+    assertStringIncludes(stderr, "name another folder with --out");
+    assertEquals(await Deno.readTextFile(file), "years of work");
+    assertEquals([...Deno.readDirSync(folder)].length, 1);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("a short demo goes the whole way and says so in its result, table and report", async () => {
+  const folder = await Deno.makeTempDir(), out = join(folder, "out");
+  try {
+    const { code, stdout, stderr } = await demo("--out", out, "--steps", "40", "--json");
+    assertEquals(code, 0, stderr);
+    const result = JSON.parse(stdout.trim().split("\n").at(-1)!);
+    assertEquals(result.pipeline.files, 5);
+    assertEquals(result.training.step, 40);
+    assertEquals(result.answers.asked, 40);
+    assert(result.factor > 5, `perplexity fell ${result.factor} times`);
+    assertStringIncludes(stdout, "held-out perplexity");
+    assertStringIncludes(stdout, "deno task doctor");
+    const html = await Deno.readTextFile(join(out, "report.html"));
+    assertStringIncludes(html, "What the model wrote");
+    assertStringIncludes(html, '"step":[1,2,3,');
+    for (
+      const file of ["corpus/shards/manifest.json", "run/metrics.jsonl", "initial/config.json"]
+    ) {
+      assert(Deno.statSync(join(out, file)).isFile, file);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
