@@ -7,42 +7,9 @@
  */
 import { messageOf, UserError } from "./errors.ts";
 import { openAtomic } from "./files.ts";
+import { type Dtype, ELEMENT_BYTES, parseHeader, type TensorInfo } from "./safetensors_header.ts";
 
-/** Bytes of one element. */
-const WIDTH = {
-  F64: 8,
-  F32: 4,
-  F16: 2,
-  BF16: 2,
-  I64: 8,
-  I32: 4,
-  I16: 2,
-  I8: 1,
-  U64: 8,
-  U32: 4,
-  U16: 2,
-  U8: 1,
-  BOOL: 1,
-} as const;
-
-/** The element types of the format that this reader knows. */
-export type Dtype = keyof typeof WIDTH;
-
-/** A longer header than this is taken for a broken file (the format's own limit). */
-const MAX_HEADER_BYTES = 100_000_000;
-
-/** Where a tensor lies and how it is shaped. */
-export interface TensorInfo {
-  readonly name: string;
-  readonly dtype: Dtype;
-  /** Row-major; empty for a scalar. */
-  readonly shape: readonly number[];
-  /** Product of the shape. */
-  readonly elements: number;
-  /** Absolute byte range in the file. */
-  readonly begin: number;
-  readonly end: number;
-}
+export type { Dtype, TensorInfo } from "./safetensors_header.ts";
 
 /** An open file; every getter reads from the disk and hands out memory of its own. */
 export interface SafetensorsFile {
@@ -215,77 +182,6 @@ function decodeBfloat16(halves: Uint16Array): Float32Array<ArrayBuffer> {
   return new Float32Array(words.buffer);
 }
 
-function parseHeader(
-  path: string,
-  size: number,
-  read: (begin: number, end: number) => Uint8Array<ArrayBuffer>,
-): { metadata: Record<string, string>; tensors: Map<string, TensorInfo> } {
-  const broken = (what: string) =>
-    new UserError(`Cannot read ${path}: it is not a whole safetensors file (${what})`);
-  if (size < 8) throw broken(`${size} bytes`);
-  const length = Number(new DataView(read(0, 8).buffer).getBigUint64(0, true));
-  const start = 8 + length;
-  if (length < 2 || length > MAX_HEADER_BYTES || start > size) {
-    throw broken(`a header of ${length} bytes in a file of ${size}`);
-  }
-  let header: unknown;
-  try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(read(8, start)));
-  } catch (error) {
-    throw broken(`its header is not JSON: ${messageOf(error)}`);
-  }
-  if (!isRecord(header)) throw broken("its header is not a JSON object");
-  const metadata = header.__metadata__ ?? {};
-  if (!isRecord(metadata) || !Object.values(metadata).every((v) => typeof v === "string")) {
-    throw broken("its __metadata__ is not a map of strings");
-  }
-  const list: TensorInfo[] = [];
-  for (const [name, entry] of Object.entries(header)) {
-    if (name === "__metadata__") continue;
-    const at = (what: string) => broken(`tensor "${name}": ${what}`);
-    if (!isRecord(entry)) throw at("its entry is not an object");
-    const { dtype, shape, data_offsets: offsets } = entry;
-    if (typeof dtype !== "string" || !Object.hasOwn(WIDTH, dtype)) {
-      throw at(`unknown type ${JSON.stringify(dtype)}`);
-    }
-    if (!isCountList(shape)) throw at(`bad shape ${JSON.stringify(shape)}`);
-    if (!isCountList(offsets) || offsets.length !== 2) {
-      throw at(`bad data_offsets ${JSON.stringify(offsets)}`);
-    }
-    const elements = shape.reduce((a, b) => a * b, 1);
-    const bytes = elements * WIDTH[dtype as Dtype], [begin, end] = offsets as [number, number];
-    if (end - begin !== bytes) {
-      throw at(`${end - begin} bytes where ${dtype} [${shape.join(", ")}] takes ${bytes}`);
-    }
-    list.push({
-      name,
-      dtype: dtype as Dtype,
-      shape,
-      elements,
-      begin: start + begin,
-      end: start + end,
-    });
-  }
-  list.sort((a, b) => a.begin - b.begin || a.end - b.end);
-  let at = start;
-  for (const t of list) {
-    if (t.begin !== at) {
-      throw broken(`tensor "${t.name}" starts at byte ${t.begin}, where byte ${at} is due`);
-    }
-    at = t.end;
-  }
-  if (at !== size) throw broken(`the tensors end at byte ${at}, the file at byte ${size}`);
-  return {
-    metadata: metadata as Record<string, string>,
-    tensors: new Map(list.map((t) => [t.name, t])),
-  };
-}
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-const isCountList = (value: unknown): value is number[] =>
-  Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
-
 /** The arrays whose type says how they are stored. */
 export type TensorData =
   | Float64Array
@@ -333,7 +229,7 @@ export function writeSafetensors(
   for (const { name, dtype, shape } of list) {
     if (names.has(name)) throw fail(name, "the name is taken");
     names.add(name);
-    const end = offset + shape.reduce((a, b) => a * b, 1) * WIDTH[dtype];
+    const end = offset + shape.reduce((a, b) => a * b, 1) * ELEMENT_BYTES[dtype];
     header.push([name, { dtype, shape, data_offsets: [offset, end] }]);
     offset = end;
   }
@@ -353,7 +249,7 @@ export function writeSafetensors(
     for (const { name, dtype, shape, data } of list) {
       const values = typeof data === "function" ? data() : data;
       const elements = shape.reduce((a, b) => a * b, 1);
-      if (values.BYTES_PER_ELEMENT !== WIDTH[dtype] || values.length !== elements) {
+      if (values.BYTES_PER_ELEMENT !== ELEMENT_BYTES[dtype] || values.length !== elements) {
         throw fail(
           name,
           `${values.constructor.name} of ${values.length} for ${dtype} [${shape.join(", ")}]`,

@@ -162,7 +162,7 @@ deviceTest("conv_silu: steps with a state equal the whole sequence", async (boar
 });
 
 deviceTest("cross_entropy: equals the reference, in chunks, ignored rows zero", async (board) => {
-  const cases = [[1, 2], [17, 101], [33, 517], [70, 96], [257, 33], [9, 4100]];
+  const cases = [[1, 2], [17, 101], [33, 517], [70, 96], [257, 33], [520, 45], [9, 4100]];
   for (const [rows, cols] of cases as [number, number][]) {
     const at = `${rows} x ${cols}`,
       logits = randoms(rows * cols, 1).map((v) => Math.fround(20 * v));
@@ -204,7 +204,13 @@ deviceTest("cross_entropy: large logits neither overflow nor lose the loss", asy
 });
 
 deviceTest("embedding: gathers, and sums every token's gradient in order", async (board) => {
-  for (const [rows, vocabulary, cols] of [[1, 3, 5], [17, 11, 33], [257, 40, 160]] as const) {
+  for (
+    const [rows, vocabulary, cols] of [[1, 3, 5], [17, 11, 33], [33, 7, 768], [257, 40, 160], [
+      520,
+      90,
+      40,
+    ]] as const
+  ) {
     const at = `${rows} x ${cols}`, table = randoms(vocabulary * cols, 1);
     const tokens = Uint32Array.from(
       randoms(rows, 2),
