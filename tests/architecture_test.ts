@@ -8,7 +8,7 @@ const ALLOWED: Record<string, string[]> = {
   "kernels/": [],
   "pipeline/": ["core/"],
   "model/": ["core/", "kernels/", "pipeline/tokens/", "pipeline/tokenizer/"],
-  "commands/": ["core/", "kernels/", "model/", "pipeline/"],
+  "commands/": ["core/", "kernels/", "model/", "pipeline/", "bench/"],
   "bench/": ["core/", "kernels/", "model/", "pipeline/"],
   "fixtures/": ["core/", "pipeline/tokenizer/"],
   "scripts/": ["core/", "kernels/"],

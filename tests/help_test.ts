@@ -33,7 +33,7 @@ Deno.test("every command says what it does, what its options mean, and shows exa
     assert(entry.summary.length > 5, `${name}: no summary in the list`);
     assert(command.examples.length > 0, `${name}: no examples`);
     for (const example of command.examples) {
-      assertStringIncludes(example, `deno task ${name}`, `an example of ${name}`);
+      assertStringIncludes(example, ` task ${name}`, `an example of ${name}`);
     }
     for (const [option, spec] of Object.entries(command.options ?? {})) {
       assert(/^[a-z][a-z0-9-]*$/.test(option), `${name}: --${option} is not kebab-case`);
