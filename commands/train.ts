@@ -1,8 +1,9 @@
 /** `train`: pretraining on a corpus, from given or random weights. @module */
 import type { Command, Invocation, OptionSpec } from "../core/cli.ts";
-import { UsageError } from "../core/errors.ts";
+import { Interrupted, UsageError } from "../core/errors.ts";
 import { formatDuration, formatTable } from "../core/reporter.ts";
 import { configFile, recipeNames } from "../model/recipes.ts";
+import { writeRunReport } from "../model/report/run_report.ts";
 import { readRun } from "../model/run.ts";
 import { openCorpus } from "../model/shard_corpus.ts";
 import {
@@ -58,7 +59,7 @@ export const command: Command = {
   name: "train",
   summary: "Train a Mamba on a corpus, from given or random weights; resumes exactly",
   description:
-    "Writes a run folder: run.json, metrics.jsonl, TensorBoard events, checkpoints/. A " +
+    "Writes a run folder: run.json, metrics.jsonl, TensorBoard events, checkpoints/, report.html. A " +
     "checkpoint is a Hugging Face model folder with the optimizer's state. Ctrl-C saves and stops; " +
     "--resume goes on and ends with the very bytes of a run that was never stopped. Options win " +
     "over --config, --set wins over both.",
@@ -111,7 +112,11 @@ export const command: Command = {
       reporter,
       signal,
       resumeHint: `deno task train --out ${out} --resume`,
+    }).catch((error) => {
+      if (error instanceof Interrupted) writeRunReport(out); // the curves so far
+      throw error;
     });
+    const report = writeRunReport(out);
     const { validationLoss } = result;
     reporter.line(formatTable(["training", "value"], [
       ["steps", result.step.toLocaleString("en")],
@@ -124,8 +129,9 @@ export const command: Command = {
       ["time", formatDuration(result.seconds)],
       ["tokens/s", Math.round(result.tokensPerSecond).toLocaleString("en")],
       ["checkpoint", result.checkpoint],
+      ["report", report],
     ]));
-    if (invocation.json) reporter.line(JSON.stringify(result));
+    if (invocation.json) reporter.line(JSON.stringify({ ...result, report }));
   },
 };
 
