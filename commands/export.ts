@@ -19,6 +19,12 @@ export const command: Command = {
       help: "which checkpoint: the last, the best by validation loss, or a step's",
       default: "last",
     },
+    weights: {
+      type: "string",
+      help: "the weights as trained, or their moving average (where average.decay was set)",
+      choices: ["trained", "average"],
+      default: "trained",
+    },
   },
   examples: [
     "deno task export --run runs/biomamba --out biomamba-130m",
@@ -28,7 +34,8 @@ export const command: Command = {
     const { reporter } = invocation;
     const run = invocation.string("run")!, out = invocation.string("out")!;
     const choice = checkpointChoice(invocation.string("checkpoint")!);
-    const result = exportRun(run, out, choice, (message) => reporter.log(message));
+    const weights = invocation.string("weights") as "trained" | "average";
+    const result = exportRun(run, out, choice, weights, (message) => reporter.log(message));
     reporter.line(formatTable(["export", "value"], [
       ["model folder", result.out],
       ["from", result.checkpoint],

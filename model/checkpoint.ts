@@ -7,7 +7,13 @@ import { UserError } from "../core/errors.ts";
 import { exists, hashFile, readJson, removeIfExists, writeAtomic } from "../core/files.ts";
 import { openSafetensors, type TensorToWrite, writeSafetensors } from "../core/safetensors.ts";
 import { join } from "../core/std.ts";
-import { type ModelFolder, openModelFolder, writeModelFolder } from "./folder.ts";
+import { AVERAGE_FILE, readAverage, type WeightAverage } from "./average.ts";
+import {
+  type ModelFolder,
+  openModelFolder,
+  type ReadParameter,
+  writeModelFolder,
+} from "./folder.ts";
 import { parameterList } from "./parameters.ts";
 import type { Moments, TrainableModel } from "./types.ts";
 
@@ -44,6 +50,8 @@ export interface Checkpoint {
   folder: ModelFolder;
   /** AdamW's moments of one parameter. */
   moments(name: string): Moments;
+  /** The averaged weights, where the run keeps them. */
+  average: ReadParameter | undefined;
   close(): void;
 }
 
@@ -67,21 +75,24 @@ export async function saveCheckpoint(
   run: string,
   model: TrainableModel,
   state: TrainerState,
-  extras: { tokenizer?: Uint8Array; card?: string },
+  extras: { tokenizer?: Uint8Array; card?: string; average?: WeightAverage },
 ): Promise<string> {
   const path = checkpointPath(run, state.step);
   const parameters = await model.readParameters(), moments = await model.readMoments();
+  const { tokenizer, card, average } = extras;
   removeCheckpoint(path); // a damaged one that resuming has passed over
   writeModelFolder(path, {
     config: model.config,
     read: (name) => parameters.get(name)!,
-    ...extras,
+    tokenizer,
+    card,
     more(folder) {
       const tensors = parameterList(model.config).flatMap(({ name, shape }): TensorToWrite[] => [
         { name: `${name}.exp_avg`, shape, dtype: "F32", data: moments.get(name)!.m },
         { name: `${name}.exp_avg_sq`, shape, dtype: "F32", data: moments.get(name)!.v },
       ]);
       writeSafetensors(join(folder, OPTIMIZER), tensors);
+      average?.write(join(folder, AVERAGE_FILE));
       const names = [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
       const checksums = Object.fromEntries(names.map((n) => [n, hashFile(join(folder, n))]));
       const file: StateFile = { version: 1, ...state, checksums };
@@ -134,6 +145,8 @@ export function openCheckpoint(path: string): Checkpoint {
     }
   }
   const folder = openModelFolder(path), moments = openSafetensors(join(path, OPTIMIZER));
+  const averageFile = join(path, AVERAGE_FILE);
+  const average = exists(averageFile) ? readAverage(averageFile) : undefined;
   return {
     path,
     state: { step: step!, rows: rows!, tokens: tokens!, ...(best ? { best } : {}) },
@@ -142,9 +155,11 @@ export function openCheckpoint(path: string): Checkpoint {
       m: moments.floats(`${name}.exp_avg`),
       v: moments.floats(`${name}.exp_avg_sq`),
     }),
+    average: average?.read,
     close() {
       folder.close();
       moments.close();
+      average?.close();
     },
   };
 }

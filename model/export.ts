@@ -29,21 +29,33 @@ export interface ExportResult {
 }
 
 /**
- * Writes a run's model as a Hugging Face folder, with a model card filled from the run.
+ * Writes a run's model as a Hugging Face folder, with a model card filled from the run: the weights
+ * as trained, or their moving average.
  * @throws {UserError} where `run` is no run, has no such checkpoint, or `out` exists.
  */
 export function exportRun(
   run: string,
   out: string,
   choice: CheckpointChoice = "last",
+  weights: "trained" | "average" = "trained",
   log: (message: string) => void = () => {},
 ): ExportResult {
   const record = readRun(run);
   assertWritableFolder(out);
   const checkpoint = chooseCheckpoint(run, choice, log), { step, tokens } = checkpoint.state;
   try {
-    const { config, read, tokenizerFile } = checkpoint.folder;
-    const loss = readMetrics(run).find((m) => m.step === step)?.validation_loss;
+    const { config, tokenizerFile } = checkpoint.folder, averaged = weights === "average";
+    const read = averaged ? checkpoint.average : checkpoint.folder.read;
+    if (!read) {
+      throw new UserError(
+        `Cannot export the average of ${checkpoint.path}: the run keeps none; train with ` +
+          `--set average.decay=0.999`,
+      );
+    }
+    // The validation loss is of the weights as trained.
+    const loss = averaged
+      ? undefined
+      : readMetrics(run).find((m) => m.step === step)?.validation_loss;
     const validationPerplexity = loss === undefined ? undefined : Math.exp(loss);
     const parameters = parameterCount(parseConfig(record.model, run));
     const card = modelCard({

@@ -6,6 +6,7 @@
 import { Interrupted, UserError } from "../core/errors.ts";
 import { formatDuration, type Progress, type Reporter } from "../core/reporter.ts";
 import { sampleRow } from "../pipeline/tokens/sampler.ts";
+import type { WeightAverage } from "./average.ts";
 import { type CountedBatch, makeBatch } from "./batch.ts";
 import {
   listCheckpoints,
@@ -34,6 +35,8 @@ export interface LoopOptions {
   /** Files that go into each checkpoint besides weights and state. */
   tokenizer?: Uint8Array;
   card?: (state: TrainerState) => string;
+  /** Where the configuration asks for it: the average of the weights up to `state`. */
+  average?: WeightAverage;
   reporter: Reporter;
   signal: AbortSignal;
   /** How to go on after an interruption, for the closing message. */
@@ -120,7 +123,7 @@ class Loop {
   }
 
   async run(): Promise<LoopResult> {
-    const { config, signal } = this.#options;
+    const { signal } = this.#options;
     let finished = true;
     try {
       while (this.#state.step < this.#steps) {
@@ -131,7 +134,7 @@ class Loop {
           break;
         }
         await this.#queueStep();
-        if (this.#due(config.validation.every) || this.#dueToSave()) await this.#settle();
+        if (this.#dueNow()) await this.#settle();
         if (this.#dueToSave()) await this.#save();
       }
       await this.#settle();
@@ -203,6 +206,8 @@ class Loop {
       grad_norm: gradNorm,
       tokens_per_second: Number((tokens / seconds).toPrecision(6)),
     };
+    const { average } = this.#options;
+    if (average && step % config.average.every === 0) average.update(await model.readParameters());
     if (this.#due(config.validation.every)) {
       metrics.validation_loss = await this.#validate();
     }
@@ -238,15 +243,13 @@ class Loop {
   }
 
   async #save(): Promise<void> {
-    const { run, model, config, tokenizer, card } = this.#options;
+    const { run, model, config, tokenizer, card, average } = this.#options;
     const { step, best } = this.#state;
     this.#saveTime = performance.now();
     if (this.#saved?.step === step) return;
     this.#metrics.sync();
-    const path = await saveCheckpoint(run, model, this.#state, {
-      tokenizer,
-      card: card?.(this.#state),
-    });
+    const extras = { tokenizer, card: card?.(this.#state), average };
+    const path = await saveCheckpoint(run, model, this.#state, extras);
     this.#saved = { step, path };
     pruneCheckpoints(run, config.checkpoint.keep, best?.step);
     this.#stepTime = this.#saveTime = performance.now();
@@ -255,6 +258,13 @@ class Loop {
   #due(every: number): boolean {
     const { step } = this.#state;
     return every > 0 && (step % every === 0 || step === this.#steps);
+  }
+
+  /** True where something follows this step that needs it finished before the next is queued. */
+  #dueNow(): boolean {
+    const { validation, average } = this.#options.config, { step } = this.#state;
+    return this.#due(validation.every) || this.#dueToSave() ||
+      average.decay > 0 && step % average.every === 0;
   }
 
   #dueToSave(): boolean {

@@ -66,6 +66,12 @@ const schema = v.strictObject({
     /** Rows of the validation split that are used, from its first one. */
     rows: v.optional(whole(1), 64),
   }),
+  average: section({
+    /** Keep an exponential moving average of the weights that forgets this slowly; 0 for none. */
+    decay: v.optional(beta, 0),
+    /** Steps between its updates: each costs reading the weights back. */
+    every: v.optional(whole(1), 10),
+  }),
   spikes: section({
     /** Log a step whose loss or gradient norm lies this many standard deviations off; 0: never. */
     z_score: v.optional(atLeast0, 6),

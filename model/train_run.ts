@@ -3,6 +3,7 @@ import { messageOf, UserError } from "../core/errors.ts";
 import { exists, PARTIAL_SUFFIX } from "../core/files.ts";
 import type { Reporter } from "../core/reporter.ts";
 import { basename, resolve } from "../core/std.ts";
+import { WeightAverage } from "./average.ts";
 import { modelCard } from "./card.ts";
 import {
   type Checkpoint,
@@ -16,7 +17,7 @@ import type { MambaConfig } from "./config.ts";
 import { requireRows, type TrainingCorpus } from "./corpus.ts";
 import { localModel } from "./hub.ts";
 import { readMetrics } from "./metrics.ts";
-import { parameterCount } from "./parameters.ts";
+import { parameterCount, parameterList } from "./parameters.ts";
 import {
   configChanges,
   isDone,
@@ -173,6 +174,12 @@ async function trainFrom(
     const run = recordRun(request, { init, config, device, model: start.config, state });
     markDone(out);
     reporter.log(describe(run, start.config, state, totalSteps(config, sequenceLength)));
+    const average = config.average.decay === 0 ? undefined : new WeightAverage(
+      parameterList(start.config),
+      config.average.decay,
+      config.average.every,
+      checkpoint?.average ?? start.read,
+    );
     const result = await trainLoop({
       run: out,
       corpus,
@@ -181,6 +188,7 @@ async function trainFrom(
       state,
       tokenizer: start.tokenizer,
       card: (state) => cardOf(run, out, start.config, state),
+      average,
       reporter,
       signal,
       resumeHint,

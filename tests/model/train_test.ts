@@ -3,7 +3,8 @@ import { exists } from "../../core/files.ts";
 import { openSafetensors } from "../../core/safetensors.ts";
 import { join } from "../../core/std.ts";
 import { checkpointPath, listCheckpoints } from "../../model/checkpoint.ts";
-import { writeModelFolder } from "../../model/folder.ts";
+import { exportRun } from "../../model/export.ts";
+import { openModelFolder, writeModelFolder } from "../../model/folder.ts";
 import { initialParameters } from "../../model/initialize.ts";
 import { readMetrics } from "../../model/metrics.ts";
 import { parameterList } from "../../model/parameters.ts";
@@ -11,7 +12,13 @@ import { ReferenceModel } from "../../model/reference.ts";
 import { readRun } from "../../model/run.ts";
 import { readEvents } from "../../model/tensorboard.ts";
 import { type MakeModel, type TrainRequest, trainRun } from "../../model/train_run.ts";
-import { assert, assertAlmostEquals, assertEquals, assertRejects } from "../assert.ts";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertRejects,
+  assertThrows,
+} from "../assert.ts";
 import {
   inventedCorpus,
   makeReference,
@@ -182,6 +189,65 @@ Deno.test("trainRun() opens a lost device again and ends with the same bytes, bu
     assertEquals(withoutClock(out), withoutClock(whole.out));
     const gone = prepare(dir, { out: join(dir, "gone"), makeModel: losing(3, 4) });
     await assertRejects(() => trainRun(gone), Error, "mapping failed");
+  }));
+
+Deno.test("trainRun() keeps a moving average of the weights, through a stop too", () =>
+  withFolder(async (dir) => {
+    const config = {
+      steps: 9,
+      batch: { rows: 2 },
+      optimizer: { learning_rate: 0.01 },
+      average: { decay: 0.9, every: 2 },
+      checkpoint: { every: 0 },
+    };
+    // By hand, in float64, from the weights after every second step.
+    const average = new Map(
+      parameterList(MINIATURE).map((p) =>
+        [p.name, Float64Array.from(initialParameters(MINIATURE, 7)(p.name))] as const
+      ),
+    );
+    const takeIn = async (model: ReferenceModel) => {
+      for (const [name, values] of await model.readParameters()) {
+        const mean = average.get(name)!;
+        values.forEach((v, i) => mean[i] = 0.81 * mean[i]! + 0.19 * v);
+      }
+    };
+    // Before update 3, 5, 7 and 9 the weights are those of step 2, 4, 6 and 8.
+    const seen: Promise<void>[] = [];
+    const makeModel = observed((step, model) => {
+      if (step > 1 && step % 2) seen.push(takeIn(model));
+    });
+    const whole = prepare(dir, { out: join(dir, "whole"), config, makeModel });
+    await trainRun(whole);
+    await Promise.all(seen);
+    const out = join(dir, "model"), exported = exportRun(whole.out, out, "last", "average");
+    assertEquals(exported.validationPerplexity, undefined);
+    const folder = openModelFolder(out);
+    for (const [name, values] of average) {
+      folder.read(name).forEach((v, i) => assertAlmostEquals(v, values[i]!, 1e-6, name));
+    }
+    folder.close();
+    const abort = new AbortController(), stopped = join(dir, "stopped");
+    const stopping = observed((step) => step === 5 && abort.abort());
+    const request = prepare(dir, {
+      out: stopped,
+      config,
+      makeModel: stopping,
+      signal: abort.signal,
+    });
+    await assertRejects(() => trainRun(request), Interrupted);
+    await trainRun(prepare(dir, { out: stopped, config: {}, resume: true }));
+    const [a, b] = [whole.out, stopped].map((run) =>
+      Deno.readFileSync(join(checkpointPath(run, 9), "average.safetensors"))
+    );
+    assertEquals(a, b);
+    const none = prepare(dir, { out: join(dir, "none"), config: { steps: 1 } });
+    await trainRun(none);
+    assertThrows(
+      () => exportRun(none.out, join(dir, "no"), "last", "average"),
+      UserError,
+      "the run keeps none",
+    );
   }));
 
 Deno.test("trainRun() of a finished run says so and changes nothing", () =>
