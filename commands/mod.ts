@@ -29,6 +29,10 @@ const pipeline: CommandGroup = {
       summary: "Encode the text of each line into an array of ids that NumPy reads",
       load: async () => (await import("./pipeline_tokenize.ts")).command,
     },
+    decontaminate: {
+      summary: "Hold out of a corpus what evaluation sets were made from",
+      load: async () => (await import("./pipeline_decontaminate.ts")).command,
+    },
     "train-tokenizer": {
       summary: "Train a byte-level BPE tokenizer, in Hugging Face's format",
       load: async () => (await import("./pipeline_train_tokenizer.ts")).command,

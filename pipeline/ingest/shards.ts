@@ -6,6 +6,7 @@ import { exists, writeAtomic } from "../../core/files.ts";
 import { Interrupted, UserError } from "../../core/errors.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
 import type { Corpus } from "../corpus.ts";
+import { readHeldOut, withoutHeldOut } from "../overlap/contamination.ts";
 import type { RunOptions } from "../run.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
 import {
@@ -113,14 +114,18 @@ export async function buildTokensAndShards(
   const { sequenceLength, seed, validation, test } = settings;
   await makeTokens(corpus, pool, settings, policies, options);
   const files = catalogue.files();
-  const state = JSON.stringify([catalogue.generation, sequenceLength, seed, validation, test]);
+  const heldOut = readHeldOut(folder);
+  const state = JSON.stringify([
+    ...[catalogue.generation, sequenceLength, seed, validation, test],
+    heldOut.digest,
+  ]);
   if (catalogue.get("shards") === state && exists(manifestPath(folder))) {
     return { written: false, figures: figuresOf(readManifest(folder)) };
   }
   const manifest = await buildShards({
     corpus: folder,
     tokenFiles: files.map((f) => ({ source: f.name, path: corpusPaths.tokens(folder, f.name) })),
-    live: new LiveBits(catalogue),
+    live: withoutHeldOut(new LiveBits(catalogue), heldOut),
     tokenizer: loadTokenizer(settings.tokenizer),
     ...{ sequenceLength, seed, validation, test },
     sourceFiles: files.map((f) => ({ name: f.name, md5: f.md5 })),

@@ -1,0 +1,63 @@
+/** `pipeline decontaminate`: finds what gives evaluation away, and builds the shards without it. */
+import { Corpus } from "./corpus.ts";
+import { liveTexts } from "./documents/live_texts.ts";
+import { DEFAULT_POLICIES } from "./ingest/policy.ts";
+import { buildTokensAndShards, shardSettings, type ShardSummary } from "./ingest/shards.ts";
+import { WorkerPool } from "./ingest/worker_pool.ts";
+import {
+  type Contamination,
+  type DecontaminateOptions,
+  findContamination,
+  writeContamination,
+} from "./overlap/contamination.ts";
+
+/** What to compare, and how to tell of it. */
+export interface DecontaminateCorpusOptions extends DecontaminateOptions {
+  corpus: string;
+  /** Evaluation files. */
+  against: string[];
+  onProgress?: (stage: "files" | "shards", done: number, total: number) => void;
+}
+
+/** What came of it; shards only where the corpus has tokens already. */
+export interface Decontamination {
+  report: Contamination;
+  shards?: ShardSummary;
+}
+
+/**
+ * Compares the live documents with evaluation files, writes `contamination.json`, and brings the
+ * shards up to date where there are any.
+ * @throws {UserError} where a file cannot be read
+ * @throws {CorpusBusy} where another process is at work on the corpus
+ */
+export async function decontaminateCorpus(
+  options: DecontaminateCorpusOptions,
+): Promise<Decontamination> {
+  const corpus = new Corpus(options.corpus);
+  try {
+    const { catalogue } = corpus, { onProgress, signal } = options;
+    const texts = liveTexts(
+      options.corpus,
+      catalogue,
+      (done, total) => onProgress?.("files", done, total),
+    );
+    const report = await findContamination(texts, options.against, options);
+    writeContamination(options.corpus, report);
+    const run = { corpus: options.corpus, workers: 1 }, settings = shardSettings(corpus, run);
+    const ready = settings && catalogue.files().every((f) => f.state === "tokens");
+    if (!settings || !ready) return { report }; // "pipeline run" goes on and leaves them out
+    const pool = new WorkerPool(1);
+    try {
+      const shards = await buildTokensAndShards(corpus, pool, settings, DEFAULT_POLICIES, {
+        onProgress: (_stage, done, total) => onProgress?.("shards", done, total),
+        ...(signal ? { signal } : {}),
+      });
+      return { report, shards };
+    } finally {
+      await pool.close();
+    }
+  } finally {
+    corpus.close();
+  }
+}
