@@ -3,9 +3,16 @@ import type { Invocation, OptionSpec } from "../core/cli.ts";
 import { formatReport, reportChoices, reportJson } from "../model/evaluation/choice_report.ts";
 import { compareAnswers, openReader } from "../model/evaluation/choice_run.ts";
 import { writeResults } from "../model/evaluation/results_files.ts";
-import { FINETUNE_DEFAULTS, finetuneRun, type FinetuneTask } from "../model/finetune/run.ts";
+import { choiceFinetuneTask, type ChoiceSplits } from "../model/finetune/choices.ts";
+import {
+  FINETUNE_DEFAULTS,
+  type FinetuneResult,
+  finetuneRun,
+  type FinetuneTask,
+} from "../model/finetune/run.ts";
 import { localModel } from "../model/hub.ts";
 import { parameterCount } from "../model/parameters.ts";
+import type { Tokenizer } from "../pipeline/tokenizer/mod.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 
 const { batch, optimizer, schedule } = FINETUNE_DEFAULTS;
@@ -56,8 +63,21 @@ export const finetuneOptions = {
   ...deviceOptions,
 } satisfies Record<string, OptionSpec>;
 
-/** Fine-tunes `--model` on a task, tests it once beside its base, prints and writes the results. */
-export async function finetuneChoices(invocation: Invocation, task: FinetuneTask): Promise<void> {
+/** What a finished run hands to its report. */
+export interface Finetuned<Answers> extends FinetuneResult<Answers> {
+  /** As given by the user. */
+  model: string;
+  out: string;
+  seed: number;
+  parameters: number;
+  started: Date;
+}
+
+/** Fine-tunes `--model` on the task that `taskOf` makes with its tokenizer. */
+export async function finetune<Answers>(
+  invocation: Invocation,
+  taskOf: (tokenizer: Tokenizer, maxTokens: number) => FinetuneTask<Answers>,
+): Promise<Finetuned<Answers>> {
   const { reporter, signal } = invocation, seed = invocation.number("seed")!;
   const model = invocation.string("model")!, out = invocation.string("out")!;
   const { folder, tokenizer } = openReader(
@@ -67,13 +87,12 @@ export async function finetuneChoices(invocation: Invocation, task: FinetuneTask
   const started = new Date();
   try {
     const result = await finetuneRun({
-      task,
+      task: taskOf(tokenizer, invocation.number("max-tokens")!),
       init: model,
       base: folder,
       tokenizer,
       out,
       epochs: invocation.number("epochs")!,
-      maxTokens: invocation.number("max-tokens")!,
       config: {
         ...FINETUNE_DEFAULTS,
         seed,
@@ -93,35 +112,42 @@ export async function finetuneChoices(invocation: Invocation, task: FinetuneTask
       signal,
       resumeHint: "the same command with --resume",
     });
-    const { answers, baseAnswers } = result, labels = task.labels.length;
-    const test = { name: task.name, labels: task.labels, items: task.test };
-    const report = reportChoices(
-      test,
-      task.train.map((item) => item.gold),
-      [
-        { role: "model", name: result.checkpoint, answers },
-        { role: "base", name: model, answers: baseAnswers },
-      ],
-      seed,
-      compareAnswers(answers, baseAnswers, labels, seed),
-    );
-    reporter.line(formatReport(report));
-    const development = { step: result.step, accuracy: result.developmentAccuracy };
-    const { task: _task, questions: _questions, ...more } = reportJson(report);
-    const files = writeResults(out, test, answers, report.rows[1]!.measures, {
-      model: result.checkpoint,
-      parameters: parameterCount(folder.config),
-      device: result.device,
-      seed,
-      started,
-      finished: new Date(),
-      more: { development, ...more },
-    });
-    reporter.log(`Wrote ${files.results} and ${files.samples}`);
-    if (invocation.json) {
-      reporter.line(JSON.stringify({ ...reportJson(report), development, files }));
-    }
+    return { ...result, model, out, seed, parameters: parameterCount(folder.config), started };
   } finally {
     folder.close();
+  }
+}
+
+/** Fine-tunes on a multiple-choice task and tests it beside its base; prints and writes. */
+export async function finetuneChoices(invocation: Invocation, splits: ChoiceSplits): Promise<void> {
+  const { reporter, signal } = invocation;
+  const result = await finetune(
+    invocation,
+    (tokenizer, maxTokens) => choiceFinetuneTask(splits, tokenizer, maxTokens, signal),
+  );
+  const { answers, baseAnswers, seed, checkpoint } = result;
+  const test = { name: splits.name, labels: splits.labels, items: splits.test };
+  const report = reportChoices(
+    test,
+    splits.train.map((item) => item.gold),
+    [
+      { role: "model", name: checkpoint, answers },
+      { role: "base", name: result.model, answers: baseAnswers },
+    ],
+    seed,
+    compareAnswers(answers, baseAnswers, splits.labels.length, seed),
+  );
+  reporter.line(formatReport(report));
+  const development = { step: result.step, accuracy: result.developmentScore };
+  const { task: _task, questions: _questions, ...more } = reportJson(report);
+  const files = writeResults(result.out, test, answers, report.rows[1]!.measures, {
+    ...result,
+    model: checkpoint,
+    finished: new Date(),
+    more: { development, ...more },
+  });
+  reporter.log(`Wrote ${files.results} and ${files.samples}`);
+  if (invocation.json) {
+    reporter.line(JSON.stringify({ ...reportJson(report), development, files }));
   }
 }

@@ -1,17 +1,19 @@
-/** Supervised examples: prompts whose answers are learned, and batches of them. @module */
+/** Supervised examples, and batches of them. @module */
 import type { CountedBatch } from "../batch.ts";
 import { Random } from "../random.ts";
 import { IGNORED_TARGET } from "../types.ts";
 
-/** A prompt that begins with the boundary token, and the answer that the model learns to give. */
+/** A document, which begins with the boundary token, and what is learned from it. */
 export interface SupervisedExample {
-  prompt: number[];
-  answer: number[];
+  tokens: number[];
+  /** What to predict at each position; {@linkcode IGNORED_TARGET} where nothing is learned. */
+  targets: number[];
 }
 
-/** Positions that an example takes: the answer's last token is only predicted. */
-export function exampleLength({ prompt, answer }: SupervisedExample): number {
-  return prompt.length + answer.length - 1;
+/** A prompt whose answer is learned. The answer's last token is only predicted, never read. */
+export function answerExample(prompt: number[], answer: number[]): SupervisedExample {
+  const ignored = new Array<number>(prompt.length - 1).fill(IGNORED_TARGET);
+  return { tokens: [...prompt, ...answer.slice(0, -1)], targets: [...ignored, ...answer] };
 }
 
 /** The examples of a step, 0 to steps - 1, in an order shuffled anew for each epoch by the seed. */
@@ -33,7 +35,7 @@ export function examplesOfStep<T>(
 
 /**
  * Packs examples into as few rows as first-fit takes, and rows into micro-batches. Each example
- * begins a document, so that rows may hold several; only the answers are scored.
+ * begins a document, so that rows may hold several.
  * @throws {RangeError} for an example that is longer than a row.
  */
 export function packExamples(
@@ -44,7 +46,7 @@ export function packExamples(
 ): CountedBatch[] {
   const rows: { used: number; examples: SupervisedExample[] }[] = [];
   for (const example of examples) {
-    const size = exampleLength(example);
+    const size = example.tokens.length;
     if (size > length) throw new RangeError(`An example of ${size} tokens in rows of ${length}`);
     let row = rows.find((r) => r.used + size <= length);
     if (!row) rows.push(row = { used: 0, examples: [] });
@@ -61,22 +63,15 @@ export function packExamples(
     };
     rows.slice(at, at + batchSize).forEach((row, r) => {
       let base = r * length;
-      for (const example of row.examples) {
-        placeExample(batch, base, example);
-        base += exampleLength(example);
+      for (const { tokens, targets } of row.examples) {
+        batch.tokens.set(tokens, base);
+        batch.starts.fill(0, base + 1, base + tokens.length);
+        batch.targets.set(targets, base);
+        batch.scored += targets.filter((target) => target >= 0).length;
+        base += tokens.length;
       }
     });
     batches.push(batch);
   }
   return batches;
-}
-
-/** Writes one example at position `base` of a batch. */
-function placeExample(batch: CountedBatch, base: number, example: SupervisedExample): void {
-  const { prompt, answer } = example;
-  batch.tokens.set(prompt, base);
-  batch.tokens.set(answer.slice(0, -1), base + prompt.length);
-  batch.starts.fill(0, base + 1, base + exampleLength(example));
-  batch.targets.set(answer, base + prompt.length - 1);
-  batch.scored += answer.length;
 }

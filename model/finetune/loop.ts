@@ -1,6 +1,6 @@
 /**
  * The fine-tuning loop: epochs over supervised examples, AdamW under a schedule, and after every
- * epoch the development accuracy that chooses the checkpoint. Goes on exactly from a checkpoint.
+ * epoch the development score that chooses the checkpoint. Goes on exactly from a checkpoint.
  * @module
  */
 import { Interrupted, UserError } from "../../core/errors.ts";
@@ -12,11 +12,11 @@ import type { TrainConfig } from "../train_config.ts";
 import type { TrainableModel } from "../types.ts";
 import { examplesOfStep, packExamples, type SupervisedExample } from "./examples.ts";
 
-/** How the model does on the development questions. */
+/** How the model does on the development split. */
 export interface Development {
-  /** Share of right answers. */
-  accuracy: number;
-  /** Mean negative log-probability of the right answer, in nats. */
+  /** What chooses the checkpoint: accuracy or F1, 0 to 1. */
+  score: number;
+  /** Mean negative log-probability of what is right, in nats; decides between equal scores. */
   loss: number;
 }
 
@@ -28,7 +28,7 @@ export interface FinetuneLoopOptions {
   /** `steps` is all epochs' steps; a step takes rows x accumulate examples. */
   config: TrainConfig;
   examples: SupervisedExample[];
-  /** Where the run stands; `rows` counts examples, `best.loss` is the development error rate. */
+  /** Where the run stands; `rows` counts examples, `best.loss` is 1 - the development score. */
   state: TrainerState;
   develop: () => Promise<Development>;
   tokenizer?: Uint8Array;
@@ -41,7 +41,7 @@ export interface FinetuneLoopOptions {
 /** A line of metrics.jsonl; the development figures stand where an epoch ends. */
 interface FinetuneMetrics extends StepMetrics {
   epoch: number;
-  dev_accuracy?: number;
+  dev_score?: number;
 }
 
 /** Examples of one optimizer update. */
@@ -51,7 +51,7 @@ export function examplesPerStep(config: TrainConfig): number {
 
 /**
  * Trains from `state` to the last epoch and returns the final state, whose `best` names the step of
- * the checkpoint to use: of those with the highest development accuracy the one with the lowest loss.
+ * the checkpoint to use: of those with the highest development score the one with the lowest loss.
  * @throws {Interrupted} after saving, when the signal fires.
  * @throws {UserError} where loss or gradient are not finite.
  */
@@ -73,17 +73,17 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
     while (state.step < steps) {
       const line = await trainStep(options, state);
       if (state.step % perEpoch === 0 || state.step === steps) {
-        const { accuracy, loss } = await options.develop();
+        const { score, loss } = await options.develop();
         line.validation_loss = loss;
-        line.dev_accuracy = accuracy;
-        const error = 1 - accuracy, { best } = state;
+        line.dev_score = score;
+        const error = 1 - score, { best } = state;
         if (!best || error < best.loss || error === best.loss && loss < bestLoss) {
           state.best = { step: state.step, loss: error };
           bestLoss = loss;
         }
         reporter.log(
           `Epoch ${line.epoch}: loss ${line.loss.toFixed(4)}, ` +
-            `development accuracy ${accuracy.toFixed(4)}, loss ${loss.toFixed(4)}`,
+            `development score ${score.toFixed(4)}, loss ${loss.toFixed(4)}`,
         );
         metrics.write(line);
         await save();

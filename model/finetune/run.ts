@@ -14,17 +14,6 @@ import {
   openNewestCheckpoint,
   type TrainerState,
 } from "../checkpoint.ts";
-import {
-  answerChoices,
-  type ChoiceAnswer,
-  type ChoiceItem,
-  type ChoiceTask,
-  labelTokens,
-  promptTokens,
-} from "../evaluation/choices.ts";
-import { rowLengthFor } from "../evaluation/choice_run.ts";
-import { batchScorer } from "../evaluation/scorer.ts";
-import { mean } from "../evaluation/statistics.ts";
 import { type ModelFolder } from "../folder.ts";
 import { parameterCount } from "../parameters.ts";
 import { isRun, markDone, newRun, readRun, type RunFile, writeRun } from "../run.ts";
@@ -34,21 +23,25 @@ import type { TrainableModel } from "../types.ts";
 import type { SupervisedExample } from "./examples.ts";
 import { type Development, examplesPerStep, finetuneLoop } from "./loop.ts";
 
-/** A task with its splits. */
-export interface FinetuneTask {
+/** What a model is taught, and how it is examined. */
+export interface FinetuneTask<Answers> {
   name: string;
-  labels: readonly string[];
-  train: ChoiceItem[];
-  develop: ChoiceItem[];
-  test: ChoiceItem[];
-  /** The folder of its files, and a hash of what was read from it. */
+  /** What is learned from. */
+  examples: SupervisedExample[];
+  /** Tokens a row: at least the longest example, in any split. */
+  rowLength: number;
+  /** Examines the development split. */
+  develop: (model: TrainableModel) => Promise<Development>;
+  /** Answers the test split. */
+  test: (model: TrainableModel) => Promise<Answers>;
+  /** Where its files are, and a hash of what was read from them. */
   path: string;
   sha256: string;
 }
 
 /** What {@linkcode finetuneRun} takes. */
-export interface FinetuneRequest {
-  task: FinetuneTask;
+export interface FinetuneRequest<Answers> {
+  task: FinetuneTask<Answers>;
   /** The model to begin from as the user names it; open; and its tokenizer. */
   init: string;
   base: ModelFolder;
@@ -56,8 +49,6 @@ export interface FinetuneRequest {
   /** The run folder. */
   out: string;
   epochs: number;
-  /** The most tokens of an example; prompts that are longer lose the end of their context. */
-  maxTokens: number;
   /** Of the training configuration: what differs from {@linkcode FINETUNE_DEFAULTS}. */
   config: PartialConfig;
   resume: boolean;
@@ -76,27 +67,27 @@ export const FINETUNE_DEFAULTS = {
 } as const;
 
 /** What a run came to. */
-export interface FinetuneResult {
+export interface FinetuneResult<Answers> {
   device: string;
-  /** The step and the development accuracy of the checkpoint that was chosen. */
+  /** The step and the development score of the checkpoint that was chosen. */
   step: number;
-  developmentAccuracy: number;
+  developmentScore: number;
   /** The chosen checkpoint's folder. */
   checkpoint: string;
   /** On the test split: the fine-tuned model, and the model it began from. */
-  answers: ChoiceAnswer[];
-  baseAnswers: ChoiceAnswer[];
+  answers: Answers;
+  baseAnswers: Answers;
 }
 
 /**
  * Fine-tunes and evaluates.
  * @throws {UserError} for bad input, before anything is written, or as the loop does.
  */
-export async function finetuneRun(request: FinetuneRequest): Promise<FinetuneResult> {
+export async function finetuneRun<Answers>(
+  request: FinetuneRequest<Answers>,
+): Promise<FinetuneResult<Answers>> {
   const { task, base, out, reporter, signal } = request;
-  const examples = supervised(request), { labels, train, develop, test } = task;
-  const items = [...train, ...develop, ...test];
-  const sequenceLength = rowLengthFor(items, labels, request.tokenizer, request.maxTokens);
+  const { examples, rowLength: sequenceLength } = task;
   const old = openRun(request), config = resolveRunConfig(request, examples.length);
   const newest = old ? openNewestCheckpoint(out, (damage) => reporter.log(damage)) : undefined;
   const made = await request.makeModel(base.config, {
@@ -117,14 +108,13 @@ export async function finetuneRun(request: FinetuneRequest): Promise<FinetuneRes
         `${examples.length} examples, ${config.steps} steps of ${examplesPerStep(config)}, ` +
         `rows of ${sequenceLength} tokens, on ${device}`,
     );
-    const answer = (items: ChoiceItem[]) => answerItems(request, model, items);
     const state = await finetuneLoop({
       run: out,
       model,
       config,
       examples,
       state: start,
-      develop: async () => developmentOf(await answer(task.develop)),
+      develop: () => task.develop(model),
       tokenizer: base.tokenizerFile ? Deno.readFileSync(base.tokenizerFile) : undefined,
       reporter,
       signal,
@@ -136,14 +126,14 @@ export async function finetuneRun(request: FinetuneRequest): Promise<FinetuneRes
     model.writeParameters(best.folder.read);
     best.close();
     reporter.log(`Testing the checkpoint of step ${step} once, and the base model`);
-    const answers = await answer(task.test);
+    const answers = await task.test(model);
     model.writeParameters(base.read);
-    const baseAnswers = await answer(task.test);
-    markDone(out, { step, dev_accuracy: 1 - loss, checkpoint: place.path });
+    const baseAnswers = await task.test(model);
+    markDone(out, { step, dev_score: 1 - loss, checkpoint: place.path });
     return {
       device,
       step,
-      developmentAccuracy: 1 - loss,
+      developmentScore: 1 - loss,
       checkpoint: place.path,
       answers,
       baseAnswers,
@@ -153,18 +143,8 @@ export async function finetuneRun(request: FinetuneRequest): Promise<FinetuneRes
   }
 }
 
-/** The training questions as examples whose answer is the right label. */
-function supervised({ task, tokenizer, maxTokens }: FinetuneRequest): SupervisedExample[] {
-  const answers = labelTokens(task.labels, tokenizer);
-  const longest = Math.max(...answers.map((a) => a.length));
-  return task.train.map(({ prompt, gold }) => ({
-    prompt: promptTokens(prompt, tokenizer, maxTokens - longest).tokens,
-    answer: answers[gold]!,
-  }));
-}
-
 /** The record of the run that is gone on with; undefined for a new one. */
-function openRun({ out, resume, task, init }: FinetuneRequest): RunFile | undefined {
+function openRun<A>({ out, resume, task, init }: FinetuneRequest<A>): RunFile | undefined {
   if (!resume) {
     if (exists(out) && (!Deno.statSync(out).isDirectory || [...Deno.readDirSync(out)].length)) {
       throw new UserError(
@@ -187,14 +167,14 @@ function openRun({ out, resume, task, init }: FinetuneRequest): RunFile | undefi
   return old;
 }
 
-function resolveRunConfig({ config, epochs }: FinetuneRequest, examples: number) {
+function resolveRunConfig<A>({ config, epochs }: FinetuneRequest<A>, examples: number) {
   const resolved = resolveConfig(config, "the command line");
   const perEpoch = Math.ceil(examples / examplesPerStep(resolved));
   return { ...resolved, steps: epochs * perEpoch };
 }
 
-function describeRun(
-  { task, init, base, tokenizer }: FinetuneRequest,
+function describeRun<A>(
+  { task, init, base, tokenizer }: FinetuneRequest<A>,
   old: RunFile | undefined,
   now: { config: RunFile["config"]; device: string; sequenceLength: number; step: number },
 ): RunFile {
@@ -210,18 +190,4 @@ function describeRun(
   };
   const sequence_length = now.sequenceLength;
   return newRun({ init, corpus, config, sequence_length, device }, base.config);
-}
-
-/** Answers questions with the model as it stands. */
-function answerItems(request: FinetuneRequest, model: TrainableModel, items: ChoiceItem[]) {
-  const { task, tokenizer, maxTokens, signal } = request;
-  const choices: ChoiceTask = { name: task.name, labels: task.labels, items };
-  return answerChoices(choices, batchScorer(model), tokenizer, { maxTokens, signal });
-}
-
-function developmentOf(answers: ChoiceAnswer[]): Development {
-  return {
-    accuracy: mean(answers.map((a) => Number(a.predicted === a.item.gold))),
-    loss: mean(answers.map((a) => -a.logProbabilities[a.item.gold]!)),
-  };
 }

@@ -4,19 +4,10 @@ import { join } from "../../core/std.ts";
 import { listCheckpoints } from "../../model/checkpoint.ts";
 import { formatReport, reportChoices, reportJson } from "../../model/evaluation/choice_report.ts";
 import { compareAnswers, openReader } from "../../model/evaluation/choice_run.ts";
-import type { ChoiceItem } from "../../model/evaluation/choices.ts";
-import {
-  exampleLength,
-  examplesOfStep,
-  packExamples,
-  type SupervisedExample,
-} from "../../model/finetune/examples.ts";
-import {
-  FINETUNE_DEFAULTS,
-  type FinetuneRequest,
-  finetuneRun,
-  type FinetuneTask,
-} from "../../model/finetune/run.ts";
+import type { ChoiceAnswer, ChoiceItem } from "../../model/evaluation/choices.ts";
+import { choiceFinetuneTask, type ChoiceSplits } from "../../model/finetune/choices.ts";
+import { answerExample, examplesOfStep, packExamples } from "../../model/finetune/examples.ts";
+import { FINETUNE_DEFAULTS, type FinetuneRequest, finetuneRun } from "../../model/finetune/run.ts";
 import { writeModelFolder } from "../../model/folder.ts";
 import { initialParameters } from "../../model/initialize.ts";
 import { readMetrics } from "../../model/metrics.ts";
@@ -33,14 +24,14 @@ import {
 import { byteTokenizerJson, MINIATURE_READER } from "./evaluation_helpers.ts";
 import { makeReference, silentReporter, withFolder } from "./helpers.ts";
 
-const EXAMPLES: SupervisedExample[] = [
-  { prompt: [0, 11, 12], answer: [7] },
-  { prompt: [0, 13], answer: [8, 9] },
-  { prompt: [0, 14, 15, 16], answer: [7] },
+const EXAMPLES = [
+  answerExample([0, 11, 12], [7]),
+  answerExample([0, 13], [8, 9]),
+  answerExample([0, 14, 15, 16], [7]),
 ];
 
 Deno.test("packExamples() starts a document at each example and scores answers alone", () => {
-  assertEquals(EXAMPLES.map(exampleLength), [3, 3, 4]);
+  assertEquals(EXAMPLES.map((e) => e.tokens.length), [3, 3, 4]);
   const [batch, ...rest] = packExamples(EXAMPLES, 2, 7, 0);
   assertEquals(rest.length, 0);
   const x = -100;
@@ -89,7 +80,7 @@ function questions(count: number, first: number): ChoiceItem[] {
   }));
 }
 
-const TASK: FinetuneTask = {
+const TASK: ChoiceSplits = {
   name: "letters",
   labels: ["yes", "no"],
   train: questions(22, 0),
@@ -100,7 +91,10 @@ const TASK: FinetuneTask = {
 };
 
 /** A request to fine-tune a miniature model under `dir`. */
-function prepare(dir: string, changes: Partial<FinetuneRequest> = {}): FinetuneRequest {
+function prepare(
+  dir: string,
+  changes: Partial<FinetuneRequest<ChoiceAnswer[]>> = {},
+): FinetuneRequest<ChoiceAnswer[]> {
   const path = join(dir, "base");
   if (!exists(path)) {
     const read = initialParameters(MINIATURE_READER, 3);
@@ -109,13 +103,12 @@ function prepare(dir: string, changes: Partial<FinetuneRequest> = {}): FinetuneR
   }
   const { folder, tokenizer } = openReader(path);
   return {
-    task: TASK,
+    task: choiceFinetuneTask(TASK, tokenizer, 64, new AbortController().signal),
     init: path,
     base: folder,
     tokenizer,
     out: join(dir, "run"),
     epochs: 4,
-    maxTokens: 64,
     config: {
       ...FINETUNE_DEFAULTS,
       batch: { rows: 2, accumulate: 4 },
@@ -132,7 +125,7 @@ function prepare(dir: string, changes: Partial<FinetuneRequest> = {}): FinetuneR
 Deno.test("fine-tuning learns a task, chooses by development, and beats its base", () =>
   withFolder(async (dir) => {
     const request = prepare(dir), result = await finetuneRun(request);
-    assertEquals(result.developmentAccuracy, 1);
+    assertEquals(result.developmentScore, 1);
     assertEquals(result.answers.map((a) => a.predicted), TASK.test.map((item) => item.gold));
     const metrics = readMetrics(request.out);
     assertEquals(metrics.map((m) => m.step), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
@@ -201,7 +194,7 @@ Deno.test("a fine-tuning run refuses another run's folder and other data", () =>
     const request = prepare(dir, { epochs: 1 });
     await finetuneRun(request);
     await assertRejects(() => finetuneRun(request), UserError, "there is one already");
-    const other = { ...request, resume: true, task: { ...TASK, sha256: sha256("other") } };
+    const other = { ...request, resume: true, task: { ...request.task, sha256: sha256("other") } };
     await assertRejects(() => finetuneRun(other), UserError, "Cannot resume");
     request.base.close();
   }));
