@@ -41,6 +41,9 @@ export type { MambaOptions, MemoryPlan } from "./gpu/buffers.ts";
 
 const NORM = "backbone.norm_f.weight";
 
+/** Positions whose logits are on the host at a time: 64 of 50,280 ids take 13 MB. */
+const LOGITS_AT_ONCE = 64;
+
 /** Mamba-1 on a device. */
 export class Mamba implements TrainableModel {
   readonly config: MambaConfig;
@@ -271,22 +274,30 @@ export class Mamba implements TrainableModel {
     return values;
   }
 
-  async logitsAt(batch: Batch, positions: readonly number[]): Promise<Float32Array[]> {
-    const { hiddenSize: d, paddedVocabSize } = this.config, bench = new Workbench(this.device);
+  async logitsAt(
+    batch: Batch,
+    positions: readonly number[],
+    use: (logits: Float32Array, index: number) => void,
+  ): Promise<void> {
+    const { hiddenSize: d, paddedVocabSize: width } = this.config;
+    const bench = new Workbench(this.device);
     this.#upload(batch, false);
     this.#forward.submit();
     // The head on these rows alone: reading the hidden rows costs less than all rows' logits.
     const all = await bench.values(this.activations.hidden);
-    const some = new Float32Array(positions.length * d);
-    positions.forEach((p, i) => some.set(all.subarray(p * d, (p + 1) * d), i * d));
-    const hidden = bench.matrix(some, positions.length, d);
-    const logits = bench.matrix(undefined, positions.length, paddedVocabSize);
-    await bench.run((plan) =>
-      matmul(plan, { product: "NT", a: hidden, b: this.store.matrix(EMBEDDING), c: logits })
-    );
-    const values = await bench.values(logits);
-    bench.clear();
-    return positions.map((_, i) => values.subarray(i * paddedVocabSize, (i + 1) * paddedVocabSize));
+    for (let first = 0; first < positions.length; first += LOGITS_AT_ONCE) {
+      const some = positions.slice(first, first + LOGITS_AT_ONCE);
+      const values = new Float32Array(some.length * d);
+      some.forEach((p, i) => values.set(all.subarray(p * d, (p + 1) * d), i * d));
+      const hidden = bench.matrix(values, some.length, d);
+      const c = bench.matrix(undefined, some.length, width);
+      await bench.run((plan) =>
+        matmul(plan, { product: "NT", a: hidden, b: this.store.matrix(EMBEDDING), c })
+      );
+      const logits = await bench.values(c);
+      bench.clear();
+      some.forEach((_, i) => use(logits.subarray(i * width, (i + 1) * width), first + i));
+    }
   }
 
   async findNonFinite(): Promise<string | undefined> {

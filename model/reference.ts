@@ -308,11 +308,16 @@ export class ReferenceModel implements TrainableModel {
     return Promise.resolve({ nll: sum(nll), targets: scored, rowNll });
   }
 
-  logitsAt(batch: Batch, positions: readonly number[]): Promise<Float32Array[]> {
+  logitsAt(
+    batch: Batch,
+    positions: readonly number[],
+    use: (logits: Float32Array, index: number) => void,
+  ): Promise<void> {
     const logits = this.logits(batch), width = this.config.paddedVocabSize;
-    return Promise.resolve(
-      positions.map((p) => Float32Array.from(logits.subarray(p * width, (p + 1) * width))),
+    positions.forEach((p, i) =>
+      use(Float32Array.from(logits.subarray(p * width, (p + 1) * width)), i)
     );
+    return Promise.resolve();
   }
 
   findNonFinite(): Promise<string | undefined> {

@@ -76,8 +76,15 @@ export interface TrainableModel {
    * `rowNll`, where a model gives it, the summed nll of each of the b rows.
    */
   evaluate(batch: Batch): Promise<{ nll: number; targets: number; rowNll?: Float64Array }>;
-  /** The logits, over the padded vocabulary, of some positions of (b l); targets are not looked at. */
-  logitsAt(batch: Batch, positions: readonly number[]): Promise<Float32Array[]>;
+  /**
+   * Forward only: hands `use` the logits, over the padded vocabulary, of some positions of (b l), in
+   * their order, few at a time. Targets are not looked at.
+   */
+  logitsAt(
+    batch: Batch,
+    positions: readonly number[],
+    use: (logits: Float32Array, index: number) => void,
+  ): Promise<void>;
   /** The first parameter whose gradient (or else value) is not finite, or undefined. */
   findNonFinite(): Promise<string | undefined>;
   readParameters(): Promise<Map<string, Float32Array>>;

@@ -65,11 +65,60 @@ export function recurrentScorer(model: RecurrentModel): Scorer {
   };
 }
 
-/** A stretch of tokens that the model reads, and the predictions that are wanted from it. */
-interface Segment {
+/** A stretch of tokens that begins a document, and what is to be done with logits after it. */
+export interface Segment {
   tokens: number[];
-  /** From the logits at `offset` of the segment: ln p of `token`, added to a score. */
-  wanted: { offset: number; token: number; add: (value: number) => void }[];
+  /** `use` takes the logits, over the padded vocabulary, at `offset` of the segment. */
+  wanted: { offset: number; use: (logits: Float32Array) => void }[];
+}
+
+/**
+ * Reads segments with as few passes as first-fit packing takes, and hands out the logits.
+ * @throws {RangeError} for a segment that is longer than a row.
+ */
+export async function logitsOfSegments(model: TrainableModel, segments: Segment[]): Promise<void> {
+  const { batchSize, sequenceLength, config } = model, size = batchSize * sequenceLength;
+  for (const rows of packSegments(segments, batchSize, sequenceLength)) {
+    const batch: Batch = {
+      tokens: new Uint32Array(size).fill(config.endOfText),
+      starts: new Uint8Array(size).fill(1),
+      targets: new Int32Array(size).fill(IGNORED_TARGET),
+    };
+    const users = new Map<number, ((logits: Float32Array) => void)[]>();
+    rows.forEach((segments, row) => {
+      let base = row * sequenceLength;
+      for (const { tokens, wanted } of segments) {
+        batch.tokens.set(tokens, base);
+        batch.starts.fill(0, base + 1, base + tokens.length);
+        for (const { offset, use } of wanted) {
+          users.set(base + offset, [...users.get(base + offset) ?? [], use]);
+        }
+        base += tokens.length;
+      }
+    });
+    const positions = [...users.keys()];
+    await model.logitsAt(batch, positions, (logits, i) => {
+      for (const use of users.get(positions[i]!)!) use(logits);
+    });
+  }
+}
+
+/** Segments packed into rows by first fit, and rows into passes. */
+function packSegments(segments: Segment[], batchSize: number, length: number): Segment[][][] {
+  const rows: { used: number; segments: Segment[] }[] = [];
+  for (const segment of segments) {
+    const size = segment.tokens.length;
+    if (size > length) throw new RangeError(`${size} tokens do not fit a row of ${length}`);
+    let row = rows.find((r) => r.used + size <= length);
+    if (!row) rows.push(row = { used: 0, segments: [] });
+    row.segments.push(segment);
+    row.used += size;
+  }
+  const passes: Segment[][][] = [];
+  for (let at = 0; at < rows.length; at += batchSize) {
+    passes.push(rows.slice(at, at + batchSize).map((r) => r.segments));
+  }
+  return passes;
 }
 
 /**
@@ -77,85 +126,34 @@ interface Segment {
  * a continuation of several tokens is read once more, after the prompt, for the others.
  */
 function segmentsOf({ prompt, continuations }: ScoreItem, scores: number[]): Segment[] {
-  const tokens = [...prompt], segments: Segment[] = [];
-  const add = (c: number) => (value: number) => scores[c]! += value;
+  const tokens = [...prompt], last = tokens.length - 1, segments: Segment[] = [];
   const shared: Segment = { tokens, wanted: [] };
   continuations.forEach((continuation, c) => {
-    scores[c] = 0;
-    if (continuation.length === 1) {
-      shared.wanted.push({ offset: tokens.length - 1, token: continuation[0]!, add: add(c) });
-      return;
-    }
-    segments.push({
-      tokens: [...tokens, ...continuation.slice(0, -1)],
-      wanted: continuation.map((token, i) => ({
-        offset: tokens.length - 1 + i,
-        token,
-        add: add(c),
-      })),
+    const want = (token: number, i: number) => ({
+      offset: last + i,
+      use: (logits: Float32Array) => void (scores[c]! += logProbability(logits, token)),
     });
+    scores[c] = 0;
+    if (continuation.length === 1) shared.wanted.push(want(continuation[0]!, 0));
+    else {
+      segments.push({
+        tokens: [...tokens, ...continuation.slice(0, -1)],
+        wanted: continuation.map(want),
+      });
+    }
   });
   return shared.wanted.length ? [shared, ...segments] : segments;
 }
 
-/** Logits of so many positions are read at once; 64 of 50,280 ids take 13 MB. */
-const POSITIONS_AT_ONCE = 64;
-
 /** A scorer on passes over whole batches, whose rows hold as many prompts as fit. */
 export function batchScorer(model: TrainableModel): Scorer {
-  const { batchSize, sequenceLength, config } = model;
-  const pass = async (rows: Segment[][]) => {
-    const size = batchSize * sequenceLength;
-    const batch: Batch = {
-      tokens: new Uint32Array(size).fill(config.endOfText),
-      starts: new Uint8Array(size).fill(1),
-      targets: new Int32Array(size).fill(IGNORED_TARGET),
-    };
-    const wanted: { position: number; token: number; add: (value: number) => void }[] = [];
-    rows.forEach((segments, row) => {
-      let base = row * sequenceLength;
-      for (const segment of segments) {
-        batch.tokens.set(segment.tokens, base);
-        batch.starts.fill(0, base + 1, base + segment.tokens.length);
-        for (const { offset, ...rest } of segment.wanted) {
-          wanted.push({ position: base + offset, ...rest });
-        }
-        base += segment.tokens.length;
-      }
-    });
-    const positions = [...new Set(wanted.map((w) => w.position))];
-    const logits = await model.logitsAt(batch, positions);
-    const at = new Map(positions.map((position, i) => [position, logits[i]!]));
-    for (const { position, token, add } of wanted) add(logProbability(at.get(position)!, token));
-  };
   return {
-    maxTokens: sequenceLength + 1,
-    itemsAtOnce: 4 * batchSize,
+    maxTokens: model.sequenceLength + 1,
+    itemsAtOnce: 4 * model.batchSize,
     async score(items) {
       const scores = items.map((): number[] => []);
-      const segments = items.flatMap((item, i) => segmentsOf(item, scores[i]!));
-      for (const rows of packSegments(segments, batchSize, sequenceLength)) await pass(rows);
+      await logitsOfSegments(model, items.flatMap((item, i) => segmentsOf(item, scores[i]!)));
       return scores;
     },
   };
-}
-
-/** Segments packed into rows by first fit, and rows into passes. */
-function packSegments(segments: Segment[], batchSize: number, length: number): Segment[][][] {
-  const passes: { rows: { used: number; segments: Segment[] }[]; positions: number }[] = [];
-  for (const segment of segments) {
-    const size = segment.tokens.length, positions = segment.wanted.length;
-    if (size > length) throw new RangeError(`${size} tokens do not fit a row of ${length}`);
-    let pass = passes.find((p) =>
-      p.positions + positions <= Math.max(positions, POSITIONS_AT_ONCE) &&
-      (p.rows.length < batchSize || p.rows.some((r) => r.used + size <= length))
-    );
-    if (!pass) passes.push(pass = { rows: [], positions: 0 });
-    let row = pass.rows.find((r) => r.used + size <= length);
-    if (!row) pass.rows.push(row = { used: 0, segments: [] });
-    row.segments.push(segment);
-    row.used += size;
-    pass.positions += positions;
-  }
-  return passes.map((p) => p.rows.map((r) => r.segments));
 }
