@@ -58,8 +58,8 @@ export function reportHtml(data: ReportData): string {
 <p class="faint">${escapeHtml(data.subtitle)}</p>
 ${tiles(data.highlights)}
 ${points.length ? curves(stepsPerPoint) : ""}
-${data.tables.map(table).join("\n")}
 ${samples(data.samples)}
+${data.tables.map(table).join("\n")}
 </main>
 ${points.length ? scripts(points) : ""}
 </body>
