@@ -29,6 +29,14 @@ const pipeline: CommandGroup = {
       summary: "Encode the text of each line into an array of ids that NumPy reads",
       load: async () => (await import("./pipeline_tokenize.ts")).command,
     },
+    locate: {
+      summary: "Name the documents in a row of a shard, or the one at a column",
+      load: async () => (await import("./pipeline_locate.ts")).command,
+    },
+    where: {
+      summary: "Find a PMID in the shards, and count its tokens",
+      load: async () => (await import("./pipeline_where.ts")).command,
+    },
     decontaminate: {
       summary: "Hold out of a corpus what evaluation sets were made from",
       load: async () => (await import("./pipeline_decontaminate.ts")).command,

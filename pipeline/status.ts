@@ -23,6 +23,9 @@ export interface Status {
   files_tokenized: number;
   shards: number;
   rows: number;
+  /** Shares, as "0.04%": positions that are padding, documents that lie in more than one row. */
+  padding: string;
+  split_documents: string;
   sequence_length: number;
   tokenizer_sha256: string;
   /** ISO time of the last run that ended, "" where none did. */
@@ -33,7 +36,16 @@ export interface Status {
 
 /** The part of the shards' manifest that is shown here. */
 interface ManifestView {
-  splits?: Record<string, { rows?: number; shards?: unknown[] }>;
+  splits?: Record<
+    string,
+    {
+      rows?: number;
+      tokens?: number;
+      documents?: number;
+      split_documents?: number;
+      shards?: unknown[];
+    }
+  >;
 }
 
 /** Reads the figures of a corpus. */
@@ -51,6 +63,12 @@ export function readStatus(corpus: string, catalogue: Catalogue): Status {
   }
   const manifest = readManifest(join(corpus, "shards", "manifest.json"));
   const splits = Object.values(manifest.splits ?? {});
+  const sum = (of: (split: typeof splits[number]) => number | undefined) =>
+    splits.reduce((n, s) => n + (of(s) ?? 0), 0);
+  const percent = (part: number, all: number) =>
+    all === 0 ? "" : `${(100 * part / all).toFixed(3)}%`;
+  const length = Number(catalogue.get("sequence_length") ?? 0);
+  const places = sum((s) => s.rows) * length;
   return {
     corpus,
     source: catalogue.get("source") ?? "",
@@ -66,9 +84,11 @@ export function readStatus(corpus: string, catalogue: Catalogue): Status {
     dropped: Object.fromEntries(Object.entries(dropped).sort()),
     tokens,
     files_tokenized: tokenized,
-    shards: splits.reduce((n, s) => n + (s.shards?.length ?? 0), 0),
-    rows: splits.reduce((n, s) => n + (s.rows ?? 0), 0),
-    sequence_length: Number(catalogue.get("sequence_length") ?? 0),
+    shards: sum((s) => s.shards?.length),
+    rows: sum((s) => s.rows),
+    padding: percent(places - sum((s) => s.tokens), places),
+    split_documents: percent(sum((s) => s.split_documents), sum((s) => s.documents)),
+    sequence_length: length,
     tokenizer_sha256: catalogue.get("tokenizer_sha256") ?? "",
     last_run: catalogue.runs(20).find((r) => r.finished)?.finished ?? "",
     disk: diskUse(corpus),

@@ -126,7 +126,7 @@ export async function buildShards(options: ShardOptions): Promise<Manifest> {
       if (entry) shards.push(entry);
       options.onProgress?.(done += documents.count, total);
     }
-    splits[split] = sumShards(shards, sequenceLength);
+    splits[split] = sumShards(shards, sequenceLength, bits);
   }
   const manifest: Manifest = {
     format: 1,

@@ -40,6 +40,8 @@ export interface SplitEntry {
   /** The share of all positions that hold padding. */
   padding_share: number;
   split_documents: number;
+  /** A document is in the shard that the first so many bits of its order key name. */
+  shard_bits: number;
   shards: ShardEntry[];
 }
 
@@ -88,7 +90,11 @@ export function readManifest(corpus: string): Manifest {
 }
 
 /** The sums over the shards of a split. */
-export function sumShards(shards: ShardEntry[], sequenceLength: number): SplitEntry {
+export function sumShards(
+  shards: ShardEntry[],
+  sequenceLength: number,
+  shardBits: number,
+): SplitEntry {
   const sum = (of: (s: ShardEntry) => number) => shards.reduce((a, s) => a + of(s), 0);
   const rows = sum((s) => s.rows), tokens = sum((s) => s.tokens);
   return {
@@ -97,6 +103,7 @@ export function sumShards(shards: ShardEntry[], sequenceLength: number): SplitEn
     tokens,
     padding_share: rows === 0 ? 0 : 1 - tokens / (rows * sequenceLength),
     split_documents: sum((s) => s.split_documents),
+    shard_bits: shardBits,
     shards,
   };
 }

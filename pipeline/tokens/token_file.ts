@@ -201,6 +201,22 @@ export class TokenFile {
     };
   }
 
+  /** The stretch of documents that have an order key: the records of one PMID. */
+  rangeOf(key: number): [from: number, to: number] {
+    const keyAt = (i: number) =>
+      new Uint32Array(readAt(this.#file, HEADER_BYTES + i * 4, 4).buffer)[0]!;
+    const firstFrom = (wanted: number) => {
+      let low = 0, high = this.documents;
+      while (low < high) {
+        const middle = (low + high) >>> 1;
+        if (keyAt(middle) < wanted) low = middle + 1;
+        else high = middle;
+      }
+      return low;
+    };
+    return [firstFrom(key), firstFrom(key + 1)];
+  }
+
   /** The tokens `[from, to)`. */
   read(from: number, to: number): Uint16Array {
     return new Uint16Array(readAt(this.#file, this.#tokensAt + from * 2, (to - from) * 2).buffer);
