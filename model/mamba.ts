@@ -20,6 +20,7 @@ import type { MambaConfig } from "./config.ts";
 import {
   allocateModel,
   chooseMemoryPlan,
+  gradientRegions,
   type MambaOptions,
   type MemoryPlan,
   type ModelBuffers,
@@ -91,7 +92,7 @@ export class Mamba implements TrainableModel {
       targets: inputs.targets,
       nll: buffers.nll,
     });
-    if (buffers.training) this.#planTraining(shape, buffers.training);
+    if (buffers.training) this.#planTraining(shape, buffers.training, options);
   }
 
   #planForward(shape: BatchShape): void {
@@ -117,7 +118,11 @@ export class Mamba implements TrainableModel {
     });
   }
 
-  #planTraining(shape: BatchShape, training: NonNullable<ModelBuffers["training"]>): void {
+  #planTraining(
+    shape: BatchShape,
+    training: NonNullable<ModelBuffers["training"]>,
+    options: MambaOptions,
+  ): void {
     const { device, store, config } = this, { inputs, layers, last, head, nll } = this.#buffers;
     const { scratch, dstream, squares } = training, rows = shape.batch * shape.length;
     const plan = this.#train = new Plan(device);
@@ -131,6 +136,7 @@ export class Mamba implements TrainableModel {
         scale: inputs.scale,
         dhidden,
         dembedding: store.matrix(EMBEDDING, "gradient"),
+        objective: options.objective,
       },
     });
     sum(plan, {
@@ -164,15 +170,14 @@ export class Mamba implements TrainableModel {
       dx: dstream,
     });
 
-    const gradients = store.arenas.map((a) => a.regions.gradient!);
     this.#clear = new Plan(device);
-    for (const region of gradients) this.#clear.clear(region);
+    for (const { regions } of store.arenas) this.#clear.clear(regions.gradient!);
     this.#clear.clear(this.#buffers.result);
 
     const hyper = this.#hyper = device.allocate("adamw values", ADAMW_HYPER_BYTES, 64 | 8);
     const update = this.#update = new Plan(device);
-    sumOfSquares(update, gradients, squares, this.#squares);
-    for (const { decay, regions } of store.arenas) {
+    sumOfSquares(update, gradientRegions(store, options), squares, this.#squares);
+    for (const { decay, rate, regions } of store.updateRanges(options.rate ?? (() => 1))) {
       adamW(
         update,
         {
@@ -180,7 +185,10 @@ export class Mamba implements TrainableModel {
           gradient: regions.gradient!,
           m: regions.m!,
           v: regions.v!,
+          average: regions.average,
+          averageDecay: options.averageDecay,
           decay,
+          rate,
         },
         hyper,
         this.#squares,
@@ -192,6 +200,17 @@ export class Mamba implements TrainableModel {
 
   writeParameters(read: (name: string) => Float32Array): void {
     this.store.write("value", read);
+    if (this.store.keeps("average")) this.store.write("average", read);
+  }
+
+  /** Uploads the running means of a run that goes on; {@linkcode writeParameters} starts them. */
+  writeAverages(read: (name: string) => Float32Array): void {
+    this.store.write("average", read);
+  }
+
+  /** The running means of the parameters, where the model keeps them. */
+  readAverages(): Promise<Map<string, Float32Array> | undefined> {
+    return this.store.keeps("average") ? this.store.read("average") : Promise.resolve(undefined);
   }
 
   writeMoments(read: (name: string) => Moments): void {

@@ -50,6 +50,11 @@ export interface AdamWArena {
   v: Region;
   /** Whether the decay applies. */
   decay: boolean;
+  /** What the learning rate is multiplied with (layer-wise decay); 1 by default. */
+  rate?: number;
+  /** A running mean of the parameters: average += (1 - averageDecay) (parameter - average). */
+  average?: Region;
+  averageDecay?: number;
 }
 
 /**
@@ -58,7 +63,7 @@ export interface AdamWArena {
  * @param squares one float: the squared global norm of the gradients.
  */
 export function adamW(plan: Plan, arena: AdamWArena, hyper: Region, squares: Region): void {
-  const code = `struct P { vectors: u32 }
+  const code = `struct P { vectors: u32, rate: f32, fresh: f32 }
 struct Hyper {
   rate: f32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, epsilon: f32,
   decay: f32, correction1: f32, correction2: f32, limit: f32,
@@ -72,6 +77,7 @@ ${
       "<storage, read_write> parameter: array<vec4f>",
       "<storage, read_write> first: array<vec4f>",
       "<storage, read_write> second: array<vec4f>",
+      ...(arena.average ? ["<storage, read_write> average: array<vec4f>"] : []),
     ])
   }
 @compute @workgroup_size(${VECTOR_GROUP})
@@ -87,18 +93,29 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count
   first[i] = m;
   second[i] = v;
   let old = parameter[i];
-  parameter[i] = old${arena.decay ? " - h.decay * old" : ""}
-    - h.rate * (m * h.correction1) / (sqrt(v * h.correction2) + h.epsilon);
+  let now = old${arena.decay ? " - p.rate * h.decay * old" : ""}
+    - p.rate * h.rate * (m * h.correction1) / (sqrt(v * h.correction2) + h.epsilon);
+  parameter[i] = now;
+  ${arena.average ? "average[i] += p.fresh * (now - average[i]);" : ""}
 }`;
   const parts = (region: Region) => slices(plan.device, region);
   const gradients = parts(arena.gradient), ms = parts(arena.m), vs = parts(arena.v);
+  const averages = arena.average && parts(arena.average);
   parts(arena.parameter).forEach((parameter, i) => {
     const count = Math.floor(parameter.size / 16);
     plan.dispatch({
       label: "adamw",
       code,
-      params: packParams([count]),
-      bindings: [{ uniform: hyper }, squares, gradients[i]!, parameter, ms[i]!, vs[i]!],
+      params: packParams([count, { f32: arena.rate ?? 1 }, { f32: 1 - (arena.averageDecay ?? 1) }]),
+      bindings: [
+        { uniform: hyper },
+        squares,
+        gradients[i]!,
+        parameter,
+        ms[i]!,
+        vs[i]!,
+        ...(averages ? [averages[i]!] : []),
+      ],
       groups: spread(Math.ceil(count / VECTOR_GROUP)),
       flop: count * 4 * 15,
       bytes: parameter.size * 7,

@@ -19,8 +19,22 @@ export interface CrossEntropyOutput {
   loss: number;
 }
 
+/**
+ * Terms besides the likelihood. With label smoothing e (Szegedy et al., 2016) and z-loss z (PaLM, 2022):
+ *
+ *   nll[r] = lse[r] - (1 - e) logits[r, target] - e mean over v of logits[r, v] + z lse[r]^2
+ */
+export interface Objective {
+  labelSmoothing?: number;
+  zLoss?: number;
+}
+
 /** Forward. `logits` (rows, V), `targets` (rows). */
-export function crossEntropy(logits: Float64Array, targets: Int32Array): CrossEntropyOutput {
+export function crossEntropy(
+  logits: Float64Array,
+  targets: Int32Array,
+  { labelSmoothing: e = 0, zLoss: z = 0 }: Objective = {},
+): CrossEntropyOutput {
   const rows = targets.length, vocabulary = logits.length / rows;
   const nll = new Float64Array(rows), logSumExp = new Float64Array(rows);
   let scored = 0, total = 0;
@@ -31,7 +45,8 @@ export function crossEntropy(logits: Float64Array, targets: Int32Array): CrossEn
     for (const v of row) sum += Math.exp(v - largest);
     logSumExp[r] = largest + Math.log(sum);
     if (targets[r]! < 0) continue;
-    nll[r] = logSumExp[r]! - row[targets[r]!]!;
+    const mean = row.reduce((a, b) => a + b, 0) / vocabulary, lse = logSumExp[r]!;
+    nll[r] = lse - (1 - e) * row[targets[r]!]! - e * mean + z * lse * lse;
     total += nll[r]!;
     scored++;
   }
@@ -43,6 +58,7 @@ export function crossEntropyBackward(
   logits: Float64Array,
   targets: Int32Array,
   scale: number,
+  { labelSmoothing: e = 0, zLoss: z = 0 }: Objective = {},
 ): Float64Array {
   const rows = targets.length, vocabulary = logits.length / rows;
   const { logSumExp } = crossEntropy(logits, targets);
@@ -51,7 +67,9 @@ export function crossEntropyBackward(
     if (targets[r]! < 0) continue;
     for (let v = 0; v < vocabulary; v++) {
       const i = r * vocabulary + v;
-      dlogits[i] = scale * (Math.exp(logits[i]! - logSumExp[r]!) - Number(v === targets[r]));
+      const softmax = Math.exp(logits[i]! - logSumExp[r]!), hot = Number(v === targets[r]);
+      dlogits[i] = scale *
+        (softmax * (1 + 2 * z * logSumExp[r]!) - (1 - e) * hot - e / vocabulary);
     }
   }
   return dlogits;

@@ -7,8 +7,10 @@ import type { Allocator, Device, Sizing } from "../../kernels/device.ts";
 import { segmentWords } from "../../kernels/embedding/embedding.ts";
 import { DeviceError } from "../../kernels/errors.ts";
 import { type Matrix, matrixFloats, type Region } from "../../kernels/layout.ts";
+import type { Objective } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { sumOfSquaresScratch } from "../../kernels/reduce/reduce.ts";
 import type { MambaConfig } from "../config.ts";
+import type { Parameter } from "../parameters.ts";
 import { Workspace } from "./activations.ts";
 import { allocateHead, type Head } from "./head.ts";
 import {
@@ -33,6 +35,15 @@ export interface MambaOptions {
    * work for a fraction of the memory. By default only where the rest does not fit.
    */
   recompute?: boolean;
+  /** Terms of the training loss besides the likelihood. */
+  objective?: Objective;
+  /**
+   * What a parameter's learning rate is multiplied with: below 1 for layer-wise decay, 0 to freeze it
+   * (it then counts in no norm). 1 by default.
+   */
+  rate?: (parameter: Parameter) => number;
+  /** Keep a running mean of the parameters with this decay (such as 0.999). */
+  averageDecay?: number;
 }
 
 /** Device words of a batch's inputs. */
@@ -79,7 +90,9 @@ export function allocateModel(
   const store = new ParameterStore(
     device,
     config,
-    training ? ["value", "gradient", "m", "v"] : ["value"],
+    training
+      ? ["value", "gradient", "m", "v", ...(options.averageDecay ? ["average" as const] : [])]
+      : ["value"],
   );
   const inputs = {
     tokens: w.words("tokens", rows),
@@ -109,7 +122,7 @@ export function allocateModel(
     head: allocateHead(device, w, rows, config.paddedVocabSize, d),
   };
   if (training) {
-    const gradients = store.arenas.map((a) => a.regions.gradient!);
+    const gradients = gradientRegions(store, options);
     buffers.training = {
       scratch: layerScratch(device, w, config, shape),
       dstream: w.matrix("gradient of the residual stream", rows, d),
@@ -118,6 +131,10 @@ export function allocateModel(
   }
   return buffers;
 }
+
+/** The gradients of what is trained. */
+export const gradientRegions = (store: ParameterStore, options: MambaOptions): Region[] =>
+  store.updateRanges(options.rate ?? (() => 1)).map((r) => r.regions.gradient!);
 
 export const shapeOf = (options: MambaOptions): BatchShape => ({
   batch: options.batchSize,
@@ -182,6 +199,7 @@ const SLOT_NAMES: Record<string, string> = {
   gradient: "gradients",
   m: "first moments",
   v: "second moments",
+  average: "averages",
 };
 
 /** Two textures of every power-of-two height up to the largest operand's; an upper bound. */

@@ -2,7 +2,7 @@
  * The tied head and the loss, in chunks of rows so that the logits of a batch never exist whole.
  * @module
  */
-import { crossEntropy } from "../../kernels/cross_entropy/cross_entropy.ts";
+import { crossEntropy, type Objective } from "../../kernels/cross_entropy/cross_entropy.ts";
 import type { Sizing } from "../../kernels/device.ts";
 import { type Matrix, padded, PANEL, type Region, subregion } from "../../kernels/layout.ts";
 import { matmul } from "../../kernels/matmul/mod.ts";
@@ -63,6 +63,8 @@ export interface HeadCall {
     dhidden: Matrix;
     /** (V, d) added to. */
     dembedding: Matrix;
+    /** Terms of the loss besides the likelihood. */
+    objective?: Objective;
   };
 }
 
@@ -92,6 +94,7 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
       nll: call.nll,
       firstRow: first,
       scale: gradients?.scale,
+      objective: gradients?.objective,
     });
     if (!gradients) continue;
     const dinput = whole ? gradients.dhidden : chunk(head.dhidden!, cols);

@@ -21,7 +21,7 @@ import type { MambaConfig } from "../config.ts";
 import { EMBEDDING, type Parameter, parameterList } from "../parameters.ts";
 
 /** What a stored tensor holds for each of its values. */
-export type Slot = "value" | "gradient" | "m" | "v";
+export type Slot = "value" | "gradient" | "m" | "v" | "average";
 
 /** A parameter's place: floats of its block, and the maps between layouts. */
 interface Placement {
@@ -39,6 +39,13 @@ interface Placement {
 interface Arena {
   decay: boolean;
   floats: number;
+  regions: Partial<Record<Slot, Region>>;
+}
+
+/** A stretch of an arena that is updated at one rate. */
+export interface UpdateRange {
+  rate: number;
+  decay: boolean;
   regions: Partial<Record<Slot, Region>>;
 }
 
@@ -177,6 +184,37 @@ export class ParameterStore {
       cols: form.cols,
       stride: padded(form.rows),
     };
+  }
+
+  /**
+   * The arenas cut where `rate` (a multiplier of the learning rate) changes, without the parameters
+   * whose rate is 0; a whole arena where it never does.
+   */
+  updateRanges(rate: (parameter: Parameter) => number): UpdateRange[] {
+    const ranges: (UpdateRange & { arena: number; from: number; to: number })[] = [];
+    for (const p of [...this.placements].sort((a, b) => a.arena - b.arena || a.offset - b.offset)) {
+      const value = rate(p.parameter), last = ranges.at(-1), to = p.offset + p.floats;
+      if (last?.arena === p.arena && last.rate === value) {
+        last.to = to;
+        continue;
+      }
+      const { decay } = this.arenas[p.arena]!;
+      ranges.push({ arena: p.arena, from: p.offset, to, rate: value, decay, regions: {} });
+    }
+    return ranges.filter((r) => r.rate !== 0).map(({ arena, from, to, rate, decay }) => ({
+      rate,
+      decay,
+      regions: Object.fromEntries(
+        Object.entries(this.arenas[arena]!.regions).map((
+          [slot, region],
+        ) => [slot, subregion(region, 4 * from, 4 * (to - from))]),
+      ),
+    }));
+  }
+
+  /** Whether the slot is allocated. */
+  keeps(slot: Slot): boolean {
+    return this.arenas.every((arena) => arena.regions[slot]);
   }
 
   /** Uploads one slot of every parameter. */

@@ -16,7 +16,7 @@ import { rmsNormBackward, rmsNormForward, rmsNormScratch } from "../../kernels/r
 import { Plan } from "../../kernels/plan.ts";
 import { convolutionStep } from "../../kernels/scan/step.ts";
 import { openDevice } from "../../kernels/device.ts";
-import { assert, assertEquals } from "../assert.ts";
+import { assert, assertAlmostEquals, assertEquals } from "../assert.ts";
 import { assertClose, Board, deviceTest } from "./board.ts";
 import { randoms } from "./randoms.ts";
 
@@ -192,6 +192,37 @@ deviceTest("cross_entropy: equals the reference, in chunks, ignored rows zero", 
     const lse = (await board.floats(logSumExp, rows + first)).subarray(first);
     assertClose(`${at} lse`, lse, want.logSumExp, 1e-6);
     board.clear();
+  }
+});
+
+deviceTest("cross_entropy: label smoothing and z-loss equal the reference", async (board) => {
+  const rows = 37, scale = Math.fround(0.37);
+  for (const cols of [2, 45, 101, 96]) {
+    const logits = randoms(rows * cols, 1).map((v) => Math.fround(5 * v));
+    const targets = Int32Array.from({ length: rows }, (_, r) => r % 5 === 3 ? -100 : r % cols);
+    for (
+      const objective of [{ labelSmoothing: 0.1 }, { zLoss: 0.01 }, {
+        labelSmoothing: 0.2,
+        zLoss: 0.05,
+      }]
+    ) {
+      const want = reference.crossEntropy(logits, targets, objective);
+      const gradient = reference.crossEntropyBackward(logits, targets, scale, objective);
+      // The gradient is the slope of the loss.
+      const at = 1 % cols, up = logits.slice(), down = logits.slice();
+      up[at]! += 1e-4;
+      down[at]! -= 1e-4;
+      const slope = [up, down].map((x) => reference.crossEntropy(x, targets, objective).nll[0]!);
+      assertAlmostEquals(gradient[at]!, scale * (slope[0]! - slope[1]!) / 2e-4, 1e-6);
+      const L = board.matrix(logits, rows, cols), nll = board.flat(rows);
+      const T = board.flat(targets), S = board.flat([scale]);
+      await board.run((plan) =>
+        crossEntropy(plan, { logits: L, targets: T, nll, firstRow: 0, scale: S, objective })
+      );
+      assertClose(`${cols} dlogits`, await board.values(L), gradient);
+      assertClose(`${cols} loss`, await board.floats(nll, rows), want.nll, 2e-6);
+      board.clear();
+    }
   }
 });
 

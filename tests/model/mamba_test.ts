@@ -168,6 +168,44 @@ Deno.test("the memory plan counts what is allocated, and recomputes where the re
   });
 });
 
+Deno.test("rates scale and freeze parameters, and averages follow them", () =>
+  withDevice({}, async (device) => {
+    const read = values(WIDE), sizes = { batchSize: 1, sequenceLength: 40 };
+    const frozen = "backbone.embeddings.weight", slow = "backbone.layers.0.norm.weight";
+    const after: Map<string, Float32Array>[] = [];
+    const rates = [
+      () => 1,
+      (p: { name: string }) => p.name === frozen ? 0 : p.name === slow ? 0.5 : 1,
+    ];
+    for (const rate of rates) {
+      const model = await createMamba(device, WIDE, { ...sizes, rate, averageDecay: 0.75 });
+      model.writeParameters(read);
+      model.accumulate(batchOf(WIDE, 1, 40), 0.03);
+      model.update({
+        step: 1,
+        learningRate: 0.01,
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-12,
+        weightDecay: 0,
+        maxGradNorm: Infinity,
+      });
+      const now = await model.readParameters(), averages = await model.readAverages();
+      for (const [name, values] of now) {
+        const want = values.map((x, i) => 0.75 * read(name)[i]! + 0.25 * x);
+        const error = worst(averages!.get(name)!, want);
+        assert(error < 1e-6, `${name}: ${error}`);
+      }
+      after.push(now);
+      model.destroy();
+    }
+    assertEquals(after[1]!.get(frozen), read(frozen));
+    const [full, half] = after.map((m) => m.get(slow)!.map((x, i) => x - read(slow)[i]!));
+    assert(worst(half!, full!.map((x) => x / 2)) < 1e-4);
+    const same = "backbone.layers.2.mixer.in_proj.weight";
+    assertEquals(after[1]!.get(same), after[0]!.get(same));
+  }));
+
 Deno.test("a step whose gradient is not finite updates nothing and names the tensor", () =>
   withDevice({}, async (device) => {
     const model = await createMamba(device, MINIATURE, { batchSize: 1, sequenceLength: 9 });
