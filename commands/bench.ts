@@ -9,6 +9,7 @@ export type Benchmark = (invocation: Invocation) => Promise<Record<string, unkno
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   kernels: async () => (await import("../bench/kernels.ts")).benchKernels,
   train: async () => (await import("../bench/train.ts")).benchTrain,
+  pipeline: async () => (await import("../bench/pipeline.ts")).benchPipelineCommand,
   tokenize: async () => (await import("../bench/tokenize.ts")).benchTokenize,
 };
 
@@ -24,6 +25,8 @@ export const command: Command = {
       help: "train, kernels: this preset's sizes only, small or mamba-130m",
     },
     steps: { type: "integer", help: "train: measured steps", default: 3, min: 1 },
+    input: { type: "string", placeholder: "FILE", help: "pipeline: a PubMed .xml.gz file" },
+    tokenizer: { type: "string", placeholder: "FILE", help: "pipeline: a tokenizer.json" },
     profile: { type: "boolean", help: "train: also the time of each kernel" },
     ...deviceOptions,
   },

@@ -4,6 +4,7 @@
  * bytes.
  * @module
  */
+import process from "node:process";
 import { Interrupted, UserError } from "../core/errors.ts";
 import { removeIfExists } from "../core/files.ts";
 import type { FieldSelection } from "./citation/elements.ts";
@@ -69,6 +70,8 @@ export interface RunSummary {
   tokenized: boolean;
   shards?: ShardSummary;
   seconds: number;
+  /** The most memory that the process ever had resident, in bytes. */
+  peak_memory: number;
 }
 
 /**
@@ -171,6 +174,7 @@ class Run {
         tokenized: shards !== undefined,
         ...(shards ? { shards } : {}),
         seconds: 0,
+        peak_memory: process.resourceUsage().maxRSS * 1024,
       };
     } finally {
       signal?.removeEventListener("abort", stop);

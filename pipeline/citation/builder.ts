@@ -49,8 +49,18 @@ export class CitationScanner extends XmlScanner {
   }
 }
 
-class CitationBuilder implements ElementHandler {
-  scanner!: XmlScanner;
+/** Where a builder reads the attributes and texts of what it is told of. */
+export interface ElementReader {
+  attribute(name: Uint8Array): string | undefined;
+  readonly text: {
+    read(from: number, to: number, marks: number, high: number): string;
+    integer(from: number, to: number): number;
+  };
+}
+
+/** Builds citations out of elements, whatever parser reports them. */
+export class CitationBuilder implements ElementHandler {
+  scanner!: ElementReader;
   lastPmid = 0;
   readonly #sink: CitationSink;
   // Of the record under construction; the scanner may open a record again when more bytes came.

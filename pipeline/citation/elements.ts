@@ -131,11 +131,13 @@ const LOOPS = [
   `${B}/ReferenceList/ReferenceList`,
 ];
 
+/** The elements that a selection of fields reads. */
+export function elementRules(fields: FieldSelection): ElementRule[] {
+  const rows = fields === "text" ? TEXT : [...TEXT, ...OTHERS];
+  return rows.map(([path, code, when]) => ({ path, code, when }));
+}
+
 /** The tree of elements for a selection of fields. */
 export function elementTree(fields: FieldSelection): ElementTree {
-  const rules = (rows: Rows): ElementRule[] =>
-    rows.map(([path, code, when]) => ({ path, code, when }));
-  return fields === "text"
-    ? new ElementTree(rules(TEXT))
-    : new ElementTree(rules([...TEXT, ...OTHERS]), LOOPS);
+  return new ElementTree(elementRules(fields), fields === "text" ? [] : LOOPS);
 }
