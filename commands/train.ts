@@ -1,10 +1,12 @@
 /** `train`: pretraining on a corpus, from given or random weights. @module */
 import type { Command, Invocation, OptionSpec } from "../core/cli.ts";
 import { Interrupted, UsageError } from "../core/errors.ts";
+import { exists } from "../core/files.ts";
 import { formatDuration, formatTable } from "../core/reporter.ts";
 import { configFile, recipeNames } from "../model/recipes.ts";
 import { writeRunReport } from "../model/report/run_report.ts";
 import { readRun } from "../model/run.ts";
+import { openMix } from "../model/mixed_corpus.ts";
 import { openCorpus } from "../model/shard_corpus.ts";
 import {
   mergeConfig,
@@ -65,6 +67,11 @@ export const command: Command = {
     "over --config, --set wins over both.",
   options: {
     corpus: { type: "string", placeholder: "DIR", help: "the corpus folder (needed at the start)" },
+    mix: {
+      type: "string",
+      placeholder: "A=0.8,B=0.2",
+      help: "several corpus folders instead, with their shares of the training tokens",
+    },
     init: {
       type: "string",
       placeholder: "MODEL",
@@ -90,17 +97,25 @@ export const command: Command = {
   examples: [
     "deno task train --corpus corpus --init random:small --out runs/small --steps 1000",
     "deno task train --corpus corpus --init state-spaces/mamba-130m-hf --out runs/bio --config biomamba-v1",
+    "deno task train --mix pubmed=0.8,c4=0.2 --init random:small --out runs/mix --steps 1000",
     "deno task train --out runs/bio --resume",
   ],
   async run(invocation) {
     const { reporter, signal } = invocation, out = invocation.string("out")!;
     const resume = invocation.boolean("resume"), file = invocation.string("config");
-    const folder = invocation.string("corpus") ?? (resume ? readRun(out).corpus.path : undefined);
+    const mix = invocation.string("mix");
+    if (mix !== undefined && invocation.string("corpus") !== undefined) {
+      throw new UsageError("Give either --corpus DIR or --mix, not both");
+    }
+    const folder = mix ?? invocation.string("corpus") ??
+      (resume ? readRun(out).corpus.path : undefined);
     const init = invocation.string("init");
-    if (folder === undefined) throw new UsageError("Missing --corpus DIR");
+    if (folder === undefined) throw new UsageError("Missing --corpus DIR or --mix");
     if (init === undefined && !resume) throw new UsageError("Missing --init MODEL");
     const started = file === undefined ? {} : readConfigFile(configFile(file));
-    using corpus = openCorpus(folder);
+    // A run on a mix has the mix in its path's place.
+    const mixed = mix !== undefined || !exists(folder) && /=[\d.]+$/.test(folder);
+    using corpus = mixed ? openMix(folder) : openCorpus(folder);
     const result = await trainRun({
       corpus,
       init,

@@ -9,6 +9,8 @@ export interface RowSource {
   readonly rows: number;
   /** Row `index`: sequenceLength token ids. */
   row(index: number): Uint16Array;
+  /** The row at a place in the training order, where that is not `sampleRow`'s: a mix's. */
+  draw?(seed: number, index: number): Uint16Array;
 }
 
 /** A tokenized, packed corpus. */

@@ -6,7 +6,6 @@
 import { Interrupted, UserError } from "../core/errors.ts";
 import { formatDuration, type Progress, type Reporter } from "../core/reporter.ts";
 import { sampleRow } from "../pipeline/tokens/sampler.ts";
-import type { WeightAverage } from "./average.ts";
 import { type CountedBatch, makeBatch } from "./batch.ts";
 import {
   listCheckpoints,
@@ -35,8 +34,6 @@ export interface LoopOptions {
   /** Files that go into each checkpoint besides weights and state. */
   tokenizer?: Uint8Array;
   card?: (state: TrainerState) => string;
-  /** Where the configuration asks for it: the average of the weights up to `state`. */
-  average?: WeightAverage;
   reporter: Reporter;
   signal: AbortSignal;
   /** How to go on after an interruption, for the closing message. */
@@ -180,7 +177,9 @@ class Loop {
       const first = this.#state.rows + micro * model.batchSize;
       const rows = Array.from(
         { length: model.batchSize },
-        (_, r) => this.#rows.row(sampleRow(this.#rows.rows, config.seed, first + r)),
+        (_, r) =>
+          this.#rows.draw?.(config.seed, first + r) ??
+            this.#rows.row(sampleRow(this.#rows.rows, config.seed, first + r)),
       );
       return makeBatch(rows, model.batchSize, model.sequenceLength, corpus.endOfText);
     });
@@ -206,8 +205,6 @@ class Loop {
       grad_norm: gradNorm,
       tokens_per_second: Number((tokens / seconds).toPrecision(6)),
     };
-    const { average } = this.#options;
-    if (average && step % config.average.every === 0) average.update(await model.readParameters());
     if (this.#due(config.validation.every)) {
       metrics.validation_loss = await this.#validate();
     }
@@ -243,12 +240,12 @@ class Loop {
   }
 
   async #save(): Promise<void> {
-    const { run, model, config, tokenizer, card, average } = this.#options;
+    const { run, model, config, tokenizer, card } = this.#options;
     const { step, best } = this.#state;
     this.#saveTime = performance.now();
     if (this.#saved?.step === step) return;
     this.#metrics.sync();
-    const extras = { tokenizer, card: card?.(this.#state), average };
+    const extras = { tokenizer, card: card?.(this.#state) };
     const path = await saveCheckpoint(run, model, this.#state, extras);
     this.#saved = { step, path };
     pruneCheckpoints(run, config.checkpoint.keep, best?.step);
@@ -262,9 +259,7 @@ class Loop {
 
   /** True where something follows this step that needs it finished before the next is queued. */
   #dueNow(): boolean {
-    const { validation, average } = this.#options.config, { step } = this.#state;
-    return this.#due(validation.every) || this.#dueToSave() ||
-      average.decay > 0 && step % average.every === 0;
+    return this.#due(this.#options.config.validation.every) || this.#dueToSave();
   }
 
   #dueToSave(): boolean {

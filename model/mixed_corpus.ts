@@ -1,0 +1,86 @@
+/** Several corpora as one, for training on a mix. @module */
+import { UserError } from "../core/errors.ts";
+import { sha256 } from "../core/files.ts";
+import { resolve } from "../core/std.ts";
+import { Blend, parseMix } from "../pipeline/tokens/blend.ts";
+import { readManifest } from "../pipeline/tokens/manifest.ts";
+import type { RowSource, Split, TrainingCorpus } from "./corpus.ts";
+import { openCorpus } from "./shard_corpus.ts";
+
+/**
+ * Opens the corpora of a mix such as "pubmed=0.8,c4=0.2". The training split is drawn by shares of
+ * tokens; the held-out splits are those of all corpora, one after the other.
+ * @throws {UserError} where a corpus is missing, or their tokenizers or sequence lengths differ.
+ */
+export function openMix(text: string): TrainingCorpus & Disposable {
+  const parts = parseMix(text), corpora = parts.map(({ path }) => openCorpus(path));
+  const close = () => corpora.forEach((c) => c[Symbol.dispose]());
+  const first = corpora[0]!;
+  for (const other of corpora.slice(1)) {
+    const differs = other.tokenizerSha256 !== first.tokenizerSha256
+      ? "tokenizers differ"
+      : other.sequenceLength !== first.sequenceLength
+      ? `sequence lengths are ${first.sequenceLength} and ${other.sequenceLength}`
+      : "";
+    if (differs) {
+      close();
+      throw new UserError(
+        `Cannot mix ${first.path} and ${other.path}: their ${differs}; build one again like the other`,
+      );
+    }
+  }
+  const splits = new Map<Split, RowSource>();
+  return {
+    ...{ tokenizerSha256: first.tokenizerSha256, vocabularySize: first.vocabularySize },
+    ...{ endOfText: first.endOfText, sequenceLength: first.sequenceLength },
+    path: parts.map(({ path, share }) => `${resolve(path)}=${share}`).join(","),
+    manifestSha256: sha256(
+      JSON.stringify(corpora.map((c, i) => [c.manifestSha256, parts[i]!.share])),
+    ),
+    tokenizer: () => first.tokenizer(),
+    split(name) {
+      let rows = splits.get(name);
+      if (!rows) {
+        const sources = corpora.map((c) => c.split(name));
+        rows = name === "train"
+          ? blended(sources, parts, first.sequenceLength)
+          : oneAfterTheOther(sources);
+        splits.set(name, rows);
+      }
+      return rows;
+    },
+    [Symbol.dispose]: close,
+  };
+}
+
+function oneAfterTheOther(sources: RowSource[]): RowSource {
+  return {
+    rows: sources.reduce((n, s) => n + s.rows, 0),
+    row(index) {
+      let s = 0, rest = index;
+      while (rest >= sources[s]!.rows && s + 1 < sources.length) rest -= sources[s++]!.rows;
+      return sources[s]!.row(rest);
+    },
+  };
+}
+
+function blended(
+  sources: RowSource[],
+  parts: { path: string; share: number }[],
+  sequenceLength: number,
+): RowSource {
+  const described = sources.map(({ rows }, i) => {
+    const padding = readManifest(parts[i]!.path).splits.train.padding_share;
+    return { rows, share: parts[i]!.share, tokensPerRow: sequenceLength * (1 - padding) };
+  });
+  const blends = new Map<number, Blend>();
+  return {
+    ...oneAfterTheOther(sources),
+    draw(seed, index) {
+      let blend = blends.get(seed);
+      if (!blend) blends.set(seed, blend = new Blend(described, seed));
+      const { source, row } = blend.at(index);
+      return sources[source]!.row(row);
+    },
+  };
+}
