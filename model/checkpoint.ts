@@ -7,7 +7,6 @@ import { UserError } from "../core/errors.ts";
 import { exists, hashFile, readJson, removeIfExists, writeAtomic } from "../core/files.ts";
 import { openSafetensors, type TensorToWrite, writeSafetensors } from "../core/safetensors.ts";
 import { join } from "../core/std.ts";
-import { AVERAGE_FILE, readAverage, type WeightAverage } from "./average.ts";
 import {
   type ModelFolder,
   openModelFolder,
@@ -36,6 +35,7 @@ interface StateFile extends TrainerState {
 }
 
 const STATE = "trainer_state.json", OPTIMIZER = "optimizer.safetensors";
+const AVERAGE = "average.safetensors";
 
 /** A checkpoint on disk. */
 export interface CheckpointPlace {
@@ -75,24 +75,31 @@ export async function saveCheckpoint(
   run: string,
   model: TrainableModel,
   state: TrainerState,
-  extras: { tokenizer?: Uint8Array; card?: string; average?: WeightAverage },
+  extras: { tokenizer?: Uint8Array; card?: string },
 ): Promise<string> {
   const path = checkpointPath(run, state.step);
   const parameters = await model.readParameters(), moments = await model.readMoments();
-  const { tokenizer, card, average } = extras;
+  const averages = await model.readAverages();
   removeCheckpoint(path); // a damaged one that resuming has passed over
   writeModelFolder(path, {
     config: model.config,
     read: (name) => parameters.get(name)!,
-    tokenizer,
-    card,
+    ...extras,
     more(folder) {
-      const tensors = parameterList(model.config).flatMap(({ name, shape }): TensorToWrite[] => [
-        { name: `${name}.exp_avg`, shape, dtype: "F32", data: moments.get(name)!.m },
-        { name: `${name}.exp_avg_sq`, shape, dtype: "F32", data: moments.get(name)!.v },
-      ]);
-      writeSafetensors(join(folder, OPTIMIZER), tensors);
-      average?.write(join(folder, AVERAGE_FILE));
+      const list = parameterList(model.config);
+      const tensor = (name: string, shape: readonly number[], data: Float32Array) =>
+        ({ name, shape, dtype: "F32", data }) satisfies TensorToWrite;
+      writeSafetensors(
+        join(folder, OPTIMIZER),
+        list.flatMap(({ name, shape }) => [
+          tensor(`${name}.exp_avg`, shape, moments.get(name)!.m),
+          tensor(`${name}.exp_avg_sq`, shape, moments.get(name)!.v),
+        ]),
+      );
+      if (averages) {
+        const tensors = list.map(({ name, shape }) => tensor(name, shape, averages.get(name)!));
+        writeSafetensors(join(folder, AVERAGE), tensors, { metadata: { format: "pt" } });
+      }
       const names = [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
       const checksums = Object.fromEntries(names.map((n) => [n, hashFile(join(folder, n))]));
       const file: StateFile = { version: 1, ...state, checksums };
@@ -145,8 +152,8 @@ export function openCheckpoint(path: string): Checkpoint {
     }
   }
   const folder = openModelFolder(path), moments = openSafetensors(join(path, OPTIMIZER));
-  const averageFile = join(path, AVERAGE_FILE);
-  const average = exists(averageFile) ? readAverage(averageFile) : undefined;
+  const averageFile = join(path, AVERAGE);
+  const average = exists(averageFile) ? openSafetensors(averageFile) : undefined;
   return {
     path,
     state: { step: step!, rows: rows!, tokens: tokens!, ...(best ? { best } : {}) },
@@ -155,7 +162,7 @@ export function openCheckpoint(path: string): Checkpoint {
       m: moments.floats(`${name}.exp_avg`),
       v: moments.floats(`${name}.exp_avg_sq`),
     }),
-    average: average?.read,
+    average: average && ((name) => average.floats(name)),
     close() {
       folder.close();
       moments.close();

@@ -13,6 +13,7 @@ import type {
   RecurrentModel,
   StepReport,
   TrainableModel,
+  TrainingTerms,
   UpdateOptions,
 } from "./types.ts";
 
@@ -212,6 +213,13 @@ function backward(
 const zeros = (config: MambaConfig): Tensors =>
   new Map(parameterList(config).map((p) => [p.name, new Float64Array(p.size)]));
 
+const copyOf = (tensors: Tensors): Map<string, Float32Array> =>
+  new Map([...tensors].map(([name, values]) => [name, Float32Array.from(values)]));
+
+function roundToFloat32(values: Float64Array): void {
+  for (let i = 0; i < values.length; i++) values[i] = Math.fround(values[i]!);
+}
+
 /** The reference with gradients and optimizer. */
 export class ReferenceModel implements TrainableModel {
   readonly config: MambaConfig;
@@ -222,13 +230,22 @@ export class ReferenceModel implements TrainableModel {
   readonly #parameters: Tensors;
   readonly #m: Tensors;
   readonly #v: Tensors;
+  readonly #averages: Tensors | undefined;
+  readonly #terms: TrainingTerms;
   /** The next accumulate begins a step. */
   #fresh = true;
   #loss = 0;
   #report: StepReport = { loss: NaN, gradNorm: NaN };
 
-  constructor(config: MambaConfig, batchSize: number, sequenceLength: number) {
+  constructor(
+    config: MambaConfig,
+    batchSize: number,
+    sequenceLength: number,
+    terms: TrainingTerms = {},
+  ) {
     this.config = config;
+    this.#terms = terms;
+    if (terms.averageDecay) this.#averages = zeros(config);
     this.batchSize = batchSize;
     this.sequenceLength = sequenceLength;
     this.#parameters = zeros(config);
@@ -239,6 +256,11 @@ export class ReferenceModel implements TrainableModel {
 
   writeParameters(read: (name: string) => Float32Array): void {
     for (const [name, values] of this.#parameters) values.set(read(name));
+    this.writeAverages(read);
+  }
+
+  writeAverages(read: (name: string) => Float32Array): void {
+    for (const [name, values] of this.#averages ?? []) values.set(read(name));
   }
 
   writeMoments(read: (name: string) => Moments): void {
@@ -266,31 +288,35 @@ export class ReferenceModel implements TrainableModel {
       this.#fresh = false;
     }
     const { piece, seen } = this.#forward(batch);
-    const { nll } = ops.crossEntropy(seen.logits, batch.targets);
+    const { objective } = this.#terms, { targets } = batch, { config, gradients } = this;
+    const { nll } = ops.crossEntropy(seen.logits, targets, objective);
     for (const value of nll) this.#loss += scale * value;
-    const dlogits = ops.crossEntropyBackward(seen.logits, batch.targets, scale);
-    const { config, gradients } = this;
+    const dlogits = ops.crossEntropyBackward(seen.logits, targets, scale, objective);
     backward(config, this.#parameters, batch.tokens, piece, seen, dlogits, gradients);
   }
 
   update(options: UpdateOptions): void {
-    const gradNorm = ops.globalNorm(this.gradients.values());
+    const { rate = () => 1, averageDecay = 0 } = this.#terms;
+    const trained = parameterList(this.config).filter((parameter) => rate(parameter) !== 0);
+    const gradNorm = ops.globalNorm(trained.map(({ name }) => this.gradients.get(name)!));
     this.#report = { loss: this.#loss, gradNorm };
     this.#fresh = true;
     if (!Number.isFinite(gradNorm)) return;
     const clip = ops.clipCoefficient(gradNorm, options.maxGradNorm);
-    for (const { name, decayed } of parameterList(this.config)) {
-      const state = {
-        parameter: this.#parameters.get(name)!,
-        m: this.#m.get(name)!,
-        v: this.#v.get(name)!,
-      };
-      const weightDecay = decayed ? options.weightDecay : 0;
-      ops.adamW(state, this.gradients.get(name)!, { ...options, weightDecay, clip });
+    for (const parameter of trained) {
+      const { name } = parameter, values = this.#parameters.get(name)!;
+      const state = { parameter: values, m: this.#m.get(name)!, v: this.#v.get(name)! };
+      ops.adamW(state, this.gradients.get(name)!, {
+        ...options,
+        learningRate: options.learningRate * rate(parameter),
+        weightDecay: parameter.decayed ? options.weightDecay : 0,
+        clip,
+      });
       // As stored: a resumed run starts from the very same values.
-      for (const values of Object.values(state)) {
-        for (let i = 0; i < values.length; i++) values[i] = Math.fround(values[i]!);
-      }
+      for (const stored of Object.values(state)) roundToFloat32(stored);
+      const average = this.#averages?.get(name);
+      average?.forEach((v, i) => average[i] = v + (1 - averageDecay) * (values[i]! - v));
+      if (average) roundToFloat32(average);
     }
   }
 
@@ -327,8 +353,11 @@ export class ReferenceModel implements TrainableModel {
   }
 
   readParameters(): Promise<Map<string, Float32Array>> {
-    const copy = this.#parameters.entries().map(([name, v]) => [name, Float32Array.from(v)]);
-    return Promise.resolve(new Map(copy as Iterable<[string, Float32Array]>));
+    return Promise.resolve(copyOf(this.#parameters));
+  }
+
+  readAverages(): Promise<Map<string, Float32Array> | undefined> {
+    return Promise.resolve(this.#averages && copyOf(this.#averages));
   }
 
   readMoments(): Promise<Map<string, Moments>> {

@@ -42,6 +42,16 @@ const schema = v.strictObject({
     weight_decay: v.optional(atLeast0, 0.1),
     /** Gradients are scaled down to this global L2 norm; 0 for no clipping. */
     max_grad_norm: v.optional(atLeast0, 1),
+    /** Each layer learns this much slower than the one above it; 1 for all alike. */
+    layer_decay: v.optional(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), 1),
+    /** Parameters that stay as they are: names with * for any text, separated by commas. */
+    freeze: v.optional(v.string(), ""),
+  }),
+  objective: section({
+    /** This share of each target is spread evenly over the vocabulary. */
+    label_smoothing: v.optional(beta, 0),
+    /** Weight of the squared log of the sum of exponentials, such as 1e-4; 0 for none. */
+    z_loss: v.optional(atLeast0, 0),
   }),
   schedule: section({
     kind: v.optional(v.picklist(["constant", "linear", "cosine", "wsd"]), "cosine"),
@@ -67,10 +77,8 @@ const schema = v.strictObject({
     rows: v.optional(whole(1), 64),
   }),
   average: section({
-    /** Keep an exponential moving average of the weights that forgets this slowly; 0 for none. */
+    /** Keep an exponential moving average of the weights, with this decay a step; 0 for none. */
     decay: v.optional(beta, 0),
-    /** Steps between its updates: each costs reading the weights back. */
-    every: v.optional(whole(1), 10),
   }),
   spikes: section({
     /** Log a step whose loss or gradient norm lies this many standard deviations off; 0: never. */

@@ -3,7 +3,6 @@ import { messageOf, UserError } from "../core/errors.ts";
 import { exists, PARTIAL_SUFFIX } from "../core/files.ts";
 import type { Reporter } from "../core/reporter.ts";
 import { basename, resolve } from "../core/std.ts";
-import { WeightAverage } from "./average.ts";
 import { modelCard } from "./card.ts";
 import {
   type Checkpoint,
@@ -17,7 +16,7 @@ import type { MambaConfig } from "./config.ts";
 import { requireRows, type TrainingCorpus } from "./corpus.ts";
 import { localModel } from "./hub.ts";
 import { readMetrics } from "./metrics.ts";
-import { parameterCount, parameterList } from "./parameters.ts";
+import { parameterCount } from "./parameters.ts";
 import {
   configChanges,
   isDone,
@@ -36,7 +35,8 @@ import {
   resolveConfig,
   type TrainConfig,
 } from "./train_config.ts";
-import type { TrainableModel } from "./types.ts";
+import { trainingTerms } from "./training_terms.ts";
+import type { TrainableModel, TrainingTerms } from "./types.ts";
 
 /** A model, ready to hold weights, and the device that it lives on. */
 export interface MadeModel {
@@ -52,7 +52,7 @@ export interface MadeModel {
 /** Makes a model for batches of a shape. Its weights are written afterwards. */
 export type MakeModel = (
   config: MambaConfig,
-  shape: {
+  shape: TrainingTerms & {
     batchSize: number;
     sequenceLength: number;
     /** False for a model that only evaluates; by default true. */
@@ -161,10 +161,12 @@ async function trainFrom(
     ? startOfCheckpoint(checkpoint, corpus)
     : openStart(await localModel(init, reporter), corpus, config.seed);
   try {
-    const shape = { batchSize: config.batch.rows, sequenceLength };
+    const terms = trainingTerms(config, start.config);
+    const shape = { batchSize: config.batch.rows, sequenceLength, ...terms };
     const { model, device } = await request.makeModel(start.config, shape);
     model.writeParameters(start.read);
     if (checkpoint) model.writeMoments(checkpoint.moments);
+    if (checkpoint?.average && terms.averageDecay) model.writeAverages(checkpoint.average);
     const state = checkpoint?.state ?? START;
     // Damaged checkpoints past this one would be taken for this run's.
     for (const { path, step } of listCheckpoints(out)) {
@@ -174,12 +176,6 @@ async function trainFrom(
     const run = recordRun(request, { init, config, device, model: start.config, state });
     markDone(out);
     reporter.log(describe(run, start.config, state, totalSteps(config, sequenceLength)));
-    const average = config.average.decay === 0 ? undefined : new WeightAverage(
-      parameterList(start.config),
-      config.average.decay,
-      config.average.every,
-      checkpoint?.average ?? start.read,
-    );
     const result = await trainLoop({
       run: out,
       corpus,
@@ -188,7 +184,6 @@ async function trainFrom(
       state,
       tokenizer: start.tokenizer,
       card: (state) => cardOf(run, out, start.config, state),
-      average,
       reporter,
       signal,
       resumeHint,

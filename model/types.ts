@@ -4,6 +4,7 @@
  * @module
  */
 import type { MambaConfig } from "./config.ts";
+import type { Parameter } from "./parameters.ts";
 
 /** The target of a position that is not scored. */
 export const IGNORED_TARGET = -100;
@@ -89,7 +90,24 @@ export interface TrainableModel {
   findNonFinite(): Promise<string | undefined>;
   readParameters(): Promise<Map<string, Float32Array>>;
   readMoments(): Promise<Map<string, Moments>>;
+  /** Uploads the averages of a run that goes on; `writeParameters` starts them from the weights. */
+  writeAverages(read: (name: string) => Float32Array): void;
+  /** The averaged parameters; undefined where the model keeps none. */
+  readAverages(): Promise<Map<string, Float32Array> | undefined>;
   destroy(): void;
+}
+
+/** How a model trains, beyond its sizes; fixed when it is made. */
+export interface TrainingTerms {
+  /** Terms of the training loss besides the likelihood. */
+  objective?: { labelSmoothing?: number; zLoss?: number };
+  /**
+   * What a parameter's learning rate is multiplied with: below 1 for layer-wise decay, 0 to freeze it
+   * (it then counts in no norm). 1 by default.
+   */
+  rate?: (parameter: Parameter) => number;
+  /** Keep an exponential moving average of the parameters with this decay, such as 0.999. */
+  averageDecay?: number;
 }
 
 /** A model that generates token by token with its recurrent state: constant memory a token. */

@@ -80,9 +80,9 @@ export function inventedCorpus(
 }
 
 /** The reference model as a run's model. */
-export const makeReference: MakeModel = (config, { batchSize, sequenceLength }) =>
+export const makeReference: MakeModel = (config, { batchSize, sequenceLength, ...terms }) =>
   Promise.resolve({
-    model: new ReferenceModel(config, batchSize, sequenceLength),
+    model: new ReferenceModel(config, batchSize, sequenceLength, terms),
     device: "float64 reference",
     close() {},
   });
