@@ -1,64 +1,99 @@
-/** `evaluate ner`: entity-level F1 of tagged sentences. @module */
-import type { Command } from "../core/cli.ts";
-import { formatTable } from "../core/reporter.ts";
-import { precisionRecall } from "../model/evaluation/classification.ts";
-import {
-  compareConll,
-  type EntityCounts,
-  entityF1Of,
-  readConll,
-  sumEntityCounts,
-} from "../model/evaluation/ner.ts";
-import { bootstrapInterval } from "../model/evaluation/statistics.ts";
+/** `evaluate ner`: entity-level F1 of tagged sentences, of a system's file or of a model. @module */
+import type { Command, Invocation } from "../core/cli.ts";
+import { UsageError } from "../core/errors.ts";
+import { openReader } from "../model/evaluation/choice_run.ts";
+import { compareConll, readConll, type TaggedSentence } from "../model/evaluation/ner.ts";
+import { formatNer, measureNer, nerJson } from "../model/evaluation/ner_report.ts";
+import { measureFields, writeTaskResults } from "../model/evaluation/results_files.ts";
+import { tagSentences } from "../model/evaluation/tagger.ts";
+import { countTags } from "../model/finetune/tagging.ts";
+import { localModel } from "../model/hub.ts";
+import { parameterCount } from "../model/parameters.ts";
+import { choiceOptions } from "./choice_options.ts";
+import { makeModelOf } from "./device_options.ts";
+
+const { base: _base, ...readerOptions } = choiceOptions;
 
 export const command: Command = {
   name: "evaluate ner",
   summary: "Score tagged named entities: entity-level precision, recall and F1",
   description:
-    "Reads two CoNLL files of the same sentences (a token and its tag a line, a blank line between " +
-    "sentences) and counts entities as conlleval does: bounds and type must both be right. The " +
+    "Counts entities as conlleval does: bounds and type must both be right. With --system, reads " +
+    "two CoNLL files of the same sentences (a token and its tag a line, a blank line between " +
+    "sentences). With --model, a model that finetune ner has made tags the sentences. The " +
     "intervals are 95% bootstrap intervals over sentences.",
   options: {
     gold: { type: "string", placeholder: "F.tsv", help: "the golden tags", required: true },
-    system: { type: "string", placeholder: "F.tsv", help: "the system's tags", required: true },
-    seed: { type: "integer", help: "seed of the bootstrap", default: 0 },
+    system: { type: "string", placeholder: "F.tsv", help: "a system's tags" },
+    model: { type: "string", placeholder: "DIR", help: "a model to ask instead" },
+    ...readerOptions,
   },
-  examples: ["deno task evaluate ner --gold BC5CDR-IOB/test.tsv --system predictions.tsv"],
-  run(invocation) {
-    const { reporter } = invocation, seed = invocation.number("seed")!;
-    const files = { gold: invocation.string("gold")!, system: invocation.string("system")! };
-    const sentences = compareConll(readConll(files.gold), readConll(files.system), files);
-    const types = [...new Set(sentences.flatMap((s) => [...s.keys()]))].sort();
-    const all = measure(sentences, undefined, seed);
-    const byType = types.map((type) => ({ type, ...measure(sentences, type, seed) }));
-    const row = (name: string, m: Measures) => [
-      name,
-      ...[m.precision, m.recall, m.f1].map((v) => v.toFixed(4)),
-      `${m.interval.low.toFixed(4)} to ${m.interval.high.toFixed(4)}`,
-      String(m.entities),
-    ];
-    reporter.line(formatTable(
-      ["type", "precision", "recall", "F1", "95% interval of F1", "entities"],
-      [...byType.map((m) => row(m.type, m)), row("all", all)],
-    ));
-    if (invocation.json) {
-      const named = Object.fromEntries(byType.map(({ type, ...rest }) => [type, rest]));
-      reporter.line(JSON.stringify({ ...all, sentences: sentences.length, types: named }));
+  examples: [
+    "deno task evaluate ner --gold BC5CDR-IOB/test.tsv --system predictions.tsv",
+    "deno task evaluate ner --gold BC5CDR-IOB/test.tsv --model runs/ner/checkpoints/step-00001430",
+  ],
+  async run(invocation) {
+    const { reporter, string } = invocation, seed = invocation.number("seed")!;
+    const goldFile = string("gold")!, system = string("system"), model = string("model");
+    if ((system === undefined) === (model === undefined)) {
+      throw new UsageError(
+        "Give either --system, the answers to score, or --model, a model to ask",
+      );
     }
-    return Promise.resolve();
+    const gold = readConll(goldFile).slice(0, invocation.number("limit"));
+    if (system === undefined) return await askModel(invocation, gold, model!);
+    const files = { gold: goldFile, system };
+    const counts = compareConll(gold, readConll(system), files);
+    const measures = measureNer(counts, seed);
+    reporter.line(formatNer(measures));
+    if (invocation.json) {
+      reporter.line(JSON.stringify({ ...nerJson(measures), sentences: counts.length }));
+    }
   },
 };
 
-type Measures = ReturnType<typeof measure>;
-
-function measure(sentences: EntityCounts[], type: string | undefined, seed: number) {
-  const counts = sumEntityCounts(sentences, type);
-  return {
-    ...precisionRecall(counts),
-    interval: bootstrapInterval(sentences.length, entityF1Of(sentences, type), {
-      resamples: 2000,
+async function askModel(invocation: Invocation, gold: TaggedSentence[], model: string) {
+  const { reporter, signal } = invocation, seed = invocation.number("seed")!;
+  const path = await localModel(model, reporter), started = new Date();
+  const { folder, tokenizer } = openReader(path, invocation.string("tokenizer"));
+  const progress = reporter.progress("Tagging", gold.length, "sentences");
+  try {
+    const { tags, device } = await tagSentences(gold, folder, tokenizer, {
+      maxTokens: invocation.number("max-tokens")!,
+      batchSize: invocation.number("batch-size")!,
+      makeModel: await makeModelOf(invocation),
+      onProgress: (done) => progress.update(done),
+      signal,
+    });
+    progress.finish();
+    const measures = measureNer(countTags(gold, tags), seed);
+    reporter.line(formatNer(measures));
+    const json = { ...nerJson(measures), sentences: gold.length };
+    const files = writeTaskResults(invocation.string("out")!, {
+      name: "ner",
+      count: gold.length,
+      fields: measureFields("f1", measures.all.f1),
+      config: { output_type: "tags", metric_list: [{ metric: "f1", higher_is_better: true }] },
+      samples: gold.map(({ tokens, tags: target }, i) => ({
+        doc_id: i,
+        doc: { tokens },
+        target,
+        prediction: tags[i],
+      })),
+    }, {
+      model,
+      parameters: parameterCount(folder.config),
+      device,
       seed,
-    }),
-    entities: counts.truePositives + counts.falseNegatives,
-  };
+      limit: invocation.number("limit"),
+      started,
+      finished: new Date(),
+      more: { ner: json },
+    });
+    reporter.log(`Wrote ${files.results} and ${files.samples}`);
+    if (invocation.json) reporter.line(JSON.stringify({ ...json, files }));
+  } finally {
+    progress.finish();
+    folder.close();
+  }
 }

@@ -87,6 +87,10 @@ const finetune: CommandGroup = {
       summary: "Teach a model to answer BioASQ's yes/no questions",
       load: async () => (await import("./finetune_bioasq.ts")).command,
     },
+    ner: {
+      summary: "Teach a model to tag named entities",
+      load: async () => (await import("./finetune_ner.ts")).command,
+    },
     relations: {
       summary: "Teach a model to name the relation of two entities",
       load: async () => (await import("./finetune_relations.ts")).command,

@@ -29,7 +29,7 @@ export function fileDate(date: Date): string {
 }
 
 /** A measure under the harness's keys, with the interval beside it. */
-function measureFields(name: string, measured: Measured): Record<string, unknown> {
+export function measureFields(name: string, measured: Measured): Record<string, unknown> {
   return {
     [`${name},none`]: measured.value,
     [`${name}_stderr,none`]: measured.standardError,
@@ -37,48 +37,35 @@ function measureFields(name: string, measured: Measured): Record<string, unknown
   };
 }
 
-/** Writes both files into `folder` and returns their paths. */
-export function writeResults(
-  folder: string,
-  task: ChoiceTask,
-  answers: ChoiceAnswer[],
-  measures: ChoiceMeasures,
-  info: EvaluationInfo,
-): { results: string; samples: string } {
-  const date = fileDate(info.started), { name } = task;
-  const results = join(folder, `results_${date}.json`);
-  const samples = join(folder, `samples_${name}_${date}.jsonl`);
-  const lines = answers.map((answer, i) => JSON.stringify(sample(task, answer, i)) + "\n");
-  writeAtomic(samples, lines.join(""));
-  writeAtomic(results, JSON.stringify(resultsObject(task, measures, info), null, 2) + "\n");
-  return { results, samples };
+/** One task's results, ready to be written. */
+export interface TaskResults {
+  /** As in file names. */
+  name: string;
+  /** Questions or sentences. */
+  count: number;
+  /** Keys as the harness has them: see {@linkcode measureFields}. */
+  fields: Record<string, unknown>;
+  /** How the task was put, for the harness's `configs`. */
+  config: Record<string, unknown>;
+  samples: Record<string, unknown>[];
 }
 
-function resultsObject(task: ChoiceTask, measures: ChoiceMeasures, info: EvaluationInfo) {
-  const { name } = task, count = task.items.length;
-  return {
-    results: {
-      [name]: {
-        alias: name,
-        ...measureFields("acc", measures.accuracy),
-        ...measureFields("f1_macro", measures.macroF1),
-      },
-    },
+/** Writes results and samples into `folder` and returns their paths. */
+export function writeTaskResults(
+  folder: string,
+  { name, count, fields, config, samples: all }: TaskResults,
+  info: EvaluationInfo,
+): { results: string; samples: string } {
+  const date = fileDate(info.started);
+  const results = join(folder, `results_${date}.json`);
+  const samples = join(folder, `samples_${name}_${date}.jsonl`);
+  const object = {
+    results: { [name]: { alias: name, ...fields } },
     ...info.more,
     group_subtasks: { [name]: [] },
-    configs: {
-      [name]: {
-        task: name,
-        output_type: "multiple_choice",
-        doc_to_choice: task.labels,
-        target_delimiter: " ",
-        num_fewshot: 0,
-        metric_list: [{ metric: "acc", aggregation: "mean", higher_is_better: true }],
-      },
-    },
+    configs: { [name]: { task: name, num_fewshot: 0, ...config } },
     versions: { [name]: 1 },
     "n-shot": { [name]: 0 },
-    higher_is_better: { [name]: { acc: true, f1_macro: true } },
     "n-samples": { [name]: { original: count, effective: count } },
     config: {
       model: "pubmamba",
@@ -93,6 +80,34 @@ function resultsObject(task: ChoiceTask, measures: ChoiceMeasures, info: Evaluat
     model_name: info.model,
     total_evaluation_time_seconds: String((+info.finished - +info.started) / 1000),
   };
+  writeAtomic(samples, all.map((line) => JSON.stringify(line) + "\n").join(""));
+  writeAtomic(results, JSON.stringify(object, null, 2) + "\n");
+  return { results, samples };
+}
+
+/** Writes a multiple-choice task's results. */
+export function writeResults(
+  folder: string,
+  task: ChoiceTask,
+  answers: ChoiceAnswer[],
+  measures: ChoiceMeasures,
+  info: EvaluationInfo,
+): { results: string; samples: string } {
+  return writeTaskResults(folder, {
+    name: task.name,
+    count: task.items.length,
+    fields: {
+      ...measureFields("acc", measures.accuracy),
+      ...measureFields("f1_macro", measures.macroF1),
+    },
+    config: {
+      output_type: "multiple_choice",
+      doc_to_choice: task.labels,
+      target_delimiter: " ",
+      metric_list: [{ metric: "acc", aggregation: "mean", higher_is_better: true }],
+    },
+    samples: answers.map((answer, i) => sample(task, answer, i)),
+  }, info);
 }
 
 function sample(task: ChoiceTask, answer: ChoiceAnswer, index: number): Record<string, unknown> {

@@ -8,6 +8,8 @@
 import { Interrupted, UserError } from "../../core/errors.ts";
 import type { Tokenizer } from "../../pipeline/tokenizer/mod.ts";
 import type { SupervisedExample } from "../finetune/examples.ts";
+import type { ModelFolder } from "../folder.ts";
+import type { MakeModel } from "../train_run.ts";
 import { IGNORED_TARGET, type TrainableModel } from "../types.ts";
 import type { TaggedSentence } from "./ner.ts";
 import { logitsOfSegments, logProbability } from "./scorer.ts";
@@ -157,45 +159,43 @@ export function decodeTags(scores: TagScores, tags: readonly string[]): string[]
   return path.reverse().map((t) => tags[t]!);
 }
 
-/** The trivial system: entities of the training split, found again by longest match. */
-export class Dictionary {
-  #entities = new Map<string, string>();
-  #longest = 0;
-
-  constructor(sentences: TaggedSentence[], entitiesOf: (tags: string[]) => DictionaryEntry[]) {
-    const counts = new Map<string, Map<string, number>>();
-    for (const { tokens, tags } of sentences) {
-      for (const { type, start, end } of entitiesOf(tags)) {
-        const key = tokens.slice(start, end).join(" ").toLowerCase();
-        const own = counts.get(key) ?? new Map<string, number>();
-        own.set(type, (own.get(type) ?? 0) + 1);
-        counts.set(key, own);
-        this.#longest = Math.max(this.#longest, end - start);
-      }
-    }
-    for (const [key, own] of counts) {
-      this.#entities.set(key, [...own].sort((a, b) => b[1] - a[1])[0]![0]);
+/** Tokens a row that sentences need: whole 64s, at most `maxTokens`. */
+export function taggingRowLength(
+  sentences: TaggedSentence[],
+  tokenizer: Tokenizer,
+  maxTokens: number,
+): number {
+  let longest = 1;
+  for (const { tokens } of sentences) {
+    for (const piece of tagPieces(tokens, tokenizer, maxTokens)) {
+      longest = Math.max(longest, piece.tokens.length);
     }
   }
-
-  /** The entities of a sentence's words, from left to right, the longest first. */
-  find(words: string[]): DictionaryEntry[] {
-    const found: DictionaryEntry[] = [];
-    for (let start = 0; start < words.length;) {
-      let end = Math.min(words.length, start + this.#longest), type: string | undefined;
-      for (; end > start; end--) {
-        type = this.#entities.get(words.slice(start, end).join(" ").toLowerCase());
-        if (type !== undefined) break;
-      }
-      if (type !== undefined) found.push({ type, start, end });
-      start = Math.max(end, start + 1);
-    }
-    return found;
-  }
+  return Math.min(maxTokens, Math.ceil(longest / 64) * 64);
 }
 
-interface DictionaryEntry {
-  type: string;
-  start: number;
-  end: number;
+/** Loads a model folder's weights and tags sentences with the types that occur in them. */
+export async function tagSentences(
+  sentences: TaggedSentence[],
+  folder: ModelFolder,
+  tokenizer: Tokenizer,
+  options: {
+    maxTokens: number;
+    batchSize: number;
+    makeModel: MakeModel;
+    onProgress?: (done: number) => void;
+    signal?: AbortSignal;
+  },
+): Promise<{ tags: string[][]; device: string }> {
+  const { batchSize, maxTokens } = options, set = tagSet(entityTypes(sentences), tokenizer);
+  const sequenceLength = taggingRowLength(sentences, tokenizer, maxTokens);
+  const shape = { batchSize, sequenceLength, training: false };
+  const made = await options.makeModel(folder.config, shape);
+  try {
+    made.model.writeParameters(folder.read);
+    const scores = await scoreTags(sentences, set, made.model, tokenizer, options);
+    return { tags: scores.map((s) => decodeTags(s, set.tags)), device: made.device };
+  } finally {
+    made.close();
+  }
 }
