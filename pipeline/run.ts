@@ -26,6 +26,7 @@ import {
 import type { HttpOptions } from "./source/http_client.ts";
 import { parseSelection } from "./source/names.ts";
 import { openSource, type Source } from "./source/source.ts";
+import { besides, finishSwap, NewSeries, sameSettings, swapIn } from "./new_series.ts";
 
 /** What to bring into a corpus, and how. Settings left out are the corpus's own, or defaults. */
 export interface RunOptions {
@@ -81,6 +82,7 @@ export interface RunSummary {
  */
 export async function runPipeline(options: RunOptions): Promise<RunSummary> {
   checkSequenceLength(options.sequenceLength);
+  finishSwap(options.corpus);
   const corpus = new Corpus(options.corpus), start = performance.now();
   try {
     const run = corpus.catalogue.startRun(options.command ?? "run");
@@ -90,10 +92,28 @@ export async function runPipeline(options: RunOptions): Promise<RunSummary> {
     return summary;
   } catch (error) {
     removePartials(options.corpus);
+    if (error instanceof NewSeries) return await buildAnew(corpus, options, error);
     throw error;
   } finally {
     corpus.close();
   }
+}
+
+/** Builds the corpus of a new series beside the old one, which it then replaces. */
+async function buildAnew(
+  corpus: Corpus,
+  options: RunOptions,
+  { known, offered }: NewSeries,
+): Promise<RunSummary> {
+  const next = besides(options.corpus);
+  options.log?.(
+    `The source has PubMed's series of 20${offered}; the corpus holds that of 20${known}. Building ` +
+      `the new one in ${next}; at the end it takes the place of ${options.corpus}`,
+  );
+  const summary = await runPipeline(sameSettings(corpus, options));
+  corpus.catalogue.close();
+  swapIn(options.corpus);
+  return { ...summary, corpus: options.corpus };
 }
 
 class Run {
@@ -133,7 +153,6 @@ class Run {
     const { catalogue } = this.#corpus, { signal } = this.#options;
     const source = openSource(this.#place, { ...this.#options.http, onRetry: this.#options.log });
     const plan = await makePlan(source, this.#corpus, parseSelection(this.#options.files), signal);
-    this.#checkYear(plan.year);
     catalogue.transaction(() => {
       catalogue.set("source", this.#place);
       catalogue.set("year", String(plan.year));
@@ -180,15 +199,6 @@ class Run {
       signal?.removeEventListener("abort", stop);
       await this.#pool.close();
     }
-  }
-
-  #checkYear(year: number): void {
-    const known = this.#corpus.catalogue.get("year");
-    if (known === undefined || Number(known) === year) return;
-    throw new UserError(
-      `Cannot go on with ${this.#corpus.folder}: it holds the series of 20${known}, the source has ` +
-        `that of 20${year}, which starts anew; make another corpus from it`,
-    );
   }
 
   /** Fetches ahead of the workers, hands each file to the next free one, records what comes back. */

@@ -329,10 +329,10 @@ export class Catalogue {
     return answer === "ok" ? undefined : answer;
   }
 
-  /** Closes the file. */
+  /** Closes the file; harmless when it is closed. */
   close(): void {
     this.#statements.clear();
-    this.#db.close();
+    if (this.#db.isOpen) this.#db.close();
   }
 }
 

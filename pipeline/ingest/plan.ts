@@ -6,6 +6,7 @@ import { UserError } from "../../core/errors.ts";
 import { exists } from "../../core/files.ts";
 import type { Catalogue, FileRow } from "../catalogue/catalogue.ts";
 import { corpusPaths } from "./process_file.ts";
+import { NewSeries } from "../new_series.ts";
 import { newestSeries, type Source, type SourceFile } from "../source/source.ts";
 
 /** A file to take. */
@@ -32,12 +33,13 @@ export interface Plan {
  */
 export async function makePlan(
   source: Source,
-  { folder: corpus, catalogue }: { folder: string; catalogue: Catalogue },
+  { folder, catalogue }: { folder: string; catalogue: Catalogue },
   selected: (number: number) => boolean,
   signal?: AbortSignal,
 ): Promise<Plan> {
   const series = newestSeries(source.place, await source.list(signal));
   if (source.remote) checkWhole(source, series);
+  checkYear(folder, catalogue, series[0]!.year, source);
   const files = series.filter((f) => selected(f.number));
   if (files.length === 0) {
     throw new UserError(
@@ -50,7 +52,7 @@ export async function makePlan(
   for (const file of files) {
     const row = known.get(file.number);
     // Documents that were removed, being damaged, are made again.
-    const whole = row !== undefined && exists(corpusPaths.documents(corpus, row.name));
+    const whole = row !== undefined && exists(corpusPaths.documents(folder, row.name));
     if (whole && row.stamp === file.stamp) continue;
     const md5 = await source.md5(file, signal);
     if (whole && row.md5 === md5) {
@@ -58,6 +60,17 @@ export async function makePlan(
     } else plan.files.push({ file, md5, issuedAgain: row !== undefined && row.md5 !== md5 });
   }
   return plan;
+}
+
+/** @throws {NewSeries} where the source's series is later than the corpus's. */
+function checkYear(folder: string, catalogue: Catalogue, offered: number, source: Source): void {
+  const known = catalogue.get("year");
+  if (known === undefined || Number(known) === offered) return;
+  if (offered > Number(known)) throw new NewSeries(Number(known), offered);
+  throw new UserError(
+    `Cannot bring ${folder} up to date from ${source.place}: the corpus holds the series of ` +
+      `20${known}, the source only that of 20${offered}; use another mirror`,
+  );
 }
 
 /**

@@ -58,6 +58,13 @@ export function parseMd5(text: string): string | undefined {
  */
 export function newestSeries(place: string, files: SourceFile[]): SourceFile[] {
   const year = files.reduce((newest, f) => Math.max(newest, f.year), -1);
+  const mixed = files.find((f) => f.folder === "baseline" && f.year !== year);
+  if (mixed && files.some((f) => f.folder === "baseline" && f.year === year)) {
+    throw new UserError(
+      `Cannot use ${place}: its baseline changes from the series of 20${mixed.year} to that of ` +
+        `20${year}; run the same command when it holds one of them only`,
+    );
+  }
   const series = files.filter((f) => f.year === year).sort((a, b) => a.number - b.number);
   for (let i = 1; i < series.length; i++) {
     const a = series[i - 1]!, b = series[i]!;

@@ -225,7 +225,60 @@ Deno.test("two numbers alike, a missing selection and another year are refused",
     await assertRejects(() => run(mirror, corpus, { files: "7" }), UserError, "1 to 1");
     await run(mirror, corpus);
     putFile(mirror, "baseline", 1, pubmedSet(article(1)), 27);
-    await assertRejects(() => run(mirror, corpus), UserError, "2027");
+    await assertRejects(() => run(mirror, corpus), UserError, "2026 to that of 2027");
+    Deno.removeSync(join(mirror, "baseline", nameOf(1)));
+    await run(mirror, corpus);
+    Deno.removeSync(join(mirror, "baseline"), { recursive: true });
+    putFile(mirror, "baseline", 1, pubmedSet(article(1)), 26);
+    await assertRejects(() => run(mirror, corpus), UserError, "only that of 2026");
+  }));
+
+Deno.test("a new year's series is built beside the old corpus, with its settings, and swapped in", () =>
+  withFolder(async (folder) => {
+    const [mirror, corpus, plain] = ["mirror", "corpus", "plain"].map((n) => join(folder, n)) as [
+      string,
+      string,
+      string,
+    ];
+    const tokenizer = join(ROOT, "fixtures/tokenizer.json");
+    const options = { tokenizer, sequenceLength: 64, validation: 0.1, seed: 5 };
+    const series = (year: number, title: string) =>
+      putFile(
+        mirror,
+        "baseline",
+        1,
+        pubmedSet(
+          ...Array.from({ length: 40 }, (_, i) => article(i + 1, { title: `${title} ${i}` })),
+        ),
+        year,
+      );
+    series(26, "old");
+    await run(mirror, corpus, options);
+    Deno.removeSync(join(mirror, "baseline"), { recursive: true });
+    const file = series(27, "new"), name = file.replace(/.*\//, "");
+    // A fault on the way leaves the old corpus as it was.
+    const md5 = Deno.readTextFileSync(file + ".md5");
+    Deno.writeTextFileSync(file + ".md5", md5File(name, encode("x")));
+    await assertRejects(() => run(mirror, corpus), UserError, "MD5");
+    assertEquals((await documentsOf(corpus))[0]!.title, "old 0");
+    Deno.writeTextFileSync(file + ".md5", md5);
+    const log: string[] = [];
+    const summary = await run(mirror, corpus, { log: (line) => log.push(line) });
+    assertStringIncludes(log.join("\n"), "series of 2027");
+    assertEquals([summary.files_added, summary.tokenized], [1, true]);
+    assertEquals((await documentsOf(corpus))[0]!.title, "new 0");
+    await run(mirror, plain, options);
+    assertEquals(digestOf(corpus), digestOf(plain));
+    assertEquals([...Deno.readDirSync(folder)].map((e) => e.name).sort(), [
+      "corpus",
+      "mirror",
+      "plain",
+    ]);
+    // A swap cut short between its two renames is finished by the next run.
+    Deno.renameSync(plain, corpus + ".next");
+    Deno.renameSync(corpus, corpus + ".old");
+    assertEquals((await run(mirror, corpus)).up_to_date, true);
+    assertEquals([...Deno.readDirSync(folder)].map((e) => e.name).sort(), ["corpus", "mirror"]);
   }));
 
 Deno.test("one process at a time changes a corpus; reading goes on", () =>
