@@ -29,6 +29,10 @@ const pipeline: CommandGroup = {
       summary: "Encode the text of each line into an array of ids that NumPy reads",
       load: async () => (await import("./pipeline_tokenize.ts")).command,
     },
+    duplicates: {
+      summary: "Report nearly equal documents (MinHash over runs of five words)",
+      load: async () => (await import("./pipeline_duplicates.ts")).command,
+    },
     locate: {
       summary: "Name the documents in a row of a shard, or the one at a column",
       load: async () => (await import("./pipeline_locate.ts")).command,

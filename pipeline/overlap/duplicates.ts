@@ -1,0 +1,85 @@
+/** Pairs of nearly equal documents: candidates by MinHash, confirmed by comparing. @module */
+import { BANDS, jaccard, MinHash } from "./minhash.ts";
+import type { CheckedDocument } from "./contamination.ts";
+
+/** Two documents and the share of their runs of five words that both have. */
+export interface DuplicatePair {
+  pmid: number;
+  other: number;
+  similarity: number;
+}
+
+/** What was found. */
+export interface DuplicateReport {
+  documents: number;
+  /** Pairs that agree in a band. */
+  candidates: number;
+  /** Pairs that are as similar as was asked for, the most similar first. */
+  pairs: DuplicatePair[];
+}
+
+/** A bucket of more documents than this is a form letter: each is compared with the first only. */
+const LARGE_BUCKET = 20;
+
+/**
+ * Finds near duplicates in two passes over the documents; 60 bytes are kept of each.
+ * @param documents gives the documents, in the same order each time
+ * @param similarity least share of runs in common, 0 to 1
+ */
+export async function findDuplicates(
+  documents: () => AsyncIterable<CheckedDocument> | Iterable<CheckedDocument>,
+  similarity: number,
+): Promise<DuplicateReport> {
+  const minhash = new MinHash();
+  let bands = new Uint32Array(BANDS << 10), count = 0, seen = 0;
+  let numbers = new Uint32Array(1 << 10); // of the documents that have a signature
+  for await (const { text } of documents()) {
+    const number = seen++;
+    if (bands.length < (count + 1) * BANDS) {
+      const larger = new Uint32Array(bands.length * 2), more = new Uint32Array(numbers.length * 2);
+      larger.set(bands);
+      more.set(numbers);
+      bands = larger, numbers = more;
+    }
+    if (minhash.bands(text, bands, count * BANDS)) numbers[count++] = number;
+  }
+  const pairs = candidatePairs(bands, count);
+  const wanted = new Map<number, { pmid: number; shingles: Set<number> } | null>();
+  for (const [a, b] of pairs) wanted.set(numbers[a]!, null).set(numbers[b]!, null);
+  let number = 0;
+  for await (const { pmid, text } of wanted.size ? documents() : []) {
+    if (wanted.has(number)) wanted.set(number, { pmid, shingles: minhash.shingles(text) });
+    number++;
+  }
+  const found: DuplicatePair[] = [];
+  for (const [a, b] of pairs) {
+    const one = wanted.get(numbers[a]!)!, two = wanted.get(numbers[b]!)!;
+    const share = jaccard(one.shingles, two.shingles);
+    if (share >= similarity) found.push({ pmid: one.pmid, other: two.pmid, similarity: share });
+  }
+  found.sort((x, y) => y.similarity - x.similarity || x.pmid - y.pmid || x.other - y.other);
+  return { documents: seen, candidates: pairs.length, pairs: found };
+}
+
+/** Pairs of signatures that agree in a band, each once. */
+function candidatePairs(bands: Uint32Array, count: number): [number, number][] {
+  const pairs = new Set<number>(), keys = new BigUint64Array(count);
+  for (let band = 0; band < BANDS; band++) {
+    // Sorting hash and number together brings equal hashes together.
+    for (let i = 0; i < count; i++) {
+      keys[i] = BigInt(bands[i * BANDS + band]!) << 32n | BigInt(i);
+    }
+    keys.sort();
+    for (let first = 0, last = 0; first < count; first = last) {
+      const hash = keys[first]! >> 32n;
+      for (last = first + 1; last < count && keys[last]! >> 32n === hash; last++);
+      const large = last - first > LARGE_BUCKET;
+      for (let a = first; a < (large ? Math.min(first + 1, last) : last); a++) {
+        for (let b = a + 1; b < last; b++) {
+          pairs.add(Number(keys[a]! & 0xffffffffn) * 2 ** 26 + Number(keys[b]! & 0xffffffffn));
+        }
+      }
+    }
+  }
+  return [...pairs].sort((x, y) => x - y).map((p) => [Math.floor(p / 2 ** 26), p % 2 ** 26]);
+}
