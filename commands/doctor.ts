@@ -69,7 +69,8 @@ export function diagnose(facts: Facts): Finding[] {
   if (!adapter) {
     findings.push({
       level: "error",
-      message: `No GPU device could be opened: ${facts.deviceError}`,
+      // Where none was found, the message goes on with the remedy that stands below.
+      message: `No GPU device could be opened: ${facts.deviceError?.replace(/; install a .*/, "")}`,
       remedy: facts.linux ? `run: deno task setup (or, on Debian and Ubuntu: ${mesa})` : undefined,
     });
   } else {
