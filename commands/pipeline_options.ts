@@ -4,6 +4,7 @@ import { formatBytes, formatDuration, formatTable } from "../core/reporter.ts";
 import { FIELD_SELECTIONS, type FieldSelection } from "../pipeline/citation/elements.ts";
 import { DEFAULT_POLICIES, type Policies } from "../pipeline/ingest/policy.ts";
 import type { RunOptions, RunSummary } from "../pipeline/run.ts";
+import { PACKING_METHODS, type PackingMethod } from "../pipeline/tokens/packing.ts";
 
 const policy = (help: string, standard: string): OptionSpec => ({
   type: "string",
@@ -31,6 +32,11 @@ export const RUN_OPTIONS: Record<string, OptionSpec> = {
   "sequence-length": {
     type: "integer",
     help: "tokens in a row of the shards, at least 2 (default 1024)",
+  },
+  packing: {
+    type: "string",
+    choices: PACKING_METHODS,
+    help: "how documents become rows (default best-fit); the others are for comparison",
   },
   seed: { type: "integer", min: 0, max: 0x7fffffff, help: "shuffles the documents (default 0)" },
   validation: {
@@ -102,6 +108,7 @@ export function runOptions(invocation: Invocation): RunOptions {
       tokenizer: invocation.string("tokenizer"),
       files: invocation.string("files"),
       sequenceLength: invocation.number("sequence-length"),
+      packing: invocation.string("packing") as PackingMethod | undefined,
       seed: invocation.number("seed"),
       validation: invocation.number("validation"),
       test: invocation.number("test"),

@@ -25,6 +25,7 @@ import {
 } from "./ingest/shards.ts";
 import type { HttpOptions } from "./source/http_client.ts";
 import { parseSelection } from "./source/names.ts";
+import type { PackingMethod } from "./tokens/mod.ts";
 import { openSource, type Source } from "./source/source.ts";
 import { besides, finishSwap, NewSeries, sameSettings, swapIn } from "./new_series.ts";
 
@@ -38,6 +39,8 @@ export interface RunOptions {
   /** File numbers: "1-12,14". */
   files?: string;
   sequenceLength?: number;
+  /** How documents become rows. */
+  packing?: PackingMethod;
   seed?: number;
   /** Shares of PMIDs held out. */
   validation?: number;

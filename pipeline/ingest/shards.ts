@@ -13,6 +13,7 @@ import {
   buildShards,
   type Manifest,
   manifestPath,
+  type PackingMethod,
   readManifest,
   tokenizerPath,
 } from "../tokens/mod.ts";
@@ -38,6 +39,7 @@ export interface ShardSummary {
 export interface ShardSettings extends TokenSettings {
   tokenizer: string;
   sequenceLength: number;
+  packing: PackingMethod;
   validation: number;
   test: number;
   tokenizerSha256: string;
@@ -80,6 +82,7 @@ export function shardSettings(corpus: Corpus, options: RunOptions): ShardSetting
       options.sequenceLength,
       1024,
     ),
+    packing: corpus.setting("packing", "--packing", options.packing, "best-fit") as PackingMethod,
     validation: number("validation", "--validation", options.validation, 0.005),
     test: number("test", "--test", options.test, 0.005),
   };
@@ -88,6 +91,7 @@ export function shardSettings(corpus: Corpus, options: RunOptions): ShardSetting
     catalogue.set("tokenizer_sha256", tokenizer.sha256);
     catalogue.set("seed", String(settings.seed));
     catalogue.set("sequence_length", String(settings.sequenceLength));
+    catalogue.set("packing", settings.packing);
     catalogue.set("validation", String(settings.validation));
     catalogue.set("test", String(settings.test));
   });
@@ -111,13 +115,13 @@ export async function buildTokensAndShards(
   options: Pick<RunOptions, "signal" | "onProgress">,
 ): Promise<ShardSummary> {
   const { catalogue, folder } = corpus, { signal, onProgress } = options;
-  const { sequenceLength, seed, validation, test } = settings;
+  const { sequenceLength, packing, seed, validation, test } = settings;
   await makeTokens(corpus, pool, settings, policies, options);
   const files = catalogue.files();
   const heldOut = readHeldOut(folder);
   const state = JSON.stringify([
     ...[catalogue.generation, sequenceLength, seed, validation, test],
-    heldOut.digest,
+    ...[heldOut.digest, packing],
   ]);
   if (catalogue.get("shards") === state && exists(manifestPath(folder))) {
     return { written: false, figures: figuresOf(readManifest(folder)) };
@@ -127,7 +131,7 @@ export async function buildTokensAndShards(
     tokenFiles: files.map((f) => ({ source: f.name, path: corpusPaths.tokens(folder, f.name) })),
     live: withoutHeldOut(new LiveBits(catalogue), heldOut),
     tokenizer: loadTokenizer(settings.tokenizer),
-    ...{ sequenceLength, seed, validation, test },
+    ...{ sequenceLength, packing, seed, validation, test },
     sourceFiles: files.map((f) => ({ name: f.name, md5: f.md5 })),
     onProgress: (done, total) => onProgress?.("shards", done, total),
     ...(signal ? { signal } : {}),
