@@ -34,6 +34,8 @@ export interface LoopOptions {
   /** Files that go into each checkpoint besides weights and state. */
   tokenizer?: Uint8Array;
   card?: (state: TrainerState) => string;
+  /** Called after each validation, with the metrics written. */
+  onValidated?: () => void;
   reporter: Reporter;
   signal: AbortSignal;
   /** How to go on after an interruption, for the closing message. */
@@ -209,6 +211,7 @@ class Loop {
       metrics.validation_loss = await this.#validate();
     }
     this.#metrics.write(metrics);
+    if (metrics.validation_loss !== undefined) this.#options.onValidated?.();
     this.#last = metrics;
     for (
       const [name, value, spikes] of [

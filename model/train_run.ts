@@ -184,6 +184,7 @@ async function trainFrom(
       state,
       tokenizer: start.tokenizer,
       card: (state) => cardOf(run, out, start.config, state),
+      onValidated: () => writeRunReport(out),
       reporter,
       signal,
       resumeHint,

@@ -118,6 +118,7 @@ Deno.test("trainRun() learns, and leaves a whole run folder", () =>
       1,
     );
     assertEquals(read.map((e) => e.scalars.loss), metrics.map((m) => Math.fround(m.loss)));
+    assert(exists(join(request.out, "report.html")), "rebuilt at each validation");
     using file = openSafetensors(join(result.checkpoint, "model.safetensors"));
     assertEquals(file.metadata, { format: "pt" });
     assert(Deno.readTextFileSync(join(result.checkpoint, "README.md")).includes("# run"));

@@ -1,0 +1,75 @@
+/**
+ * What the commands do, for programs: from PubMed's XML to shards, training, evaluation, generation.
+ *
+ * ```ts
+ * await runPipeline({ source: "mirror", corpus: "corpus", tokenizer: "tokenizer.json", workers: 2 });
+ * const reporter = consoleReporter(), signal = new AbortController().signal;
+ * using corpus = openCorpus("corpus");
+ * const { checkpoint } = await trainRun({
+ *   corpus,
+ *   init: "random:tiny",
+ *   out: "run",
+ *   config: { steps: 2, batch: { rows: 1 } },
+ *   resume: false,
+ *   makeModel: deviceModel(),
+ *   reporter,
+ *   signal,
+ * });
+ * exportRun("run", "model");
+ * const model = openModelFolder("model"), tokenizer = loadTokenizer(model.tokenizerFile!);
+ * const device = await openDevice();
+ * const generator = await createRecurrentMamba(device, model.config, model.read);
+ * const prompt = [model.config.endOfText, ...tokenizer.encode("The effect of")];
+ * for await (const { token } of generateTokens(generator, prompt, { maxNewTokens: 5 })) {
+ *   reporter.write(tokenizer.decode([token]));
+ * }
+ * ```
+ * @module
+ */
+export { Interrupted, UserError } from "./core/errors.ts";
+export { consoleReporter, type Progress, type Reporter } from "./core/reporter.ts";
+
+export { type RunOptions, runPipeline, type RunSummary } from "./pipeline/run.ts";
+export { loadTokenizer, type Tokenizer } from "./pipeline/tokenizer/mod.ts";
+export { sampleRow } from "./pipeline/tokens/sampler.ts";
+
+export { DeviceError } from "./kernels/errors.ts";
+export { type Device, type DeviceOptions, openDevice, type Variant } from "./kernels/device.ts";
+
+export { type MambaConfig, presetConfig, PRESETS } from "./model/config.ts";
+export { type Parameter, parameterCount, parameterList } from "./model/parameters.ts";
+export { initialParameters } from "./model/initialize.ts";
+export {
+  type ModelFolder,
+  type ModelToWrite,
+  openModelFolder,
+  type ReadParameter,
+  writeModelFolder,
+} from "./model/folder.ts";
+export { downloadModel, type HubSettings, localModel } from "./model/hub.ts";
+export type { RowSource, Split, TrainingCorpus } from "./model/corpus.ts";
+export { openCorpus } from "./model/shard_corpus.ts";
+export { deviceModel, type DeviceModelOptions } from "./model/device_model.ts";
+export { createMamba, type Mamba, type MambaOptions } from "./model/mamba.ts";
+export type {
+  Batch,
+  Moments,
+  RecurrentModel,
+  StepReport,
+  TrainableModel,
+  TrainingTerms,
+  UpdateOptions,
+} from "./model/types.ts";
+export { makeBatch } from "./model/batch.ts";
+export type { LoopResult } from "./model/train.ts";
+export { type PartialConfig, resolveConfig, type TrainConfig } from "./model/train_config.ts";
+export { type MadeModel, type MakeModel, type TrainRequest, trainRun } from "./model/train_run.ts";
+export { readMetrics, type StepMetrics } from "./model/metrics.ts";
+export {
+  evaluatePerplexity,
+  type PerplexityRequest,
+  type PerplexityResult,
+} from "./model/perplexity.ts";
+export { type CheckpointChoice, type ExportResult, exportRun } from "./model/export.ts";
+export { createRecurrentMamba } from "./model/recurrent.ts";
+export { type GeneratedToken, type GenerateOptions, generateTokens } from "./model/generate.ts";
