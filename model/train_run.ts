@@ -17,6 +17,7 @@ import { requireRows, type TrainingCorpus } from "./corpus.ts";
 import { localModel } from "./hub.ts";
 import { readMetrics } from "./metrics.ts";
 import { parameterCount } from "./parameters.ts";
+import { writeRunReport } from "./report/run_report.ts";
 import {
   configChanges,
   isDone,
