@@ -4,13 +4,14 @@
  * @module
  */
 import { dirname, resolve } from "../core/std.ts";
-import { exists, removeIfExists, syncFolder } from "../core/files.ts";
+import { exists, removeIfExists, syncFolder, writeAtomic } from "../core/files.ts";
 import type { Catalogue } from "./catalogue/catalogue.ts";
 import type { FieldSelection } from "./citation/elements.ts";
 import type { Policies } from "./ingest/policy.ts";
 import { corpusPaths } from "./ingest/process_file.ts";
 import type { RunOptions } from "./run.ts";
-import { tokenizerPath } from "./tokens/mod.ts";
+import { contaminationPath } from "./overlap/contamination.ts";
+import { type PackingMethod, tokenizerPath } from "./tokens/mod.ts";
 
 /** The source has a later series than the corpus; caught by the run, which then builds anew. */
 export class NewSeries extends Error {
@@ -46,6 +47,7 @@ export function sameSettings(
     source: options.source ?? catalogue.get("source")!,
     fields: catalogue.get("fields") as FieldSelection,
     policies: policies as unknown as Policies,
+    packing: catalogue.get("packing") as PackingMethod | undefined ?? "best-fit",
     ...(exists(tokenizerPath(folder)) ? { tokenizer: tokenizerPath(folder) } : {}),
     ...{
       ...number("sequence_length"),
@@ -54,6 +56,12 @@ export function sameSettings(
       ...number("test"),
     },
   };
+}
+
+/** What is held out of the old corpus stays held out of the new: its report goes along. */
+export function carryHeldOut(corpus: string): void {
+  const path = contaminationPath(corpus);
+  if (exists(path)) writeAtomic(contaminationPath(besides(corpus)), Deno.readFileSync(path));
 }
 
 /** Puts the corpus that was built beside `corpus` in its place. Both must be closed. */

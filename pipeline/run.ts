@@ -27,7 +27,14 @@ import type { HttpOptions } from "./source/http_client.ts";
 import { parseSelection } from "./source/names.ts";
 import type { PackingMethod } from "./tokens/mod.ts";
 import { openSource, type Source } from "./source/source.ts";
-import { besides, finishSwap, NewSeries, sameSettings, swapIn } from "./new_series.ts";
+import {
+  besides,
+  carryHeldOut,
+  finishSwap,
+  NewSeries,
+  sameSettings,
+  swapIn,
+} from "./new_series.ts";
 
 /** What to bring into a corpus, and how. Settings left out are the corpus's own, or defaults. */
 export interface RunOptions {
@@ -113,6 +120,7 @@ async function buildAnew(
     `The source has PubMed's series of 20${offered}; the corpus holds that of 20${known}. Building ` +
       `the new one in ${next}; at the end it takes the place of ${options.corpus}`,
   );
+  carryHeldOut(options.corpus);
   const summary = await runPipeline(sameSettings(corpus, options));
   corpus.catalogue.close();
   swapIn(options.corpus);
