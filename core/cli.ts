@@ -6,24 +6,37 @@ import { parseArgs } from "./std.ts";
 import { UsageError } from "./errors.ts";
 import type { Reporter } from "./reporter.ts";
 
+export type { Reporter };
+
 /** One `--option` of a command. Names are kebab-case. */
 export interface OptionSpec {
+  /** What its value is; a list collects every use. */
   type: "string" | "integer" | "number" | "boolean" | "list";
+  /** For the help page: a phrase without a capital and a full stop. */
   help: string;
   /** What stands for the value in the help: FILE, DIR, N. */
   placeholder?: string;
+  /** The value where the option is not given. */
   default?: string | number | boolean;
+  /** The only values allowed. */
   choices?: readonly string[];
+  /** The smallest number allowed. */
   min?: number;
+  /** The largest number allowed. */
   max?: number;
+  /** Whether the command cannot do without it. */
   required?: boolean;
 }
 
 /** A word without dashes. */
 export interface PositionalSpec {
+  /** As shown in the help, in capitals. */
   name: string;
+  /** For the help page. */
   help: string;
+  /** Whether the command cannot do without it. */
   required?: boolean;
+  /** Whether it takes all words that are left. */
   variadic?: boolean;
 }
 
@@ -31,15 +44,23 @@ export interface PositionalSpec {
 export interface Invocation {
   /** Options as given or by default; undefined where neither. */
   options: Record<string, string | number | boolean | string[] | undefined>;
+  /** The words without dashes, in order. */
   positionals: string[];
+  /** Whether the last line of stdout has to be one JSON object. */
   json: boolean;
+  /** Whether errors come with their stack traces. */
   verbose: boolean;
+  /** Where to print. */
   reporter: Reporter;
   /** Fires on Ctrl-C or SIGTERM; long commands save and throw {@linkcode Interrupted}. */
   signal: AbortSignal;
+  /** The value of a string option. */
   string(name: string): string | undefined;
+  /** The value of an integer or number option. */
   number(name: string): number | undefined;
+  /** Whether a flag is set. */
   boolean(name: string): boolean;
+  /** Every value of a list option. */
   list(name: string): string[];
 }
 
@@ -47,10 +68,13 @@ export interface Invocation {
 export interface Command {
   /** As typed, with its group: "pipeline run". */
   name: string;
+  /** One line: what it does. */
   summary: string;
   /** More for the help page: what it reads and writes, in a few sentences. */
   description?: string;
+  /** Its words without dashes, in order. */
   positionals?: PositionalSpec[];
+  /** Its options by name, beyond those that every command has. */
   options?: Record<string, OptionSpec>;
   /** Whole command lines, shown in the help. */
   examples: string[];
@@ -60,14 +84,19 @@ export interface Command {
 
 /** An entry of a group: loaded only when called, so that help starts fast. */
 export interface CommandEntry {
+  /** One line for the list of commands. */
   summary: string;
+  /** Loads the command or group. */
   load: () => Promise<Command> | Promise<CommandGroup>;
 }
 
 /** Commands under one name. */
 export interface CommandGroup {
+  /** As typed; "" for the root. */
   name: string;
+  /** One line: what the commands are about. */
   summary: string;
+  /** The commands by the word that calls them. */
   commands: Record<string, CommandEntry>;
 }
 

@@ -9,16 +9,19 @@ export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
  * to do about it. Printed without a stack trace; the command exits with 1.
  */
 export class UserError extends Error {
+  /** Tells it from other errors across realms. */
   override name = "UserError";
 }
 
 /** Wrong words on the command line. Exits with 2. */
 export class UsageError extends Error {
+  /** Tells it from other errors across realms. */
   override name = "UsageError";
 }
 
 /** The user asked to stop, and everything worth keeping has been saved. Exits with 130. */
 export class Interrupted extends Error {
+  /** Tells it from other errors across realms. */
   override name = "Interrupted";
 }
 

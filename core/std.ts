@@ -36,14 +36,23 @@ interface PathModule {
   toFileUrl(path: string): URL;
 }
 const path = pathUntyped as unknown as PathModule;
-/** Path functions of `@std/path`. */
+/** Joins the parts of a path. */
 export const join: PathModule["join"] = (...parts) => path.join(...parts);
+/** An absolute path, from the working folder. */
 export const resolve: PathModule["resolve"] = (...parts) => path.resolve(...parts);
+/** The path to `to` as seen from `from`. */
 export const relative: PathModule["relative"] = (from, to) => path.relative(from, to);
+/** The folder part. */
 export const dirname: PathModule["dirname"] = (p) => path.dirname(p);
+/** The last part, without `suffix`. */
 export const basename: PathModule["basename"] = (p, suffix) => path.basename(p, suffix);
+/** The extension with its dot, or "". */
 export const extname: PathModule["extname"] = (p) => path.extname(p);
+/** Whether the path starts at a root. */
 export const isAbsolute: PathModule["isAbsolute"] = (p) => path.isAbsolute(p);
+/** Without `.`, `..` and doubled separators. */
 export const normalize: PathModule["normalize"] = (p) => path.normalize(p);
+/** The path of a `file:` URL. */
 export const fromFileUrl: PathModule["fromFileUrl"] = (url) => path.fromFileUrl(url);
+/** The `file:` URL of an absolute path. */
 export const toFileUrl: PathModule["toFileUrl"] = (p) => path.toFileUrl(p);

@@ -114,11 +114,15 @@ export function extents(shape: ScanShape): Extents {
   };
 }
 
+/** log2(e), for exp by exp2. */
 export const LOG2E = "1.4426950408889634";
 /** What takes delta's place in the decay where a document starts. */
 export const RESET = "1e30";
+/** 0 to n - 1. */
 export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+/** WGSL lines made for 0 to n - 1. */
 export const lines = (n: number, f: (i: number) => string): string => range(n).map(f).join("\n");
+/** A WGSL sum of terms made for 0 to n - 1. */
 export const sum = (n: number, f: (i: number) => string): string => range(n).map(f).join(" + ");
 
 /** Declares the uniform at binding 0, then storage buffers; a "!" marks those that are written. */

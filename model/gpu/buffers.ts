@@ -136,6 +136,7 @@ export function allocateModel(
 export const gradientRegions = (store: ParameterStore, options: MambaOptions): Region[] =>
   store.updateRanges(options.rate ?? (() => 1)).map((r) => r.regions.gradient!);
 
+/** The rows and columns of a batch. */
 export const shapeOf = (options: MambaOptions): BatchShape => ({
   batch: options.batchSize,
   length: options.sequenceLength,

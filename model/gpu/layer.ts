@@ -70,6 +70,7 @@ export interface LayerScratch {
   partials: Region;
 }
 
+/** What a layer scans. */
 export const scanShape = (config: MambaConfig, { batch, length }: BatchShape): ScanShape => ({
   batch,
   length,

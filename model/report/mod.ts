@@ -8,22 +8,31 @@ import chartScript from "./charts.js" with { type: "text" };
 import pageStyle from "./page.css" with { type: "text" };
 import type { StepMetrics } from "../metrics.ts";
 
+export type { StepMetrics };
+
 /** A table of finished strings. */
 export interface ReportTable {
+  /** The heading above it. */
   title: string;
+  /** A line of small print below it. */
   note?: string;
+  /** The columns' names. */
   header: string[];
+  /** Rows of cells; a column of numbers aligns right. */
   rows: string[][];
 }
 
 /** Text that the model wrote. */
 export interface ReportSample {
+  /** What it was given. */
   prompt: string;
+  /** How it went on. */
   text: string;
 }
 
 /** What a report shows; parts that are empty are left out of the page. */
 export interface ReportData {
+  /** The page's heading. */
   title: string;
   /** One line under the title: model, device, corpus. */
   subtitle: string;
@@ -31,7 +40,9 @@ export interface ReportData {
   highlights: { label: string; value: string }[];
   /** By ascending step. */
   metrics: StepMetrics[];
+  /** In the order of the page. */
   tables: ReportTable[];
+  /** In the order of the page. */
   samples: ReportSample[];
 }
 

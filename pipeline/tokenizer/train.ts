@@ -20,8 +20,11 @@ export interface TrainTokenizerOptions {
 
 /** A `tokenizer.json`, as it is written. */
 export interface TokenizerJson {
+  /** Of the format: "1.0". */
   version: string;
+  /** The vocabulary by token, and the merges in their order. */
   model: { type: "BPE"; vocab: Record<string, number>; merges: string[]; [key: string]: unknown };
+  /** Normaliser, pre-tokenizer, decoder, added tokens. */
   [key: string]: unknown;
 }
 
