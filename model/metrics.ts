@@ -5,14 +5,17 @@ import { encodeFileVersion, encodeScalars, readEvents } from "./tensorboard.ts";
 
 /** One line of metrics.jsonl. */
 export interface StepMetrics {
+  /** The update's number, from 1. */
   step: number;
   /** Positions trained on so far, padding included. */
   tokens: number;
   /** Mean negative log-likelihood of the step's scored targets, in nats. */
   loss: number;
+  /** Of this step. */
   learning_rate: number;
   /** Before clipping. */
   grad_norm: number;
+  /** Of this step alone. */
   tokens_per_second: number;
   /** Nats a token, in steps where it was computed. */
   validation_loss?: number;
