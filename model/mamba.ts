@@ -3,7 +3,13 @@
  * once and replayed.
  * @module
  */
-import { adamW, ADAMW_HYPER_BYTES, adamWHyper } from "../kernels/adamw/adamw.ts";
+import {
+  adamW,
+  ADAMW_HYPER_BYTES,
+  adamWHyper,
+  exchange,
+  skipLimits,
+} from "../kernels/adamw/adamw.ts";
 import { type Device, isCpuDriver } from "../kernels/device.ts";
 import {
   embeddingBackward,
@@ -65,6 +71,9 @@ export class Mamba implements TrainableModel {
   #train?: Plan;
   #clear?: Plan;
   #update?: Plan;
+  /** Exchanges values and averages. */
+  #exchange?: Plan;
+  #limits = skipLimits(undefined);
   #fresh = true;
   #staging?: Region;
   #reported?: Promise<StepReport>;
@@ -192,7 +201,14 @@ export class Mamba implements TrainableModel {
         },
         hyper,
         this.#squares,
+        this.#loss,
       );
+    }
+    if (store.keeps("average")) {
+      this.#exchange = new Plan(device);
+      for (const { regions } of store.arenas) {
+        exchange(this.#exchange, regions.value!, regions.average!);
+      }
     }
     this.#staging = device.allocate("step report", 512, GPUBufferUsage.MAP_READ | 8);
     update.copy(this.#buffers.result, this.#staging, 512);
@@ -201,6 +217,7 @@ export class Mamba implements TrainableModel {
   writeParameters(read: (name: string) => Float32Array): void {
     this.store.write("value", read);
     if (this.store.keeps("average")) this.store.write("average", read);
+    this.#fresh = true; // gradients of other values
   }
 
   /** Uploads the running means of a run that goes on; {@linkcode writeParameters} starts them. */
@@ -211,6 +228,10 @@ export class Mamba implements TrainableModel {
   /** The running means of the parameters, where the model keeps them. */
   readAverages(): Promise<Map<string, Float32Array> | undefined> {
     return this.store.keeps("average") ? this.store.read("average") : Promise.resolve(undefined);
+  }
+
+  swapAverages(): void {
+    this.#exchange?.submit();
   }
 
   writeMoments(read: (name: string) => Moments): void {
@@ -246,19 +267,23 @@ export class Mamba implements TrainableModel {
   update(options: UpdateOptions): void {
     if (!this.#update) throw new RangeError("This model was made for evaluation alone");
     this.device.write(this.#hyper!, adamWHyper(options));
+    this.#limits = skipLimits(options.skipAbove);
     this.#update.submit();
     this.#fresh = true;
     this.#reported = undefined;
   }
 
   report(): Promise<StepReport> {
+    const limits = this.#limits;
     return this.#reported ??= (async () => {
       const staging = this.#staging!;
       await staging.buffer.mapAsync(GPUMapMode.READ);
       const values = new Float32Array(staging.buffer.getMappedRange().slice(0));
       staging.buffer.unmap();
       this.device.check();
-      return { loss: values[0]!, gradNorm: Math.sqrt(values[64]!) };
+      const loss = values[0]!, squares = values[64]!;
+      const skipped = loss > limits.loss || squares > limits.squares;
+      return { loss, gradNorm: Math.sqrt(squares), skipped };
     })();
   }
 
@@ -355,9 +380,8 @@ export class Mamba implements TrainableModel {
   }
 
   destroy(): void {
-    for (const plan of [this.#forward, this.#evaluate, this.#train, this.#clear, this.#update]) {
-      plan?.destroy();
-    }
+    for (const plan of [this.#forward, this.#evaluate, this.#train, this.#clear]) plan?.destroy();
+    for (const plan of [this.#update, this.#exchange]) plan?.destroy();
     this.#buffers.workspace.destroy();
     this.store.destroy();
     if (this.#hyper) this.device.free(this.#hyper);
@@ -394,7 +418,7 @@ export async function createMamba(
  * What may still be allocated: the user's limit; on CPU drivers also the machine's free memory,
  * because those accept any allocation and the process would be killed later.
  */
-function availableBytes(device: Device): number {
+export function availableBytes(device: Device): number {
   const limited = device.memoryLimit - device.allocatedBytes;
   if (!isCpuDriver(device.adapter)) return limited;
   try {

@@ -257,10 +257,19 @@ export class ReferenceModel implements TrainableModel {
   writeParameters(read: (name: string) => Float32Array): void {
     for (const [name, values] of this.#parameters) values.set(read(name));
     this.writeAverages(read);
+    this.#fresh = true; // gradients of other values
   }
 
   writeAverages(read: (name: string) => Float32Array): void {
     for (const [name, values] of this.#averages ?? []) values.set(read(name));
+  }
+
+  swapAverages(): void {
+    for (const [name, average] of this.#averages ?? []) {
+      const values = this.#parameters.get(name)!, copy = values.slice();
+      values.set(average);
+      average.set(copy);
+    }
   }
 
   writeMoments(read: (name: string) => Moments): void {
@@ -299,9 +308,11 @@ export class ReferenceModel implements TrainableModel {
     const { rate = () => 1, averageDecay = 0 } = this.#terms;
     const trained = parameterList(this.config).filter((parameter) => rate(parameter) !== 0);
     const gradNorm = ops.globalNorm(trained.map(({ name }) => this.gradients.get(name)!));
-    this.#report = { loss: this.#loss, gradNorm };
+    const { loss = Infinity, gradNorm: norm = Infinity } = options.skipAbove ?? {};
+    const skipped = this.#loss > loss || gradNorm > norm;
+    this.#report = { loss: this.#loss, gradNorm, skipped };
     this.#fresh = true;
-    if (!Number.isFinite(gradNorm)) return;
+    if (skipped || !Number.isFinite(gradNorm)) return;
     const clip = ops.clipCoefficient(gradNorm, options.maxGradNorm);
     for (const parameter of trained) {
       const { name } = parameter, values = this.#parameters.get(name)!;

@@ -31,6 +31,8 @@ export interface UpdateOptions {
   weightDecay: number;
   /** Clip to this global L2 norm; Infinity for none. */
   maxGradNorm: number;
+  /** The update is not applied where the step's loss or gradient norm lies above this. */
+  skipAbove?: { loss: number; gradNorm: number };
 }
 
 /** What one update saw. */
@@ -39,6 +41,8 @@ export interface StepReport {
   loss: number;
   /** Global L2 norm of the gradient before clipping. Where it is not finite nothing was updated. */
   gradNorm: number;
+  /** True where a limit of `skipAbove` was exceeded, so that nothing was updated. */
+  skipped?: boolean;
 }
 
 /** AdamW's two moments of one parameter. */
@@ -92,6 +96,11 @@ export interface TrainableModel {
   readMoments(): Promise<Map<string, Moments>>;
   /** Uploads the averages of a run that goes on; `writeParameters` starts them from the weights. */
   writeAverages(read: (name: string) => Float32Array): void;
+  /**
+   * Exchanges the parameters with their averages, so that evaluation sees the averages; a second call
+   * undoes it. Nothing where the model keeps none. Never between `accumulate` and `update`.
+   */
+  swapAverages(): void;
   /** The averaged parameters; undefined where the model keeps none. */
   readAverages(): Promise<Map<string, Float32Array> | undefined>;
   destroy(): void;

@@ -1,7 +1,7 @@
 /**
  * AdamW with decoupled decay over flat buffers of parameters, clipping by the global norm on the
- * device; what it computes is said in `reference/adamw.ts`. Where the norm is not finite nothing is
- * updated.
+ * device; what it computes is said in `reference/adamw.ts`. Where the norm is not finite, or above
+ * what the update may have, nothing is updated.
  * @module
  */
 import type { Region } from "../layout.ts";
@@ -22,6 +22,15 @@ export interface AdamWHyper {
   weightDecay: number;
   /** Infinity for no clipping. */
   maxGradNorm: number;
+  /** Nothing is updated where the loss or the norm lies above this; absent for no limit. */
+  skipAbove?: { loss: number; gradNorm: number };
+}
+
+/** The limits of `skipAbove` as the device compares them: of the loss, and of the squared norm. */
+export function skipLimits(skipAbove: AdamWHyper["skipAbove"]): { loss: number; squares: number } {
+  const stored = (x: number) => Math.fround(Math.min(x, 3e38));
+  if (!skipAbove) return { loss: stored(Infinity), squares: stored(Infinity) };
+  return { loss: stored(skipAbove.loss), squares: stored(skipAbove.gradNorm ** 2) };
 }
 
 /** One update's values, to be written to the uniform region before the update runs. */
@@ -37,8 +46,8 @@ export function adamWHyper(h: AdamWHyper): Float32Array<ArrayBuffer> {
     1 / (1 - h.beta1 ** h.step),
     1 / (1 - h.beta2 ** h.step),
     Number.isFinite(h.maxGradNorm) ? h.maxGradNorm : 3e38,
-    0,
-    0,
+    skipLimits(h.skipAbove).loss,
+    skipLimits(h.skipAbove).squares,
   ]);
 }
 
@@ -61,12 +70,19 @@ export interface AdamWArena {
  * Queues one update of an arena.
  * @param hyper a uniform region of {@linkcode ADAMW_HYPER_BYTES}.
  * @param squares one float: the squared global norm of the gradients.
+ * @param loss one float, where updates may be limited by it.
  */
-export function adamW(plan: Plan, arena: AdamWArena, hyper: Region, squares: Region): void {
+export function adamW(
+  plan: Plan,
+  arena: AdamWArena,
+  hyper: Region,
+  squares: Region,
+  loss?: Region,
+): void {
   const code = `struct P { vectors: u32, rate: f32, fresh: f32 }
 struct Hyper {
   rate: f32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, epsilon: f32,
-  decay: f32, correction1: f32, correction2: f32, limit: f32,
+  decay: f32, correction1: f32, correction2: f32, limit: f32, loss_limit: f32, squares_limit: f32,
 }
 ${
     declare([
@@ -78,6 +94,7 @@ ${
       "<storage, read_write> first: array<vec4f>",
       "<storage, read_write> second: array<vec4f>",
       ...(arena.average ? ["<storage, read_write> average: array<vec4f>"] : []),
+      ...(loss ? ["<storage, read> loss: array<f32>"] : []),
     ])
   }
 @compute @workgroup_size(${VECTOR_GROUP})
@@ -85,7 +102,8 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count
   let i = id.x + id.y * count.x * ${VECTOR_GROUP}u;
   // NaN and infinity by their bits: compilers may assume that neither occurs.
   let bad = (bitcast<u32>(squares[0]) & 0x7f800000u) == 0x7f800000u;
-  if (i >= p.vectors || bad) { return; }
+  let spike = squares[0] > h.squares_limit${loss ? " || loss[0] > h.loss_limit" : ""};
+  if (i >= p.vectors || bad || spike) { return; }
   let clip = min(1.0, h.limit / (sqrt(squares[0]) + 1e-6));
   let g = clip * gradient[i];
   let m = h.beta1 * first[i] + h.rest1 * g;
@@ -115,10 +133,43 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count
         ms[i]!,
         vs[i]!,
         ...(averages ? [averages[i]!] : []),
+        ...(loss ? [loss] : []),
       ],
       groups: spread(Math.ceil(count / VECTOR_GROUP)),
       flop: count * 4 * 15,
       bytes: parameter.size * 7,
+    });
+  });
+}
+
+/** Queues the exchange of two flat regions of equal size (whole vec4f), value by value. */
+export function exchange(plan: Plan, a: Region, b: Region): void {
+  const code = `struct P { vectors: u32 }
+${
+    declare([
+      "<uniform> p: P",
+      "<storage, read_write> a: array<vec4u>",
+      "<storage, read_write> b: array<vec4u>",
+    ])
+  }
+@compute @workgroup_size(${VECTOR_GROUP})
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
+  let i = id.x + id.y * count.x * ${VECTOR_GROUP}u;
+  if (i >= p.vectors) { return; }
+  let value = a[i];
+  a[i] = b[i];
+  b[i] = value;
+}`;
+  const others = slices(plan.device, b);
+  slices(plan.device, a).forEach((part, i) => {
+    const vectors = Math.floor(part.size / 16);
+    plan.dispatch({
+      label: "exchange",
+      code,
+      params: packParams([vectors]),
+      bindings: [part, others[i]!],
+      groups: spread(Math.ceil(vectors / VECTOR_GROUP)),
+      bytes: part.size * 4,
     });
   });
 }
