@@ -1,5 +1,5 @@
 /** `finetune ner`: supervised fine-tuning on tagged sentences. @module */
-import type { Command } from "../core/cli.ts";
+import type { Command, Invocation } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
 import { exists, hashFile, sha256 } from "../core/files.ts";
 import { join, resolve } from "../core/std.ts";
@@ -13,8 +13,14 @@ import {
   nerJson,
 } from "../model/evaluation/ner_report.ts";
 import { measureFields, writeTaskResults } from "../model/evaluation/results_files.ts";
-import { countTags, taggingTask } from "../model/finetune/tagging.ts";
-import { finetune, finetuneOptions } from "./finetune_options.ts";
+import { countTags, type TaggingSplits, taggingTask } from "../model/finetune/tagging.ts";
+import {
+  finetune,
+  finetuneOptions,
+  overSeeds,
+  type RunReport,
+  type SeedRun,
+} from "./finetune_options.ts";
 
 export const command: Command = {
   name: "finetune ner",
@@ -38,7 +44,7 @@ export const command: Command = {
   },
   examples: ["deno task finetune ner --model mamba-130m-hf --data BC5CDR-IOB --out runs/ner"],
   async run(invocation) {
-    const data = invocation.string("data")!, { reporter, signal } = invocation;
+    const data = invocation.string("data")!;
     const files = ["train", exists(join(data, "dev.tsv")) ? "dev" : "devel", "test"]
       .map((split) => join(data, `${split}.tsv`));
     const [train, develop, test] = files.map(readConll);
@@ -53,45 +59,55 @@ export const command: Command = {
       path: resolve(data),
       sha256: sha256(files.map((file) => hashFile(file)).join("\n")),
     };
-    const result = await finetune(
-      invocation,
-      (tokenizer, maxTokens) => taggingTask(splits, tokenizer, maxTokens, signal),
-    );
-    const { seed, checkpoint, answers, baseAnswers } = result;
-    const dictionary = new Dictionary(train!), found = test!.map((s) => dictionary.tag(s.tokens));
-    const counts = [found, answers, baseAnswers].map((tags) => countTags(test!, tags));
-    const [trivial, own, base] = counts.map((c) => measureNer(c, seed));
-    const comparison = compareNer(counts[1]!, counts[2]!, seed);
-    reporter.line(formatNerSystems([
-      { name: "dictionary of the training split", measures: trivial! },
-      { name: checkpoint, measures: own! },
-      { name: result.model, measures: base! },
-    ]));
-    reporter.line(`\n${formatNer(own!)}`);
-    const json = {
-      development: { step: result.step, f1: result.developmentScore },
-      dictionary: nerJson(trivial!),
-      model: { name: checkpoint, ...nerJson(own!) },
-      base: { name: result.model, ...nerJson(base!) },
-      comparison,
-    };
-    const written = writeTaskResults(result.out, {
-      name: "ner",
-      count: test!.length,
-      fields: {
-        ...measureFields("f1", own!.all.f1),
-        "precision,none": own!.all.precision,
-        "recall,none": own!.all.recall,
-      },
-      config: { output_type: "tags", metric_list: [{ metric: "f1", higher_is_better: true }] },
-      samples: test!.map(({ tokens, tags }, i) => ({
-        doc_id: i,
-        doc: { tokens },
-        target: tags,
-        prediction: answers[i],
-      })),
-    }, { ...result, model: checkpoint, finished: new Date(), more: json });
-    reporter.log(`Wrote ${written.results} and ${written.samples}`);
-    if (invocation.json) reporter.line(JSON.stringify({ ...json, files: written }));
+    await overSeeds(invocation, (run) => finetuneOnce(invocation, splits, run));
   },
 };
+
+async function finetuneOnce(
+  invocation: Invocation,
+  splits: TaggingSplits,
+  run: SeedRun,
+): Promise<RunReport> {
+  const { reporter, signal } = invocation, { train, test } = splits;
+  const result = await finetune(
+    invocation,
+    run,
+    (tokenizer, maxTokens) => taggingTask(splits, tokenizer, maxTokens, signal),
+  );
+  const { seed, checkpoint, answers, baseAnswers } = result;
+  const dictionary = new Dictionary(train), found = test.map((s) => dictionary.tag(s.tokens));
+  const counts = [found, answers, baseAnswers].map((tags) => countTags(test, tags));
+  const [trivial, own, base] = counts.map((c) => measureNer(c, seed));
+  const comparison = compareNer(counts[1]!, counts[2]!, seed);
+  reporter.line(formatNerSystems([
+    { name: "dictionary of the training split", measures: trivial! },
+    { name: checkpoint, measures: own! },
+    { name: result.model, measures: base! },
+  ]));
+  reporter.line(`\n${formatNer(own!)}`);
+  const json = {
+    development: { step: result.step, f1: result.developmentScore },
+    dictionary: nerJson(trivial!),
+    model: { name: checkpoint, ...nerJson(own!) },
+    base: { name: result.model, ...nerJson(base!) },
+    comparison,
+  };
+  const written = writeTaskResults(result.out, {
+    name: "ner",
+    count: test.length,
+    fields: {
+      ...measureFields("f1", own!.all.f1),
+      "precision,none": own!.all.precision,
+      "recall,none": own!.all.recall,
+    },
+    config: { output_type: "tags", metric_list: [{ metric: "f1", higher_is_better: true }] },
+    samples: test.map(({ tokens, tags }, i) => ({
+      doc_id: i,
+      doc: { tokens },
+      target: tags,
+      prediction: answers[i],
+    })),
+  }, { ...result, model: checkpoint, finished: new Date(), more: json });
+  reporter.log(`Wrote ${written.results} and ${written.samples}`);
+  return { score: own!.all.f1.value, json: { ...json, files: written } };
+}

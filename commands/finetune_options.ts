@@ -11,7 +11,10 @@ import {
   type FinetuneTask,
 } from "../model/finetune/run.ts";
 import { localModel } from "../model/hub.ts";
+import { isRun } from "../model/run.ts";
 import { parameterCount } from "../model/parameters.ts";
+import { join } from "../core/std.ts";
+import { spreadOf } from "../model/evaluation/statistics.ts";
 import type { Tokenizer } from "../pipeline/tokenizer/mod.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 
@@ -59,6 +62,13 @@ export const finetuneOptions = {
     default: 1024,
   },
   seed: { type: "integer", help: "of the order and of the bootstrap", min: 0, default: 0 },
+  seeds: {
+    type: "integer",
+    help: "as many runs, with seeds from --seed on, each in a folder of its own under --out",
+    min: 1,
+    max: 100,
+    default: 1,
+  },
   resume: { type: "boolean", help: "go on from the run's newest checkpoint" },
   ...deviceOptions,
 } satisfies Record<string, OptionSpec>;
@@ -73,13 +83,55 @@ export interface Finetuned<Answers> extends FinetuneResult<Answers> {
   started: Date;
 }
 
+/** One run of the several that --seeds asks for. */
+export interface SeedRun {
+  seed: number;
+  out: string;
+  resume: boolean;
+}
+
+/** What one run came to: its test score, 0 to 1, and everything for --json. */
+export interface RunReport {
+  score: number;
+  json: Record<string, unknown>;
+}
+
+/** Does `one` for every seed, and tells how much the test score varies between them. */
+export async function overSeeds(
+  invocation: Invocation,
+  one: (run: SeedRun) => Promise<RunReport>,
+): Promise<void> {
+  const { reporter } = invocation, first = invocation.number("seed")!;
+  const out = invocation.string("out")!, resume = invocation.boolean("resume");
+  const count = invocation.number("seeds")!;
+  if (count === 1) {
+    const { json } = await one({ seed: first, out, resume });
+    if (invocation.json) reporter.line(JSON.stringify(json));
+    return;
+  }
+  const reports: RunReport[] = [];
+  for (let seed = first; seed < first + count; seed++) {
+    const folder = join(out, `seed-${seed}`);
+    reporter.line(`Seed ${seed}`);
+    reports.push(await one({ seed, out: folder, resume: resume && isRun(folder) }));
+    reporter.line();
+  }
+  const spread = spreadOf(reports.map((r) => r.score));
+  reporter.line(
+    `Over ${count} seeds: mean ${spread.mean.toFixed(4)}, standard deviation ` +
+      `${spread.standard_deviation.toFixed(4)}, from ${spread.least.toFixed(4)} to ` +
+      `${spread.greatest.toFixed(4)}`,
+  );
+  if (invocation.json) reporter.line(JSON.stringify({ seeds: reports.map((r) => r.json), spread }));
+}
+
 /** Fine-tunes `--model` on the task that `taskOf` makes with its tokenizer. */
 export async function finetune<Answers>(
   invocation: Invocation,
+  { seed, out, resume }: SeedRun,
   taskOf: (tokenizer: Tokenizer, maxTokens: number) => FinetuneTask<Answers>,
 ): Promise<Finetuned<Answers>> {
-  const { reporter, signal } = invocation, seed = invocation.number("seed")!;
-  const model = invocation.string("model")!, out = invocation.string("out")!;
+  const { reporter, signal } = invocation, model = invocation.string("model")!;
   const { folder, tokenizer } = openReader(
     await localModel(model, reporter),
     invocation.string("tokenizer"),
@@ -106,7 +158,7 @@ export async function finetune<Answers>(
         },
         schedule: { ...schedule, warmup: invocation.number("warmup") },
       },
-      resume: invocation.boolean("resume"),
+      resume,
       makeModel: await makeModelOf(invocation),
       reporter,
       signal,
@@ -120,9 +172,18 @@ export async function finetune<Answers>(
 
 /** Fine-tunes on a multiple-choice task and tests it beside its base; prints and writes. */
 export async function finetuneChoices(invocation: Invocation, splits: ChoiceSplits): Promise<void> {
+  await overSeeds(invocation, (run) => finetuneOnce(invocation, splits, run));
+}
+
+async function finetuneOnce(
+  invocation: Invocation,
+  splits: ChoiceSplits,
+  run: SeedRun,
+): Promise<RunReport> {
   const { reporter, signal } = invocation;
   const result = await finetune(
     invocation,
+    run,
     (tokenizer, maxTokens) => choiceFinetuneTask(splits, tokenizer, maxTokens, signal),
   );
   const { answers, baseAnswers, seed, checkpoint } = result;
@@ -147,7 +208,8 @@ export async function finetuneChoices(invocation: Invocation, splits: ChoiceSpli
     more: { development, ...more },
   });
   reporter.log(`Wrote ${files.results} and ${files.samples}`);
-  if (invocation.json) {
-    reporter.line(JSON.stringify({ ...reportJson(report), development, files }));
-  }
+  return {
+    score: report.rows[1]!.measures.accuracy.value,
+    json: { ...reportJson(report), development, files },
+  };
 }

@@ -42,6 +42,25 @@ export function standardError(values: ArrayLike<number>): number {
   return Math.sqrt(squares / (n - 1) / n);
 }
 
+/** How much a score varies between runs that differ in their seed alone. */
+export interface Spread {
+  mean: number;
+  /** Of the sample (n - 1); 0 for one value. */
+  standard_deviation: number;
+  least: number;
+  greatest: number;
+}
+
+/** The spread of one or more values. */
+export function spreadOf(values: readonly number[]): Spread {
+  return {
+    mean: mean(values),
+    standard_deviation: standardError(values) * Math.sqrt(values.length),
+    least: Math.min(...values),
+    greatest: Math.max(...values),
+  };
+}
+
 /** The `q` quantile (0 to 1) of ascending `sorted`, linear between order statistics. */
 export function quantile(sorted: ArrayLike<number>, q: number): number {
   const at = q * (sorted.length - 1), below = Math.floor(at);

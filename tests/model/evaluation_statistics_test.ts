@@ -6,6 +6,7 @@ import {
   pairedBootstrap,
   quantile,
   signTest,
+  spreadOf,
   standardError,
 } from "../../model/evaluation/statistics.ts";
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "../assert.ts";
@@ -15,6 +16,14 @@ Deno.test("mean() and standardError() equal hand-computed values", () => {
   // Squared deviations 4 + 1 + 0 + 9 = 14; 14 / 3 / 4.
   assertAlmostEquals(standardError([1, 2, 3, 6]), Math.sqrt(14 / 12), 1e-12);
   assertEquals(standardError([5]), 0);
+});
+
+Deno.test("spreadOf() is the sample's deviation between seeds", () => {
+  const spread = spreadOf([0.5, 0.6, 0.7]);
+  assertAlmostEquals(spread.mean, 0.6, 1e-12);
+  assertAlmostEquals(spread.standard_deviation, 0.1, 1e-12);
+  assertEquals([spread.least, spread.greatest], [0.5, 0.7]);
+  assertEquals(spreadOf([0.5]).standard_deviation, 0);
 });
 
 Deno.test("quantile() is linear between order statistics", () => {
