@@ -15,47 +15,85 @@ import { createHash } from "node:crypto";
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { type AtomicFile, openAtomic } from "../../core/files.ts";
 import { messageOf, UserError } from "../../core/errors.ts";
+import { RowShredder } from "./row_shredder.ts";
 
 const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: 3 } };
 /** Compresses pages; level 3 is zstd's own default. */
-export const COMPRESSORS = {
-  ZSTD: (bytes: Uint8Array): Uint8Array => zstdCompressSync(bytes, LEVEL),
-};
+const compress = (bytes: Uint8Array): Uint8Array => zstdCompressSync(bytes, LEVEL);
 const DECOMPRESSORS: Decompressors = {
   ZSTD: (bytes: Uint8Array): Uint8Array => zstdDecompressSync(bytes),
 };
 
-/** A Parquet file under construction, one row group a call. */
+/** A Parquet file under construction, of a schema whose every element is required. */
 export class ParquetFile {
   readonly #file: AtomicFile;
   readonly #bytes = new ByteWriter(1 << 20);
   readonly #writer: ParquetWriter;
   readonly #hash = createHash("sha256");
+  readonly #shredder: RowShredder;
+  #rows = 0;
 
   /** Opens `path` for writing; nothing stands there before {@linkcode ParquetFile.commit}. */
   constructor(path: string, schema: SchemaElement[], metadata: Record<string, string>) {
     this.#file = openAtomic(path);
+    this.#shredder = new RowShredder(schema);
+    // The library writes header and footer; pages are made here, several times faster.
     this.#writer = new ParquetWriter({
       writer: this.#bytes,
       schema,
       codec: "ZSTD",
-      compressors: COMPRESSORS,
+      compressors: { ZSTD: compress },
       statistics: false,
       createdBy: "pubmamba",
       kvMetadata: Object.entries(metadata).map(([key, value]) => ({ key, value })),
     });
   }
 
-  /** Writes one row group of columns of equal length. */
-  writeGroup(columns: { name: string; data: unknown[] }[]): void {
-    const rows = columns[0]!.data.length;
+  /** Rows since the last row group ended. */
+  get rows(): number {
+    return this.#rows;
+  }
+
+  /** Takes one row: the columns' values, in the schema's order. */
+  add(values: readonly unknown[]): void {
+    this.#shredder.add(values);
+    this.#rows++;
+  }
+
+  /** Writes one row group of columns of equal length, in the schema's order. */
+  writeGroup(columns: readonly { name: string; data: readonly unknown[] }[]): void {
+    this.endGroup();
+    this.#shredder.addColumns(columns.map((c) => c.data));
+    this.#rows = columns[0]!.data.length;
+    this.endGroup();
+  }
+
+  /** Ends the row group. */
+  endGroup(): void {
+    const rows = this.#rows, bytes = this.#bytes, start = bytes.offset;
     if (rows === 0) return;
-    this.#writer.write({ columnData: columns, rowGroupSize: rows });
+    const out = {
+      get offset() {
+        return bytes.offset;
+      },
+      append: (part: Uint8Array) => bytes.appendBytes(part),
+    };
+    const columns = this.#shredder.leaves.map((leaf) => leaf.flush(rows, out, compress));
+    const sum = columns.reduce((n, c) => n + c.meta_data!.total_uncompressed_size, 0n);
+    this.#writer.row_groups.push({
+      columns,
+      total_byte_size: sum,
+      num_rows: BigInt(rows),
+      total_compressed_size: BigInt(bytes.offset - start),
+    });
+    this.#writer.num_rows += BigInt(rows);
+    this.#rows = 0;
     this.#flush();
   }
 
   /** Finishes the file and puts it in place; returns its SHA-256 in hex. */
   commit(): string {
+    this.endGroup();
     this.#writer.finish();
     this.#flush();
     this.#file.commit();

@@ -5,7 +5,7 @@
 import type { Citation } from "../citation/types.ts";
 import { givenDate, normalizeDate } from "../citation/dates.ts";
 import { ParquetFile } from "./parquet_file.ts";
-import { COLUMN_NAMES, DOCUMENT_SCHEMA, DOCUMENTS_SCHEMA_VERSION, SCHEMA_KEY } from "./schema.ts";
+import { DOCUMENT_SCHEMA, DOCUMENTS_SCHEMA_VERSION, SCHEMA_KEY } from "./schema.ts";
 
 /** Rows of a row group: what a reader of one document has to decode. */
 const GROUP_ROWS = 2500;
@@ -53,8 +53,6 @@ function columnsOf(c: Citation, ordinal: number): unknown[] {
 /** A file of documents under construction. */
 export class DocumentWriter {
   readonly #file: ParquetFile;
-  #columns: unknown[][] = COLUMN_NAMES.map(() => []);
-  #rows = 0;
 
   /** Opens `path`; `source` and `fields` are kept in the file's metadata. */
   constructor(path: string, source: string, fields: string) {
@@ -67,25 +65,17 @@ export class DocumentWriter {
 
   /** Appends a citation; `ordinal` is the record's position in its source file. */
   add(citation: Citation, ordinal: number): void {
-    const values = columnsOf(citation, ordinal), columns = this.#columns;
-    for (let i = 0; i < values.length; i++) columns[i]!.push(values[i]);
-    if (++this.#rows === GROUP_ROWS) this.#flush();
+    this.#file.add(columnsOf(citation, ordinal));
+    if (this.#file.rows === GROUP_ROWS) this.#file.endGroup();
   }
 
   /** Finishes the file and puts it in place; returns its SHA-256 in hex. */
   commit(): string {
-    this.#flush();
     return this.#file.commit();
   }
 
   /** Removes what was written. */
   abort(): void {
     this.#file.abort();
-  }
-
-  #flush(): void {
-    this.#file.writeGroup(COLUMN_NAMES.map((name, i) => ({ name, data: this.#columns[i]! })));
-    this.#columns = COLUMN_NAMES.map(() => []);
-    this.#rows = 0;
   }
 }
