@@ -33,6 +33,10 @@ const pipeline: CommandGroup = {
       summary: "Report nearly equal documents (MinHash over runs of five words)",
       load: async () => (await import("./pipeline_duplicates.ts")).command,
     },
+    export: {
+      summary: "Write the documents of a corpus's shards in the format of another trainer",
+      load: async () => (await import("./pipeline_export.ts")).command,
+    },
     locate: {
       summary: "Name the documents in a row of a shard, or the one at a column",
       load: async () => (await import("./pipeline_locate.ts")).command,

@@ -1,0 +1,40 @@
+/** `pipeline export`: a corpus for other trainers. @module */
+import type { Command } from "../core/cli.ts";
+import { EXPORT_FORMATS, exportDocuments, type ExportFormat } from "../pipeline/tokens/export.ts";
+import { CORPUS } from "./pipeline_options.ts";
+
+export const command: Command = {
+  name: "pipeline export",
+  summary: "Write the documents of a corpus's shards in the format of another trainer",
+  description:
+    "jsonl: one file a split, an object with id (the PMID), version, source and text on " +
+    "each line. megatron: <split>.bin and .idx of Megatron-LM, tokenized, end of text after each " +
+    "document. hf-dataset: Parquet files that load_dataset reads. The documents are those that " +
+    "were packed: live, kept by the policies, not held out; their text is in NFC.",
+  options: {
+    corpus: CORPUS,
+    format: { type: "string", choices: EXPORT_FORMATS, help: "what to write", required: true },
+    out: { type: "string", placeholder: "DIR", help: "the folder to write to", required: true },
+  },
+  examples: [
+    "deno task pipeline export --corpus corpus --format jsonl --out exported",
+    "deno task pipeline export --corpus corpus --format megatron --out megatron",
+  ],
+  async run(invocation) {
+    const { reporter, signal } = invocation, format = invocation.string("format") as ExportFormat;
+    const progress = reporter.progress("Exporting", 0, "documents");
+    const done = await exportDocuments(
+      invocation.string("corpus")!,
+      format,
+      invocation.string("out")!,
+      { signal, onProgress: (n) => progress.update(n) },
+    );
+    progress.finish();
+    if (invocation.json) return reporter.line(JSON.stringify({ format, ...done }));
+    const { train, validation, test } = done.documents;
+    reporter.line(
+      `${train} documents to train on, ${validation} for validation, ${test} for testing, in ` +
+        done.files.join(", "),
+    );
+  },
+};
