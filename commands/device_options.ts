@@ -1,5 +1,6 @@
 /** The options of every command that computes on the device. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
+import type { DeviceModelOptions } from "../model/device_model.ts";
 import type { MakeModel } from "../model/train_run.ts";
 
 /** Spread into a command's options. */
@@ -17,12 +18,17 @@ export const deviceOptions = {
   },
 } satisfies Record<string, OptionSpec>;
 
+/** The device that the options and the environment ask for. */
+export function deviceChoice(invocation: Invocation): DeviceModelOptions {
+  const limit = invocation.number("memory-limit");
+  return {
+    variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
+    memoryLimit: limit === undefined ? undefined : limit * 1e9,
+  };
+}
+
 /** The maker of models that the options ask for; loads the kernels only now. */
 export async function makeModelOf(invocation: Invocation): Promise<MakeModel> {
   const { deviceModel } = await import("../model/device_model.ts");
-  const limit = invocation.number("memory-limit");
-  return deviceModel({
-    variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
-    memoryLimit: limit === undefined ? undefined : limit * 1e9,
-  });
+  return deviceModel(deviceChoice(invocation));
 }

@@ -1,61 +1,18 @@
 /** `train`: pretraining on a corpus, from given or random weights. @module */
-import type { Command, Invocation, OptionSpec } from "../core/cli.ts";
+import type { Command } from "../core/cli.ts";
 import { Interrupted, UsageError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatDuration, formatTable } from "../core/reporter.ts";
-import { configFile, recipeNames } from "../model/recipes.ts";
+import { recipeNames } from "../model/recipes.ts";
 import { writeRunReport } from "../model/report/run_report.ts";
 import { readRun } from "../model/run.ts";
 import { openMix } from "../model/mixed_corpus.ts";
 import { openCorpus } from "../model/shard_corpus.ts";
-import {
-  mergeConfig,
-  nest,
-  parseOverride,
-  type PartialConfig,
-  readConfigFile,
-} from "../model/train_config.ts";
+import { resolveConfig } from "../model/train_config.ts";
 import { trainRun } from "../model/train_run.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
-
-/** Options that are keys of the configuration. */
-const CONFIG_OPTIONS: Record<string, OptionSpec & { key: string }> = {
-  steps: { key: "steps", type: "integer", help: "optimizer updates", min: 1 },
-  tokens: { key: "tokens", type: "integer", help: "instead of --steps: tokens to see", min: 1 },
-  hours: { key: "hours", type: "number", help: "save and stop after this long", min: 0 },
-  "batch-size": { key: "batch.rows", type: "integer", help: "rows of a micro-batch", min: 1 },
-  accumulate: { key: "batch.accumulate", type: "integer", help: "micro-batches of a step", min: 1 },
-  "learning-rate": { key: "optimizer.learning_rate", type: "number", help: "peak learning rate" },
-  "weight-decay": { key: "optimizer.weight_decay", type: "number", help: "of matrices", min: 0 },
-  schedule: {
-    key: "schedule.kind",
-    type: "string",
-    help: "course of the learning rate",
-    choices: ["constant", "linear", "cosine", "wsd"],
-  },
-  warmup: {
-    key: "schedule.warmup",
-    type: "number",
-    help: "steps of warm-up; below 1, a share of all steps",
-    min: 0,
-  },
-  seed: { key: "seed", type: "integer", help: "of weights and of the order of rows", min: 0 },
-  "checkpoint-every": {
-    key: "checkpoint.every",
-    type: "integer",
-    help: "steps between checkpoints; 0 for the end only",
-    min: 0,
-  },
-  keep: { key: "checkpoint.keep", type: "integer", help: "checkpoints to keep", min: 1 },
-  "validate-every": {
-    key: "validation.every",
-    type: "integer",
-    help: "steps between validations; 0 for never",
-    min: 0,
-  },
-};
-
-const specOf = ({ key: _, ...spec }: OptionSpec & { key: string }): OptionSpec => spec;
+import { configOptions, givenConfig } from "./train_options.ts";
+import { printPlan } from "./train_plan.ts";
 
 export const command: Command = {
   name: "train",
@@ -89,9 +46,8 @@ export const command: Command = {
       help: "sets one key of the configuration, such as optimizer.beta2=0.99; may be repeated",
     },
     resume: { type: "boolean", help: "go on from the run's last checkpoint" },
-    ...Object.fromEntries(
-      Object.entries(CONFIG_OPTIONS).map(([name, option]) => [name, specOf(option)]),
-    ),
+    plan: { type: "boolean", help: "print the memory that training would take, and train nothing" },
+    ...configOptions,
     ...deviceOptions,
   },
   examples: [
@@ -102,7 +58,7 @@ export const command: Command = {
   ],
   async run(invocation) {
     const { reporter, signal } = invocation, out = invocation.string("out")!;
-    const resume = invocation.boolean("resume"), file = invocation.string("config");
+    const resume = invocation.boolean("resume"), { config, source } = givenConfig(invocation);
     const mix = invocation.string("mix");
     if (mix !== undefined && invocation.string("corpus") !== undefined) {
       throw new UsageError("Give either --corpus DIR or --mix, not both");
@@ -112,16 +68,19 @@ export const command: Command = {
     const init = invocation.string("init");
     if (folder === undefined) throw new UsageError("Missing --corpus DIR or --mix");
     if (init === undefined && !resume) throw new UsageError("Missing --init MODEL");
-    const started = file === undefined ? {} : readConfigFile(configFile(file));
     // A run on a mix has the mix in its path's place.
     const mixed = mix !== undefined || !exists(folder) && /=[\d.]+$/.test(folder);
     using corpus = mixed ? openMix(folder) : openCorpus(folder);
+    if (invocation.boolean("plan")) {
+      const full = resolveConfig(config, source);
+      return await printPlan(invocation, corpus, init ?? readRun(out).init, full);
+    }
     const result = await trainRun({
       corpus,
       init,
       out,
-      config: mergeConfig(started, givenConfig(invocation)),
-      configSource: file === undefined ? "the command line" : `${file} and the command line`,
+      config,
+      configSource: source,
       resume,
       makeModel: await makeModelOf(invocation),
       reporter,
@@ -149,18 +108,3 @@ export const command: Command = {
     if (invocation.json) reporter.line(JSON.stringify({ ...result, report }));
   },
 };
-
-/** The keys that options and --set give. */
-function givenConfig(invocation: Invocation): PartialConfig {
-  let config: PartialConfig = {};
-  for (const [name, { key }] of Object.entries(CONFIG_OPTIONS)) {
-    const value = invocation.options[name];
-    if (value !== undefined) config = mergeConfig(config, nest(key, value));
-  }
-  // A number of steps given here is meant, whatever a recipe says of tokens.
-  if (invocation.number("steps") !== undefined && invocation.number("tokens") === undefined) {
-    config = mergeConfig(config, { tokens: 0 });
-  }
-  for (const text of invocation.list("set")) config = mergeConfig(config, parseOverride(text));
-  return config;
-}

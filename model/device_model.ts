@@ -1,6 +1,8 @@
 /** The WebGPU model as the trainer and the evaluator ask for it. @module */
 import { openDevice } from "../kernels/device.ts";
-import { createMamba } from "./mamba.ts";
+import type { MambaConfig } from "./config.ts";
+import { memoryPlan } from "./gpu/buffers.ts";
+import { availableBytes, createMamba, type MambaOptions, type MemoryPlan } from "./mamba.ts";
 import type { MakeModel } from "./train_run.ts";
 
 /** What {@linkcode deviceModel} takes. */
@@ -36,4 +38,39 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
       throw error;
     }
   };
+}
+
+/** What a model would take on the default device. */
+export interface PlannedMemory {
+  device: string;
+  /** Bytes that may be allocated; Infinity where the device does not say. */
+  available: number;
+  /** The largest buffer that the device allows. */
+  maxBufferSize: number;
+  /** With every activation kept, and with those of a layer computed again in the backward. */
+  keep: MemoryPlan;
+  recompute: MemoryPlan;
+}
+
+/**
+ * Counts a model's memory on the default device; nothing is allocated.
+ * @throws {DeviceError} where there is no device.
+ */
+export async function planMemory(
+  options: DeviceModelOptions,
+  config: MambaConfig,
+  shape: MambaOptions,
+): Promise<PlannedMemory> {
+  const device = await openDevice(options);
+  try {
+    return {
+      device: `${device.description} (${device.variant})`,
+      available: availableBytes(device),
+      maxBufferSize: device.gpu.limits.maxBufferSize,
+      keep: memoryPlan(device, config, { ...shape, recompute: false }),
+      recompute: memoryPlan(device, config, { ...shape, recompute: true }),
+    };
+  } finally {
+    device.destroy();
+  }
 }

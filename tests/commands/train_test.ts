@@ -80,6 +80,14 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
     const metrics = readMetrics(runs.whole);
     assert(metrics.at(-1)!.loss < 0.7 * metrics[0]!.loss, "the loss falls");
 
+    const planned = await run(
+      ...["train", "--corpus", corpus, "--out", join(dir, "none"), "--init=random:mamba-130m"],
+      ...["--plan", "--json"],
+    );
+    const plan = JSON.parse(planned.stdout.trim().split("\n").at(-1)!);
+    assert(plan.parameters > 9e7 && plan.keep.total > 16 * plan.parameters, planned.stdout);
+    assert(plan.recompute.total < plan.keep.total);
+
     // Killed, then interrupted, then left alone: the bytes are the same.
     const killed = start("train", "--corpus", corpus, "--out", runs.cut, ...OPTIONS);
     await reached(runs.cut, 3 + Math.floor(20 * Math.random()));
