@@ -45,6 +45,10 @@ const pipeline: CommandGroup = {
       summary: "Find a PMID in the shards, and count its tokens",
       load: async () => (await import("./pipeline_where.ts")).command,
     },
+    "compare-tokenizers": {
+      summary: "Tokens a word of several tokenizers, on text and on biomedical terms",
+      load: async () => (await import("./pipeline_compare_tokenizers.ts")).command,
+    },
     decontaminate: {
       summary: "Hold out of a corpus what evaluation sets were made from",
       load: async () => (await import("./pipeline_decontaminate.ts")).command,
