@@ -16,6 +16,8 @@ export interface CardFacts {
   sequenceLength: number;
   /** The corpus's manifest, by hash. */
   manifestSha256: string;
+  /** The task it was fine-tuned on, where it was. */
+  task?: string;
   /** Perplexity a token on held-out documents, where it is known. */
   perplexity?: { value: number; split: string };
 }
@@ -32,7 +34,7 @@ export function modelCard(facts: CardFacts): string {
     "library_name: transformers",
     "pipeline_tag: text-generation",
     "tags:\n- mamba\n- biomedical\n- pubmed",
-    "datasets:\n- ncbi/pubmed",
+    ...(facts.task === undefined ? ["datasets:\n- ncbi/pubmed"] : []),
     ...(base !== undefined && isHubId(base) ? [`base_model: ${base}`] : []),
     ...(perplexity ? modelIndex(name, perplexity) : []),
     "---",
@@ -49,7 +51,9 @@ export function modelCard(facts: CardFacts): string {
     "",
     `# ${name}`,
     "",
-    base === undefined
+    facts.task !== undefined
+      ? `The Mamba language model ${baseName}, fine-tuned on the task ${facts.task}.`
+      : base === undefined
       ? "A Mamba language model trained from random weights on PubMed's titles and abstracts."
       : `The Mamba language model ${baseName}, trained further on PubMed's titles and abstracts.`,
     "",
@@ -72,7 +76,7 @@ export function modelCard(facts: CardFacts): string {
     "medical advice. PubMed's records are provided by the U.S. National Library of Medicine;",
     "abstracts may be under their publishers' copyright.",
     "",
-    `Corpus manifest: sha256 ${facts.manifestSha256}`,
+    `${facts.task === undefined ? "Corpus manifest" : "Data"}: sha256 ${facts.manifestSha256}`,
     "",
   ].join("\n");
 }

@@ -66,6 +66,7 @@ export function exportRun(
       tokens,
       sequenceLength: record.sequence_length,
       manifestSha256: record.corpus.manifest_sha256,
+      ...(record.task === undefined ? {} : { task: record.task }),
       ...(validationPerplexity === undefined
         ? {}
         : { perplexity: { value: validationPerplexity, split: "validation" } }),

@@ -11,7 +11,10 @@ import { flatten, type TrainConfig } from "./train_config.ts";
 export interface RunFile {
   /** What the weights started from: a model folder, a Hugging Face id, or random:<preset>. */
   init: string;
+  /** What was trained on: a corpus or, for fine-tuning, a task's files. */
   corpus: { path: string; manifest_sha256: string; tokenizer_sha256: string };
+  /** The task of a fine-tuning run, such as pubmedqa. */
+  task?: string;
   config: TrainConfig;
   /** The model's config.json. */
   model: Record<string, unknown>;
@@ -47,13 +50,14 @@ export function writeRun(path: string, run: RunFile): void {
 
 /** A new run's record. */
 export function newRun(
-  given: Pick<RunFile, "init" | "corpus" | "config" | "sequence_length" | "device">,
+  given: Pick<RunFile, "init" | "corpus" | "task" | "config" | "sequence_length" | "device">,
   model: MambaConfig,
 ): RunFile {
-  const { init, corpus, config, sequence_length, device } = given;
+  const { init, corpus, task, config, sequence_length, device } = given;
   return {
     init,
     corpus,
+    ...(task === undefined ? {} : { task }),
     config,
     model: huggingFaceConfig(model),
     parameters: parameterCount(model),
@@ -63,6 +67,11 @@ export function newRun(
     started: new Date().toISOString(),
     resumed: [],
   };
+}
+
+/** What {@linkcode markDone} was given; undefined where the run is not finished. */
+export function doneResult(path: string): Record<string, unknown> | undefined {
+  return isDone(path) ? readJson(join(path, DONE_FILE), "run's result") : undefined;
 }
 
 /** True where a run has been marked as finished. */

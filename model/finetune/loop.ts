@@ -42,6 +42,7 @@ export interface FinetuneLoopOptions {
 interface FinetuneMetrics extends StepMetrics {
   epoch: number;
   dev_score?: number;
+  dev_loss?: number;
 }
 
 /** Examples of one optimizer update. */
@@ -60,8 +61,8 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
   const perEpoch = Math.ceil(options.examples.length / examplesPerStep(config));
   const state = { ...options.state }, metrics = new MetricsWriter(run, state.step);
   const progress = reporter.progress("Fine-tuning", steps, "steps", state.step);
-  let bestLoss = readMetrics(run, state.step).find((m) => m.step === state.best?.step)
-    ?.validation_loss ?? Infinity;
+  const lines: FinetuneMetrics[] = readMetrics(run, state.step) as FinetuneMetrics[];
+  let bestLoss = lines.find((m) => m.step === state.best?.step)?.dev_loss ?? Infinity;
   const save = async () => {
     metrics.sync();
     const { tokenizer, card } = options;
@@ -74,7 +75,7 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
       const line = await trainStep(options, state);
       if (state.step % perEpoch === 0 || state.step === steps) {
         const { score, loss } = await options.develop();
-        line.validation_loss = loss;
+        line.dev_loss = loss;
         line.dev_score = score;
         const error = 1 - score, { best } = state;
         if (!best || error < best.loss || error === best.loss && loss < bestLoss) {

@@ -8,17 +8,28 @@ import { exists } from "../../core/files.ts";
 import type { Reporter } from "../../core/reporter.ts";
 import { type Tokenizer } from "../../pipeline/tokenizer/mod.ts";
 import {
+  checkpointPath,
   cleanCheckpoints,
   listCheckpoints,
   openCheckpoint,
   openNewestCheckpoint,
+  removeCheckpoint,
   type TrainerState,
 } from "../checkpoint.ts";
 import { type ModelFolder } from "../folder.ts";
 import { parameterCount } from "../parameters.ts";
-import { isRun, markDone, newRun, readRun, type RunFile, writeRun } from "../run.ts";
-import { type PartialConfig, resolveConfig } from "../train_config.ts";
-import type { MakeModel } from "../train_run.ts";
+import {
+  configChanges,
+  doneResult,
+  isRun,
+  markDone,
+  newRun,
+  readRun,
+  type RunFile,
+  writeRun,
+} from "../run.ts";
+import { type PartialConfig, resolveConfig, type TrainConfig } from "../train_config.ts";
+import type { MadeModel, MakeModel } from "../train_run.ts";
 import type { TrainableModel } from "../types.ts";
 import type { SupervisedExample } from "./examples.ts";
 import { type Development, examplesPerStep, finetuneLoop } from "./loop.ts";
@@ -80,67 +91,79 @@ export interface FinetuneResult<Answers> {
 }
 
 /**
- * Fine-tunes and evaluates.
+ * Fine-tunes and evaluates; with `resume`, a run that was finished is only evaluated again.
  * @throws {UserError} for bad input, before anything is written, or as the loop does.
  */
 export async function finetuneRun<Answers>(
   request: FinetuneRequest<Answers>,
 ): Promise<FinetuneResult<Answers>> {
-  const { task, base, out, reporter, signal } = request;
-  const { examples, rowLength: sequenceLength } = task;
-  const old = openRun(request), config = resolveRunConfig(request, examples.length);
-  const newest = old ? openNewestCheckpoint(out, (damage) => reporter.log(damage)) : undefined;
+  const { task, base, out, reporter } = request, old = openRun(request);
+  const config = resolveRunConfig(request, old);
   const made = await request.makeModel(base.config, {
     batchSize: config.batch.rows,
-    sequenceLength,
+    sequenceLength: task.rowLength,
   });
   const { model, device } = made;
   try {
-    model.writeParameters(newest?.folder.read ?? base.read);
-    if (newest) model.writeMoments(newest.moments);
-    const start: TrainerState = newest?.state ?? { step: 0, rows: 0, tokens: 0 };
-    newest?.close();
-    Deno.mkdirSync(out, { recursive: true });
-    writeRun(out, describeRun(request, old, { config, device, sequenceLength, step: start.step }));
-    markDone(out);
-    reporter.log(
-      `Fine-tuning ${parameterCount(base.config).toLocaleString("en")} parameters on ` +
-        `${examples.length} examples, ${config.steps} steps of ${examplesPerStep(config)}, ` +
-        `rows of ${sequenceLength} tokens, on ${device}`,
-    );
-    const state = await finetuneLoop({
-      run: out,
-      model,
-      config,
-      examples,
-      state: start,
-      develop: () => task.develop(model),
-      tokenizer: base.tokenizerFile ? Deno.readFileSync(base.tokenizerFile) : undefined,
-      reporter,
-      signal,
-      resumeHint: request.resumeHint,
-    });
-    const { step, loss } = state.best!;
-    const place = listCheckpoints(out).find((c) => c.step === step)!;
-    const best = openCheckpoint(place.path);
-    model.writeParameters(best.folder.read);
-    best.close();
-    reporter.log(`Testing the checkpoint of step ${step} once, and the base model`);
+    const best = doneResult(out) as Best | undefined ??
+      await trainToBest(request, old, config, made);
+    const checkpoint = checkpointPath(out, best.step), opened = openCheckpoint(checkpoint);
+    model.writeParameters(opened.folder.read);
+    opened.close();
+    reporter.log(`Testing the checkpoint of step ${best.step} once, and the base model`);
     const answers = await task.test(model);
     model.writeParameters(base.read);
     const baseAnswers = await task.test(model);
-    markDone(out, { step, dev_score: 1 - loss, checkpoint: place.path });
-    return {
-      device,
-      step,
-      developmentScore: 1 - loss,
-      checkpoint: place.path,
-      answers,
-      baseAnswers,
-    };
+    const { step, dev_score: developmentScore } = best;
+    return { device, step, developmentScore, checkpoint, answers, baseAnswers };
   } finally {
     made.close();
   }
+}
+
+/** The checkpoint that development chose; a finished run's closing figures. */
+interface Best {
+  step: number;
+  dev_score: number;
+}
+
+/** Trains from the newest checkpoint or the base to the end, and keeps the best checkpoint only. */
+async function trainToBest<A>(
+  request: FinetuneRequest<A>,
+  old: RunFile | undefined,
+  config: TrainConfig,
+  { model, device }: MadeModel,
+): Promise<Best> {
+  const { task, base, out, reporter } = request, { examples, rowLength } = task;
+  const newest = old ? openNewestCheckpoint(out, (damage) => reporter.log(damage)) : undefined;
+  model.writeParameters(newest?.folder.read ?? base.read);
+  if (newest) model.writeMoments(newest.moments);
+  const start: TrainerState = newest?.state ?? { step: 0, rows: 0, tokens: 0 };
+  newest?.close();
+  Deno.mkdirSync(out, { recursive: true });
+  writeRun(out, describeRun(request, old, config, device, start.step));
+  reporter.log(
+    `Fine-tuning ${parameterCount(base.config).toLocaleString("en")} parameters on ` +
+      `${examples.length} examples, ${config.steps} steps of ${examplesPerStep(config)}, ` +
+      `rows of ${rowLength} tokens, on ${device}`,
+  );
+  const state = await finetuneLoop({
+    run: out,
+    model,
+    config,
+    examples,
+    state: start,
+    develop: () => task.develop(model),
+    tokenizer: base.tokenizerFile ? Deno.readFileSync(base.tokenizerFile) : undefined,
+    reporter,
+    signal: request.signal,
+    resumeHint: request.resumeHint,
+  });
+  const best = { step: state.best!.step, dev_score: 1 - state.best!.loss };
+  // From here on the run is its best checkpoint: what is exported is what was tested.
+  markDone(out, best);
+  for (const { path, step } of listCheckpoints(out)) if (step !== best.step) removeCheckpoint(path);
+  return best;
 }
 
 /** The record of the run that is gone on with; undefined for a new one. */
@@ -167,27 +190,43 @@ function openRun<A>({ out, resume, task, init }: FinetuneRequest<A>): RunFile | 
   return old;
 }
 
-function resolveRunConfig<A>({ config, epochs }: FinetuneRequest<A>, examples: number) {
-  const resolved = resolveConfig(config, "the command line");
-  const perEpoch = Math.ceil(examples / examplesPerStep(resolved));
-  return { ...resolved, steps: epochs * perEpoch };
+/**
+ * The resolved configuration, whose steps are all epochs' together.
+ * @throws {UserError} where a run that is gone on with was begun with another.
+ */
+function resolveRunConfig<A>(
+  { task, config, epochs, out }: FinetuneRequest<A>,
+  old: RunFile | undefined,
+): TrainConfig {
+  const given = resolveConfig(config, "the command line");
+  const perEpoch = Math.ceil(task.examples.length / examplesPerStep(given));
+  const resolved = { ...given, steps: epochs * perEpoch };
+  const changes = old ? configChanges(old.config, resolved) : [];
+  if (changes.length) {
+    throw new UserError(
+      `Cannot resume ${out} with other settings (${changes.join(", ")}); give those it was begun ` +
+        `with, or name another folder with --out`,
+    );
+  }
+  return resolved;
 }
 
 function describeRun<A>(
   { task, init, base, tokenizer }: FinetuneRequest<A>,
   old: RunFile | undefined,
-  now: { config: RunFile["config"]; device: string; sequenceLength: number; step: number },
+  config: TrainConfig,
+  device: string,
+  step: number,
 ): RunFile {
-  const { config, device, step } = now;
   if (old) {
     const resumption = { at: new Date().toISOString(), step, device };
-    return { ...old, config, resumed: [...old.resumed, resumption] };
+    return { ...old, resumed: [...old.resumed, resumption] };
   }
   const corpus = {
     path: task.path,
     manifest_sha256: task.sha256,
     tokenizer_sha256: tokenizer.sha256,
   };
-  const sequence_length = now.sequenceLength;
-  return newRun({ init, corpus, config, sequence_length, device }, base.config);
+  const sequence_length = task.rowLength;
+  return newRun({ init, corpus, task: task.name, config, sequence_length, device }, base.config);
 }

@@ -8,6 +8,7 @@ import type { ChoiceAnswer, ChoiceItem } from "../../model/evaluation/choices.ts
 import { choiceFinetuneTask, type ChoiceSplits } from "../../model/finetune/choices.ts";
 import { answerExample, examplesOfStep, packExamples } from "../../model/finetune/examples.ts";
 import { FINETUNE_DEFAULTS, type FinetuneRequest, finetuneRun } from "../../model/finetune/run.ts";
+import { exportRun } from "../../model/export.ts";
 import { writeModelFolder } from "../../model/folder.ts";
 import { initialParameters } from "../../model/initialize.ts";
 import { readMetrics } from "../../model/metrics.ts";
@@ -130,17 +131,23 @@ Deno.test("fine-tuning learns a task, chooses by development, and beats its base
     const metrics = readMetrics(request.out);
     assertEquals(metrics.map((m) => m.step), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     assert(metrics.at(-1)!.loss < metrics[0]!.loss - 1, `${metrics.at(-1)!.loss}`);
-    assertEquals(metrics.filter((m) => m.validation_loss !== undefined).map((m) => m.step), [
-      3,
-      6,
-      9,
-      12,
-    ]);
+    assertEquals(metrics.filter((m) => "dev_score" in m).map((m) => m.step), [3, 6, 9, 12]);
+    // Perplexity of documents is another thing than the loss on a task's answers.
+    assert(metrics.every((m) => m.validation_loss === undefined));
     // Warm-up over a tenth of 12 steps is 1 step; the cosine ends at zero.
     assertAlmostEquals(metrics[0]!.learning_rate, 0.03, 1e-12);
     assertAlmostEquals(metrics.at(-1)!.learning_rate, 0, 1e-12);
-    assert(listCheckpoints(request.out).some((c) => c.step === result.step));
-    assertEquals(readRun(request.out).config.steps, 12);
+    assertEquals(listCheckpoints(request.out).map((c) => c.step), [result.step]);
+    const { config, task } = readRun(request.out);
+    assertEquals([config.steps, task], [12, "letters"]);
+    const exported = join(dir, "exported");
+    assertEquals(exportRun(request.out, exported).step, result.step);
+    const card = Deno.readTextFileSync(join(exported, "README.md"));
+    assert(card.includes("fine-tuned on the task letters") && !card.includes("erplexity"));
+    // A finished run is evaluated again, not trained again.
+    const again = await finetuneRun({ ...request, resume: true });
+    assertEquals(again.answers, result.answers);
+    assertEquals(readRun(request.out).resumed, []);
 
     const comparison = compareAnswers(result.answers, result.baseAnswers, 2, 0);
     assert(comparison.accuracy.difference > 0.3, `${comparison.accuracy.difference}`);
@@ -196,6 +203,8 @@ Deno.test("a fine-tuning run refuses another run's folder and other data", () =>
     await assertRejects(() => finetuneRun(request), UserError, "there is one already");
     const other = { ...request, resume: true, task: { ...request.task, sha256: sha256("other") } };
     await assertRejects(() => finetuneRun(other), UserError, "Cannot resume");
+    const longer = { ...request, resume: true, epochs: 2 };
+    await assertRejects(() => finetuneRun(longer), UserError, "other settings (steps: 3 -> 6)");
     request.base.close();
   }));
 
