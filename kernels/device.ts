@@ -132,8 +132,8 @@ export class Device {
     return { buffer, offset: 0, size };
   }
 
-  /** A linear operand texture: `height` rows of {@linkcode TEXTURE_WIDTH} vec4 texels. */
-  allocateTexture(label: string, height: number): GPUTexture {
+  /** A linear operand texture: `height` rows of {@linkcode TEXTURE_WIDTH} texels of four elements. */
+  allocateTexture(label: string, height: number, type?: "f16"): GPUTexture {
     const { maxTextureDimension2D } = this.gpu.limits;
     if (height > maxTextureDimension2D || TEXTURE_WIDTH > maxTextureDimension2D) {
       throw new DeviceError(
@@ -141,12 +141,12 @@ export class Device {
           `device allows ${maxTextureDimension2D} a side; use a smaller model or --variant cpu-plain`,
       );
     }
-    const size = TEXTURE_WIDTH * height * 16;
+    const size = TEXTURE_WIDTH * height * (type === "f16" ? 8 : 16);
     this.#count(label, size);
     const texture = this.gpu.createTexture({
       label,
       size: [TEXTURE_WIDTH, height],
-      format: "rgba32float",
+      format: type === "f16" ? "rgba16float" : "rgba32float",
       usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
     });
     this.#sizes.set(texture, size);
@@ -185,6 +185,18 @@ export class Device {
       this.#pipelines.set(code, pipeline);
     }
     return pipeline;
+  }
+
+  /**
+   * Asks for f16 in kernels.
+   * @throws {DeviceError} where the device cannot.
+   */
+  requireHalf(): void {
+    if (this.features.has("shader-f16")) return;
+    throw new DeviceError(
+      `Mixed precision needs the feature shader-f16, which ${this.description} does not have; ` +
+        `use --precision f32`,
+    );
   }
 
   /** Distinct pipelines compiled so far. */

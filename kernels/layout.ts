@@ -8,7 +8,7 @@
  *
  * One layout serves the three matrix products (forward A.B^T, input gradient A.B, weight gradient
  * A^T.B), on CPU drivers as a linear texture and on GPUs as storage buffers, so that an operand is
- * never rearranged.
+ * never rearranged. Elements are f32 or, where a matrix says so, f16: the same layout at half the bytes.
  * @module
  */
 
@@ -34,9 +34,18 @@ export interface Matrix {
   cols: number;
   /** Rows allocated: the distance between panels, in rows. */
   stride: number;
+  /** Elements are f32 unless said otherwise. */
+  type?: "f16";
 }
 
-/** Floats that an (rows, cols) matrix takes in panel layout. */
+/** Bytes of an element of such a matrix. */
+export const elementBytes = (matrix: Pick<Matrix, "type">): number => matrix.type === "f16" ? 2 : 4;
+
+/** Bytes of a panel of 32 columns. */
+export const panelBytes = (matrix: Pick<Matrix, "type" | "stride">): number =>
+  matrix.stride * PANEL * elementBytes(matrix);
+
+/** Elements that an (rows, cols) matrix takes in panel layout. */
 export const matrixFloats = (rows: number, cols: number): number => padded(rows) * padded(cols);
 
 /** The index of element (r, c) in a panel matrix with the given row stride. */
@@ -53,16 +62,11 @@ export const subregion = (region: Region, offset: number, size: number): Region 
 /** Columns [from, from + cols) of a matrix; `from` is a multiple of 32. Shares memory. */
 export function columns(matrix: Matrix, from: number, cols: number): Matrix {
   if (from % PANEL) throw new RangeError(`Column ${from} does not start a panel`);
-  const panelBytes = matrix.stride * PANEL * 4;
+  const bytes = panelBytes(matrix);
   return {
-    region: subregion(
-      matrix.region,
-      from / PANEL * panelBytes,
-      padded(cols) / PANEL * panelBytes,
-    ),
-    rows: matrix.rows,
+    ...matrix,
+    region: subregion(matrix.region, from / PANEL * bytes, padded(cols) / PANEL * bytes),
     cols,
-    stride: matrix.stride,
   };
 }
 

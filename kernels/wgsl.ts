@@ -1,18 +1,29 @@
 /**
  * What the small kernels share: how they bind regions, and how rows are dealt out to invocations.
  *
- * Inside a kernel a panel matrix is an `array<vec4f>`; vector q (0 to 7) of row r in panel i is at
- * `(i * stride + r) * 8 + q`.
+ * Inside a kernel a panel matrix is an `array<vec4f>` (of an f16 matrix an `array<vec4h>`); vector q
+ * (0 to 7) of row r in panel i is at `(i * stride + r) * 8 + q`.
  * @module
  */
 import type { Sizing, Variant } from "./device.ts";
-import { type Region, subregion } from "./layout.ts";
+import { type Matrix, type Region, subregion } from "./layout.ts";
 
 /** A region whose size is rounded up to whole vec4f (allocations and arenas leave the room). */
 export const vectors = (region: Region): Region => ({
   ...region,
   size: Math.ceil(region.size / 16) * 16,
 });
+
+/** What may be stored in f16: a matrix, or a binding that says as much. */
+type Stored = Pick<Matrix, "type"> | undefined;
+
+/** The WGSL type of four stored elements. It converts on storing; `vec4f(...)` converts on loading. */
+export const vectorOf = (stored: Stored): "vec4f" | "vec4h" =>
+  stored?.type === "f16" ? "vec4h" : "vec4f";
+
+/** What a program must begin with where it touches any of these. */
+export const enableHalf = (...stored: Stored[]): string =>
+  stored.some((s) => s?.type === "f16") ? "enable f16;\n" : "";
 
 /** Declares the bindings of a kernel, in order, in group 0. */
 export function declare(bindings: string[]): string {

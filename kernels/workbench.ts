@@ -4,7 +4,15 @@
  * @module
  */
 import type { Device } from "./device.ts";
-import { fromPanels, type Matrix, matrixFloats, padded, type Region, toPanels } from "./layout.ts";
+import {
+  elementBytes,
+  fromPanels,
+  type Matrix,
+  matrixFloats,
+  padded,
+  type Region,
+  toPanels,
+} from "./layout.ts";
 import { Plan } from "./plan.ts";
 
 /** See the module's text. Everything allocated through it is freed by `clear`. */
@@ -27,11 +35,29 @@ export class Workbench {
     return region;
   }
 
-  /** A panel matrix of row-major `values`, or of zeros. */
-  matrix(values: ArrayLike<number> | undefined, rows: number, cols: number): Matrix {
-    const region = this.keep(this.device.allocate("workbench", 4 * matrixFloats(rows, cols)));
-    if (values) this.device.write(region, toPanels(Float32Array.from(values), rows, cols));
-    return { region, rows, cols, stride: padded(rows) };
+  /** A panel matrix of row-major `values` (rounded where it is f16), or of zeros. */
+  matrix(
+    values: ArrayLike<number> | undefined,
+    rows: number,
+    cols: number,
+    type?: "f16",
+  ): Matrix {
+    const bytes = elementBytes({ type }) * matrixFloats(rows, cols);
+    const region = this.keep(this.device.allocate("workbench", bytes));
+    const matrix: Matrix = { region, rows, cols, stride: padded(rows), type };
+    if (values) this.writePanels(matrix, toPanels(Float32Array.from(values), rows, cols));
+    return matrix;
+  }
+
+  /** Uploads a matrix's panels, padding included. */
+  writePanels({ region, type }: Matrix, panels: Float32Array<ArrayBuffer>): void {
+    this.device.write(region, type === "f16" ? Float16Array.from(panels) : panels);
+  }
+
+  /** A matrix's panels, padding included. */
+  async readPanels({ region, type }: Matrix): Promise<Float32Array<ArrayBuffer>> {
+    if (type !== "f16") return await this.device.readFloats(region);
+    return Float32Array.from(new Float16Array(await this.device.read(region)));
   }
 
   /** Frees a region with the rest. */
@@ -50,8 +76,9 @@ export class Workbench {
   }
 
   /** A matrix as row-major values. */
-  async values({ region, rows, cols, stride }: Matrix): Promise<Float32Array> {
-    return fromPanels(await this.device.readFloats(region), rows, cols, stride);
+  async values(matrix: Matrix): Promise<Float32Array> {
+    const { rows, cols, stride } = matrix;
+    return fromPanels(await this.readPanels(matrix), rows, cols, stride);
   }
 
   /** The first `count` floats of a region. */

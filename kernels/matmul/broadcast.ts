@@ -8,11 +8,13 @@
  * 2. one `c += dot + dot` per accumulator for {@linkcode STEPS} vec4 steps of K: the driver blends
  *    every loop-carried variable with the execution mask on each iteration;
  * 3. vec4 stores of C.
- * The textures are linear: texel i of a panel matrix is at (i % width, i / width).
+ * The textures are linear: texel i of a panel matrix is at (i % width, i / width). Loads from f16 ones
+ * give f32 by themselves.
  * @module
  */
 import { TEXTURE_WIDTH } from "../device.ts";
-import type { Product } from "./mod.ts";
+import { enableHalf, vectorOf } from "../wgsl.ts";
+import type { Operands, Product } from "./mod.ts";
 
 const TILE = 32, SUBGROUP = 8;
 /** vec4 steps of K an iteration: 2 measured best (62-93 GFLOP/s; 4: 57-69; 8: 41-49). */
@@ -21,9 +23,10 @@ const STEPS = 2;
 const four = [0, 1, 2, 3] as const, xyzw = "xyzw";
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 
-/** WGSL of one product; dimensions come from the uniform, so that three programs serve all shapes. */
-export function broadcastProgram(product: Product): string {
-  const code: string[] = [];
+/** WGSL of one product; dimensions come from the uniform, so that few programs serve all shapes. */
+export function broadcastProgram(product: Product, { a, b, c }: Operands): string {
+  const code: string[] = [], texture = (m: Operands["a"]) => m.type ? "rgba16float" : "rgba32float";
+  const C = vectorOf(c);
   const load = (texture: string, index: string) =>
     `textureLoad(${texture}, vec2u((${index}) & ${TEXTURE_WIDTH - 1}u, (${index}) >> ${
       Math.log2(TEXTURE_WIDTH)
@@ -82,19 +85,20 @@ export function broadcastProgram(product: Product): string {
     }
   }
   code.push("}", "let at = (w.x * p.rc + m0) * 8u + l;");
-  const store = (operator: string) =>
-    range(TILE).map((r) =>
-      `if (m0 + ${r}u < p.m) { C[at + ${r * 8}u] ${operator} vec4f(${
-        four.map((c) => `c${r}_${c}`).join(", ")
-      }); }`
-    ).join("\n");
-  code.push(`if (p.accumulate != 0u) {\n${store("+=")}\n} else {\n${store("=")}\n}`);
-  return `
+  const store = (add: boolean) =>
+    range(TILE).map((r) => {
+      const place = `C[at + ${r * 8}u]`, sum = four.map((c) => `c${r}_${c}`).join(", ");
+      return `if (m0 + ${r}u < p.m) { ${place} = ${C}(${
+        add ? `vec4f(${place}) + ` : ""
+      }vec4f(${sum})); }`;
+    }).join("\n");
+  code.push(`if (p.accumulate != 0u) {\n${store(true)}\n} else {\n${store(false)}\n}`);
+  return `${enableHalf(c)}
 struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumulate: u32 }
 @group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var A: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(2) var B: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(3) var<storage, read_write> C: array<vec4f>;
+@group(0) @binding(1) var A: texture_storage_2d<${texture(a)}, read>;
+@group(0) @binding(2) var B: texture_storage_2d<${texture(b)}, read>;
+@group(0) @binding(3) var<storage, read_write> C: array<${C}>;
 @compute @workgroup_size(${SUBGROUP})
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
 let m0 = w.y * ${TILE}u; let n0 = w.x * ${TILE}u;

@@ -8,11 +8,20 @@
  * | TN | sum_k A[k,m] B[k,n] | weight gradient, dY^T . X |
  *
  * K runs over the padded extent, so padding must be zero in one operand and finite in the other.
+ * Any matrix may be f16: operands are converted as they are loaded, sums are f32, C is rounded once.
  * @module
  */
 import { type Device, TEXTURE_WIDTH } from "../device.ts";
 import { DeviceError } from "../errors.ts";
-import { type Matrix, padded, PANEL, type Region, subregion } from "../layout.ts";
+import {
+  elementBytes,
+  type Matrix,
+  padded,
+  PANEL,
+  panelBytes,
+  type Region,
+  subregion,
+} from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
 import { broadcastProgram } from "./broadcast.ts";
 import { PLAIN_WORKGROUP, plainProgram } from "./plain.ts";
@@ -21,11 +30,15 @@ import { tiledProgram } from "./tiled.ts";
 /** Which operands are transposed; see the module's text. */
 export type Product = "NT" | "NN" | "TN";
 
+/** How a product's matrices are stored: its program depends on it. */
+export type Operands = Record<"a" | "b" | "c", Pick<Matrix, "type">>;
+
 /** One matrix product. */
 export interface MatmulCall {
   product: Product;
   a: Matrix;
   b: Matrix;
+  /** Not f16 where it is accumulated into: that would round every sum. */
   c: Matrix;
   /** C += instead of C =. */
   accumulate?: boolean;
@@ -53,6 +66,7 @@ function extents({ product, a, b, c }: MatmulCall): { m: number; n: number; k: n
 /** Appends C = or += product(A, B) to the plan. */
 export function matmul(plan: Plan, call: MatmulCall): void {
   const { device } = plan, { product, a, b, c } = call, { n, k } = extents(call);
+  if (call.accumulate && c.type === "f16") throw new RangeError("Sums are not kept in f16");
   const limit = device.bindingLimit, texture = device.variant === "cpu-subgroup";
   const tooBig = (matrix: Matrix) => matrix.region.size > limit;
   for (const x of texture ? [c] : [a, b, c]) {
@@ -93,7 +107,6 @@ export function matmul(plan: Plan, call: MatmulCall): void {
   matmulPart(plan, call, {});
 }
 
-const panelBytes = (matrix: Matrix) => matrix.stride * PANEL * 4;
 const panelRange = (matrix: Matrix, from: number, cols: number): Region =>
   subregion(
     matrix.region,
@@ -130,17 +143,17 @@ function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
   const work = {
     label: `${call.label ?? "matmul"} ${product}`,
     flop: 2 * m * n * k,
-    bytes: 4 * (m * k + n * k + m * n),
+    bytes: elementBytes(a) * m * k + elementBytes(b) * n * k + elementBytes(c) * m * n,
   };
   if (device.variant === "cpu-subgroup") {
     const textures = operandTextures(device);
     plan.dispatch({
       ...work,
-      code: PROGRAMS.broadcast[product],
+      code: program("broadcast", product, call),
       params: packParams(params),
       bindings: [
-        textures.load(plan, "a", aRegion, call.sameA),
-        textures.load(plan, "b", bRegion),
+        textures.load(plan, "a", aRegion, a, call.sameA),
+        textures.load(plan, "b", bRegion, b),
         cRegion,
       ],
       groups: [padded(n) / PANEL, padded(m) / PANEL],
@@ -148,7 +161,7 @@ function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
   } else if (device.variant === "cpu-plain") {
     plan.dispatch({
       ...work,
-      code: PROGRAMS.plain[product],
+      code: program("plain", product, call),
       params: packParams(params),
       bindings: [aRegion, bRegion, cRegion],
       groups: [Math.ceil(padded(n) / PLAIN_WORKGROUP.cols), Math.ceil(m / PLAIN_WORKGROUP.rows)],
@@ -158,7 +171,7 @@ function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
     const tile = Math.ceil(m / 128) * Math.ceil(n / 128) >= 256 ? 128 : 64;
     plan.dispatch({
       ...work,
-      code: PROGRAMS[tile][product],
+      code: program(tile, product, call),
       params: packParams([...params, padded(m), padded(n)]),
       bindings: [aRegion, bRegion, cRegion],
       groups: [Math.ceil(padded(n) / tile), Math.ceil(m / tile)],
@@ -166,17 +179,21 @@ function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
   }
 }
 
-const each = (program: (product: Product) => string): Record<Product, string> => ({
-  NT: program("NT"),
-  NN: program("NN"),
-  TN: program("TN"),
-});
-const PROGRAMS = {
-  broadcast: each(broadcastProgram),
-  plain: each(plainProgram),
-  64: each((p) => tiledProgram(p, 64)),
-  128: each((p) => tiledProgram(p, 128)),
+const GENERATORS = {
+  broadcast: broadcastProgram,
+  plain: plainProgram,
+  64: (product: Product, operands: Operands) => tiledProgram(product, operands, 64),
+  128: (product: Product, operands: Operands) => tiledProgram(product, operands, 128),
 };
+const PROGRAMS = new Map<string, string>();
+
+/** The text of a program, generated once. */
+function program(kind: keyof typeof GENERATORS, product: Product, operands: Operands): string {
+  const { a, b, c } = operands, key = [kind, product, a.type, b.type, c.type].join(" ");
+  let text = PROGRAMS.get(key);
+  if (!text) PROGRAMS.set(key, text = GENERATORS[kind](product, operands));
+  return text;
+}
 
 /** The linear textures through which cpu-subgroup products read their operands: a small pool. */
 class OperandTextures {
@@ -190,13 +207,21 @@ class OperandTextures {
   }
 
   /** Appends the copy of `region` into the slot's texture, unless it is the `same` as before. */
-  load(plan: Plan, slot: string, region: Region, same = false): GPUTextureView {
-    const texels = region.size / 16, height = Math.ceil(texels / TEXTURE_WIDTH);
+  load(
+    plan: Plan,
+    slot: string,
+    region: Region,
+    stored: Pick<Matrix, "type">,
+    same = false,
+  ): GPUTextureView {
+    const texel = 4 * elementBytes(stored), texels = region.size / texel;
+    const height = Math.ceil(texels / TEXTURE_WIDTH);
     // Heights in powers of two, so that few textures serve all shapes.
-    const rounded = 2 ** Math.ceil(Math.log2(height)), key = `${slot}${rounded}`;
+    const rounded = 2 ** Math.ceil(Math.log2(height));
+    const key = `${slot} ${stored.type ?? "f32"} ${rounded}`;
     let entry = this.#slots.get(key);
     if (!entry) {
-      const texture = this.#device.allocateTexture(`operand ${key}`, rounded);
+      const texture = this.#device.allocateTexture(`operand ${key}`, rounded, stored.type);
       entry = { texture, view: texture.createView(), height: rounded };
       this.#slots.set(key, entry);
     }
@@ -207,7 +232,7 @@ class OperandTextures {
       last.size === region.size
     ) return entry.view;
     const { texture } = entry, whole = Math.floor(texels / TEXTURE_WIDTH);
-    const rest = texels - whole * TEXTURE_WIDTH, bytesPerRow = TEXTURE_WIDTH * 16;
+    const rest = texels - whole * TEXTURE_WIDTH, bytesPerRow = TEXTURE_WIDTH * texel;
     plan.encode("operand copy", region.size, (encoder) => {
       const { buffer, offset } = region;
       if (whole) {

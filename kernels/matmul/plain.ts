@@ -3,22 +3,23 @@
  * registers from storage buffers; no shared memory, whose barriers are slow on a CPU.
  * @module
  */
-import type { Product } from "./mod.ts";
+import { enableHalf, vectorOf } from "../wgsl.ts";
+import type { Operands, Product } from "./mod.ts";
 
 const TILE = 16;
 const four = [0, 1, 2, 3] as const;
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 
 /** WGSL of one product; thread (x, y) of the grid takes tile row y, tile column x. */
-export function plainProgram(product: Product): string {
-  const code: string[] = [];
+export function plainProgram(product: Product, { a, b, c }: Operands): string {
+  const code: string[] = [], C = vectorOf(c);
   // Accumulators: c{r}_{q} is row r, columns 4q..4q+3 of the tile.
   for (const r of range(TILE)) for (const q of four) code.push(`var c${r}_${q} = vec4f();`);
   code.push("for (var k = 0u; k < p.k4; k += 1u) {");
   // Rows k..k+3 of B as vec4s along n: b{j}_{q}; for NT they come from 16 rows of B, transposed.
   if (product === "NT") {
     code.push("let kb = p.b0 + ((k >> 3u) * p.rb + n0) * 8u + (k & 7u);");
-    for (const c of range(TILE)) code.push(`let y${c} = B[kb + ${c * 8}u];`);
+    for (const c of range(TILE)) code.push(`let y${c} = vec4f(B[kb + ${c * 8}u]);`);
     for (const j of four) {
       for (const q of four) {
         const parts = four.map((i) => `y${4 * q + i}.${"xyzw"[j]}`).join(", ");
@@ -28,14 +29,14 @@ export function plainProgram(product: Product): string {
   } else {
     code.push("let kb = p.b0 + ((n0 >> 5u) * p.rb + 4u * k) * 8u + ((n0 >> 2u) & 7u);");
     for (const j of four) {
-      for (const q of four) code.push(`let b${j}_${q} = B[kb + ${j * 8 + q}u];`);
+      for (const q of four) code.push(`let b${j}_${q} = vec4f(B[kb + ${j * 8 + q}u]);`);
     }
   }
   // x{r}: row r of the tile at K 4k..4k+3.
   if (product === "TN") {
     code.push("let ka = p.a0 + ((m0 >> 5u) * p.ra + 4u * k) * 8u + ((m0 >> 2u) & 7u);");
     for (const j of four) {
-      for (const q of four) code.push(`let a${j}_${q} = A[ka + ${j * 8 + q}u];`);
+      for (const q of four) code.push(`let a${j}_${q} = vec4f(A[ka + ${j * 8 + q}u]);`);
     }
     for (const r of range(TILE)) {
       const parts = four.map((j) => `a${j}_${r >> 2}.${"xyzw"[r & 3]}`).join(", ");
@@ -43,7 +44,7 @@ export function plainProgram(product: Product): string {
     }
   } else {
     code.push("let ka = p.a0 + ((k >> 3u) * p.ra + m0) * 8u + (k & 7u);");
-    for (const r of range(TILE)) code.push(`let x${r} = A[ka + ${r * 8}u];`);
+    for (const r of range(TILE)) code.push(`let x${r} = vec4f(A[ka + ${r * 8}u]);`);
   }
   for (const r of range(TILE)) {
     for (const q of four) {
@@ -52,19 +53,21 @@ export function plainProgram(product: Product): string {
     }
   }
   code.push("}", "let at = ((n0 >> 5u) * p.rc + m0) * 8u + ((n0 >> 2u) & 7u);");
-  const store = (operator: string) =>
+  const put = (place: string, sum: string, add: boolean) =>
+    `${place} = ${C}(${add ? `vec4f(${place}) + ` : ""}${sum});`;
+  const store = (add: boolean) =>
     range(TILE).map((r) =>
       `if (m0 + ${r}u < p.m) { ${
-        four.map((q) => `C[at + ${r * 8 + q}u] ${operator} c${r}_${q};`).join(" ")
+        four.map((q) => put(`C[at + ${r * 8 + q}u]`, `c${r}_${q}`, add)).join(" ")
       } }`
     ).join("\n");
-  code.push(`if (p.accumulate != 0u) {\n${store("+=")}\n} else {\n${store("=")}\n}`);
-  return `
+  code.push(`if (p.accumulate != 0u) {\n${store(true)}\n} else {\n${store(false)}\n}`);
+  return `${enableHalf(a, b, c)}
 struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumulate: u32 }
 @group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> A: array<vec4f>;
-@group(0) @binding(2) var<storage, read> B: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> C: array<vec4f>;
+@group(0) @binding(1) var<storage, read> A: array<${vectorOf(a)}>;
+@group(0) @binding(2) var<storage, read> B: array<${vectorOf(b)}>;
+@group(0) @binding(3) var<storage, read_write> C: array<${C}>;
 @compute @workgroup_size(2, 4)
 fn main(@builtin(global_invocation_id) id: vec3u) {
 let m0 = id.y * ${TILE}u; let n0 = id.x * ${TILE}u;

@@ -4,14 +4,20 @@
  * outputs that would leave most of the GPU idle.
  * @module
  */
-import type { Product } from "./mod.ts";
+import { enableHalf, vectorOf } from "../wgsl.ts";
+import type { Operands, Product } from "./mod.ts";
 
 /** Values of K that a pass through shared memory covers. */
 const K_BLOCK = 16;
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 
 /** WGSL of one product. TILE x 16 floats of A and of B are shared: 16 KiB for TILE 128. */
-export function tiledProgram(product: Product, tile: 64 | 128): string {
+export function tiledProgram(
+  product: Product,
+  { a, b, c }: Operands,
+  tile: 64 | 128,
+): string {
+  const C = vectorOf(c);
   const quads = tile / 4, perThread = tile / 16, groups = perThread / 4;
   const items = quads * (K_BLOCK / 4); // 4 x 4 blocks of one operand's K slab
   const code: string[] = [];
@@ -26,8 +32,11 @@ export function tiledProgram(product: Product, tile: 64 | 128): string {
       ? `let quad = i % ${quads}u; let kq = i / ${quads}u; let k = k0 / 4u + kq;
 let row = ${origin} + 4u * quad; let base = ${at} + ((k >> 3u) * ${stride} + row) * 8u + (k & 7u);
 let limit = ${name === "A" ? "p.ra" : "p.rb"};
-let r0 = select(vec4f(), ${name}[base], row < limit); let r1 = select(vec4f(), ${name}[base + 8u], row < limit);
-let r2 = select(vec4f(), ${name}[base + 16u], row < limit); let r3 = select(vec4f(), ${name}[base + 24u], row < limit);
+${
+        range(4).map((j) =>
+          `let r${j} = select(vec4f(), vec4f(${name}[base + ${8 * j}u]), row < limit);`
+        ).join("\n")
+      }
 ${
         range(4).map((j) =>
           `${shared}[(4u * kq + ${j}u) * ${quads}u + quad] = vec4f(r0.${"xyzw"[j]}, r1.${
@@ -40,9 +49,9 @@ let base = ${at} + ((col >> 5u) * ${stride} + k0 + 4u * kq) * 8u + ((col >> 2u) 
 let inside = col < ${name === "A" ? "p.mPadded" : "p.nPadded"};
 ${
         range(4).map((j) =>
-          `${shared}[(4u * kq + ${j}u) * ${quads}u + quad] = select(vec4f(), ${name}[base + ${
+          `${shared}[(4u * kq + ${j}u) * ${quads}u + quad] = select(vec4f(), vec4f(${name}[base + ${
             8 * j
-          }u], inside);`
+          }u]), inside);`
         ).join("\n")
       }`;
     return `for (var i = t; i < ${items}u; i += 256u) {\n${body}\n}`;
@@ -70,21 +79,24 @@ ${
     }
   }
   code.push("}", "workgroupBarrier();", "}");
-  const store = (operator: string) =>
+  const at = "((n >> 5u) * p.rc + m) * 8u + ((n >> 2u) & 7u)";
+  const store = (add: boolean) =>
     range(perThread).map((r) =>
       range(groups).map((g) =>
         `{ let m = m0 + ${64 * (r >> 2) + (r & 3)}u + 4u * ty; let n = n0 + ${64 * g}u + 4u * tx;
-if (m < p.m && n < p.nPadded) { C[((n >> 5u) * p.rc + m) * 8u + ((n >> 2u) & 7u)] ${operator} c${r}_${g}; } }`
+if (m < p.m && n < p.nPadded) { let at = ${at}; C[at] = ${C}(${
+          add ? "vec4f(C[at]) + " : ""
+        }c${r}_${g}); } }`
       ).join("\n")
     ).join("\n");
-  code.push(`if (p.accumulate != 0u) {\n${store("+=")}\n} else {\n${store("=")}\n}`);
-  return `
+  code.push(`if (p.accumulate != 0u) {\n${store(true)}\n} else {\n${store(false)}\n}`);
+  return `${enableHalf(a, b, c)}
 struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumulate: u32,
   mPadded: u32, nPadded: u32, unused0: u32, unused1: u32 }
 @group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> A: array<vec4f>;
-@group(0) @binding(2) var<storage, read> B: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> C: array<vec4f>;
+@group(0) @binding(1) var<storage, read> A: array<${vectorOf(a)}>;
+@group(0) @binding(2) var<storage, read> B: array<${vectorOf(b)}>;
+@group(0) @binding(3) var<storage, read_write> C: array<${C}>;
 var<workgroup> sa: array<vec4f, ${quads * K_BLOCK}>;
 var<workgroup> sb: array<vec4f, ${quads * K_BLOCK}>;
 @compute @workgroup_size(256)

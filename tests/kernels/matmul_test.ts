@@ -1,8 +1,7 @@
-import { assert } from "../assert.ts";
+import { assert, assertRejects } from "../assert.ts";
 import { type Device, openDevice, type Variant, VARIANTS } from "../../kernels/device.ts";
-import { fromPanels, type Matrix, matrixFloats, padded, toPanels } from "../../kernels/layout.ts";
 import { matmul, type Product } from "../../kernels/matmul/mod.ts";
-import { Plan } from "../../kernels/plan.ts";
+import { Workbench } from "../../kernels/workbench.ts";
 
 /** Numbers in (-1, 1) from a small linear congruential generator. */
 function noise(n: number, seed: number): Float32Array<ArrayBuffer> {
@@ -11,12 +10,6 @@ function noise(n: number, seed: number): Float32Array<ArrayBuffer> {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 2 ** 31 - 1;
   });
-}
-
-function upload(device: Device, values: Float32Array, rows: number, cols: number): Matrix {
-  const region = device.allocate("test", 4 * matrixFloats(rows, cols));
-  device.write(region, toPanels(values, rows, cols));
-  return { region, rows, cols, stride: padded(rows) };
 }
 
 /** C = (C +) product(A, B) in float64. */
@@ -41,20 +34,25 @@ function reference(
   return out;
 }
 
+/** Which matrices are f16. */
+type Types = { a?: "f16"; b?: "f16"; c?: "f16" };
+
 async function worstError(
   device: Device,
   product: Product,
   size: [number, number, number],
   accumulate: boolean,
+  types: Types = {},
 ): Promise<number> {
   const [m, n, k] = size, ash: [number, number] = product === "TN" ? [k, m] : [m, k];
   const bsh: [number, number] = product === "NT" ? [n, k] : [k, n];
-  const a = noise(m * k, 1), b = noise(n * k, 2), c = noise(m * n, 3);
-  const A = upload(device, a, ...ash), B = upload(device, b, ...bsh), C = upload(device, c, m, n);
-  const plan = new Plan(device);
-  await device.guard("plan", () => matmul(plan, { product, a: A, b: B, c: C, accumulate }));
-  plan.submit();
-  const got = fromPanels(await device.readFloats(C.region), m, n);
+  const bench = new Workbench(device),
+    stored = (values: Float32Array, type?: "f16") => type ? values.map(Math.f16round) : values;
+  const a = stored(noise(m * k, 1), types.a), b = stored(noise(n * k, 2), types.b);
+  const c = noise(m * n, 3), C = bench.matrix(c, m, n, types.c);
+  const A = bench.matrix(a, ...ash, types.a), B = bench.matrix(b, ...bsh, types.b);
+  await bench.run((plan) => matmul(plan, { product, a: A, b: B, c: C, accumulate }));
+  const got = await bench.values(C);
   const want = reference(product, size, a, b, accumulate ? c : undefined);
   let error = 0, max = 0;
   want.forEach((w, i) => {
@@ -62,8 +60,7 @@ async function worstError(
     if (!(e <= error)) error = e;
     max = Math.max(max, Math.abs(w));
   });
-  plan.destroy();
-  for (const x of [A, B, C]) device.free(x.region);
+  bench.clear();
   return error / max;
 }
 
@@ -76,7 +73,41 @@ const SIZES: [number, number, number][] = [
   [257, 160, 100],
 ];
 
+/** What a model of mixed precision multiplies; see model/gpu/layer.ts. */
+const MIXED: [Product, Types][] = [
+  ["NT", { a: "f16", b: "f16", c: "f16" }],
+  ["NT", { a: "f16", b: "f16" }],
+  ["NT", { b: "f16" }],
+  ["NN", { b: "f16" }],
+  ["NN", { a: "f16", b: "f16" }],
+  ["TN", { b: "f16" }],
+  ["TN", { a: "f16", b: "f16" }],
+];
+
 for (const variant of VARIANTS) {
+  Deno.test(`matmul of f16 matrices equals float64 at awkward sizes: ${variant}`, async () => {
+    const device = await openDevice({ variant });
+    try {
+      for (const [product, types] of MIXED) {
+        // Operands are exact in f16 and sums are f32, so only rounding C costs anything: half a unit
+        // of its 11 bits.
+        const limit = types.c ? 2 ** -11 + 2e-6 : 2e-6;
+        for (const size of SIZES) {
+          for (const accumulate of types.c ? [false] : [false, true]) {
+            const error = await worstError(device, product, size, accumulate, types);
+            assert(error < limit, `${product} ${JSON.stringify(types)} ${size}: ${error}`);
+          }
+        }
+      }
+      const bench = new Workbench(device), half = () => bench.matrix(undefined, 32, 32, "f16");
+      const call = { product: "NT", a: half(), b: half(), c: half(), accumulate: true } as const;
+      await assertRejects(() => bench.run((plan) => matmul(plan, call)), RangeError, "not kept");
+      bench.clear();
+    } finally {
+      device.destroy();
+    }
+  });
+
   Deno.test(`matmul equals float64 at awkward sizes: ${variant}`, async () => {
     const device = await openDevice({ variant });
     try {
@@ -107,6 +138,10 @@ for (const variant of VARIANTS) {
         if (product === "NT") {
           const deep = await worstError(device, product, [60, 60, 200], false);
           assert(deep < 2e-6, `${product} deep: ${deep}`);
+          // Twice as many columns fit, and C is rounded after each cut.
+          const half = { a: "f16", b: "f16", c: "f16" } as const;
+          const rounded = await worstError(device, product, [60, 60, 400], false, half);
+          assert(rounded < 2e-3, `${product} f16: ${rounded}`);
         }
       }
     } finally {
