@@ -230,7 +230,7 @@ function benchCatalogue(path: string): [name: string, value: number, unit: strin
 
 /** Runs the program as a user does. */
 async function runProgram(...args: string[]): Promise<RunSummary> {
-  const main = fromFileUrl(new URL("../main.ts", import.meta.url));
+  const main = join(fromFileUrl(new URL("..", import.meta.url)), "main.ts");
   const permissions = ["--allow-read", "--allow-write", "--allow-sys"];
   const { success, stdout } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-check", ...permissions, main, "pipeline", ...args],
