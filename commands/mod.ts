@@ -45,6 +45,10 @@ const pipeline: CommandGroup = {
       summary: "Find a PMID in the shards, and count its tokens",
       load: async () => (await import("./pipeline_where.ts")).command,
     },
+    "extend-tokenizer": {
+      summary: "Add a domain's tokens to a tokenizer, keeping its ids",
+      load: async () => (await import("./pipeline_extend_tokenizer.ts")).command,
+    },
     "compare-tokenizers": {
       summary: "Tokens a word of several tokenizers, on text and on biomedical terms",
       load: async () => (await import("./pipeline_compare_tokenizers.ts")).command,
@@ -110,6 +114,17 @@ const finetune: CommandGroup = {
   },
 };
 
+const model: CommandGroup = {
+  name: "model",
+  summary: "Change model folders",
+  commands: {
+    extend: {
+      summary: "Give a model the rows of an extended tokenizer",
+      load: async () => (await import("./model_extend.ts")).command,
+    },
+  },
+};
+
 /** The root of the command line. */
 export const ROOT_COMMANDS: CommandGroup = {
   name: "",
@@ -144,6 +159,7 @@ export const ROOT_COMMANDS: CommandGroup = {
       summary: "Measure how fast this machine runs a part of the program",
       load: async () => (await import("./bench.ts")).command,
     },
+    model: { summary: model.summary, load: () => Promise.resolve(model) },
     evaluate: { summary: evaluate.summary, load: () => Promise.resolve(evaluate) },
     finetune: { summary: finetune.summary, load: () => Promise.resolve(finetune) },
   },

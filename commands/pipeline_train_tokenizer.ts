@@ -1,14 +1,11 @@
 /** `pipeline train-tokenizer`: a byte-level BPE tokenizer from a corpus or files. @module */
-import type { Command, Invocation } from "../core/cli.ts";
-import { Interrupted, UsageError } from "../core/errors.ts";
+import type { Command } from "../core/cli.ts";
 import { writeAtomic } from "../core/files.ts";
 import { formatBytes, formatDuration } from "../core/reporter.ts";
-import { readCatalogue } from "../pipeline/corpus.ts";
-import { liveTexts } from "../pipeline/documents/live_texts.ts";
 import { PretokenCounter } from "../pipeline/tokenizer/pretoken_counts.ts";
 import { SMALLEST_VOCABULARY, trainFromCounts } from "../pipeline/tokenizer/train.ts";
 import { MAX_VOCABULARY } from "../pipeline/tokenizer/tokenizer_json.ts";
-import { readTextInput } from "../pipeline/tokens/text_input.ts";
+import { countPretokens, TEXT_OPTIONS } from "./text_options.ts";
 
 export const command: Command = {
   name: "pipeline train-tokenizer",
@@ -18,8 +15,7 @@ export const command: Command = {
     'the "text" of every line of .jsonl, every line of others. Equal texts give an equal file. ' +
     "<|endoftext|> is 0 and <|padding|> 1; text is put into NFC; there is no prefix space.",
   options: {
-    corpus: { type: "string", placeholder: "DIR", help: "the corpus folder" },
-    input: { type: "list", placeholder: "FILE", help: "a file of texts instead; may be repeated" },
+    ...TEXT_OPTIONS,
     "vocab-size": {
       type: "integer",
       help: "ids in all; 32768 is good for a corpus of PubMed",
@@ -27,13 +23,6 @@ export const command: Command = {
       max: MAX_VOCABULARY,
       required: true,
     },
-    "min-count": {
-      type: "integer",
-      min: 1,
-      default: 2,
-      help: "pairs that occur less often do not become tokens",
-    },
-    "max-bytes": { type: "number", min: 1, help: "stop reading after so much text" },
     out: { type: "string", placeholder: "tokenizer.json", help: "where it goes", required: true },
   },
   examples: [
@@ -43,7 +32,7 @@ export const command: Command = {
   async run(invocation) {
     const { reporter } = invocation, out = invocation.string("out")!;
     const size = invocation.number("vocab-size")!, started = performance.now();
-    const counter = await countPretokens(invocation);
+    const counter = await countPretokens(invocation, new PretokenCounter());
     const progress = reporter.progress("Training", size, "entries");
     const json = trainFromCounts(counter, size, {
       minimumCount: invocation.number("min-count")!,
@@ -70,37 +59,3 @@ export const command: Command = {
     );
   },
 };
-
-/** Counts the pretokens of what `--corpus` or `--input` names. */
-async function countPretokens(invocation: Invocation): Promise<PretokenCounter> {
-  const corpus = invocation.string("corpus"), inputs = invocation.list("input");
-  if ((corpus === undefined) === (inputs.length === 0)) {
-    throw new UsageError("Give either --corpus DIR or --input FILE to train on");
-  }
-  const counter = new PretokenCounter(), limit = invocation.number("max-bytes") ?? Infinity;
-  const full = () => {
-    if (invocation.signal.aborted) throw new Interrupted("Stopped; nothing was written");
-    return counter.textBytes >= limit;
-  };
-  if (corpus !== undefined) {
-    const catalogue = readCatalogue(corpus);
-    const progress = invocation.reporter.progress("Reading", catalogue.files().length, "files");
-    try {
-      for await (const { text } of liveTexts(corpus, catalogue, (n) => progress.update(n))) {
-        counter.add(text);
-        if (full()) break;
-      }
-    } finally {
-      catalogue.close();
-      progress.finish();
-    }
-    return counter;
-  }
-  for (const path of inputs) {
-    for (const { text } of readTextInput(path)) {
-      counter.add(text);
-      if (full()) return counter;
-    }
-  }
-  return counter;
-}

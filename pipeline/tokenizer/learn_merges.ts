@@ -16,8 +16,8 @@ export interface LearnedMerge {
 
 /** When to stop, and what the tokens are before the first merge. */
 export interface LearnOptions {
-  /** The id of each single byte. */
-  byteIds: ArrayLike<number>;
+  /** Writes the ids that a pretoken begins as into `ids` from `at` on; returns how many. */
+  begin: (bytes: Uint8Array, start: number, end: number, ids: Uint16Array, at: number) => number;
   /** The first id to give to a merged token. */
   firstId: number;
   /** One more than the last id to give. */
@@ -33,11 +33,12 @@ export interface LearnOptions {
 /** Learns merges from counted pretokens; ties are broken by the smaller ids. Deterministic. */
 export function learnMerges(table: PretokenTable, options: LearnOptions): void {
   const { starts, counts } = table, words = counts.length;
-  const ids = Uint16Array.from(table.bytes, (byte) => options.byteIds[byte]!);
+  const ids = new Uint16Array(table.bytes.length); // a pretoken has at most as many as bytes
   const lengths = new Uint32Array(words), pairs = new PairIndex();
   for (let w = 0; w < words; w++) {
-    const start = starts[w]!, end = starts[w + 1]!;
-    lengths[w] = end - start;
+    const start = starts[w]!;
+    lengths[w] = options.begin(table.bytes, start, starts[w + 1]!, ids, start);
+    const end = start + lengths[w]!;
     for (let i = start; i + 1 < end; i++) pairs.add(ids[i]!, ids[i + 1]!, counts[w]!, w);
   }
   pairs.enqueueAll();

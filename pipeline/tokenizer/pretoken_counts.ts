@@ -12,7 +12,7 @@ export interface PretokenTable {
   counts: Float64Array;
 }
 
-/** Counts the pretokens of texts, put into NFC. */
+/** Counts the pretokens of texts. */
 export class PretokenCounter {
   readonly #scanner = new Scanner(new MergeTable(new Uint16Array(0), new Uint16Array(256)));
   readonly #utf8 = new TextEncoder();
@@ -27,9 +27,12 @@ export class PretokenCounter {
   /** UTF-8 bytes of text counted. */
   textBytes = 0;
 
+  /** @param nfc whether texts are put into NFC first */
+  constructor(readonly nfc = true) {}
+
   /** Counts one text. */
   add(text: string): void {
-    const normal = text.normalize("NFC");
+    const normal = this.nfc ? text.normalize("NFC") : text;
     if (this.#text.length < normal.length * 3 + 8) {
       this.#text = new Uint8Array(normal.length * 6 + 8);
     }

@@ -62,8 +62,12 @@ export function trainFromCounts(
   const standIns = byteStandIns(), alphabet = [...standIns].sort();
   const tokens = [...SPECIAL_TOKENS, ...alphabet];
   const ids = new Map(tokens.map((token, id) => [token, id])), merges: string[] = [];
+  const byteIds = standIns.map((c) => ids.get(c)!);
   learnMerges(counter.table(), {
-    byteIds: standIns.map((c) => ids.get(c)!),
+    begin(bytes, start, end, out, at) {
+      for (let i = start; i < end; i++) out[at + i - start] = byteIds[bytes[i]!]!;
+      return end - start;
+    },
     firstId: tokens.length,
     vocabularySize,
     minimumCount: Math.max(1, options.minimumCount ?? 2),
