@@ -3,6 +3,7 @@ import { openDevice } from "../kernels/device.ts";
 import type { MambaConfig } from "./config.ts";
 import { memoryPlan } from "./gpu/buffers.ts";
 import { availableBytes, createMamba, type MambaOptions, type MemoryPlan } from "./mamba.ts";
+import { createRecurrentMamba } from "./recurrent.ts";
 import type { MakeModel } from "./train_run.ts";
 
 /** What {@linkcode deviceModel} takes. */
@@ -27,6 +28,7 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
       return {
         model,
         device: `${device.description} (${device.variant})`,
+        recurrent: () => createRecurrentMamba(device, config, model.store),
         lost: () => lost,
         close() {
           model.destroy();

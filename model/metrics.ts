@@ -19,6 +19,8 @@ export interface StepMetrics {
   tokens_per_second: number;
   /** Nats a token, in steps where it was computed. */
   validation_loss?: number;
+  /** 1 where the step's update was left out because of a spike. */
+  skipped?: number;
 }
 
 /** Where a run's metrics are. */

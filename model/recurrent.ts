@@ -21,6 +21,8 @@ export class RecurrentMamba implements RecurrentModel {
   readonly config: MambaConfig;
   #device: Device;
   #store: ParameterStore;
+  /** Whether the weights are the model's own, to be freed with it. */
+  #own: boolean;
   #workspace: Workspace;
   #textures: GPUTexture[] = [];
   #plan: Plan;
@@ -30,11 +32,16 @@ export class RecurrentMamba implements RecurrentModel {
   #states: { window: Region; state: Region }[] = [];
 
   /** @ignore Use {@linkcode createRecurrentMamba}. */
-  constructor(device: Device, config: MambaConfig, read: (name: string) => Float32Array) {
+  constructor(
+    device: Device,
+    config: MambaConfig,
+    weights: ((name: string) => Float32Array) | ParameterStore,
+  ) {
     this.#device = device;
     this.config = config;
-    const store = this.#store = new ParameterStore(device, config, ["value"]);
-    store.write("value", read);
+    const own = this.#own = typeof weights === "function";
+    const store = this.#store = own ? new ParameterStore(device, config, ["value"]) : weights;
+    if (own) store.write("value", weights);
     const w = this.#workspace = new Workspace(device), { e, r, np, xDbl } = storedSizes(config);
     const d = config.hiddenSize, vector = (what: string, n: number) => w.words(what, padded(n));
     /** A vector as a matrix of one row whose panels touch. */
@@ -50,7 +57,8 @@ export class RecurrentMamba implements RecurrentModel {
 
     const plan = this.#plan = new Plan(device), prepare = new Plan(device);
     const multiply = (name: string, x: Region, to: Region) => {
-      const weight = store.matrix(name), texture = weightTexture(device, weight);
+      // Textures are copies: not of weights that another model lends.
+      const weight = store.matrix(name), texture = own ? weightTexture(device, weight) : undefined;
       if (texture) this.#textures.push(texture);
       matvec(plan, { weight, texture, x, y: to, label: name.replace(/.*mixer\./, "") });
     };
@@ -160,18 +168,20 @@ export class RecurrentMamba implements RecurrentModel {
     this.#plan.destroy();
     for (const texture of this.#textures) this.#device.free(texture);
     this.#workspace.destroy();
-    this.#store.destroy();
+    if (this.#own) this.#store.destroy();
   }
 }
 
 /**
- * Uploads a model in its recurrent form.
+ * A model in its recurrent form, on weights that are uploaded or on those that another model on the
+ * device holds: then it takes no memory but its state, is slower on CPU drivers, and must go before
+ * the other changes.
  * @throws {DeviceError} where the device is too small.
  */
 export function createRecurrentMamba(
   device: Device,
   config: MambaConfig,
-  read: (name: string) => Float32Array,
+  weights: ((name: string) => Float32Array) | ParameterStore,
 ): Promise<RecurrentMamba> {
-  return device.guard("set up the model", () => new RecurrentMamba(device, config, read));
+  return device.guard("set up the model", () => new RecurrentMamba(device, config, weights));
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { Interrupted, UserError } from "../core/errors.ts";
-import { formatDuration, type Progress, type Reporter } from "../core/reporter.ts";
+import { formatDuration, type Reporter } from "../core/reporter.ts";
 import { sampleRow } from "../pipeline/tokens/sampler.ts";
 import { type CountedBatch, makeBatch } from "./batch.ts";
 import {
@@ -14,10 +14,12 @@ import {
   type TrainerState,
 } from "./checkpoint.ts";
 import { requireRows, type RowSource, type TrainingCorpus } from "./corpus.ts";
-import { MetricsWriter, readMetrics, type StepMetrics } from "./metrics.ts";
+import type { StepMetrics } from "./metrics.ts";
 import { meanLoss } from "./perplexity.ts";
+import type { RunListener } from "./run_listener.ts";
+import { RunRecord } from "./run_record.ts";
+import type { RunSample } from "./samples.ts";
 import { scheduleFactor } from "./schedule.ts";
-import { SpikeDetector } from "./spikes.ts";
 import type { TrainConfig } from "./train_config.ts";
 import type { StepReport, TrainableModel } from "./types.ts";
 
@@ -36,6 +38,11 @@ export interface LoopOptions {
   card?: (state: TrainerState) => string;
   /** Called after each validation, with the metrics written. */
   onValidated?: () => void;
+  listener?: RunListener;
+  /** Has the model write samples, from the weights that it holds. */
+  sample?: () => Promise<Omit<RunSample, "step">[]>;
+  /** Puts the model back to the newest checkpoint, or to the start; returns where that is. */
+  restore: () => TrainerState;
   reporter: Reporter;
   signal: AbortSignal;
   /** How to go on after an interruption, for the closing message. */
@@ -67,6 +74,9 @@ interface PendingStep {
   report: Promise<StepReport>;
 }
 
+/** How often a run goes back before it gives up, counted from the last checkpoint. */
+const MOST_ROLLBACKS = 5;
+
 /** Updates of a run: as configured, or what its tokens come to. */
 export function totalSteps(config: TrainConfig, sequenceLength: number): number {
   if (!config.tokens) return config.steps;
@@ -88,15 +98,13 @@ class Loop {
   readonly #validation: RowSource | undefined;
   /** Of the whole run. */
   readonly #steps: number;
-  readonly #metrics: MetricsWriter;
-  readonly #progress: Progress;
-  readonly #lossSpikes: SpikeDetector;
-  readonly #normSpikes: SpikeDetector;
+  readonly #record: RunRecord;
   readonly #began = performance.now();
-  readonly #firstTokens: number;
-  readonly #state: TrainerState;
+  #state: TrainerState;
+  /** Of this process. */
+  #tokens = 0;
   #pending: PendingStep | undefined;
-  #last: StepMetrics | undefined;
+  #rollbacks = 0;
   #validationLoss: number | undefined;
   #saved: { step: number; path: string } | undefined;
   /** When the last step came in, the last checkpoint was saved, the event loop last turned. */
@@ -111,14 +119,10 @@ class Loop {
     if (config.validation.every) this.#validation = requireRows(corpus, "validation");
     this.#steps = totalSteps(config, model.sequenceLength);
     this.#state = { ...options.state };
-    this.#firstTokens = this.#state.tokens;
     this.#saved = listCheckpoints(run).find(({ step }) => step === this.#state.step);
-    this.#last = readMetrics(run, this.#state.step).at(-1);
-    this.#metrics = new MetricsWriter(run, this.#state.step);
-    this.#progress = reporter.progress("Training", this.#steps, "steps", this.#state.step);
-    const { z_score, window } = config.spikes;
-    this.#lossSpikes = new SpikeDetector(z_score, window);
-    this.#normSpikes = new SpikeDetector(z_score, window);
+    const { spikes } = config, steps = this.#steps;
+    const about = { run, spikes, steps, reporter, listener: options.listener };
+    this.#record = new RunRecord(about, this.#state.step);
   }
 
   async run(): Promise<LoopResult> {
@@ -133,16 +137,15 @@ class Loop {
           break;
         }
         await this.#queueStep();
-        if (this.#dueNow()) await this.#settle();
+        if (this.#dueNow() && !await this.#settle()) continue;
         if (this.#dueToSave()) await this.#save();
       }
-      await this.#settle();
       await this.#save();
-      this.#progress.finish();
+      this.#record.close();
       return this.#result(finished);
-    } finally {
-      this.#progress.finish();
-      this.#metrics.close();
+    } catch (error) {
+      this.#record.close();
+      throw error;
     }
   }
 
@@ -154,7 +157,8 @@ class Loop {
     // Over the whole step, so that accumulation equals one large batch.
     const scale = scored ? 1 / scored : 0;
     for (const batch of batches) model.accumulate(batch, scale);
-    await this.#settle();
+    // After going back there are other weights, and what was accumulated is void.
+    if (!await this.#settle()) return;
     const learningRate = optimizer.learning_rate *
       scheduleFactor(config.schedule, step, this.#steps);
     model.update({
@@ -165,11 +169,14 @@ class Loop {
       epsilon: optimizer.epsilon,
       weightDecay: optimizer.weight_decay,
       maxGradNorm: optimizer.max_grad_norm || Infinity,
+      ...(config.spikes.action === "skip" ? { skipAbove: this.#record.spikes.limits } : {}),
     });
     this.#pending = { step, learningRate, batches, scale, report: model.report() };
     this.#state.step = step;
-    this.#state.rows += batches.length * model.batchSize;
-    this.#state.tokens += batches.length * model.batchSize * model.sequenceLength;
+    const rows = batches.length * model.batchSize, tokens = rows * model.sequenceLength;
+    this.#state.rows += rows;
+    this.#state.tokens += tokens;
+    this.#tokens += tokens;
   }
 
   /** The micro-batches of the next step. */
@@ -187,16 +194,18 @@ class Loop {
     });
   }
 
-  /** Waits for the pending step's report, checks and records it. */
-  async #settle(): Promise<void> {
+  /**
+   * Waits for the pending step's report, checks and records it. False where the run went back to a
+   * checkpoint instead.
+   */
+  async #settle(): Promise<boolean> {
     const pending = this.#pending;
-    if (!pending) return;
+    if (!pending) return true;
     this.#pending = undefined;
-    const { loss, gradNorm } = await pending.report;
+    const { loss, gradNorm, skipped } = await pending.report;
     const { model, config, reporter } = this.#options, { step } = pending;
-    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
-      await this.#fail(pending, loss, gradNorm);
-    }
+    const back = config.spikes.action === "rollback", finite = isFinite(loss) && isFinite(gradNorm);
+    if (!finite && !back) await this.#fail(pending, loss, gradNorm);
     const tokens = pending.batches.length * model.batchSize * model.sequenceLength;
     const seconds = (performance.now() - this.#stepTime) / 1000;
     const metrics: StepMetrics = {
@@ -206,51 +215,70 @@ class Loop {
       learning_rate: pending.learningRate,
       grad_norm: gradNorm,
       tokens_per_second: Number((tokens / seconds).toPrecision(6)),
+      ...(skipped ? { skipped: 1 } : {}),
     };
+    const spikes = finite ? this.#record.spikes.observe({ loss, gradNorm }) : [];
+    for (const { what, value, deviations } of spikes) {
+      reporter.log(
+        `Step ${step}: the ${what} ${value.toPrecision(4)} is ${deviations.toFixed(1)} standard ` +
+          `deviations above its last ${config.spikes.window} steps` +
+          (skipped ? "; the update was left out" : ""),
+      );
+    }
+    if (back && (spikes.length || !finite)) {
+      if (this.#rollbacks++ === MOST_ROLLBACKS) await this.#fail(pending, loss, gradNorm);
+      this.#rollBack(step);
+      return false;
+    }
+    let samples: Omit<RunSample, "step">[] | undefined;
     if (this.#due(config.validation.every)) {
-      metrics.validation_loss = await this.#validate();
+      const seen = await this.#validate();
+      metrics.validation_loss = seen.loss;
+      samples = seen.samples;
     }
-    this.#metrics.write(metrics);
+    this.#record.write(metrics, samples);
     if (metrics.validation_loss !== undefined) this.#options.onValidated?.();
-    this.#last = metrics;
-    for (
-      const [name, value, spikes] of [
-        ["loss", loss, this.#lossSpikes],
-        ["gradient norm", gradNorm, this.#normSpikes],
-      ] as const
-    ) {
-      const z = spikes.observe(value);
-      if (z !== undefined) {
-        reporter.log(
-          `Step ${step}: the ${name} ${value.toPrecision(4)} is ${z.toFixed(1)} standard ` +
-            `deviations above its last ${config.spikes.window} steps`,
-        );
-      }
-    }
-    const rate = metrics.tokens_per_second;
-    const speed = rate < 100 ? rate.toFixed(1) : Math.round(rate).toLocaleString("en");
-    this.#progress.update(step, `loss ${loss.toFixed(4)}, ${speed} tokens/s`);
+    this.#stepTime = performance.now();
+    return true;
+  }
+
+  /** Goes back to the newest checkpoint, and on from there with the rows after those seen. */
+  #rollBack(step: number): void {
+    const { rows } = this.#state, back = this.#options.restore();
+    this.#options.reporter.log(
+      `Going back from step ${step} to step ${back.step}, and on without the ` +
+        `${rows - back.rows} rows between them`,
+    );
+    this.#state = { ...back, rows };
+    this.#record.rewind(back.step);
     this.#stepTime = performance.now();
   }
 
-  async #validate(): Promise<number> {
-    const { model, config, corpus } = this.#options;
-    const loss = await meanLoss(model, this.#validation!, config.validation.rows, corpus.endOfText);
+  /** The validation loss, and samples, of the averaged weights where there are any. */
+  async #validate(): Promise<{ loss: number; samples?: Omit<RunSample, "step">[] }> {
+    const { model, config, corpus, sample } = this.#options, { weights, rows } = config.validation;
+    const averaged = config.average.decay > 0 && weights === "average";
+    if (averaged) model.swapAverages();
+    const loss = await meanLoss(model, this.#validation!, rows, corpus.endOfText);
+    const samples = await sample?.();
+    if (averaged) model.swapAverages();
     this.#validationLoss = loss;
     const { best, step } = this.#state;
     if (!best || loss < best.loss) this.#state.best = { step, loss };
-    return loss;
+    return { loss, samples };
   }
 
   async #save(): Promise<void> {
+    await this.#settle();
     const { run, model, config, tokenizer, card } = this.#options;
     const { step, best } = this.#state;
     this.#saveTime = performance.now();
     if (this.#saved?.step === step) return;
-    this.#metrics.sync();
+    this.#record.sync();
     const extras = { tokenizer, card: card?.(this.#state) };
     const path = await saveCheckpoint(run, model, this.#state, extras);
     this.#saved = { step, path };
+    this.#rollbacks = 0;
     pruneCheckpoints(run, config.checkpoint.keep, best?.step);
     this.#stepTime = this.#saveTime = performance.now();
   }
@@ -262,7 +290,8 @@ class Loop {
 
   /** True where something follows this step that needs it finished before the next is queued. */
   #dueNow(): boolean {
-    return this.#due(this.#options.config.validation.every) || this.#dueToSave();
+    const { validation } = this.#options.config, { step } = this.#state;
+    return this.#due(validation.every) || this.#dueToSave() || step === this.#steps;
   }
 
   #dueToSave(): boolean {
@@ -287,7 +316,6 @@ class Loop {
   }
 
   async #interrupt(): Promise<never> {
-    await this.#settle();
     await this.#save();
     throw new Interrupted(
       `Stopped after step ${this.#state.step} of ${this.#steps}; saved in ${this.#saved!.path}` +
@@ -317,9 +345,9 @@ class Loop {
       step,
       finished,
       tokens,
-      loss: this.#last?.loss ?? NaN,
+      loss: this.#record.last?.loss ?? NaN,
       seconds,
-      tokensPerSecond: (tokens - this.#firstTokens) / seconds,
+      tokensPerSecond: this.#tokens / seconds,
       checkpoint: this.#saved!.path,
     };
     if (this.#validationLoss !== undefined) result.validationLoss = this.#validationLoss;

@@ -75,14 +75,27 @@ const schema = v.strictObject({
     every: v.optional(whole(0), 0),
     /** Rows of the validation split that are used, from its first one. */
     rows: v.optional(whole(1), 64),
+    /** Score the averaged weights where the run keeps them, or the weights as trained. */
+    weights: v.optional(v.picklist(["average", "trained"]), "average"),
+    /** Texts that the model writes at each validation; the first is its likeliest; 0 for none. */
+    samples: v.optional(whole(0), 1),
+    /** What they begin with; empty for the beginning of a document. */
+    prompt: v.optional(v.string(), ""),
+    /** Most tokens of each. */
+    sample_tokens: v.optional(whole(1), 48),
   }),
   average: section({
     /** Keep an exponential moving average of the weights, with this decay a step; 0 for none. */
     decay: v.optional(beta, 0),
   }),
   spikes: section({
-    /** Log a step whose loss or gradient norm lies this many standard deviations off; 0: never. */
+    /** A step is a spike if loss or gradient norm lies so many standard deviations off; 0: never. */
     z_score: v.optional(atLeast0, 6),
+    /**
+     * What follows: a line in the log; the step's update is left out; or the run goes back to its
+     * newest checkpoint and on from there with the rows that come after the spike.
+     */
+    action: v.optional(v.picklist(["log", "skip", "rollback"]), "log"),
     /** Over how many steps mean and deviation run. */
     window: v.optional(whole(2), 100),
   }),
@@ -164,6 +177,11 @@ function checkCombinations(config: TrainConfig, where: string): TrainConfig {
   if (schedule.kind === "wsd" && schedule.warmup < 1 && schedule.warmup + schedule.stable > 1) {
     fail(
       `schedule.warmup ${schedule.warmup} and schedule.stable ${schedule.stable} add up to over 1`,
+    );
+  }
+  if (config.spikes.action !== "log" && config.spikes.z_score === 0) {
+    fail(
+      `spikes.action is "${config.spikes.action}", and with spikes.z_score 0 nothing is a spike`,
     );
   }
   return config;

@@ -3,6 +3,7 @@ import { messageOf, UserError } from "../core/errors.ts";
 import { exists, PARTIAL_SUFFIX } from "../core/files.ts";
 import type { Reporter } from "../core/reporter.ts";
 import { basename, resolve } from "../core/std.ts";
+import { tokenizerFromJson } from "../pipeline/tokenizer/mod.ts";
 import { modelCard } from "./card.ts";
 import {
   type Checkpoint,
@@ -16,7 +17,7 @@ import type { MambaConfig } from "./config.ts";
 import { requireRows, type TrainingCorpus } from "./corpus.ts";
 import { localModel } from "./hub.ts";
 import { readMetrics } from "./metrics.ts";
-import { parameterCount } from "./parameters.ts";
+import { parameterCount, parameterList } from "./parameters.ts";
 import { writeRunReport } from "./report/run_report.ts";
 import {
   configChanges,
@@ -29,21 +30,25 @@ import {
   writeRun,
 } from "./run.ts";
 import { checkFits, openStart, type StartingPoint } from "./start.ts";
-import { type LoopResult, totalSteps, trainLoop } from "./train.ts";
+import { type LoopOptions, type LoopResult, totalSteps, trainLoop } from "./train.ts";
 import {
   mergeConfig,
   type PartialConfig,
   resolveConfig,
   type TrainConfig,
 } from "./train_config.ts";
+import type { RunListener } from "./run_listener.ts";
+import { drawSamples } from "./samples.ts";
 import { trainingTerms } from "./training_terms.ts";
-import type { TrainableModel, TrainingTerms } from "./types.ts";
+import type { Moments, RecurrentModel, TrainableModel, TrainingTerms } from "./types.ts";
 
 /** A model, ready to hold weights, and the device that it lives on. */
 export interface MadeModel {
   model: TrainableModel;
   /** One line that names the device. */
   device: string;
+  /** The recurrent form of `model`, on its own weights as they are then. The caller destroys it. */
+  recurrent?(): Promise<RecurrentModel>;
   /** True once the device is gone for good, other than by `close`. */
   lost?(): boolean;
   /** Frees the model and the device. */
@@ -74,6 +79,7 @@ export interface TrainRequest {
   configSource?: string;
   resume: boolean;
   makeModel: MakeModel;
+  listener?: RunListener;
   reporter: Reporter;
   signal: AbortSignal;
   resumeHint?: string;
@@ -164,11 +170,14 @@ async function trainFrom(
   try {
     const terms = trainingTerms(config, start.config);
     const shape = { batchSize: config.batch.rows, sequenceLength, ...terms };
-    const { model, device } = await request.makeModel(start.config, shape);
-    model.writeParameters(start.read);
-    if (checkpoint) model.writeMoments(checkpoint.moments);
-    if (checkpoint?.average && terms.averageDecay) model.writeAverages(checkpoint.average);
-    const state = checkpoint?.state ?? START;
+    const { model, device, recurrent } = await request.makeModel(start.config, shape);
+    const load = (from: Checkpoint | undefined): TrainerState => {
+      model.writeParameters(from?.folder.read ?? start.read);
+      model.writeMoments(from?.moments ?? noMoments(start.config));
+      if (from?.average && terms.averageDecay) model.writeAverages(from.average);
+      return from?.state ?? START;
+    };
+    const state = load(checkpoint);
     // Damaged checkpoints past this one would be taken for this run's.
     for (const { path, step } of listCheckpoints(out)) {
       if (step > state.step) removeCheckpoint(path);
@@ -186,6 +195,16 @@ async function trainFrom(
       tokenizer: start.tokenizer,
       card: (state) => cardOf(run, out, start.config, state),
       onValidated: () => writeRunReport(out),
+      listener: request.listener,
+      sample: sampler(config, start.tokenizer, recurrent, reporter),
+      restore() {
+        const newest = openNewestCheckpoint(out, (damage) => reporter.log(damage));
+        try {
+          return { ...load(newest) };
+        } finally {
+          newest?.close();
+        }
+      },
       reporter,
       signal,
       resumeHint,
@@ -195,6 +214,38 @@ async function trainFrom(
   } finally {
     start.close();
     checkpoint?.close();
+  }
+}
+
+/** The moments that every run begins with. */
+function noMoments(model: MambaConfig): (name: string) => Moments {
+  const sizes = new Map(parameterList(model).map(({ name, size }) => [name, size]));
+  const zeros = (name: string) => new Float32Array(sizes.get(name)!);
+  return (name) => ({ m: zeros(name), v: zeros(name) });
+}
+
+/** Draws a run's validation samples; undefined where it wants none or cannot have any. */
+function sampler(
+  { validation, seed }: TrainConfig,
+  tokenizerFile: Uint8Array,
+  recurrent: MadeModel["recurrent"],
+  reporter: Reporter,
+): LoopOptions["sample"] {
+  const { every, samples: count, prompt, sample_tokens: tokens } = validation;
+  if (!every || !count || !recurrent) return undefined;
+  try {
+    const tokenizer = tokenizerFromJson(JSON.parse(new TextDecoder().decode(tokenizerFile)));
+    return async () => {
+      const model = await recurrent();
+      try {
+        return await drawSamples(model, tokenizer, { prompt, count, tokens, seed });
+      } finally {
+        model.destroy();
+      }
+    };
+  } catch (error) {
+    reporter.log(`Validations go without samples: ${messageOf(error)}`);
+    return undefined;
   }
 }
 

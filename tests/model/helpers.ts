@@ -4,7 +4,7 @@ import type { Reporter } from "../../core/reporter.ts";
 import { configOfSizes, type MambaConfig } from "../../model/config.ts";
 import type { Split, TrainingCorpus } from "../../model/corpus.ts";
 import { Random } from "../../model/random.ts";
-import { ReferenceModel } from "../../model/reference.ts";
+import { ReferenceModel, ReferenceRecurrentModel } from "../../model/reference.ts";
 import type { MakeModel } from "../../model/train_run.ts";
 import { sha256 } from "../../core/files.ts";
 
@@ -80,9 +80,15 @@ export function inventedCorpus(
 }
 
 /** The reference model as a run's model. */
-export const makeReference: MakeModel = (config, { batchSize, sequenceLength, ...terms }) =>
-  Promise.resolve({
-    model: new ReferenceModel(config, batchSize, sequenceLength, terms),
+export const makeReference: MakeModel = (config, { batchSize, sequenceLength, ...terms }) => {
+  const model = new ReferenceModel(config, batchSize, sequenceLength, terms);
+  return Promise.resolve({
+    model,
     device: "float64 reference",
+    async recurrent() {
+      const weights = await model.readParameters();
+      return new ReferenceRecurrentModel(config, (name) => weights.get(name)!);
+    },
     close() {},
   });
+};
