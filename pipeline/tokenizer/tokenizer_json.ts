@@ -26,15 +26,13 @@ export class TokenBytes {
   readonly #bytes: Uint8Array;
   readonly #starts: Uint32Array;
 
-  /** @param texts the tokens' bytes as Latin-1 characters, by id; "" for none */
-  constructor(texts: string[]) {
-    this.#starts = new Uint32Array(texts.length + 1);
-    texts.forEach((text, id) => this.#starts[id + 1] = this.#starts[id]! + text.length);
-    this.#bytes = new Uint8Array(this.#starts[texts.length]!);
-    texts.forEach((text, id) => {
-      const start = this.#starts[id]!;
-      for (let i = 0; i < text.length; i++) this.#bytes[start + i] = text.charCodeAt(i);
-    });
+  /**
+   * @param bytes all of them, by id
+   * @param starts where each begins; one entry more at the end
+   */
+  constructor(bytes: Uint8Array, starts: Uint32Array) {
+    this.#bytes = bytes;
+    this.#starts = starts;
   }
 
   /** One more than the highest id. */
@@ -102,7 +100,9 @@ export function parseTokenizerJson(json: unknown, file: string): TokenizerDefini
     fail(`its decoder is of the kind ${json.decoder.type}`);
   }
   if (!isObject(model.vocab)) return fail("it has no vocabulary");
-  const vocabulary = new Map(Object.entries(model.vocab as Record<string, number>));
+  const vocabulary = new Map<string, number>();
+  const entries = model.vocab as Record<string, number>;
+  for (const name in entries) vocabulary.set(name, entries[name]!);
   const added = parseAddedTokens(json.added_tokens, fail);
   let size = 0;
   const count = (id: number) => {
@@ -190,8 +190,12 @@ function parseMerges(
   const merges = new Uint16Array(list.length * 3);
   for (let rank = 0; rank < list.length; rank++) {
     const merge: unknown = list[rank];
-    const [left, right] = (typeof merge === "string" ? merge.split(" ") : merge) as string[];
-    const a = vocabulary.get(left!), b = vocabulary.get(right!), c = vocabulary.get(left! + right!);
+    let left: string, right: string;
+    if (typeof merge === "string") {
+      const cut = merge.indexOf(" ");
+      left = merge.slice(0, cut), right = merge.slice(cut + 1);
+    } else [left, right] = merge as [string, string];
+    const a = vocabulary.get(left), b = vocabulary.get(right), c = vocabulary.get(left + right);
     if (a === undefined || b === undefined || c === undefined) {
       fail(`its merge ${rank} (${JSON.stringify(merge)}) names tokens outside the vocabulary`);
     }
@@ -210,22 +214,27 @@ function tokenBytes(
 ): TokenBytes {
   const byteOf = new Int16Array(0x200).fill(-1); // a stand-in's code unit is below U+0200
   standIns.forEach((c, b) => byteOf[c.charCodeAt(0)] = b);
-  const texts = new Array<string>(size).fill(""), encoder = new TextEncoder();
-  const utf8 = (text: string) => String.fromCharCode(...encoder.encode(text));
-  for (const [token, id] of vocabulary) {
-    let text = "";
-    for (let i = 0; i < token.length; i++) {
-      const byte = byteOf[token.charCodeAt(i)] ?? -1;
-      if (byte < 0) { // a special token's name may be in the vocabulary, in plain characters
-        text = utf8(token);
-        break;
-      }
-      text += LATIN1[byte];
-    }
-    texts[id] = text;
+  const names = new Array<string>(size).fill(""), literal = new Set<number>();
+  let room = 0;
+  for (const [name, id] of vocabulary) names[id] = name, room += name.length * 3;
+  for (const { id, content } of added) {
+    names[id] = content, room += content.length * 3;
+    literal.add(id);
   }
-  for (const token of added) texts[token.id] = utf8(token.content);
-  return new TokenBytes(texts);
+  const bytes = new Uint8Array(room), starts = new Uint32Array(size + 1);
+  const encoder = new TextEncoder();
+  let at = 0;
+  names.forEach((name, id) => {
+    const start = at;
+    let plain = literal.has(id);
+    for (let i = 0; i < name.length && !plain; i++) {
+      const byte = byteOf[name.charCodeAt(i)] ?? -1;
+      bytes[at++] = byte;
+      // A special token's name may be in the vocabulary too, in characters that stand for no byte.
+      plain = byte < 0;
+    }
+    if (plain) at = start + encoder.encodeInto(name, bytes.subarray(start)).written;
+    starts[id + 1] = at;
+  });
+  return new TokenBytes(bytes.slice(0, at), starts);
 }
-
-const LATIN1 = Array.from({ length: 256 }, (_, b) => String.fromCharCode(b));
