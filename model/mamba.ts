@@ -42,7 +42,14 @@ import {
 } from "./gpu/layer.ts";
 import type { ParameterStore } from "./gpu/store.ts";
 import { EMBEDDING } from "./parameters.ts";
-import type { Batch, Moments, StepReport, TrainableModel, UpdateOptions } from "./types.ts";
+import type {
+  Batch,
+  EvaluationReport,
+  Moments,
+  StepReport,
+  TrainableModel,
+  UpdateOptions,
+} from "./types.ts";
 
 export type { MambaOptions, MemoryPlan } from "./gpu/buffers.ts";
 
@@ -287,7 +294,7 @@ export class Mamba implements TrainableModel {
     })();
   }
 
-  async evaluate(batch: Batch): Promise<{ nll: number; targets: number; rowNll: Float64Array }> {
+  async evaluate(batch: Batch): Promise<Required<EvaluationReport>> {
     this.#upload(batch, false);
     const encoder = this.device.gpu.createCommandEncoder();
     this.#forward.record(encoder);
@@ -301,7 +308,8 @@ export class Mamba implements TrainableModel {
       rowNll[Math.floor(i / this.sequenceLength)]! += losses[i]!;
       targets++;
     });
-    return { nll: rowNll.reduce((a, b) => a + b, 0), targets, rowNll };
+    const positionNll = losses.subarray(0, batch.targets.length);
+    return { nll: rowNll.reduce((a, b) => a + b, 0), targets, rowNll, positionNll };
   }
 
   /** The logits of every position, (b l, padded vocabulary), all at once: for goldens and tests. */

@@ -18,6 +18,13 @@ export interface RowLoss {
   targets: number;
 }
 
+/** Hears of each row: its number, its positions' losses in nats (0 where not scored), its targets. */
+export type OnRow = (
+  row: number,
+  losses: Float32Array | Float64Array,
+  targets: Int32Array,
+) => void;
+
 /**
  * Evaluates rows [0, count) of a source with as few batches as possible. Yields one entry a row
  * where the model tells rows apart, otherwise one a batch.
@@ -27,13 +34,19 @@ export async function* rowLosses(
   source: RowSource,
   count: number,
   endOfText: number,
+  onRow?: OnRow,
 ): AsyncGenerator<RowLoss> {
   const { batchSize, sequenceLength } = model;
   for (let at = 0; at < count; at += batchSize) {
     const size = Math.min(batchSize, count - at);
     const rows = Array.from({ length: size }, (_, i) => source.row(at + i));
     const batch = makeBatch(rows, batchSize, sequenceLength, endOfText);
-    const { nll, targets, rowNll } = await model.evaluate(batch);
+    const { nll, targets, rowNll, positionNll } = await model.evaluate(batch);
+    if (onRow && !positionNll) throw new TypeError("This model gives no losses of positions");
+    for (let r = 0; onRow && r < size; r++) {
+      const from = r * sequenceLength, to = from + sequenceLength;
+      onRow(at + r, positionNll!.subarray(from, to), batch.targets.subarray(from, to));
+    }
     if (!rowNll) {
       yield { rows: size, nll, targets };
       continue;
@@ -81,6 +94,7 @@ export interface PerplexityRequest {
   /** Of the bootstrap. */
   seed?: number;
   makeModel: MakeModel;
+  onRow?: OnRow;
   reporter: Reporter;
   signal?: AbortSignal;
 }
@@ -132,7 +146,7 @@ export async function evaluatePerplexity(request: PerplexityRequest): Promise<Pe
 }
 
 async function collect(
-  { reporter, signal, corpus }: PerplexityRequest,
+  { reporter, signal, corpus, onRow }: PerplexityRequest,
   model: TrainableModel,
   source: RowSource,
   rows: number,
@@ -140,7 +154,7 @@ async function collect(
   const losses: RowLoss[] = [], progress = reporter.progress("Evaluating", rows, "rows");
   let done = 0;
   try {
-    for await (const one of rowLosses(model, source, rows, corpus.endOfText)) {
+    for await (const one of rowLosses(model, source, rows, corpus.endOfText, onRow)) {
       if (signal?.aborted) throw new Interrupted("Interrupted; nothing was written");
       losses.push(one);
       progress.update(done += one.rows, `loss ${meanOf(losses).toFixed(4)}`);

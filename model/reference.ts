@@ -9,6 +9,7 @@ import type { MambaConfig } from "./config.ts";
 import { EMBEDDING, parameterList } from "./parameters.ts";
 import type {
   Batch,
+  EvaluationReport,
   Moments,
   RecurrentModel,
   StepReport,
@@ -335,14 +336,14 @@ export class ReferenceModel implements TrainableModel {
     return Promise.resolve(this.#report);
   }
 
-  evaluate(batch: Batch): Promise<{ nll: number; targets: number; rowNll: Float64Array }> {
+  evaluate(batch: Batch): Promise<Required<EvaluationReport>> {
     const { nll, scored } = ops.crossEntropy(this.logits(batch), batch.targets);
     const sum = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
     const rowNll = Float64Array.from(
       { length: this.batchSize },
       (_, r) => sum(nll.subarray(r * this.sequenceLength, (r + 1) * this.sequenceLength)),
     );
-    return Promise.resolve({ nll: sum(nll), targets: scored, rowNll });
+    return Promise.resolve({ nll: sum(nll), targets: scored, rowNll, positionNll: nll });
   }
 
   logitsAt(

@@ -45,6 +45,18 @@ export interface StepReport {
   skipped?: boolean;
 }
 
+/** What an evaluation of a batch saw. */
+export interface EvaluationReport {
+  /** Sum over the scored positions, in nats. */
+  nll: number;
+  /** Scored positions. */
+  targets: number;
+  /** (b) */
+  rowNll?: Float64Array;
+  /** (b l), 0 where nothing is scored. */
+  positionNll?: Float32Array | Float64Array;
+}
+
 /** AdamW's two moments of one parameter. */
 export interface Moments {
   /** First moment (mean of gradients), shaped as the parameter. */
@@ -77,10 +89,10 @@ export interface TrainableModel {
    */
   report(): Promise<StepReport>;
   /**
-   * Forward only: the summed negative log-likelihood in nats and the number of scored targets; in
-   * `rowNll`, where a model gives it, the summed nll of each of the b rows.
+   * Forward only: the summed negative log-likelihood in nats and the number of scored targets; where
+   * a model gives them, the summed nll of each of the b rows and that of each of the (b l) positions.
    */
-  evaluate(batch: Batch): Promise<{ nll: number; targets: number; rowNll?: Float64Array }>;
+  evaluate(batch: Batch): Promise<EvaluationReport>;
   /**
    * Forward only: hands `use` the logits, over the padded vocabulary, of some positions of (b l), in
    * their order, few at a time. Targets are not looked at.
