@@ -17,6 +17,10 @@ const pipeline: CommandGroup = {
       summary: "Hash every file of a corpus again and check every count",
       load: async () => (await import("./pipeline_verify.ts")).command,
     },
+    report: {
+      summary: "Write a page about a corpus",
+      load: async () => (await import("./pipeline_report.ts")).command,
+    },
     status: {
       summary: "Show what is in a corpus",
       load: async () => (await import("./pipeline_status.ts")).command,
@@ -77,7 +81,7 @@ const evaluate: CommandGroup = {
       load: async () => (await import("./evaluate_pubmedqa.ts")).command,
     },
     bioasq: {
-      summary: "Score BioASQ answers by the ten official measures, or a model's yes and no",
+      summary: "Score BioASQ answers, or a model, by the ten official measures",
       load: async () => (await import("./evaluate_bioasq.ts")).command,
     },
     ner: {
