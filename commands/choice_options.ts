@@ -3,7 +3,7 @@ import type { Invocation, OptionSpec } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
 import { formatReport, reportChoices, reportJson } from "../model/evaluation/choice_report.ts";
 import { compareAnswers, runChoices } from "../model/evaluation/choice_run.ts";
-import type { ChoiceTask } from "../model/evaluation/choices.ts";
+import type { ChoiceAnswer, ChoiceTask } from "../model/evaluation/choices.ts";
 import { localModel } from "../model/hub.ts";
 import { writeResults } from "../model/evaluation/results_files.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
@@ -36,12 +36,13 @@ export const choiceOptions = {
 /**
  * Runs a task on `--model`, and on `--base` where given; prints the table, writes the files.
  * @param priorGold the labels whose majority the trivial system gives
+ * @returns the answers, and everything for --json
  */
 export async function evaluateChoices(
   invocation: Invocation,
   whole: ChoiceTask,
   priorGold: readonly number[],
-): Promise<void> {
+): Promise<{ answers: ChoiceAnswer[]; json: Record<string, unknown> }> {
   const { reporter, signal } = invocation, seed = invocation.number("seed")!;
   const limit = invocation.number("limit"), model = invocation.string("model")!;
   const task = { ...whole, items: whole.items.slice(0, limit) };
@@ -94,5 +95,5 @@ export async function evaluateChoices(
     },
   );
   reporter.log(`Wrote ${files.results} and ${files.samples}`);
-  if (invocation.json) reporter.line(JSON.stringify({ ...reportJson(report), files }));
+  return { answers: own.answers, json: { ...reportJson(report), files } };
 }

@@ -1,10 +1,12 @@
 /**
  * `evaluate bioasq`: scores a system's exact answers as the challenge's own scorer does, or asks a
- * model the yes/no questions.
+ * model the questions first.
  * @module
  */
 import type { Command, Invocation } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
+import { writeAtomic } from "../core/files.ts";
+import { join } from "../core/std.ts";
 import { formatTable } from "../core/reporter.ts";
 import {
   BIOASQ_MEASURES,
@@ -12,22 +14,28 @@ import {
   bioasqItems,
   bioasqMeasures,
   type BioasqQuestion,
+  type BioasqScores,
   type QuestionScore,
   readBioasq,
   scoreBioasq,
 } from "../model/evaluation/bioasq.ts";
+import { generateAnswers, submission } from "../model/evaluation/bioasq_answers.ts";
+import { openReader } from "../model/evaluation/choice_run.ts";
+import { fileDate } from "../model/evaluation/results_files.ts";
+import { localModel } from "../model/hub.ts";
 import { bootstrapInterval, type Interval } from "../model/evaluation/statistics.ts";
 import { choiceOptions, evaluateChoices } from "./choice_options.ts";
+import { deviceChoice } from "./device_options.ts";
 
 export const command: Command = {
   name: "evaluate bioasq",
-  summary: "Score BioASQ answers by the ten official measures, or a model's yes and no",
+  summary: "Score BioASQ answers, or a model, by the ten official measures",
   description:
     "With --system, reads two BioASQ task b files, the golden answers and a system's, and prints " +
     "the measures of phase B exact answers in the official order. A question that the system left " +
     "out is a wrong answer. The table adds 95% bootstrap intervals and what answering always yes " +
-    "would score. With --model, asks a model the yes/no questions with their snippets and takes the " +
-    "answer that it finds more probable.",
+    "would score. With --model, asks a model every question with its snippets: yes or no by which it " +
+    "finds more probable, names by generating them; writes the answers as a submission.",
   options: {
     gold: { type: "string", placeholder: "F.json", help: "the golden answers", required: true },
     system: { type: "string", placeholder: "F.json", help: "a system's answers" },
@@ -53,10 +61,62 @@ export const command: Command = {
   },
 };
 
-/** Most yes/no questions of the challenge are to be answered yes: the trivial system. */
+/** Asks a model everything, writes its answers as a submission, and scores them. */
 async function askModel(invocation: Invocation, gold: BioasqQuestion[]): Promise<void> {
-  const items = bioasqItems(gold), task = { name: "bioasq_yesno", labels: BIOASQ_VERDICTS, items };
-  await evaluateChoices(invocation, task, [0]);
+  const { reporter } = invocation, asked: BioasqQuestion[] = gold.filter((q) => q.answer);
+  const items = bioasqItems(asked), json: Record<string, unknown> = {};
+  const system: BioasqQuestion[] = [];
+  if (items.length) {
+    const task = { name: "bioasq_yesno", labels: BIOASQ_VERDICTS, items };
+    // Most yes/no questions of the challenge are to be answered yes: the trivial system.
+    const { answers, json: yesno } = await evaluateChoices(invocation, task, [0]);
+    json.yesno = yesno;
+    const byId = new Map(asked.map((q) => [q.id, q]));
+    for (const { item, predicted } of answers) {
+      const verdict = BIOASQ_VERDICTS[predicted] ?? "none";
+      system.push({ ...byId.get(item.id)!, answer: { verdict, lists: [] } });
+    }
+  }
+  const open = asked.filter((q) => q.type === "factoid" || q.type === "list");
+  system.push(...await generate(invocation, open.slice(0, invocation.number("limit"))));
+  const ids = new Set(system.map((q) => q.id)), limited = asked.filter((q) => ids.has(q.id));
+  const path = join(invocation.string("out")!, `bioasq_answers_${fileDate(new Date())}.json`);
+  writeAtomic(path, JSON.stringify(submission(system), null, 2) + "\n");
+  reporter.log(`Wrote ${path}`);
+  if (items.length) reporter.line();
+  const measures = scoreSystem({ ...invocation, json: false }, limited, system);
+  if (invocation.json) reporter.line(JSON.stringify({ ...measures, ...json, answers: path }));
+}
+
+/** Answers to factoid and list questions, generated on the recurrent state. */
+async function generate(
+  invocation: Invocation,
+  questions: BioasqQuestion[],
+): Promise<BioasqQuestion[]> {
+  if (!questions.length) return [];
+  const { reporter, signal } = invocation;
+  const { openDevice } = await import("../kernels/device.ts");
+  const { createRecurrentMamba } = await import("../model/recurrent.ts");
+  const path = await localModel(invocation.string("model")!, reporter);
+  const { folder, tokenizer } = openReader(path, invocation.string("tokenizer"));
+  const device = await openDevice(deviceChoice(invocation));
+  const progress = reporter.progress("Generating", questions.length, "answers");
+  try {
+    const model = await createRecurrentMamba(device, folder.config, folder.read);
+    const answered = await generateAnswers(
+      questions,
+      model,
+      tokenizer,
+      invocation.number("max-tokens")!,
+      { onProgress: (done) => progress.update(done), signal },
+    );
+    model.destroy();
+    return answered;
+  } finally {
+    progress.finish();
+    device.destroy();
+    folder.close();
+  }
 }
 
 /** Prints the ten measures. */
@@ -64,7 +124,7 @@ function scoreSystem(
   invocation: Invocation,
   gold: BioasqQuestion[],
   system: BioasqQuestion[],
-): void {
+): BioasqScores {
   const { reporter } = invocation;
   const scores = scoreBioasq(gold, system), measures = bioasqMeasures(scores);
   const unscored = gold.filter((q) => q.type !== "summary").length - scores.length;
@@ -74,7 +134,7 @@ function scoreSystem(
 
   if (invocation.json && !invocation.boolean("intervals")) {
     reporter.line(JSON.stringify(measures));
-    return;
+    return measures;
   }
   const intervals = measureIntervals(scores, invocation.number("seed")!);
   const alwaysYes = bioasqMeasures(scores.map((s) => ({
@@ -96,6 +156,7 @@ function scoreSystem(
     const questions = { yesno: count("yesno"), factoid: count("factoid"), list: count("list") };
     reporter.line(JSON.stringify({ ...measures, intervals, questions, missing }));
   }
+  return measures;
 }
 
 /** Intervals of every measure, resampling the questions of its own type. */

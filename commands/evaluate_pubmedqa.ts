@@ -52,6 +52,7 @@ export const command: Command = {
       labels: PUBMEDQA_LABELS,
       items: pubmedqaItems(examples),
     };
-    await evaluateChoices(invocation, task, train.map((e) => e.label));
+    const { json } = await evaluateChoices(invocation, task, train.map((e) => e.label));
+    if (invocation.json) invocation.reporter.line(JSON.stringify(json));
   },
 };

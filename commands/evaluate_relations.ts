@@ -64,7 +64,8 @@ async function askModel(invocation: Invocation, goldFile: string): Promise<void>
   const labels = [...new Set(examples.map((e) => e.label))].sort();
   const items = relationItems(examples, labels), name = "relations";
   const task = { name, labels: labels.map(relationWords), items };
-  await evaluateChoices(invocation, task, items.map((item) => item.gold));
+  const { json } = await evaluateChoices(invocation, task, items.map((item) => item.gold));
+  if (invocation.json) invocation.reporter.line(JSON.stringify(json));
 }
 
 const formatInterval = (i: Interval) => `${i.low.toFixed(4)} to ${i.high.toFixed(4)}`;

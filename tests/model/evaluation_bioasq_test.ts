@@ -9,8 +9,17 @@ import {
   scoreBioasq,
   verdictOf,
 } from "../../model/evaluation/bioasq.ts";
+import {
+  generateAnswers,
+  generationPrompt,
+  parseGenerated,
+  submission,
+} from "../../model/evaluation/bioasq_answers.ts";
+import { initialParameters } from "../../model/initialize.ts";
+import { ReferenceRecurrentModel } from "../../model/reference.ts";
 import { assertAlmostEquals, assertEquals, assertThrows } from "../assert.ts";
 import { SHARED, sharedTest } from "../shared.ts";
+import { byteTokenizer, MINIATURE_READER } from "./evaluation_helpers.ts";
 
 interface Question {
   id: string;
@@ -198,4 +207,40 @@ Deno.test("bioasqItems() asks the yes/no questions with their snippets, each onc
   } finally {
     Deno.removeSync(path);
   }
+});
+
+Deno.test("parseGenerated() reads a name, or names between commas, each once", () => {
+  const parse = (text: string, type: "factoid" | "list") => parseGenerated(text, type).lists.flat();
+  assertEquals(parse(" \n Insulin.\nQuestion: next", "factoid"), ["insulin"]);
+  assertEquals(parse("", "factoid"), []);
+  assertEquals(parse(" BRCA1, TP53; brca1 and IL-2.", "list"), ["brca1", "tp53", "il-2"]);
+  assertEquals(parse(" - 5-HT, 2) p53", "list"), ["5-ht", "p53"]);
+  assertEquals(parse(Array.from({ length: 150 }, (_, i) => `x${i}`).join(","), "list").length, 100);
+});
+
+Deno.test("generateAnswers() answers factoids and lists, and submits them", async () => {
+  const question = (id: string, type: "yesno" | "factoid" | "list") => ({
+    id,
+    type,
+    body: "Which?",
+    snippets: ["That."],
+    answer: { lists: [["that"]] },
+  });
+  const questions = [question("y", "yesno"), question("f", "factoid"), question("l", "list")];
+  assertEquals(
+    generationPrompt(questions[2]!),
+    "Answer the following biomedical research question with a list of names, separated by commas, " +
+      "based on the provided context.\n\nQuestion: Which?\n\nContext:\nThat.\n\nAnswer:",
+  );
+  const model = new ReferenceRecurrentModel(
+    MINIATURE_READER,
+    initialParameters(MINIATURE_READER, 1),
+  );
+  const answered = await generateAnswers(questions, model, byteTokenizer(), 256);
+  assertEquals(answered.map((q) => q.id), ["f", "l"]);
+  const again = await generateAnswers(questions, model, byteTokenizer(), 256);
+  assertEquals(again, answered);
+  assertEquals(submission([{ ...questions[0]!, answer: { verdict: "no", lists: [] } }]), {
+    questions: [{ id: "y", type: "yesno", body: "Which?", exact_answer: "no" }],
+  });
 });
