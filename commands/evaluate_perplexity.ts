@@ -1,11 +1,13 @@
 /** `evaluate perplexity`: how well a model predicts held-out documents. @module */
 import type { Command } from "../core/cli.ts";
+import { UsageError } from "../core/errors.ts";
 import { writeAtomic } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
 import type { Split } from "../model/corpus.ts";
 import { evaluatePerplexity } from "../model/perplexity.ts";
 import { openCorpus } from "../model/shard_corpus.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
+import { DocumentLosses, type Facet, FACETS, groupTable } from "./perplexity_by.ts";
 
 export const command: Command = {
   name: "evaluate perplexity",
@@ -25,24 +27,36 @@ export const command: Command = {
     rows: { type: "integer", help: "only the first N rows of the split", min: 1 },
     "batch-size": { type: "integer", help: "rows computed at once", min: 1, default: 8 },
     seed: { type: "integer", help: "seed of the bootstrap", default: 0 },
+    by: {
+      type: "string",
+      placeholder: FACETS.join(","),
+      help: "also by what the documents are: year, publication type, major MeSH heading",
+    },
     output: { type: "string", placeholder: "F.json", help: "write the result to a file, too" },
     ...deviceOptions,
   },
   examples: [
     "deno task evaluate perplexity --model runs/biomamba/checkpoints/step-00001000 --corpus corpus",
+    "deno task evaluate perplexity --model biomamba-130m --corpus corpus --by year,type",
     "deno task evaluate perplexity --model mamba-130m-hf --corpus corpus --split test --json",
   ],
   async run(invocation) {
     const { reporter, signal } = invocation, model = invocation.string("model")!;
-    using corpus = openCorpus(invocation.string("corpus")!);
+    const folder = invocation.string("corpus")!, split = invocation.string("split") as Split;
+    const facets = facetsOf(invocation.string("by"));
+    using corpus = openCorpus(folder);
+    const documents = facets.length
+      ? await DocumentLosses.open(folder, split, invocation.number("rows"))
+      : undefined;
     const result = await evaluatePerplexity({
       model,
       corpus,
-      split: invocation.string("split") as Split,
+      split,
       rows: invocation.number("rows"),
       batchSize: invocation.number("batch-size")!,
       seed: invocation.number("seed"),
       makeModel: await makeModelOf(invocation),
+      onRow: documents?.onRow,
       reporter,
       signal,
     });
@@ -59,8 +73,23 @@ export const command: Command = {
         ["perplexity of a byte", result.byte_perplexity!.toFixed(4)],
       ]),
     ]));
-    const json = { model, ...result }, output = invocation.string("output");
+    const by = await documents?.group(folder, facets);
+    for (const [facet, groups] of Object.entries(by ?? {})) {
+      reporter.line("");
+      reporter.line(groupTable(facet, groups));
+    }
+    const json = { model, ...result, ...(by ? { by } : {}) }, output = invocation.string("output");
     if (output) writeAtomic(output, JSON.stringify(json, null, 2) + "\n");
     if (invocation.json) reporter.line(JSON.stringify(json));
   },
 };
+
+function facetsOf(text: string | undefined): Facet[] {
+  const words = (text ?? "").split(",").map((w) => w.trim()).filter(Boolean);
+  for (const word of words) {
+    if (!(FACETS as readonly string[]).includes(word)) {
+      throw new UsageError(`Option --by has "${word}": choose among ${FACETS.join(", ")}`);
+    }
+  }
+  return words as Facet[];
+}
