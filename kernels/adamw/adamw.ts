@@ -64,6 +64,8 @@ export interface AdamWArena {
   /** A running mean of the parameters: average += (1 - averageDecay) (parameter - average). */
   average?: Region;
   averageDecay?: number;
+  /** The state of a loss scale, where the gradients are scaled; see `loss_scale.ts`. */
+  lossScale?: Region;
 }
 
 /**
@@ -95,6 +97,7 @@ ${
       "<storage, read_write> second: array<vec4f>",
       ...(arena.average ? ["<storage, read_write> average: array<vec4f>"] : []),
       ...(loss ? ["<storage, read> loss: array<f32>"] : []),
+      ...(arena.lossScale ? ["<storage, read> loss_scale: array<f32>"] : []),
     ])
   }
 @compute @workgroup_size(${VECTOR_GROUP})
@@ -105,7 +108,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count
   let spike = squares[0] > h.squares_limit${loss ? " || loss[0] > h.loss_limit" : ""};
   if (i >= p.vectors || bad || spike) { return; }
   let clip = min(1.0, h.limit / (sqrt(squares[0]) + 1e-6));
-  let g = clip * gradient[i];
+  let g = clip * gradient[i]${arena.lossScale ? " * loss_scale[1]" : ""};
   let m = h.beta1 * first[i] + h.rest1 * g;
   let v = h.beta2 * second[i] + h.rest2 * g * g;
   first[i] = m;
@@ -134,6 +137,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count
         vs[i]!,
         ...(averages ? [averages[i]!] : []),
         ...(loss ? [loss] : []),
+        ...(arena.lossScale ? [arena.lossScale] : []),
       ],
       groups: spread(Math.ceil(count / VECTOR_GROUP)),
       flop: count * 4 * 15,

@@ -8,15 +8,15 @@
  * width - 1 inputs before the sequence as rows of their own and ignore their outputs.
  * @module
  */
-import { type Matrix, padded, type Region, subregion } from "../layout.ts";
+import { elementBytes, type Matrix, padded, type Region, subregion } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
 import { sumPartials } from "../reduce/reduce.ts";
 import type { Sizing } from "../device.ts";
-import { declare, rowChunk, VECTOR_GROUP } from "../wgsl.ts";
+import { declare, enableHalf, rowChunk, VECTOR_GROUP, vectorOf } from "../wgsl.ts";
 
 /** What forward and backward share. */
 export interface ConvSilu {
-  /** (rows, d) */
+  /** (rows, d), which may be f16, as y and dx may be. */
   x: Matrix;
   /** (d, width) row-major; the last column meets the present row. */
   weight: Region;
@@ -55,7 +55,7 @@ function openWindow(width: number): string {
   lines.push(`var known = first > 0u;`);
   for (let back = 1; back < width; back++) {
     lines.push(
-      `if (known) { x${back} = x[base + (first - ${back}u) * 8u]; }`,
+      `if (known) { x${back} = vec4f(x[base + (first - ${back}u) * 8u]); }`,
       `known = known && first > ${back}u && starts[max(first, ${back}u) - ${back}u] == 0u;`,
     );
   }
@@ -76,15 +76,17 @@ export function convSiluForward(plan: Plan, o: ConvSilu & { y: Matrix }): void {
   const lines = padded(cols) / 4;
   plan.dispatch({
     label: "conv_silu forward",
-    code: `struct P { rows: u32, stride: u32, vectors: u32, channels: u32, chunk: u32 }
+    code: `${
+      enableHalf(o.x, o.y)
+    }struct P { rows: u32, stride: u32, vectors: u32, channels: u32, chunk: u32 }
 ${
       declare([
         "<uniform> p: P",
-        "<storage, read> x: array<vec4f>",
+        `<storage, read> x: array<${vectorOf(o.x)}>`,
         "<storage, read> weight: array<f32>",
         "<storage, read> bias: array<f32>",
         "<storage, read> starts: array<u32>",
-        "<storage, read_write> y: array<vec4f>",
+        `<storage, read_write> y: array<${vectorOf(o.y)}>`,
       ])
     }
 ${FILTER_FUNCTIONS(o.width)}
@@ -96,10 +98,10 @@ ${FILTER_FUNCTIONS(o.width)}
   ${loadFilter(o.width)}
   ${openWindow(o.width)}
   for (var r = first; r < min(p.rows, first + p.chunk); r++) {
-    let x0 = x[base + r * 8u];
+    let x0 = vec4f(x[base + r * 8u]);
     ${clearWindow(o.width)}
     let v = ${preActivation(o.width)};
-    y[base + r * 8u] = v * sigmoid(v);
+    y[base + r * 8u] = ${vectorOf(o.y)}(v * sigmoid(v));
     ${slideWindow(o.width)}
   }
 }`,
@@ -107,7 +109,7 @@ ${FILTER_FUNCTIONS(o.width)}
     bindings: [o.x.region, o.weight, o.bias, o.starts, o.y.region],
     groups: [Math.ceil(lines / VECTOR_GROUP), chunk.count],
     flop: rows * cols * (2 * o.width + 5),
-    bytes: rows * padded(cols) * 8,
+    bytes: rows * padded(cols) * (elementBytes(o.x) + elementBytes(o.y)),
   });
 }
 
@@ -148,16 +150,18 @@ export function convSiluBackward(plan: Plan, o: ConvSiluBackward): void {
   const each4 = (text: (k: number) => string) => range(4).map(text).join("\n    ");
   plan.dispatch({
     label: "conv_silu backward",
-    code: `struct P { rows: u32, stride: u32, vectors: u32, channels: u32, chunk: u32, chunks: u32 }
+    code: `${
+      enableHalf(o.x, o.dx)
+    }struct P { rows: u32, stride: u32, vectors: u32, channels: u32, chunk: u32, chunks: u32 }
 ${
       declare([
         "<uniform> p: P",
-        "<storage, read> x: array<vec4f>",
+        `<storage, read> x: array<${vectorOf(o.x)}>`,
         "<storage, read> weight: array<f32>",
         "<storage, read> bias: array<f32>",
         "<storage, read> starts: array<u32>",
         "<storage, read> dy: array<vec4f>",
-        "<storage, read_write> dx: array<vec4f>",
+        `<storage, read_write> dx: array<${vectorOf(o.dx)}>`,
         "<storage, read_write> partials: array<f32>",
       ])
     }
@@ -176,7 +180,7 @@ ${FILTER_FUNCTIONS(width)}
   var db = vec4f();
   for (var r = first; r < last + ${past}u; r++) {
     let row = min(r, p.rows - 1u);
-    let x0 = x[base + row * 8u];
+    let x0 = vec4f(x[base + row * 8u]);
     let keep = select(1.0, 0.0, starts[row] != 0u);
     if (keep == 0.0) { ${each((i) => `x${i} = vec4f();`, 1)} }
     ${range(past).reverse().map((i) => `m${i + 1} = ${i ? `m${i} * ` : ""}keep;`).join(" ")}
@@ -187,7 +191,7 @@ ${FILTER_FUNCTIONS(width)}
     ${each((i) => `dw${i} += own * x${i};`)}
     db += own;
     ${each((i) => `d${i} += m${i} * w${i} * g;`, 1)}
-    if (r >= first + ${past}u) { dx[base + (r - ${past}u) * 8u] = d${past}; }
+    if (r >= first + ${past}u) { dx[base + (r - ${past}u) * 8u] = ${vectorOf(o.dx)}(d${past}); }
     ${range(past).slice(1).reverse().map((i) => `d${i + 1} = d${i};`).join(" ")}
     d1 = w0 * g;
     ${slideWindow(width)}
@@ -206,7 +210,7 @@ ${FILTER_FUNCTIONS(width)}
     bindings: [o.x.region, o.weight, o.bias, o.starts, o.dy.region, o.dx.region, o.scratch],
     groups: [Math.ceil(lines / VECTOR_GROUP), chunk.count],
     flop: rows * cols * (6 * width + 10),
-    bytes: rows * padded(cols) * 12,
+    bytes: rows * padded(cols) * (4 + elementBytes(o.x) + elementBytes(o.dx)),
   });
   const bytes = chunk.count * padded(cols) * 4;
   sumPartials(plan, {

@@ -5,11 +5,19 @@
  * @module
  */
 import type { Matrix, Region } from "../layout.ts";
-import { padded } from "../layout.ts";
+import { elementBytes, padded } from "../layout.ts";
 import { packParams, type Plan, spread } from "../plan.ts";
 import { sumPartials } from "../reduce/reduce.ts";
 import type { Sizing } from "../device.ts";
-import { declare, rowChunk, rowShape, VECTOR_GROUP, vectors } from "../wgsl.ts";
+import {
+  declare,
+  enableHalf,
+  rowChunk,
+  rowShape,
+  VECTOR_GROUP,
+  vectorOf,
+  vectors,
+} from "../wgsl.ts";
 
 /** Operands of the forward pass; all matrices (rows, d) with one stride. */
 export interface RmsNormForward {
@@ -20,6 +28,7 @@ export interface RmsNormForward {
   sum?: Matrix;
   /** (d) */
   weight: Region;
+  /** May be f16: each value rounded once. */
   y: Matrix;
   /** (rows) 1 / rms, kept for the backward pass. */
   inverseRms: Region;
@@ -32,13 +41,15 @@ export function rmsNormForward(plan: Plan, o: RmsNormForward): void {
   const inPlace = o.x !== undefined && o.sum === o.residual;
   const separate = o.x !== undefined && !inPlace;
   const stream = separate ? "total" : "stream";
-  const code = `struct P { rows: u32, stride: u32, panels: u32, columns: u32, epsilon: f32 }
+  const code = `${
+    enableHalf(o.y)
+  }struct P { rows: u32, stride: u32, panels: u32, columns: u32, epsilon: f32 }
 ${
     declare([
       "<uniform> p: P",
       `<storage, ${inPlace ? "read_write" : "read"}> stream: array<vec4f>`,
       "<storage, read> weight: array<vec4f>",
-      "<storage, read_write> y: array<vec4f>",
+      `<storage, read_write> y: array<${vectorOf(o.y)}>`,
       "<storage, read_write> inverse: array<f32>",
       ...(o.x ? ["<storage, read> x: array<vec4f>"] : []),
       ...(separate ? ["<storage, read_write> total: array<vec4f>"] : []),
@@ -62,7 +73,7 @@ ${shape.head}
   if (lane == 0u && r < p.rows) { inverse[r] = k; }
   ${
     shape.loop("panels", (index, column) =>
-      `y[${index}] = ${stream}[${index}] * k * weight[${column}];`)
+      `y[${index}] = ${vectorOf(o.y)}(${stream}[${index}] * k * weight[${column}]);`)
   }
 }`;
   const panels = padded(o.y.cols) / 32;
@@ -79,7 +90,7 @@ ${shape.head}
       ...(separate ? [o.sum!.region] : []),
     ],
     groups: spread(shape.groups(o.y.rows)),
-    bytes: o.y.rows * panels * 128 * (o.x ? 4 : 2),
+    bytes: o.y.rows * panels * 32 * (elementBytes(o.y) + (o.x ? 12 : 4)),
   });
 }
 

@@ -16,6 +16,7 @@ import {
   range,
   RESET,
   type ScanShape,
+  storedScalar,
   sum,
   transposeAdd,
   when,
@@ -48,7 +49,7 @@ _ = skip; _ = bias; _ = A2; _ = home; _ = sumAt;`;
 /** Inputs of time t; past the end dl = dx = dE = 0, which leaves every state as it is. */
 function inputs(s: ScanShape): string {
   return `let ok = t < p.length; let row = wg.z * p.length + min(t, p.length - 1u); let at = (wg.x * p.rows + row) * 32u + c;
-let x = delta[at]${s.bias ? " + bias" : ""}; let uu = u[at]; ${
+let x = delta[at]${s.bias ? " + bias" : ""}; let uu = f32(u[at]); ${
     s.softplus ? `let ea = exp2(abs(x) * -${LOG2E});` : ""
   }
 let dl = select(0.0, ${s.softplus ? "softplus(x, ea)" : "x"}, ok); let dx = dl * uu;
@@ -60,7 +61,7 @@ let dE = ${
 const bcAt = (s: ScanShape, row: string, second: boolean) =>
   `bc[(${row}) * 8u + q${second ? ` + ${extents(s).quads}u` : ""}]`;
 const inputBuffers = (s: ScanShape) => ({
-  u: "f32",
+  u: storedScalar(s),
   delta: "f32",
   bc: "vec4f",
   par: "f32",
@@ -72,7 +73,7 @@ const storeHome = (name: string, v: string) =>
 /** dL/dy before the gate, dy, from gy at `at`. */
 const gateSlope = (s: ScanShape) =>
   `let gyt = select(0.0, gy[at], ok);
-${s.gate ? "let zt = z[at]; let sz = sigmoid(zt); let dy = gyt * zt * sz;" : "let dy = gyt;"}`;
+${s.gate ? "let zt = f32(z[at]); let sz = sigmoid(zt); let dy = gyt * zt * sz;" : "let dy = gyt;"}`;
 
 /** (1) Each chunk's end state from zero, and its sum of delta. */
 export function chunkStates(s: ScanShape): ScanProgram {
@@ -89,7 +90,12 @@ ${storeHome("checkpoints", "h")} if (q == 0u) { sums[sumAt] = total; } }`,
 /** (1) in reverse: what each chunk sends back to its start. */
 export function chunkReverse(s: ScanShape): ScanProgram {
   return program(
-    { ...inputBuffers(s), gy: "f32", ...when(s.gate, { z: "f32" }), dcheckpoints: "f32!" },
+    {
+      ...inputBuffers(s),
+      gy: "f32",
+      ...when(s.gate, { z: storedScalar(s) }),
+      dcheckpoints: "f32!",
+    },
     `
 ${elementwise("f32")} ${chunkMain(s)} var dh = vec4f();
 for (var i = ${CHUNK}u; i > 0u; i--) { let t = first + i - 1u; ${inputs(s)} ${gateSlope(s)}
@@ -125,7 +131,7 @@ export function carry(s: ScanShape, reverse: boolean): ScanProgram {
 export function chunkOutputs(s: ScanShape): ScanProgram {
   const { quads } = extents(s);
   return program(
-    { ...inputBuffers(s), checkpoints: "f32", y: "f32!", ...when(s.gate, { z: "f32" }) },
+    { ...inputBuffers(s), checkpoints: "f32", y: "f32!", ...when(s.gate, { z: storedScalar(s) }) },
     `
 ${elementwise("f32")} var<workgroup> part: array<f32, ${BLOCK * quads * 32}>;
 ${chunkMain(s)} var h = ${loadHome("checkpoints")};
@@ -144,7 +150,7 @@ for (var block = 0u; block < ${CHUNK}u; block += ${BLOCK}u) {
     let sums = ${sum(quads, (r) => `part[i * ${quads * 32}u + ${r * 32}u + c]`)} ${
       s.skip ? "+ skip * uu" : ""
     };
-    y[at] = sums ${s.gate ? "* z[at] * sigmoid(z[at])" : ""}; } }
+    y[at] = sums ${s.gate ? "* f32(z[at]) * sigmoid(f32(z[at]))" : ""}; } }
   workgroupBarrier();
 } }`,
   );
@@ -206,7 +212,7 @@ let i${k} = q + ${k * quads}u; var own${k} = Item(); if (${
       gy: "f32",
       checkpoints: "f32",
       dcheckpoints: "f32",
-      ...when(s.gate, { z: "f32", dz: "f32!" }),
+      ...when(s.gate, { z: storedScalar(s), dz: `${storedScalar(s)}!` }),
       du: "f32!",
       ddelta: "f32!",
       dbcParts: "f32!",
@@ -261,7 +267,11 @@ for (var left = ${blocks}u; left > 0u; left--) { let block = (left - 1u) * ${BLO
         }; let o = own${k};
   let dd = (o.uu * all.y + all.z) * o.slope; dbias += dd; dskip += o.dy * o.uu;
   if (o.ok) { du[o.at] = o.dl * all.y ${s.skip ? "+ o.dy * skip" : ""}; ddelta[o.at] = dd;
-    ${s.gate ? `dz[o.at] = o.dz * (all.x ${s.skip ? "+ skip * o.uu" : ""});` : ""} } }`)
+    ${
+          s.gate
+            ? `dz[o.at] = ${storedScalar(s)}(o.dz * (all.x ${s.skip ? "+ skip * o.uu" : ""}));`
+            : ""
+        } } }`)
     }
   { let step = li / ${8 * quads}u; let v = li % ${
       8 * quads

@@ -36,14 +36,21 @@ export async function runScan(
   const { batch, length, channels: d, states: n } = shape, rows = batch * length;
   const { np, stride, width, panels } = scanExtents(shape), sizes = scanSizes(device, shape);
   const regions: Region[] = [];
+  const keep = (r: Region) => (regions.push(r), r);
   const region = (floats: number, data?: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>) => {
-    const r = device.allocate("scan test", 4 * floats);
+    const r = keep(device.allocate("scan test", 4 * floats));
     if (data?.length) device.write(r, data);
-    regions.push(r);
     return r;
   };
   const activation = (x?: Float32Array) =>
     region(stride * width, x ? toPanels(x, rows, d) : undefined);
+  /** u, z and dz. */
+  const stored = (x?: Float32Array) => {
+    if (!shape.half) return activation(x);
+    const r = keep(device.allocate("scan test", 2 * stride * width));
+    if (x) device.write(r, Float16Array.from(toPanels(x, rows, d)));
+    return r;
+  };
   const bc = new Float32Array(stride * 32), par = new Float32Array(sizes.par);
   for (let r = 0; r < rows; r++) {
     for (let k = 0; k < n; k++) {
@@ -64,9 +71,9 @@ export async function runScan(
     return region(sizes.state, out);
   };
   const buffers: ScanBackward = {
-    u: activation(values.u),
+    u: stored(values.u),
     delta: activation(values.delta),
-    z: activation(values.z),
+    z: stored(values.z),
     bc: region(bc.length, bc),
     par: region(par.length, par),
     starts: region(stride, Uint32Array.from(values.starts ?? [])),
@@ -77,7 +84,7 @@ export async function runScan(
     gy: activation(values.gy),
     du: activation(),
     ddelta: activation(),
-    dz: activation(),
+    dz: stored(),
     dbc: region(stride * 32),
     dpar: region(sizes.par),
     dstate: state(values.glast),
@@ -108,7 +115,9 @@ export async function runScan(
     lastState: await stateOf(buffers.state),
     du: await rowsOf(buffers.du),
     ddelta: await rowsOf(buffers.ddelta),
-    dz: await rowsOf(buffers.dz),
+    dz: shape.half
+      ? fromPanels(Float32Array.from(new Float16Array(await device.read(buffers.dz!))), rows, d)
+      : await rowsOf(buffers.dz),
     dB: pick(rows * n, (i) => Math.floor(i / n) * 32 + i % n, dbc),
     dC: pick(rows * n, (i) => Math.floor(i / n) * 32 + np + i % n, dbc),
     dA: pick(d * n, (i) => (i % n) * width + Math.floor(i / n), dpar),

@@ -14,6 +14,7 @@ import {
   range,
   RESET,
   type ScanShape,
+  storedVector,
   sum,
   transposeAdd,
   when,
@@ -63,7 +64,7 @@ let t${i} = tc + ${i}u; ${partial ? `let ok${i} = t${i} < p.length;` : ""}
 let row${i} = wg.y * p.length + ${partial ? `min(t${i}, p.length - 1u)` : `t${i}`};
 let at${i} = (wg.x * p.rows + row${i}) * 8u + lane; let x${i} = delta[at${i}]${
     s.bias ? " + bias" : ""
-  }; let uu${i} = u[at${i}];
+  }; let uu${i} = vec4f(u[at${i}]);
 ${s.softplus ? `let ea${i} = exp2(abs(x${i}) * -${LOG2E});` : ""}
 let dl${i} = ${mask(s.softplus ? `softplus(x${i}, ea${i})` : `x${i}`)};
 ${
@@ -95,14 +96,14 @@ export interface ScanProgram {
 /** Forward: y, the last state and the checkpoints. */
 export function laneForward(s: ScanShape): ScanProgram {
   const buffers = {
-    u: "vec4f",
+    u: storedVector(s),
     delta: "vec4f",
     bc: "vec4f",
     par: "vec4f",
     checkpoints: "vec4f!",
     y: "vec4f!",
     state: "vec4f!",
-    ...when(s.gate, { z: "vec4f" }),
+    ...when(s.gate, { z: storedVector(s) }),
     ...when(s.packed, { starts: "u32" }),
   };
   return {
@@ -122,7 +123,7 @@ for (var c = 0u; c < p.chunks; c++) { let tc = c * ${CHUNK}u; ${resets(s)}
         }
   let p${i} = ${sum(s.states, (n) => `h${n} * ${of("C", i, n)}`)} ${
           s.skip ? `+ skip * uu${i}` : ""
-        }; ${s.gate ? `let z${i} = z[at${i}];` : ""}
+        }; ${s.gate ? `let z${i} = vec4f(z[at${i}]);` : ""}
   ${masked(s) ? `if (ok${i})` : ""} { y[at${i}] = p${i} ${
           s.gate ? `* z${i} * sigmoid(z${i})` : ""
         }; }`)
@@ -152,7 +153,7 @@ export function laneBackward(s: ScanShape): ScanProgram {
 let gy${i} = ${masked(s) ? `select(vec4f(), gy[at${i}], ok${i})` : `gy[at${i}]`};
 ${
       s.gate
-        ? `let z${i} = z[at${i}]; let sz${i} = sigmoid(z${i}); let dy${i} = gy${i} * z${i} * sz${i};
+        ? `let z${i} = vec4f(z[at${i}]); let sz${i} = sigmoid(z${i}); let dy${i} = gy${i} * z${i} * sz${i};
 let p${i} = ${sum(s.states, (n) => `${h(i, n)} * ${of("C", i, n)}`)} ${
           s.skip ? `+ skip * uu${i}` : ""
         };`
@@ -169,14 +170,20 @@ dbias += dd${i}; dskip += dy${i} * uu${i};
 ${total.code}
 ${masked(s) ? `if (ok${i})` : ""} {
   du[at${i}] = dl${i} * gB${i} ${s.skip ? `+ dy${i} * skip` : ""}; ddelta[at${i}] = dd${i};
-  ${s.gate ? `dz[at${i}] = gy${i} * p${i} * sz${i} * (1.0 + z${i} * (1.0 - sz${i}));` : ""}
+  ${
+      s.gate
+        ? `dz[at${i}] = ${
+          storedVector(s)
+        }(gy${i} * p${i} * sz${i} * (1.0 + z${i} * (1.0 - sz${i})));`
+        : ""
+    }
   dbcParts[(wg.x * p.rows + row${i}) * 8u + lane] = ${total.result};
 }`;
   };
   const part = (n: number) =>
     `dparParts[((wg.y * ${np + 2}u + ${n}u) * p.panels + wg.x) * 8u + lane]`;
   const buffers = {
-    u: "vec4f",
+    u: storedVector(s),
     delta: "vec4f",
     bc: "vec4f",
     par: "vec4f",
@@ -187,7 +194,7 @@ ${masked(s) ? `if (ok${i})` : ""} {
     dbcParts: "vec4f!",
     dparParts: "vec4f!",
     ...when(s.initialState, { dstate: "vec4f!" }),
-    ...when(s.gate, { z: "vec4f", dz: "vec4f!" }),
+    ...when(s.gate, { z: storedVector(s), dz: `${storedVector(s)}!` }),
     ...when(s.packed, { starts: "u32" }),
   };
   return {

@@ -11,7 +11,9 @@
  * in a fixed order (no atomics), so a rerun gives the same bits.
  *
  * Layouts (floats; R = padded rows of the batch, W = padded channels, np = states rounded up to 4):
- * - u, delta, z, y and their gradients: panel matrices of R rows and W columns, row = b * length + t;
+ * - u, delta, z, y and their gradients: panel matrices of R rows and W columns, row = b * length + t.
+ *   With `half`, u, z and dz are f16: what comes from f16 products and goes into them. Delta, B, C,
+ *   states and y never are: y reaches 1e6, which f16 cannot hold;
  * - bc: one panel, (R, 32): row (b, t) holds B at 0..np-1 and C at np..2np-1 (so n <= 16);
  * - par: (np + 2, W): A by state, then D, then the bias of delta;
  * - starts: (R) u32, 1 where a document starts. There 1e30 takes delta's place in the decay alone, which
@@ -39,6 +41,8 @@ export interface ScanShape {
   packed: boolean;
   /** `state` holds the initial state (and `dstate` the gradient of the last one). */
   initialState: boolean;
+  /** u, z and dz are f16. */
+  half?: boolean;
 }
 
 /** Buffers of the forward; see the module's text for layouts. */
@@ -125,9 +129,16 @@ export const lines = (n: number, f: (i: number) => string): string => range(n).m
 /** A WGSL sum of terms made for 0 to n - 1. */
 export const sum = (n: number, f: (i: number) => string): string => range(n).map(f).join(" + ");
 
+/** How u, z and dz are stored; every load and store of theirs converts. */
+export const storedVector = (s: ScanShape): string => s.half ? "vec4h" : "vec4f";
+export const storedScalar = (s: ScanShape): string => s.half ? "f16" : "f32";
+
 /** Declares the uniform at binding 0, then storage buffers; a "!" marks those that are written. */
 export function declare(buffers: Record<string, string>): string {
-  return `struct P { length: u32, rows: u32, panels: u32, chunks: u32 }
+  const half = Object.values(buffers).some((type) => /^(vec4h|f16)/.test(type));
+  return `${
+    half ? "enable f16;\n" : ""
+  }struct P { length: u32, rows: u32, panels: u32, chunks: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 ` + Object.entries(buffers).map(([name, type], i) =>
     `@group(0) @binding(${i + 1}) var<storage, ${

@@ -6,30 +6,37 @@ import { assert } from "../assert.ts";
 
 /** A {@linkcode Workbench} whose matrices catch whoever touches their padding. */
 export class Board extends Workbench {
-  /** A panel matrix of row-major `values`; its padding rows hold 1e30. */
-  override matrix(values: ArrayLike<number> | undefined, rows: number, cols: number): Matrix {
-    const matrix = super.matrix(undefined, rows, cols), { stride } = matrix;
+  /** A panel matrix of row-major `values`; its padding rows hold 1e30 (3e4 where it is f16). */
+  override matrix(
+    values: ArrayLike<number> | undefined,
+    rows: number,
+    cols: number,
+    type?: "f16",
+  ): Matrix {
+    const matrix = super.matrix(undefined, rows, cols, type), { stride } = matrix;
     const panels = toPanels(Float32Array.from(values ?? new Float32Array(rows * cols)), rows, cols);
     for (let c = 0; c < padded(cols); c++) {
-      for (let r = rows; r < stride; r++) panels[panelIndex(r, c, stride)] = 1e30;
+      for (let r = rows; r < stride; r++) panels[panelIndex(r, c, stride)] = poison(matrix);
     }
-    this.device.write(matrix.region, panels);
+    this.writePanels(matrix, panels);
     return matrix;
   }
 
   /** A matrix as row-major values; fails where padding columns or rows were written. */
   override async values(matrix: Matrix): Promise<Float32Array> {
-    const panels = await this.device.readFloats(matrix.region), { rows, cols, stride } = matrix;
+    const panels = await this.readPanels(matrix), { rows, cols, stride } = matrix;
     for (let c = 0; c < padded(cols); c++) {
       for (let r = 0; r < stride; r++) {
         const value = panels[panelIndex(r, c, stride)]!;
-        if (r >= rows) assert(value === Math.fround(1e30), `padding row ${r} holds ${value}`);
+        if (r >= rows) assert(value === poison(matrix), `padding row ${r} holds ${value}`);
         else if (c >= cols) assert(value === 0, `padding column ${c} of row ${r} holds ${value}`);
       }
     }
     return fromPanels(panels, rows, cols, stride);
   }
 }
+
+const poison = ({ type }: Matrix) => type === "f16" ? 3e4 : Math.fround(1e30);
 
 /** Declares a test in every variant that this machine's device can run. */
 export function deviceTest(
