@@ -43,7 +43,8 @@ export const command: Command = {
     const gold = readConll(goldFile).slice(0, invocation.number("limit"));
     if (system === undefined) return await askModel(invocation, gold, model!);
     const files = { gold: goldFile, system };
-    const counts = compareConll(gold, readConll(system), files);
+    const tagged = readConll(system).slice(0, invocation.number("limit"));
+    const counts = compareConll(gold, tagged, files);
     const measures = measureNer(counts, seed);
     reporter.line(formatNer(measures));
     if (invocation.json) {
