@@ -5,7 +5,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { messageOf, UserError } from "../core/errors.ts";
+import { isDiskFull, messageOf, UserError } from "../core/errors.ts";
 import { exists, removeIfExists, writeAtomic } from "../core/files.ts";
 import { formatBytes, type Reporter } from "../core/reporter.ts";
 import { dirname, join, relative } from "../core/std.ts";
@@ -185,7 +185,9 @@ async function downloadFile(
         progress.update(have += chunk.length, formatBytes(have));
       }
       target.syncSync();
+      if (have < total) throw new Error(`${formatBytes(total - have)} are missing`);
     } catch (error) {
+      if (isDiskFull(error)) throw error;
       throw new HubUnreachable(
         `Cannot download ${url}: it broke off after ${formatBytes(have)} (${messageOf(error)}); ` +
           `run the command again to go on`,

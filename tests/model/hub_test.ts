@@ -53,8 +53,10 @@ function serveHub(folder: string, behaviour: Behaviour) {
     if (large && behaviour.breakAfter !== undefined) {
       body = body.slice(0, behaviour.breakAfter);
       const stream = new ReadableStream({
-        start: (c) => c.enqueue(body),
-        pull: (c) => new Promise((r) => setTimeout(r, 50)).then(() => c.error(new Error("cut"))),
+        start(controller) {
+          controller.enqueue(body);
+          controller.close();
+        },
       });
       return new Response(stream, { status: 206 });
     }
