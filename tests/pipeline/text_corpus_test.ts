@@ -1,0 +1,68 @@
+import { join } from "../../core/std.ts";
+import { UserError } from "../../core/errors.ts";
+import { ParquetFile } from "../../pipeline/documents/parquet_file.ts";
+import { buildTextCorpus, textFiles } from "../../pipeline/text_corpus.ts";
+import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
+import { SPLITS } from "../../pipeline/tokens/mod.ts";
+import { packedDocuments } from "../../pipeline/tokens/packed_documents.ts";
+import { assert, assertEquals, assertRejects } from "../assert.ts";
+import { ROOT } from "../shared.ts";
+import { withFolder } from "./support.ts";
+
+const TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
+
+async function textsIn(corpus: string): Promise<string[]> {
+  const tokenizer = loadTokenizer(TOKENIZER), texts: string[] = [];
+  for (const split of SPLITS) {
+    for await (const { tokens } of packedDocuments(corpus, split)) {
+      texts.push(tokenizer.decode(tokens));
+    }
+  }
+  return texts.sort();
+}
+
+Deno.test("texts: JSON lines, Parquet and plain files become a corpus", () =>
+  withFolder(async (folder) => {
+    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    Deno.mkdirSync(source);
+    const lines = Array.from({ length: 30 }, (_, i) => `line ${i} of text`);
+    const jsonl = lines.map((text) => JSON.stringify({ text }) + "\n").join("") + '{"text":""}\n';
+    Deno.writeTextFileSync(join(source, "b.jsonl"), jsonl);
+    const book = "A book.\n\n" + "It has many words. ".repeat(60);
+    Deno.writeTextFileSync(join(source, "a.txt"), book);
+    const parquet = new ParquetFile(join(source, "c.parquet"), [
+      { name: "row", num_children: 1 },
+      { name: "text", type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type: "REQUIRED" },
+    ], {});
+    parquet.writeGroup([{ name: "text", data: ["from parquet"] }]);
+    parquet.commit();
+    assertEquals(textFiles(source), ["a.txt", "b.jsonl", "c.parquet"]);
+
+    const options = { corpus, source, tokenizer: TOKENIZER, sequenceLength: 64, test: 0.2 };
+    const manifest = await buildTextCorpus(options);
+    assertEquals(manifest.sources.map((s) => s.name), ["a.txt", "b.jsonl", "c.parquet"]);
+    assert(manifest.splits.test.documents > 0);
+    assertEquals(await textsIn(corpus), [...lines, book, "from parquet"].sort());
+
+    // Files that stay are not tokenized again; new, changed and removed ones are followed.
+    const before = Deno.statSync(join(corpus, "tokens/b.jsonl.tokens")).ino;
+    Deno.writeTextFileSync(join(source, "a.txt"), "A short book.");
+    Deno.writeTextFileSync(join(source, "aa.txt"), "Another.");
+    Deno.removeSync(join(source, "c.parquet"));
+    await buildTextCorpus({ corpus, source });
+    assertEquals(Deno.statSync(join(corpus, "tokens/b.jsonl.tokens")).ino, before);
+    assertEquals(await textsIn(corpus), [...lines, "A short book.", "Another."].sort());
+
+    await assertRejects(
+      () => buildTextCorpus({ corpus, source, sequenceLength: 32 }),
+      UserError,
+      "--sequence-length 32",
+    );
+    const other = join(folder, "other");
+    await assertRejects(() => buildTextCorpus({ corpus: other, source }), UserError, "--tokenizer");
+    Deno.writeTextFileSync(join(source, "d.jsonl"), '{"body":"x"}\n');
+    await assertRejects(() => buildTextCorpus({ corpus, source }), UserError, "d.jsonl, line 1");
+    assertEquals(textFiles("https://example.org/"), []);
+    Deno.mkdirSync(join(source, "baseline"));
+    assertEquals(textFiles(source), []);
+  }));
