@@ -145,6 +145,11 @@ function defined<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], 
   };
 }
 
+/** Gives up the right to use the network where the source is a folder. */
+export function withoutNetwork(source: string): void {
+  if (!/^https?:/i.test(source)) Deno.permissions.revokeSync({ name: "net" });
+}
+
 /** Prints what a run did. */
 export function printSummary(invocation: Invocation, summary: RunSummary): void {
   const { reporter } = invocation;

@@ -36,7 +36,7 @@ export function reportPage(figures: ReportFigures): string {
     [formatBytes(Object.values(status.disk).reduce((a, b) => a + b, 0)), "on disk"],
   ];
   const sections = [
-    `<h2>Year of publication</h2>${columnChart(figures.years.map(([y, n]) => [y || "?", n]))}`,
+    `<h2>Year of publication</h2>${columnChart(everyYear(figures.years))}`,
     `<h2>Length of the training text, in characters</h2>${histogramChart(figures.lengths)}`,
     ...(figures.tokens
       ? [`<h2>Length of the training text, in tokens</h2>${histogramChart(figures.tokens)}`]
@@ -60,6 +60,15 @@ export function reportPage(figures: ReportFigures): string {
 ${sections.join("\n")}
 </body></html>
 `;
+}
+
+/** Years without a citation too, so that the axis is even; those without a year come last. */
+function everyYear(years: Count[]): Count[] {
+  const known = new Map(years), numbers = years.map(([y]) => Number(y)).filter((y) => y > 0);
+  const first = Math.min(...numbers), last = Math.max(...numbers), all: Count[] = [];
+  for (let y = first; y <= last; y++) all.push([String(y), known.get(String(y)) ?? 0]);
+  const none = known.get("");
+  return none ? [...all, ["none", none]] : all;
 }
 
 function table(title: string, counts: Count[]): string {

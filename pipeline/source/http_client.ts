@@ -88,6 +88,9 @@ export class HttpClient {
         return await action((headers) => this.#request(url, headers, signal));
       } catch (error) {
         if (signal?.aborted) throw new Interrupted("Stopped; the same command goes on from here");
+        if (error instanceof Deno.errors.NotCapable) {
+          throw new UserError(`Cannot get ${url}: the program may not (${messageOf(error)})`);
+        }
         const status = error instanceof HttpStatusError ? error : undefined;
         if (isDiskFull(error) || error instanceof UserError && !status?.again) throw error;
         if (attempt === RETRIES.attempts) {
