@@ -6,8 +6,8 @@
 import type { Command, Invocation } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
 import { writeAtomic } from "../core/files.ts";
-import { join } from "../core/std.ts";
 import { formatTable } from "../core/reporter.ts";
+import { join } from "../core/std.ts";
 import {
   BIOASQ_MEASURES,
   BIOASQ_VERDICTS,
@@ -22,8 +22,8 @@ import {
 import { generateAnswers, submission } from "../model/evaluation/bioasq_answers.ts";
 import { openReader } from "../model/evaluation/choice_run.ts";
 import { fileDate } from "../model/evaluation/results_files.ts";
-import { localModel } from "../model/hub.ts";
 import { bootstrapInterval, type Interval } from "../model/evaluation/statistics.ts";
+import { localModel } from "../model/hub.ts";
 import { choiceOptions, evaluateChoices } from "./choice_options.ts";
 import { deviceChoice } from "./device_options.ts";
 

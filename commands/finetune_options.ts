@@ -1,8 +1,10 @@
 /** What the fine-tuning commands share: options, running, printing. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
+import { join } from "../core/std.ts";
 import { formatReport, reportChoices, reportJson } from "../model/evaluation/choice_report.ts";
 import { compareAnswers, openReader } from "../model/evaluation/choice_run.ts";
 import { writeResults } from "../model/evaluation/results_files.ts";
+import { spreadOf } from "../model/evaluation/statistics.ts";
 import { choiceFinetuneTask, type ChoiceSplits } from "../model/finetune/choices.ts";
 import {
   FINETUNE_DEFAULTS,
@@ -11,10 +13,8 @@ import {
   type FinetuneTask,
 } from "../model/finetune/run.ts";
 import { localModel } from "../model/hub.ts";
-import { isRun } from "../model/run.ts";
 import { parameterCount } from "../model/parameters.ts";
-import { join } from "../core/std.ts";
-import { spreadOf } from "../model/evaluation/statistics.ts";
+import { isRun } from "../model/run.ts";
 import type { Tokenizer } from "../pipeline/tokenizer/mod.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 

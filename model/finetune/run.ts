@@ -154,7 +154,8 @@ async function trainToBest<A>(
     examples,
     state: start,
     develop: () => task.develop(model),
-    tokenizer: base.tokenizerFile ? Deno.readFileSync(base.tokenizerFile) : undefined,
+    // The one that is read with, which may not be the base folder's.
+    tokenizer: Deno.readFileSync(request.tokenizer.path),
     reporter,
     signal: request.signal,
     resumeHint: request.resumeHint,

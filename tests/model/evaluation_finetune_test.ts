@@ -140,6 +140,7 @@ Deno.test("fine-tuning learns a task, chooses by development, and beats its base
     assertEquals(listCheckpoints(request.out).map((c) => c.step), [result.step]);
     const { config, task } = readRun(request.out);
     assertEquals([config.steps, task], [12, "letters"]);
+    assert(exists(join(result.checkpoint, "tokenizer.json")));
     const exported = join(dir, "exported");
     assertEquals(exportRun(request.out, exported).step, result.step);
     const card = Deno.readTextFileSync(join(exported, "README.md"));
