@@ -46,6 +46,11 @@ export class Corpus {
     return recorded ?? given ?? fallback;
   }
 
+  /** False once the catalogue is closed. */
+  get isOpen(): boolean {
+    return this.catalogue.isOpen;
+  }
+
   /** Closes the catalogue and lets others in. */
   close(): void {
     this.catalogue.close();
@@ -79,6 +84,26 @@ export function removePartials(folder: string): void {
       }
     }
   }
+}
+
+/**
+ * Removes a corpus that a failed first run made and put nothing into. Unfinished downloads are worth
+ * keeping, and so is whatever else lies in the folder.
+ */
+export function removeEmptyCorpus(folder: string, existed: boolean): void {
+  const ours = /^(catalogue\.sqlite(-wal|-shm)?|\.lock|tokenizer\.json)$/;
+  for (const sub of ["documents", "rejected", "tokens", "raw"]) {
+    try {
+      Deno.removeSync(join(folder, sub));
+    } catch { /* it is not there, or not empty */ }
+  }
+  if (exists(join(folder, "raw"))) return;
+  for (const { name } of [...Deno.readDirSync(folder)]) {
+    if (ours.test(name)) removeIfExists(join(folder, name));
+  }
+  try {
+    if (!existed) Deno.removeSync(folder);
+  } catch { /* something else is in it */ }
 }
 
 /**

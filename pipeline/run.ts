@@ -6,10 +6,10 @@
  */
 import process from "node:process";
 import { Interrupted, UserError } from "../core/errors.ts";
-import { removeIfExists } from "../core/files.ts";
+import { exists, removeIfExists } from "../core/files.ts";
 import type { FieldSelection } from "./citation/elements.ts";
 import type { FileRow } from "./catalogue/catalogue.ts";
-import { Corpus, removePartials } from "./corpus.ts";
+import { Corpus, removeEmptyCorpus, removePartials } from "./corpus.ts";
 import { corpusPaths } from "./ingest/process_file.ts";
 import { DEFAULT_POLICIES, type Policies } from "./ingest/policy.ts";
 import { makePlan, type PlannedFile } from "./ingest/plan.ts";
@@ -93,19 +93,24 @@ export interface RunSummary {
 export async function runPipeline(options: RunOptions): Promise<RunSummary> {
   checkSequenceLength(options.sequenceLength);
   finishSwap(options.corpus);
+  const existed = exists(options.corpus), fresh = !exists(corpusPaths.catalogue(options.corpus));
   const corpus = new Corpus(options.corpus), start = performance.now();
+  let useless = fresh;
   try {
     const run = corpus.catalogue.startRun(options.command ?? "run");
     const summary = await new Run(corpus, options).run();
     summary.seconds = (performance.now() - start) / 1000;
     corpus.catalogue.finishRun(run, summary);
+    useless = false;
     return summary;
   } catch (error) {
     removePartials(options.corpus);
     if (error instanceof NewSeries) return await buildAnew(corpus, options, error);
     throw error;
   } finally {
+    useless &&= corpus.isOpen && corpus.catalogue.files().length === 0;
     corpus.close();
+    if (useless) removeEmptyCorpus(options.corpus, existed);
   }
 }
 

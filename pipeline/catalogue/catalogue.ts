@@ -329,6 +329,11 @@ export class Catalogue {
     return answer === "ok" ? undefined : answer;
   }
 
+  /** False once it is closed. */
+  get isOpen(): boolean {
+    return this.#db.isOpen;
+  }
+
   /** Closes the file; harmless when it is closed. */
   close(): void {
     this.#statements.clear();
