@@ -13,6 +13,7 @@ import { trainRun } from "../model/train_run.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { configOptions, givenConfig } from "./train_options.ts";
 import { printPlan } from "./train_plan.ts";
+import { watched, watchOptions } from "./train_watch.ts";
 
 export const command: Command = {
   name: "train",
@@ -47,6 +48,7 @@ export const command: Command = {
     },
     resume: { type: "boolean", help: "go on from the run's last checkpoint" },
     plan: { type: "boolean", help: "print the memory that training would take, and train nothing" },
+    ...watchOptions,
     ...configOptions,
     ...deviceOptions,
   },
@@ -54,7 +56,7 @@ export const command: Command = {
     "deno task train --corpus corpus --init random:small --out runs/small --steps 1000",
     "deno task train --corpus corpus --init state-spaces/mamba-130m-hf --out runs/bio --config biomamba-v1",
     "deno task train --mix pubmed=0.8,c4=0.2 --init random:small --out runs/mix --steps 1000",
-    "deno task train --out runs/bio --resume",
+    "deno task train --out runs/bio --resume --watch 8080",
   ],
   async run(invocation) {
     const { reporter, signal } = invocation, out = invocation.string("out")!;
@@ -75,21 +77,19 @@ export const command: Command = {
       const full = resolveConfig(config, source);
       return await printPlan(invocation, corpus, init ?? readRun(out).init, full);
     }
-    const result = await trainRun({
-      corpus,
-      init,
-      out,
-      config,
-      configSource: source,
-      resume,
-      makeModel: await makeModelOf(invocation),
-      reporter,
-      signal,
-      resumeHint: `deno task train --out ${out} --resume`,
-    }).catch((error) => {
-      if (error instanceof Interrupted) writeRunReport(out); // the curves so far
-      throw error;
-    });
+    const makeModel = await makeModelOf(invocation);
+    const result = await watched(invocation, out, (listener) =>
+      trainRun({
+        ...{ corpus, init, out, config, configSource: source, resume },
+        makeModel,
+        listener,
+        reporter,
+        signal,
+        resumeHint: `deno task train --out ${out} --resume`,
+      })).catch((error) => {
+        if (error instanceof Interrupted) writeRunReport(out); // the curves so far
+        throw error;
+      });
     const report = writeRunReport(out);
     const { validationLoss } = result;
     reporter.line(formatTable(["training", "value"], [

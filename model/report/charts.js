@@ -1,6 +1,6 @@
 /* Draws the report's curves. Runs in the browser; uPlot and the data are in the page before it. */
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+  let data = JSON.parse(document.getElementById("data").textContent);
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const smoothing = document.getElementById("smoothing");
   const logarithmic = document.getElementById("logarithmic");
@@ -88,6 +88,20 @@
       return new uPlot(options, [data.step, ...series.map((s) => s.values)], holder);
     });
     document.body.dataset.charts = String(plots.length);
+  };
+
+  /** Shows other data; plots keep their zoom. */
+  globalThis.showCurves = (fresh) => {
+    const before = data.step;
+    data = fresh;
+    const all = Object.values(charts).map((describe) => describe().series);
+    if (plots.some((plot, i) => plot.series.length !== all[i].length + 1)) return draw();
+    plots.forEach((plot, i) => {
+      const { min, max } = plot.scales.x;
+      const zoomed = before.length > 1 && (min > before[0] || max < before.at(-1));
+      plot.setData([data.step, ...all[i].map((s) => s.values)], !zoomed);
+      if (zoomed) plot.redraw();
+    });
   };
 
   draw();

@@ -53,6 +53,17 @@ export const MAX_POINTS = 4000;
 export function reportHtml(data: ReportData): string {
   const points = thinOut(data.metrics, MAX_POINTS);
   const stepsPerPoint = Math.ceil(data.metrics.length / MAX_POINTS);
+  const body = `<h1>${escapeHtml(data.title)}</h1>
+<p class="faint">${escapeHtml(data.subtitle)}</p>
+${tiles(data.highlights)}
+${points.length ? curveCards(stepsPerPoint) : ""}
+${samples(data.samples)}
+${data.tables.map(table).join("\n")}`;
+  return htmlPage(data.title, body, points.length ? curveScripts(curveColumns(points)) : "");
+}
+
+/** A page in the report's style; `body` and `scripts` are HTML. */
+export function htmlPage(title: string, body: string, scripts: string): string {
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -60,19 +71,14 @@ export function reportHtml(data: ReportData): string {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="generator" content="pubmamba">
 <link rel="icon" href="data:,">
-<title>${escapeHtml(data.title)}</title>
+<title>${escapeHtml(title)}</title>
 <style>${plotStyle}${pageStyle}</style>
 </head>
 <body>
 <main>
-<h1>${escapeHtml(data.title)}</h1>
-<p class="faint">${escapeHtml(data.subtitle)}</p>
-${tiles(data.highlights)}
-${points.length ? curves(stepsPerPoint) : ""}
-${samples(data.samples)}
-${data.tables.map(table).join("\n")}
+${body}
 </main>
-${points.length ? scripts(points) : ""}
+${scripts}
 </body>
 </html>
 `;
@@ -106,7 +112,8 @@ function tiles(highlights: ReportData["highlights"]): string {
   return items.length ? `<div class="tiles">${items.join("")}</div>` : "";
 }
 
-function curves(stepsPerPoint: number): string {
+/** The places that {@linkcode curveScripts} draw in, as HTML. */
+export function curveCards(stepsPerPoint: number): string {
   const chart = (id: string, title: string) =>
     `<div class="card chart"><h3>${title}</h3><div id="${id}"></div></div>`;
   const note = stepsPerPoint > 1
@@ -150,18 +157,27 @@ function samples(all: ReportSample[]): string {
   return `<h2>What the model wrote</h2>\n<div class="charts">${cards.join("\n")}</div>`;
 }
 
-function scripts(points: StepMetrics[]): string {
+/** Metrics by column, as the page's scripts take them. */
+export type CurveColumns = Record<string, (number | null)[]>;
+
+/** The columns that are drawn. */
+export function curveColumns(points: StepMetrics[]): CurveColumns {
   // JSON has no infinities; a gap in the curve stands for them.
   const column = (key: keyof StepMetrics) =>
     points.map((p) => Number.isFinite(p[key]) ? p[key]! : null);
-  const columns = {
+  return {
     step: column("step"),
     loss: column("loss"),
     validation: column("validation_loss"),
+    tokens: column("tokens"),
     learning_rate: column("learning_rate"),
     grad_norm: column("grad_norm"),
     tokens_per_second: column("tokens_per_second"),
   };
+}
+
+/** Script elements that draw columns in {@linkcode curveCards}. */
+export function curveScripts(columns: CurveColumns): string {
   // "<" would let a string end the script element.
   const json = JSON.stringify(columns).replaceAll("<", "\\u003c");
   return `<script type="application/json" id="data">${json}</script>
@@ -169,7 +185,8 @@ function scripts(points: StepMetrics[]): string {
 <script>${chartScript}</script>`;
 }
 
-function escapeHtml(text: string): string {
+/** Text as HTML. */
+export function escapeHtml(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
     .replaceAll('"', "&quot;");
 }
