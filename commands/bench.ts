@@ -8,6 +8,7 @@ export type Benchmark = (invocation: Invocation) => Promise<Record<string, unkno
 
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   kernels: async () => (await import("../bench/kernels.ts")).benchKernels,
+  autotune: async () => (await import("../bench/autotune.ts")).benchAutotune,
   train: async () => (await import("../bench/train.ts")).benchTrain,
   pipeline: async () => (await import("../bench/pipeline.ts")).benchPipelineCommand,
   tokenize: async () => (await import("../bench/tokenize.ts")).benchTokenize,
@@ -22,7 +23,7 @@ export const command: Command = {
   options: {
     model: {
       type: "string",
-      help: "train, kernels: this preset's sizes only, small or mamba-130m",
+      help: "train, kernels, autotune: this preset's sizes only, small or mamba-130m",
     },
     steps: { type: "integer", help: "train: measured steps", default: 3, min: 1 },
     input: { type: "string", placeholder: "FILE", help: "pipeline: a PubMed .xml.gz file" },

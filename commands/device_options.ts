@@ -1,10 +1,18 @@
 /** The options of every command that computes on the device. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
+import type { AutotuneMode } from "../model/gpu/autotune.ts";
 import type { DeviceModelOptions } from "../model/device_model.ts";
 import type { MakeModel } from "../model/train_run.ts";
 
 /** Spread into a command's options. */
 export const deviceOptions = {
+  autotune: {
+    type: "string",
+    help: "measure which of several equal programs is fastest here, once per adapter: nothing, " +
+      "large products within two seconds, or every product; results do not depend on it",
+    choices: ["off", "quick", "full"],
+    default: "quick",
+  },
   variant: {
     type: "string",
     help: "forces a kernel variant; by default the adapter decides",
@@ -24,6 +32,7 @@ export function deviceChoice(invocation: Invocation): DeviceModelOptions {
   return {
     variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
     memoryLimit: limit === undefined ? undefined : limit * 1e9,
+    autotune: invocation.string("autotune") as AutotuneMode | undefined,
   };
 }
 

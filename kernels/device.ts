@@ -5,6 +5,7 @@
  */
 import { DeviceError } from "./errors.ts";
 import type { Region } from "./layout.ts";
+import type { MatmulChoice } from "./matmul/choice.ts";
 
 /**
  * Which form of the kernels runs.
@@ -66,6 +67,8 @@ export class Device {
   peakBytes = 0;
   readonly memoryLimit: number;
   readonly bindingLimit: number;
+  /** Tuned choices of matrix products by shape; see matmul/choice.ts. */
+  readonly choices: Map<string, MatmulChoice> = new Map();
   #pipelines = new Map<string, GPUComputePipeline>();
   #sizes = new WeakMap<GPUBuffer | GPUTexture, number>();
   #failure: DeviceError | undefined;

@@ -1,6 +1,7 @@
 /** The WebGPU model as the trainer and the evaluator ask for it. @module */
 import { openDevice } from "../kernels/device.ts";
 import type { MambaConfig } from "./config.ts";
+import type { AutotuneMode } from "./gpu/autotune.ts";
 import { memoryPlan } from "./gpu/buffers.ts";
 import { availableBytes, createMamba, type MambaOptions, type MemoryPlan } from "./mamba.ts";
 import { createRecurrentMamba } from "./recurrent.ts";
@@ -12,6 +13,8 @@ export interface DeviceModelOptions {
   variant?: string;
   /** Bytes of device memory that may be allocated. */
   memoryLimit?: number;
+  /** Measure which of several equal programs is fastest; "off" by default. */
+  autotune?: AutotuneMode;
 }
 
 /**
@@ -22,7 +25,7 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
   return async (config, shape) => {
     const device = await openDevice(options);
     try {
-      const model = await createMamba(device, config, shape);
+      const model = await createMamba(device, config, { autotune: options.autotune, ...shape });
       let lost = false;
       device.gpu.lost.then(({ reason }) => lost = reason !== "destroyed");
       return {

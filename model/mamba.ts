@@ -10,13 +10,23 @@ import {
   exchange,
   skipLimits,
 } from "../kernels/adamw/adamw.ts";
+import {
+  applyLossScale,
+  decodeLossScale,
+  encodeLossScale,
+  FIRST_LOSS_SCALE,
+  LOSS_SCALE_BYTES,
+  type LossScale,
+  updateLossScale,
+} from "../kernels/adamw/loss_scale.ts";
+import { castToHalf } from "../kernels/cast/cast.ts";
 import { type Device, isCpuDriver } from "../kernels/device.ts";
 import {
   embeddingBackward,
   embeddingForward,
   tokenSegments,
 } from "../kernels/embedding/embedding.ts";
-import type { Matrix, Region } from "../kernels/layout.ts";
+import { type Matrix, type Region, subregion } from "../kernels/layout.ts";
 import { matmul } from "../kernels/matmul/mod.ts";
 import { Plan } from "../kernels/plan.ts";
 import { sum, sumOfSquares } from "../kernels/reduce/reduce.ts";
@@ -32,7 +42,8 @@ import {
   type ModelBuffers,
   shapeOf,
 } from "./gpu/buffers.ts";
-import { headPlan } from "./gpu/head.ts";
+import { autotune, productShapes } from "./gpu/autotune.ts";
+import { headChunkRows, headPlan } from "./gpu/head.ts";
 import {
   type BatchShape,
   type LayerActivations,
@@ -51,9 +62,10 @@ import type {
   UpdateOptions,
 } from "./types.ts";
 
-export type { MambaOptions, MemoryPlan } from "./gpu/buffers.ts";
+export type { MambaOptions, MemoryPlan, Precision } from "./gpu/buffers.ts";
 
 const NORM = "backbone.norm_f.weight";
+const MAP_READ = 1, COPY_DST = 8; // of GPUBufferUsage
 
 /** Positions whose logits are on the host at a time: 64 of 50,280 ids take 13 MB. */
 const LOGITS_AT_ONCE = 64;
@@ -81,6 +93,8 @@ export class Mamba implements TrainableModel {
   /** Exchanges values and averages. */
   #exchange?: Plan;
   #limits = skipLimits(undefined);
+  /** Rounds the matrices to f16, in mixed precision. */
+  #round?: Plan;
   #fresh = true;
   #staging?: Region;
   #reported?: Promise<StepReport>;
@@ -99,12 +113,16 @@ export class Mamba implements TrainableModel {
     this.activations = { layers, last, hidden };
     this.#loss = { buffer: result.buffer, offset: 0, size: 16 };
     this.#squares = { buffer: result.buffer, offset: 256, size: 16 };
+    if (store.keeps("half")) {
+      this.#round = new Plan(device);
+      for (const { from, to } of store.halves) castToHalf(this.#round, from, to);
+    }
     this.#forward = new Plan(device);
     this.#planForward(shape);
     this.#evaluate = new Plan(device);
     headPlan(this.#evaluate, buffers.head, {
       hidden,
-      embedding: store.matrix(EMBEDDING),
+      embedding: store.operand(EMBEDDING),
       targets: inputs.targets,
       nll: buffers.nll,
     });
@@ -140,16 +158,21 @@ export class Mamba implements TrainableModel {
     options: MambaOptions,
   ): void {
     const { device, store, config } = this, { inputs, layers, last, head, nll } = this.#buffers;
-    const { scratch, dstream, squares } = training, rows = shape.batch * shape.length;
+    const { scratch, dstream, squares, lossScale } = training, rows = shape.batch * shape.length;
     const plan = this.#train = new Plan(device);
+    if (lossScale) {
+      const { state, scaled } = lossScale;
+      device.write(state, encodeLossScale(FIRST_LOSS_SCALE));
+      applyLossScale(plan, { scale: inputs.scale, state, out: scaled });
+    }
     const dhidden = scratch.dy; // free until the last layer's backward
     headPlan(plan, head, {
       hidden: this.#buffers.hidden,
-      embedding: store.matrix(EMBEDDING),
+      embedding: store.operand(EMBEDDING),
       targets: inputs.targets,
       nll,
       gradients: {
-        scale: inputs.scale,
+        scale: lossScale?.scaled ?? inputs.scale,
         dhidden,
         dembedding: store.matrix(EMBEDDING, "gradient"),
         objective: options.objective,
@@ -193,6 +216,7 @@ export class Mamba implements TrainableModel {
     const hyper = this.#hyper = device.allocate("adamw values", ADAMW_HYPER_BYTES, 64 | 8);
     const update = this.#update = new Plan(device);
     sumOfSquares(update, gradientRegions(store, options), squares, this.#squares);
+    if (lossScale) updateLossScale(update, { state: lossScale.state, squares: this.#squares });
     for (const { decay, rate, regions } of store.updateRanges(options.rate ?? (() => 1))) {
       adamW(
         update,
@@ -205,6 +229,7 @@ export class Mamba implements TrainableModel {
           averageDecay: options.averageDecay,
           decay,
           rate,
+          lossScale: lossScale?.state,
         },
         hyper,
         this.#squares,
@@ -217,13 +242,19 @@ export class Mamba implements TrainableModel {
         exchange(this.#exchange, regions.value!, regions.average!);
       }
     }
-    this.#staging = device.allocate("step report", 512, GPUBufferUsage.MAP_READ | 8);
-    update.copy(this.#buffers.result, this.#staging, 512);
+    if (this.#round) update.append(this.#round);
+    const bytes = 512 + (lossScale ? LOSS_SCALE_BYTES : 0);
+    const staging = this.#staging = device.allocate("step report", bytes, MAP_READ | COPY_DST);
+    update.copy(this.#buffers.result, staging, 512);
+    if (lossScale) {
+      update.copy(lossScale.state, subregion(staging, 512, LOSS_SCALE_BYTES), LOSS_SCALE_BYTES);
+    }
   }
 
   writeParameters(read: (name: string) => Float32Array): void {
     this.store.write("value", read);
     if (this.store.keeps("average")) this.store.write("average", read);
+    this.#round?.submit();
     this.#fresh = true; // gradients of other values
   }
 
@@ -239,6 +270,7 @@ export class Mamba implements TrainableModel {
 
   swapAverages(): void {
     this.#exchange?.submit();
+    if (this.#exchange) this.#round?.submit();
   }
 
   writeMoments(read: (name: string) => Moments): void {
@@ -290,8 +322,23 @@ export class Mamba implements TrainableModel {
       this.device.check();
       const loss = values[0]!, squares = values[64]!;
       const skipped = loss > limits.loss || squares > limits.squares;
-      return { loss, gradNorm: Math.sqrt(squares), skipped };
+      const report = { loss, gradNorm: Math.sqrt(squares), skipped };
+      if (!this.#buffers.training?.lossScale) return report;
+      const { overflow, scale } = decodeLossScale(values.subarray(128));
+      return { ...report, overflow, lossScale: scale };
     })();
+  }
+
+  async readLossScale(): Promise<LossScale | undefined> {
+    const region = this.#buffers.training?.lossScale?.state;
+    if (!region) return undefined;
+    const { scale, good, skipped } = decodeLossScale(await this.device.readFloats(region));
+    return { scale, good, skipped };
+  }
+
+  writeLossScale(scale: LossScale | undefined): void {
+    const region = this.#buffers.training?.lossScale?.state;
+    if (region) this.device.write(region, encodeLossScale(scale ?? FIRST_LOSS_SCALE));
   }
 
   async evaluate(batch: Batch): Promise<Required<EvaluationReport>> {
@@ -319,7 +366,7 @@ export class Mamba implements TrainableModel {
     this.#upload(batch, false);
     this.#forward.submit();
     await bench.run((plan) =>
-      matmul(plan, { product: "NT", a: hidden, b: this.store.matrix(EMBEDDING), c: logits })
+      matmul(plan, { product: "NT", a: hidden, b: this.store.operand(EMBEDDING), c: logits })
     );
     const values = await bench.values(logits);
     bench.clear();
@@ -336,15 +383,15 @@ export class Mamba implements TrainableModel {
     this.#upload(batch, false);
     this.#forward.submit();
     // The head on these rows alone: reading the hidden rows costs less than all rows' logits.
-    const all = await bench.values(this.activations.hidden);
+    const all = await bench.values(this.activations.hidden), { type } = this.activations.hidden;
     for (let first = 0; first < positions.length; first += LOGITS_AT_ONCE) {
       const some = positions.slice(first, first + LOGITS_AT_ONCE);
       const values = new Float32Array(some.length * d);
       some.forEach((p, i) => values.set(all.subarray(p * d, (p + 1) * d), i * d));
-      const hidden = bench.matrix(values, some.length, d);
+      const hidden = bench.matrix(values, some.length, d, type);
       const c = bench.matrix(undefined, some.length, width);
       await bench.run((plan) =>
-        matmul(plan, { product: "NT", a: hidden, b: this.store.matrix(EMBEDDING), c })
+        matmul(plan, { product: "NT", a: hidden, b: this.store.operand(EMBEDDING), c })
       );
       const logits = await bench.values(c);
       bench.clear();
@@ -364,9 +411,11 @@ export class Mamba implements TrainableModel {
     return this.store.read("value");
   }
 
-  /** The gradients accumulated so far, by name. */
-  readGradients(): Promise<Map<string, Float32Array>> {
-    return this.store.read("gradient");
+  /** The gradients accumulated so far, by name, without the loss scale. */
+  async readGradients(): Promise<Map<string, Float32Array>> {
+    const gradients = await this.store.read("gradient"), lossScale = await this.readLossScale();
+    if (!lossScale) return gradients;
+    return new Map([...gradients].map(([name, g]) => [name, g.map((x) => x / lossScale.scale)]));
   }
 
   async readMoments(): Promise<Map<string, Moments>> {
@@ -389,7 +438,7 @@ export class Mamba implements TrainableModel {
 
   destroy(): void {
     for (const plan of [this.#forward, this.#evaluate, this.#train, this.#clear]) plan?.destroy();
-    for (const plan of [this.#update, this.#exchange]) plan?.destroy();
+    for (const plan of [this.#update, this.#exchange, this.#round]) plan?.destroy();
     this.#buffers.workspace.destroy();
     this.store.destroy();
     if (this.#hyper) this.device.free(this.#hyper);
@@ -418,7 +467,11 @@ export async function createMamba(
   config: MambaConfig,
   options: MambaOptions,
 ): Promise<Mamba> {
+  if (options.precision === "mixed") device.requireHalf();
   const memory = chooseMemoryPlan(device, config, options, availableBytes(device));
+  const rows = options.batchSize * options.sequenceLength;
+  const headRows = headChunkRows(device, rows, config.paddedVocabSize);
+  await autotune(device, productShapes(config, rows, headRows), options.autotune ?? "off");
   return await device.guard("set up the model", () => new Mamba(device, config, options, memory));
 }
 

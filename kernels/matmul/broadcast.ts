@@ -15,6 +15,7 @@
 import { TEXTURE_WIDTH } from "../device.ts";
 import { enableHalf, vectorOf } from "../wgsl.ts";
 import type { Operands, Product } from "./mod.ts";
+import { tileIndices, type TileOrder } from "./choice.ts";
 
 const TILE = 32, SUBGROUP = 8;
 /** vec4 steps of K an iteration: 2 measured best (62-93 GFLOP/s; 4: 57-69; 8: 41-49). */
@@ -24,7 +25,11 @@ const four = [0, 1, 2, 3] as const, xyzw = "xyzw";
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 
 /** WGSL of one product; dimensions come from the uniform, so that few programs serve all shapes. */
-export function broadcastProgram(product: Product, { a, b, c }: Operands): string {
+export function broadcastProgram(
+  product: Product,
+  { a, b, c }: Operands,
+  order: TileOrder = "n",
+): string {
   const code: string[] = [], texture = (m: Operands["a"]) => m.type ? "rgba16float" : "rgba32float";
   const C = vectorOf(c);
   const load = (texture: string, index: string) =>
@@ -40,9 +45,9 @@ export function broadcastProgram(product: Product, { a, b, c }: Operands): strin
   code.push(
     product === "NT"
       ? "let bLane = p.b0 + (n0 + 4u * l) * 8u;"
-      : "let bLane = p.b0 + w.x * p.rb * 8u + l;",
+      : "let bLane = p.b0 + tn * p.rb * 8u + l;",
     product === "TN"
-      ? "let aLane = p.a0 + w.y * p.ra * 8u + l;"
+      ? "let aLane = p.a0 + tm * p.ra * 8u + l;"
       : "let aLane = p.a0 + (m0 + l) * 8u;",
     `for (var k = 0u; k < p.k4; k += ${STEPS}u) {`,
     product === "TN"
@@ -84,7 +89,7 @@ export function broadcastProgram(product: Product, { a, b, c }: Operands): strin
       }
     }
   }
-  code.push("}", "let at = (w.x * p.rc + m0) * 8u + l;");
+  code.push("}", "let at = (tn * p.rc + m0) * 8u + l;");
   const store = (add: boolean) =>
     range(TILE).map((r) => {
       const place = `C[at + ${r * 8}u]`, sum = four.map((c) => `c${r}_${c}`).join(", ");
@@ -101,7 +106,7 @@ struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumul
 @group(0) @binding(3) var<storage, read_write> C: array<${C}>;
 @compute @workgroup_size(${SUBGROUP})
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
-let m0 = w.y * ${TILE}u; let n0 = w.x * ${TILE}u;
+${tileIndices(order, "w")} let m0 = tm * ${TILE}u; let n0 = tn * ${TILE}u;
 ${code.join("\n")}
 }`;
 }

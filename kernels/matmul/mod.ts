@@ -23,6 +23,7 @@ import {
   subregion,
 } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
+import { choiceKey, defaultChoice, type MatmulChoice, tileGrid } from "./choice.ts";
 import { broadcastProgram } from "./broadcast.ts";
 import { PLAIN_WORKGROUP, plainProgram } from "./plain.ts";
 import { tiledProgram } from "./tiled.ts";
@@ -145,53 +146,54 @@ function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
     flop: 2 * m * n * k,
     bytes: elementBytes(a) * m * k + elementBytes(b) * n * k + elementBytes(c) * m * n,
   };
+  const choice = device.choices.get(choiceKey(product, m, n, k)) ?? defaultChoice(m, n);
+  const { order, tile } = choice;
   if (device.variant === "cpu-subgroup") {
     const textures = operandTextures(device);
     plan.dispatch({
       ...work,
-      code: program("broadcast", product, call),
+      code: program("broadcast", choice, call),
       params: packParams(params),
       bindings: [
         textures.load(plan, "a", aRegion, a, call.sameA),
         textures.load(plan, "b", bRegion, b),
         cRegion,
       ],
-      groups: [padded(n) / PANEL, padded(m) / PANEL],
+      groups: tileGrid(order, padded(n) / PANEL, padded(m) / PANEL),
     });
   } else if (device.variant === "cpu-plain") {
     plan.dispatch({
       ...work,
-      code: program("plain", product, call),
+      code: program("plain", choice, call),
       params: packParams(params),
       bindings: [aRegion, bRegion, cRegion],
       groups: [Math.ceil(padded(n) / PLAIN_WORKGROUP.cols), Math.ceil(m / PLAIN_WORKGROUP.rows)],
     });
   } else {
-    // Below about two waves of 128 x 128 tiles a large GPU idles; smaller tiles then win.
-    const tile = Math.ceil(m / 128) * Math.ceil(n / 128) >= 256 ? 128 : 64;
     plan.dispatch({
       ...work,
-      code: program(tile, product, call),
+      code: program("tiled", choice, call),
       params: packParams([...params, padded(m), padded(n)]),
       bindings: [aRegion, bRegion, cRegion],
-      groups: [Math.ceil(padded(n) / tile), Math.ceil(m / tile)],
+      groups: tileGrid(order, Math.ceil(padded(n) / tile), Math.ceil(m / tile)),
     });
   }
 }
 
 const GENERATORS = {
-  broadcast: broadcastProgram,
+  broadcast: (product: Product, operands: Operands, { order }: MatmulChoice) =>
+    broadcastProgram(product, operands, order),
   plain: plainProgram,
-  64: (product: Product, operands: Operands) => tiledProgram(product, operands, 64),
-  128: (product: Product, operands: Operands) => tiledProgram(product, operands, 128),
+  tiled: tiledProgram,
 };
 const PROGRAMS = new Map<string, string>();
 
 /** The text of a program, generated once. */
-function program(kind: keyof typeof GENERATORS, product: Product, operands: Operands): string {
-  const { a, b, c } = operands, key = [kind, product, a.type, b.type, c.type].join(" ");
+function program(kind: keyof typeof GENERATORS, choice: MatmulChoice, call: MatmulCall): string {
+  const { product, a, b, c } = call;
+  const key = [kind, choice.order, choice.tile, product, a.type, b.type, c.type].join(" ");
   let text = PROGRAMS.get(key);
-  if (!text) PROGRAMS.set(key, text = GENERATORS[kind](product, operands));
+  if (!text) PROGRAMS.set(key, text = GENERATORS[kind](product, call, choice));
   return text;
 }
 

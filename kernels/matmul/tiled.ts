@@ -5,6 +5,7 @@
  * @module
  */
 import { enableHalf, vectorOf } from "../wgsl.ts";
+import { type MatmulChoice, tileIndices } from "./choice.ts";
 import type { Operands, Product } from "./mod.ts";
 
 /** Values of K that a pass through shared memory covers. */
@@ -15,7 +16,7 @@ const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 export function tiledProgram(
   product: Product,
   { a, b, c }: Operands,
-  tile: 64 | 128,
+  { tile, order }: MatmulChoice,
 ): string {
   const C = vectorOf(c);
   const quads = tile / 4, perThread = tile / 16, groups = perThread / 4;
@@ -101,7 +102,9 @@ var<workgroup> sa: array<vec4f, ${quads * K_BLOCK}>;
 var<workgroup> sb: array<vec4f, ${quads * K_BLOCK}>;
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) t: u32) {
-let m0 = w.y * ${tile}u; let n0 = w.x * ${tile}u; let tx = t % 16u; let ty = t / 16u;
+${
+    tileIndices(order, "w")
+  } let m0 = tm * ${tile}u; let n0 = tn * ${tile}u; let tx = t % 16u; let ty = t / 16u;
 ${code.join("\n")}
 }`;
 }

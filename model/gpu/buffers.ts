@@ -4,6 +4,7 @@
  * @module
  */
 import type { Allocator, Device, Sizing } from "../../kernels/device.ts";
+import { LOSS_SCALE_BYTES } from "../../kernels/adamw/loss_scale.ts";
 import { segmentWords } from "../../kernels/embedding/embedding.ts";
 import { DeviceError } from "../../kernels/errors.ts";
 import { type Matrix, matrixFloats, type Region } from "../../kernels/layout.ts";
@@ -11,8 +12,9 @@ import type { Objective } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { sumOfSquaresScratch } from "../../kernels/reduce/reduce.ts";
 import type { MambaConfig } from "../config.ts";
 import type { Parameter } from "../parameters.ts";
+import type { AutotuneMode } from "./autotune.ts";
 import { Workspace } from "./activations.ts";
-import { allocateHead, type Head } from "./head.ts";
+import { allocateHead, type Head, headChunk } from "./head.ts";
 import {
   type BatchShape,
   type LayerActivations,
@@ -20,7 +22,15 @@ import {
   type LayerScratch,
   layerScratch,
 } from "./layer.ts";
-import { ParameterStore, storedSizes } from "./store.ts";
+import { ParameterStore, type Slot, storedSizes } from "./store.ts";
+
+/**
+ * How a model computes. f32: all of it. mixed: f16 for the weights that products read (rounded from
+ * f32 masters) and for the activations that products make or read, scaled gradients among them; f32
+ * for sums, the residual stream, delta, B, C, states, the scan's output, norms, softmax, gradients of
+ * weights and the optimizer.
+ */
+export type Precision = "f32" | "mixed";
 
 /** What a model is made for. */
 export interface MambaOptions {
@@ -35,6 +45,8 @@ export interface MambaOptions {
    * work for a fraction of the memory. By default only where the rest does not fit.
    */
   recompute?: boolean;
+  /** Measure which of several equal programs is fastest; "off" by default. */
+  autotune?: AutotuneMode;
   /** Terms of the training loss besides the likelihood. */
   objective?: Objective;
   /**
@@ -44,6 +56,8 @@ export interface MambaOptions {
   rate?: (parameter: Parameter) => number;
   /** Keep a running mean of the parameters with this decay (such as 0.999). */
   averageDecay?: number;
+  /** By default f32. */
+  precision?: Precision;
 }
 
 /** Device words of a batch's inputs. */
@@ -76,6 +90,8 @@ export interface ModelBuffers {
     scratch: LayerScratch;
     dstream: Matrix;
     squares: Region;
+    /** In mixed precision: its state, and [scale x loss scale]. */
+    lossScale?: { state: Region; scaled: Region };
   };
 }
 
@@ -87,22 +103,23 @@ export function allocateModel(
 ): ModelBuffers {
   const training = options.training ?? true, shape = shapeOf(options), w = new Workspace(device);
   const rows = shape.batch * shape.length, d = config.hiddenSize;
-  const store = new ParameterStore(
-    device,
-    config,
-    training
-      ? ["value", "gradient", "m", "v", ...(options.averageDecay ? ["average" as const] : [])]
-      : ["value"],
-  );
+  const mixed = options.precision === "mixed", half = mixed ? "f16" : undefined;
+  const slots: Slot[] = training ? ["value", "gradient", "m", "v"] : ["value"];
+  if (training && options.averageDecay) slots.push("average");
+  if (mixed) slots.push("half");
+  const store = new ParameterStore(device, config, slots);
   const inputs = {
     tokens: w.words("tokens", rows),
     starts: w.words("starts", rows),
     targets: w.words("targets", rows),
     segments: w.words("token segments", segmentWords(rows)),
-    scale: w.words("loss scale", 4),
+    scale: w.words("scale of the loss", 4),
   };
   const kept = training && !options.recompute ? config.layers : 1;
-  const own = Array.from({ length: kept }, (_, i) => layerActivations(device, w, config, shape, i));
+  const own = Array.from(
+    { length: kept },
+    (_, i) => layerActivations(device, w, config, shape, i, half),
+  );
   const layers = Array.from({ length: config.layers }, (_, i): LayerActivations => {
     const a = own[i % kept]!;
     if (!training || kept > 1 || i === 0) return a;
@@ -117,16 +134,22 @@ export function allocateModel(
     layers,
     mixed: w.matrix("mixer output", rows, d),
     last: w.matrix("final stream", rows, d),
-    hidden: w.matrix("hidden", rows, d),
+    hidden: w.matrix("hidden", rows, d, half),
     inverseRms: w.words("final inverse rms", rows),
-    head: allocateHead(device, w, rows, config.paddedVocabSize, d),
+    head: allocateHead(device, w, rows, config.paddedVocabSize, d, half),
   };
   if (training) {
     const gradients = gradientRegions(store, options);
     buffers.training = {
-      scratch: layerScratch(device, w, config, shape),
+      scratch: layerScratch(device, w, config, shape, half),
       dstream: w.matrix("gradient of the residual stream", rows, d),
       squares: w.words("square sums", sumOfSquaresScratch({ device }, gradients)),
+      lossScale: mixed
+        ? {
+          state: w.words("loss scale", LOSS_SCALE_BYTES / 4),
+          scaled: w.words("scaled scale of the loss", 4),
+        }
+        : undefined,
     };
   }
   return buffers;
@@ -184,7 +207,7 @@ export function memoryPlan(
     options,
   );
   if (device.variant === "cpu-subgroup") {
-    count("operand textures", operandTextureBytes(config, options));
+    count("operand textures", operandTextureBytes(device, config, options));
   }
   const list = [...parts].map(([name, bytes]) => ({ name, bytes }));
   return {
@@ -201,17 +224,25 @@ const SLOT_NAMES: Record<string, string> = {
   m: "first moments",
   v: "second moments",
   average: "averages",
+  half: "parameters in f16",
 };
 
 /** Two textures of every power-of-two height up to the largest operand's; an upper bound. */
-function operandTextureBytes(config: MambaConfig, options: MambaOptions): number {
+function operandTextureBytes(
+  device: Sizing,
+  config: MambaConfig,
+  options: MambaOptions,
+): number {
   const rows = options.batchSize * options.sequenceLength, { e } = storedSizes(config);
-  const operands = [
-    matrixFloats(config.paddedVocabSize, config.hiddenSize),
-    matrixFloats(2 * e, config.hiddenSize),
-    matrixFloats(rows, 2 * e),
-  ];
-  return 2 * 2 * 4 * 2 ** Math.ceil(Math.log2(Math.max(...operands)));
+  const { hiddenSize: d, paddedVocabSize: vocabulary } = config;
+  const weights = [matrixFloats(vocabulary, d), matrixFloats(2 * e, d)],
+    wide = matrixFloats(rows, 2 * e);
+  const bytes = (element: number, operands: number[]) =>
+    2 * 2 * element * 2 ** Math.ceil(Math.log2(Math.max(...operands)));
+  if (options.precision !== "mixed") return bytes(4, [...weights, wide]);
+  const { chunkRows } = headChunk(device, rows, vocabulary);
+  return bytes(2, [...weights, wide]) +
+    bytes(4, [matrixFloats(chunkRows, vocabulary), matrixFloats(rows, e)]);
 }
 
 /**

@@ -4,7 +4,15 @@
  */
 import { crossEntropy, type Objective } from "../../kernels/cross_entropy/cross_entropy.ts";
 import type { Sizing } from "../../kernels/device.ts";
-import { type Matrix, padded, PANEL, type Region, subregion } from "../../kernels/layout.ts";
+import {
+  elementBytes,
+  type Matrix,
+  matrixFloats,
+  padded,
+  PANEL,
+  type Region,
+  subregion,
+} from "../../kernels/layout.ts";
 import { matmul } from "../../kernels/matmul/mod.ts";
 import type { Plan } from "../../kernels/plan.ts";
 import type { Workspace } from "./activations.ts";
@@ -23,27 +31,45 @@ export interface Head {
   dhidden?: Region;
 }
 
-/** Allocates the head's scratch for `rows` rows. */
+/** Rows of a chunk of the head: as many as the logits' share of memory and a binding hold. */
+export function headChunkRows(device: Sizing, rows: number, vocabulary: number): number {
+  const bytesPerRow = 4 * padded(vocabulary);
+  const most = Math.min(LOGITS_BYTES, device.bindingLimit);
+  const fitting = Math.max(PANEL, Math.floor(most / bytesPerRow / PANEL) * PANEL);
+  const chunks = Math.ceil(padded(rows) / fitting);
+  return padded(Math.ceil(padded(rows) / chunks));
+}
+
+/** How many rows the head takes at once: a multiple of 32, or all. */
+export function headChunk(
+  device: Sizing,
+  rows: number,
+  vocabulary: number,
+): { chunkRows: number; chunks: number } {
+  const bytesPerRow = 4 * padded(vocabulary);
+  const most = Math.min(LOGITS_BYTES, device.bindingLimit);
+  const fitting = Math.max(PANEL, Math.floor(most / bytesPerRow / PANEL) * PANEL);
+  const chunks = Math.ceil(padded(rows) / fitting);
+  return { chunks, chunkRows: padded(Math.ceil(padded(rows) / chunks)) };
+}
+
+/** Allocates the head's scratch for `rows` rows; `type` is that of the hidden rows. */
 export function allocateHead(
   device: Sizing,
   workspace: Workspace,
   rows: number,
   vocabulary: number,
   hiddenSize: number,
+  type?: "f16",
 ): Head {
-  const bytesPerRow = 4 * padded(vocabulary);
-  const most = Math.min(LOGITS_BYTES, device.bindingLimit);
-  const fitting = Math.max(PANEL, Math.floor(most / bytesPerRow / PANEL) * PANEL);
-  const chunks = Math.ceil(padded(rows) / fitting);
-  const chunkRows = padded(Math.ceil(padded(rows) / chunks));
+  const { chunks, chunkRows } = headChunk(device, rows, vocabulary);
   const logits = workspace.words("logits", chunkRows * padded(vocabulary));
   if (chunks === 1) return { chunkRows, logits };
-  const floats = chunkRows * padded(hiddenSize);
   return {
     chunkRows,
     logits,
-    hidden: workspace.words("head rows", floats),
-    dhidden: workspace.words("head row gradients", floats),
+    hidden: workspace.matrix("head rows", chunkRows, hiddenSize, type).region,
+    dhidden: workspace.matrix("head row gradients", chunkRows, hiddenSize).region,
   };
 }
 
@@ -73,13 +99,14 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
   const { hidden, embedding, gradients } = call, { rows, cols } = hidden;
   for (let first = 0; first < rows; first += head.chunkRows) {
     const count = Math.min(head.chunkRows, rows - first), whole = head.hidden === undefined;
-    const chunk = (region: Region, columns: number): Matrix => ({
-      region: subregion(region, 0, 4 * padded(count) * padded(columns)),
+    const chunk = (region: Region, columns: number, type?: "f16"): Matrix => ({
+      region: subregion(region, 0, elementBytes({ type }) * matrixFloats(count, columns)),
       rows: count,
       cols: columns,
       stride: padded(count),
+      type,
     });
-    const input = whole ? hidden : chunk(head.hidden!, cols);
+    const input = whole ? hidden : chunk(head.hidden!, cols, hidden.type);
     const logits = chunk(head.logits, embedding.rows);
     if (!whole && count % PANEL) {
       // Padding rows must be zero, and the chunk before left its own rows there.
@@ -112,7 +139,7 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
   }
 }
 
-/** Copies rows between panel matrices: one contiguous piece a panel. */
+/** Copies rows between panel matrices of one type: one contiguous piece a panel. */
 function copyRows(
   plan: Plan,
   from: Matrix,
@@ -121,10 +148,10 @@ function copyRows(
   toRow: number,
   count: number,
 ): void {
-  const bytes = count * PANEL * 4;
+  const row = PANEL * elementBytes(from), bytes = count * row;
   for (let panel = 0; panel < padded(from.cols) / PANEL; panel++) {
-    const piece = (m: Matrix, row: number) =>
-      subregion(m.region, (panel * m.stride + row) * PANEL * 4, bytes);
+    const piece = (m: Matrix, first: number) =>
+      subregion(m.region, (panel * m.stride + first) * row, bytes);
     plan.copy(piece(from, fromRow), piece(to, toRow), bytes);
   }
 }

@@ -1,0 +1,132 @@
+/**
+ * Choosing the fastest of several equal programs for a model's matrix products on this adapter, once:
+ * the choices are kept in a file per adapter. Every choice gives the same bits, so neither the file
+ * nor its absence can change a result.
+ * @module
+ */
+import { exists, readJson, sha256, writeAtomic } from "../../core/files.ts";
+import { join } from "../../core/std.ts";
+import { type Device, isCpuDriver } from "../../kernels/device.ts";
+import { choiceKey, type MatmulChoice, matmulChoices } from "../../kernels/matmul/choice.ts";
+import { type ProductShape, tuneMatmul } from "../../kernels/matmul/tune.ts";
+import type { MambaConfig } from "../config.ts";
+import { storedSizes } from "./store.ts";
+
+/** How much is measured: nothing, products that matter within two seconds, or every product. */
+export type AutotuneMode = "off" | "quick" | "full";
+export const AUTOTUNE_MODES: readonly AutotuneMode[] = ["off", "quick", "full"];
+
+/** Written into each file; a change of the programs makes old files void. */
+const VERSION = 1;
+/** Of `quick`: seconds that measuring may take, and the least work that is worth measuring. */
+const QUICK_SECONDS = 2, QUICK_FLOP = 1e9;
+
+/** The matrix products of a training step over `rows` tokens, the head in chunks of `headRows`. */
+export function productShapes(
+  config: MambaConfig,
+  rows: number,
+  headRows: number,
+): ProductShape[] {
+  const { e, r, xDbl } = storedSizes(config), d = config.hiddenSize;
+  const linear = (tokens: number, out: number, input: number): ProductShape[] => [
+    { product: "NT", m: tokens, n: out, k: input },
+    { product: "NN", m: tokens, n: input, k: out },
+    { product: "TN", m: out, n: input, k: tokens },
+  ];
+  return [
+    ...linear(rows, 2 * e, d),
+    ...linear(rows, xDbl, e),
+    ...linear(rows, e, r),
+    ...linear(rows, d, e),
+    ...linear(Math.min(rows, headRows), config.paddedVocabSize, d),
+  ];
+}
+
+/** Where choices are kept: the user's cache folder, or nowhere where there is none. */
+export function tuningFile(device: Device): string | undefined {
+  let base: string | undefined;
+  try {
+    base = Deno.env.get("PUBMAMBA_CACHE") ?? Deno.env.get("XDG_CACHE_HOME") ??
+      Deno.env.get("LOCALAPPDATA");
+    const home = Deno.env.get("HOME");
+    base ??= home && join(home, ".cache");
+  } catch {
+    return undefined; // not permitted to look
+  }
+  if (!base) return undefined;
+  const { vendor, architecture, device: model, description } = device.adapter.info;
+  const adapter = sha256([vendor, architecture, model, description, device.variant].join("\n"));
+  return join(base, "pubmamba", "autotune", `${adapter.slice(0, 16)}.json`);
+}
+
+interface TuningCache {
+  version: number;
+  adapter: string;
+  choices: Record<string, MatmulChoice>;
+}
+
+/** What {@linkcode autotune} did. */
+export interface AutotuneSummary {
+  /** Shapes whose choice was known, measured now, and left at the default. */
+  known: number;
+  measured: number;
+  left: number;
+  seconds: number;
+}
+
+/**
+ * Sets the device's choices for a model's products, from the file or by measuring, largest first.
+ * `quick` on a CPU driver only uses what is known: there the choices differ by less than measuring
+ * costs.
+ */
+export async function autotune(
+  device: Device,
+  shapes: readonly ProductShape[],
+  mode: AutotuneMode,
+  file: string | undefined = tuningFile(device),
+): Promise<AutotuneSummary> {
+  const summary = { known: 0, measured: 0, left: 0, seconds: 0 };
+  if (mode === "off" || matmulChoices(device.variant).length < 2) return summary;
+  const cache = readCache(file, device), start = performance.now();
+  const flop = ({ m, n, k }: ProductShape) => 2 * m * n * k;
+  for (const shape of [...shapes].sort((a, b) => flop(b) - flop(a))) {
+    const key = choiceKey(shape.product, shape.m, shape.n, shape.k), known = cache.choices[key];
+    const seconds = (performance.now() - start) / 1000;
+    if (known) {
+      device.choices.set(key, known);
+      summary.known++;
+    } else if (
+      mode === "quick" &&
+      (isCpuDriver(device.adapter) || flop(shape) < QUICK_FLOP || seconds > QUICK_SECONDS)
+    ) {
+      summary.left++;
+    } else {
+      await tuneMatmul(device, shape);
+      cache.choices[key] = device.choices.get(key)!;
+      summary.measured++;
+    }
+  }
+  if (summary.measured && file) {
+    try {
+      writeAtomic(file, JSON.stringify(cache, null, 1) + "\n");
+    } catch {
+      // Without a place to keep them the choices are measured again next time.
+    }
+  }
+  summary.seconds = (performance.now() - start) / 1000;
+  return summary;
+}
+
+/** The kept choices; none where the file is missing, damaged or of another version. */
+function readCache(file: string | undefined, device: Device): TuningCache {
+  const empty: TuningCache = { version: VERSION, adapter: device.description, choices: {} };
+  if (!file || !exists(file)) return empty;
+  try {
+    const cache = readJson<TuningCache>(file, "tuning file"), all = matmulChoices(device.variant);
+    const allowed = (c: MatmulChoice) => all.some((x) => x.order === c.order && x.tile === c.tile);
+    if (cache.version !== VERSION || !Object.values(cache.choices).every(allowed)) return empty;
+    return cache;
+  } catch {
+    return empty;
+  }
+}
