@@ -1,7 +1,9 @@
 /** `export`: a run's model as a Hugging Face folder. @module */
 import type { Command } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
+import { exists } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
+import { join } from "../core/std.ts";
 import { type CheckpointChoice, exportRun } from "../model/export.ts";
 
 export const command: Command = {
@@ -19,6 +21,12 @@ export const command: Command = {
       help: "which checkpoint: the last, the best by validation loss, or a step's",
       default: "last",
     },
+    push: {
+      type: "string",
+      placeholder: "ORG/NAME",
+      help: "publish the folder on the Hugging Face hub, with the token in HF_TOKEN",
+    },
+    private: { type: "boolean", help: "with --push: a new repository is not public" },
     weights: {
       type: "string",
       help: "the weights as trained, or their moving average (where average.decay was set)",
@@ -29,24 +37,39 @@ export const command: Command = {
   examples: [
     "deno task export --run runs/biomamba --out biomamba-130m",
     "deno task export --run runs/biomamba --out biomamba-130m --checkpoint best",
+    "deno task export --run runs/biomamba --out biomamba-130m --push my-org/biomamba-130m",
   ],
-  run(invocation) {
-    const { reporter } = invocation;
+  async run(invocation) {
+    const { reporter } = invocation, push = invocation.string("push");
     const run = invocation.string("run")!, out = invocation.string("out")!;
     const choice = checkpointChoice(invocation.string("checkpoint")!);
     const weights = invocation.string("weights") as "trained" | "average";
-    const result = exportRun(run, out, choice, weights, (message) => reporter.log(message));
+    const hub = push === undefined ? undefined : await import("../model/push.ts");
+    if (push !== undefined) hub!.checkPush(push); // before the work
+    // A folder whose publishing failed before is published as it is.
+    const written = push !== undefined && exists(join(out, "config.json"));
+    if (written) reporter.log(`Publishing ${out} as it is`);
+    const result = written
+      ? undefined
+      : exportRun(run, out, choice, weights, (message) => reporter.log(message));
+    const address = push === undefined
+      ? undefined
+      : await hub!.pushFolder(out, push, { private: invocation.boolean("private") });
     reporter.line(formatTable(["export", "value"], [
-      ["model folder", result.out],
-      ["from", result.checkpoint],
-      ["step", String(result.step)],
-      ["parameters", result.parameters.toLocaleString("en")],
-      ...(result.validationPerplexity === undefined
+      ["model folder", out],
+      ...(result === undefined ? [] : [
+        ["from", result.checkpoint],
+        ["step", String(result.step)],
+        ["parameters", result.parameters.toLocaleString("en")],
+      ]),
+      ...(result?.validationPerplexity === undefined
         ? []
         : [["validation perplexity", result.validationPerplexity.toFixed(3)]]),
+      ...(address === undefined ? [] : [["published at", address]]),
     ]));
-    if (invocation.json) reporter.line(JSON.stringify(result));
-    return Promise.resolve();
+    if (invocation.json) {
+      reporter.line(JSON.stringify({ out, ...result, ...(address ? { address } : {}) }));
+    }
   },
 };
 
