@@ -30,7 +30,6 @@ export const command: Command = {
   examples: [
     "deno task pipeline tokenize --tokenizer tokenizer.json --input texts.jsonl --output ids.npy",
   ],
-  // deno-lint-ignore require-await
   async run(invocation) {
     const input = invocation.string("input")!, output = invocation.string("output")!;
     if (!output.endsWith(".npy")) {
@@ -39,7 +38,7 @@ export const command: Command = {
     if (!exists(input)) throw new UserError(`Cannot read ${input}: there is no such file`);
     const tokenizer = loadTokenizer(invocation.string("tokenizer")!), started = performance.now();
     const progress = invocation.reporter.progress("Tokenizing", Deno.statSync(input).size, "bytes");
-    const done = tokenizeFile(tokenizer, input, output, {
+    const done = await tokenizeFile(tokenizer, input, output, {
       specialTokens: invocation.boolean("special-tokens"),
       onProgress: (bytes) => progress.update(bytes),
       signal: invocation.signal,

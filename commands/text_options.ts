@@ -4,6 +4,7 @@ import { Interrupted, UsageError } from "../core/errors.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { liveTexts } from "../pipeline/documents/live_texts.ts";
 import type { PretokenCounter } from "../pipeline/tokenizer/pretoken_counts.ts";
+import { breathe } from "../pipeline/tokens/breathe.ts";
 import { readTextInput } from "../pipeline/tokens/text_input.ts";
 
 /** Options that say which text, and how much of it counts. */
@@ -32,7 +33,9 @@ export async function countPretokens(
     throw new UsageError("Give either --corpus DIR or --input FILE to train on");
   }
   const limit = invocation.number("max-bytes") ?? Infinity;
-  const full = () => {
+  let texts = 0;
+  const full = async () => {
+    if (++texts % 1000 === 0) await breathe();
     if (invocation.signal.aborted) throw new Interrupted("Stopped; nothing was written");
     return counter.textBytes >= limit;
   };
@@ -42,7 +45,7 @@ export async function countPretokens(
     try {
       for await (const { text } of liveTexts(corpus, catalogue, (n) => progress.update(n))) {
         counter.add(text);
-        if (full()) break;
+        if (await full()) break;
       }
     } finally {
       catalogue.close();
@@ -53,7 +56,7 @@ export async function countPretokens(
   for (const path of inputs) {
     for (const { text } of readTextInput(path)) {
       counter.add(text);
-      if (full()) return counter;
+      if (await full()) return counter;
     }
   }
   return counter;

@@ -15,6 +15,7 @@ import {
   TokenFileWriter,
   tokenizerPath,
 } from "./tokens/mod.ts";
+import { breathe } from "./tokens/breathe.ts";
 import { readTextInput } from "./tokens/text_input.ts";
 
 const TEXT_FILE = /\.(jsonl|ndjson|txt|parquet)$/;
@@ -115,6 +116,7 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
     const writer = new TokenFileWriter(tokensOf(name), tokenizer, settings.seed);
     let ordinal = 0;
     for await (const text of textsOf(file)) {
+      if (ordinal % 1000 === 0) await breathe();
       if (signal?.aborted) throw new Interrupted("Stopped; the same command goes on from here");
       const pmid = state.next + ordinal;
       writer.add({ pmid, version: 1, ordinal: ordinal++, text });

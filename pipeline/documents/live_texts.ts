@@ -1,8 +1,12 @@
 /** The training texts of a corpus's live citations, in the order of its files. @module */
-import { Catalogue } from "../catalogue/catalogue.ts";
+import type { Catalogue } from "../catalogue/catalogue.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
 import { corpusPaths } from "../ingest/process_file.ts";
+import { breathe } from "../tokens/breathe.ts";
 import { readTexts, type TextRow } from "./reader.ts";
+
+/** Reading never waits, so signals are let through after so many documents. */
+const BREATHE_EVERY = 1000;
 
 /**
  * Yields title and abstract of every live citation that has either.
@@ -15,9 +19,11 @@ export async function* liveTexts(
 ): AsyncGenerator<TextRow> {
   const live = new LiveBits(catalogue), files = catalogue.files();
   const names = files.map((f) => f.name).sort();
+  let read = 0;
   for (const [done, source] of names.entries()) {
     onFile?.(done, names.length);
     for await (const row of readTexts(corpusPaths.documents(corpus, source))) {
+      if (++read % BREATHE_EVERY === 0) await breathe();
       if (row.text !== "" && live.isLive(source, row.pmid, row.version, row.ordinal)) yield row;
     }
   }

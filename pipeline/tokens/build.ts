@@ -14,6 +14,7 @@ import {
 } from "../../core/files.ts";
 import { Interrupted, UserError } from "../../core/errors.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
+import { breathe } from "./breathe.ts";
 import {
   type Manifest,
   manifestPath,
@@ -67,7 +68,6 @@ export interface ShardOptions {
  *   another tokenizer.
  * @throws {Interrupted} where the signal fires.
  */
-// deno-lint-ignore require-await -- packing is synchronous now; callers must not rely on it
 export async function buildShards(options: ShardOptions): Promise<Manifest> {
   checkOptions(options);
   const { corpus, tokenizer, sequenceLength, seed, validation, test } = options;
@@ -108,6 +108,7 @@ export async function buildShards(options: ShardOptions): Promise<Manifest> {
       options.maxShardBytes ?? MAX_SHARD_BYTES,
     );
     for (let shard = 0; shard < 2 ** bits && size.documents > 0; shard++) {
+      await breathe();
       if (options.signal?.aborted) {
         throw new Interrupted("Stopped while packing; run again to go on");
       }
@@ -117,7 +118,7 @@ export async function buildShards(options: ShardOptions): Promise<Manifest> {
       let entry = ledger.unchanged(name, digest);
       if (!entry && documents.count > 0) {
         ledger.record(name, null);
-        entry = writeShard(documents, digest, {
+        entry = await writeShard(documents, digest, {
           ...{ folder, stem: `${split}/${name}`, sequenceLength, endOfText: tokenizer.endOfText },
           ...{ window: packing.window, method: packing.method, signal: options.signal },
         });

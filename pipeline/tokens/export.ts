@@ -5,6 +5,7 @@ import { type AtomicFile, openAtomic } from "../../core/files.ts";
 import { Interrupted } from "../../core/errors.ts";
 import { ParquetFile } from "../documents/parquet_file.ts";
 import { loadTokenizer } from "../tokenizer/mod.ts";
+import { breathe } from "./breathe.ts";
 import { readManifest, tokenizerPath } from "./manifest.ts";
 import { bytesOf } from "./npy.ts";
 import { type Split, SPLITS } from "./order.ts";
@@ -64,6 +65,7 @@ export async function exportDocuments(
         summary.documents[split]++;
         summary.tokens += document.tokens.length;
         if (++done % 1000 === 0) {
+          await breathe();
           if (options.signal?.aborted) throw new Interrupted("Stopped while exporting");
           options.onProgress?.(done, total);
         }

@@ -4,6 +4,7 @@ import { join } from "../../core/std.ts";
 import { hashFile } from "../../core/files.ts";
 import { Interrupted } from "../../core/errors.ts";
 import { ParquetFile } from "../documents/parquet_file.ts";
+import { breathe } from "./breathe.ts";
 import type { ShardEntry } from "./manifest.ts";
 import { NpyWriter } from "./npy.ts";
 import { pack, type PackingMethod, type Placement } from "./packing.ts";
@@ -46,11 +47,11 @@ export interface ShardSettings {
  * Packs the documents window by window and writes both files; null where there are none.
  * @throws {Interrupted} where the signal fires; nothing is left of the shard then.
  */
-export function writeShard(
+export async function writeShard(
   documents: ShardDocuments,
   digest: string,
   settings: ShardSettings,
-): ShardEntry | null {
+): Promise<ShardEntry | null> {
   if (documents.count === 0) return null;
   const { folder, stem, sequenceLength, window } = settings;
   const tokensPath = `${stem}.tokens.npy`, documentsPath = `${stem}.documents.parquet`;
@@ -62,6 +63,7 @@ export function writeShard(
     });
     let rows = 0, tokens = 0, splitDocuments = 0;
     for (let from = 0; from < documents.count; from += window) {
+      await breathe();
       if (settings.signal?.aborted) {
         throw new Interrupted("Stopped while packing; run again to go on");
       }

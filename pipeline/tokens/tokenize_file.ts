@@ -2,6 +2,7 @@
 import { Interrupted, UserError } from "../../core/errors.ts";
 import { removeIfExists } from "../../core/files.ts";
 import { encodeBound, type Tokenizer } from "../tokenizer/mod.ts";
+import { breathe } from "./breathe.ts";
 import { NpyWriter } from "./npy.ts";
 import { readTextInput } from "./text_input.ts";
 
@@ -24,14 +25,15 @@ export function offsetsPath(output: string): string {
 /**
  * Encodes every text of `input` (see `readTextInput`) one after the other into `output`, ids as
  * `<u2`, and writes where each begins and the last ends into F.offsets.npy, `<u4`, n + 1 entries.
- * @throws {UserError} where the input is malformed or too long for 32-bit offsets.
+ * @throws {UserError} where the input is malformed or too long for 32-bit offsets
+ * @throws {Interrupted} where the signal fires; nothing is written then
  */
-export function tokenizeFile(
+export async function tokenizeFile(
   tokenizer: Tokenizer,
   input: string,
   output: string,
   options: TokenizeFileOptions = {},
-): { texts: number; tokens: number; bytes: number } {
+): Promise<{ texts: number; tokens: number; bytes: number }> {
   const ids = new NpyWriter(output, "<u2"), offsets = new NpyWriter(offsetsPath(output), "<u4");
   let block = new Uint16Array(BLOCK_IDS), filled = 0, tokens = 0, texts = 0, bytes = 0;
   const starts = new Uint32Array(1 << 16);
@@ -47,6 +49,7 @@ export function tokenizeFile(
       if (filled + bound > block.length || count === starts.length) {
         flush();
         if (bound > block.length) block = new Uint16Array(bound);
+        await breathe();
         if (options.signal?.aborted) throw new Interrupted("Stopped; nothing was written");
         options.onProgress?.(bytesRead);
       }
