@@ -60,6 +60,7 @@
       };
       const options = {
         width: holder.clientWidth,
+        hooks: { draw: [(plot) => document.body.dataset.last = String(plot.scales.x.max)] },
         height: 260,
         cursor: { sync: { key: "run" } },
         scales: {

@@ -37,7 +37,7 @@
       [validation?.toFixed(3), "validation loss"],
       [rate ? rate < 100 ? rate.toFixed(1) : whole(rate) : undefined, "tokens a second"],
       [last(columns.learning_rate)?.toExponential(2), "learning rate"],
-      [rate && !over ? duration((steps - at) * perStep / rate) : undefined, "left"],
+      [rate && at < steps ? duration((steps - at) * perStep / rate) : undefined, "left"],
     ].filter(([value]) => value !== undefined);
     place("tiles").replaceChildren(...figures.map(([value, label]) => {
       const tile = element("div", undefined, "tile");
@@ -80,7 +80,9 @@
       showSamples(all.samples);
     });
     on("steps", (fresh) => {
-      for (const key of Object.keys(columns)) columns[key].push(...fresh[key]);
+      columns = Object.fromEntries(
+        Object.entries(columns).map(([key, values]) => [key, [...values, ...fresh[key]]]),
+      );
       if (columns.step.length > MOST_POINTS) return connect();
       globalThis.showCurves(columns);
       showTiles();

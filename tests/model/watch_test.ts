@@ -130,7 +130,7 @@ Deno.test("openWatch() says where it cannot listen, and costs a step little", ()
 const SHOWN = `({
   step: document.body.dataset.step,
   status: document.body.dataset.status,
-  points: [...document.querySelectorAll("canvas")].length,
+  charts: document.querySelectorAll("canvas").length,
   samples: [...document.querySelectorAll("#samples .sample")].map((p) => p.textContent),
   tiles: [...document.querySelectorAll(".tile b")].map((b) => b.textContent),
 })`;
@@ -138,7 +138,7 @@ const SHOWN = `({
 interface Shown {
   step: string;
   status: string;
-  points: number;
+  charts: number;
   samples: string[];
   tiles: string[];
 }
@@ -168,14 +168,14 @@ browserTest(
       };
       await trainRun({ ...first, listener }).catch(() => {});
       const half = await waitFor(page, "body[data-step='7']");
-      assertEquals(half.points, 4);
+      assertEquals(half.charts, 4);
       assertEquals(half.samples, readSamples(first.out).reverse().map((s) => s.prompt + s.text));
       await watch.close("stopped");
       await waitFor(page, "body[data-status='Connection lost, trying again']");
       const again = await openWatch(first.out, port, () => {});
       const rest = readingRun(dir, "run", { resume: true, config: {}, listener: again });
       await trainRun(rest);
-      await waitFor(page, "body[data-step='12']");
+      await waitFor(page, "body[data-step='12'][data-last='12']");
       await again.close("finished");
       const end = await waitFor(page, "body[data-status^='Finished']");
       const metrics = readMetrics(first.out);
