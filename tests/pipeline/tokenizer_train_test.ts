@@ -3,6 +3,8 @@ import { UserError } from "../../core/errors.ts";
 import { tokenizerFromJson, trainTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { assert, assertEquals, assertThrows } from "../assert.ts";
 
+/** The Rust library, where npm has it for this machine. */
+const RUST = "npm:tokenizers@0.23.2";
 const PATTERN = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
 
 /** Invented prose with repeated words. */
@@ -98,4 +100,34 @@ Deno.test("tokenizer training: impossible sizes and empty input are refused", ()
   assertThrows(() => trainTokenizer(["a"], 70_000), UserError, "70000");
   assertThrows(() => trainTokenizer([], 300), UserError, "there is no text");
   assertEquals(trainTokenizer(["ab"], 300).model.merges, []); // nothing is repeated
+});
+
+/** Merges by the Rust library's trainer; null where it does not load. */
+async function trainInRust(lines: string[]): Promise<string[] | null> {
+  let rust;
+  try {
+    rust = await import(RUST);
+  } catch {
+    return null;
+  }
+  const folder = Deno.makeTempDirSync(), file = `${folder}/texts.txt`, out = `${folder}/t.json`;
+  try {
+    Deno.writeTextFileSync(file, lines.join(""));
+    const tokenizer = new rust.Tokenizer(rust.BPE.empty());
+    tokenizer.setNormalizer(rust.nfcNormalizer());
+    tokenizer.setPreTokenizer(rust.byteLevelPreTokenizer(false));
+    tokenizer.train([file]);
+    tokenizer.save(out);
+    const { merges } = JSON.parse(Deno.readTextFileSync(out)).model;
+    return merges.map((m: string | string[]) => typeof m === "string" ? m : m.join(" "));
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+Deno.test("tokenizer training: merges equal those of Hugging Face's own trainer", async () => {
+  const lines = texts(400).map((text) => text + "\n"), expected = await trainInRust(lines);
+  if (!expected) return; // the plain algorithm above says the same
+  // Its defaults: 30,000 entries, every pair that occurs.
+  assertEquals(trainTokenizer(lines, 30_000, { minimumCount: 1 }).model.merges, expected);
 });
