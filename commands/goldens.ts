@@ -3,8 +3,9 @@ import type { Command } from "../core/cli.ts";
 import { EXIT } from "../core/errors.ts";
 import { openDevice } from "../kernels/device.ts";
 import { deviceModels } from "../model/goldens/device_models.ts";
-import { runGoldens } from "../model/goldens/run.ts";
+import { MIXED_FACTOR, runGoldens } from "../model/goldens/run.ts";
 import { deviceOptions } from "./device_options.ts";
+import { precisionOf, precisionOption } from "./precision_option.ts";
 
 /** `deno task goldens`. */
 export const command: Command = {
@@ -15,25 +16,32 @@ export const command: Command = {
     "or FAIL. Cases of operations that are not built are named as skipped. Exits with 1 on any " +
     "FAIL, and on a golden that is missing or malformed.",
   positionals: [{ name: "DIR", help: "a folder of golden cases", required: true }],
-  options: { variant: deviceOptions.variant },
+  options: { variant: deviceOptions.variant, precision: precisionOption },
   examples: [
     "deno task goldens ../shared/goldens",
     "deno task goldens ../shared/goldens --variant gpu-tiled --json",
+    "deno task goldens ../shared/goldens --precision mixed",
   ],
   async run({ positionals, json, reporter, string }) {
     const device = await openDevice({
       variant: string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
     });
     try {
-      reporter.log(`${device.description}, variant ${device.variant}`);
+      const precision = precisionOf({ string });
+      if (precision === "mixed") device.requireHalf();
+      reporter.log(`${device.description}, variant ${device.variant}, precision ${precision}`);
+      if (precision === "mixed") {
+        reporter.line(`mixed precision: limits are f32_rel x ${MIXED_FACTOR} where f16 has a part`);
+      }
       const number = (x: number) => x === 0 ? "0" : x.toExponential(1);
-      const summary = await runGoldens(positionals[0]!, device, deviceModels(device), {
+      const models = deviceModels(device, precision);
+      const summary = await runGoldens(positionals[0]!, device, models, {
         line({ case: name, tensor, error, limit, ok }) {
           const verdict = ok ? "ok" : "FAIL";
           reporter.line(`${name} ${tensor} ${number(error)} ${number(limit)} ${verdict}`);
         },
         skip: (name, why) => reporter.line(`${name} skipped: ${why}`),
-      });
+      }, precision);
       const { passed, failed, skipped, worst } = summary;
       reporter.line(`${passed} passed, ${failed} failed, ${skipped} skipped`);
       if (json) reporter.line(JSON.stringify({ passed, failed, skipped, worst }));

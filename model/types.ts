@@ -43,6 +43,12 @@ export interface StepReport {
   gradNorm: number;
   /** True where a limit of `skipAbove` was exceeded, so that nothing was updated. */
   skipped?: boolean;
+  /**
+   * Mixed precision: what the next gradients are scaled with, and true where this step's were not
+   * finite at a larger scale, so that nothing was updated. That is no failure: the next will be.
+   */
+  lossScale?: number;
+  overflow?: boolean;
 }
 
 /** What an evaluation of a batch saw. */

@@ -3,17 +3,17 @@ import type { Device } from "../../kernels/device.ts";
 import { columns, type Matrix } from "../../kernels/layout.ts";
 import { Workbench } from "../../kernels/workbench.ts";
 import { storedSizes } from "../gpu/store.ts";
-import { createMamba, type Mamba } from "../mamba.ts";
+import { createMamba, type Mamba, type Precision } from "../mamba.ts";
 import { createRecurrentMamba } from "../recurrent.ts";
 import { fromRows } from "./golden_file.ts";
 import type { GoldenModels } from "./models.ts";
 import type { GoldenResults } from "./operations.ts";
 
-/** Models on a device. */
-export function deviceModels(device: Device): GoldenModels {
+/** Models on a device; generators compute in f32 whatever the precision. */
+export function deviceModels(device: Device, precision: Precision = "f32"): GoldenModels {
   return {
     async model(config, batchSize, sequenceLength) {
-      const model = await createMamba(device, config, { batchSize, sequenceLength });
+      const model = await createMamba(device, config, { batchSize, sequenceLength, precision });
       return Object.assign(model, { readActivations: () => readActivations(model) });
     },
     async generator(config, read) {

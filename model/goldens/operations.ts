@@ -22,8 +22,12 @@ import { fromRows, type GoldenCase, startsOf, toRows } from "./golden_file.ts";
 /** Outputs by the goldens' names; a case asks for some of them. */
 export type GoldenResults = Record<string, ArrayLike<number>>;
 
-/** Computes a case on the device. */
-export type OperationRunner = (bench: Workbench, golden: GoldenCase) => Promise<GoldenResults>;
+/** Computes a case on the device; with `half`, what mixed precision keeps in f16 is kept so. */
+export type OperationRunner = (
+  bench: Workbench,
+  golden: GoldenCase,
+  half?: "f16",
+) => Promise<GoldenResults>;
 
 /** Every operation that is built. */
 export const OPERATIONS: Readonly<Record<string, OperationRunner>> = {
@@ -34,14 +38,27 @@ export const OPERATIONS: Readonly<Record<string, OperationRunner>> = {
   adamw: runAdamW,
 };
 
+/** Those that mixed precision computes otherwise. */
+export const HALF_OPERATIONS: readonly string[] = [
+  "rmsnorm",
+  "conv_silu",
+  "selective_scan",
+  "cross_entropy",
+];
+
 const optional = (golden: GoldenCase, name: string) =>
   name in golden.inputs ? golden.input(name) : undefined;
 
-async function runRmsNorm(bench: Workbench, golden: GoldenCase): Promise<GoldenResults> {
+async function runRmsNorm(
+  bench: Workbench,
+  golden: GoldenCase,
+  half?: "f16",
+): Promise<GoldenResults> {
   const [rows, cols] = golden.inputs.x as [number, number];
   const matrix = (values?: Float64Array) => bench.matrix(values, rows, cols);
   const residual = optional(golden, "residual"), past = optional(golden, "gres");
-  const x = matrix(golden.input("x")), y = matrix(), dstream = matrix(past);
+  const x = matrix(golden.input("x")), dstream = matrix(past);
+  const y = bench.matrix(undefined, rows, cols, half);
   const total = residual ? matrix() : x, dweight = bench.flat(cols);
   const weight = bench.flat(golden.input("weight")), inverseRms = bench.flat(rows);
   await bench.run((plan) => {
@@ -65,7 +82,11 @@ async function runRmsNorm(bench: Workbench, golden: GoldenCase): Promise<GoldenR
   };
 }
 
-async function runConvSilu(bench: Workbench, golden: GoldenCase): Promise<GoldenResults> {
+async function runConvSilu(
+  bench: Workbench,
+  golden: GoldenCase,
+  half?: "f16",
+): Promise<GoldenResults> {
   const [batch, d, length] = golden.inputs.x as [number, number, number];
   const width = golden.inputs.weight!.at(-1)!, initial = optional(golden, "init_state");
   // Rows of an initial state go before its sequence.
@@ -81,8 +102,8 @@ async function runConvSilu(bench: Workbench, golden: GoldenCase): Promise<Golden
     const all = fromRows(values, batch, d, steps);
     return all.filter((_, i) => i % steps < before === state);
   };
-  const rows = (values: Float64Array, state?: Float64Array) =>
-    bench.matrix(toRows(withState(values, state), batch, d, steps), batch * steps, d);
+  const rows = (values: Float64Array, state?: Float64Array, type?: "f16") =>
+    bench.matrix(toRows(withState(values, state), batch, d, steps), batch * steps, d, type);
   const ends = golden.inputs.cu_seqlens ? golden.integers("cu_seqlens") : [0, length];
   const starts = startsOf(ends, batch, steps);
   const shared = {
@@ -92,10 +113,11 @@ async function runConvSilu(bench: Workbench, golden: GoldenCase): Promise<Golden
   };
   const packed = {
     ...shared,
-    x: rows(golden.input("x"), initial),
+    x: rows(golden.input("x"), initial, half),
     starts: bench.flat(Uint32Array.from(starts)),
   };
-  const y = bench.matrix(undefined, batch * steps, d), dx = bench.matrix(undefined, y.rows, d);
+  const y = bench.matrix(undefined, batch * steps, d, half);
+  const dx = bench.matrix(undefined, y.rows, d, half);
   const dweight = bench.flat(d * width), dbias = bench.flat(d);
   await bench.run((plan) => {
     convSiluForward(plan, { ...packed, y });
@@ -146,7 +168,11 @@ async function finalConvolutionState(
   return states;
 }
 
-async function runSelectiveScan(bench: Workbench, golden: GoldenCase): Promise<GoldenResults> {
+async function runSelectiveScan(
+  bench: Workbench,
+  golden: GoldenCase,
+  half?: "f16",
+): Promise<GoldenResults> {
   const [batch, d, length] = golden.inputs.u as [number, number, number];
   const n = golden.inputs.A![1]!, has = (name: string) => name in golden.inputs;
   const rows = (name: string, channels: number) =>
@@ -160,6 +186,7 @@ async function runSelectiveScan(bench: Workbench, golden: GoldenCase): Promise<G
     gate: has("z"),
     packed: has("cu_seqlens"),
     initialState: has("initial_state"),
+    half: half !== undefined,
   }, {
     ...{ u: rows("u", d), delta: rows("delta", d), gy: rows("gy", d) },
     ...{ A: plain("A")!, B: rows("B", n), C: rows("C", n), D: plain("D") },
@@ -185,15 +212,19 @@ async function runSelectiveScan(bench: Workbench, golden: GoldenCase): Promise<G
   };
 }
 
-async function runCrossEntropy(bench: Workbench, golden: GoldenCase): Promise<GoldenResults> {
+async function runCrossEntropy(
+  bench: Workbench,
+  golden: GoldenCase,
+  half?: "f16",
+): Promise<GoldenResults> {
   const targets = golden.integers("targets"), rows = targets.length;
   const scored = targets.reduce((count, target) => count + Number(target >= 0), 0);
   const linear = "hidden" in golden.inputs;
   const vocabulary = linear ? golden.inputs.weight![0]! : golden.inputs.logits![1]!;
   const d = linear ? golden.inputs.weight![1]! : 1;
   const logits = bench.matrix(linear ? undefined : golden.input("logits"), rows, vocabulary);
-  const hidden = bench.matrix(linear ? golden.input("hidden") : undefined, rows, d);
-  const weight = bench.matrix(linear ? golden.input("weight") : undefined, vocabulary, d);
+  const hidden = bench.matrix(linear ? golden.input("hidden") : undefined, rows, d, half);
+  const weight = bench.matrix(linear ? golden.input("weight") : undefined, vocabulary, d, half);
   const dhidden = bench.matrix(undefined, rows, d),
     dweight = bench.matrix(undefined, vocabulary, d);
   const scale = bench.flat([1 / scored]), loss = bench.flat(1), nll = bench.flat(rows);

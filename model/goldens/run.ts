@@ -13,7 +13,8 @@ import {
   runGenerate,
   runTrain,
 } from "./models.ts";
-import { type GoldenResults, OPERATIONS } from "./operations.ts";
+import type { Precision } from "../mamba.ts";
+import { type GoldenResults, HALF_OPERATIONS, OPERATIONS } from "./operations.ts";
 
 /** The outcome for one tensor. */
 export interface GoldenLine {
@@ -44,6 +45,14 @@ export interface GoldenListener {
 }
 
 const WORST = 10;
+
+/**
+ * What limits are multiplied with in mixed precision, where f16 has a part. Its unit roundoff is
+ * 2^-11 = 4.9e-4: the goldens' 2e-5, 336 roundoffs of f32, becomes 8e-3, 16 roundoffs of f16.
+ * Rounding the weights alone moves logits by 1 to 2e-3 and the worst gradient by 4e-3; with the
+ * activations 2.9e-3 and 4.6e-3 were measured, 227 of these 400.
+ */
+export const MIXED_FACTOR = 400;
 
 /** What a folder holds, opened and checked. */
 interface GoldenFolder {
@@ -99,7 +108,7 @@ function openFolder(path: string): GoldenFolder {
 }
 
 /**
- * Runs a folder's goldens on a device.
+ * Runs a folder's goldens on a device; `models` must compute in the same precision.
  * @throws {UserError} for a missing or malformed golden, as far as it shows before anything runs.
  */
 export async function runGoldens(
@@ -107,8 +116,9 @@ export async function runGoldens(
   device: Device,
   models: GoldenModels,
   listener: GoldenListener,
+  precision: Precision = "f32",
 ): Promise<GoldenSummary> {
-  const folder = openFolder(path), lines: GoldenLine[] = [];
+  const folder = openFolder(path), lines: GoldenLine[] = [], mixed = precision === "mixed";
   let skipped = 0;
   const skip = (name: string, why: string) => {
     skipped++;
@@ -128,12 +138,14 @@ export async function runGoldens(
           skip(name, `the operation ${operation} is not built`);
           continue;
         }
-        const bench = new Workbench(device);
-        const results = await run(bench, golden);
+        const bench = new Workbench(device), half = mixed && HALF_OPERATIONS.includes(operation);
+        const results = await run(bench, golden, half ? "f16" : undefined);
+        const factor = half ? MIXED_FACTOR : 1;
         bench.clear();
         for (const tensor of Object.keys(golden.outputs)) {
           const got = results[tensor] ?? missing(name, tensor);
-          check(name, tensor, compare(got, golden.output(tensor), golden.limit(tensor)));
+          const limit = factor * golden.limit(tensor);
+          check(name, tensor, compare(got, golden.output(tensor), limit));
         }
       }
     }
@@ -145,12 +157,13 @@ export async function runGoldens(
           continue;
         }
         const results = await runGroup(file, models, group);
+        const factor = mixed && !isGeneration(group) ? MIXED_FACTOR : 1;
         for (const { tensor, limit } of tensors) {
           const got = results[tensor] ?? missing(name, tensor);
           const want = file.golden.info(tensor).dtype.startsWith("I")
             ? file.golden.integers(tensor)
             : file.golden.doubles(tensor);
-          check(name, tensor.slice(group.length + 1), compare(got, want, limit));
+          check(name, tensor.slice(group.length + 1), compare(got, want, factor * limit));
         }
       }
     }
@@ -163,13 +176,16 @@ export async function runGoldens(
   return { passed: lines.length - failed, failed, skipped, worst };
 }
 
+/** Generators compute in f32. */
+const isGeneration = (group: string) => /^gen\d*$/.test(group);
+
 function runGroup(
   file: GoldenModelFile,
   models: GoldenModels,
   group: string,
 ): Promise<GoldenResults> {
   if (group === "train") return runTrain(file, models);
-  return /^gen\d*$/.test(group) ? runGenerate(file, models, group) : runBatch(file, models, group);
+  return isGeneration(group) ? runGenerate(file, models, group) : runBatch(file, models, group);
 }
 
 function missing(name: string, tensor: string): never {

@@ -1,6 +1,12 @@
 /** Device memory for a batch's activations and scratch. @module */
 import type { Allocator } from "../../kernels/device.ts";
-import { type Matrix, matrixFloats, padded, type Region } from "../../kernels/layout.ts";
+import {
+  elementBytes,
+  type Matrix,
+  matrixFloats,
+  padded,
+  type Region,
+} from "../../kernels/layout.ts";
 
 /** Hands out zeroed matrices and regions, and frees them together. */
 export class Workspace {
@@ -13,19 +19,19 @@ export class Workspace {
 
   /** A flat region of 4-byte words. */
   words(label: string, count: number): Region {
-    const region = this.#device.allocate(label, 4 * count);
-    this.#regions.push(region);
-    return region;
+    return this.#keep(this.#device.allocate(label, 4 * count));
   }
 
   /** A (rows, cols) panel matrix. */
-  matrix(label: string, rows: number, cols: number): Matrix {
-    return {
-      region: this.words(label, matrixFloats(rows, cols)),
-      rows,
-      cols,
-      stride: padded(rows),
-    };
+  matrix(label: string, rows: number, cols: number, type?: "f16"): Matrix {
+    const bytes = elementBytes({ type }) * matrixFloats(rows, cols);
+    const region = this.#keep(this.#device.allocate(label, bytes));
+    return { region, rows, cols, stride: padded(rows), type };
+  }
+
+  #keep(region: Region): Region {
+    this.#regions.push(region);
+    return region;
   }
 
   destroy(): void {

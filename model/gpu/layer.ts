@@ -4,6 +4,10 @@
  * With R = b * l rows: stream (R, d) is the residual stream before the layer's norm; y = norm(stream);
  * xz = y W_in^T; u = silu(conv(x)); x_dbl = u W_x^T = [delta's r | B, C]; delta = x_dbl W_dt^T;
  * out = scan(u, delta, A, B, C, D, z); the layer adds out W_out^T to the stream.
+ *
+ * In mixed precision y, xz, u and dxz are f16: they leave and enter products, whose error their
+ * rounding resembles. The scan's output reaches 1e6, delta and x_dbl steer exponentials, and du is
+ * added to: these stay f32.
  * @module
  */
 import {
@@ -84,25 +88,26 @@ export const scanShape = (config: MambaConfig, { batch, length }: BatchShape): S
   initialState: false,
 });
 
-/** Allocates what one layer keeps. */
+/** Allocates what one layer keeps, some of it in f16 where `half` says so. */
 export function layerActivations(
   device: Sizing,
   workspace: Workspace,
   config: MambaConfig,
   shape: BatchShape,
   index: number,
+  half?: "f16",
 ): LayerActivations {
   const rows = shape.batch * shape.length, { e, xDbl } = storedSizes(config);
   const sizes = scanSizes(device, scanShape(config, shape)), d = config.hiddenSize;
-  const matrix = (what: string, cols: number) =>
-    workspace.matrix(`layer ${index} ${what}`, rows, cols);
+  const matrix = (what: string, cols: number, type?: "f16") =>
+    workspace.matrix(`layer ${index} ${what}`, rows, cols, type);
   const words = (what: string, count: number) => workspace.words(`layer ${index} ${what}`, count);
   return {
     stream: matrix("residual stream", d),
     inverseRms: words("inverse rms", rows),
-    y: matrix("normed", d),
-    xz: matrix("x and z", 2 * e),
-    u: matrix("u", e),
+    y: matrix("normed", d, half),
+    xz: matrix("x and z", 2 * e, half),
+    u: matrix("u", e, half),
     xDbl: matrix("delta, B and C", xDbl),
     delta: matrix("delta", e),
     out: matrix("scan output", e),
@@ -119,12 +124,13 @@ export function layerScratch(
   workspace: Workspace,
   config: MambaConfig,
   shape: BatchShape,
+  half?: "f16",
 ): LayerScratch {
   const rows = shape.batch * shape.length, { e, xDbl } = storedSizes(config), d = config.hiddenSize;
   const sizes = scanSizes(device, scanShape(config, shape));
   const matrix = (what: string, cols: number) => workspace.matrix(what, rows, cols);
   return {
-    dxz: matrix("gradient of x and z", 2 * e),
+    dxz: workspace.matrix("gradient of x and z", rows, 2 * e, half),
     dout: matrix("gradient of the scan's output", e),
     du: matrix("gradient of u", e),
     ddelta: matrix("gradient of delta", e),
@@ -164,7 +170,7 @@ export function layerForward(
   starts: Region,
 ): void {
   const { config } = store, { e, r } = storedSizes(config);
-  const weight = (kind: string) => store.matrix(nameOf(index, `mixer.${kind}.weight`));
+  const weight = (kind: string) => store.operand(nameOf(index, `mixer.${kind}.weight`));
   rmsNormForward(plan, {
     residual: input.stream,
     x: input.mixed,
@@ -187,7 +193,7 @@ export function layerForward(
   const rank = columns(a.xDbl, 0, r);
   matmul(plan, { product: "NT", a: rank, b: weight("dt_proj"), c: a.delta, label: "dt_proj" });
   scanParameters(plan, store, index, a.par);
-  scanForward(plan, scanShape(config, shape), {
+  scanForward(plan, { ...scanShape(config, shape), half: a.u.type === "f16" }, {
     u: a.u.region,
     delta: a.delta.region,
     bc: columns(a.xDbl, r, 32).region,
@@ -209,7 +215,7 @@ export function layerOutput(
   a: LayerActivations,
   mixed: Matrix,
 ): void {
-  const b = store.matrix(nameOf(index, "mixer.out_proj.weight"));
+  const b = store.operand(nameOf(index, "mixer.out_proj.weight"));
   matmul(plan, { product: "NT", a: a.out, b, c: mixed, label: "out_proj" });
 }
 
@@ -228,7 +234,7 @@ export function layerBackward(
   starts: Region,
 ): void {
   const { config } = store, { e, r } = storedSizes(config);
-  const weight = (kind: string) => store.matrix(nameOf(index, `mixer.${kind}.weight`));
+  const weight = (kind: string) => store.operand(nameOf(index, `mixer.${kind}.weight`));
   const gradient = (kind: string) =>
     store.matrix(nameOf(index, `mixer.${kind}.weight`), "gradient");
   /** Of out = x . W^T: dx (= or +=) dout . W, and dW += dout^T . x. */
@@ -251,7 +257,7 @@ export function layerBackward(
     });
   };
   linearBackward("out_proj", dstream, a.out, s.dout);
-  scanBackward(plan, scanShape(config, shape), {
+  scanBackward(plan, { ...scanShape(config, shape), half: a.u.type === "f16" }, {
     u: a.u.region,
     delta: a.delta.region,
     bc: columns(a.xDbl, r, 32).region,

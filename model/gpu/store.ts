@@ -4,7 +4,7 @@
  *
  * Parameters are packed into arenas, one kind for those that weight decay applies to and one for the
  * rest, so that an update is a few long dispatches. Gradients and moments are arenas of the same
- * shape.
+ * shape. In mixed precision the decayed ones, among which all matrices are, have a copy in f16.
  * @module
  */
 import type { Allocator, Device } from "../../kernels/device.ts";
@@ -21,7 +21,7 @@ import type { MambaConfig } from "../config.ts";
 import { EMBEDDING, type Parameter, parameterList } from "../parameters.ts";
 
 /** What a stored tensor holds for each of its values. */
-export type Slot = "value" | "gradient" | "m" | "v" | "average";
+export type Slot = "value" | "gradient" | "m" | "v" | "average" | "half";
 
 /** A parameter's place: floats of its block, and the maps between layouts. */
 interface Placement {
@@ -107,6 +107,8 @@ function matrixForm(config: MambaConfig, kind: string): MatrixForm | undefined {
   }
 }
 
+const bytesOf = (slot: string) => slot === "half" ? 2 : 4;
+
 const kindOf = (name: string) => name.replace(/^backbone\.layers\.\d+\./, "");
 
 /** What the store asks of a device; a count of its memory needs only the first part. */
@@ -128,7 +130,7 @@ export class ParameterStore {
     const open: Partial<Record<"decay" | "keep", number>> = {};
     const limit = Math.floor(Math.min(device.bindingLimit, 1 << 27) / 4);
     const place = (floats: number, decay: boolean): { arena: number; offset: number } => {
-      const key = decay ? "decay" : "keep", size = Math.ceil(floats / 64) * 64; // 256 bytes
+      const key = decay ? "decay" : "keep", size = Math.ceil(floats / 128) * 128; // 256 bytes of f16
       let arena = open[key];
       if (arena === undefined || arenas[arena]!.floats + size > limit) {
         arena = arenas.length;
@@ -152,7 +154,9 @@ export class ParameterStore {
     }
     for (const [i, arena] of arenas.entries()) {
       for (const slot of slots) {
-        arena.regions[slot] = device.allocate(`parameters ${slot} ${i}`, 4 * arena.floats);
+        if (slot === "half" && !arena.decay) continue;
+        const bytes = bytesOf(slot) * arena.floats;
+        arena.regions[slot] = device.allocate(`parameters ${slot} ${i}`, bytes);
       }
     }
     this.placements = placements;
@@ -171,7 +175,7 @@ export class ParameterStore {
     const { arena, offset, floats: own } = this.#place(name);
     const region = this.arenas[arena]!.regions[slot];
     if (!region) throw new RangeError(`The model keeps no ${slot} of ${name}`);
-    return subregion(region, 4 * offset, 4 * (floats ?? own));
+    return subregion(region, bytesOf(slot) * offset, bytesOf(slot) * (floats ?? own));
   }
 
   /** A parameter as a panel matrix, padded extents included. */
@@ -183,7 +187,20 @@ export class ParameterStore {
       rows: form.rows,
       cols: form.cols,
       stride: padded(form.rows),
+      type: slot === "half" ? "f16" : undefined,
     };
+  }
+
+  /** A parameter as products read it: its f16 copy where there is one. */
+  operand(name: string): Matrix {
+    return this.matrix(name, this.keeps("half") ? "half" : "value");
+  }
+
+  /** Values and their f16 copies, arena by arena. */
+  get halves(): { from: Region; to: Region }[] {
+    return this.arenas.flatMap(({ regions: { value, half } }) =>
+      value && half ? [{ from: value, to: half }] : []
+    );
   }
 
   /**
@@ -205,16 +222,17 @@ export class ParameterStore {
       rate,
       decay,
       regions: Object.fromEntries(
-        Object.entries(this.arenas[arena]!.regions).map((
-          [slot, region],
-        ) => [slot, subregion(region, 4 * from, 4 * (to - from))]),
+        Object.entries(this.arenas[arena]!.regions).map(([slot, region]) => {
+          const bytes = bytesOf(slot);
+          return [slot, subregion(region, bytes * from, bytes * (to - from))];
+        }),
       ),
     }));
   }
 
   /** Whether the slot is allocated. */
   keeps(slot: Slot): boolean {
-    return this.arenas.every((arena) => arena.regions[slot]);
+    return this.arenas.some((arena) => arena.regions[slot]);
   }
 
   /** Uploads one slot of every parameter. */
