@@ -174,12 +174,15 @@ export function openCheckpoint(path: string): Checkpoint {
 /**
  * Opens a run's newest checkpoint that is undamaged; `onDamaged` hears of the ones passed over.
  * Undefined where there is none.
+ * @param wanted which steps' checkpoints come into question; by default all.
  */
 export function openNewestCheckpoint(
   run: string,
   onDamaged: (message: string) => void,
+  wanted: (step: number) => boolean = () => true,
 ): Checkpoint | undefined {
-  for (const { path } of listCheckpoints(run).reverse()) {
+  for (const { path, step } of listCheckpoints(run).reverse()) {
+    if (!wanted(step)) continue;
     try {
       return openCheckpoint(path);
     } catch (error) {

@@ -198,7 +198,10 @@ async function trainFrom(
       listener: request.listener,
       sample: sampler(config, start.tokenizer, recurrent, reporter),
       restore() {
-        const newest = openNewestCheckpoint(out, (damage) => reporter.log(damage));
+        const { every } = config.checkpoint, log = (damage: string) => reporter.log(damage);
+        // Not to where the run was stopped by chance: it is to end as if it never had been.
+        const newest = openNewestCheckpoint(out, log, (step) => every > 0 && step % every === 0) ??
+          openNewestCheckpoint(out, log);
         try {
           return { ...load(newest) };
         } finally {

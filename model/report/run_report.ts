@@ -2,9 +2,10 @@
 import { formatDuration } from "../../core/reporter.ts";
 import { writeAtomic } from "../../core/files.ts";
 import { basename, join, resolve } from "../../core/std.ts";
-import { readMetrics } from "../metrics.ts";
+import { readMetrics, type StepMetrics } from "../metrics.ts";
 import { readRun } from "../run.ts";
-import { type ReportData, reportHtml } from "./mod.ts";
+import { readSamples } from "../samples.ts";
+import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./mod.ts";
 
 /** The report's name in a run folder. */
 export const REPORT_FILE = "report.html";
@@ -37,6 +38,11 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
     ]
     : []);
   const path = extras.path ?? join(run, REPORT_FILE);
+  const validations = metrics.filter((m) => m.validation_loss !== undefined);
+  const { average, validation: scored } = record.config;
+  const weights = average.decay > 0 && scored.weights === "average"
+    ? "averaged weights"
+    : "weights";
   writeAtomic(
     path,
     reportHtml({
@@ -45,7 +51,7 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
           `on ${record.device}, begun ${record.started.slice(0, 16).replace("T", " ")} UTC`,
       highlights,
       metrics,
-      tables: [...extras.tables ?? [], {
+      tables: [...extras.tables ?? [], ...validationTable(validations, weights), {
         title: "Run",
         header: ["", "value"],
         rows: [
@@ -61,8 +67,35 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
           ["program", `pubmamba ${record.versions.program}, Deno ${record.versions.deno}`],
         ],
       }],
-      samples: extras.samples ?? [],
+      samples: extras.samples ?? lastSamples(run),
     }),
   );
   return path;
+}
+
+/** Rows of the table of validations. */
+const SHOWN_VALIDATIONS = 12;
+
+/** The last validations and the best, newest first; no table where there were none. */
+function validationTable(validations: StepMetrics[], weights: string): ReportTable[] {
+  if (!validations.length) return [];
+  const best = validations.reduce((a, b) => b.validation_loss! < a.validation_loss! ? b : a);
+  const shown = validations.slice(-SHOWN_VALIDATIONS);
+  if (!shown.includes(best)) shown.unshift(best);
+  return [{
+    title: "Validation",
+    header: ["step", "loss", "perplexity"],
+    rows: shown.reverse().map((m) => [
+      m.step.toLocaleString("en") + (m === best ? ", the best" : ""),
+      m.validation_loss!.toFixed(4),
+      Math.exp(m.validation_loss!).toFixed(2),
+    ]),
+    note: `Of the ${weights}; nats a token, every token weighs the same.`,
+  }];
+}
+
+/** What the model wrote at the last validation. */
+function lastSamples(run: string): ReportSample[] {
+  const samples = readSamples(run), step = samples.at(-1)?.step;
+  return samples.filter((sample) => sample.step === step);
 }
