@@ -52,10 +52,12 @@ export function exportRun(
           `--set average.decay=0.999`,
       );
     }
-    // The validation loss is of the weights as trained.
-    const loss = averaged
-      ? undefined
-      : readMetrics(run).find((m) => m.step === step)?.validation_loss;
+    // A run that keeps an average scores either that or the weights as trained.
+    const { average, validation } = record.config;
+    const scored = average.decay > 0 && validation.weights === "average" ? "average" : "trained";
+    const loss = weights === scored
+      ? readMetrics(run).find((m) => m.step === step)?.validation_loss
+      : undefined;
     const validationPerplexity = loss === undefined ? undefined : Math.exp(loss);
     const parameters = parameterCount(parseConfig(record.model, run));
     const card = modelCard({

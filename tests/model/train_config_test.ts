@@ -8,6 +8,7 @@ import {
   resolveConfig,
 } from "../../model/train_config.ts";
 import { assertEquals, assertThrows } from "../assert.ts";
+import { ROOT } from "../shared.ts";
 import { withFolder } from "./helpers.ts";
 
 Deno.test("resolveConfig() fills in every default", () => {
@@ -63,3 +64,10 @@ Deno.test("parseOverride() and mergeConfig() lay single keys over a file", () =>
     assertThrows(() => readConfigFile(file), UserError, "a.json");
     assertEquals(configKeys().get("optimizer.beta2"), 0.95);
   }));
+
+Deno.test("docs/training.md has every key with its default, and no other", () => {
+  const page = Deno.readTextFileSync(join(ROOT, "docs", "training.md"));
+  const rows = [...page.matchAll(/^\| `([\w.]+)` +\| `([^`]*)` +\|/gm)]
+    .map(([, key, value]) => [key!, JSON.parse(value!)]);
+  assertEquals(Object.fromEntries(rows), Object.fromEntries(configKeys()));
+});

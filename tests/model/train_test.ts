@@ -9,6 +9,7 @@ import { initialParameters } from "../../model/initialize.ts";
 import { readMetrics } from "../../model/metrics.ts";
 import { parameterList } from "../../model/parameters.ts";
 import { ReferenceModel } from "../../model/reference.ts";
+import { evaluatePerplexity } from "../../model/perplexity.ts";
 import { readRun } from "../../model/run.ts";
 import { readEvents } from "../../model/tensorboard.ts";
 import { type MakeModel, type TrainRequest, trainRun } from "../../model/train_run.ts";
@@ -204,6 +205,7 @@ Deno.test("trainRun() keeps a moving average of the weights, through a stop too"
       optimizer: { learning_rate: 0.01 },
       average: { decay: 0.9 },
       checkpoint: { every: 0 },
+      validation: { every: 9 },
     };
     // By hand, in float64, from the weights after every step but the last.
     const average = new Map(
@@ -223,7 +225,15 @@ Deno.test("trainRun() keeps a moving average of the weights, through a stop too"
     await trainRun(whole);
     await Promise.all(seen);
     const out = join(dir, "model"), exported = exportRun(whole.out, out, "last", "average");
-    assertEquals(exported.validationPerplexity, undefined);
+    // The validation loss is the average's, so the card has it.
+    Deno.removeSync(join(out, "tokenizer.json")); // it names ids only
+    const evaluated = await evaluatePerplexity({
+      ...{ model: out, corpus: whole.corpus, split: "validation", batchSize: 2 },
+      ...{ makeModel: makeReference, reporter: silentReporter() },
+    });
+    assertAlmostEquals(exported.validationPerplexity!, evaluated.perplexity, 1e-5);
+    const trainedOut = exportRun(whole.out, join(dir, "trained"));
+    assertEquals(trainedOut.validationPerplexity, undefined);
     const folder = openModelFolder(out);
     const trained = openModelFolder(checkpointPath(whole.out, 9));
     await takeIn({ readParameters: () => Promise.resolve(allOf(trained)) });
