@@ -39,10 +39,16 @@ export class Corpus {
     this.tokenizer = loadTokenizer(join(this.folder, "given.json"));
   }
 
-  add(source: string, from: number, to: number, dead: (pmid: number) => boolean = () => false) {
+  add(
+    source: string,
+    from: number,
+    to: number,
+    dead: (pmid: number) => boolean = () => false,
+    makeText = textOf,
+  ) {
     const all: TokenizableDocument[] = [];
     for (let pmid = from; pmid < to; pmid++) {
-      const text = textOf(pmid);
+      const text = makeText(pmid);
       all.push({ pmid, version: 1, ordinal: pmid - from, text });
       if (!dead(pmid)) this.documents.set(pmid, { source, text });
     }
