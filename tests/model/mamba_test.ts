@@ -184,3 +184,62 @@ Deno.test("a model that exceeds the memory limit is refused with what it needs",
       "The model does not fit: it needs",
     );
   }));
+
+Deno.test("an update above its limits changes nothing, and exchanged averages evaluate", () =>
+  withDevice({}, async (device) => {
+    const read = values(WIDE), batch = batchOf(WIDE, 2, 40);
+    const model = await createMamba(device, WIDE, {
+      batchSize: 2,
+      sequenceLength: 40,
+      averageDecay: 0.5,
+    });
+    model.writeParameters(read);
+    const options = {
+      learningRate: 0.01,
+      beta1: 0.9,
+      beta2: 0.95,
+      epsilon: 1e-8,
+      weightDecay: 0.1,
+      maxGradNorm: 1,
+    };
+    const step = async (number: number, skipAbove?: { loss: number; gradNorm: number }) => {
+      model.accumulate(batch, 1 / 64);
+      model.update({ ...options, step: number, skipAbove });
+      const report = await model.report();
+      return { report, weights: await model.readParameters(), moments: await model.readMoments() };
+    };
+    const first = await step(1), { loss, gradNorm } = first.report;
+    assertEquals(first.report.skipped, false);
+    for (
+      const limits of [{ loss: loss / 2, gradNorm: Infinity }, {
+        loss: Infinity,
+        gradNorm: gradNorm / 2,
+      }]
+    ) {
+      const left = await step(2, limits);
+      assertEquals(left.report.skipped, true);
+      assert(left.report.loss > loss / 2 && left.report.gradNorm > gradNorm / 2);
+      assertEquals([left.weights, left.moments], [first.weights, first.moments]);
+    }
+    const averages = await model.readAverages();
+    const done = await step(2, { loss: 2 * loss, gradNorm: 2 * gradNorm });
+    assertEquals(done.report.skipped, false);
+    assert(worst(done.weights.get("backbone.norm_f.weight")!, read("backbone.norm_f.weight")) > 0);
+    const trained = await model.evaluate(batch), after = await model.readAverages();
+    assert(
+      worst(after!.get("backbone.norm_f.weight")!, averages!.get("backbone.norm_f.weight")!) > 0,
+    );
+    model.swapAverages();
+    assertEquals(await model.readParameters(), after);
+    const reference = new ReferenceModel(WIDE, 2, 40);
+    reference.writeParameters((name) => after!.get(name)!);
+    const [got, want] = [await model.evaluate(batch), await reference.evaluate(batch)];
+    assertAlmostEquals(got.nll, want.nll, 1e-4 * want.nll);
+    model.swapAverages();
+    assertEquals(await model.evaluate(batch), trained);
+    assertEquals([await model.readParameters(), await model.readAverages()], [
+      done.weights,
+      after,
+    ]);
+    model.destroy();
+  }));
