@@ -11,6 +11,7 @@ import type { PlacedPiece } from "../pipeline/tokens/provenance.ts";
 
 /** What documents can be told apart by. */
 export const FACETS = ["year", "type", "mesh"] as const;
+/** One of {@linkcode FACETS}. */
 export type Facet = typeof FACETS[number];
 
 /** Groups of a facet that are shown, but for years: the rest is rare. */
