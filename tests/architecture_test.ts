@@ -112,3 +112,18 @@ Deno.test("no file names a place on somebody's machine", () => {
   ).filter((line) => !line.startsWith("tests/architecture_test.ts"));
   assertEquals(wrong, []);
 });
+
+Deno.test("every link between the documents leads somewhere", () => {
+  const broken: string[] = [];
+  for (const { path, text } of files.filter((f) => f.path.endsWith(".md"))) {
+    for (const [, target] of text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)) {
+      if (/^[a-z]+:/.test(target!)) continue;
+      try {
+        Deno.statSync(join(ROOT, dirname(path), target!));
+      } catch {
+        broken.push(`${path}: ${target}`);
+      }
+    }
+  }
+  assertEquals(broken, []);
+});
