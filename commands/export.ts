@@ -29,9 +29,9 @@ export const command: Command = {
     private: { type: "boolean", help: "with --push: a new repository is not public" },
     weights: {
       type: "string",
-      help: "the weights as trained, or their moving average (where average.decay was set)",
-      choices: ["trained", "average"],
-      default: "trained",
+      help: "as trained, their moving average, or what validation scored: the average where kept",
+      choices: ["scored", "trained", "average"],
+      default: "scored",
     },
   },
   examples: [
@@ -43,7 +43,7 @@ export const command: Command = {
     const { reporter } = invocation, push = invocation.string("push");
     const run = invocation.string("run")!, out = invocation.string("out")!;
     const choice = checkpointChoice(invocation.string("checkpoint")!);
-    const weights = invocation.string("weights") as "trained" | "average";
+    const weights = invocation.string("weights") as "scored" | "trained" | "average";
     const hub = push === undefined ? undefined : await import("../model/push.ts");
     if (push !== undefined) hub!.checkPush(push); // before the work
     // A folder whose publishing failed before is published as it is.
@@ -60,6 +60,7 @@ export const command: Command = {
       ...(result === undefined ? [] : [
         ["from", result.checkpoint],
         ["step", String(result.step)],
+        ["weights", result.weights === "average" ? "moving average" : "as trained"],
         ["parameters", result.parameters.toLocaleString("en")],
       ]),
       ...(result?.validationPerplexity === undefined

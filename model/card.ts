@@ -14,6 +14,8 @@ export interface CardFacts {
   /** Positions trained on. */
   tokens: number;
   sequenceLength: number;
+  /** Of the moving average that the weights are; absent for weights as trained. */
+  averageDecay?: number;
   /** The corpus's manifest, by hash. */
   manifestSha256: string;
   /** The task it was fine-tuned on, where it was. */
@@ -44,6 +46,9 @@ export function modelCard(facts: CardFacts): string {
     ["steps", facts.steps.toLocaleString("en")],
     ["tokens trained on", facts.tokens.toLocaleString("en")],
     ["sequence length", facts.sequenceLength.toLocaleString("en")],
+    ...(facts.averageDecay === undefined
+      ? []
+      : [["weights", `exponential moving average, decay ${facts.averageDecay}`]]),
     ...(perplexity ? [[`perplexity (${perplexity.split})`, perplexity.value.toFixed(3)]] : []),
   ];
   return [

@@ -24,27 +24,31 @@ export interface ExportResult {
   checkpoint: string;
   step: number;
   parameters: number;
+  weights: "trained" | "average";
   /** exp of the validation loss at that step, where it was computed. */
   validationPerplexity?: number;
 }
 
 /**
- * Writes a run's model as a Hugging Face folder, with a model card filled from the run: the weights
- * as trained, or their moving average.
+ * Writes a run's model as a Hugging Face folder, with a model card filled from the run.
+ * @param choose the weights as trained, their moving average, or those that validation scored: the
+ * average where the run keeps one and does not say otherwise.
  * @throws {UserError} where `run` is no run, has no such checkpoint, or `out` exists.
  */
 export function exportRun(
   run: string,
   out: string,
   choice: CheckpointChoice = "last",
-  weights: "trained" | "average" = "trained",
+  choose: "scored" | "trained" | "average" = "scored",
   log: (message: string) => void = () => {},
 ): ExportResult {
   const record = readRun(run);
   assertWritableFolder(out);
   const checkpoint = chooseCheckpoint(run, choice, log), { step, tokens } = checkpoint.state;
   try {
-    const { config, tokenizerFile } = checkpoint.folder, averaged = weights === "average";
+    const { config, tokenizerFile } = checkpoint.folder, { average, validation } = record.config;
+    const scored = average.decay > 0 && validation.weights === "average" ? "average" : "trained";
+    const weights = choose === "scored" ? scored : choose, averaged = weights === "average";
     const read = averaged ? checkpoint.average : checkpoint.folder.read;
     if (!read) {
       throw new UserError(
@@ -52,9 +56,6 @@ export function exportRun(
           `--set average.decay=0.999`,
       );
     }
-    // A run that keeps an average scores either that or the weights as trained.
-    const { average, validation } = record.config;
-    const scored = average.decay > 0 && validation.weights === "average" ? "average" : "trained";
     const loss = weights === scored
       ? readMetrics(run).find((m) => m.step === step)?.validation_loss
       : undefined;
@@ -68,6 +69,7 @@ export function exportRun(
       tokens,
       sequenceLength: record.sequence_length,
       manifestSha256: record.corpus.manifest_sha256,
+      ...(averaged ? { averageDecay: average.decay } : {}),
       ...(record.task === undefined ? {} : { task: record.task }),
       ...(validationPerplexity === undefined
         ? {}
@@ -75,7 +77,7 @@ export function exportRun(
     });
     const tokenizer = tokenizerFile ? Deno.readFileSync(tokenizerFile) : undefined;
     writeModelFolder(out, { config, read, tokenizer, card });
-    const result: ExportResult = { out, checkpoint: checkpoint.path, step, parameters };
+    const result: ExportResult = { out, checkpoint: checkpoint.path, step, parameters, weights };
     return validationPerplexity === undefined ? result : { ...result, validationPerplexity };
   } finally {
     checkpoint.close();

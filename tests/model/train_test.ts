@@ -18,6 +18,7 @@ import {
   assertAlmostEquals,
   assertEquals,
   assertRejects,
+  assertStringIncludes,
   assertThrows,
 } from "../assert.ts";
 import {
@@ -232,7 +233,16 @@ Deno.test("trainRun() keeps a moving average of the weights, through a stop too"
       ...{ makeModel: makeReference, reporter: silentReporter() },
     });
     assertAlmostEquals(exported.validationPerplexity!, evaluated.perplexity, 1e-5);
-    const trainedOut = exportRun(whole.out, join(dir, "trained"));
+    assertStringIncludes(
+      Deno.readTextFileSync(join(out, "README.md")),
+      "exponential moving average, decay 0.9",
+    );
+    const scored = exportRun(whole.out, join(dir, "scored"));
+    assertEquals([scored.weights, scored.validationPerplexity], [
+      "average",
+      exported.validationPerplexity,
+    ]);
+    const trainedOut = exportRun(whole.out, join(dir, "trained"), "last", "trained");
     assertEquals(trainedOut.validationPerplexity, undefined);
     const folder = openModelFolder(out);
     const trained = openModelFolder(checkpointPath(whole.out, 9));
