@@ -8,6 +8,7 @@ import {
   type PartialConfig,
   readConfigFile,
 } from "../model/train_config.ts";
+import { precisionOption } from "./precision_option.ts";
 
 /** Options that are keys of the configuration. */
 const CONFIG_OPTIONS: Record<string, OptionSpec & { key: string }> = {
@@ -30,6 +31,7 @@ const CONFIG_OPTIONS: Record<string, OptionSpec & { key: string }> = {
     help: "steps of warm-up; below 1, a share of all steps",
     min: 0,
   },
+  precision: { key: "precision", ...precisionOption },
   seed: { key: "seed", type: "integer", help: "of weights and of the order of rows", min: 0 },
   "checkpoint-every": {
     key: "checkpoint.every",

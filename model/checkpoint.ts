@@ -13,6 +13,7 @@ import {
   type ReadParameter,
   writeModelFolder,
 } from "./folder.ts";
+import type { LossScale } from "../kernels/adamw/loss_scale.ts";
 import { parameterList } from "./parameters.ts";
 import type { Moments, TrainableModel } from "./types.ts";
 
@@ -26,6 +27,8 @@ export interface TrainerState {
   tokens: number;
   /** The lowest validation loss so far, and its step. */
   best?: { step: number; loss: number };
+  /** Of mixed precision. */
+  lossScale?: LossScale;
 }
 
 /** trainer_state.json: the state, and the SHA-256 of every other file by name. */
@@ -79,7 +82,7 @@ export async function saveCheckpoint(
 ): Promise<string> {
   const path = checkpointPath(run, state.step);
   const parameters = await model.readParameters(), moments = await model.readMoments();
-  const averages = await model.readAverages();
+  const averages = await model.readAverages(), lossScale = await model.readLossScale?.();
   removeCheckpoint(path); // a damaged one that resuming has passed over
   writeModelFolder(path, {
     config: model.config,
@@ -102,7 +105,8 @@ export async function saveCheckpoint(
       }
       const names = [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
       const checksums = Object.fromEntries(names.map((n) => [n, hashFile(join(folder, n))]));
-      const file: StateFile = { version: 1, ...state, checksums };
+      const place = { ...state, lossScale }; // left out where there is none
+      const file: StateFile = { version: 1, ...place, checksums };
       writeAtomic(join(folder, STATE), JSON.stringify(file, null, 2) + "\n");
     },
   });
@@ -140,7 +144,7 @@ export function pruneCheckpoints(run: string, keep: number, best?: number): void
 export function openCheckpoint(path: string): Checkpoint {
   const stateFile = join(path, STATE);
   const file = readJson<Partial<StateFile>>(stateFile, "checkpoint's state");
-  const { version, checksums, step, rows, tokens, best } = file;
+  const { version, checksums, step, rows, tokens, best, lossScale } = file;
   if (version !== 1 || !checksums || ![step, rows, tokens].every(Number.isSafeInteger)) {
     throw new UserError(`Cannot read the checkpoint's state ${stateFile}: it is not complete`);
   }
@@ -156,7 +160,11 @@ export function openCheckpoint(path: string): Checkpoint {
   const average = exists(averageFile) ? openSafetensors(averageFile) : undefined;
   return {
     path,
-    state: { step: step!, rows: rows!, tokens: tokens!, ...(best ? { best } : {}) },
+    state: {
+      ...{ step: step!, rows: rows!, tokens: tokens! },
+      ...(best ? { best } : {}),
+      ...(lossScale ? { lossScale } : {}),
+    },
     folder,
     moments: (name) => ({
       m: moments.floats(`${name}.exp_avg`),

@@ -68,6 +68,7 @@ export async function planMemory(
 ): Promise<PlannedMemory> {
   const device = await openDevice(options);
   try {
+    if (shape.precision === "mixed") device.requireHalf();
     return {
       device: `${device.description} (${device.variant})`,
       available: availableBytes(device),

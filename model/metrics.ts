@@ -13,14 +13,16 @@ export interface StepMetrics {
   loss: number;
   /** Of this step. */
   learning_rate: number;
-  /** Before clipping. */
+  /** Before clipping; null in the file where it was not finite. */
   grad_norm: number;
   /** Of this step alone. */
   tokens_per_second: number;
   /** Nats a token, in steps where it was computed. */
   validation_loss?: number;
-  /** 1 where the step's update was left out because of a spike. */
+  /** 1 where the step's update was left out because of a spike or of an overflow of f16. */
   skipped?: number;
+  /** Mixed precision: what the next step's gradients are scaled with. */
+  loss_scale?: number;
 }
 
 /** Where a run's metrics are. */

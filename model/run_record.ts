@@ -37,7 +37,9 @@ export class RunRecord {
     this.#metrics = new MetricsWriter(run, step);
     cutSamples(run, step);
     this.#last = past.at(-1);
-    const judged = past.map(({ loss, grad_norm: gradNorm }) => ({ loss, gradNorm }));
+    // Steps whose gradient overflowed were not judged.
+    const judged = past.map(({ loss, grad_norm: gradNorm }) => ({ loss, gradNorm }))
+      .filter(({ gradNorm }) => Number.isFinite(gradNorm));
     this.#spikes = new SpikeWatch(spikes.z_score, spikes.window, judged);
     listener?.began?.(step, steps);
   }

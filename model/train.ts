@@ -202,10 +202,12 @@ class Loop {
     const pending = this.#pending;
     if (!pending) return true;
     this.#pending = undefined;
-    const { loss, gradNorm, skipped } = await pending.report;
+    const { loss, gradNorm, skipped, overflow, lossScale } = await pending.report;
     const { model, config, reporter } = this.#options, { step } = pending;
     const back = config.spikes.action === "rollback", finite = isFinite(loss) && isFinite(gradNorm);
-    if (!finite && !back) await this.#fail(pending, loss, gradNorm);
+    // A gradient beyond f16 is no failure: the device has halved its loss scale.
+    const failed = !finite && !(overflow && isFinite(loss));
+    if (failed && !back) await this.#fail(pending, loss, gradNorm);
     const tokens = pending.batches.length * model.batchSize * model.sequenceLength;
     const seconds = (performance.now() - this.#stepTime) / 1000;
     const metrics: StepMetrics = {
@@ -215,8 +217,15 @@ class Loop {
       learning_rate: pending.learningRate,
       grad_norm: gradNorm,
       tokens_per_second: Number((tokens / seconds).toPrecision(6)),
-      ...(skipped ? { skipped: 1 } : {}),
+      ...(skipped || overflow ? { skipped: 1 } : {}),
+      ...(lossScale === undefined ? {} : { loss_scale: lossScale }),
     };
+    if (overflow && !failed) {
+      reporter.log(
+        `Step ${step}: a gradient overflowed f16; its update was left out, and the loss scale is ` +
+          `${lossScale} now`,
+      );
+    }
     const spikes = finite ? this.#record.spikes.observe({ loss, gradNorm }) : [];
     for (const { what, value, deviations } of spikes) {
       reporter.log(
@@ -225,7 +234,7 @@ class Loop {
           (skipped ? "; the update was left out" : ""),
       );
     }
-    if (back && (spikes.length || !finite)) {
+    if (back && (spikes.length || failed)) {
       if (this.#rollbacks++ === MOST_ROLLBACKS) await this.#fail(pending, loss, gradNorm);
       this.#rollBack(step);
       return false;

@@ -26,6 +26,11 @@ const schema = v.strictObject({
   hours: v.optional(atLeast0, 0),
   /** Of initial weights and of the order of rows. */
   seed: v.optional(whole(0), 0),
+  /**
+   * f32, or mixed: weights and activations in f16 where matrix products use them, with f32 masters
+   * and sums, and a loss scale that adapts. Needs a device with shader-f16.
+   */
+  precision: v.optional(v.picklist(["f32", "mixed"]), "f32"),
   batch: section({
     /** Rows of a micro-batch: what the device computes at once. */
     rows: v.optional(whole(1), 8),

@@ -175,6 +175,7 @@ async function trainFrom(
       model.writeParameters(from?.folder.read ?? start.read);
       model.writeMoments(from?.moments ?? noMoments(start.config));
       if (from?.average && terms.averageDecay) model.writeAverages(from.average);
+      model.writeLossScale?.(from?.state.lossScale);
       return from?.state ?? START;
     };
     const state = load(checkpoint);

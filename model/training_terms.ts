@@ -14,6 +14,7 @@ export function trainingTerms(config: TrainConfig, model: MambaConfig): Training
   const { layer_decay: layerDecay, freeze } = config.optimizer;
   const terms: TrainingTerms = {};
   if (labelSmoothing || zLoss) terms.objective = { labelSmoothing, zLoss };
+  if (config.precision !== "f32") terms.precision = config.precision;
   if (config.average.decay) terms.averageDecay = config.average.decay;
   if (layerDecay !== 1 || freeze.trim()) {
     const frozen = frozenNames(freeze, parameterList(model));

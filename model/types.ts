@@ -3,6 +3,7 @@
  * WebGPU model, or the float64 reference that tests compare it with.
  * @module
  */
+import type { LossScale } from "../kernels/adamw/loss_scale.ts";
 import type { MambaConfig } from "./config.ts";
 import type { Parameter } from "./parameters.ts";
 
@@ -108,6 +109,10 @@ export interface TrainableModel {
     positions: readonly number[],
     use: (logits: Float32Array, index: number) => void,
   ): Promise<void>;
+  /** Mixed precision: where its loss scale stands; undefined where the model has none. */
+  readLossScale?(): Promise<LossScale | undefined>;
+  /** Puts the loss scale where a checkpoint left it; undefined for the beginning. */
+  writeLossScale?(scale: LossScale | undefined): void;
   /** The first parameter whose gradient (or else value) is not finite, or undefined. */
   findNonFinite(): Promise<string | undefined>;
   readParameters(): Promise<Map<string, Float32Array>>;
@@ -135,6 +140,8 @@ export interface TrainingTerms {
   rate?: (parameter: Parameter) => number;
   /** Keep an exponential moving average of the parameters with this decay, such as 0.999. */
   averageDecay?: number;
+  /** f32 by default; mixed where the device has f16. */
+  precision?: "f32" | "mixed";
 }
 
 /** A model that generates token by token with its recurrent state: constant memory a token. */
