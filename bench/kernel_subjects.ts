@@ -132,8 +132,7 @@ function scanSubjects(
   const backward = {
     ...{ ...forward, gy: v!.region, du: wide(), ddelta: wide(), dz: wide(), dbc: panel() },
     dpar: bench.flat(sizes.par),
-    dbcParts: bench.flat(sizes.dbcParts),
-    dparParts: bench.flat(sizes.dparParts),
+    parts: bench.flat(sizes.parts),
     dcheckpoints: bench.flat(sizes.dcheckpoints),
   };
   const kernel = "selective scan", bound = "arithmetic";

@@ -202,21 +202,19 @@ let i${k} = q + ${k * quads}u; var own${k} = Item(); if (${
     }
     // Each thread of the first two rows of 4 per octet adds up 8 channels of one value.
     return `${common} wide[li * 2u] = dB${i}; wide[li * 2u + 1u] = dC${i}; workgroupBarrier();
-    { var total = 0.0; let v = c % 8u; let from = (q * 32u + c / 8u * 8u) * 2u + v / 4u;
-      for (var k = 0u; k < 8u; k++) { total += wide[from + 2u * k][v % 4u]; }
+    { var total = 0.0; let v = c % 8u; let base = (q * 32u + c / 8u * 8u) * 2u + v / 4u;
+      for (var k = 0u; k < 8u; k++) { total += wide[base + 2u * k][v % 4u]; }
       octet[${i * size}u + (c / 8u) * ${8 * quads}u + q * 8u + v] = total; } workgroupBarrier();`;
   };
   return program(
     {
       ...inputBuffers(s),
-      gy: "f32",
+      gy: "f32!",
       checkpoints: "f32",
       dcheckpoints: "f32",
       ...when(s.gate, { z: storedScalar(s), dz: `${storedScalar(s)}!` }),
-      du: "f32!",
       ddelta: "f32!",
-      dbcParts: "f32!",
-      dparParts: "f32!",
+      parts: "f32!",
     },
     `
 ${
@@ -266,7 +264,7 @@ for (var left = ${blocks}u; left > 0u; left--) { let block = (left - 1u) * ${BLO
             `part[i${k} * ${size}u + ${r * 32}u + c]`)
         }; let o = own${k};
   let dd = (o.uu * all.y + all.z) * o.slope; dbias += dd; dskip += o.dy * o.uu;
-  if (o.ok) { du[o.at] = o.dl * all.y ${s.skip ? "+ o.dy * skip" : ""}; ddelta[o.at] = dd;
+  if (o.ok) { gy[o.at] = o.dl * all.y ${s.skip ? "+ o.dy * skip" : ""}; ddelta[o.at] = dd;
     ${
           s.gate
             ? `dz[o.at] = ${storedScalar(s)}(o.dz * (all.x ${s.skip ? "+ skip * o.uu" : ""}));`
@@ -277,13 +275,13 @@ for (var left = ${blocks}u; left > 0u; left--) { let block = (left - 1u) * ${BLO
       8 * quads
     }u; let t = first + block + step; // v: quad * 8 + (dB: 0..3, dC: 4..7)
     let total = ${sum(4, (o) => `octet[step * ${size}u + ${o * 8 * quads}u + v]`)};
-    if (t < p.length) { dbcParts[(wg.x * p.rows + wg.z * p.length + t) * 32u + v % 8u / 4u * ${np}u + v / 8u * 4u + v % 4u] = total; } }
+    if (t < p.length) { parts[(wg.x * p.rows + wg.z * p.length + t) * 32u + v % 8u / 4u * ${np}u + v / 8u * 4u + v % 4u] = total; } }
   workgroupBarrier(); }
-let out = (wg.z * p.chunks + wg.y) * ${np + 2}u * width + ch;
-${range(4).map((k) => `dparParts[out + (q * 4u + ${k}u) * width] = dA.${"xyzw"[k]};`).join(" ")}
+let out = p.dpar_parts + (wg.z * p.chunks + wg.y) * ${np + 2}u * width + ch;
+${range(4).map((k) => `parts[out + (q * 4u + ${k}u) * width] = dA.${"xyzw"[k]};`).join(" ")}
 part[li] = vec3f(dskip, dbias, 0.0); workgroupBarrier();
 if (q == 0u) { let all = ${
       sum(quads, (r) => `part[${r * 32}u + c]`)
-    }; dparParts[out + ${np}u * width] = all.x; dparParts[out + ${np + 1}u * width] = all.y; } }`,
+    }; parts[out + ${np}u * width] = all.x; parts[out + ${np + 1}u * width] = all.y; } }`,
   );
 }

@@ -82,14 +82,12 @@ export async function runScan(
     checkpoints: region(sizes.checkpoints),
     sums: region(sizes.sums),
     gy: activation(values.gy),
-    du: activation(),
     ddelta: activation(),
     dz: stored(),
     dbc: region(stride * 32),
     dpar: region(sizes.par),
     dstate: state(values.glast),
-    dbcParts: region(sizes.dbcParts),
-    dparParts: region(sizes.dparParts),
+    parts: region(sizes.parts),
     dcheckpoints: region(sizes.dcheckpoints),
   };
   const plan = new Plan(device);
@@ -113,7 +111,7 @@ export async function runScan(
   const out: Record<string, Float32Array> = {
     y: await rowsOf(buffers.y),
     lastState: await stateOf(buffers.state),
-    du: await rowsOf(buffers.du),
+    du: await rowsOf(buffers.gy),
     ddelta: await rowsOf(buffers.ddelta),
     dz: shape.half
       ? fromPanels(Float32Array.from(new Float16Array(await device.read(buffers.dz!))), rows, d)

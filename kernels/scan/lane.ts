@@ -133,7 +133,7 @@ ${lines(s.states, (n) => `${stateAt(s, "state", n)} = h${n};`)} _ = skip; _ = bi
   };
 }
 
-/** Backward: du, ddelta, dz, dbc by panel (dbcParts), and dA, dD, dbias by sequence (dparParts). */
+/** Backward: du, ddelta, dz, and the parts: dbc by panel, then dA, dD and dbias by sequence. */
 export function laneBackward(s: ScanShape): ScanProgram {
   const { np, quads } = extents(s);
   const h = (i: number, n: number) => i < 0 ? `hs${n}` : `h${i}_${n}`;
@@ -169,7 +169,7 @@ let dd${i} = (uu${i} * gB${i} + ${sum(s.states, (n) => `w${i}_${n} * A${n}`)}) *
 dbias += dd${i}; dskip += dy${i} * uu${i};
 ${total.code}
 ${masked(s) ? `if (ok${i})` : ""} {
-  du[at${i}] = dl${i} * gB${i} ${s.skip ? `+ dy${i} * skip` : ""}; ddelta[at${i}] = dd${i};
+  gy[at${i}] = dl${i} * gB${i} ${s.skip ? `+ dy${i} * skip` : ""}; ddelta[at${i}] = dd${i};
   ${
       s.gate
         ? `dz[at${i}] = ${
@@ -177,22 +177,20 @@ ${masked(s) ? `if (ok${i})` : ""} {
         }(gy${i} * p${i} * sz${i} * (1.0 + z${i} * (1.0 - sz${i})));`
         : ""
     }
-  dbcParts[(wg.x * p.rows + row${i}) * 8u + lane] = ${total.result};
+  parts[(wg.x * p.rows + row${i}) * 8u + lane] = ${total.result};
 }`;
   };
   const part = (n: number) =>
-    `dparParts[((wg.y * ${np + 2}u + ${n}u) * p.panels + wg.x) * 8u + lane]`;
+    `parts[p.dpar_parts / 4u + ((wg.y * ${np + 2}u + ${n}u) * p.panels + wg.x) * 8u + lane]`;
   const buffers = {
     u: storedVector(s),
     delta: "vec4f",
     bc: "vec4f",
     par: "vec4f",
     checkpoints: "vec4f",
-    gy: "vec4f",
-    du: "vec4f!",
+    gy: "vec4f!",
     ddelta: "vec4f!",
-    dbcParts: "vec4f!",
-    dparParts: "vec4f!",
+    parts: "vec4f!",
     ...when(s.initialState, { dstate: "vec4f!" }),
     ...when(s.gate, { z: storedVector(s), dz: `${storedVector(s)}!` }),
     ...when(s.packed, { starts: "u32" }),

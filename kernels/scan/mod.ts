@@ -3,7 +3,7 @@
  * @module
  */
 import type { Sizing } from "../device.ts";
-import type { Region } from "../layout.ts";
+import { type Region, subregion } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
 import * as chunked from "./chunked.ts";
 import * as lane from "./lane.ts";
@@ -34,8 +34,8 @@ export function scanSizes(device: Sizing, shape: ScanShape): ScanSizes {
     state: shape.batch * panels * np * 32,
     checkpoints: kept,
     sums: isLane(device) ? 4 : shape.batch * chunks * width,
+    parts: panels * stride * 32 + parts * (np + 2) * width,
     dbcParts: panels * stride * 32,
-    dparParts: parts * (np + 2) * width,
     dcheckpoints: isLane(device) ? 4 : kept,
   };
 }
@@ -58,7 +58,13 @@ function run(
   plan.dispatch({
     label,
     code: program.code,
-    params: packParams([shape.length, stride, panels, chunks]),
+    params: packParams([
+      shape.length,
+      stride,
+      panels,
+      chunks,
+      scanSizes(plan.device, shape).dbcParts,
+    ]),
     bindings: program.buffers.map((name) => {
       const region = (buffers as unknown as Record<string, Region | undefined>)[name];
       if (!region) throw new RangeError(`The selective scan needs the buffer ${name}`);
@@ -115,11 +121,14 @@ export function scanBackward(plan: Plan, shape: ScanShape, buffers: ScanBackward
     const gradients = chunked.chunkGradients(shape, plan.device.subgroupSize >= 8);
     run(plan, shape, "scan backward gradients", gradients, buffers, grid, flop * 2 / 3);
   }
-  sumParts(plan, "scan backward dbc", buffers.dbcParts, buffers.dbc, stride * 8, panels);
+  const { dbcParts } = scanSizes(plan.device, shape), at = 4 * dbcParts;
+  const dbc = subregion(buffers.parts, 0, at);
+  const dpar = subregion(buffers.parts, at, buffers.parts.size - at);
+  sumParts(plan, "scan backward dbc", dbc, buffers.dbc, stride * 8, panels);
   sumParts(
     plan,
     "scan backward dpar",
-    buffers.dparParts,
+    dpar,
     buffers.dpar,
     (np + 2) * width / 4,
     parts,

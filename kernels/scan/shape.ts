@@ -63,8 +63,8 @@ export interface ScanForward {
 
 /** What the backward reads beyond the forward, and what it writes. */
 export interface ScanBackward extends ScanForward {
+  /** In: the gradient of y. Out: that of u, in its place. */
   gy: Region;
-  du: Region;
   /** Gradient of the raw delta. */
   ddelta: Region;
   dz?: Region;
@@ -74,9 +74,8 @@ export interface ScanBackward extends ScanForward {
   dpar: Region;
   /** In: gradient of the last state. Out: of the initial state. Only with `initialState`. */
   dstate?: Region;
-  /** Scratch: {@linkcode ScanSizes}. */
-  dbcParts: Region;
-  dparParts: Region;
+  /** Scratch: gradients of bc by panel, then of par by sequence and chunk. */
+  parts: Region;
   /** Scratch of the chunked form, as large as checkpoints. */
   dcheckpoints: Region;
 }
@@ -87,8 +86,9 @@ export interface ScanSizes {
   state: number;
   checkpoints: number;
   sums: number;
+  /** Both kinds of parts together; those of bc come first. */
+  parts: number;
   dbcParts: number;
-  dparParts: number;
   dcheckpoints: number;
 }
 
@@ -131,6 +131,7 @@ export const sum = (n: number, f: (i: number) => string): string => range(n).map
 
 /** How u, z and dz are stored; every load and store of theirs converts. */
 export const storedVector = (s: ScanShape): string => s.half ? "vec4h" : "vec4f";
+/** As {@linkcode storedVector}, of one value. */
 export const storedScalar = (s: ScanShape): string => s.half ? "f16" : "f32";
 
 /** Declares the uniform at binding 0, then storage buffers; a "!" marks those that are written. */
@@ -138,7 +139,7 @@ export function declare(buffers: Record<string, string>): string {
   const half = Object.values(buffers).some((type) => /^(vec4h|f16)/.test(type));
   return `${
     half ? "enable f16;\n" : ""
-  }struct P { length: u32, rows: u32, panels: u32, chunks: u32 }
+  }struct P { length: u32, rows: u32, panels: u32, chunks: u32, dpar_parts: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 ` + Object.entries(buffers).map(([name, type], i) =>
     `@group(0) @binding(${i + 1}) var<storage, ${

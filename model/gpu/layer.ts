@@ -6,8 +6,8 @@
  * out = scan(u, delta, A, B, C, D, z); the layer adds out W_out^T to the stream.
  *
  * In mixed precision y, xz, u and dxz are f16: they leave and enter products, whose error their
- * rounding resembles. The scan's output reaches 1e6, delta and x_dbl steer exponentials, and du is
- * added to: these stay f32.
+ * rounding resembles. The scan's output reaches 1e6, delta and x_dbl steer exponentials, and the
+ * gradient of u is added to: these stay f32.
  * @module
  */
 import {
@@ -59,16 +59,14 @@ export interface LayerActivations {
 export interface LayerScratch {
   /** (R, 2e) gradients of x and z. */
   dxz: Matrix;
-  /** (R, e) */
+  /** (R, e) gradient of the scan's output, then, in its place, that of u. */
   dout: Matrix;
-  du: Matrix;
   ddelta: Matrix;
   dxDbl: Matrix;
   /** (R, d) */
   dy: Matrix;
   dpar: Region;
-  dbcParts: Region;
-  dparParts: Region;
+  parts: Region;
   dcheckpoints: Region;
   /** For column sums of norms and convolutions. */
   partials: Region;
@@ -131,14 +129,12 @@ export function layerScratch(
   const matrix = (what: string, cols: number) => workspace.matrix(what, rows, cols);
   return {
     dxz: workspace.matrix("gradient of x and z", rows, 2 * e, half),
-    dout: matrix("gradient of the scan's output", e),
-    du: matrix("gradient of u", e),
+    dout: matrix("gradient of the scan's output and of u", e),
     ddelta: matrix("gradient of delta", e),
     dxDbl: matrix("gradient of delta, B and C", xDbl),
     dy: matrix("gradient of the norm's output", d),
     dpar: workspace.words("gradient of A, D and bias", sizes.par),
-    dbcParts: workspace.words("gradient of B and C by panel", sizes.dbcParts),
-    dparParts: workspace.words("gradient of A, D and bias by part", sizes.dparParts),
+    parts: workspace.words("gradients of the scan by part", sizes.parts),
     dcheckpoints: workspace.words("gradient of the states", sizes.dcheckpoints),
     partials: workspace.words(
       "column sums",
@@ -269,25 +265,23 @@ export function layerBackward(
     checkpoints: a.checkpoints,
     sums: a.sums,
     gy: s.dout.region,
-    du: s.du.region,
     ddelta: s.ddelta.region,
     dz: columns(s.dxz, e, e).region,
     dbc: columns(s.dxDbl, r, 32).region,
     dpar: s.dpar,
-    dbcParts: s.dbcParts,
-    dparParts: s.dparParts,
+    parts: s.parts,
     dcheckpoints: s.dcheckpoints,
   });
   scanParametersBackward(plan, store, index, a.par, s.dpar);
   linearBackward("dt_proj", s.ddelta, columns(a.xDbl, 0, r), columns(s.dxDbl, 0, r));
-  linearBackward("x_proj", s.dxDbl, a.u, s.du, true);
+  linearBackward("x_proj", s.dxDbl, a.u, s.dout, true);
   convSiluBackward(plan, {
     x: columns(a.xz, 0, config.intermediateSize),
     weight: store.region(nameOf(index, "mixer.conv1d.weight")),
     bias: store.region(nameOf(index, "mixer.conv1d.bias")),
     width: config.convKernel,
     starts,
-    dy: s.du,
+    dy: s.dout,
     dx: columns(s.dxz, 0, config.intermediateSize),
     dweight: store.region(nameOf(index, "mixer.conv1d.weight"), "gradient"),
     dbias: store.region(nameOf(index, "mixer.conv1d.bias"), "gradient"),
