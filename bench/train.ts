@@ -8,7 +8,7 @@ import { formatBytes, formatTable } from "../core/reporter.ts";
 import { type Device, openDevice } from "../kernels/device.ts";
 import { configOfSizes, type MambaConfig, presetConfig } from "../model/config.ts";
 import { initialParameters } from "../model/initialize.ts";
-import { createMamba } from "../model/mamba.ts";
+import { createMamba, type Precision } from "../model/mamba.ts";
 import { Random } from "../model/random.ts";
 import type { Batch } from "../model/types.ts";
 import { measureMatmul } from "./matmul_peak.ts";
@@ -61,7 +61,8 @@ async function measureCase(
   invocation: Invocation,
 ): Promise<CaseFigures> {
   const { reporter } = invocation, shape = { batchSize: c.batch, sequenceLength: c.length };
-  const model = await createMamba(device, c.config, shape);
+  const precision = invocation.string("precision") as Precision | undefined;
+  const model = await createMamba(device, c.config, { ...shape, precision });
   model.writeParameters(initialParameters(c.config, 1));
   const random = new Random(1, "bench"), rows = c.batch * c.length;
   let best = Infinity;
@@ -120,7 +121,8 @@ export async function benchTrain(invocation: Invocation): Promise<Record<string,
   try {
     const products = await measureMatmul(device);
     const peak = Math.max(...products.map((p) => p.gflops));
-    reporter.line(`${device.description}, variant ${device.variant}`);
+    const precision = invocation.string("precision") ?? "f32";
+    reporter.line(`${device.description}, variant ${device.variant}, precision ${precision}`);
     reporter.line(
       "Matrix products: " +
         products.map((p) => `${p.product} ${p.gflops.toFixed(1)} GFLOP/s`).join(", "),
@@ -142,7 +144,10 @@ export async function benchTrain(invocation: Invocation): Promise<Record<string,
         formatBytes(f.resident_bytes),
       ]),
     ));
-    return { device: device.description, variant: device.variant, products, cases: figures };
+    return {
+      ...{ device: device.description, variant: device.variant, precision },
+      ...{ products, cases: figures },
+    };
   } finally {
     device.destroy();
   }

@@ -2,6 +2,7 @@
 import type { Command, Invocation } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
 import { deviceOptions } from "./device_options.ts";
+import { precisionOption } from "./precision_option.ts";
 
 /** A benchmark: prints its figures through the reporter and returns them for `--json`. */
 export type Benchmark = (invocation: Invocation) => Promise<Record<string, unknown>>;
@@ -29,11 +30,13 @@ export const command: Command = {
     input: { type: "string", placeholder: "FILE", help: "pipeline: a PubMed .xml.gz file" },
     tokenizer: { type: "string", placeholder: "FILE", help: "pipeline: a tokenizer.json" },
     profile: { type: "boolean", help: "train: also the time of each kernel" },
+    precision: { ...precisionOption, help: "train: f32 or mixed, with f16 where products use it" },
     ...deviceOptions,
   },
   examples: [
     "deno task bench train",
     "deno task bench train --model small --profile --json",
+    "deno task bench train --precision mixed",
     "deno task bench kernels --variant gpu-tiled",
   ],
   async run(invocation) {
