@@ -3,6 +3,7 @@
  * checkpoints, and going on from one exactly. It knows the model by its interface only.
  * @module
  */
+import { collectGarbage } from "../core/collect.ts";
 import { Interrupted, UserError } from "../core/errors.ts";
 import { formatDuration, type Reporter } from "../core/reporter.ts";
 import { sampleRow } from "../pipeline/tokens/sampler.ts";
@@ -74,6 +75,9 @@ interface PendingStep {
   report: Promise<StepReport>;
 }
 
+/** Milliseconds between collections of garbage: a tenth of a second each. */
+const COLLECT_EVERY = 60_000;
+
 /** How often a run goes back before it gives up, counted from the last checkpoint. */
 const MOST_ROLLBACKS = 5;
 
@@ -107,10 +111,11 @@ class Loop {
   #rollbacks = 0;
   #validationLoss: number | undefined;
   #saved: { step: number; path: string } | undefined;
-  /** When the last step came in, the last checkpoint was saved, the event loop last turned. */
+  /** When the last step came in, the last checkpoint was saved, the event loop turned, and so on. */
   #stepTime = performance.now();
   #saveTime = performance.now();
   #turnTime = performance.now();
+  #collectTime = performance.now();
 
   constructor(options: LoopOptions) {
     const { corpus, config, model, run, reporter } = options;
@@ -321,6 +326,10 @@ class Loop {
   async #turn(): Promise<void> {
     if (performance.now() - this.#turnTime < 50) return;
     await new Promise((resolve) => setTimeout(resolve, 0));
+    if (performance.now() - this.#collectTime >= COLLECT_EVERY) {
+      collectGarbage(); // what the steps leave beyond the heap would wait for days
+      this.#collectTime = performance.now();
+    }
     this.#turnTime = performance.now();
   }
 
