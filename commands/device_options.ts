@@ -26,13 +26,26 @@ export const deviceOptions = {
   },
 } satisfies Record<string, OptionSpec>;
 
+/** Spread into the options of commands that train. */
+export const trainingDeviceOptions = {
+  ...deviceOptions,
+  recompute: {
+    type: "string",
+    help: "keep every layer's activations for the backward, or compute them again: a third more " +
+      "work for a fraction of the memory; by default where they would not fit",
+    choices: ["auto", "on", "off"],
+    default: "auto",
+  },
+} satisfies Record<string, OptionSpec>;
+
 /** The device that the options and the environment ask for. */
 export function deviceChoice(invocation: Invocation): DeviceModelOptions {
-  const limit = invocation.number("memory-limit");
+  const limit = invocation.number("memory-limit"), recompute = invocation.string("recompute");
   return {
     variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
     memoryLimit: limit === undefined ? undefined : limit * 1e9,
     autotune: invocation.string("autotune") as AutotuneMode | undefined,
+    recompute: recompute === "on" ? true : recompute === "off" ? false : undefined,
   };
 }
 

@@ -10,7 +10,7 @@ import { openMix } from "../model/mixed_corpus.ts";
 import { openCorpus } from "../model/shard_corpus.ts";
 import { resolveConfig } from "../model/train_config.ts";
 import { trainRun } from "../model/train_run.ts";
-import { deviceOptions, makeModelOf } from "./device_options.ts";
+import { makeModelOf, trainingDeviceOptions } from "./device_options.ts";
 import { configOptions, givenConfig } from "./train_options.ts";
 import { printPlan } from "./train_plan.ts";
 import { watched, watchOptions } from "./train_watch.ts";
@@ -50,7 +50,7 @@ export const command: Command = {
     plan: { type: "boolean", help: "print the memory that training would take, and train nothing" },
     ...watchOptions,
     ...configOptions,
-    ...deviceOptions,
+    ...trainingDeviceOptions,
   },
   examples: [
     "deno task train --corpus corpus --init random:small --out runs/small --steps 1000",

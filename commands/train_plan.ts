@@ -35,12 +35,13 @@ export async function printPlan(
     ]),
     ["total", formatBytes(plan.keep.total), formatBytes(plan.recompute.total)],
   ]));
-  const { available, maxBufferSize, keep } = plan;
-  const fits = keep.total <= available
+  const { available, maxBufferSize, keep } = plan, { recompute } = deviceChoice(invocation);
+  const fits = keep.total <= available && recompute !== true
     ? "fits, with all activations kept"
-    : plan.recompute.total <= available
+    : plan.recompute.total <= available && recompute !== false
     ? "fits, with activations recomputed in the backward"
-    : "does not fit; use a smaller --batch-size with more --accumulate, or a smaller model";
+    : "does not fit; use a smaller --batch-size with more --accumulate, or a smaller model" +
+      (recompute === false && plan.recompute.total <= available ? ", or --recompute auto" : "");
   reporter.line("");
   reporter.line(formatTable(["plan", "value"], [
     ["parameters", parameterCount(start.config).toLocaleString("en")],

@@ -15,6 +15,8 @@ export interface DeviceModelOptions {
   memoryLimit?: number;
   /** Measure which of several equal programs is fastest; "off" by default. */
   autotune?: AutotuneMode;
+  /** Compute activations again in the backward; by default where they would not fit. */
+  recompute?: boolean;
 }
 
 /**
@@ -25,7 +27,8 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
   return async (config, shape) => {
     const device = await openDevice(options);
     try {
-      const model = await createMamba(device, config, { autotune: options.autotune, ...shape });
+      const { autotune, recompute } = options;
+      const model = await createMamba(device, config, { autotune, recompute, ...shape });
       let lost = false;
       device.gpu.lost.then(({ reason }) => lost = reason !== "destroyed");
       return {

@@ -136,3 +136,46 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
     await refuses("no such folder", "evaluate", "perplexity", "--model", last, "--corpus", bad);
     assert(![...Deno.readDirSync(dir)].some((e) => e.name === "bad"), "nothing is half-written");
   }));
+
+/** The permissions that `deno task train` gives. */
+const PERMISSIONS =
+  ((JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json"))).tasks.train) as string).split(" ")
+    .filter((word) => word.startsWith("--"));
+
+Deno.test("train --watch serves a live page, with the task's permissions", () =>
+  withFolder(async (dir) => {
+    const corpus = join(dir, "corpus"), out = join(dir, "run");
+    await makeCorpus(corpus);
+    const child = new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["run", ...PERMISSIONS, join(ROOT, "main.ts"), "train", "--watch=0"],
+        ...["--corpus", corpus, "--out", out, ...OPTIONS, "--recompute=on"],
+      ],
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    let said = "", page: string | undefined, events: Promise<string> | undefined, busy = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      said += text;
+      const url = /Watch at (http:\S+\/)/.exec(said)?.[1];
+      if (!url || events) continue;
+      events = fetch(`${url}events`).then((response) => response.text());
+      page = await (await fetch(url)).text();
+      const port = new URL(url).port, other = join(dir, "other");
+      const args = ["train", "--corpus", corpus, "--out", other, ...OPTIONS, `--watch=${port}`];
+      busy = (await run(...args)).stderr;
+    }
+    assertEquals((await child.status).code, 0, said);
+    assertStringIncludes(page!, "<h1>run</h1>");
+    assertStringIncludes(busy, "something else listens there; name another with --watch");
+    const told = await events!;
+    const steps = [...told.matchAll(/"step":\[([\d,]*)\]/g)].flatMap((m) => m[1]!.split(","));
+    assertEquals(steps.at(-1), "40");
+    assertStringIncludes(told, '"state":"finished"');
+    assertStringIncludes(told, '"prompt":""');
+    assertStringIncludes(Deno.readTextFileSync(join(out, "samples.jsonl")), '"step":40');
+    assertStringIncludes(
+      Deno.readTextFileSync(join(out, "report.html")),
+      "What the model wrote",
+    );
+  }));
