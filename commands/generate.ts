@@ -1,12 +1,17 @@
 /** `generate`: text from a model. @module */
-import type { Command } from "../core/cli.ts";
-import { Interrupted, UserError } from "../core/errors.ts";
-import { openDevice } from "../kernels/device.ts";
-import { openModelFolder } from "../model/folder.ts";
-import { generateTokens, StopText } from "../model/generate.ts";
+import type { Command, Invocation } from "../core/cli.ts";
+import { Interrupted, messageOf, UsageError, UserError } from "../core/errors.ts";
+import { type Device, openDevice } from "../kernels/device.ts";
+import { type ModelFolder, openModelFolder } from "../model/folder.ts";
+import {
+  generateBatch,
+  type GenerateOptions,
+  generateTokens,
+  StopText,
+} from "../model/generate.ts";
 import { createRecurrentMamba } from "../model/recurrent.ts";
-import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
-import { deviceOptions } from "./device_options.ts";
+import { loadTokenizer, type Tokenizer } from "../pipeline/tokenizer/mod.ts";
+import { deviceChoice, deviceOptions } from "./device_options.ts";
 
 export const command: Command = {
   name: "generate",
@@ -17,7 +22,13 @@ export const command: Command = {
     "memory however long the text. Stops at the end of the document.",
   options: {
     model: { type: "string", placeholder: "DIR", help: "the model folder", required: true },
-    prompt: { type: "string", placeholder: "TEXT", help: "the text to continue", required: true },
+    prompt: { type: "string", placeholder: "TEXT", help: "the text to continue" },
+    prompts: {
+      type: "string",
+      placeholder: "FILE",
+      help: 'instead: many texts, one a line, or JSON lines with "prompt"; results in their order',
+    },
+    batch: { type: "integer", help: "prompts of a file that run together", default: 16, min: 1 },
     tokenizer: {
       type: "string",
       placeholder: "FILE",
@@ -51,78 +62,159 @@ export const command: Command = {
   examples: [
     'deno task generate --model biomamba-130m --prompt "Aspirin is"',
     'deno task generate --model biomamba-130m --prompt "BACKGROUND: " --temperature 0.8 --top-p 0.95 --seed 7',
+    "deno task generate --model biomamba-130m --prompts questions.jsonl --json",
   ],
   async run(invocation) {
-    const { reporter, signal } = invocation, path = invocation.string("model")!;
+    const { signal } = invocation, path = invocation.string("model")!;
+    const one = invocation.string("prompt"), file = invocation.string("prompts");
+    if ((one === undefined) === (file === undefined)) {
+      throw new UsageError("Give either --prompt TEXT or --prompts FILE");
+    }
+    const texts = file === undefined ? [one!] : readPrompts(file);
     const folder = openModelFolder(path);
-    const file = invocation.string("tokenizer") ?? folder.tokenizerFile;
-    if (!file) {
-      throw new UserError(
-        `Cannot read the prompt: ${path} has no tokenizer.json; name one with --tokenizer FILE`,
-      );
-    }
-    const tokenizer = loadTokenizer(file), { config } = folder;
-    if (tokenizer.vocabularySize > config.paddedVocabSize) {
-      throw new UserError(
-        `Cannot use ${file}: it has ${tokenizer.vocabularySize} ids and the model ${path} ` +
-          `${config.paddedVocabSize}; use the tokenizer that the model was trained with`,
-      );
-    }
-    const text = invocation.string("prompt")!;
-    const prompt = [config.endOfText, ...tokenizer.encode(text)];
-    const limit = invocation.number("memory-limit");
-    const device = await openDevice({
-      variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
-      memoryLimit: limit === undefined ? undefined : limit * 1e9,
-    });
+    const tokenizer = openTokenizer(invocation.string("tokenizer"), folder);
+    const device = await openDevice(deviceChoice(invocation));
+    const options: GenerateOptions = {
+      maxNewTokens: invocation.number("max-new-tokens")!,
+      temperature: invocation.number("temperature"),
+      topK: invocation.number("top-k"),
+      topP: invocation.number("top-p"),
+      repetitionPenalty: invocation.number("repetition-penalty"),
+      seed: invocation.number("seed"),
+      signal,
+    };
+    const job = { invocation, device, folder, tokenizer, texts, options };
     try {
-      const model = await createRecurrentMamba(device, config, (name) => folder.read(name));
-      folder.close();
-      const decoder = tokenizer.streamDecoder(), stop = new StopText(invocation.list("stop"));
-      const tokens: number[] = [], logProbabilities: number[] = [];
-      let generated = "";
-      const show = (piece: string) => {
-        generated += piece;
-        if (piece) reporter.write(piece);
-      };
-      reporter.write(text);
-      const start = performance.now();
-      for await (
-        const { token, logProbability } of generateTokens(model, prompt, {
-          maxNewTokens: invocation.number("max-new-tokens")!,
-          temperature: invocation.number("temperature"),
-          topK: invocation.number("top-k"),
-          topP: invocation.number("top-p"),
-          repetitionPenalty: invocation.number("repetition-penalty"),
-          seed: invocation.number("seed"),
-          signal,
-        })
-      ) {
-        tokens.push(token);
-        logProbabilities.push(logProbability);
-        show(stop.push(decoder.push(token)));
-        if (stop.stopped) break;
-      }
-      show(stop.push(decoder.flush()) + stop.flush());
-      const seconds = (performance.now() - start) / 1000, rate = tokens.length / seconds;
-      reporter.write("\n");
-      reporter.log(
-        `${tokens.length} tokens in ${seconds.toFixed(1)} s (${rate.toFixed(1)} tokens/s)`,
-      );
+      const result = file === undefined ? await streamOne(job) : await runBatches(job);
       if (invocation.json) {
-        reporter.line(JSON.stringify({
-          prompt: text,
-          text: generated,
-          tokens,
-          logprobs: logProbabilities,
-          tokens_per_second: rate,
-          device: device.description,
-        }));
+        invocation.reporter.line(JSON.stringify({ ...result, device: device.description }));
       }
-      model.destroy();
       if (signal.aborted) throw new Interrupted("Interrupted");
     } finally {
+      folder.close();
       device.destroy();
     }
   },
 };
+
+interface Job {
+  invocation: Invocation;
+  device: Device;
+  folder: ModelFolder;
+  tokenizer: Tokenizer;
+  texts: string[];
+  options: GenerateOptions;
+}
+
+/** What `--json` says of one prompt. */
+interface Generated {
+  prompt: string;
+  text: string;
+  tokens: number[];
+  logprobs: number[];
+}
+
+/** A document's beginning: its start, then the prompt. */
+const encode = ({ folder, tokenizer }: Job, text: string) => [
+  folder.config.endOfText,
+  ...tokenizer.encode(text),
+];
+
+async function streamOne(job: Job): Promise<Generated & { tokens_per_second: number }> {
+  const { invocation, device, folder, tokenizer, options } = job, { reporter } = invocation;
+  const text = job.texts[0]!;
+  const model = await createRecurrentMamba(device, folder.config, folder.read);
+  const decoder = tokenizer.streamDecoder(), stop = new StopText(invocation.list("stop"));
+  const tokens: number[] = [], logprobs: number[] = [];
+  let generated = "";
+  const show = (piece: string) => {
+    generated += piece;
+    if (piece) reporter.write(piece);
+  };
+  reporter.write(text);
+  const start = performance.now();
+  for await (const choice of generateTokens(model, encode(job, text), options)) {
+    tokens.push(choice.token);
+    logprobs.push(choice.logProbability);
+    show(stop.push(decoder.push(choice.token)));
+    if (stop.stopped) break;
+  }
+  show(stop.push(decoder.flush()) + stop.flush());
+  const rate = tokensPerSecond(tokens.length, start);
+  reporter.write("\n");
+  reporter.log(`${tokens.length} tokens, ${rate.toFixed(1)} tokens/s`);
+  model.destroy();
+  return { prompt: text, text: generated, tokens, logprobs, tokens_per_second: rate };
+}
+
+async function runBatches(job: Job): Promise<{ results: Generated[]; tokens_per_second: number }> {
+  const { invocation, device, folder, tokenizer, texts, options } = job, { reporter } = invocation;
+  const rows = Math.min(invocation.number("batch")!, texts.length);
+  const model = await createRecurrentMamba(device, folder.config, folder.read, rows);
+  const results: Generated[] = [], start = performance.now();
+  const progress = reporter.progress("Generating", texts.length, "prompts");
+  let made = 0;
+  for (let first = 0; first < texts.length && !options.signal?.aborted; first += rows) {
+    const prompts = texts.slice(first, first + rows);
+    const ids = prompts.map((text) => encode(job, text));
+    const outs = await generateBatch(model, ids, { ...options, first });
+    prompts.forEach((prompt, i) => {
+      const tokens = outs[i]!.map((t) => t.token), stop = new StopText(invocation.list("stop"));
+      const text = stop.push(tokenizer.decode(tokens)) + stop.flush();
+      made += tokens.length;
+      results.push({ prompt, text, tokens, logprobs: outs[i]!.map((t) => t.logProbability) });
+      if (!invocation.json) reporter.line(`${prompt}${text}\n`);
+    });
+    progress.update(results.length, `${tokensPerSecond(made, start).toFixed(1)} tokens/s`);
+  }
+  progress.finish();
+  const rate = tokensPerSecond(made, start);
+  reporter.log(`${made} tokens for ${results.length} prompts, ${rate.toFixed(1)} tokens/s`);
+  model.destroy();
+  return { results, tokens_per_second: rate };
+}
+
+const tokensPerSecond = (tokens: number, start: number) =>
+  tokens / Math.max(1e-9, (performance.now() - start) / 1000);
+
+/** One prompt a line; where the first line is a JSON object, each is one with "prompt". */
+function readPrompts(file: string): string[] {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(file);
+  } catch (error) {
+    throw new UserError(`Cannot read the prompts ${file}: ${messageOf(error)}`);
+  }
+  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== "");
+  if (!lines.length) throw new UserError(`Cannot use the prompts ${file}: it has no line of text`);
+  if (!lines[0]!.trimStart().startsWith("{")) return lines;
+  return lines.map((line, i) => {
+    let prompt: unknown;
+    try {
+      prompt = (JSON.parse(line) as { prompt?: unknown }).prompt;
+    } catch {
+      // said below
+    }
+    if (typeof prompt === "string") return prompt;
+    throw new UserError(
+      `Cannot use the prompts ${file}: line ${i + 1} is not a JSON object with a text "prompt"`,
+    );
+  });
+}
+
+function openTokenizer(given: string | undefined, folder: ModelFolder): Tokenizer {
+  const file = given ?? folder.tokenizerFile;
+  if (!file) {
+    throw new UserError(
+      `Cannot read the prompt: ${folder.path} has no tokenizer.json; name one with --tokenizer FILE`,
+    );
+  }
+  const tokenizer = loadTokenizer(file), { paddedVocabSize } = folder.config;
+  if (tokenizer.vocabularySize > paddedVocabSize) {
+    throw new UserError(
+      `Cannot use ${file}: it has ${tokenizer.vocabularySize} ids and the model ${folder.path} ` +
+        `${paddedVocabSize}; use the tokenizer that the model was trained with`,
+    );
+  }
+  return tokenizer;
+}

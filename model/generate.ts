@@ -1,4 +1,5 @@
 /** Text from a model, token by token. @module */
+import type { MambaConfig } from "./config.ts";
 import { Random } from "./random.ts";
 import { chooseToken, type SamplingOptions } from "./sampling.ts";
 import type { RecurrentModel } from "./types.ts";
@@ -32,13 +33,7 @@ export async function* generateTokens(
 ): AsyncGenerator<GeneratedToken> {
   if (prompt.length === 0) throw new RangeError("A prompt needs at least one token");
   const { config } = model, seen = Array.from(prompt);
-  const sampling: SamplingOptions = {
-    temperature: options.temperature ?? 0,
-    topK: options.topK ?? 0,
-    topP: options.topP ?? 1,
-    repetitionPenalty: options.repetitionPenalty ?? 1,
-  };
-  const random = new Random(options.seed ?? 0, "generate");
+  const sampling = samplingOf(options), random = new Random(options.seed ?? 0, purposeOf(0));
   model.reset();
   for (const token of seen.slice(0, -1)) {
     if (model.feed) model.feed(token); // no read-back for logits that nobody looks at
@@ -54,6 +49,71 @@ export async function* generateTokens(
     logits = await model.step(choice.token);
   }
 }
+
+/** A model whose rows step together. */
+export interface BatchRecurrentModel {
+  readonly config: MambaConfig;
+  readonly rows: number;
+  reset(): void;
+  feedRows(tokens: readonly number[]): void;
+  stepRows(tokens: readonly number[]): Promise<Float32Array[]>;
+}
+
+/**
+ * Continues several prompts at once and returns each one's tokens. Rows are fed side by side, each
+ * with its own prompt's next token or its own last choice; a row that is done idles. Prompt i's random
+ * numbers depend on the seed and on `first + i` alone, not on its neighbours.
+ * @throws {RangeError} for more prompts than rows, or an empty one.
+ */
+export async function generateBatch(
+  model: BatchRecurrentModel,
+  prompts: readonly ArrayLike<number>[],
+  options: GenerateOptions & { first?: number },
+): Promise<GeneratedToken[][]> {
+  if (prompts.length > model.rows || prompts.some((p) => p.length === 0)) {
+    throw new RangeError(`${prompts.length} prompts came for ${model.rows} rows, or an empty one`);
+  }
+  const { config } = model, sampling = samplingOf(options), seed = options.seed ?? 0;
+  const rows = prompts.map((prompt, i) => ({
+    seen: Array.from(prompt),
+    fed: 0,
+    out: [] as GeneratedToken[],
+    random: new Random(seed, purposeOf((options.first ?? 0) + i)),
+    done: false,
+  }));
+  model.reset();
+  while (rows.some((row) => !row.done) && !options.signal?.aborted) {
+    const tokens = Array.from(
+      { length: model.rows },
+      (_, i) => rows[i]?.done === false ? rows[i]!.seen[rows[i]!.fed++]! : config.endOfText,
+    );
+    const waiting = rows.filter((row) => !row.done && row.fed === row.seen.length);
+    if (!waiting.length) {
+      model.feedRows(tokens); // nobody looks at these logits
+      continue;
+    }
+    const logits = await model.stepRows(tokens);
+    for (const [i, row] of rows.entries()) {
+      if (row.done || row.fed < row.seen.length) continue;
+      const choice = chooseToken(logits[i]!, config.vocabSize, sampling, row.random, row.seen);
+      const end = choice.token === config.endOfText && !options.ignoreEnd;
+      if (!end) row.out.push(choice);
+      row.seen.push(choice.token);
+      row.done = end || row.out.length >= options.maxNewTokens;
+    }
+  }
+  return rows.map((row) => row.out);
+}
+
+/** What keys the random numbers of prompt i; a single prompt is the first. */
+const purposeOf = (index: number) => index ? `generate/${index}` : "generate";
+
+const samplingOf = (options: GenerateOptions): SamplingOptions => ({
+  temperature: options.temperature ?? 0,
+  topK: options.topK ?? 0,
+  topP: options.topP ?? 1,
+  repetitionPenalty: options.repetitionPenalty ?? 1,
+});
 
 /** Cuts streamed text at the first of some stop strings, holding back what may become one. */
 export class StopText {

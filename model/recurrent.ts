@@ -4,7 +4,8 @@
  */
 import type { Device } from "../kernels/device.ts";
 import { embeddingForward } from "../kernels/embedding/embedding.ts";
-import { type Matrix, padded, type Region, subregion } from "../kernels/layout.ts";
+import { columns, fromPanels, type Matrix, padded, type Region } from "../kernels/layout.ts";
+import { matmul } from "../kernels/matmul/mod.ts";
 import { matvec, weightTexture } from "../kernels/matvec/matvec.ts";
 import { Plan } from "../kernels/plan.ts";
 import { rmsNormForward } from "../kernels/rmsnorm/rmsnorm.ts";
@@ -19,6 +20,8 @@ import type { RecurrentModel } from "./types.ts";
 /** The recurrent form of a model. */
 export class RecurrentMamba implements RecurrentModel {
   readonly config: MambaConfig;
+  /** Sequences that step together. */
+  readonly rows: number;
   #device: Device;
   #store: ParameterStore;
   /** Whether the weights are the model's own, to be freed with it. */
@@ -26,8 +29,8 @@ export class RecurrentMamba implements RecurrentModel {
   #workspace: Workspace;
   #textures: GPUTexture[] = [];
   #plan: Plan;
-  #token: Region;
-  #logits: Region;
+  #tokens: Region;
+  #logits: Matrix;
   /** Convolution windows and scan states, layer by layer. */
   #states: { window: Region; state: Region }[] = [];
 
@@ -36,37 +39,44 @@ export class RecurrentMamba implements RecurrentModel {
     device: Device,
     config: MambaConfig,
     weights: ((name: string) => Float32Array) | ParameterStore,
+    rows = 1,
   ) {
+    this.rows = rows;
     this.#device = device;
     this.config = config;
     const own = this.#own = typeof weights === "function";
     const store = this.#store = own ? new ParameterStore(device, config, ["value"]) : weights;
     if (own) store.write("value", weights);
     const w = this.#workspace = new Workspace(device), { e, r, np, xDbl } = storedSizes(config);
-    const d = config.hiddenSize, vector = (what: string, n: number) => w.words(what, padded(n));
-    /** A vector as a matrix of one row whose panels touch. */
-    const row = (region: Region, cols: number): Matrix => ({ region, rows: 1, cols, stride: 1 });
-    const stream = row(vector("residual stream", d), d), y = row(vector("normed", d), d);
-    const mixed = row(vector("mixer output", d), d), inverseRms = w.words("inverse rms", 4);
-    const xz = vector("x and z", 2 * e), u = vector("u", e), delta = vector("delta", e);
-    const dbl = vector("delta, B and C", xDbl), out = vector("scan output", e);
-    const part = (region: Region, from: number, count: number) =>
-      subregion(region, 4 * from, 4 * count);
-    this.#token = w.words("token", 4);
-    this.#logits = vector("logits", config.paddedVocabSize);
+    // One row's panels touch, so that it is a plain vector.
+    const d = config.hiddenSize, stride = rows === 1 ? 1 : padded(rows);
+    const matrix = (what: string, cols: number): Matrix => ({
+      region: w.words(what, stride * padded(cols)),
+      rows,
+      cols,
+      stride,
+    });
+    const stream = matrix("residual stream", d), y = matrix("normed", d);
+    const mixed = matrix("mixer output", d), inverseRms = w.words("inverse rms", padded(rows));
+    const xz = matrix("x and z", 2 * e), u = matrix("u", e), delta = matrix("delta", e);
+    const dbl = matrix("delta, B and C", xDbl), out = matrix("scan output", e);
+    this.#tokens = w.words("tokens", Math.ceil(rows / 4) * 4);
+    this.#logits = matrix("logits", config.paddedVocabSize);
 
     const plan = this.#plan = new Plan(device), prepare = new Plan(device);
-    const multiply = (name: string, x: Region, to: Region) => {
+    const multiply = (name: string, x: Matrix, to: Matrix) => {
       // Textures are copies: not of weights that another model lends.
       const weight = store.matrix(name), texture = own ? weightTexture(device, weight) : undefined;
       if (texture) this.#textures.push(texture);
-      matvec(plan, { weight, texture, x, y: to, label: name.replace(/.*mixer\./, "") });
+      const label = name.replace(/.*mixer\./, "");
+      if (rows === 1) matvec(plan, { weight, texture, x: x.region, y: to.region, label });
+      else matmul(plan, { product: "NT", a: x, b: weight, c: to, bTexture: texture, label });
     };
-    embeddingForward(plan, { table: store.matrix(EMBEDDING), tokens: this.#token, x: stream });
+    embeddingForward(plan, { table: store.matrix(EMBEDDING), tokens: this.#tokens, x: stream });
     for (let i = 0; i < config.layers; i++) {
       const name = (kind: string) => `backbone.layers.${i}.${kind}`;
-      const window = w.words("window", (config.convKernel - 1) * e || 4);
-      const state = w.words("state", np * e), par = w.words("A, D and bias", (np + 2) * e);
+      const window = w.words("window", rows * (config.convKernel - 1) * e || 4);
+      const state = w.words("state", rows * np * e), par = w.words("A, D and bias", (np + 2) * e);
       this.#states.push({ window, state });
       scanParameters(prepare, store, i, par);
       rmsNormForward(plan, {
@@ -77,35 +87,39 @@ export class RecurrentMamba implements RecurrentModel {
         inverseRms,
         epsilon: config.normEpsilon,
       });
-      multiply(name("mixer.in_proj.weight"), y.region, xz);
+      multiply(name("mixer.in_proj.weight"), y, xz);
       convolutionStep(plan, {
-        x: part(xz, 0, e),
+        x: xz.region,
         weight: store.region(name("mixer.conv1d.weight")),
         bias: store.region(name("mixer.conv1d.bias")),
         window,
-        u,
+        u: u.region,
+        rows,
+        stride,
         width: config.convKernel,
         channels: config.intermediateSize,
         padded: e,
       });
       multiply(name("mixer.x_proj.weight"), u, dbl);
-      multiply(name("mixer.dt_proj.weight"), part(dbl, 0, r), delta);
+      multiply(name("mixer.dt_proj.weight"), columns(dbl, 0, r), delta);
       const channels = config.intermediateSize, states = config.stateSize;
       scanStep(plan, {
-        u,
-        delta,
-        bc: dbl,
+        u: u.region,
+        delta: delta.region,
+        bc: dbl.region,
         bcOffset: r,
         par,
-        z: xz,
+        z: xz.region,
         zOffset: e,
         state,
-        y: out,
+        y: out.region,
+        rows,
+        stride,
         states,
         channels,
         padded: e,
       });
-      multiply(name("mixer.out_proj.weight"), out, mixed.region);
+      multiply(name("mixer.out_proj.weight"), out, mixed);
     }
     rmsNormForward(plan, {
       residual: stream,
@@ -116,7 +130,7 @@ export class RecurrentMamba implements RecurrentModel {
       inverseRms,
       epsilon: config.normEpsilon,
     });
-    multiply(EMBEDDING, y.region, this.#logits);
+    multiply(EMBEDDING, y, this.#logits);
     prepare.submit();
     prepare.destroy();
   }
@@ -131,22 +145,48 @@ export class RecurrentMamba implements RecurrentModel {
     this.#device.gpu.queue.submit([encoder.finish()]);
   }
 
-  /** Feeds a token without reading its logits back: for all of a prompt but the last token. */
-  feed(token: number): void {
-    if (!(token >= 0 && token < this.config.paddedVocabSize)) {
-      throw new RangeError(`There is no token ${token}`);
+  /**
+   * Feeds one token to every row without reading logits back: for all of a prompt but its last token.
+   * @throws {RangeError} for a token that the model does not have.
+   */
+  feedRows(tokens: readonly number[]): void {
+    if (tokens.length !== this.rows) {
+      throw new RangeError(`${tokens.length} tokens came for ${this.rows} rows`);
     }
-    this.#device.write(this.#token, Uint32Array.of(token, 0, 0, 0));
+    const ids = new Uint32Array(Math.ceil(this.rows / 4) * 4);
+    tokens.forEach((token, i) => {
+      if (!(token >= 0 && token < this.config.paddedVocabSize)) {
+        throw new RangeError(`There is no token ${token}`);
+      }
+      ids[i] = token;
+    });
+    this.#device.write(this.#tokens, ids);
     this.#plan.submit();
   }
 
-  async step(token: number): Promise<Float32Array> {
-    this.feed(token);
-    const logits = await this.#device.readFloats(this.#logits);
-    return logits.subarray(0, this.config.paddedVocabSize);
+  /** Feeds one token to every row and returns each row's logits, (rows, padded vocabulary). */
+  async stepRows(tokens: readonly number[]): Promise<Float32Array[]> {
+    this.feedRows(tokens);
+    const panels = await this.#device.readFloats(this.#logits.region), { cols } = this.#logits;
+    if (this.rows === 1) return [panels.subarray(0, cols)];
+    const all = fromPanels(panels, this.rows, cols);
+    return tokens.map((_, i) => all.subarray(i * cols, (i + 1) * cols));
   }
 
-  /** The last width - 1 convolution inputs (oldest first) and the scan state of a layer, by channel. */
+  /** {@linkcode feedRows} of a model with one row. */
+  feed(token: number): void {
+    this.feedRows([token]);
+  }
+
+  /** {@linkcode stepRows} of a model with one row. */
+  async step(token: number): Promise<Float32Array> {
+    return (await this.stepRows([token]))[0]!;
+  }
+
+  /**
+   * The first row's last width - 1 convolution inputs (oldest first) and scan state of a layer, by
+   * channel.
+   */
   async readState(layer: number): Promise<{ window: Float32Array; state: Float32Array }> {
     const { window, state } = this.#states[layer]!, { e, np } = storedSizes(this.config);
     const windows = await this.#device.readFloats(window);
@@ -164,6 +204,11 @@ export class RecurrentMamba implements RecurrentModel {
     };
   }
 
+  /** Times every kernel of a step, one by one; see {@linkcode Plan.profile}. */
+  profile(): ReturnType<Plan["profile"]> {
+    return this.#plan.profile();
+  }
+
   destroy(): void {
     this.#plan.destroy();
     for (const texture of this.#textures) this.#device.free(texture);
@@ -175,13 +220,14 @@ export class RecurrentMamba implements RecurrentModel {
 /**
  * A model in its recurrent form, on weights that are uploaded or on those that another model on the
  * device holds: then it takes no memory but its state, is slower on CPU drivers, and must go before
- * the other changes.
+ * the other changes. `rows` sequences step together, which costs little more than one.
  * @throws {DeviceError} where the device is too small.
  */
 export function createRecurrentMamba(
   device: Device,
   config: MambaConfig,
   weights: ((name: string) => Float32Array) | ParameterStore,
+  rows = 1,
 ): Promise<RecurrentMamba> {
-  return device.guard("set up the model", () => new RecurrentMamba(device, config, weights));
+  return device.guard("set up the model", () => new RecurrentMamba(device, config, weights, rows));
 }

@@ -48,6 +48,8 @@ export interface MatmulCall {
    * copies operands, this one is not copied again.
    */
   sameA?: boolean;
+  /** B as {@linkcode weightTexture} made it, where B never changes: it is then not copied at all. */
+  bTexture?: GPUTexture;
   label?: string;
 }
 
@@ -156,7 +158,7 @@ function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
       params: packParams(params),
       bindings: [
         textures.load(plan, "a", aRegion, a, call.sameA),
-        textures.load(plan, "b", bRegion, b),
+        call.bTexture?.createView() ?? textures.load(plan, "b", bRegion, b),
         cRegion,
       ],
       groups: tileGrid(order, padded(n) / PANEL, padded(m) / PANEL),

@@ -1,4 +1,4 @@
-import { generateTokens, StopText } from "../../model/generate.ts";
+import { generateBatch, generateTokens, StopText } from "../../model/generate.ts";
 import { initialParameters } from "../../model/initialize.ts";
 import { Random } from "../../model/random.ts";
 import { ReferenceRecurrentModel } from "../../model/reference.ts";
@@ -58,4 +58,29 @@ Deno.test("StopText holds back what may become a stop string", () => {
   assertEquals(stop.flush(), "");
   const open = new StopText(["END"]);
   assertEquals(open.push("an E") + open.flush(), "an E");
+});
+
+Deno.test("generateBatch() gives each prompt what it gets alone, whatever its neighbours' lengths", async () => {
+  const read = initialParameters(MINIATURE, 3), rows = 3;
+  const models = Array.from({ length: rows }, () => new ReferenceRecurrentModel(MINIATURE, read));
+  const batch = {
+    config: MINIATURE,
+    rows,
+    reset: () => models.forEach((m) => m.reset()),
+    feedRows: (tokens: readonly number[]) => models.forEach((m, i) => void m.step(tokens[i]!)),
+    stepRows: (tokens: readonly number[]) =>
+      Promise.all(models.map((m, i) => m.step(tokens[i]!).then((x) => x.slice()))),
+  };
+  const prompts = [[0, 4], [0, 1, 2, 3, 9, 8], [0]];
+  const options = { maxNewTokens: 7, temperature: 2, seed: 5, ignoreEnd: true };
+  const got = await generateBatch(batch, prompts, options);
+  assertEquals(got.map((row) => row.length), [7, 7, 7]);
+  // The first prompt's random numbers are those of a prompt alone.
+  const single: number[] = [];
+  const alone = new ReferenceRecurrentModel(MINIATURE, read);
+  for await (const { token } of generateTokens(alone, prompts[0]!, options)) single.push(token);
+  assertEquals(got[0]!.map((t) => t.token), single);
+  // A later prompt's depend on its place in the whole list only.
+  const later = await generateBatch(batch, [prompts[2]!], { ...options, first: 2 });
+  assertEquals(later[0]!.map((t) => t.token), got[2]!.map((t) => t.token));
 });

@@ -36,3 +36,31 @@ for (const variant of VARIANTS) {
     }
   });
 }
+
+for (const variant of VARIANTS) {
+  Deno.test(`rows that step together equal rows alone: ${variant}`, async () => {
+    const device = await openDevice({ variant });
+    try {
+      const config = configOfSizes({ hiddenSize: 40, layers: 2, vocabSize: 130 });
+      const read = initialParameters(config, 3), rows = 5;
+      const together = await createRecurrentMamba(device, config, read, rows);
+      const alone = Array.from({ length: rows }, () => new ReferenceRecurrentModel(config, read));
+      for (let t = 0; t < 6; t++) {
+        const tokens = alone.map((_, i) => (7 * t + 11 * i) % 130);
+        const got = await together.stepRows(tokens);
+        for (const [i, model] of alone.entries()) {
+          const want = await model.step(tokens[i]!);
+          let error = 0, largest = 0;
+          want.forEach((x, k) => {
+            error = Math.max(error, Math.abs(x - got[i]![k]!));
+            largest = Math.max(largest, Math.abs(x));
+          });
+          assert(error < 1e-5 * largest, `row ${i} at ${t}: ${error} of ${largest}`);
+        }
+      }
+      together.destroy();
+    } finally {
+      device.destroy();
+    }
+  });
+}
