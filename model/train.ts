@@ -265,6 +265,7 @@ class Loop {
     );
     this.#state = { ...back, rows };
     this.#record.rewind(back.step);
+    this.#saved = listCheckpoints(this.#options.run).find((c) => c.step === back.step);
     this.#stepTime = performance.now();
   }
 

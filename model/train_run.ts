@@ -176,13 +176,14 @@ async function trainFrom(
       model.writeMoments(from?.moments ?? noMoments(start.config));
       if (from?.average && terms.averageDecay) model.writeAverages(from.average);
       model.writeLossScale?.(from?.state.lossScale);
-      return from?.state ?? START;
+      const state = from?.state ?? START;
+      // Checkpoints past this one, damaged or left behind, would be taken for this run's.
+      for (const { path, step } of listCheckpoints(out)) {
+        if (step > state.step) removeCheckpoint(path);
+      }
+      return state;
     };
     const state = load(checkpoint);
-    // Damaged checkpoints past this one would be taken for this run's.
-    for (const { path, step } of listCheckpoints(out)) {
-      if (step > state.step) removeCheckpoint(path);
-    }
     Deno.mkdirSync(out, { recursive: true });
     const run = recordRun(request, { init, config, device, model: start.config, state });
     markDone(out);

@@ -80,6 +80,7 @@ function prepare(dir: string, name: string, action: string, changes: Partial<Tra
       optimizer: { learning_rate: 0.005 },
       average: { decay: 0.9 },
       checkpoint: { every: 15, keep: 9 },
+      validation: { every: 7, samples: 0 },
       spikes: { action, z_score: 12, window: 40 },
     },
     ...changes,
@@ -140,6 +141,11 @@ Deno.test("spikes.action rollback goes back to a checkpoint and past the rows", 
     const end = openCheckpoint(checkpointPath(whole.out, 60));
     assertEquals([end.state.rows, end.state.tokens], [120 + 22, 60 * 2 * 12]);
     end.close();
+    // Step 35, the best so far, was saved before the spike and again after going back.
+    const again = openCheckpoint(checkpointPath(whole.out, 35));
+    assertEquals(again.state.rows, 70 + 22);
+    assertEquals(again.state.best!.loss, metrics[34]!.validation_loss);
+    again.close();
     const stopAt = 20 + Math.floor(38 * Math.random()), abort = new AbortController();
     const stopped = prepare(dir, "stopped", "rollback", {
       makeModel: spoiling((step) => step === stopAt && abort.abort()),
