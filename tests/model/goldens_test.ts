@@ -5,19 +5,20 @@ import { type Device, openDevice } from "../../kernels/device.ts";
 import { rmsNorm, rmsNormBackward } from "../../kernels/reference/mod.ts";
 import { deviceModels } from "../../model/goldens/device_models.ts";
 import { compare, fromRows, toRows } from "../../model/goldens/golden_file.ts";
-import { type GoldenLine, runGoldens } from "../../model/goldens/run.ts";
+import { type GoldenLine, MIXED_FACTOR, runGoldens } from "../../model/goldens/run.ts";
+import type { Precision } from "../../model/mamba.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { randoms } from "../kernels/randoms.ts";
 import { ROOT, SHARED, sharedTest } from "../shared.ts";
 
-async function run(folder: string, variant?: string) {
+async function run(folder: string, variant?: string, precision: Precision = "f32") {
   const device: Device = await openDevice({ variant });
   const lines: GoldenLine[] = [], skipped: string[] = [];
   try {
-    const summary = await runGoldens(folder, device, deviceModels(device), {
+    const summary = await runGoldens(folder, device, deviceModels(device, precision), {
       line: (line) => lines.push(line),
       skip: (name) => skipped.push(name),
-    });
+    }, precision);
     return { summary, lines, skipped };
   } finally {
     device.destroy();
@@ -34,6 +35,19 @@ for (const variant of ["cpu-subgroup", "gpu-tiled"]) {
     assertEquals(summary.skipped, skipped.length);
     const unbuilt = /^(ssd|gated_rmsnorm|m2a|m2b)\//;
     assertEquals(skipped.filter((name) => !unbuilt.test(name)), []);
+  });
+}
+
+for (const variant of ["cpu-subgroup", "gpu-tiled"]) {
+  sharedTest("goldens", `goldens: mixed precision passes at its factor [${variant}]`, async () => {
+    const { summary, lines } = await run(join(SHARED, "goldens"), variant, "mixed");
+    assertEquals(lines.filter((l) => !l.ok), []);
+    assert(summary.passed >= 380, `${summary.passed} passed`);
+    // Wider where f16 has a part, and nowhere else: the limits of f32 are 1e-5 to 5e-4.
+    for (const { case: name, tensor, limit } of lines) {
+      const f32 = /^adamw|\/gen\d/.test(name);
+      assert(f32 ? limit < 1e-3 : limit >= 0.999e-5 * MIXED_FACTOR, `${name} ${tensor} ${limit}`);
+    }
   });
 }
 
