@@ -1,8 +1,11 @@
 /** What a model in training makes of a fixed prompt, validation after validation: samples.jsonl. @module */
 import { exists, writeAtomic } from "../core/files.ts";
 import { join } from "../core/std.ts";
-import type { Tokenizer } from "../pipeline/tokenizer/mod.ts";
+import { messageOf } from "../core/errors.ts";
+import { DeviceError } from "../kernels/errors.ts";
+import { type Tokenizer, tokenizerFromJson } from "../pipeline/tokenizer/mod.ts";
 import { generateTokens } from "./generate.ts";
+import type { TrainConfig } from "./train_config.ts";
 import type { RecurrentModel } from "./types.ts";
 
 /** One line of samples.jsonl. */
@@ -42,6 +45,48 @@ export async function drawSamples(
     samples.push({ prompt, text: tokenizer.decode(written), temperature, seed: seed + i });
   }
   return samples;
+}
+
+/**
+ * Draws a run's samples at each call; undefined where the run wants none, or has no way to.
+ * @param tokenizerFile the bytes of the model's tokenizer.json.
+ * @param recurrent makes the model's recurrent form. Where the device has no room for it the run goes
+ * on without samples, and `log` hears of it.
+ */
+export function sampler(
+  { validation, seed }: TrainConfig,
+  tokenizerFile: Uint8Array,
+  recurrent: (() => Promise<RecurrentModel>) | undefined,
+  log: (message: string) => void,
+): (() => Promise<Omit<RunSample, "step">[]>) | undefined {
+  const { every, samples: count, prompt, sample_tokens: tokens } = validation;
+  if (!every || !count || !recurrent) return undefined;
+  const without = (error: unknown) => log(`Validations go without samples: ${messageOf(error)}`);
+  let tokenizer: Tokenizer;
+  try {
+    tokenizer = tokenizerFromJson(JSON.parse(new TextDecoder().decode(tokenizerFile)));
+  } catch (error) {
+    without(error);
+    return undefined;
+  }
+  let possible = true;
+  return async () => {
+    if (!possible) return [];
+    let model: RecurrentModel;
+    try {
+      model = await recurrent();
+    } catch (error) {
+      if (!(error instanceof DeviceError)) throw error;
+      possible = false;
+      without(error);
+      return [];
+    }
+    try {
+      return await drawSamples(model, tokenizer, { prompt, count, tokens, seed });
+    } finally {
+      model.destroy();
+    }
+  };
 }
 
 const SAMPLES_FILE = "samples.jsonl";

@@ -3,7 +3,6 @@ import { messageOf, UserError } from "../core/errors.ts";
 import { exists, PARTIAL_SUFFIX } from "../core/files.ts";
 import type { Reporter } from "../core/reporter.ts";
 import { basename, resolve } from "../core/std.ts";
-import { tokenizerFromJson } from "../pipeline/tokenizer/mod.ts";
 import { modelCard } from "./card.ts";
 import {
   type Checkpoint,
@@ -30,7 +29,7 @@ import {
   writeRun,
 } from "./run.ts";
 import { checkFits, openStart, type StartingPoint } from "./start.ts";
-import { type LoopOptions, type LoopResult, totalSteps, trainLoop } from "./train.ts";
+import { type LoopResult, totalSteps, trainLoop } from "./train.ts";
 import {
   mergeConfig,
   type PartialConfig,
@@ -38,7 +37,7 @@ import {
   type TrainConfig,
 } from "./train_config.ts";
 import type { RunListener } from "./run_listener.ts";
-import { drawSamples } from "./samples.ts";
+import { sampler } from "./samples.ts";
 import { trainingTerms } from "./training_terms.ts";
 import type { Moments, RecurrentModel, TrainableModel, TrainingTerms } from "./types.ts";
 
@@ -198,7 +197,7 @@ async function trainFrom(
       card: (state) => cardOf(run, out, start.config, state),
       onValidated: () => writeRunReport(out),
       listener: request.listener,
-      sample: sampler(config, start.tokenizer, recurrent, reporter),
+      sample: sampler(config, start.tokenizer, recurrent, (message) => reporter.log(message)),
       restore() {
         const { every } = config.checkpoint, log = (damage: string) => reporter.log(damage);
         // Not to where the run was stopped by chance: it is to end as if it never had been.
@@ -229,38 +228,22 @@ function noMoments(model: MambaConfig): (name: string) => Moments {
   return (name) => ({ m: zeros(name), v: zeros(name) });
 }
 
-/** Draws a run's validation samples; undefined where it wants none or cannot have any. */
-function sampler(
-  { validation, seed }: TrainConfig,
-  tokenizerFile: Uint8Array,
-  recurrent: MadeModel["recurrent"],
-  reporter: Reporter,
-): LoopOptions["sample"] {
-  const { every, samples: count, prompt, sample_tokens: tokens } = validation;
-  if (!every || !count || !recurrent) return undefined;
-  try {
-    const tokenizer = tokenizerFromJson(JSON.parse(new TextDecoder().decode(tokenizerFile)));
-    return async () => {
-      const model = await recurrent();
-      try {
-        return await drawSamples(model, tokenizer, { prompt, count, tokens, seed });
-      } finally {
-        model.destroy();
-      }
-    };
-  } catch (error) {
-    reporter.log(`Validations go without samples: ${messageOf(error)}`);
-    return undefined;
-  }
-}
-
 /** The result of a run that has nothing left to do. */
 function finishedResult(out: string, { path, state }: Checkpoint): LoopResult {
   const { step, tokens } = state, metrics = readMetrics(out, step);
   const validationLoss = metrics.findLast((m) => m.validation_loss !== undefined)?.validation_loss;
   const loss = metrics.at(-1)?.loss ?? NaN;
   return {
-    ...{ step, finished: true, tokens, loss, seconds: 0, tokensPerSecond: 0, checkpoint: path },
+    ...{
+      step,
+      finished: true,
+      tokens,
+      loss,
+      seconds: 0,
+      tokensPerSecond: 0,
+      dataSeconds: 0,
+      checkpoint: path,
+    },
     ...(validationLoss === undefined ? {} : { validationLoss }),
   };
 }

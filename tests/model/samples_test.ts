@@ -1,5 +1,6 @@
 import { Interrupted } from "../../core/errors.ts";
 import { openDevice } from "../../kernels/device.ts";
+import { DeviceError } from "../../kernels/errors.ts";
 import { join } from "../../core/std.ts";
 import { checkpointPath } from "../../model/checkpoint.ts";
 import { deviceModel } from "../../model/device_model.ts";
@@ -18,7 +19,7 @@ import {
   assertStringIncludes,
 } from "../assert.ts";
 import { byteTokenizer } from "./evaluation_helpers.ts";
-import { makeReference, withFolder } from "./helpers.ts";
+import { makeReference, silentReporter, withFolder } from "./helpers.ts";
 import { readingRun } from "./reading_run.ts";
 
 const textOf = (run: string) => Deno.readTextFileSync(join(run, "samples.jsonl"));
@@ -47,6 +48,18 @@ Deno.test("each validation draws samples, the same after a stop and a resumption
     await assertRejects(() => trainRun(stopped), Interrupted);
     await trainRun(readingRun(dir, "stopped", { config: {}, resume: true }));
     assertEquals(textOf(stopped.out), textOf(whole.out), `stopped at ${stopAt}`);
+    const full: MakeModel = async (...args) => ({
+      ...await makeReference(...args),
+      recurrent: () => Promise.reject(new DeviceError("no room")),
+    });
+    const tight = readingRun(dir, "tight", { makeModel: full });
+    await trainRun(tight);
+    assertEquals(
+      (tight.reporter as ReturnType<typeof silentReporter>).logged
+        .filter((line) => line.includes("without samples")),
+      ["Validations go without samples: no room"],
+    );
+    assertEquals(readMetrics(tight.out).length, 12);
     const none = readingRun(dir, "none");
     const without = { ...none.config, validation: { every: 4, samples: 0 } };
     await trainRun({ ...none, config: without });
