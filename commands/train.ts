@@ -102,9 +102,16 @@ export const command: Command = {
       ]),
       ["time", formatDuration(result.seconds)],
       ["tokens/s", Math.round(result.tokensPerSecond).toLocaleString("en")],
+      ["reading data", dataShare(result)],
       ["checkpoint", result.checkpoint],
       ["report", report],
     ]));
     if (invocation.json) reporter.line(JSON.stringify({ ...result, report }));
   },
 };
+
+/** What reading data took, beside everything else. */
+function dataShare({ dataSeconds, seconds }: { dataSeconds: number; seconds: number }): string {
+  const share = seconds > 0 ? 100 * dataSeconds / seconds : 0;
+  return `${dataSeconds.toFixed(2)} s, ${share.toFixed(1)} %`;
+}

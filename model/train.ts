@@ -62,6 +62,8 @@ export interface LoopResult {
   /** Of this process, over the whole loop. */
   seconds: number;
   tokensPerSecond: number;
+  /** Of this process, spent reading rows and making batches; the device computes meanwhile. */
+  dataSeconds: number;
   /** The last checkpoint. */
   checkpoint: string;
 }
@@ -107,6 +109,7 @@ class Loop {
   #state: TrainerState;
   /** Of this process. */
   #tokens = 0;
+  #dataSeconds = 0;
   #pending: PendingStep | undefined;
   #rollbacks = 0;
   #validationLoss: number | undefined;
@@ -157,7 +160,8 @@ class Loop {
   /** Queues the next step's gradients, takes in the step before, then queues the update. */
   async #queueStep(): Promise<void> {
     const { config, model } = this.#options, { optimizer } = config;
-    const step = this.#state.step + 1, batches = this.#batches();
+    const step = this.#state.step + 1, began = performance.now(), batches = this.#batches();
+    this.#dataSeconds += (performance.now() - began) / 1000;
     const scored = batches.reduce((sum, batch) => sum + batch.scored, 0);
     // Over the whole step, so that accumulation equals one large batch.
     const scale = scored ? 1 / scored : 0;
@@ -367,6 +371,7 @@ class Loop {
       loss: this.#record.last?.loss ?? NaN,
       seconds,
       tokensPerSecond: this.#tokens / seconds,
+      dataSeconds: this.#dataSeconds,
       checkpoint: this.#saved!.path,
     };
     if (this.#validationLoss !== undefined) result.validationLoss = this.#validationLoss;
