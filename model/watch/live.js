@@ -3,7 +3,7 @@
   /** More points than this are fetched anew, thinned out by the server. */
   const MOST_POINTS = 6000;
   const place = (id) => document.getElementById(id);
-  let columns = null, steps = 0, source = null, over = false;
+  let columns = null, steps = 0, source = null, state = "starting";
 
   const whole = (n) => Math.round(n).toLocaleString("en");
   const last = (values) => values.findLast((v) => v !== null);
@@ -61,10 +61,11 @@
     place("samples").replaceChildren(element("h2", "What the model wrote"), list);
   };
 
-  const showStatus = ({ state, text }) => {
-    over = state === "finished";
-    say([state[0].toUpperCase() + state.slice(1), text].filter(Boolean).join(" "));
-    if (over) source.close(); // there is nothing more to come
+  const showStatus = (status) => {
+    state = status.state;
+    const name = state[0].toUpperCase() + state.slice(1);
+    say(`${name}${state === "failed" ? ":" : ""} ${status.text}`.trim());
+    if (state === "finished") source.close(); // there is nothing more to come
   };
 
   const connect = () => {
@@ -90,9 +91,10 @@
     on("samples", showSamples);
     on("status", showStatus);
     source.onerror = () => {
-      if (over) return;
-      say("Connection lost, trying again");
-      // Browsers give up where the answer is an error; a resumed run may yet come back.
+      if (state === "finished") return;
+      // A run that was stopped may yet be resumed; what is said of it stays until then.
+      if (state === "training" || state === "starting") say("Connection lost, trying again");
+      // Browsers give up where the answer is an error.
       if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
     };
   };

@@ -171,7 +171,7 @@ browserTest(
       assertEquals(half.charts, 4);
       assertEquals(half.samples, readSamples(first.out).reverse().map((s) => s.prompt + s.text));
       await watch.close("stopped");
-      await waitFor(page, "body[data-status='Connection lost, trying again']");
+      await waitFor(page, "body[data-status^='Stopped after']");
       const again = await openWatch(first.out, port, () => {});
       const rest = readingRun(dir, "run", { resume: true, config: {}, listener: again });
       await trainRun(rest);
