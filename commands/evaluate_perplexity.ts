@@ -7,6 +7,7 @@ import type { Split } from "../model/corpus.ts";
 import { evaluatePerplexity } from "../model/perplexity.ts";
 import { openCorpus } from "../model/shard_corpus.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
+import { readMeshTree } from "./mesh_tree.ts";
 import { DocumentLosses, type Facet, FACETS, groupTable } from "./perplexity_by.ts";
 
 export const command: Command = {
@@ -30,7 +31,14 @@ export const command: Command = {
     by: {
       type: "string",
       placeholder: FACETS.join(","),
-      help: "also by what the documents are: year, publication type, major MeSH heading",
+      help:
+        "also by what the documents are: year, publication type, major MeSH heading, branch of " +
+        "MeSH (with --mesh-tree)",
+    },
+    "mesh-tree": {
+      type: "string",
+      placeholder: "FILE",
+      help: "NLM's mtreesYYYY.bin, which says where headings stand",
     },
     output: { type: "string", placeholder: "F.json", help: "write the result to a file, too" },
     ...deviceOptions,
@@ -44,6 +52,11 @@ export const command: Command = {
     const { reporter, signal } = invocation, model = invocation.string("model")!;
     const folder = invocation.string("corpus")!, split = invocation.string("split") as Split;
     const facets = facetsOf(invocation.string("by"));
+    const tree = invocation.string("mesh-tree");
+    if (facets.includes("branch") && !tree) {
+      throw new UsageError("--by branch needs --mesh-tree FILE (NLM's mtreesYYYY.bin)");
+    }
+    const branches = tree ? readMeshTree(tree) : undefined;
     using corpus = openCorpus(folder);
     const documents = facets.length
       ? await DocumentLosses.open(folder, split, invocation.number("rows"))
@@ -73,7 +86,7 @@ export const command: Command = {
         ["perplexity of a byte", result.byte_perplexity!.toFixed(4)],
       ]),
     ]));
-    const by = await documents?.group(folder, facets);
+    const by = await documents?.group(folder, facets, branches);
     for (const [facet, groups] of Object.entries(by ?? {})) {
       reporter.line("");
       reporter.line(groupTable(facet, groups));

@@ -6,11 +6,12 @@ import type { OnRow } from "../model/perplexity.ts";
 import { ParquetReader } from "../pipeline/documents/parquet_file.ts";
 import { corpusPaths } from "../pipeline/ingest/process_file.ts";
 import type { Split } from "../pipeline/tokens/order.ts";
+import type { MeshBranches } from "./mesh_tree.ts";
 import { readPlacements } from "../pipeline/tokens/placements.ts";
 import type { PlacedPiece } from "../pipeline/tokens/provenance.ts";
 
 /** What documents can be told apart by. */
-export const FACETS = ["year", "type", "mesh"] as const;
+export const FACETS = ["year", "type", "mesh", "branch"] as const;
 /** One of {@linkcode FACETS}. */
 export type Facet = typeof FACETS[number];
 
@@ -72,12 +73,19 @@ export class DocumentLosses {
     }
   };
 
-  /** Groups the documents by their facets, which are read from the corpus. */
-  async group(corpus: string, facets: readonly Facet[]): Promise<Record<string, GroupLoss[]>> {
+  /**
+   * Groups the documents by their facets, which are read from the corpus.
+   * @param branches where MeSH headings stand, for the facet "branch".
+   */
+  async group(
+    corpus: string,
+    facets: readonly Facet[],
+    branches: MeshBranches = () => [],
+  ): Promise<Record<string, GroupLoss[]>> {
     const bySource = Map.groupBy(this.#documents.values(), (d) => d.source);
     const groups = new Map(facets.map((f) => [f, new Map<string, DocumentLoss[]>()]));
     for (const [source, documents] of bySource) {
-      const described = await describe(corpus, source, documents);
+      const described = await describe(corpus, source, documents, branches);
       for (const document of documents) {
         const facts = described.get(`${document.pmid}.${document.version}`);
         for (const [facet, members] of groups) {
@@ -105,6 +113,7 @@ async function describe(
   corpus: string,
   source: string,
   documents: DocumentLoss[],
+  branches: MeshBranches,
 ): Promise<Map<string, Facts>> {
   const path = corpusPaths.documents(corpus, source), found = new Map<string, Facts>();
   if (!exists(path)) return found;
@@ -128,6 +137,7 @@ async function describe(
           year: [published.iso.slice(0, 4) || "unknown"],
           type: or(publication_types.map((t) => t.name), "none"),
           mesh: or(mesh.filter((m) => m.major).map((m) => m.name), "none"),
+          branch: or([...new Set(mesh.flatMap((m) => branches(m.name)))], "none"),
         });
       }
       at += count;
