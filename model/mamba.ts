@@ -19,7 +19,7 @@ import {
   type LossScale,
   updateLossScale,
 } from "../kernels/adamw/loss_scale.ts";
-import { castToHalf, requireHalf } from "../kernels/cast/cast.ts";
+import { castToHalf, checkHalf } from "../kernels/cast/cast.ts";
 import { type Device, isCpuDriver } from "../kernels/device.ts";
 import {
   embeddingBackward,
@@ -467,7 +467,7 @@ export async function createMamba(
   config: MambaConfig,
   options: MambaOptions,
 ): Promise<Mamba> {
-  if (options.precision === "mixed") await requireHalf(device);
+  if (options.precision === "mixed") await checkHalf(device);
   const memory = chooseMemoryPlan(device, config, options, availableBytes(device));
   const rows = options.batchSize * options.sequenceLength;
   const headRows = headChunkRows(device, rows, config.paddedVocabSize);

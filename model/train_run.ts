@@ -328,7 +328,9 @@ function describe(run: RunFile, model: MambaConfig, state: TrainerState, steps: 
   const batch = `${rows}${accumulate > 1 ? ` x ${accumulate}` : ""} rows of ${run.sequence_length}`;
   const first = state.step + 1;
   return `Training ${parameterCount(model).toLocaleString("en")} parameters, steps ${first} to ` +
-    `${steps} of ${batch} tokens, on ${run.resumed.at(-1)?.device ?? run.device}`;
+    `${steps} of ${batch} tokens, ${
+      run.config.precision === "mixed" ? "in mixed precision, " : ""
+    }on ${run.resumed.at(-1)?.device ?? run.device}`;
 }
 
 /** The model card of a checkpoint. */

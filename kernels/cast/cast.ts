@@ -47,7 +47,7 @@ const PROBES = [1.0006, -0.3333, 1024.7, 65504, 6.1e-5, 0, 1e6, -1e6];
  * infinity, which is how a loss scale learns that it is too large. WGSL does not promise the latter.
  * @throws {DeviceError} where the feature is missing or the driver computes otherwise.
  */
-export async function requireHalf(device: Device): Promise<void> {
+export async function checkHalf(device: Device): Promise<void> {
   device.requireHalf();
   const from = device.allocate("f16 probe", 4 * PROBES.length);
   const to = device.allocate("f16 probe", 2 * PROBES.length), plan = new Plan(device);

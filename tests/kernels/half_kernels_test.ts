@@ -7,18 +7,19 @@ import {
   LOSS_SCALE_BYTES,
   updateLossScale,
 } from "../../kernels/adamw/loss_scale.ts";
-import { castToHalf } from "../../kernels/cast/cast.ts";
+import { castToHalf, checkHalf } from "../../kernels/cast/cast.ts";
 import {
   convSiluBackward,
   convSiluForward,
   convSiluScratch,
 } from "../../kernels/conv_silu/conv_silu.ts";
-import { openDevice } from "../../kernels/device.ts";
+import { type Device, openDevice } from "../../kernels/device.ts";
+import type { Region } from "../../kernels/layout.ts";
 import { sumOfSquares, sumOfSquaresScratch } from "../../kernels/reduce/reduce.ts";
 import * as reference from "../../kernels/reference/mod.ts";
 import { rmsNormForward } from "../../kernels/rmsnorm/rmsnorm.ts";
 import { Workbench } from "../../kernels/workbench.ts";
-import { assertAlmostEquals, assertEquals } from "../assert.ts";
+import { assertAlmostEquals, assertEquals, assertRejects } from "../assert.ts";
 import { assertClose, deviceTest } from "./board.ts";
 import { randoms } from "./randoms.ts";
 
@@ -83,6 +84,26 @@ deviceTest("cast: rounds to the nearest f16, and to infinity beyond the last", a
   await board.run((plan) => castToHalf(plan, from, to));
   const got = new Float16Array(await board.device.read(to)).subarray(0, values.length);
   assertEquals(Float32Array.from(got), values.map(Math.f16round));
+});
+
+deviceTest("cast: a driver that zeroes, or keeps overflows finite, is refused", async (board) => {
+  await checkHalf(board.device);
+  for (const spoil of [() => 0, (x: number) => Math.max(-65504, Math.min(65504, x))]) {
+    const device = Object.create(board.device, {
+      features: { value: new Set(["shader-f16"]) },
+      description: { value: "a driver" },
+      allocate: { value: board.device.allocate.bind(board.device) },
+      free: { value: board.device.free.bind(board.device) },
+      guard: { value: board.device.guard.bind(board.device) },
+      write: { value: board.device.write.bind(board.device) },
+      pipeline: { value: board.device.pipeline.bind(board.device) },
+      read: {
+        value: async (region: Region) =>
+          new Float16Array(await board.device.read(region)).map(spoil).buffer,
+      },
+    }) as Device;
+    await assertRejects(() => checkHalf(device), Error, "does not work on a driver: it stores 1");
+  }
 });
 
 Deno.test("cast: arenas beyond the binding limit are cut", async () => {
