@@ -18,10 +18,16 @@ export class LiveBits {
       byNumber.set(file.number, bits);
       this.#bits.set(file.name, bits);
     }
-    let count = 0;
-    for (const { file, ordinal } of catalogue.live()) {
-      byNumber.get(file)![ordinal >> 3]! |= 1 << (ordinal & 7);
+    let count = 0, current = -1, bits: Uint8Array = new Uint8Array(0);
+    catalogue.heldPlaces((file, ordinal) => {
+      // Neighbours by PMID are of the same file mostly.
+      if (file !== current) bits = byNumber.get(current = file)!;
+      bits[ordinal >> 3]! |= 1 << (ordinal & 7);
       count++;
+    });
+    for (const { file, ordinal } of catalogue.lowerVersions()) {
+      byNumber.get(file)![ordinal >> 3]! &= ~(1 << (ordinal & 7));
+      count--;
     }
     this.count = count;
   }
