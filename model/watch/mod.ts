@@ -1,15 +1,22 @@
 /** The live page of a run in training, at a port of this machine. @module */
 import { UserError } from "../../core/errors.ts";
+import type { StepMetrics } from "../metrics.ts";
 import type { RunListener } from "../run_listener.ts";
 import type { RunStatus } from "./server.ts";
 import type { WatchAnswer, WatchMessage } from "./worker.ts";
 
-/** A live page. What it hears as a listener costs the trainer one message to another thread. */
+/** A live page. What it hears as a listener costs the trainer a few messages a second to another thread. */
 export interface Watch extends Required<RunListener> {
   url: string;
   /** Tells all pages how the run ended, and closes. */
   close(state: RunStatus["state"], text?: string): Promise<void>;
 }
+
+/**
+ * Milliseconds over which steps are sent together: on a CPU driver the other thread takes a core away
+ * from the kernels whenever it wakes.
+ */
+const SEND_EVERY = 250;
 
 /** How long pages have to take the last news. */
 const CLOSING = 2000;
@@ -53,13 +60,29 @@ export async function openWatch(
     if (!broken) onFailure(`The live page is gone: ${event.message}`);
     broken = true;
   };
+  let waiting: StepMetrics[] = [], sent = 0;
+  const flush = () => {
+    if (waiting.length) send({ kind: "steps", metrics: waiting });
+    waiting = [];
+    sent = performance.now();
+  };
   return {
     url: `http://127.0.0.1:${first.port}/`,
-    began: (step, steps) => send({ kind: "began", step, steps }),
-    step: (metrics) => send({ kind: "step", metrics }),
-    sampled: (samples) => send({ kind: "sampled", samples }),
+    began(step, steps) {
+      waiting = [];
+      send({ kind: "began", step, steps });
+    },
+    step(metrics) {
+      waiting.push(metrics);
+      if (performance.now() - sent >= SEND_EVERY) flush();
+    },
+    sampled(samples) {
+      flush();
+      send({ kind: "sampled", samples });
+    },
     async close(state, text) {
       if (!broken) {
+        flush();
         const closed = answer();
         send({ kind: "ended", state, text });
         let timer: ReturnType<typeof setTimeout> | undefined;

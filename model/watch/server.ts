@@ -33,8 +33,6 @@ interface Everything {
 const MOST_POINTS = 2000;
 /** Most samples that are kept: the last ones. */
 const MOST_SAMPLES = 24;
-/** Milliseconds over which steps are sent together. */
-const SEND_EVERY = 200;
 /** Milliseconds between signs of life. */
 const PING_EVERY = 15_000;
 /** Messages that may wait for a slow reader before it is cut off; it will connect again. */
@@ -60,9 +58,6 @@ export class WatchServer {
   #history = new History(MOST_POINTS);
   #samples: RunSample[] = [];
   #status: RunStatus = { state: "starting", text: "" };
-  /** Steps that were not sent yet. */
-  #fresh: StepMetrics[] = [];
-  #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(title: string) {
     this.#title = title;
@@ -81,17 +76,14 @@ export class WatchServer {
     this.#history = new History(MOST_POINTS);
     for (const metrics of past) this.#history.add(metrics);
     this.#samples = samples.slice(-MOST_SAMPLES);
-    this.#fresh = [];
     this.#status = { state: "training", text: "" };
     this.#send("everything", this.#everything());
   }
 
-  /** A step came in. */
-  step(metrics: StepMetrics): void {
-    this.#history.add(metrics);
-    if (!this.#readers.size) return;
-    this.#fresh.push(metrics);
-    this.#timer ??= setTimeout(() => this.#flush(), SEND_EVERY);
+  /** Steps came in. */
+  steps(metrics: StepMetrics[]): void {
+    for (const one of metrics) this.#history.add(one);
+    if (this.#readers.size) this.#send("steps", curveColumns(metrics));
   }
 
   /** The model wrote something. */
@@ -102,7 +94,6 @@ export class WatchServer {
 
   /** The run is over; whoever connects later is told so too. */
   ended(state: RunStatus["state"], seconds: number, text = ""): void {
-    this.#flush();
     this.#status = { state, text: text || `after ${formatDuration(seconds)}` };
     this.#send("status", this.#status);
   }
@@ -110,7 +101,6 @@ export class WatchServer {
   /** Lets all readers go. */
   close(): void {
     clearInterval(this.#ping);
-    clearTimeout(this.#timer);
     for (const reader of [...this.#readers]) this.#drop(reader);
   }
 
@@ -135,7 +125,6 @@ export class WatchServer {
     return new ReadableStream<Uint8Array>({
       start: (reader) => {
         own = reader;
-        this.#flush(); // it gets these with everything else
         this.#readers.add(reader);
         reader.enqueue(this.#encode("everything", this.#everything(), "retry: 1000\n"));
       },
@@ -154,13 +143,6 @@ export class WatchServer {
       samples: this.#samples,
       status: this.#status,
     };
-  }
-
-  #flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    if (this.#fresh.length) this.#send("steps", curveColumns(this.#fresh));
-    this.#fresh = [];
   }
 
   #encode(event: string, data: unknown, head = ""): Uint8Array {

@@ -13,7 +13,7 @@ import { type RunStatus, WatchServer } from "./server.ts";
 export type WatchMessage =
   | { kind: "open"; port: number; run: string }
   | { kind: "began"; step: number; steps: number }
-  | { kind: "step"; metrics: StepMetrics }
+  | { kind: "steps"; metrics: StepMetrics[] }
   | { kind: "sampled"; samples: RunSample[] }
   | { kind: "ended"; state: RunStatus["state"]; text?: string };
 
@@ -73,8 +73,8 @@ scope.onmessage = ({ data }) => {
         readSamples(run, data.step),
         describe(),
       );
-    case "step":
-      return server?.step(data.metrics);
+    case "steps":
+      return server?.steps(data.metrics);
     case "sampled":
       return server?.sampled(data.samples);
     case "ended": {

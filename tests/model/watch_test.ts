@@ -82,15 +82,14 @@ Deno.test("WatchServer answers its own host, and only what there is", async () =
 Deno.test("WatchServer tells who connects everything, then what is new, and cuts off who lags", async () => {
   const server = new WatchServer("run");
   server.began(30, [1, 2, 3].map(metricsOf), [], "tiny");
-  server.step(metricsOf(4));
+  server.steps([metricsOf(4)]);
   const events = eventsOf(ask(server, "/events"));
   const next = async () => (await events.next()).value as ServerSentEvent;
   const first = await next();
   assertEquals(first.name, "everything");
   assertEquals((first.data.columns as { step: number[] }).step, [1, 2, 3, 4]);
   assertEquals([first.data.steps, first.data.subtitle], [30, "tiny"]);
-  server.step(metricsOf(5));
-  server.step(metricsOf(6));
+  server.steps([metricsOf(5), metricsOf(6)]);
   const { name, data } = await next();
   assertEquals([name, data.step, data.loss], ["steps", [5, 6], [3 + 1 / 5, 3 + 1 / 6]]);
   const sample = { step: 6, prompt: "no", text: " way", temperature: 0, seed: 0 };
@@ -167,11 +166,10 @@ browserTest(
         },
       };
       await trainRun({ ...first, listener }).catch(() => {});
-      const half = await waitFor(page, "body[data-step='7']");
+      await watch.close("stopped");
+      const half = await waitFor(page, "body[data-step='7'][data-status^='Stopped after']");
       assertEquals(half.charts, 4);
       assertEquals(half.samples, readSamples(first.out).reverse().map((s) => s.prompt + s.text));
-      await watch.close("stopped");
-      await waitFor(page, "body[data-status^='Stopped after']");
       const again = await openWatch(first.out, port, () => {});
       const rest = readingRun(dir, "run", { resume: true, config: {}, listener: again });
       await trainRun(rest);
