@@ -154,7 +154,7 @@ for (const variant of VARIANTS) {
   Deno.test(`selective scan of f16 u and z: outputs of 1e6 do not overflow: ${variant}`, async () => {
     const device = await openDevice({ variant });
     try {
-      for (const index of [1, 2, 5, 6]) await check(device, { ...CASES[index]!, half: true });
+      for (const index of [2, 5]) await check(device, { ...CASES[index]!, half: true });
       await check(device, { ...CASES[2]!, half: true }, 4e6);
     } finally {
       device.destroy();
