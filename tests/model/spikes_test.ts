@@ -2,14 +2,14 @@ import { Interrupted, UserError } from "../../core/errors.ts";
 import { join } from "../../core/std.ts";
 import { checkpointPath, listCheckpoints, openCheckpoint } from "../../model/checkpoint.ts";
 import type { TrainingCorpus } from "../../model/corpus.ts";
+import { deviceModel } from "../../model/device_model.ts";
 import { readMetrics } from "../../model/metrics.ts";
-import { ReferenceModel } from "../../model/reference.ts";
 import { SpikeWatch } from "../../model/spikes.ts";
 import { type MakeModel, type TrainRequest, trainRun } from "../../model/train_run.ts";
-import type { Batch } from "../../model/types.ts";
+import type { TrainableModel } from "../../model/types.ts";
 import { sampleRow } from "../../pipeline/tokens/sampler.ts";
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "../assert.ts";
-import { inventedCorpus, silentReporter, withFolder } from "./helpers.ts";
+import { inventedCorpus, makeReference, silentReporter, withFolder } from "./helpers.ts";
 import { readingRun } from "./reading_run.ts";
 
 Deno.test("SpikeWatch finds what lies far above the steps before", () => {
@@ -51,24 +51,26 @@ function spoiltCorpus(base: TrainingCorpus, spoilt: (index: number) => boolean):
   };
 }
 
-/** The reference, for which spoilt rows weigh a thousand times as much; `see` sees each update. */
-const spoiling =
-  (see: (step: number, model: ReferenceModel) => void = () => {}): MakeModel =>
-  (config, { batchSize, sequenceLength, ...terms }) => {
-    class Spoiling extends ReferenceModel {
-      override accumulate(batch: Batch, scale: number) {
-        const starts = Array.from({ length: batchSize }, (_, r) => r * sequenceLength);
-        const bad = starts.some((at) => spoils(batch.tokens.subarray(at)));
-        super.accumulate(batch, bad ? 1000 * scale : scale);
-      }
-      override update(options: Parameters<ReferenceModel["update"]>[0]) {
-        see(options.step, this);
-        super.update(options);
-      }
-    }
-    const model = new Spoiling(config, batchSize, sequenceLength, terms);
-    return Promise.resolve({ model, device: "spoiling reference", close() {} });
+/** A model for which spoilt rows weigh a thousand times as much; `see` sees it before each update. */
+const spoiling = (
+  see: (step: number, model: TrainableModel) => void = () => {},
+  makeModel: MakeModel = makeReference,
+): MakeModel =>
+async (config, shape) => {
+  const made = await makeModel(config, shape), { model } = made;
+  const { batchSize, sequenceLength } = shape;
+  const accumulate = model.accumulate.bind(model), update = model.update.bind(model);
+  model.accumulate = (batch, scale) => {
+    const starts = Array.from({ length: batchSize }, (_, r) => r * sequenceLength);
+    const bad = starts.some((at) => spoils(batch.tokens.subarray(at)));
+    accumulate(batch, bad ? 1000 * scale : scale);
   };
+  model.update = (options) => {
+    see(options.step, model);
+    update(options);
+  };
+  return made;
+};
 
 /** A run of 60 steps of 2 rows, with one spoilt row that comes in step 41. */
 function prepare(dir: string, name: string, action: string, changes: Partial<TrainRequest> = {}) {
@@ -124,37 +126,40 @@ Deno.test("spikes.action skip leaves a spiking step's update out, through a stop
     assertEquals(readMetrics(logging.out).filter((m) => m.skipped), []);
   }));
 
-Deno.test("spikes.action rollback goes back to a checkpoint and past the rows", () =>
-  withFolder(async (dir) => {
-    const whole = prepare(dir, "whole", "rollback");
-    await trainRun(whole);
-    const { logged } = whole.reporter as ReturnType<typeof silentReporter>;
-    assert(
-      logged.includes(
-        "Going back from step 41 to step 30, and on without the 22 rows between them",
-      ),
-      logged.join("\n"),
-    );
-    const metrics = readMetrics(whole.out);
-    assertEquals(metrics.map((m) => m.step), Array.from({ length: 60 }, (_, i) => i + 1));
-    assert(metrics.every((m) => m.loss < 10));
-    const end = openCheckpoint(checkpointPath(whole.out, 60));
-    assertEquals([end.state.rows, end.state.tokens], [120 + 22, 60 * 2 * 12]);
-    end.close();
-    // Step 35, the best so far, was saved before the spike and again after going back.
-    const again = openCheckpoint(checkpointPath(whole.out, 35));
-    assertEquals(again.state.rows, 70 + 22);
-    assertEquals(again.state.best!.loss, metrics[34]!.validation_loss);
-    again.close();
-    const stopAt = 20 + Math.floor(38 * Math.random()), abort = new AbortController();
-    const stopped = prepare(dir, "stopped", "rollback", {
-      makeModel: spoiling((step) => step === stopAt && abort.abort()),
-      signal: abort.signal,
-    });
-    await assertRejects(() => trainRun(stopped), Interrupted);
-    await trainRun({ ...prepare(dir, "stopped", "rollback"), config: {}, resume: true });
-    assertEquals(bytesOf(stopped.out, 60), bytesOf(whole.out, 60), `stopped at ${stopAt}`);
-  }));
+for (const place of ["reference", "device"] as const) {
+  const base = place === "device" ? deviceModel() : makeReference;
+  Deno.test(`spikes.action rollback goes back to a checkpoint and past the rows: ${place}`, () =>
+    withFolder(async (dir) => {
+      const whole = prepare(dir, "whole", "rollback", { makeModel: spoiling(undefined, base) });
+      await trainRun(whole);
+      const { logged } = whole.reporter as ReturnType<typeof silentReporter>;
+      assert(
+        logged.includes(
+          "Going back from step 41 to step 30, and on without the 22 rows between them",
+        ),
+        logged.join("\n"),
+      );
+      const metrics = readMetrics(whole.out);
+      assertEquals(metrics.map((m) => m.step), Array.from({ length: 60 }, (_, i) => i + 1));
+      assert(metrics.every((m) => m.loss < 10));
+      const end = openCheckpoint(checkpointPath(whole.out, 60));
+      assertEquals([end.state.rows, end.state.tokens], [120 + 22, 60 * 2 * 12]);
+      end.close();
+      // Step 35, the best so far, was saved before the spike and again after going back.
+      const again = openCheckpoint(checkpointPath(whole.out, 35));
+      assertEquals(again.state.rows, 70 + 22);
+      assertEquals(again.state.best!.loss, metrics[34]!.validation_loss);
+      again.close();
+      const stopAt = 20 + Math.floor(38 * Math.random()), abort = new AbortController();
+      const stopped = prepare(dir, "stopped", "rollback", {
+        makeModel: spoiling((step) => step === stopAt && abort.abort(), base),
+        signal: abort.signal,
+      });
+      await assertRejects(() => trainRun(stopped), Interrupted);
+      await trainRun({ ...whole, out: stopped.out, config: {}, resume: true });
+      assertEquals(bytesOf(stopped.out, 60), bytesOf(whole.out, 60), `stopped at ${stopAt}`);
+    }));
+}
 
 Deno.test("a run that keeps spiking gives up, and one without checkpoints goes back to its start", () =>
   withFolder(async (dir) => {
