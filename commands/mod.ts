@@ -41,6 +41,10 @@ const pipeline: CommandGroup = {
       summary: "Write the documents of a corpus's shards in the format of another trainer",
       load: async () => (await import("./pipeline_export.ts")).command,
     },
+    sample: {
+      summary: "Print the rows that a step of training reads, or a rank's share of them",
+      load: async () => (await import("./pipeline_sample.ts")).command,
+    },
     locate: {
       summary: "Name the documents in a row of a shard, or the one at a column",
       load: async () => (await import("./pipeline_locate.ts")).command,

@@ -9,6 +9,7 @@ import {
   readConfigFile,
 } from "../model/train_config.ts";
 import { precisionOption } from "./precision_option.ts";
+import { givenSelection, selectionOptions } from "./selection_options.ts";
 
 /** Options that are keys of the configuration. */
 const CONFIG_OPTIONS: Record<string, OptionSpec & { key: string }> = {
@@ -51,9 +52,12 @@ const CONFIG_OPTIONS: Record<string, OptionSpec & { key: string }> = {
 const specOf = ({ key: _, ...spec }: OptionSpec & { key: string }): OptionSpec => spec;
 
 /** Spread into the command's options. */
-export const configOptions: Record<string, OptionSpec> = Object.fromEntries(
-  Object.entries(CONFIG_OPTIONS).map(([name, option]) => [name, specOf(option)]),
-);
+export const configOptions: Record<string, OptionSpec> = {
+  ...Object.fromEntries(
+    Object.entries(CONFIG_OPTIONS).map(([name, option]) => [name, specOf(option)]),
+  ),
+  ...selectionOptions,
+};
 
 /** The configuration that --config, the options and --set give, and how errors name it. */
 export function givenConfig(invocation: Invocation): { config: PartialConfig; source: string } {
@@ -70,6 +74,7 @@ function optionConfig(invocation: Invocation): PartialConfig {
     const value = invocation.options[name];
     if (value !== undefined) config = mergeConfig(config, nest(key, value));
   }
+  config = mergeConfig(config, { data: givenSelection(invocation) });
   // A number of steps given here is meant, whatever a recipe says of tokens.
   if (invocation.number("steps") !== undefined && invocation.number("tokens") === undefined) {
     config = mergeConfig(config, { tokens: 0 });

@@ -1,5 +1,7 @@
 /** What the trainer and the evaluator ask of a corpus. @module */
 import { UserError } from "../core/errors.ts";
+import type { Reporter } from "../core/reporter.ts";
+import { type SelectionSpec, selects } from "../pipeline/tokens/selection.ts";
 
 /** A part of a corpus that is held apart from the others. */
 export type Split = "train" | "validation" | "test";
@@ -7,9 +9,14 @@ export type Split = "train" | "validation" | "test";
 /** Packed rows of one split. */
 export interface RowSource {
   readonly rows: number;
+  /** Tokens in all rows, padding left out, where that is known. */
+  readonly tokens?: number;
+  /** Distinct documents, and documents with repetitions, where that is known. */
+  readonly documents?: number;
+  readonly drawn?: number;
   /** Row `index`: sequenceLength token ids. */
   row(index: number): Uint16Array;
-  /** The row at a place in the training order, where that is not `sampleRow`'s: a mix's. */
+  /** The row at a place in the training order, where that is not `sampleRow`'s: a mix's, a selection's. */
   draw?(seed: number, index: number): Uint16Array;
 }
 
@@ -25,6 +32,11 @@ export interface TrainingCorpus {
   /** The bytes of its tokenizer.json. */
   tokenizer(): Uint8Array;
   split(name: Split): RowSource;
+  /**
+   * The same corpus with some of its training documents, and in another order. The rows are read
+   * through this corpus, which stays open.
+   */
+  select?(spec: SelectionSpec): Promise<TrainingCorpus>;
 }
 
 /** @throws {UserError} where a split has no rows, or rows have no length. */
@@ -43,4 +55,40 @@ export function requireRows(corpus: TrainingCorpus, split: Split): RowSource {
     );
   }
   return source;
+}
+
+/**
+ * The corpus with the documents that a configuration selects; itself where it selects none.
+ * @throws {UserError} where the selection is malformed, leaves nothing, or the corpus has no documents.
+ */
+export async function selectedCorpus(
+  corpus: TrainingCorpus,
+  spec: SelectionSpec,
+  reporter: Reporter,
+): Promise<TrainingCorpus> {
+  if (!selects(spec)) {
+    if (spec.scores === "") return corpus;
+    throw new UserError(
+      `Cannot use the scores in ${spec.scores}: give a filter, an upsampling or a curriculum by them`,
+    );
+  }
+  if (!corpus.select) {
+    throw new UserError(
+      `Cannot select documents of ${corpus.path}: nothing is known of its documents; leave the ` +
+        "filter, the upsampling and the curriculum away",
+    );
+  }
+  const selected = await corpus.select(spec),
+    { documents, drawn, tokens, rows } = selected.split(
+      "train",
+    );
+  if (documents !== undefined) {
+    const number = (n = 0) => n.toLocaleString("en");
+    reporter.log(
+      `Selected ${number(documents)} documents, ${number(drawn)} with repetitions: ` +
+        `${number(tokens)} tokens in ${number(rows)} rows a pass, ` +
+        `${(100 - 100 * (tokens ?? 0) / (rows * corpus.sequenceLength)).toFixed(1)}% padding`,
+    );
+  }
+  return selected;
 }

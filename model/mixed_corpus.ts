@@ -3,9 +3,12 @@ import { UserError } from "../core/errors.ts";
 import { sha256 } from "../core/files.ts";
 import { resolve } from "../core/std.ts";
 import { Blend, parseMix } from "../pipeline/tokens/blend.ts";
+import { hasDocuments } from "../pipeline/tokens/columns.ts";
 import { readManifest } from "../pipeline/tokens/manifest.ts";
 import type { RowSource, Split, TrainingCorpus } from "./corpus.ts";
-import { openCorpus } from "./shard_corpus.ts";
+import { openCorpus, selectionHash } from "./shard_corpus.ts";
+
+type Part = { path: string; share: number };
 
 /**
  * Opens the corpora of a mix such as "pubmed=0.8,c4=0.2". The training split is drawn by shares of
@@ -30,7 +33,7 @@ export function openMix(text: string): TrainingCorpus & Disposable {
     }
   }
   const splits = new Map<Split, RowSource>();
-  return {
+  const mix: TrainingCorpus & Disposable = {
     ...{ tokenizerSha256: first.tokenizerSha256, vocabularySize: first.vocabularySize },
     ...{ endOfText: first.endOfText, sequenceLength: first.sequenceLength },
     path: parts.map(({ path, share }) => `${resolve(path)}=${share}`).join(","),
@@ -49,8 +52,26 @@ export function openMix(text: string): TrainingCorpus & Disposable {
       }
       return rows;
     },
+    async select(spec) {
+      if (!parts.some(({ path }) => hasDocuments(path))) {
+        throw new UserError(
+          `Cannot select documents of ${mix.path}: none of its corpora is PubMed's; select from one ` +
+            "corpus of texts by --scores, not from a mix",
+        );
+      }
+      // Other texts have none of the columns that citations are chosen by.
+      const chosen = corpora.map((c, i) => hasDocuments(parts[i]!.path) ? c.select!(spec) : c);
+      const sources = (await Promise.all(chosen)).map((c) => c.split("train"));
+      const train = blended(sources, parts, first.sequenceLength);
+      return {
+        ...mix,
+        manifestSha256: selectionHash(mix.manifestSha256, spec),
+        split: (name) => name === "train" ? train : mix.split(name),
+      };
+    },
     [Symbol.dispose]: close,
   };
+  return mix;
 }
 
 function oneAfterTheOther(sources: RowSource[]): RowSource {
@@ -66,12 +87,13 @@ function oneAfterTheOther(sources: RowSource[]): RowSource {
 
 function blended(
   sources: RowSource[],
-  parts: { path: string; share: number }[],
+  parts: Part[],
   sequenceLength: number,
 ): RowSource {
-  const described = sources.map(({ rows }, i) => {
+  const described = sources.map(({ rows, tokens }, i) => {
     const padding = readManifest(parts[i]!.path).splits.train.padding_share;
-    return { rows, share: parts[i]!.share, tokensPerRow: sequenceLength * (1 - padding) };
+    const tokensPerRow = tokens === undefined ? sequenceLength * (1 - padding) : tokens / rows;
+    return { rows, share: parts[i]!.share, tokensPerRow };
   });
   const blends = new Map<number, Blend>();
   return {
@@ -79,8 +101,8 @@ function blended(
     draw(seed, index) {
       let blend = blends.get(seed);
       if (!blend) blends.set(seed, blend = new Blend(described, seed));
-      const { source, row } = blend.at(index);
-      return sources[source]!.row(row);
+      const { source, row, index: place, seed: own } = blend.at(index), rows = sources[source]!;
+      return rows.draw?.(own, place) ?? rows.row(row);
     },
   };
 }

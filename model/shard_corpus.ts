@@ -1,8 +1,9 @@
 /** A corpus folder, as the trainer and the evaluator ask for it. @module */
 import { UserError } from "../core/errors.ts";
-import { exists, hashFile } from "../core/files.ts";
+import { exists, hashFile, sha256 } from "../core/files.ts";
 import { manifestPath, readManifest, tokenizerPath } from "../pipeline/tokens/manifest.ts";
 import { openShards, type ShardSet } from "../pipeline/tokens/read.ts";
+import { type SelectedRows, type SelectionSpec, selectRows } from "../pipeline/tokens/selection.ts";
 import type { Split, TrainingCorpus } from "./corpus.ts";
 
 /**
@@ -12,7 +13,8 @@ import type { Split, TrainingCorpus } from "./corpus.ts";
 export function openCorpus(path: string): TrainingCorpus & Disposable {
   if (!exists(path)) throw new UserError(`Cannot use the corpus ${path}: there is no such folder`);
   const manifest = readManifest(path), splits = new Map<Split, ShardSet>();
-  return {
+  const selections: SelectedRows[] = [];
+  const corpus: TrainingCorpus & Disposable = {
     path,
     manifestSha256: hashFile(manifestPath(path)),
     tokenizerSha256: manifest.tokenizer_sha256,
@@ -34,8 +36,25 @@ export function openCorpus(path: string): TrainingCorpus & Disposable {
       if (!splits.has(name)) splits.set(name, openShards(path, name));
       return splits.get(name)!;
     },
+    async select(spec) {
+      const train = await selectRows(path, spec);
+      selections.push(train);
+      return {
+        ...corpus,
+        manifestSha256: selectionHash(corpus.manifestSha256, spec),
+        split: (name) => name === "train" ? train : corpus.split(name),
+      };
+    },
     [Symbol.dispose]() {
-      for (const set of splits.values()) set.close();
+      for (const set of [...splits.values(), ...selections]) set.close();
     },
   };
+  return corpus;
+}
+
+/** Names a selection of a corpus: the corpus, what was asked for, and the scores that decided. */
+export function selectionHash(manifestSha256: string, spec: SelectionSpec): string {
+  const { filter, upsample, curriculum, scores } = spec;
+  const scored = scores === "" ? "" : hashFile(scores);
+  return sha256(JSON.stringify([manifestSha256, filter, upsample, curriculum, scored]));
 }

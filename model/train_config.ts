@@ -37,6 +37,16 @@ const schema = v.strictObject({
     /** Micro-batches of a step. The result equals one batch of rows x accumulate. */
     accumulate: v.optional(whole(1), 1),
   }),
+  data: section({
+    /** Conditions that training documents have to fulfil, such as year>=2015, separated by ";". */
+    filter: v.optional(v.string(), ""),
+    /** CONDITION:FACTOR, separated by ";": documents that count so many times as much. */
+    upsample: v.optional(v.string(), ""),
+    /** A column: documents come by its values, lowest first; ":desc" behind it turns that around. */
+    curriculum: v.optional(v.string(), ""),
+    /** A file of further columns: JSON lines, or Parquet, with pmid. */
+    scores: v.optional(v.string(), ""),
+  }),
   optimizer: section({
     /** Peak learning rate. */
     learning_rate: v.optional(above0, 1e-3),

@@ -13,7 +13,7 @@ import {
   type TrainerState,
 } from "./checkpoint.ts";
 import type { MambaConfig } from "./config.ts";
-import { requireRows, type TrainingCorpus } from "./corpus.ts";
+import { requireRows, selectedCorpus, type TrainingCorpus } from "./corpus.ts";
 import { localModel } from "./hub.ts";
 import { readMetrics } from "./metrics.ts";
 import { parameterCount, parameterList } from "./parameters.ts";
@@ -96,7 +96,7 @@ const MOST_DEVICE_LOSSES = 3;
  * @throws {UserError} for bad input, before anything is written; or as {@linkcode trainLoop} does.
  */
 export async function trainRun(request: TrainRequest): Promise<LoopResult> {
-  const { corpus, out, reporter } = request, plan = planRun(request);
+  const { out, reporter } = request, plan = await planRun(request), { corpus } = plan;
   const steps = totalSteps(plan.config, corpus.sequenceLength);
   for (let losses = 0;; losses++) {
     const going = losses > 0 || request.resume;
@@ -113,7 +113,7 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
     let made: MadeModel | undefined;
     const make: MakeModel = async (...args) => made = await request.makeModel(...args);
     try {
-      return await trainFrom({ ...request, makeModel: make }, plan, checkpoint);
+      return await trainFrom({ ...request, corpus, makeModel: make }, plan, checkpoint);
     } catch (error) {
       // A device's loss shows first in whatever waited for it; its own word comes a turn later.
       await new Promise((resolve) => setTimeout(resolve, 0));
@@ -132,20 +132,24 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
 interface RunPlan {
   init: string;
   config: TrainConfig;
+  /** With the documents that the configuration selects. */
+  corpus: TrainingCorpus;
 }
 
-function planRun(request: TrainRequest): RunPlan {
-  const { corpus, out, resume, reporter } = request;
+async function planRun(request: TrainRequest): Promise<RunPlan> {
+  const { out, resume, reporter } = request;
   // A folder by its whole path: found again from anywhere, and not taken for a hub id.
   const given = request.init !== undefined && exists(request.init)
     ? resolve(request.init)
     : request.init;
-  requireRows(corpus, "train");
+  requireRows(request.corpus, "train");
   const old = resume ? readRun(out) : undefined;
   if (!old) refuseExisting(out);
-  else checkSameRun(request, given, old);
   const source = request.configSource ?? "the command line";
   const config = resolveConfig(mergeConfig({ ...old?.config }, request.config), source);
+  const corpus = await selectedCorpus(request.corpus, config.data, reporter);
+  requireRows(corpus, "train");
+  if (old) checkSameRun({ ...request, corpus }, given, old);
   if (config.validation.every) requireRows(corpus, "validation");
   if (old) {
     cleanCheckpoints(out);
@@ -153,7 +157,7 @@ function planRun(request: TrainRequest): RunPlan {
   }
   const init = old?.init ?? given;
   if (init === undefined) throw new UserError("Cannot train: say what from with --init");
-  return { init, config };
+  return { init, config, corpus };
 }
 
 /** Trains from a checkpoint, which it closes, or from the start. */
@@ -278,7 +282,9 @@ function checkSameRun(
     throw new UserError(
       `Cannot resume ${out}: the corpus ${corpus.path} is not the one it was started with ` +
         `(manifest ${corpus.manifestSha256.slice(0, 12)}..., the run's ` +
-        `${old.corpus.manifest_sha256.slice(0, 12)}...); start a new run from its last checkpoint`,
+        `${
+          old.corpus.manifest_sha256.slice(0, 12)
+        }...), or other documents of it are selected; start a new run from its last checkpoint`,
     );
   }
 }

@@ -26,6 +26,9 @@ export interface BlendedRow {
   /** How often the source has been gone through before. */
   epoch: number;
   row: number;
+  /** Its place in the source's own order, and the seed of that. */
+  index: number;
+  seed: number;
 }
 
 /** A blend of sources. */
@@ -67,7 +70,8 @@ export class Blend {
     const { rows } = this.sources[source]!;
     // Sources of equal size must not go in step.
     const seed = this.seed + (source + 1) * 2 ** 32;
-    return { source, epoch: Math.floor(drawn / rows), row: sampleRow(rows, seed, drawn) };
+    const row = sampleRow(rows, seed, drawn);
+    return { source, epoch: Math.floor(drawn / rows), row, index: drawn, seed };
   }
 }
 

@@ -45,3 +45,20 @@ export function sampleRow(rows: number, seed: number, index: number): number {
   const key = mix(mix(seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0), epoch + 1);
   return permute(place, rows, key);
 }
+
+/**
+ * The places in the training order that rank `rank` of `ranks` takes in a step, by counting alone:
+ * each takes a stretch of its own, and together they read what one would.
+ * @param first the step's first place; @param rows the step's rows, over all ranks
+ * @throws {RangeError} where the ranks do not divide the rows, or there is no such rank.
+ */
+export function rankPlaces(first: number, rows: number, rank: number, ranks: number): number[] {
+  if (!(ranks >= 1 && rank >= 0 && rank < ranks)) {
+    throw new RangeError(`There is no rank ${rank} of ${ranks}`);
+  }
+  if (rows % ranks !== 0) {
+    throw new RangeError(`${ranks} ranks cannot share ${rows} rows a step evenly`);
+  }
+  const share = rows / ranks;
+  return Array.from({ length: share }, (_, i) => first + rank * share + i);
+}

@@ -1,0 +1,57 @@
+/** `pipeline sample`: which rows a step of training reads, and which of them are a rank's. @module */
+import type { Command } from "../core/cli.ts";
+import { UsageError } from "../core/errors.ts";
+import { exists } from "../core/files.ts";
+import { requireRows, selectedCorpus } from "../model/corpus.ts";
+import { openMix } from "../model/mixed_corpus.ts";
+import { openCorpus } from "../model/shard_corpus.ts";
+import { rankPlaces, sampleRow } from "../pipeline/tokens/sampler.ts";
+import { selectionOf, selectionOptions } from "./selection_options.ts";
+
+export const command: Command = {
+  name: "pipeline sample",
+  summary: "Print the rows that a step of training reads, or a rank's share of them",
+  description:
+    "One JSON object a row: its place in the training order, its number among the rows, and its " +
+    "tokens. The order is the trainer's own and is computed from the place alone: rank R of N " +
+    "takes its share of any step without hearing of the others.",
+  options: {
+    corpus: {
+      type: "string",
+      placeholder: "DIR|A=0.8,B=0.2",
+      help: "a corpus or a mix",
+      required: true,
+    },
+    step: { type: "integer", min: 1, default: 1, help: "the step, from 1" },
+    "batch-size": { type: "integer", min: 1, default: 8, help: "rows of a step, over all ranks" },
+    seed: { type: "integer", min: 0, default: 0, help: "of the order of rows" },
+    rank: { type: "integer", min: 0, default: 0, help: "this rank, from 0" },
+    ranks: { type: "integer", min: 1, default: 1, help: "how many ranks share a step" },
+    ...selectionOptions,
+  },
+  examples: [
+    "deno task pipeline sample --corpus corpus --step 1000 --batch-size 64 --rank 3 --ranks 8",
+  ],
+  async run(invocation) {
+    const { reporter } = invocation, folder = invocation.string("corpus")!;
+    const batch = invocation.number("batch-size")!, seed = invocation.number("seed")!;
+    const rank = invocation.number("rank")!, ranks = invocation.number("ranks")!;
+    if (rank >= ranks) throw new UsageError(`--rank ${rank} must be below --ranks ${ranks}`);
+    if (batch % ranks !== 0) {
+      throw new UsageError(`--batch-size ${batch} must be a multiple of --ranks ${ranks}`);
+    }
+    using corpus = !exists(folder) && /=[\d.]+$/.test(folder)
+      ? openMix(folder)
+      : openCorpus(folder);
+    const chosen = await selectedCorpus(corpus, selectionOf(invocation), reporter);
+    const rows = requireRows(chosen, "train");
+    const first = (invocation.number("step")! - 1) * batch;
+    for (const place of rankPlaces(first, batch, rank, ranks)) {
+      const row = rows.draw ? undefined : sampleRow(rows.rows, seed, place);
+      const tokens = rows.draw?.(seed, place) ?? rows.row(row!);
+      reporter.line(
+        JSON.stringify({ place, ...(row === undefined ? {} : { row }), tokens: [...tokens] }),
+      );
+    }
+  },
+};

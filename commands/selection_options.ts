@@ -1,0 +1,46 @@
+/** The options that choose among a corpus's documents. @module */
+import type { Invocation, OptionSpec } from "../core/cli.ts";
+import type { SelectionSpec } from "../pipeline/tokens/selection.ts";
+
+/** Spread into a command's options. */
+export const selectionOptions: Record<string, OptionSpec> = {
+  filter: {
+    type: "list",
+    placeholder: "CONDITION",
+    help: 'only documents such as "year>=2015" or "language=eng"; may be repeated',
+  },
+  upsample: {
+    type: "list",
+    placeholder: "CONDITION:N",
+    help: 'read some documents N times as often, such as "publication_type=Review:3"',
+  },
+  curriculum: {
+    type: "string",
+    placeholder: "COLUMN",
+    help: "documents in order: tokens (length), difficulty, a score; COLUMN:desc for highest first",
+  },
+  scores: {
+    type: "string",
+    placeholder: "FILE",
+    help: "further columns by pmid, JSON lines or Parquet, for filter, upsample and curriculum",
+  },
+};
+
+/** What was given of {@linkcode selectionOptions}; repeated options are one text. */
+export function givenSelection(invocation: Invocation): Partial<SelectionSpec> {
+  const given: Partial<SelectionSpec> = {};
+  for (const name of ["filter", "upsample"] as const) {
+    const list = invocation.list(name);
+    if (list.length) given[name] = list.join("; ");
+  }
+  for (const name of ["curriculum", "scores"] as const) {
+    const text = invocation.string(name);
+    if (text !== undefined) given[name] = text;
+  }
+  return given;
+}
+
+/** The whole selection. */
+export function selectionOf(invocation: Invocation): SelectionSpec {
+  return { filter: "", upsample: "", curriculum: "", scores: "", ...givenSelection(invocation) };
+}
