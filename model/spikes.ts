@@ -15,6 +15,13 @@ export interface Spike {
   deviations: number;
 }
 
+/** A spike as a line of a run's log. */
+export function describeSpike(spike: Spike, step: number, window: number): string {
+  const { what, value, deviations } = spike;
+  return `Step ${step}: the ${what} ${value.toPrecision(4)} is ${deviations.toFixed(1)} standard ` +
+    `deviations above its last ${window} steps`;
+}
+
 /** Mean and deviation of the last values of a series. */
 class RunningWindow {
   readonly #values: number[] = [];

@@ -6,8 +6,7 @@
 import { collectGarbage } from "../core/collect.ts";
 import { Interrupted, UserError } from "../core/errors.ts";
 import { formatDuration, type Reporter } from "../core/reporter.ts";
-import { sampleRow } from "../pipeline/tokens/sampler.ts";
-import { type CountedBatch, makeBatch } from "./batch.ts";
+import type { CountedBatch } from "./batch.ts";
 import {
   listCheckpoints,
   pruneCheckpoints,
@@ -21,7 +20,9 @@ import type { RunListener } from "./run_listener.ts";
 import { RunRecord } from "./run_record.ts";
 import type { RunSample } from "./samples.ts";
 import { scheduleFactor } from "./schedule.ts";
+import { describeSpike } from "./spikes.ts";
 import type { TrainConfig } from "./train_config.ts";
+import { stepBatches } from "./training_rows.ts";
 import type { StepReport, TrainableModel } from "./types.ts";
 
 /** What the loop works with. */
@@ -159,8 +160,9 @@ class Loop {
 
   /** Queues the next step's gradients, takes in the step before, then queues the update. */
   async #queueStep(): Promise<void> {
-    const { config, model } = this.#options, { optimizer } = config;
-    const step = this.#state.step + 1, began = performance.now(), batches = this.#batches();
+    const { config, corpus, model } = this.#options, { optimizer } = config;
+    const step = this.#state.step + 1, began = performance.now();
+    const batches = stepBatches(this.#rows, this.#state.rows, config, corpus);
     this.#dataSeconds += (performance.now() - began) / 1000;
     const scored = batches.reduce((sum, batch) => sum + batch.scored, 0);
     // Over the whole step, so that accumulation equals one large batch.
@@ -186,21 +188,6 @@ class Loop {
     this.#state.rows += rows;
     this.#state.tokens += tokens;
     this.#tokens += tokens;
-  }
-
-  /** The micro-batches of the next step. */
-  #batches(): CountedBatch[] {
-    const { config, model, corpus } = this.#options;
-    return Array.from({ length: config.batch.accumulate }, (_, micro) => {
-      const first = this.#state.rows + micro * model.batchSize;
-      const rows = Array.from(
-        { length: model.batchSize },
-        (_, r) =>
-          this.#rows.draw?.(config.seed, first + r) ??
-            this.#rows.row(sampleRow(this.#rows.rows, config.seed, first + r)),
-      );
-      return makeBatch(rows, model.batchSize, model.sequenceLength, corpus.endOfText);
-    });
   }
 
   /**
@@ -236,12 +223,9 @@ class Loop {
       );
     }
     const spikes = finite ? this.#record.spikes.observe({ loss, gradNorm }) : [];
-    for (const { what, value, deviations } of spikes) {
-      reporter.log(
-        `Step ${step}: the ${what} ${value.toPrecision(4)} is ${deviations.toFixed(1)} standard ` +
-          `deviations above its last ${config.spikes.window} steps` +
-          (skipped ? "; the update was left out" : ""),
-      );
+    for (const spike of spikes) {
+      const line = describeSpike(spike, step, config.spikes.window);
+      reporter.log(skipped ? `${line}; the update was left out` : line);
     }
     if (back && (spikes.length || failed)) {
       if (this.#rollbacks++ === MOST_ROLLBACKS) await this.#fail(pending, loss, gradNorm);
