@@ -14,8 +14,8 @@ export const command: Command = {
   description: "Reads evaluation files (PubMedQA's or BioASQ's JSON, any JSON lines, PubTator or " +
     "text), holds out the citations that they name by PMID, and every document that shares a run " +
     `of ${NGRAM_WORDS} words with them, unless more than ten documents have the run. Writes ` +
-    "contamination.json, with each shared stretch, and builds the shards anew. Later runs keep " +
-    "to the file's PMIDs; run this again after new documents have come.",
+    "contamination.json, with each shared stretch, and builds the shards anew. Later runs and " +
+    "refreshes compare what is new with the same items, and keep out what was held out.",
   positionals: [{ name: "FILE", help: "more evaluation files", variadic: true }],
   options: {
     corpus: CORPUS,

@@ -1,6 +1,7 @@
 /** `pipeline decontaminate`: finds what gives evaluation away, and builds the shards without it. */
 import { Corpus } from "./corpus.ts";
 import { liveTexts } from "./documents/live_texts.ts";
+import { checkedFiles } from "./ingest/compare_later.ts";
 import { DEFAULT_POLICIES } from "./ingest/policy.ts";
 import { buildTokensAndShards, shardSettings, type ShardSummary } from "./ingest/shards.ts";
 import { WorkerPool } from "./ingest/worker_pool.ts";
@@ -42,7 +43,10 @@ export async function decontaminateCorpus(
       catalogue,
       (done, total) => onProgress?.("files", done, total),
     );
-    const report = await findContamination(texts, options.against, options);
+    const report = await findContamination(texts, options.against, {
+      ...options,
+      checked: checkedFiles(corpus),
+    });
     writeContamination(options.corpus, report);
     const run = { corpus: options.corpus, workers: 1 }, settings = shardSettings(corpus, run);
     const ready = settings && catalogue.files().every((f) => f.state === "tokens");

@@ -11,14 +11,16 @@ const BREATHE_EVERY = 1000;
 /**
  * Yields title and abstract of every live citation that has either.
  * @param onFile told of files done, of all
+ * @param only the source files to read, all by default
  */
 export async function* liveTexts(
   corpus: string,
   catalogue: Catalogue,
   onFile?: (done: number, total: number) => void,
+  only?: ReadonlySet<string>,
 ): AsyncGenerator<TextRow> {
   const live = new LiveBits(catalogue), files = catalogue.files();
-  const names = files.map((f) => f.name).sort();
+  const names = files.map((f) => f.name).filter((n) => only?.has(n) ?? true).sort();
   let read = 0;
   for (const [done, source] of names.entries()) {
     onFile?.(done, names.length);

@@ -17,6 +17,7 @@ import {
   readManifest,
   tokenizerPath,
 } from "../tokens/mod.ts";
+import { compareNewFiles } from "./compare_later.ts";
 import type { Policies } from "./policy.ts";
 import { corpusPaths } from "./process_file.ts";
 import type { WorkerPool } from "./worker_pool.ts";
@@ -118,6 +119,7 @@ export async function buildTokensAndShards(
   const { sequenceLength, packing, seed, validation, test } = settings;
   await makeTokens(corpus, pool, settings, policies, options);
   const files = catalogue.files();
+  await compareNewFiles(corpus, signal);
   const heldOut = readHeldOut(folder);
   const state = JSON.stringify([
     ...[catalogue.generation, sequenceLength, seed, validation, test],

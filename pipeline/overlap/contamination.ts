@@ -48,6 +48,19 @@ export interface Contamination {
   /** How many of the documents checked are held out. */
   documents_held_out: number;
   overlaps: ReportedOverlap[];
+  /** What comparing documents that come later takes. */
+  recheck: Recheck;
+}
+
+/** The evaluation items themselves, and how far the corpus was compared with them. */
+export interface Recheck {
+  keep_overlaps: boolean;
+  /** "name md5" of the source files whose documents were compared. */
+  checked: string[];
+  /** Items, each with its file's place in `against`. */
+  items: (EvaluationItem & { file: number })[];
+  /** How many documents have a run of words: [the run's number, documents]. */
+  seen: [number, number][];
 }
 
 /** Where a corpus keeps its report. */
@@ -59,6 +72,8 @@ export interface DecontaminateOptions {
   ngramWords?: number;
   /** Report overlaps without holding their documents out. */
   keepOverlaps?: boolean;
+  /** "name md5" of the source files that the documents are from. */
+  checked?: string[];
   signal?: AbortSignal;
 }
 
@@ -71,56 +86,106 @@ export async function findContamination(
   files: string[],
   options: DecontaminateOptions = {},
 ): Promise<Contamination> {
-  const ngramWords = options.ngramWords ?? NGRAM_WORDS, index = new NgramIndex(ngramWords);
-  const pmids = new Set<number>(), names: { file: string; item: EvaluationItem }[] = [];
-  const against = files.map((path) => {
-    const items = readEvaluationItems(path), before = index.size, file = basename(path);
-    for (const item of items) {
-      index.add(item);
-      names.push({ file, item });
-      for (const pmid of item.pmids) pmids.add(pmid);
-    }
+  const ngramWords = options.ngramWords ?? NGRAM_WORDS, items: Recheck["items"] = [];
+  const index = new NgramIndex(ngramWords);
+  const against = files.map((path, file) => {
+    const own = readEvaluationItems(path), before = index.size;
+    for (const { id, pmids, texts } of own) items.push({ file, id, pmids, texts });
+    own.forEach((item) => index.add(item));
     return {
-      ...{ file, sha256: hashFile(path), items: items.length },
-      pmids: new Set(items.flatMap((i) => i.pmids)).size,
+      ...{ file: basename(path), sha256: hashFile(path), items: own.length },
+      pmids: new Set(own.flatMap((i) => i.pmids)).size,
       ngrams: index.size - before,
     };
   });
-  let checked = 0;
-  const present = new Set<number>(), documentsWith = new Map<number, number>();
+  const empty: Contamination = {
+    ...{ format: 1, ngram_words: ngramWords, against, documents_checked: 0 },
+    held_out_by_pmid: ascending(new Set(items.flatMap((i) => i.pmids))),
+    ...{ held_out_by_overlap: [], documents_held_out: 0, overlaps: [] },
+    recheck: { keep_overlaps: options.keepOverlaps ?? false, checked: [], items, seen: [] },
+  };
+  return await compare(documents, empty, index, options);
+}
+
+/**
+ * Compares documents that came after a report with the evaluation items that it holds, and adds what
+ * is found. What was held out stays held out.
+ */
+export function compareLater(
+  documents: AsyncIterable<CheckedDocument>,
+  report: Contamination,
+  options: Pick<DecontaminateOptions, "checked" | "signal">,
+): Promise<Contamination> {
+  const index = new NgramIndex(report.ngram_words);
+  for (const item of report.recheck.items) index.add(item);
+  return compare(documents, report, index, options);
+}
+
+const ascending = (set: Iterable<number>) => [...set].sort((a, b) => a - b);
+
+async function compare(
+  documents: AsyncIterable<CheckedDocument> | Iterable<CheckedDocument>,
+  report: Contamination,
+  index: NgramIndex,
+  { checked = [], signal }: Pick<DecontaminateOptions, "checked" | "signal">,
+): Promise<Contamination> {
+  const { recheck, against } = report, pmids = new Set(report.held_out_by_pmid);
+  const documentsWith = new Map(recheck.seen), present = new Set<number>();
   const found: { overlap: ReportedOverlap; ngrams: number[] }[] = [];
+  let count = 0;
   for await (const { pmid, text } of documents) {
-    if (++checked % 1000 === 0 && options.signal?.aborted) {
+    if (++count % 1000 === 0 && signal?.aborted) {
       throw new Interrupted("Stopped; nothing was changed");
     }
     if (pmids.has(pmid)) present.add(pmid);
+    const own = new Set<number>();
     for (const { item, start, end, ngrams } of index.overlaps(text)) {
-      const { file, item: { id } } = names[item]!;
-      const overlap = { pmid, file, item: id, start, end, text: text.slice(start, end) };
-      found.push({ overlap, ngrams });
-      for (const n of new Set(ngrams)) documentsWith.set(n, (documentsWith.get(n) ?? 0) + 1);
+      const { file, id } = recheck.items[item]!;
+      const place = { pmid, file: against[file]!.file, item: id, start, end };
+      found.push({ overlap: { ...place, text: text.slice(start, end) }, ngrams });
+      for (const n of ngrams) own.add(n);
     }
+    for (const n of own) documentsWith.set(n, (documentsWith.get(n) ?? 0) + 1);
   }
+  const later = new Set(found.map((f) => f.overlap.pmid));
   const overlaps = found
     .filter(({ ngrams }) => ngrams.some((n) => documentsWith.get(n)! <= COMMON_IN))
-    .map(({ overlap }) => overlap);
-  const overlapping = new Set(overlaps.map((o) => o.pmid).filter((p) => !pmids.has(p)));
-  const ascending = (set: Iterable<number>) => [...set].sort((a, b) => a - b);
+    .map(({ overlap }) => overlap)
+    // A document that came again is told of as it is now.
+    .concat(report.overlaps.filter((o) => !later.has(o.pmid)));
+  const overlapping = recheck.keep_overlaps ? [] : overlaps.map((o) => o.pmid);
+  const before = new Set(report.held_out_by_overlap);
+  const held = new Set([...before, ...overlapping.filter((p) => !pmids.has(p))]);
   return {
-    format: 1,
-    ngram_words: ngramWords,
-    against,
-    documents_checked: checked,
-    held_out_by_pmid: ascending(pmids),
-    held_out_by_overlap: options.keepOverlaps ? [] : ascending(overlapping),
-    documents_held_out: present.size + (options.keepOverlaps ? 0 : overlapping.size),
+    ...report,
+    documents_checked: report.documents_checked + count,
+    held_out_by_overlap: ascending(held),
+    documents_held_out: report.documents_held_out + present.size + held.size - before.size,
     overlaps: overlaps.sort((a, b) => a.pmid - b.pmid || a.start - b.start),
+    recheck: {
+      ...recheck,
+      checked: [...new Set([...recheck.checked, ...checked])].sort(),
+      seen: [...documentsWith].sort((a, b) => a[0] - b[0]),
+    },
   };
 }
 
 /** Writes the report into the corpus folder. */
 export function writeContamination(corpus: string, report: Contamination): void {
-  writeAtomic(contaminationPath(corpus), JSON.stringify(report, null, 1) + "\n");
+  const { recheck, ...told } = report;
+  // The items are for the program: on one line, behind what is for people.
+  const text = JSON.stringify(told, null, 1).slice(0, -2);
+  writeAtomic(contaminationPath(corpus), `${text},\n "recheck": ${JSON.stringify(recheck)}\n}\n`);
+}
+
+/** The report of a corpus; undefined where there is none, or an old one without its items. */
+export function readContamination(corpus: string): Contamination | undefined {
+  const path = contaminationPath(corpus);
+  if (!exists(path)) return undefined;
+  const report = readJson<Partial<Contamination>>(path, "report");
+  return report.recheck && report.held_out_by_pmid && report.against && report.overlaps
+    ? report as Contamination
+    : undefined;
 }
 
 /** What no shard may hold. */

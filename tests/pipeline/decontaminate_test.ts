@@ -1,6 +1,6 @@
 import { join } from "../../core/std.ts";
 import { decontaminateCorpus } from "../../pipeline/decontaminate.ts";
-import { contaminationPath } from "../../pipeline/overlap/contamination.ts";
+import { contaminationPath, readContamination } from "../../pipeline/overlap/contamination.ts";
 import { type RunOptions, runPipeline } from "../../pipeline/run.ts";
 import { readManifest, SPLITS } from "../../pipeline/tokens/mod.ts";
 import { whereIs } from "../../pipeline/tokens/provenance.ts";
@@ -13,7 +13,7 @@ const PASSAGE =
 
 function abstractOf(pmid: number): string {
   const words = Array.from({ length: 40 }, (_, i) => `finding${pmid}x${i}`).join(" ");
-  return pmid === 12 ? `${words}. ${PASSAGE}.` : words;
+  return pmid === 12 || pmid === 44 ? `${words}. ${PASSAGE}.` : words;
 }
 
 const records = (from: number, to: number) =>
@@ -55,11 +55,15 @@ Deno.test("decontaminate: what is held out stays out, through updates and a new 
     const clean = all.filter((pmid) => pmid !== 7 && pmid !== 12);
     assertEquals(await inShards(corpus, 30), clean);
 
-    // PMID 40 comes later, and is out from the start.
+    // PMID 40 comes later, and is out from the start; 44 shares the passage, and is found then.
     putFile(mirror, "updatefiles", 2, records(31, 46));
     await run();
+    const after = readContamination(corpus)!;
+    assertEquals([after.held_out_by_overlap, after.documents_checked], [[12, 44], 45]);
+    assertEquals(after.documents_held_out, 4);
+    assertEquals(after.overlaps.map((o) => [o.pmid, o.text]), [[12, PASSAGE], [44, PASSAGE]]);
     const later = [...clean, ...Array.from({ length: 15 }, (_, i) => i + 31)]
-      .filter((pmid) => pmid !== 40);
+      .filter((pmid) => pmid !== 40 && pmid !== 44);
     assertEquals(await inShards(corpus, 46), later);
 
     Deno.removeSync(mirror, { recursive: true });
