@@ -5,6 +5,7 @@
 import type { Invocation } from "../core/cli.ts";
 import { formatTable } from "../core/reporter.ts";
 import { openDevice } from "../kernels/device.ts";
+import type { ProviderName } from "../kernels/providers.ts";
 import { tuneMatmul } from "../kernels/matmul/tune.ts";
 import { presetConfig } from "../model/config.ts";
 import { productShapes } from "../model/gpu/autotune.ts";
@@ -15,6 +16,7 @@ export async function benchAutotune(invocation: Invocation): Promise<Record<stri
   const { reporter } = invocation, name = invocation.string("model") ?? "small", tokens = 512;
   const device = await openDevice({
     variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
+    provider: invocation.string("provider") as ProviderName | undefined,
   });
   try {
     const config = presetConfig(name);

@@ -6,6 +6,7 @@
 import type { Invocation } from "../core/cli.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
 import { type Device, openDevice } from "../kernels/device.ts";
+import type { ProviderName } from "../kernels/providers.ts";
 import { configOfSizes, type MambaConfig, presetConfig } from "../model/config.ts";
 import { initialParameters } from "../model/initialize.ts";
 import { createMamba, type Precision } from "../model/mamba.ts";
@@ -112,6 +113,7 @@ export async function benchTrain(invocation: Invocation): Promise<Record<string,
   const { reporter } = invocation, only = invocation.string("model");
   const device = await openDevice({
     variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
+    provider: invocation.string("provider") as ProviderName | undefined,
   });
   const cases = CASES.filter((c) => !only || c.name === only);
   if (only && !cases.length) {

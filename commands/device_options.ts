@@ -1,5 +1,6 @@
 /** The options of every command that computes on the device. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
+import type { ProviderName } from "../kernels/providers.ts";
 import type { AutotuneMode } from "../model/gpu/autotune.ts";
 import type { DeviceModelOptions } from "../model/device_model.ts";
 import type { MakeModel } from "../model/train_run.ts";
@@ -17,6 +18,14 @@ export const deviceOptions = {
     type: "string",
     help: "forces a kernel variant; by default the adapter decides",
     choices: ["cpu-subgroup", "cpu-plain", "gpu-tiled"],
+  },
+  provider: {
+    type: "string",
+    help:
+      "where WebGPU comes from: Deno's own, or Dawn, an npm package that is fetched when asked " +
+      "for and needs deno run --allow-all main.ts",
+    choices: ["deno", "dawn"],
+    default: "deno",
   },
   "memory-limit": {
     type: "number",
@@ -43,6 +52,7 @@ export function deviceChoice(invocation: Invocation): DeviceModelOptions {
   const limit = invocation.number("memory-limit"), recompute = invocation.string("recompute");
   return {
     variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
+    provider: invocation.string("provider") as ProviderName | undefined,
     memoryLimit: limit === undefined ? undefined : limit * 1e9,
     autotune: invocation.string("autotune") as AutotuneMode | undefined,
     recompute: recompute === "on" ? true : recompute === "off" ? false : undefined,

@@ -4,7 +4,7 @@ import { EXIT } from "../core/errors.ts";
 import { openDevice } from "../kernels/device.ts";
 import { deviceModels } from "../model/goldens/device_models.ts";
 import { MIXED_FACTOR, runGoldens } from "../model/goldens/run.ts";
-import { deviceOptions } from "./device_options.ts";
+import { deviceChoice, deviceOptions } from "./device_options.ts";
 import { precisionOf, precisionOption } from "./precision_option.ts";
 
 /** `deno task goldens`. */
@@ -16,20 +16,25 @@ export const command: Command = {
     "or FAIL. Cases of operations that are not built are named as skipped. Exits with 1 on any " +
     "FAIL, and on a golden that is missing or malformed.",
   positionals: [{ name: "DIR", help: "a folder of golden cases", required: true }],
-  options: { variant: deviceOptions.variant, precision: precisionOption },
+  options: {
+    variant: deviceOptions.variant,
+    provider: deviceOptions.provider,
+    precision: precisionOption,
+  },
   examples: [
     "deno task goldens ../shared/goldens",
     "deno task goldens ../shared/goldens --variant gpu-tiled --json",
     "deno task goldens ../shared/goldens --precision mixed",
   ],
-  async run({ positionals, json, reporter, string }) {
-    const device = await openDevice({
-      variant: string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
-    });
+  async run(invocation) {
+    const { positionals, json, reporter, string } = invocation;
+    const device = await openDevice(deviceChoice(invocation));
     try {
       const precision = precisionOf({ string });
       if (precision === "mixed") device.requireHalf();
-      reporter.log(`${device.description}, variant ${device.variant}, precision ${precision}`);
+      reporter.log(
+        `${device.description}, variant ${device.variant}, WebGPU of ${device.provider}, precision ${precision}`,
+      );
       if (precision === "mixed") {
         reporter.line(`mixed precision: limits are f32_rel x ${MIXED_FACTOR} where f16 has a part`);
       }

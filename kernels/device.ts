@@ -6,6 +6,7 @@
 import { DeviceError } from "./errors.ts";
 import type { Region } from "./layout.ts";
 import type { MatmulChoice } from "./matmul/choice.ts";
+import type { ProviderName } from "./providers.ts";
 
 /**
  * Which form of the kernels runs.
@@ -26,7 +27,8 @@ export interface Provider {
 export interface DeviceOptions {
   /** Forces a variant; by default the adapter decides. */
   variant?: string;
-  provider?: Provider;
+  /** Deno's own WebGPU by default; see providers.ts. */
+  provider?: Provider | ProviderName;
   /** Bytes of device memory that may be allocated. */
   memoryLimit?: number;
   /** Lowers maxStorageBufferBindingSize, to test slicing. */
@@ -59,6 +61,8 @@ export class Device {
   /** Granted features. */
   readonly features: ReadonlySet<string>;
   readonly provider: string;
+  /** Held, because Dawn's devices do not outlive the object that they came from. */
+  readonly source: Provider["gpu"];
   /** Lanes of a subgroup as measured; 0 without subgroups. */
   readonly subgroupSize: number;
   /** Bytes of buffers and textures alive. */
@@ -79,7 +83,7 @@ export class Device {
     adapter: GPUAdapter,
     variant: Variant,
     features: ReadonlySet<string>,
-    provider: string,
+    provider: Provider,
     subgroupSize: number,
     options: DeviceOptions,
   ) {
@@ -87,7 +91,8 @@ export class Device {
     this.adapter = adapter;
     this.variant = variant;
     this.features = features;
-    this.provider = provider;
+    this.provider = provider.name;
+    this.source = provider.gpu;
     this.subgroupSize = subgroupSize;
     this.memoryLimit = options.memoryLimit ?? Infinity;
     this.bindingLimit = Math.min(
@@ -323,7 +328,11 @@ export function isCpuDriver(adapter: GPUAdapter): boolean {
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   quietLoader();
-  const provider = options.provider ?? denoProvider();
+  const { provider: asked = denoProvider() } = options;
+  // The other providers load native code: only when asked for.
+  const provider = typeof asked === "string"
+    ? await (await import("./providers.ts")).openProvider(asked)
+    : asked;
   const adapter = await provider.gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new DeviceError(NO_ADAPTER);
   const requiredLimits: Record<string, number> = {};
@@ -343,7 +352,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   }
   const subgroups = features.includes("subgroups" as GPUFeatureName) ? await subgroupSize(gpu) : 0;
   const variant = chooseVariant(adapter, subgroups, options.variant);
-  return new Device(gpu, adapter, variant, new Set(features), provider.name, subgroups, options);
+  return new Device(gpu, adapter, variant, new Set(features), provider, subgroups, options);
 }
 
 function chooseVariant(

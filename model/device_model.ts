@@ -1,5 +1,6 @@
 /** The WebGPU model as the trainer and the evaluator ask for it. @module */
 import { openDevice } from "../kernels/device.ts";
+import type { ProviderName } from "../kernels/providers.ts";
 import type { MambaConfig } from "./config.ts";
 import type { AutotuneMode } from "./gpu/autotune.ts";
 import { memoryPlan } from "./gpu/buffers.ts";
@@ -13,6 +14,8 @@ export interface DeviceModelOptions {
   variant?: string;
   /** Bytes of device memory that may be allocated. */
   memoryLimit?: number;
+  /** Where WebGPU comes from; Deno's own by default. */
+  provider?: ProviderName;
   /** Measure which of several equal programs is fastest; "off" by default. */
   autotune?: AutotuneMode;
   /** Compute activations again in the backward; by default where they would not fit. */

@@ -1,0 +1,40 @@
+/** Where WebGPU comes from. @module */
+import { denoProvider, type Provider } from "./device.ts";
+import { DeviceError } from "./errors.ts";
+
+/** Names that {@linkcode openProvider} takes. */
+export const PROVIDERS = ["deno", "dawn"] as const;
+/** One of {@linkcode PROVIDERS}. */
+export type ProviderName = typeof PROVIDERS[number];
+
+/** Dawn's bindings on npm, loaded when asked for and never otherwise. */
+const DAWN = "npm:webgpu@0.6.2";
+
+/** What that package exports. */
+interface DawnModule {
+  create(options: string[]): GPU;
+  globals: Record<string, unknown>;
+}
+
+/**
+ * Deno's own WebGPU, or Dawn, which is Chrome's and reaches what Deno's does not offer.
+ * @throws {DeviceError} where Dawn cannot be loaded, with what it needs.
+ */
+export async function openProvider(name: ProviderName): Promise<Provider> {
+  if (name === "deno") return denoProvider();
+  let dawn: DawnModule;
+  try {
+    dawn = await import(DAWN) as DawnModule;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    throw new DeviceError(
+      `Cannot load Dawn (${reason}); it is a native library and needs a permission that the tasks ` +
+        `do not give: deno run --allow-all main.ts COMMAND --provider dawn`,
+    );
+  }
+  // Constants such as GPUBufferUsage have the same values in both; only what is missing is taken.
+  for (const [key, value] of Object.entries(dawn.globals)) {
+    if (!(key in globalThis)) Object.defineProperty(globalThis, key, { value, configurable: true });
+  }
+  return { name, gpu: dawn.create(["enable-dawn-features=allow_unsafe_apis"]) };
+}

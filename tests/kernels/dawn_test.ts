@@ -1,0 +1,69 @@
+import { join } from "../../core/std.ts";
+import { assertEquals, assertMatch } from "../assert.ts";
+import { missingShared, ROOT, SHARED } from "../shared.ts";
+
+/** SwiftShader, a CPU driver that Dawn accepts, as Debian's chromium brings it. */
+const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
+
+const exists = (path: string) => {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+};
+
+async function main(
+  args: string[],
+  permissions: string[],
+): Promise<{ code: number; text: string }> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--no-lock", ...permissions, "main.ts", ...args],
+    cwd: ROOT,
+    env: { VK_DRIVER_FILES: SWIFTSHADER, NO_COLOR: "1" },
+  }).output();
+  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, text: decode(stdout) + decode(stderr) };
+}
+
+const reason = !exists(SWIFTSHADER)
+  ? " (skipped: no SwiftShader)"
+  : missingShared("goldens")
+  ? " (skipped: no ../shared/goldens)"
+  : "";
+
+Deno.test({
+  name: `the operations' goldens pass on Dawn, whose WGSL compiler is another${reason}`,
+  ignore: reason !== "",
+  fn: async () => {
+    const folder = Deno.makeTempDirSync();
+    try {
+      for (const op of ["rmsnorm", "conv_silu", "selective_scan", "cross_entropy", "adamw"]) {
+        for (const suffix of [".json", ".safetensors"]) {
+          const name = `op_${op}${suffix}`;
+          Deno.copyFileSync(join(SHARED, "goldens", name), join(folder, name));
+        }
+      }
+      const { code, text } = await main(
+        ["goldens", folder, "--provider", "dawn", "--variant", "gpu-tiled"],
+        ["--allow-all"],
+      );
+      if (/Cannot load Dawn/.test(text)) return; // not installed, and no network to fetch it
+      assertEquals(code, 0, text);
+      assertMatch(text, /SwiftShader.*WebGPU of dawn/);
+      assertMatch(text, /\n\d+ passed, 0 failed/);
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
+    }
+  },
+});
+
+Deno.test("--provider dawn without the permission says which one it needs", async () => {
+  const { code, text } = await main(["goldens", ".", "--provider", "dawn"], [
+    "--allow-read",
+    "--allow-env",
+    "--allow-sys",
+  ]);
+  assertEquals(code, 1);
+  assertMatch(text, /Cannot load Dawn .*--allow-all/);
+});
