@@ -17,15 +17,22 @@ import { EXIT, Interrupted, isDiskFull, messageOf, UsageError, UserError } from 
 import { consoleReporter } from "./core/reporter.ts";
 import { ROOT_COMMANDS } from "./commands/mod.ts";
 
+const SAME_SIGNAL_MS = 300;
+
 const isGroup = (c: Command | CommandGroup): c is CommandGroup => "commands" in c;
 
 /** Runs the command line `args` and returns the exit code. */
 export async function main(args: string[]): Promise<number> {
   const flags = commonFlags(args), reporter = consoleReporter(flags.quiet);
   const abort = new AbortController();
-  let signals = 0;
+  let signalled: number | undefined;
   const onSignal = () => {
-    if (++signals > 1) Deno.exit(EXIT.interrupted);
+    if (signalled !== undefined) {
+      // One Ctrl-C can come twice: from the terminal, and passed on by the program that started us.
+      if (performance.now() - signalled < SAME_SIGNAL_MS) return;
+      Deno.exit(EXIT.interrupted);
+    }
+    signalled = performance.now();
     reporter.log("Stopping after this step; once more stops at once");
     abort.abort();
   };

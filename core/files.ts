@@ -90,10 +90,19 @@ export function openAtomic(path: string): AtomicFile {
   };
 }
 
-/** Makes a rename in `folder` durable. Windows cannot open a folder and needs no such step. */
+/**
+ * Makes a rename in `folder` durable. Windows cannot open a folder and needs no such step. Without
+ * the right to read the folder, the system chooses the moment.
+ */
 export function syncFolder(folder: string): void {
   if (Deno.build.os === "windows") return;
-  const handle = Deno.openSync(folder, { read: true });
+  let handle: Deno.FsFile;
+  try {
+    handle = Deno.openSync(folder, { read: true });
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return;
+    throw error;
+  }
   try {
     handle.syncSync();
   } finally {

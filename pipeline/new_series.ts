@@ -25,6 +25,13 @@ export class NewSeries extends Error {
 export const besides = (corpus: string): string => resolve(corpus) + ".next";
 const replaced = (corpus: string): string => resolve(corpus) + ".old";
 
+/** The folders that a change of series needs: the corpus, the new one beside it, the old one. */
+export const seriesFolders = (corpus: string): string[] => [
+  resolve(corpus),
+  besides(corpus),
+  replaced(corpus),
+];
+
 /** Options that build the same corpus again in another folder. */
 export function sameSettings(
   { folder, catalogue }: { folder: string; catalogue: Catalogue },

@@ -1,9 +1,12 @@
 /** The pipeline under the least permissions: more than these the runtime refuses. @module */
-import { join } from "../../core/std.ts";
+import { join, resolve } from "../../core/std.ts";
 import { assert, assertEquals, assertMatch } from "../assert.ts";
+import { permissionFlags, permissionsFor } from "../../pipeline/permissions.ts";
 import { ROOT } from "../shared.ts";
 import { documentsOf, withFolder, withServer } from "./support.ts";
 
+/** A corpus's folder and those of a change of series. */
+const beside = (corpus: string) => [corpus, corpus + ".next", corpus + ".old"];
 const FIXTURES = join(ROOT, "fixtures/mirror");
 
 /** Runs the program with the given permissions; what DENO_DIR holds is readable to any program. */
@@ -20,11 +23,10 @@ Deno.test("network to the mirror alone, reads and writes under the corpus alone,
     withServer(FIXTURES, async (url) => {
       const corpus = join(folder, "corpus"), host = new URL(url).host;
       Deno.mkdirSync(corpus);
-      const beside = [corpus, corpus + ".next", corpus + ".old"].join();
       const permissions = (net: string) => [
         `--allow-net=${net}`,
-        `--allow-read=${ROOT},${beside}`,
-        `--allow-write=${beside}`,
+        `--allow-read=${ROOT},${beside(corpus)}`,
+        `--allow-write=${beside(corpus)}`,
       ];
       const run = (net: string, to: string) =>
         program(
@@ -66,4 +68,118 @@ Deno.test("with a folder as the source the program gives the network up", () =>
       ...["pipeline", "run", "--source", FIXTURES, "--corpus", corpus, "--files", "5"],
     );
     assertEquals(code, 0, log);
+  }));
+
+/** What a program may try that no pipeline needs; each line is what the runtime says to it. */
+const PROBE = `
+const [inside, outside, host] = Deno.args;
+const say = (line) => Deno.stdout.writeSync(new TextEncoder().encode(line + "\\n"));
+const tries = {
+  writeInside: () => Deno.writeTextFileSync(inside + "/probe", "x"),
+  readInside: () => Deno.readTextFileSync(inside + "/probe"),
+  readOutside: () => Deno.readTextFileSync(outside),
+  readPassword: () => Deno.readTextFileSync("/etc/passwd"),
+  writeOutside: () => Deno.writeTextFileSync(outside, "x"),
+  escape: () => Deno.writeTextFileSync(inside + "/../escaped", "x"),
+  fetchMirror: () => fetch("http://" + host + "/").then((r) => r.text()),
+  fetchOther: () => fetch("http://localhost:65001/"),
+  otherPort: () => fetch("http://127.0.0.1:65001/"),
+  listen: () => Deno.listen({ port: 0 }).close(),
+  run: () => new Deno.Command("true").outputSync(),
+  environment: () => Deno.env.get("HOME"),
+  system: () => Deno.hostname(),
+  library: () => Deno.dlopen("/lib/x.so", {}),
+};
+for (const [name, action] of Object.entries(tries)) {
+  try {
+    await action();
+    say(name + " done");
+  } catch (error) {
+    say(name + " " + error.name);
+  }
+}`;
+
+/** The words of the process that runs main.ts on `corpus`, started by somebody else. */
+function wordsOf(corpus: string): string[] {
+  for (const { name } of Deno.readDirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const words = Deno.readTextFileSync(`/proc/${name}/cmdline`).split("\0");
+      if (words.includes(corpus) && words.some((w) => w.endsWith("main.ts"))) return words;
+    } catch { /* it has just ended */ }
+  }
+  return [];
+}
+
+Deno.test({
+  name: "the pipeline's task runs with the mirror's host and the given folders alone",
+  ignore: Deno.build.os !== "linux",
+  fn: () =>
+    withFolder(async (folder) => {
+      const corpus = join(folder, "corpus"), outside = join(folder, "outside");
+      Deno.writeTextFileSync(outside, "private");
+      Deno.writeTextFileSync(join(folder, "probe.ts"), PROBE);
+      let flags: string[] = [], probed = "";
+      const task = async (...words: string[]) => {
+        const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+          args: ["task", "--cwd", ROOT, "pipeline", ...words, "--corpus", corpus],
+          stdout: "null",
+        }).output();
+        assertEquals(code, 0, new TextDecoder().decode(stderr));
+      };
+      const probe = async (host: string) => {
+        const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+          args: ["run", ...flags, join(folder, "probe.ts"), corpus, outside, host],
+        }).output();
+        return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+      };
+      await withServer(FIXTURES, async (url) => {
+        const { host } = new URL(url);
+        await task("run", "--source", url, "--files", "4", "--workers", "1");
+        probed = await probe(host);
+        Deno.removeSync(join(corpus, "probe"));
+        // A refresh finds the host in the catalogue.
+        flags = [];
+        await task("refresh", "--workers", "1");
+        assertEquals(flags, [
+          ...["--no-prompt", `--allow-read=${[...beside(corpus), resolve(ROOT)].sort()}`],
+          ...[`--allow-write=${beside(corpus)}`, `--allow-net=${host}`],
+        ]);
+      }, (_request, path) => {
+        // The program is at work while it asks: see with what it was started.
+        if (path.endsWith(".gz") && flags.length === 0) {
+          const words = wordsOf(corpus);
+          flags = words.slice(2, words.findIndex((w) => w.endsWith("main.ts")));
+        }
+        return undefined;
+      });
+      assertEquals(
+        probed.trim().split("\n"),
+        [
+          ...["writeInside done", "readInside done", "readOutside NotCapable"],
+          ...["readPassword NotCapable", "writeOutside NotCapable", "escape NotCapable"],
+          ...["fetchMirror done", "fetchOther NotCapable", "otherPort NotCapable"],
+          ...["listen NotCapable", "run NotCapable", "environment NotCapable"],
+          ...["system NotCapable", "library NotCapable"],
+        ],
+      );
+      assertEquals(Deno.readTextFileSync(outside), "private");
+      assert((await documentsOf(corpus)).length > 0);
+    }),
+});
+
+Deno.test("the permissions of a command line are its paths and its host", () =>
+  withFolder((folder) => {
+    const at = (name: string) => join(folder, name), texts = at("a,b");
+    Deno.mkdirSync(texts);
+    const of = (...words: string[]) => permissionsFor(words, ROOT);
+    const https = of("run", "--source=https://ftp.example.org/pubmed/", "--corpus", at("c"));
+    assertEquals(https.net, ["ftp.example.org"]);
+    assertEquals(https.write, beside(at("c")));
+    const local = of("run", "--source", texts, "--corpus", at("c"));
+    assertEquals([local.net, local.read.includes(texts)], [[], true]);
+    assert(permissionFlags(local)[0]!.includes("a,,b"), "a comma ends a path in Deno's lists");
+    const out = of("tokenize", "--input", texts, "--output", at("new/ids.npy"));
+    assertEquals(out.write, [at("new"), at("new/ids.npy")]);
+    assertEquals([out.net, of("status").write], [[], []]);
   }));
