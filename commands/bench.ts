@@ -29,6 +29,11 @@ export const command: Command = {
     steps: { type: "integer", help: "train: measured steps", default: 3, min: 1 },
     input: { type: "string", placeholder: "FILE", help: "pipeline: a PubMed .xml.gz file" },
     tokenizer: { type: "string", placeholder: "FILE", help: "pipeline: a tokenizer.json" },
+    citations: {
+      type: "integer",
+      min: 1,
+      help: "pipeline: synthetic citations in the catalogue (default 1800000; PubMed has 40000000)",
+    },
     profile: { type: "boolean", help: "train: also the time of each kernel" },
     precision: { ...precisionOption, help: "train: f32 or mixed, with f16 where products use it" },
     ...deviceOptions,

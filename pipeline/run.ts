@@ -81,6 +81,8 @@ export interface RunSummary {
   tokenized: boolean;
   shards?: ShardSummary;
   seconds: number;
+  /** Processor time of all threads since the program started. */
+  processor_seconds: number;
   /** The most memory that the process ever had resident, in bytes. */
   peak_memory: number;
 }
@@ -208,7 +210,7 @@ class Run {
         up_to_date: added.files === 0 && !shards?.written,
         tokenized: shards !== undefined,
         ...(shards ? { shards } : {}),
-        seconds: 0,
+        ...{ seconds: 0, processor_seconds: processorSeconds() },
         peak_memory: process.resourceUsage().maxRSS * 1024,
       };
     } finally {
@@ -322,6 +324,11 @@ class Run {
     };
     this.#corpus.catalogue.addFile(row, outcome!.events, issuedAgain);
   }
+}
+
+function processorSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }
 
 function removeEmptyFolder(path: string): void {

@@ -1,0 +1,44 @@
+/** PubMed files for benchmarks. @module */
+import { createHash } from "node:crypto";
+import { gunzipSync, gzipSync } from "node:zlib";
+import { fromFileUrl, join } from "../core/std.ts";
+
+const FIXTURES = fromFileUrl(new URL("../fixtures/", import.meta.url)), SYNTHETIC_BYTES = 120e6;
+
+/** A mirror of `copies` baseline files, all of them `input`. */
+export function makeMirror(folder: string, input: string, copies: number): string {
+  const mirror = join(folder, `mirror-${copies}`);
+  Deno.mkdirSync(join(mirror, "baseline"), { recursive: true });
+  const data = Deno.readFileSync(input), md5 = createHash("md5").update(data).digest("hex");
+  for (let i = 1; i <= copies; i++) {
+    const name = `pubmed26n${String(i).padStart(4, "0")}.xml.gz`;
+    Deno.writeFileSync(join(mirror, "baseline", name), data);
+    Deno.writeTextFileSync(join(mirror, "baseline", name + ".md5"), `MD5(${name})= ${md5}\n`);
+  }
+  return mirror;
+}
+
+/** One large file out of the fixtures' records, under new PMIDs. */
+export function makeInput(path: string): string {
+  const decoder = new TextDecoder(), records: string[] = [];
+  for (const { name } of Deno.readDirSync(join(FIXTURES, "mirror/baseline"))) {
+    if (!name.endsWith(".gz")) continue;
+    const xml = decoder.decode(
+      gunzipSync(Deno.readFileSync(join(FIXTURES, "mirror/baseline", name))),
+    );
+    records.push(...xml.match(/<PubmedArticle>[^]*?<\/PubmedArticle>/g) ?? []);
+  }
+  const parts = ['<?xml version="1.0" encoding="utf-8"?>\n<PubmedArticleSet>\n'];
+  let size = 0;
+  for (let i = 0; size < SYNTHETIC_BYTES; i++) {
+    const record = records[i % records.length]!.replace(
+      /(<PMID[^>]*>)\d+/,
+      (_, tag: string) => tag + (10_000_000 + i),
+    );
+    parts.push(record, "\n");
+    size += record.length;
+  }
+  parts.push("</PubmedArticleSet>\n");
+  Deno.writeFileSync(path, gzipSync(new TextEncoder().encode(parts.join("")), { level: 4 }));
+  return path;
+}
