@@ -49,7 +49,8 @@
 
   const showSamples = (samples) => {
     if (!samples.length) return place("samples").replaceChildren();
-    const cards = [...samples].reverse().map(({ step, prompt, text, temperature }) => {
+    const newest = samples.toSorted((a, b) => b.step - a.step);
+    const cards = newest.map(({ step, prompt, text, temperature }) => {
       const card = element("div", undefined, "card"), written = element("p", undefined, "sample");
       written.append(element("mark", prompt), text);
       const how = temperature ? `sampled at temperature ${temperature}` : "the likeliest tokens";

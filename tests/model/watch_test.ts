@@ -169,7 +169,7 @@ browserTest(
       await watch.close("stopped");
       const half = await waitFor(page, "body[data-step='7'][data-status^='Stopped after']");
       assertEquals(half.charts, 4);
-      assertEquals(half.samples, readSamples(first.out).reverse().map((s) => s.prompt + s.text));
+      assertEquals(half.samples, readSamples(first.out).map((s) => s.prompt + s.text));
       const again = await openWatch(first.out, port, () => {});
       const rest = readingRun(dir, "run", { resume: true, config: {}, listener: again });
       await trainRun(rest);
