@@ -2,7 +2,8 @@
 import type { Command } from "../core/cli.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
-import { readStatus } from "../pipeline/status.ts";
+import { readStatus, type Status } from "../pipeline/status.ts";
+import { readTextCorpus, readTextStatus, type TextStatus } from "../pipeline/text_corpus_check.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
 export const command: Command = {
@@ -11,13 +12,9 @@ export const command: Command = {
   options: { corpus: CORPUS },
   examples: ["deno task pipeline status --corpus corpus"],
   run(invocation) {
-    const corpus = invocation.string("corpus")!, catalogue = readCatalogue(corpus);
-    try {
-      const status = readStatus(corpus, catalogue), { reporter } = invocation;
-      if (invocation.json) {
-        reporter.line(JSON.stringify(status));
-        return Promise.resolve();
-      }
+    const { reporter } = invocation, status = statusOf(invocation.string("corpus")!);
+    if (invocation.json) reporter.line(JSON.stringify(status));
+    else {
       const rows = Object.entries(status).flatMap(([key, value]) => {
         const name = key.replaceAll("_", " ");
         if (typeof value !== "object") return [[name, String(value)]];
@@ -27,9 +24,18 @@ export const command: Command = {
         ]);
       });
       reporter.line(formatTable(["", ""], rows).split("\n").slice(2).join("\n"));
-    } finally {
-      catalogue.close();
     }
     return Promise.resolve();
   },
 };
+
+function statusOf(corpus: string): Status | TextStatus {
+  const texts = readTextCorpus(corpus);
+  if (texts) return readTextStatus(corpus, texts);
+  const catalogue = readCatalogue(corpus);
+  try {
+    return readStatus(corpus, catalogue);
+  } finally {
+    catalogue.close();
+  }
+}

@@ -2,6 +2,7 @@
 import type { Command } from "../core/cli.ts";
 import { EXIT } from "../core/errors.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
+import { readTextCorpus, verifyTextCorpus } from "../pipeline/text_corpus_check.ts";
 import { verifyCorpus } from "../pipeline/verify.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
@@ -15,12 +16,16 @@ export const command: Command = {
   examples: ["deno task pipeline verify --corpus corpus"],
   async run(invocation) {
     const corpus = invocation.string("corpus")!, { reporter, signal } = invocation;
-    const catalogue = readCatalogue(corpus), progress = reporter.progress("Files", 0);
+    const texts = readTextCorpus(corpus), catalogue = texts ? undefined : readCatalogue(corpus);
+    const progress = reporter.progress("Files", 0);
     try {
-      const result = await verifyCorpus(corpus, catalogue, {
+      const options = {
         signal,
-        onProgress: (done, total) => progress.update(done, `of ${total}`),
-      });
+        onProgress: (done: number, total: number) => progress.update(done, `of ${total}`),
+      };
+      const result = texts
+        ? verifyTextCorpus(corpus, texts, options)
+        : await verifyCorpus(corpus, catalogue!, options);
       progress.finish();
       const { files, documents, shards, live, problems } = result;
       if (invocation.json) reporter.line(JSON.stringify({ ok: problems.length === 0, ...result }));
@@ -33,7 +38,7 @@ export const command: Command = {
       }
       return problems.length === 0 ? EXIT.done : EXIT.failed;
     } finally {
-      catalogue.close();
+      catalogue?.close();
     }
   },
 };

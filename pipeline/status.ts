@@ -61,14 +61,7 @@ export function readStatus(corpus: string, catalogue: Catalogue): Status {
     tokens += file.tokens ?? 0;
     tokenized += Number(file.state === "tokens");
   }
-  const manifest = readManifest(join(corpus, "shards", "manifest.json"));
-  const splits = Object.values(manifest.splits ?? {});
-  const sum = (of: (split: typeof splits[number]) => number | undefined) =>
-    splits.reduce((n, s) => n + (of(s) ?? 0), 0);
-  const percent = (part: number, all: number) =>
-    all === 0 ? "" : `${(100 * part / all).toFixed(3)}%`;
   const length = Number(catalogue.get("sequence_length") ?? 0);
-  const places = sum((s) => s.rows) * length;
   return {
     corpus,
     source: catalogue.get("source") ?? "",
@@ -84,10 +77,7 @@ export function readStatus(corpus: string, catalogue: Catalogue): Status {
     dropped: Object.fromEntries(Object.entries(dropped).sort()),
     tokens,
     files_tokenized: tokenized,
-    shards: sum((s) => s.shards?.length),
-    rows: sum((s) => s.rows),
-    padding: percent(places - sum((s) => s.tokens), places),
-    split_documents: percent(sum((s) => s.split_documents), sum((s) => s.documents)),
+    ...shardStatus(corpus, length),
     sequence_length: length,
     tokenizer_sha256: catalogue.get("tokenizer_sha256") ?? "",
     last_run: catalogue.runs(20).find((r) => r.finished)?.finished ?? "",
@@ -95,11 +85,32 @@ export function readStatus(corpus: string, catalogue: Catalogue): Status {
   };
 }
 
+/** What the shards' manifest says of them, zeros where there is none. */
+export function shardStatus(
+  corpus: string,
+  length: number,
+): Pick<Status, "shards" | "rows" | "padding" | "split_documents"> {
+  const manifest = readManifest(join(corpus, "shards", "manifest.json"));
+  const splits = Object.values(manifest.splits ?? {});
+  const sum = (of: (split: typeof splits[number]) => number | undefined) =>
+    splits.reduce((n, s) => n + (of(s) ?? 0), 0);
+  const percent = (part: number, all: number) =>
+    all === 0 ? "" : `${(100 * part / all).toFixed(3)}%`;
+  const places = sum((s) => s.rows) * length;
+  return {
+    shards: sum((s) => s.shards?.length),
+    rows: sum((s) => s.rows),
+    padding: percent(places - sum((s) => s.tokens), places),
+    split_documents: percent(sum((s) => s.split_documents), sum((s) => s.documents)),
+  };
+}
+
 function readManifest(path: string): ManifestView {
   return exists(path) ? JSON.parse(Deno.readTextFileSync(path)) as ManifestView : {};
 }
 
-function diskUse(corpus: string): Record<string, number> {
+/** Bytes on disk by kind. */
+export function diskUse(corpus: string): Record<string, number> {
   const use: Record<string, number> = { catalogue: 0, documents: 0, tokens: 0, shards: 0, raw: 0 };
   const walk = (path: string, kind: string) => {
     for (const entry of Deno.readDirSync(path)) {

@@ -20,7 +20,7 @@ import { readTextInput } from "./tokens/text_input.ts";
 
 const TEXT_FILE = /\.(jsonl|ndjson|txt|parquet)$/;
 
-/** What to make a corpus of, and how. Settings left out are the corpus's own, or defaults. */
+/** What to make a corpus of, and how. TextCorpusSettings left out are the corpus's own, or defaults. */
 export interface TextCorpusOptions {
   corpus: string;
   /** The folder of texts. */
@@ -35,8 +35,8 @@ export interface TextCorpusOptions {
   onProgress?: (stage: "tokens" | "shards", done: number, total: number) => void;
 }
 
-/** Settings that hold for the whole corpus. */
-interface Settings {
+/** TextCorpusSettings that hold for the whole corpus. */
+export interface TextCorpusSettings {
   sequence_length: number;
   packing: PackingMethod;
   seed: number;
@@ -45,18 +45,21 @@ interface Settings {
 }
 
 /** A file that was tokenized; its documents have the numbers from `first` on. */
-interface TextFile {
+export interface TextFile {
   name: string;
   md5: string;
   first: number;
   documents: number;
+  tokens: number;
+  /** SHA-256 of its token file. */
+  tokens_sha256: string;
 }
 
 /** `texts.json` in the corpus folder. */
-interface State {
+export interface TextCorpusState {
   format: 1;
   tokenizer_sha256: string;
-  settings: Settings;
+  settings: TextCorpusSettings;
   /** The number of the next new document. */
   next: number;
   files: TextFile[];
@@ -81,13 +84,13 @@ export function textFiles(source: string): string[] {
  * @throws {Interrupted} where the signal fires; what is done stays
  */
 export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manifest> {
-  const { corpus, source, signal } = options, path = join(corpus, "texts.json");
+  const { corpus, source, signal } = options, path = textsPath(corpus);
   if (exists(join(corpus, "catalogue.sqlite"))) {
     throw new UserError(
       `Cannot bring texts into ${corpus}: it is a corpus of PubMed; make another and mix them in training`,
     );
   }
-  const old = exists(path) ? readJson<State>(path, "list of texts") : undefined;
+  const old = exists(path) ? readJson<TextCorpusState>(path, "list of texts") : undefined;
   const tokenizerFile = options.tokenizer ?? (old ? tokenizerPath(corpus) : undefined);
   if (tokenizerFile === undefined) {
     throw new UserError(`Cannot make a corpus of the texts in ${source}: give --tokenizer FILE`);
@@ -100,7 +103,7 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
     );
   }
   const settings = settingsOf(options, old?.settings);
-  const state: State = {
+  const state: TextCorpusState = {
     ...{ format: 1, tokenizer_sha256: tokenizer.sha256, settings, next: old?.next ?? 1 },
     files: [],
   };
@@ -121,8 +124,8 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
       const pmid = state.next + ordinal;
       writer.add({ pmid, version: 1, ordinal: ordinal++, text });
     }
-    const { documents } = writer.commit();
-    state.files.push({ name, md5, first: state.next, documents });
+    const written = writer.commit(), tokens_sha256 = hashFile(tokensOf(name));
+    state.files.push({ name, md5, first: state.next, ...written, tokens_sha256 });
     state.next += ordinal;
     // Files not looked at yet are kept, so that a killed run goes on where it was.
     const rest = old?.files.filter((f) => names.indexOf(f.name) > done) ?? [];
@@ -143,7 +146,11 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
   });
 }
 
-const tokensPath = (corpus: string, name: string) => join(corpus, "tokens", `${name}.tokens`);
+/** Where a corpus of texts lists its files; no other corpus has it. */
+export const textsPath = (corpus: string): string => join(corpus, "texts.json");
+/** Where a corpus of texts keeps a file's tokens. */
+export const tokensPath = (corpus: string, name: string): string =>
+  join(corpus, "tokens", `${name}.tokens`);
 
 /** The texts of one file: `text` of each JSON line or Parquet row; a whole .txt file. */
 async function* textsOf(path: string): AsyncGenerator<string> {
@@ -173,15 +180,18 @@ async function* textsOf(path: string): AsyncGenerator<string> {
 }
 
 /** The corpus's settings. @throws {UserError} where another value is given than it has. */
-function settingsOf(options: TextCorpusOptions, recorded: Settings | undefined): Settings {
-  const given: Partial<Settings> = {
+function settingsOf(
+  options: TextCorpusOptions,
+  recorded: TextCorpusSettings | undefined,
+): TextCorpusSettings {
+  const given: Partial<TextCorpusSettings> = {
     sequence_length: options.sequenceLength,
     packing: options.packing,
     seed: options.seed,
     validation: options.validation,
     test: options.test,
   };
-  const defaults: Settings = {
+  const defaults: TextCorpusSettings = {
     ...{ sequence_length: 1024, packing: "best-fit", seed: 0, validation: 0.005, test: 0.005 },
   };
   if (!recorded) {
@@ -189,7 +199,7 @@ function settingsOf(options: TextCorpusOptions, recorded: Settings | undefined):
     return { ...defaults, ...Object.fromEntries(chosen) };
   }
   for (const [key, value] of Object.entries(given)) {
-    const own = recorded[key as keyof Settings];
+    const own = recorded[key as keyof TextCorpusSettings];
     if (value !== undefined && value !== own) {
       throw new UserError(
         `Cannot use --${

@@ -82,7 +82,8 @@ async function checkFile(
   }
 }
 
-function checkHash(path: string, expected: string, problems: string[]): void {
+/** Reports a file that is missing or has another hash. */
+export function checkHash(path: string, expected: string, problems: string[]): void {
   if (!exists(path)) problems.push(`${path} is missing`);
   else if (hashFile(path) !== expected) problems.push(`${path} is not what was written`);
 }
@@ -101,7 +102,15 @@ function checkRejects(corpus: string, file: FileRow, problems: string[]): void {
   }
 }
 
-function checkShards(corpus: string, files: FileRow[], problems: string[]): number {
+/**
+ * Checks the shards against their manifest, and the manifest against the source files; returns how
+ * many shards there are.
+ */
+export function checkShards(
+  corpus: string,
+  files: { name: string; md5: string }[],
+  problems: string[],
+): number {
   let manifest: Manifest;
   try {
     manifest = readManifest(corpus);
@@ -113,7 +122,7 @@ function checkShards(corpus: string, files: FileRow[], problems: string[]): numb
     list.map((s) => `${s.name} ${s.md5}`).sort().join("\n");
   if (sources(manifest.sources) !== sources(files)) {
     problems.push(
-      "the shards were not made from the files in the catalogue; run the pipeline again",
+      "the shards were not made from the files that the corpus lists; run the pipeline again",
     );
   }
   let count = 0;

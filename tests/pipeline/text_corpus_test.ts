@@ -3,7 +3,12 @@ import { UserError } from "../../core/errors.ts";
 import { ParquetFile } from "../../pipeline/documents/parquet_file.ts";
 import { buildTextCorpus, textFiles } from "../../pipeline/text_corpus.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
-import { SPLITS } from "../../pipeline/tokens/mod.ts";
+import {
+  readTextCorpus,
+  readTextStatus,
+  verifyTextCorpus,
+} from "../../pipeline/text_corpus_check.ts";
+import { readManifest, SPLITS } from "../../pipeline/tokens/mod.ts";
 import { packedDocuments } from "../../pipeline/tokens/packed_documents.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { ROOT } from "../shared.ts";
@@ -65,4 +70,33 @@ Deno.test("texts: JSON lines, Parquet and plain files become a corpus", () =>
     assertEquals(textFiles("https://example.org/"), []);
     Deno.mkdirSync(join(source, "baseline"));
     assertEquals(textFiles(source), []);
+  }));
+
+Deno.test("texts: status counts, and verify finds what is not as it was written", () =>
+  withFolder(async (folder) => {
+    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    Deno.mkdirSync(source);
+    const lines = Array.from({ length: 40 }, (_, i) => JSON.stringify({ text: `A line ${i}.` }));
+    Deno.writeTextFileSync(join(source, "a.jsonl"), lines.join("\n"));
+    Deno.writeTextFileSync(join(source, "b.txt"), "Words and more words. ".repeat(50));
+    await buildTextCorpus({ corpus, source, tokenizer: TOKENIZER, sequenceLength: 64 });
+    const state = readTextCorpus(corpus)!, status = readTextStatus(corpus, state);
+    assertEquals([status.files, status.documents, status.sequence_length], [2, 41, 64]);
+    const manifest = readManifest(corpus);
+    assertEquals(status.tokens, SPLITS.reduce((n, s) => n + manifest.splits[s].tokens, 0));
+    assertEquals(status.split_documents, "2.439%"); // one document of 41 is longer than a row
+    const whole = verifyTextCorpus(corpus, state);
+    assertEquals([whole.problems, whole.documents, whole.files], [[], 41, 2]);
+
+    const tokens = join(corpus, "tokens/b.txt.tokens"), bytes = Deno.readFileSync(tokens);
+    bytes[bytes.length - 1]! ^= 1;
+    Deno.writeFileSync(tokens, bytes);
+    const shard = join(corpus, "shards", manifest.splits.train.shards[0]!.tokens_file.path);
+    Deno.truncateSync(shard, 200);
+    Deno.removeSync(join(corpus, "tokenizer.json"));
+    assertEquals(verifyTextCorpus(corpus, state).problems, [
+      `${join(corpus, "tokenizer.json")} is missing`,
+      `${tokens} is not what was written`,
+      `${shard} is not what was written`,
+    ]);
   }));

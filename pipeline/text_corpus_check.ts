@@ -1,0 +1,76 @@
+/** `pipeline status` and `verify` for corpora of texts, which have no catalogue. @module */
+import { exists, hashFile, readJson } from "../core/files.ts";
+import { Interrupted, messageOf } from "../core/errors.ts";
+import { diskUse, shardStatus, type Status } from "./status.ts";
+import { type TextCorpusState, textsPath, tokensPath } from "./text_corpus.ts";
+import { TokenFile } from "./tokens/token_file.ts";
+import { manifestPath, tokenizerPath } from "./tokens/mod.ts";
+import { checkHash, checkShards, type Verification } from "./verify.ts";
+
+/** The list of a corpus's texts; undefined where it is no corpus of texts. */
+export function readTextCorpus(corpus: string): TextCorpusState | undefined {
+  const path = textsPath(corpus);
+  return exists(path) ? readJson<TextCorpusState>(path, "list of texts") : undefined;
+}
+
+/** The figures of a corpus of texts. */
+export type TextStatus =
+  & Pick<
+    Status,
+    | "corpus"
+    | "files"
+    | "tokens"
+    | "shards"
+    | "rows"
+    | "padding"
+    | "split_documents"
+    | "sequence_length"
+    | "tokenizer_sha256"
+    | "disk"
+  >
+  & { documents: number };
+
+/** Reads the figures of a corpus of texts. */
+export function readTextStatus(corpus: string, state: TextCorpusState): TextStatus {
+  const { files, settings, tokenizer_sha256 } = state, { sequence_length } = settings;
+  return {
+    ...{ corpus, files: files.length },
+    documents: files.reduce((n, f) => n + f.documents, 0),
+    tokens: files.reduce((n, f) => n + f.tokens, 0),
+    ...shardStatus(corpus, sequence_length),
+    ...{ sequence_length, tokenizer_sha256, disk: diskUse(corpus) },
+  };
+}
+
+/** Checks a corpus of texts. @throws {Interrupted} where the signal fires. */
+export function verifyTextCorpus(
+  corpus: string,
+  { files, settings, tokenizer_sha256 }: TextCorpusState,
+  options: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
+): Verification {
+  const problems: string[] = [];
+  let documents = 0;
+  const tokenizer = tokenizerPath(corpus);
+  if (!exists(tokenizer)) problems.push(`${tokenizer} is missing`);
+  else if (hashFile(tokenizer) !== tokenizer_sha256) {
+    problems.push(`${tokenizer} is not the tokenizer that the corpus was made with`);
+  }
+  for (const [i, file] of files.entries()) {
+    if (options.signal?.aborted) throw new Interrupted("Stopped");
+    const path = tokensPath(corpus, file.name);
+    checkHash(path, file.tokens_sha256, problems);
+    try {
+      const tokens = new TokenFile(path, tokenizer_sha256, settings.seed);
+      tokens.close();
+      documents += tokens.documents;
+      if (tokens.documents !== file.documents) {
+        problems.push(`${path} has ${tokens.documents} documents, not ${file.documents}`);
+      }
+    } catch (error) {
+      if (exists(path)) problems.push(messageOf(error));
+    }
+    options.onProgress?.(i + 1, files.length);
+  }
+  const shards = exists(manifestPath(corpus)) ? checkShards(corpus, files, problems) : 0;
+  return { files: files.length, documents, shards, live: documents, problems };
+}
