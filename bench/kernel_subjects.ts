@@ -130,7 +130,7 @@ function scanSubjects(
     sums: bench.flat(sizes.sums),
   };
   const backward = {
-    ...{ ...forward, gy: v!.region, du: wide(), ddelta: wide(), dz: wide(), dbc: panel() },
+    ...{ ...forward, gy: wide(), du: wide(), ddelta: wide(), dz: wide(), dbc: panel() },
     dpar: bench.flat(sizes.par),
     parts: bench.flat(sizes.parts),
     dcheckpoints: bench.flat(sizes.dcheckpoints),

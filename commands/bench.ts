@@ -10,6 +10,7 @@ export type Benchmark = (invocation: Invocation) => Promise<Record<string, unkno
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   kernels: async () => (await import("../bench/kernels.ts")).benchKernels,
   autotune: async () => (await import("../bench/autotune.ts")).benchAutotune,
+  gpu: async () => (await import("../bench/gpu.ts")).benchGpu,
   train: async () => (await import("../bench/train.ts")).benchTrain,
   pipeline: async () => (await import("../bench/pipeline.ts")).benchPipelineCommand,
   tokenize: async () => (await import("../bench/tokenize.ts")).benchTokenize,
@@ -34,11 +35,17 @@ export const command: Command = {
       min: 1,
       help: "pipeline: synthetic citations in the catalogue (default 1800000; PubMed has 40000000)",
     },
+    output: {
+      type: "string",
+      placeholder: "F.json",
+      help: "gpu: write the figures to a file, too",
+    },
     profile: { type: "boolean", help: "train: also the time of each kernel" },
     precision: { ...precisionOption, help: "train: f32 or mixed, with f16 where products use it" },
     ...deviceOptions,
   },
   examples: [
+    "deno task bench gpu --output bench/results/my-gpu.json",
     "deno task bench train",
     "deno task bench train --model small --profile --json",
     "deno task bench train --precision mixed",
