@@ -1,13 +1,18 @@
 /** `model extend`: rows for an extended tokenizer's new ids. @module */
 import type { Command } from "../core/cli.ts";
+import { MOST_CONTEXTS } from "../model/contextual_rows.ts";
 import { extendModel } from "../model/extend.ts";
+import { readTextInput } from "../pipeline/tokens/text_input.ts";
+import { deviceOptions, makeModelOf } from "./device_options.ts";
 
 export const command: Command = {
   name: "model extend",
   summary: "Give a model the rows of an extended tokenizer",
   description:
     "Each new token's embedding is the mean of those of the old pieces that made it; all " +
-    "else stays. Train on afterwards: the new rows are a start. Compare perplexity per byte, which " +
+    "else stays. With --contexts it is the average, over up to " +
+    `${MOST_CONTEXTS} places where the token stands, of the embedding that the model expects in its ` +
+    "place, scaled to that mean's length; tokens without a place keep the mean. Train on afterwards: the new rows are a start. Compare perplexity per byte, which " +
     "does not depend on how text is cut.",
   options: {
     model: { type: "string", placeholder: "DIR", help: "the model folder", required: true },
@@ -18,25 +23,41 @@ export const command: Command = {
       required: true,
     },
     out: { type: "string", placeholder: "DIR", help: "the folder to write", required: true },
+    contexts: {
+      type: "string",
+      placeholder: "FILE",
+      help: "texts of the domain: JSON lines with text, or a text a line",
+    },
+    ...deviceOptions,
   },
   examples: [
     "deno task model extend --model mamba-130m --tokenizer bio.json --out mamba-130m-bio",
+    "deno task model extend --model mamba-130m --tokenizer bio.json --contexts abstracts.jsonl --out mamba-130m-bio",
   ],
-  run(invocation) {
-    const { reporter } = invocation;
-    const result = extendModel(
+  async run(invocation) {
+    const { reporter, signal } = invocation, contexts = invocation.string("contexts");
+    const progress = contexts === undefined ? undefined : reporter.progress("Tokens", 0);
+    const result = await extendModel(
       invocation.string("model")!,
       invocation.string("tokenizer")!,
       invocation.string("out")!,
+      contexts === undefined ? undefined : {
+        makeModel: await makeModelOf(invocation),
+        texts: textsOf(contexts),
+        onProgress: (done, total) => progress!.update(done, `of ${total}`),
+        signal,
+      },
     );
-    if (invocation.json) reporter.line(JSON.stringify(result));
-    else {
-      reporter.line(
-        `${result.out} has ${result.new_vocabulary} ids, ${
-          result.new_vocabulary - result.old_vocabulary
-        } of them new`,
-      );
-    }
-    return Promise.resolve();
+    progress?.finish();
+    if (invocation.json) return reporter.line(JSON.stringify(result));
+    const added = result.new_vocabulary - result.old_vocabulary;
+    reporter.line(
+      `${result.out} has ${result.new_vocabulary} ids, ${added} of them new` +
+        (contexts === undefined ? "" : `, ${result.contextual} from their contexts`),
+    );
   },
 };
+
+function* textsOf(path: string): Generator<string> {
+  for (const { text } of readTextInput(path)) yield text;
+}

@@ -1,8 +1,16 @@
 /** Giving a model the new rows of an extended tokenizer. @module */
 import { UserError } from "../core/errors.ts";
 import { oldPieces } from "../pipeline/tokenizer/extend.ts";
-import { openModelFolder, writeModelFolder } from "./folder.ts";
+import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
+import { contextualRows, meanRow } from "./contextual_rows.ts";
+import {
+  assertWritableFolder,
+  type ModelFolder,
+  openModelFolder,
+  writeModelFolder,
+} from "./folder.ts";
 import { EMBEDDING } from "./parameters.ts";
+import type { MakeModel } from "./train_run.ts";
 
 /** What was written. */
 export interface ExtendResult {
@@ -10,19 +18,38 @@ export interface ExtendResult {
   /** Ids before and after. */
   old_vocabulary: number;
   new_vocabulary: number;
+  /** New ids whose rows are contextual averages. */
+  contextual: number;
 }
 
 /** Rows of the embedding come in multiples of this, as the published models pad. */
 const ROW_MULTIPLE = 8;
 
+/** Contexts to average over, instead of taking the mean of the pieces' rows. */
+export interface ExtendContexts {
+  makeModel: MakeModel;
+  texts: Iterable<string>;
+  /** Rows of a batch, and their tokens. */
+  batchSize?: number;
+  sequenceLength?: number;
+  onProgress?: (done: number, total: number) => void;
+  signal?: AbortSignal;
+}
+
 /**
  * Writes the model of folder `path` with an embedding row for each id of an extended tokenizer: old
  * rows stay, a new one is the mean of those of its token's old pieces, so that the model starts
- * where a reader of the pieces would.
+ * where a reader of the pieces would; or, where contexts are given, their contextual average.
  * @throws {UserError} where the model has no tokenizer, or the tokenizer is no extension of it, or
  *   `out` exists.
  */
-export function extendModel(path: string, extendedTokenizer: string, out: string): ExtendResult {
+export async function extendModel(
+  path: string,
+  extendedTokenizer: string,
+  out: string,
+  contexts?: ExtendContexts,
+): Promise<ExtendResult> {
+  assertWritableFolder(out);
   const folder = openModelFolder(path);
   try {
     const { config, tokenizerFile } = folder;
@@ -37,17 +64,52 @@ export function extendModel(path: string, extendedTokenizer: string, out: string
       config.paddedVocabSize,
       Math.ceil(vocabSize / ROW_MULTIPLE) * ROW_MULTIPLE,
     );
+    const embedding = folder.read(EMBEDDING);
+    const rowsOf = contexts
+      ? await averages(contexts, folder, extendedTokenizer, embedding, pieces)
+      : [];
+    const newRows = pieces.map((ids, i) => rowsOf[i] ?? meanRow(embedding, width, ids));
     writeModelFolder(out, {
       config: { ...config, vocabSize, paddedVocabSize: rows },
       read(name) {
-        const values = folder.read(name);
-        return name === EMBEDDING ? extendRows(values, rows, width, old, pieces) : values;
+        return name === EMBEDDING
+          ? extendRows(embedding, rows, width, old, newRows)
+          : folder.read(name);
       },
       tokenizer: Deno.readFileSync(extendedTokenizer),
     });
-    return { out, old_vocabulary: old, new_vocabulary: vocabSize };
+    const contextual = rowsOf.filter((row) => row !== undefined).length;
+    return { out, old_vocabulary: old, new_vocabulary: vocabSize, contextual };
   } finally {
     folder.close();
+  }
+}
+
+async function averages(
+  contexts: ExtendContexts,
+  { config, read }: ModelFolder,
+  extendedTokenizer: string,
+  embedding: Float32Array,
+  pieces: number[][],
+): Promise<(Float32Array | undefined)[]> {
+  const { makeModel, batchSize = 8, sequenceLength = 128, onProgress, signal } = contexts;
+  const tokenizer = loadTokenizer(extendedTokenizer);
+  const made = await makeModel(config, { batchSize, sequenceLength, training: false });
+  try {
+    const { model } = made;
+    model.writeParameters(read);
+    const texts = (function* () {
+      for (const text of contexts.texts) yield tokenizer.encode(text);
+    })();
+    const firstId = config.vocabSize;
+    const request = { model, embedding, firstId, pieces, texts };
+    return await contextualRows({
+      ...request,
+      ...(onProgress ? { onProgress } : {}),
+      ...(signal ? { signal } : {}),
+    });
+  } finally {
+    made.close();
   }
 }
 
@@ -57,17 +119,10 @@ function extendRows(
   rows: number,
   width: number,
   first: number,
-  pieces: number[][],
+  added: Float32Array[],
 ): Float32Array {
   const values = new Float32Array(rows * width);
   values.set(old.subarray(0, values.length));
-  pieces.forEach((ids, i) => {
-    const row = (first + i) * width;
-    for (let c = 0; c < width; c++) {
-      let sum = 0;
-      for (const id of ids) sum += old[id * width + c]!;
-      values[row + c] = sum / ids.length;
-    }
-  });
+  added.forEach((row, i) => values.set(row, (first + i) * width));
   return values;
 }
