@@ -217,14 +217,15 @@ Deno.test("splits: stable shares by PMID alone", () => {
   assertEquals([shardBits(100, 256), shardBits(256, 256), shardBits(2560, 256)], [0, 1, 4]);
 });
 
-const numpy = (() => {
+const importable = (modules: string) => {
   try {
-    return new Deno.Command("python3", { args: ["-c", "import numpy"], stderr: "null" })
+    return new Deno.Command("python3", { args: ["-c", `import ${modules}`], stderr: "null" })
       .outputSync().success;
   } catch {
     return false;
   }
-})();
+};
+const numpy = importable("numpy"), pyarrow = importable("numpy, pyarrow.parquet");
 
 Deno.test({
   name: numpy ? "shards: NumPy maps them" : "shards: NumPy maps them (skipped: no python3 numpy)",
@@ -245,5 +246,42 @@ Deno.test({
       new TextDecoder().decode(out.stdout).trim(),
       `memmap <u2 (${shard.rows}, ${LENGTH}) 128 ${sum} ${last}`,
     );
+  },
+});
+
+Deno.test({
+  name: pyarrow
+    ? "shards: pyarrow reads where documents lie in NumPy's rows"
+    : "shards: pyarrow reads where documents lie in NumPy's rows (skipped: no python3 pyarrow)",
+  ignore: !pyarrow,
+  fn: async () => {
+    using corpus = standard();
+    const manifest = await corpus.build(), shard = manifest.splits.train.shards[1]!;
+    const script = `
+import json, sys, numpy, pyarrow.parquet
+rows = numpy.load(sys.argv[1], mmap_mode="r")
+table = pyarrow.parquet.read_table(sys.argv[2])
+found = {}
+for p in table.to_pylist():
+    ids = rows[p["row"], p["start"]:p["start"] + p["length"]].tolist()
+    assert len(found.setdefault(p["pmid"], [])) == p["chunk"]
+    found[p["pmid"]].append(ids)
+print(json.dumps({
+    "schema": [f"{f.name} {f.type}" for f in table.schema],
+    "documents": {pmid: sum(parts, []) for pmid, parts in found.items()},
+}))`;
+    const files = [shard.tokens_file, shard.documents_file]
+      .map(({ path }) => join(corpus.folder, "shards", path));
+    const out = new Deno.Command("python3", { args: ["-c", script, ...files] }).outputSync();
+    const { schema, documents } = JSON.parse(new TextDecoder().decode(out.stdout));
+    assertEquals(schema, [
+      ...["pmid int32", "version int32", "row int32", "start int32", "length int32"],
+      ...["chunk int32", "source string"],
+    ]);
+    assertEquals(Object.keys(documents).length, shard.documents);
+    for (const [pmid, ids] of Object.entries(documents)) {
+      const { text } = corpus.documents.get(Number(pmid))!;
+      assertEquals(ids, [corpus.tokenizer.endOfText, ...corpus.tokenizer.encode(text)]);
+    }
   },
 });
