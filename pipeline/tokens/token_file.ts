@@ -27,12 +27,16 @@ export interface TokenizableDocument {
   text: string;
 }
 
+/** Tokens are collected and written in blocks of about so many, so that memory rises with them alone. */
+const BLOCK_TOKENS = 1 << 20;
+
 /** Collects the documents of one source file and writes them as a token file. */
 export class TokenFileWriter {
-  #tokens = new Uint16Array(1 << 16);
+  readonly #blocks: Uint16Array[] = [];
+  /** Tokens in the last block. */
   #length = 0;
-  /** pmid, version, ordinal and length of each document. */
-  readonly #entries: number[] = [];
+  readonly #columns: Record<"pmid" | "version" | "ordinal" | "length" | "block" | "at", number[]> =
+    { pmid: [], version: [], ordinal: [], length: [], block: [], at: [] };
 
   /**
    * @param path where the file appears, at {@linkcode commit}
@@ -46,7 +50,7 @@ export class TokenFileWriter {
 
   /** Documents so far. */
   get documents(): number {
-    return this.#entries.length / 4;
+    return this.#columns.pmid.length;
   }
 
   /** Tokenizes a document. One whose text is empty is left out, and false returned. */
@@ -55,53 +59,64 @@ export class TokenFileWriter {
     if (!Number.isInteger(pmid) || pmid < 0 || pmid >= 2 ** 32) {
       throw new RangeError(`A document's PMID is ${pmid}: 32 bits are needed`);
     }
-    const start = this.#length, room = start + 1 + encodeBound(text.length);
-    if (room > this.#tokens.length) {
-      const larger = new Uint16Array(Math.max(room, this.#tokens.length * 2));
-      larger.set(this.#tokens.subarray(0, start));
-      this.#tokens = larger;
+    const room = 1 + encodeBound(text.length);
+    let block = this.#blocks.at(-1);
+    if (!block || this.#length + room > block.length) {
+      this.#blocks.push(block = new Uint16Array(Math.max(room, BLOCK_TOKENS)));
+      this.#length = 0;
     }
-    this.#tokens[start] = this.tokenizer.endOfText;
-    this.#length = this.tokenizer.encodeInto(text, this.#tokens, start + 1);
-    this.#entries.push(pmid, version, ordinal, this.#length - start);
+    const at = this.#length, columns = this.#columns;
+    block[at] = this.tokenizer.endOfText;
+    this.#length = this.tokenizer.encodeInto(text, block, at + 1);
+    columns.pmid.push(pmid), columns.version.push(version), columns.ordinal.push(ordinal);
+    columns.length.push(this.#length - at);
+    columns.block.push(this.#blocks.length - 1), columns.at.push(at);
     return true;
   }
 
   /** Sorts and writes the file. */
   commit(): { documents: number; tokens: number } {
-    const n = this.documents, entries = this.#entries;
-    const keys = new Uint32Array(n), from = new Uint32Array(n + 1), order = new Uint32Array(n);
-    for (let i = 0; i < n; i++) {
-      keys[i] = orderKey(this.seed, entries[i * 4]!);
-      from[i + 1] = from[i]! + entries[i * 4 + 3]!;
-      order[i] = i;
-    }
+    const n = this.documents, { pmid, version, ordinal, length } = this.#columns;
+    const keys = Uint32Array.from(pmid, (id) => orderKey(this.seed, id));
     // Versions of a PMID have its key in common, and then the record's position decides.
-    order.sort((a, b) =>
-      keys[a]! - keys[b]! || entries[a * 4 + 1]! - entries[b * 4 + 1]! ||
-      entries[a * 4 + 2]! - entries[b * 4 + 2]!
+    const order = Uint32Array.from(keys.keys()).sort((a, b) =>
+      keys[a]! - keys[b]! || version[a]! - version[b]! || ordinal[a]! - ordinal[b]!
     );
-    const columns = new Uint32Array(COLUMNS * n + n + 1), sorted = new Uint16Array(this.#length);
-    let at = 0;
+    const columns = new Uint32Array(COLUMNS * n + n + 1);
+    let tokens = 0;
     order.forEach((i, k) => {
-      columns[k] = keys[i]!;
-      for (let c = 0; c < 3; c++) columns[(c + 1) * n + k] = entries[i * 4 + c]!;
-      columns[COLUMNS * n + k] = at;
-      sorted.set(this.#tokens.subarray(from[i], from[i + 1]), at);
-      at += entries[i * 4 + 3]!;
+      [keys[i]!, pmid[i]!, version[i]!, ordinal[i]!, tokens].forEach((value, c) =>
+        columns[c * n + k] = value
+      );
+      tokens += length[i]!;
     });
-    columns[COLUMNS * n + n] = at;
+    columns[COLUMNS * n + n] = tokens;
     const file = openAtomic(this.path);
     try {
-      file.write(header(n, at, this.seed, this.tokenizer.sha256));
+      file.write(header(n, tokens, this.seed, this.tokenizer.sha256));
       file.write(bytesOf(columns));
-      file.write(bytesOf(sorted));
+      this.#writeTokens(order, (part) => file.write(bytesOf(part)));
       file.commit();
     } catch (error) {
       file.abort();
       throw error;
     }
-    return { documents: n, tokens: at };
+    return { documents: n, tokens };
+  }
+
+  #writeTokens(order: Uint32Array, write: (part: Uint16Array) => void): void {
+    const { length, block, at } = this.#columns;
+    let part = new Uint16Array(BLOCK_TOKENS), size = 0;
+    for (const i of order) {
+      if (size + length[i]! > part.length) {
+        write(part.subarray(0, size));
+        size = 0;
+        if (length[i]! > part.length) part = new Uint16Array(length[i]!);
+      }
+      part.set(this.#blocks[block[i]!]!.subarray(at[i], at[i]! + length[i]!), size);
+      size += length[i]!;
+    }
+    write(part.subarray(0, size));
   }
 }
 
