@@ -23,6 +23,7 @@ import {
   subregion,
 } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
+import { copyToTexture } from "../texture.ts";
 import { choiceKey, defaultChoice, type MatmulChoice, tileGrid } from "./choice.ts";
 import { broadcastProgram } from "./broadcast.ts";
 import { PLAIN_WORKGROUP, plainProgram } from "./plain.ts";
@@ -48,7 +49,7 @@ export interface MatmulCall {
    * copies operands, this one is not copied again.
    */
   sameA?: boolean;
-  /** B as {@linkcode weightTexture} made it, where B never changes: it is then not copied at all. */
+  /** B as `weightTexture` of texture.ts made it, where B never changes: it is then not copied at all. */
   bTexture?: GPUTexture;
   label?: string;
 }
@@ -235,24 +236,8 @@ class OperandTextures {
       same && last?.buffer === region.buffer && last.offset === region.offset &&
       last.size === region.size
     ) return entry.view;
-    const { texture } = entry, whole = Math.floor(texels / TEXTURE_WIDTH);
-    const rest = texels - whole * TEXTURE_WIDTH, bytesPerRow = TEXTURE_WIDTH * texel;
-    plan.encode("operand copy", region.size, (encoder) => {
-      const { buffer, offset } = region;
-      if (whole) {
-        encoder.copyBufferToTexture({ buffer, offset, bytesPerRow }, { texture }, [
-          TEXTURE_WIDTH,
-          whole,
-        ]);
-      }
-      if (rest) {
-        encoder.copyBufferToTexture(
-          { buffer, offset: offset + whole * bytesPerRow, bytesPerRow },
-          { texture, origin: [0, whole] },
-          [rest, 1],
-        );
-      }
-    });
+    const { texture } = entry;
+    plan.encode("operand copy", region.size, (e) => copyToTexture(e, region, texture, texel));
     return entry.view;
   }
 }

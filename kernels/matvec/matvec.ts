@@ -2,45 +2,18 @@
  * y = W x for one vector: what a generated token costs. Bound by reading W once.
  * @module
  */
-import { type Device, TEXTURE_WIDTH } from "../device.ts";
+import { TEXTURE_WIDTH } from "../device.ts";
 import { columns, type Matrix, padded, PANEL, type Region } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
 
 /** Operands; x and y are contiguous vectors, (padded columns) and (padded rows) floats. */
 export interface Matvec {
   weight: Matrix;
-  /** Where the variant reads weights through textures: from {@linkcode weightTexture}. */
+  /** Where the variant reads weights through textures: see `weightTexture` in texture.ts. */
   texture?: GPUTexture;
   x: Region;
   y: Region;
   label?: string;
-}
-
-/**
- * The weight as a linear texture, for CPU drivers, which load from textures three times as fast as
- * from buffers; undefined in the other variants. A copy: fill it anew when the weight changes.
- */
-export function weightTexture(device: Device, weight: Matrix): GPUTexture | undefined {
-  if (device.variant !== "cpu-subgroup") return undefined;
-  const texels = weight.region.size / 16, whole = Math.floor(texels / TEXTURE_WIDTH);
-  const texture = device.allocateTexture("weight", Math.ceil(texels / TEXTURE_WIDTH));
-  const encoder = device.gpu.createCommandEncoder(), bytesPerRow = TEXTURE_WIDTH * 16;
-  const { buffer, offset } = weight.region, rest = texels - whole * TEXTURE_WIDTH;
-  if (whole) {
-    encoder.copyBufferToTexture({ buffer, offset, bytesPerRow }, { texture }, [
-      TEXTURE_WIDTH,
-      whole,
-    ]);
-  }
-  if (rest) {
-    encoder.copyBufferToTexture(
-      { buffer, offset: offset + whole * bytesPerRow, bytesPerRow },
-      { texture, origin: [0, whole] },
-      [rest, 1],
-    );
-  }
-  device.gpu.queue.submit([encoder.finish()]);
-  return texture;
 }
 
 const eight = [0, 1, 2, 3, 4, 5, 6, 7] as const;
