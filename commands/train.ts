@@ -3,6 +3,7 @@ import type { Command } from "../core/cli.ts";
 import { Interrupted, UsageError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatDuration, formatTable } from "../core/reporter.ts";
+import { join } from "../core/std.ts";
 import { recipeNames } from "../model/recipes.ts";
 import { writeRunReport } from "../model/report/run_report.ts";
 import { readRun } from "../model/run.ts";
@@ -13,6 +14,7 @@ import { trainRun } from "../model/train_run.ts";
 import { makeModelOf, trainingDeviceOptions } from "./device_options.ts";
 import { configOptions, givenConfig } from "./train_options.ts";
 import { printPlan } from "./train_plan.ts";
+import { reportProfile } from "./train_profile.ts";
 import { watched, watchOptions } from "./train_watch.ts";
 
 export const command: Command = {
@@ -48,6 +50,10 @@ export const command: Command = {
     },
     resume: { type: "boolean", help: "go on from the run's last checkpoint" },
     plan: { type: "boolean", help: "print the memory that training would take, and train nothing" },
+    profile: {
+      type: "boolean",
+      help: "first print where a step's time goes, and write RUN/profile.json, a Chrome trace",
+    },
     ...watchOptions,
     ...configOptions,
     ...trainingDeviceOptions,
@@ -83,6 +89,9 @@ export const command: Command = {
         ...{ corpus, init, out, config, configSource: source, resume },
         makeModel,
         listener,
+        onProfile: invocation.boolean("profile")
+          ? (times) => reportProfile(reporter, times, join(out, "profile.json"))
+          : undefined,
         reporter,
         signal,
         resumeHint: `deno task train --out ${out} --resume`,

@@ -58,6 +58,18 @@ export function packParams(values: (number | { f32: number })[]): ArrayBuffer {
   return bytes;
 }
 
+/** One dispatch of a replay. Times in milliseconds, from the first dispatch's start. */
+export interface KernelTime {
+  label: string;
+  start: number;
+  ms: number;
+  flop: number;
+  bytes: number;
+}
+
+/** Timestamps of a query set: as many as WebGPU allows. */
+const QUERIES = 4096;
+
 /** Recorded work; see the module's text. */
 export class Plan {
   readonly device: Device;
@@ -206,6 +218,53 @@ export class Plan {
       sums.set(label, sum);
     }
     return [...sums.values()].sort((a, b) => b.ms - a.ms);
+  }
+
+  /**
+   * Replays once and says when each dispatch began and ended on the device, by timestamp queries (what
+   * lies between are copies and barriers). Each dispatch gets a pass of its own, which costs a little.
+   * @throws {DeviceError} where the device has no timestamps.
+   */
+  async timeline(): Promise<KernelTime[]> {
+    if (!this.device.features.has("timestamp-query")) {
+      throw new DeviceError(`${this.device.description} gives no timestamps to kernels`);
+    }
+    const { gpu } = this.device, encoder = gpu.createCommandEncoder();
+    const calls = this.#commands.filter((c) => c.kind === "dispatch").map((c) => c.call);
+    const sets: GPUQuerySet[] = [];
+    for (let left = calls.length; left > 0; left -= QUERIES / 2) {
+      const count = 2 * Math.min(left, QUERIES / 2);
+      sets.push(gpu.createQuerySet({ type: "timestamp", count }));
+    }
+    let i = 0;
+    for (const command of this.#commands) {
+      if (command.kind === "copy") {
+        command.encode(encoder);
+        continue;
+      }
+      const querySet = sets[Math.floor(2 * i / QUERIES)]!, at = 2 * i++ % QUERIES;
+      const pass = encoder.beginComputePass({
+        timestampWrites: { querySet, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 },
+      });
+      pass.setPipeline(command.pipeline);
+      pass.setBindGroup(0, command.group);
+      pass.dispatchWorkgroups(...command.call.groups);
+      pass.end();
+    }
+    const usage = 0x200 | 4; // QUERY_RESOLVE | COPY_SRC
+    const times = this.device.allocate("timestamps", 16 * Math.max(1, calls.length), usage);
+    sets.forEach((set, k) =>
+      encoder.resolveQuerySet(set, 0, set.count, times.buffer, 8 * QUERIES * k)
+    );
+    gpu.queue.submit([encoder.finish()]);
+    const stamps = new BigUint64Array(await this.device.read(times));
+    this.device.free(times);
+    sets.forEach((set) => set.destroy());
+    const first = stamps[0] ?? 0n, ms = (t: bigint) => Number(t - first) / 1e6;
+    return calls.map(({ label, flop, bytes }, k) => {
+      const start = ms(stamps[2 * k]!), end = ms(stamps[2 * k + 1]!);
+      return { label, start, ms: Math.max(0, end - start), flop: flop ?? 0, bytes: bytes ?? 0 };
+    });
   }
 
   /** Frees the plan's own uniforms (not the regions it works on). */

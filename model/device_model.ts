@@ -38,6 +38,7 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
         model,
         device: `${device.description} (${device.variant})`,
         recurrent: () => createRecurrentMamba(device, config, model.store),
+        timeline: () => model.timeline(),
         lost: () => lost,
         close() {
           model.destroy();

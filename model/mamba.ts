@@ -424,10 +424,20 @@ export class Mamba implements TrainableModel {
   }
 
   /** Times every kernel of a training step, one by one; see {@linkcode Plan.profile}. */
-  async profile(): Promise<{ label: string; calls: number; ms: number; flop: number }[]> {
+  profile(): ReturnType<Plan["profile"]> {
+    return this.#wholeStep().profile();
+  }
+
+  /** When each kernel of a training step runs on the device; see {@linkcode Plan.timeline}. */
+  timeline(): ReturnType<Plan["timeline"]> {
+    return this.#wholeStep().timeline();
+  }
+
+  /** Gradients from zero, forward, backward; no update, so that nothing changes but gradients. */
+  #wholeStep(): Plan {
     const all = new Plan(this.device);
     for (const plan of [this.#clear, this.#forward, this.#train]) if (plan) all.append(plan);
-    return await all.profile();
+    return all;
   }
 
   /** Floating-point operations of the matrix products of one micro-step. */

@@ -17,6 +17,7 @@ import { requireRows, selectedCorpus, type TrainingCorpus } from "./corpus.ts";
 import { localModel } from "./hub.ts";
 import { readMetrics } from "./metrics.ts";
 import { parameterCount, parameterList } from "./parameters.ts";
+import type { KernelTime } from "../kernels/plan.ts";
 import { writeRunReport } from "./report/run_report.ts";
 import {
   configChanges,
@@ -48,6 +49,8 @@ export interface MadeModel {
   device: string;
   /** The recurrent form of `model`, on its own weights as they are then. The caller destroys it. */
   recurrent?(): Promise<RecurrentModel>;
+  /** When each kernel of a step runs on the device, where it can tell. */
+  timeline?(): Promise<KernelTime[]>;
   /** True once the device is gone for good, other than by `close`. */
   lost?(): boolean;
   /** Frees the model and the device. */
@@ -78,6 +81,8 @@ export interface TrainRequest {
   configSource?: string;
   resume: boolean;
   makeModel: MakeModel;
+  /** Gets the times of one step's kernels before training begins. */
+  onProfile?: (times: KernelTime[]) => void;
   listener?: RunListener;
   reporter: Reporter;
   signal: AbortSignal;
@@ -173,7 +178,7 @@ async function trainFrom(
   try {
     const terms = trainingTerms(config, start.config);
     const shape = { batchSize: config.batch.rows, sequenceLength, ...terms };
-    const { model, device, recurrent } = await request.makeModel(start.config, shape);
+    const { model, device, recurrent, timeline } = await request.makeModel(start.config, shape);
     const load = (from: Checkpoint | undefined): TrainerState => {
       model.writeParameters(from?.folder.read ?? start.read);
       model.writeMoments(from?.moments ?? noMoments(start.config));
@@ -191,6 +196,11 @@ async function trainFrom(
     const run = recordRun(request, { init, config, device, model: start.config, state });
     markDone(out);
     reporter.log(describe(run, start.config, state, totalSteps(config, sequenceLength)));
+    if (request.onProfile) {
+      if (!timeline) throw new UserError("Cannot profile: this kind of model tells no times");
+      await timeline(); // compiles
+      request.onProfile(await timeline());
+    }
     const result = await trainLoop({
       run: out,
       corpus,

@@ -1,0 +1,73 @@
+/** `train --profile`: where a step's time goes on the device, as a table and as a Chrome trace. @module */
+import { writeAtomic } from "../core/files.ts";
+import { formatTable, type Reporter } from "../core/reporter.ts";
+import type { KernelTime } from "../kernels/plan.ts";
+
+/** What a kernel came to over a step. */
+export interface KernelTotal {
+  label: string;
+  calls: number;
+  ms: number;
+  /** Of the time from the step's first kernel to its last. */
+  share: number;
+  /** Of the fastest matrix product's arithmetic; undefined where a kernel counts none. */
+  ofPeak?: number;
+}
+
+/** Sums times by kernel, slowest first. Time in no kernel is copies, barriers and waiting. */
+export function kernelTotals(times: readonly KernelTime[]): KernelTotal[] {
+  const whole = Math.max(1e-9, ...times.map((t) => t.start + t.ms));
+  const sums = new Map<string, { calls: number; ms: number; flop: number }>();
+  for (const { label, ms, flop } of times) {
+    const sum = sums.get(label) ?? { calls: 0, ms: 0, flop: 0 };
+    sum.calls++;
+    sum.ms += ms;
+    sum.flop += flop;
+    sums.set(label, sum);
+  }
+  const rate = ({ flop, ms }: { flop: number; ms: number }) => flop / Math.max(ms, 1e-9);
+  const products = [...sums].filter(([label]) => / (NT|NN|TN)$/.test(label));
+  const peak = Math.max(0, ...products.map(([, sum]) => rate(sum)));
+  const totals = [...sums].map(([label, sum]): KernelTotal => ({
+    label,
+    calls: sum.calls,
+    ms: sum.ms,
+    share: sum.ms / whole,
+    ...(sum.flop && peak ? { ofPeak: rate(sum) / peak } : {}),
+  }));
+  const rest = whole - totals.reduce((sum, t) => sum + t.ms, 0);
+  totals.push({ label: "copies and gaps", calls: 0, ms: Math.max(0, rest), share: rest / whole });
+  return totals.sort((a, b) => b.ms - a.ms);
+}
+
+/** The times as a trace that chrome://tracing and Perfetto read. */
+export function chromeTrace(times: readonly KernelTime[]): string {
+  const traceEvents = times.map(({ label, start, ms, flop, bytes }) => ({
+    name: label,
+    ph: "X",
+    ts: start * 1000,
+    dur: ms * 1000,
+    pid: 1,
+    tid: 1,
+    args: { flop, bytes },
+  }));
+  return JSON.stringify({ traceEvents, displayTimeUnit: "ms" });
+}
+
+/** Prints the table and writes the trace to `file`. */
+export function reportProfile(
+  reporter: Reporter,
+  times: readonly KernelTime[],
+  file: string,
+): void {
+  const rows = kernelTotals(times).map(({ label, calls, ms, share, ofPeak }) => [
+    label,
+    calls ? String(calls) : "",
+    ms.toFixed(3),
+    `${(100 * share).toFixed(1)} %`,
+    ofPeak === undefined ? "" : `${(100 * ofPeak).toFixed(0)} %`,
+  ]);
+  reporter.line(formatTable(["kernel", "calls", "ms", "of the step", "of the best product"], rows));
+  reporter.line(`Trace: ${file} (open it in chrome://tracing or ui.perfetto.dev)\n`);
+  writeAtomic(file, chromeTrace(times));
+}

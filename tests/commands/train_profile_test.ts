@@ -1,0 +1,43 @@
+import { chromeTrace, kernelTotals } from "../../commands/train_profile.ts";
+import { openDevice } from "../../kernels/device.ts";
+import { configOfSizes } from "../../model/config.ts";
+import { createMamba } from "../../model/mamba.ts";
+import { assert, assertAlmostEquals, assertEquals } from "../assert.ts";
+
+Deno.test("kernelTotals() sums by kernel and leaves the rest to copies and gaps", () => {
+  const totals = kernelTotals([
+    { label: "a NT", start: 0, ms: 2, flop: 200, bytes: 0 },
+    { label: "scan", start: 3, ms: 1, flop: 25, bytes: 0 },
+    { label: "a NT", start: 5, ms: 5, flop: 500, bytes: 0 },
+  ]);
+  assertEquals(totals.map((t) => [t.label, t.calls, t.ms]), [
+    ["a NT", 2, 7],
+    ["copies and gaps", 0, 2],
+    ["scan", 1, 1],
+  ]);
+  assertAlmostEquals(totals[0]!.share, 0.7, 1e-9);
+  assertEquals(totals[0]!.ofPeak, 1);
+  assertAlmostEquals(totals[2]!.ofPeak!, 0.25, 1e-9);
+});
+
+Deno.test("a step's timeline has every kernel in order, and makes a trace", async () => {
+  const device = await openDevice();
+  try {
+    if (!device.features.has("timestamp-query")) return;
+    const config = configOfSizes({ hiddenSize: 32, layers: 2, vocabSize: 64 });
+    const model = await createMamba(device, config, { batchSize: 1, sequenceLength: 16 });
+    const times = await model.timeline();
+    assert(times.length > 50);
+    assertEquals([times[0]!.label, times.at(-1)!.label], [
+      "embedding forward",
+      "embedding backward",
+    ]);
+    for (let i = 1; i < times.length; i++) assert(times[i]!.start >= times[i - 1]!.start);
+    const { traceEvents } = JSON.parse(chromeTrace(times));
+    assertEquals(traceEvents.length, times.length);
+    assertEquals(traceEvents[0].name, "embedding forward");
+    model.destroy();
+  } finally {
+    device.destroy();
+  }
+});
