@@ -3,6 +3,7 @@ import type { Command } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { readHeldOut } from "../pipeline/overlap/contamination.ts";
+import { readTextCorpus } from "../pipeline/text_corpus_check.ts";
 import { type Whereabouts, whereIs } from "../pipeline/tokens/provenance.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
@@ -44,6 +45,14 @@ export const command: Command = {
  * @throws {UserError} where the corpus does not know it at all.
  */
 function whyNot(corpus: string, { pmid, records }: Whereabouts): string {
+  const texts = readTextCorpus(corpus);
+  if (texts) {
+    const known = pmid < texts.next ? "its text is empty, or its file was taken away" : undefined;
+    if (known) return known;
+    throw new UserError(
+      `Cannot find document ${pmid} in ${corpus}: its documents have numbers below ${texts.next}`,
+    );
+  }
   const catalogue = readCatalogue(corpus);
   try {
     const live = [...catalogue.live(pmid)].length > 0;

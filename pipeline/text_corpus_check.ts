@@ -1,11 +1,11 @@
 /** `pipeline status` and `verify` for corpora of texts, which have no catalogue. @module */
-import { exists, hashFile, readJson } from "../core/files.ts";
+import { exists, readJson } from "../core/files.ts";
 import { Interrupted, messageOf } from "../core/errors.ts";
 import { diskUse, shardStatus, type Status } from "./status.ts";
 import { type TextCorpusState, textsPath, tokensPath } from "./text_corpus.ts";
 import { TokenFile } from "./tokens/token_file.ts";
-import { manifestPath, tokenizerPath } from "./tokens/mod.ts";
-import { checkHash, checkShards, type Verification } from "./verify.ts";
+import { manifestPath } from "./tokens/mod.ts";
+import { checkHash, checkShards, checkTokenizer, type Verification } from "./verify.ts";
 
 /** The list of a corpus's texts; undefined where it is no corpus of texts. */
 export function readTextCorpus(corpus: string): TextCorpusState | undefined {
@@ -50,11 +50,7 @@ export function verifyTextCorpus(
 ): Verification {
   const problems: string[] = [];
   let documents = 0;
-  const tokenizer = tokenizerPath(corpus);
-  if (!exists(tokenizer)) problems.push(`${tokenizer} is missing`);
-  else if (hashFile(tokenizer) !== tokenizer_sha256) {
-    problems.push(`${tokenizer} is not the tokenizer that the corpus was made with`);
-  }
+  checkTokenizer(corpus, tokenizer_sha256, problems);
   for (const [i, file] of files.entries()) {
     if (options.signal?.aborted) throw new Interrupted("Stopped");
     const path = tokensPath(corpus, file.name);

@@ -8,7 +8,13 @@ import { Interrupted, messageOf } from "../core/errors.ts";
 import type { Catalogue, FileRow } from "./catalogue/catalogue.ts";
 import { corpusPaths } from "./ingest/process_file.ts";
 import { readEvents } from "./ingest/rebuild.ts";
-import { type Manifest, manifestPath, readManifest, shardsFolder } from "./tokens/mod.ts";
+import {
+  type Manifest,
+  manifestPath,
+  readManifest,
+  shardsFolder,
+  tokenizerPath,
+} from "./tokens/mod.ts";
 
 /** What was looked at and what is wrong. */
 export interface Verification {
@@ -37,6 +43,8 @@ export async function verifyCorpus(
     current += found.current;
     options.onProgress?.(i + 1, files.length);
   }
+  const tokenizer = catalogue.get("tokenizer_sha256");
+  if (tokenizer !== undefined) checkTokenizer(corpus, tokenizer, problems);
   const counts = catalogue.counts(), rows = catalogue.versionsHeld();
   if (current !== rows) {
     problems.push(
@@ -79,6 +87,15 @@ async function checkFile(
   } catch (error) {
     problems.push(messageOf(error));
     return { documents: 0, current: 0 };
+  }
+}
+
+/** Reports a corpus's tokenizer that is missing or not the one that it was made with. */
+export function checkTokenizer(corpus: string, sha256: string, problems: string[]): void {
+  const path = tokenizerPath(corpus);
+  if (!exists(path)) problems.push(`${path} is missing`);
+  else if (hashFile(path) !== sha256) {
+    problems.push(`${path} is not the tokenizer that the corpus was made with`);
   }
 }
 

@@ -2,7 +2,7 @@
  * The second half of a run: tokens of files that lack them, then shards.
  * @module
  */
-import { exists, writeAtomic } from "../../core/files.ts";
+import { exists, hashFile, writeAtomic } from "../../core/files.ts";
 import { Interrupted, UserError } from "../../core/errors.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
 import type { Corpus } from "../corpus.ts";
@@ -65,7 +65,15 @@ export function checkSequenceLength(length: number | undefined): void {
 export function shardSettings(corpus: Corpus, options: RunOptions): ShardSettings | undefined {
   const { catalogue, folder } = corpus, recorded = catalogue.get("tokenizer_sha256");
   if (options.tokenizer === undefined && recorded === undefined) return undefined;
-  const own = tokenizerPath(folder), tokenizer = loadTokenizer(options.tokenizer ?? own);
+  const own = tokenizerPath(folder);
+  if (options.tokenizer === undefined && (!exists(own) || hashFile(own) !== recorded)) {
+    throw new UserError(
+      `Cannot go on with the corpus ${folder}: ${own} is ${
+        exists(own) ? "not the tokenizer it was made with" : "missing"
+      }; put the one with SHA-256 ${recorded} there, or name it with --tokenizer`,
+    );
+  }
+  const tokenizer = loadTokenizer(options.tokenizer ?? own);
   if (recorded !== undefined && tokenizer.sha256 !== recorded) {
     throw new UserError(
       `Cannot use the tokenizer ${tokenizer.path}: the corpus ${folder} was tokenized with another ` +

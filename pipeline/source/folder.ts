@@ -33,7 +33,8 @@ export class FolderSource implements Source {
     if (files.length === 0) {
       throw new UserError(
         `Cannot find PubMed files in ${this.place}: it has no baseline/ or updatefiles/ with files ` +
-          "named like pubmed26n0001.xml.gz; give the folder that holds those two",
+          "named like pubmed26n0001.xml.gz; give the folder that holds those two, or one of .jsonl, " +
+          ".parquet or .txt files",
       );
     }
     return Promise.resolve(files);

@@ -112,7 +112,10 @@ export function parseTokenizerJson(json: unknown, file: string): TokenizerDefini
   vocabulary.forEach(count);
   for (const token of added) count(token.id);
   if (size > MAX_VOCABULARY) {
-    fail(`its vocabulary has ${size} ids, and 16-bit shards hold at most ${MAX_VOCABULARY}`);
+    throw new UserError(
+      `Cannot use the tokenizer ${file}: its vocabulary has ${size} ids, and 16-bit shards hold at ` +
+        `most ${MAX_VOCABULARY}; make a smaller one with "pipeline train-tokenizer"`,
+    );
   }
   const special = added.filter((a) => a.special);
   const end = END_OF_TEXT.map((name) => special.find((a) => a.content === name))

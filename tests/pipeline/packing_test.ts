@@ -1,5 +1,8 @@
+import { join } from "../../core/std.ts";
+import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { pack, type PackingMethod } from "../../pipeline/tokens/packing.ts";
 import { assert, assertEquals } from "../assert.ts";
+import { SHARED, sharedTest } from "../shared.ts";
 
 /** Repeatable numbers in [0, n). */
 function numbers(seed: number): (n: number) => number {
@@ -67,4 +70,31 @@ Deno.test("packing: best fit splits and pads little on abstracts at 1,024", () =
 Deno.test("packing: the fullest row that has room is taken", () => {
   const rows = pack([6, 3, 2, 5], 8).map((row) => row.map((p) => p.document));
   assertEquals(rows, [[0, 2], [3, 1]]);
+});
+
+sharedTest("data/pubmed/truth", "packing: real abstracts at 1,024", () => {
+  const tokenizer = loadTokenizer(join(SHARED, "data/tokenizer/gpt-neox-20b.tokenizer.json"));
+  const texts: string[] = [], truth = join(SHARED, "data/pubmed/truth");
+  for (const { name } of Deno.readDirSync(truth)) {
+    if (!name.endsWith(".jsonl")) continue;
+    for (const line of Deno.readTextFileSync(join(truth, name)).trim().split("\n")) {
+      const { title, abstract } = JSON.parse(line);
+      if (abstract) texts.push(`${title ?? ""}\n\n${abstract}`);
+    }
+  }
+  const items = JSON.parse(
+    Deno.readTextFileSync(join(SHARED, "data/eval/pubmedqa/ori_pqal.json")),
+  ) as Record<string, { QUESTION: string; CONTEXTS: string[]; LONG_ANSWER: string }>;
+  for (const { QUESTION, CONTEXTS, LONG_ANSWER } of Object.values(items)) {
+    texts.push(`${QUESTION}\n\n${CONTEXTS.join(" ")} ${LONG_ANSWER}`);
+  }
+  const lengths = texts.map((text) => 1 + tokenizer.encode(text).length), random = numbers(3);
+  const window = Array.from({ length: 65_536 }, () => lengths[random(lengths.length)]!);
+  // As they are, and as many as a window holds, drawn from them.
+  for (const documents of [lengths, window]) {
+    const rows = pack(documents, 1024), tokens = documents.reduce((a, b) => a + b);
+    const split = rows.flat().filter(({ chunk }) => chunk === 1).length / documents.length;
+    const padding = 1 - tokens / (rows.length * 1024);
+    assert(split < 0.002 && padding < 0.015, `${split} split, ${padding} padding`);
+  }
 });
