@@ -5,16 +5,15 @@
  * @module
  */
 import process from "node:process";
-import { Interrupted, UserError } from "../core/errors.ts";
-import { exists, removeIfExists } from "../core/files.ts";
+import { UserError } from "../core/errors.ts";
+import { exists } from "../core/files.ts";
 import type { FieldSelection } from "./citation/elements.ts";
-import type { FileRow } from "./catalogue/catalogue.ts";
 import { Corpus, removeEmptyCorpus, removePartials } from "./corpus.ts";
 import { corpusPaths } from "./ingest/process_file.ts";
 import { DEFAULT_POLICIES, type Policies } from "./ingest/policy.ts";
-import { makePlan, type PlannedFile } from "./ingest/plan.ts";
+import { makePlan } from "./ingest/plan.ts";
+import { FileTaker } from "./ingest/take_files.ts";
 import { WorkerPool } from "./ingest/worker_pool.ts";
-import type { TaskOutcome } from "./ingest/worker_protocol.ts";
 import { rebuildCitations } from "./ingest/rebuild.ts";
 import {
   buildTokensAndShards,
@@ -26,7 +25,7 @@ import {
 import type { HttpOptions } from "./source/http_client.ts";
 import { parseSelection } from "./source/names.ts";
 import type { PackingMethod } from "./tokens/mod.ts";
-import { openSource, type Source } from "./source/source.ts";
+import { openSource } from "./source/source.ts";
 import {
   besides,
   carryHeldOut,
@@ -180,10 +179,12 @@ class Run {
       }
       for (const { number, stamp } of plan.restamped) catalogue.setStamp(number, stamp);
     });
-    const added = { files: 0, records: 0, xmlBytes: 0 }, stop = () => this.#pool.stop();
+    const settings = { fields: this.#fields, policies: this.#policies, tokens: this.#tokens };
+    const taker = new FileTaker(source, catalogue, this.#pool, settings, this.#options);
+    const { added } = taker, stop = () => this.#pool.stop();
     signal?.addEventListener("abort", stop, { once: true });
     try {
-      await this.#takeFiles(source, plan.files, added);
+      await taker.take(plan.files);
       if (plan.files.some((f) => f.issuedAgain) || catalogue.get("rebuild") !== undefined) {
         await rebuildCitations(this.#corpus);
       }
@@ -218,121 +219,9 @@ class Run {
       await this.#pool.close();
     }
   }
-
-  /** Fetches ahead of the workers, hands each file to the next free one, records what comes back. */
-  async #takeFiles(
-    source: Source,
-    files: PlannedFile[],
-    added: { files: number; records: number; xmlBytes: number },
-  ): Promise<void> {
-    const { signal, onProgress, connections = 3 } = this.#options;
-    let next = 0, failure: unknown;
-    onProgress?.("files", 0, files.length);
-    const lane = async () => {
-      while (next < files.length && failure === undefined) {
-        const planned = files[next++]!;
-        try {
-          if (signal?.aborted) throw new Interrupted();
-          await this.#takeFile(source, planned, added);
-          onProgress?.("files", added.files, files.length);
-        } catch (error) {
-          failure ??= error;
-        }
-      }
-    };
-    // A lane downloads, then waits for a worker: enough lanes keep both busy.
-    const lanes = source.remote ? this.#options.workers + connections : this.#options.workers;
-    await Promise.all(Array.from({ length: lanes }, lane));
-    if (signal?.aborted) {
-      throw new Interrupted(
-        `Stopped; ${added.files} of ${files.length} files are in, the same command goes on from here`,
-      );
-    }
-    if (failure !== undefined) throw failure;
-  }
-
-  #connecting: Promise<unknown>[] = [];
-
-  async #takeFile(
-    source: Source,
-    { file, md5, issuedAgain }: PlannedFile,
-    added: { files: number; records: number; xmlBytes: number },
-  ): Promise<void> {
-    const { corpus, signal, keepRaw } = this.#options, raw = corpusPaths.raw(corpus);
-    const path = await this.#connect(source, () => source.obtain(file, md5, raw, signal));
-    const outcome = await this.#pool.run({
-      kind: "file",
-      job: {
-        source: file.source,
-        path,
-        md5,
-        corpus,
-        fields: this.#fields,
-        policies: this.#policies,
-      },
-      ...(this.#tokens
-        ? { tokens: { tokenizer: this.#tokens.tokenizer, seed: this.#tokens.seed } }
-        : {}),
-    });
-    if (signal?.aborted) throw new Interrupted();
-    this.#record(outcome, file, md5, issuedAgain);
-    added.files++;
-    added.records += outcome.file!.records;
-    added.xmlBytes += outcome.file!.xmlBytes;
-    if (source.remote && !keepRaw) {
-      removeIfExists(path);
-      removeEmptyFolder(raw);
-    }
-  }
-
-  /** Runs `action` as one of at most `connections` at a time. */
-  async #connect<T>(source: Source, action: () => Promise<T>): Promise<T> {
-    const limit = source.remote ? this.#options.connections ?? 3 : Infinity;
-    while (this.#connecting.length >= limit) {
-      await Promise.race(this.#connecting.map((p) => p.catch(() => {})));
-    }
-    const running = action();
-    this.#connecting.push(running);
-    try {
-      return await running;
-    } finally {
-      this.#connecting = this.#connecting.filter((p) => p !== running);
-    }
-  }
-
-  #record(
-    { file: outcome, tokens }: TaskOutcome,
-    file: PlannedFile["file"],
-    md5: string,
-    issuedAgain: boolean,
-  ): void {
-    const row: FileRow = {
-      number: file.number,
-      name: file.source,
-      folder: file.folder,
-      md5,
-      state: tokens ? "tokens" : "documents",
-      records: outcome!.records,
-      documents: outcome!.documents,
-      deletions: outcome!.events.deletedPmids.length,
-      xml_bytes: outcome!.xmlBytes,
-      counts: JSON.stringify(outcome!.counts),
-      tokens: tokens?.tokens ?? null,
-      documents_sha256: outcome!.documentsSha256,
-      tokens_sha256: tokens?.sha256 ?? null,
-      stamp: file.stamp,
-    };
-    this.#corpus.catalogue.addFile(row, outcome!.events, issuedAgain);
-  }
 }
 
 function processorSeconds(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1e6;
-}
-
-function removeEmptyFolder(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch { /* another download is in it */ }
 }

@@ -1,0 +1,156 @@
+/**
+ * The first half of a run: files fetched ahead of the workers, handed to the next free one, and
+ * recorded in the catalogue when they come back.
+ * @module
+ */
+import { Interrupted } from "../../core/errors.ts";
+import { removeIfExists } from "../../core/files.ts";
+import type { Catalogue, FileRow } from "../catalogue/catalogue.ts";
+import type { FieldSelection } from "../citation/elements.ts";
+import type { RunOptions } from "../run.ts";
+import type { Source } from "../source/source.ts";
+import type { PlannedFile } from "./plan.ts";
+import type { Policies } from "./policy.ts";
+import { corpusPaths } from "./process_file.ts";
+import type { WorkerPool } from "./worker_pool.ts";
+import type { TaskOutcome, TokenSettings } from "./worker_protocol.ts";
+
+/** What is taken from every file. */
+export interface TakeSettings {
+  fields: FieldSelection;
+  policies: Policies;
+  /** Left out where there is no tokenizer yet. */
+  tokens: TokenSettings | undefined;
+}
+
+/** Takes files into a corpus. */
+export class FileTaker {
+  /** What was taken so far. */
+  readonly added: { files: number; records: number; xmlBytes: number } = {
+    files: 0,
+    records: 0,
+    xmlBytes: 0,
+  };
+  readonly #source: Source;
+  readonly #catalogue: Catalogue;
+  readonly #pool: WorkerPool;
+  readonly #settings: TakeSettings;
+  readonly #options: RunOptions;
+  #connecting: Promise<unknown>[] = [];
+
+  constructor(
+    source: Source,
+    catalogue: Catalogue,
+    pool: WorkerPool,
+    settings: TakeSettings,
+    options: RunOptions,
+  ) {
+    this.#source = source;
+    this.#catalogue = catalogue;
+    this.#pool = pool;
+    this.#settings = settings;
+    this.#options = options;
+  }
+
+  /** Fetches ahead of the workers, hands each file to the next free one, records what comes back. */
+  async take(files: PlannedFile[]): Promise<void> {
+    const { signal, onProgress, connections = 3 } = this.#options, { added } = this;
+    const source = this.#source;
+    let next = 0, failure: unknown;
+    onProgress?.("files", 0, files.length);
+    const lane = async () => {
+      while (next < files.length && failure === undefined) {
+        const planned = files[next++]!;
+        try {
+          if (signal?.aborted) throw new Interrupted();
+          await this.#takeFile(planned);
+          onProgress?.("files", added.files, files.length);
+        } catch (error) {
+          failure ??= error;
+        }
+      }
+    };
+    // A lane downloads, then waits for a worker: enough lanes keep both busy.
+    const lanes = source.remote ? this.#options.workers + connections : this.#options.workers;
+    await Promise.all(Array.from({ length: lanes }, lane));
+    if (signal?.aborted) {
+      throw new Interrupted(
+        `Stopped; ${added.files} of ${files.length} files are in, the same command goes on from here`,
+      );
+    }
+    if (failure !== undefined) throw failure;
+  }
+
+  async #takeFile({ file, md5, issuedAgain }: PlannedFile): Promise<void> {
+    const { corpus, signal, keepRaw } = this.#options, raw = corpusPaths.raw(corpus);
+    const { added } = this, source = this.#source, { fields, policies, tokens } = this.#settings;
+    const path = await this.#connect(() => source.obtain(file, md5, raw, signal));
+    const outcome = await this.#pool.run({
+      kind: "file",
+      job: {
+        source: file.source,
+        path,
+        md5,
+        corpus,
+        fields,
+        policies,
+      },
+      ...(tokens ? { tokens: { tokenizer: tokens.tokenizer, seed: tokens.seed } } : {}),
+    });
+    if (signal?.aborted) throw new Interrupted();
+    this.#record(outcome, file, md5, issuedAgain);
+    added.files++;
+    added.records += outcome.file!.records;
+    added.xmlBytes += outcome.file!.xmlBytes;
+    if (source.remote && !keepRaw) {
+      removeIfExists(path);
+      removeEmptyFolder(raw);
+    }
+  }
+
+  /** Runs `action` as one of at most `connections` at a time. */
+  async #connect<T>(action: () => Promise<T>): Promise<T> {
+    const limit = this.#source.remote ? this.#options.connections ?? 3 : Infinity;
+    while (this.#connecting.length >= limit) {
+      await Promise.race(this.#connecting.map((p) => p.catch(() => {})));
+    }
+    const running = action();
+    this.#connecting.push(running);
+    try {
+      return await running;
+    } finally {
+      this.#connecting = this.#connecting.filter((p) => p !== running);
+    }
+  }
+
+  #record(
+    { file: outcome, tokens }: TaskOutcome,
+    file: PlannedFile["file"],
+    md5: string,
+    issuedAgain: boolean,
+  ): void {
+    const row: FileRow = {
+      number: file.number,
+      name: file.source,
+      folder: file.folder,
+      md5,
+      state: tokens ? "tokens" : "documents",
+      records: outcome!.records,
+      documents: outcome!.documents,
+      deletions: outcome!.events.deletedPmids.length,
+      xml_bytes: outcome!.xmlBytes,
+      counts: JSON.stringify(outcome!.counts),
+      tokens: tokens?.tokens ?? null,
+      documents_sha256: outcome!.documentsSha256,
+      tokens_sha256: tokens?.sha256 ?? null,
+      stamp: file.stamp,
+    };
+    this.#catalogue.addFile(row, outcome!.events, issuedAgain);
+  }
+}
+
+function removeEmptyFolder(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch { /* another download is in it */ }
+}
