@@ -8,12 +8,13 @@ import { exists } from "../../core/files.ts";
 import { runPipeline } from "../../pipeline/run.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
 import { ROOT } from "../shared.ts";
+import { ALL_FAULTS } from "./faults.ts";
 import { article, digestOf, pubmedSet, putFile, withFolder } from "./support.ts";
 
 const LINE = Deno.readTextFileSync(join(ROOT, "docs/schedule/crontab")).split("\n")
   .find((line) => line && !line.startsWith("#"))!;
 const DAEMON = "/usr/sbin/cron", TABLE = "/etc/cron.d/pubmamba-test";
-const able = Deno.env.get("PUBMAMBA_FAULTS") === "full" && Deno.build.os === "linux" &&
+const able = ALL_FAULTS && Deno.build.os === "linux" &&
   Deno.uid() === 0 && exists(DAEMON);
 
 Deno.test("the crontab line has cron's six fields and a lock", () => {

@@ -1,6 +1,6 @@
 /**
  * The real program killed at random moments: whatever it was doing, the next run ends in the bytes
- * of an undisturbed one. PUBMAMBA_FAULTS=full makes it at least 100 kills.
+ * of an undisturbed one. `deno task test:faults` kills 50 runs and 50 refreshes at least.
  * @module
  */
 import { join } from "../../core/std.ts";
@@ -9,20 +9,12 @@ import { readCatalogue } from "../../pipeline/corpus.ts";
 import { verifyCorpus } from "../../pipeline/verify.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
 import { ROOT } from "../shared.ts";
-import { digestOf, documentsOf, withFolder } from "./support.ts";
+import { faults, random } from "./faults.ts";
+import { digestOf, documentsOf, type Fault, serveFile, withFolder, withServer } from "./support.ts";
 
 const FIXTURES = join(ROOT, "fixtures/mirror"), TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
-const KILLS = Deno.env.get("PUBMAMBA_FAULTS") === "full" ? 100 : 4;
-
-/** A small generator with a seed (mulberry32), so that a failure can be repeated. */
-function random(seed: number): () => number {
-  return () => {
-    seed = seed + 0x6d2b79f5 | 0;
-    let t = Math.imul(seed ^ seed >>> 15, 1 | seed);
-    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
-    return ((t ^ t >>> 14) >>> 0) / 4294967296;
-  };
-}
+/** At least so many of a run, and as many of a refresh. */
+const KILLS = faults(2, 25, 50);
 
 function start(args: string[]): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
@@ -32,10 +24,18 @@ function start(args: string[]): Deno.ChildProcess {
   }).spawn();
 }
 
+/** Runs `args` to their end; returns the log. */
 async function finish(args: string[]): Promise<string> {
   const output = await start(args).output(), log = new TextDecoder().decode(output.stderr);
   assertEquals(output.code, 0, log);
   return log;
+}
+
+/** How long `args` take undisturbed, in milliseconds. */
+async function timeOf(args: string[]): Promise<number> {
+  const begin = performance.now();
+  await finish(args);
+  return performance.now() - begin;
 }
 
 /** Starts `args` and kills it at a random moment, again and again until it ends by itself. */
@@ -69,23 +69,55 @@ const options = (corpus: string) => [
   ...["--validation", "0.05", "--test", "0.05"],
 ];
 
+/** Every fourth answer or so is one of a bad mirror's. */
+function badMirror(next: () => number): Fault {
+  const damaged = new Set<string>();
+  return (request, path) => {
+    const kind = Math.floor(next() * 24), local = join(FIXTURES, path);
+    if (kind === 0) return new Response("busy", { status: 503 });
+    if (kind === 1) {
+      return new Response("slow down", { status: 429, headers: { "retry-after": "0" } });
+    }
+    if (!path.endsWith(".gz")) return undefined;
+    const data = Deno.readFileSync(local);
+    // The connection breaks off: fewer bytes than the length promised.
+    if (kind < 4) return broken(data, Math.floor(next() * data.length));
+    if (kind === 4) return new Response(data); // the whole file, to a Range too
+    if (kind === 5 && !damaged.has(path)) {
+      damaged.add(path);
+      return new Response(data.map((byte, i) => i === 999 ? byte ^ 1 : byte));
+    }
+    return serveFile(request, local);
+  };
+}
+
+function broken(data: Uint8Array, size: number): Response {
+  const body = new ReadableStream({
+    start(controller) {
+      controller.enqueue(data.slice(0, size));
+      controller.close();
+    },
+  });
+  return new Response(body, { headers: { "content-length": String(data.length) } });
+}
+
+const runOf = (corpus: string, ...more: string[]) => [
+  ...["run", "--source", FIXTURES, ...options(corpus), ...more],
+];
+
 Deno.test("a run and a refresh killed at random moments end in the same bytes", () =>
   withFolder(async (folder) => {
-    const plain = join(folder, "plain");
-    const run = (
-      to: string,
-      ...more: string[]
-    ) => ["run", "--source", FIXTURES, ...options(to), ...more];
-    const begin = performance.now();
-    await finish(run(plain));
-    const whole = performance.now() - begin;
+    const plain = join(folder, "plain"), first = join(folder, "first");
+    await finish(runOf(plain));
+    const running = await timeOf(runOf(first, "--files", "1-3"));
+    const refreshing = await timeOf(["refresh", "--corpus", first]);
     // First a part of the files, then all of them as a refresh; anew until there were kills enough.
     const next = random(1), documents = await documentsOf(plain);
-    for (let kills = 0, round = 0; kills < KILLS; round++) {
+    for (let runs = 0, refreshes = 0, round = 0; Math.min(runs, refreshes) < KILLS; round++) {
       const corpus = join(folder, `killed${round}`);
-      kills += await killUntilDone(run(corpus, "--files", "1-3"), next, whole);
+      runs += await killUntilDone(runOf(corpus, "--files", "1-3"), next, running);
       await isWhole(corpus);
-      kills += await killUntilDone(["refresh", "--corpus", corpus], next, whole);
+      refreshes += await killUntilDone(["refresh", "--corpus", corpus], next, refreshing);
       await isWhole(corpus);
       assertEquals(digestOf(corpus), digestOf(plain));
       assertEquals(await documentsOf(corpus), documents);
@@ -94,6 +126,27 @@ Deno.test("a run and a refresh killed at random moments end in the same bytes", 
       }
       Deno.removeSync(corpus, { recursive: true });
     }
+  }));
+
+Deno.test("a refresh from a bad mirror, killed at random moments, ends in the same bytes", () =>
+  withFolder(async (folder) => {
+    const plain = join(folder, "plain"), next = random(2);
+    const whole = await timeOf(runOf(plain));
+    await withServer(FIXTURES, async (url) => {
+      const fast = ["--retry-delay", "0.002", "--read-timeout", "2"];
+      for (let kills = 0, round = 0; kills < KILLS; round++) {
+        const corpus = join(folder, `killed${round}`);
+        await finish(runOf(corpus, "--files", "1"));
+        const refresh = ["refresh", "--corpus", corpus, "--source", url, ...fast];
+        kills += await killUntilDone(refresh, next, whole);
+        await isWhole(corpus);
+        assertEquals(digestOf(corpus), digestOf(plain));
+        assert(!exists(join(corpus, "raw")), "downloads were left behind");
+        // The mirror is the corpus's own from now on.
+        assertStringIncludes(await finish(["refresh", "--corpus", corpus]), "Nothing to do");
+        Deno.removeSync(corpus, { recursive: true });
+      }
+    }, badMirror(next));
   }));
 
 Deno.test("an interrupted run saves, says so and exits with 130", () =>

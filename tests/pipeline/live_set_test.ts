@@ -3,12 +3,13 @@ import { join } from "../../core/std.ts";
 import { Catalogue, type FileEvents, type FileRow } from "../../pipeline/catalogue/catalogue.ts";
 import { LiveBits } from "../../pipeline/catalogue/live_set.ts";
 import { assertEquals } from "../assert.ts";
+import { faults } from "./faults.ts";
 import { withFolder } from "./support.ts";
 
 /** A record, or a version that a DeleteCitation names. */
 type Event = { pmid: number; version: number; deleted: boolean };
 
-const ROUNDS = Deno.env.get("PUBMAMBA_FAULTS") === "full" ? 400 : 60;
+const ROUNDS = faults(60, 200, 400);
 
 function generator(seed: number): (below: number) => number {
   return (below) => {

@@ -1,6 +1,6 @@
 /**
  * Damaged input: whatever the bytes, the scanner ends in what saxes finds too or in an error with
- * an offset. PUBMAMBA_FAULTS=full makes it 20,000 mutants.
+ * an offset. `deno task test:faults` makes it 20,000 mutants.
  * @module
  */
 import { gunzipSync, gzipSync } from "node:zlib";
@@ -11,10 +11,10 @@ import { XmlError } from "../../pipeline/xml/content.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { ROOT } from "../shared.ts";
 import { oracle } from "./oracle.ts";
+import { faults } from "./faults.ts";
 import { article, deletion, encode, parse, pubmedSet, withFolder } from "./support.ts";
 
-const FULL = Deno.env.get("PUBMAMBA_FAULTS") === "full";
-const MUTANTS = FULL ? 20_000 : 1500;
+const MUTANTS = faults(1500, 10_000, 20_000);
 
 /** Records of every kind, from the fixtures, in a document of about 30 kB. */
 function sample(): Uint8Array {
