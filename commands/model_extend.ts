@@ -1,5 +1,7 @@
 /** `model extend`: rows for an extended tokenizer's new ids. @module */
 import type { Command } from "../core/cli.ts";
+import { UserError } from "../core/errors.ts";
+import { exists } from "../core/files.ts";
 import { MOST_CONTEXTS } from "../model/contextual_rows.ts";
 import { extendModel } from "../model/extend.ts";
 import { readTextInput } from "../pipeline/tokens/text_input.ts";
@@ -36,6 +38,9 @@ export const command: Command = {
   ],
   async run(invocation) {
     const { reporter, signal } = invocation, contexts = invocation.string("contexts");
+    if (contexts !== undefined && !exists(contexts)) {
+      throw new UserError(`Cannot read contexts from ${contexts}: there is no such file`);
+    }
     const progress = contexts === undefined ? undefined : reporter.progress("Tokens", 0);
     const result = await extendModel(
       invocation.string("model")!,

@@ -112,6 +112,11 @@ export function removeEmptyCorpus(folder: string, existed: boolean): void {
  */
 export function readCatalogue(folder: string): Catalogue {
   const path = corpusPaths.catalogue(folder);
+  if (!exists(path) && exists(join(folder, "texts.json"))) {
+    throw new UserError(
+      `Cannot do this with the corpus ${folder}: it is one of texts, and this needs PubMed's citations`,
+    );
+  }
   if (!exists(path)) {
     throw new UserError(
       `Cannot find a corpus in ${folder}: it has no catalogue.sqlite; make one with "pipeline run"`,
