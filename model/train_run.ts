@@ -312,7 +312,7 @@ function startOfCheckpoint(checkpoint: Checkpoint, corpus: TrainingCorpus): Star
 
 /** Writes run.json, of a new run or with one more resumption. */
 function recordRun(
-  { corpus, out }: TrainRequest,
+  { corpus, out, reporter }: TrainRequest,
   now: {
     init: string;
     config: RunFile["config"];
@@ -324,6 +324,15 @@ function recordRun(
   const { init, config, device, model, state } = now;
   const old = isRun(out) ? readRun(out) : undefined;
   const resumption = { at: new Date().toISOString(), step: state.step, device };
+  const changes = old ? roundingChanges(old, now) : [];
+  if (changes.length) {
+    reporter.log(
+      `Going on with ${
+        changes.join(" and ")
+      }: results equal those of a run that was never stopped ` +
+        `within rounding, not to the byte`,
+    );
+  }
   const run = old ? { ...old, config, resumed: [...old.resumed, resumption] } : newRun({
     init,
     corpus: {
@@ -337,6 +346,24 @@ function recordRun(
   }, model);
   writeRun(out, run);
   return run;
+}
+
+/** What differs from the run so far that changes the order of sums, and nothing else. */
+function roundingChanges(
+  old: RunFile,
+  { config, device }: { config: RunFile["config"]; device: string },
+): string[] {
+  const before = old.resumed.at(-1)?.device ?? old.device, { batch } = old.config;
+  const { rows, accumulate } = config.batch,
+    same = rows * accumulate === batch.rows * batch.accumulate;
+  return [
+    ...(before === device ? [] : [`another device (${device}, before ${before})`]),
+    ...(same && rows !== batch.rows
+      ? [
+        `another split of the batch (${rows} x ${accumulate}, before ${batch.rows} x ${batch.accumulate})`,
+      ]
+      : []),
+  ];
 }
 
 function describe(run: RunFile, model: MambaConfig, state: TrainerState, steps: number): string {

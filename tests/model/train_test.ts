@@ -314,6 +314,28 @@ Deno.test("trainRun() with accumulation equals one large batch", () =>
     }
   }));
 
+Deno.test("a run goes on with another batch split and device, equal within rounding, and says so", () =>
+  withFolder(async (dir) => {
+    const whole = prepare(dir, { out: join(dir, "whole") });
+    await trainRun(whole);
+    const reporter = silentReporter(), stop = new AbortController();
+    const request = prepare(dir, { out: join(dir, "parts"), reporter, signal: stop.signal });
+    const listener = { step: ({ step }: { step: number }) => void (step === 6 && stop.abort()) };
+    await assertRejects(() => trainRun({ ...request, listener }), Interrupted);
+    const elsewhere: MakeModel = async (...given) => ({
+      ...await makeReference(...given),
+      device: "another device",
+    });
+    const config = { batch: { rows: 1, accumulate: 3 } }, { signal } = new AbortController();
+    await trainRun({ ...request, resume: true, config, makeModel: elsewhere, signal });
+    const said = reporter.logged.find((line) => line.startsWith("Going on with"))!;
+    assertStringIncludes(said, "another device (another device, before");
+    assertStringIncludes(said, "another split of the batch (1 x 3, before 3 x 1)");
+    const [one, two] = [whole, request].map(({ out }) => readMetrics(out));
+    assertEquals(two!.length, one!.length);
+    one!.forEach(({ loss }, i) => assertAlmostEquals(two![i]!.loss, loss, 1e-5, `step ${i + 1}`));
+  }));
+
 Deno.test("trainRun() stops at a loss that is not a number, naming step, tensor and checkpoint", () =>
   withFolder(async (dir) => {
     const bad = "backbone.layers.1.mixer.D";
