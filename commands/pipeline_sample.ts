@@ -1,7 +1,6 @@
 /** `pipeline sample`: which rows a step of training reads, and which of them are a rank's. @module */
 import type { Command } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
-import { exists } from "../core/files.ts";
 import { requireRows, selectedCorpus } from "../model/corpus.ts";
 import { openMix } from "../model/mixed_corpus.ts";
 import { openCorpus } from "../model/shard_corpus.ts";
@@ -16,11 +15,11 @@ export const command: Command = {
     "tokens. The order is the trainer's own and is computed from the place alone: rank R of N " +
     "takes its share of any step without hearing of the others.",
   options: {
-    corpus: {
+    corpus: { type: "string", placeholder: "DIR", help: "the corpus folder" },
+    mix: {
       type: "string",
-      placeholder: "DIR|A=0.8,B=0.2",
-      help: "a corpus or a mix",
-      required: true,
+      placeholder: "A=0.8,B=0.2",
+      help: "several corpus folders instead, with their shares of the tokens",
     },
     step: { type: "integer", min: 1, default: 1, help: "the step, from 1" },
     "batch-size": { type: "integer", min: 1, default: 8, help: "rows of a step, over all ranks" },
@@ -33,16 +32,18 @@ export const command: Command = {
     "deno task pipeline sample --corpus corpus --step 1000 --batch-size 64 --rank 3 --ranks 8",
   ],
   async run(invocation) {
-    const { reporter } = invocation, folder = invocation.string("corpus")!;
+    const { reporter } = invocation, mix = invocation.string("mix");
+    const folder = invocation.string("corpus");
+    if ((mix === undefined) === (folder === undefined)) {
+      throw new UsageError("Give either --corpus DIR or --mix");
+    }
     const batch = invocation.number("batch-size")!, seed = invocation.number("seed")!;
     const rank = invocation.number("rank")!, ranks = invocation.number("ranks")!;
     if (rank >= ranks) throw new UsageError(`--rank ${rank} must be below --ranks ${ranks}`);
     if (batch % ranks !== 0) {
       throw new UsageError(`--batch-size ${batch} must be a multiple of --ranks ${ranks}`);
     }
-    using corpus = !exists(folder) && /=[\d.]+$/.test(folder)
-      ? openMix(folder)
-      : openCorpus(folder);
+    using corpus = mix === undefined ? openCorpus(folder!) : openMix(mix);
     const chosen = await selectedCorpus(corpus, selectionOf(invocation), reporter);
     const rows = requireRows(chosen, "train");
     const first = (invocation.number("step")! - 1) * batch;

@@ -33,6 +33,10 @@ export function permissionsFor(words: string[], code: string): PipelinePermissio
   for (const word of words.map((w) => w.replace(/^--[\w-]+=/, ""))) {
     if (!word.startsWith("--") && !isUrl(word) && word !== "" && exists(word)) read.push(word);
   }
+  for (const part of optionOf(words, "mix")?.split(",") ?? []) {
+    const folder = part.replace(/=[\d.]+$/, "").trim();
+    if (exists(folder)) read.push(folder);
+  }
   const net: string[] = [];
   if (words[0] === "run" || words[0] === "refresh") {
     const source = optionOf(words, "source") ?? (corpus ? recordedSource(corpus) : undefined);
