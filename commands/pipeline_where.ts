@@ -1,10 +1,16 @@
 /** `pipeline where`: from a PMID to its places in the shards. @module */
 import type { Command } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
+import { exists } from "../core/files.ts";
+import { join } from "../core/std.ts";
+import { documentText } from "../pipeline/citation/types.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
+import { liveDocuments } from "../pipeline/documents/live_documents.ts";
+import type { PrintedDocument } from "../pipeline/documents/reader.ts";
 import { readHeldOut } from "../pipeline/overlap/contamination.ts";
 import { readTextCorpus } from "../pipeline/text_corpus_check.ts";
 import { type Whereabouts, whereIs } from "../pipeline/tokens/provenance.ts";
+import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
 export const command: Command = {
@@ -20,7 +26,7 @@ export const command: Command = {
   async run(invocation) {
     const { reporter } = invocation, corpus = invocation.string("corpus")!;
     const pmid = invocation.number("pmid")!, found = await whereIs(corpus, pmid);
-    const reason = found.shard === "" ? whyNot(corpus, found) : "";
+    const reason = found.shard === "" ? await whyNot(corpus, found) : "";
     if (invocation.json) return reporter.line(JSON.stringify({ ...found, reason }));
     if (found.shard === "") {
       reporter.line(`PMID ${pmid} is in no shard: ${reason}`);
@@ -44,7 +50,7 @@ export const command: Command = {
  * Why a PMID is in no shard.
  * @throws {UserError} where the corpus does not know it at all.
  */
-function whyNot(corpus: string, { pmid, records }: Whereabouts): string {
+async function whyNot(corpus: string, { pmid, records }: Whereabouts): Promise<string> {
   const texts = readTextCorpus(corpus);
   if (texts) {
     const known = pmid < texts.next ? "its text is empty, or its file was taken away" : undefined;
@@ -59,10 +65,32 @@ function whyNot(corpus: string, { pmid, records }: Whereabouts): string {
     if (!live && records.length === 0) {
       throw new UserError(`Cannot find PMID ${pmid} in ${corpus}: no live citation has it`);
     }
-    if (!live) return "it was deleted";
+    if (!live) {
+      const tokens = records.at(-1)!.tokens;
+      return `it was deleted, which takes ${tokens} tokens out of training`;
+    }
     if (readHeldOut(corpus).pmids.has(pmid)) return "it is held out for evaluation";
-    return "a policy keeps its text out of training, or the shards are older than it";
+    for await (const document of liveDocuments(corpus, catalogue, pmid)) {
+      const dropped = reasonOf(corpus, document);
+      if (!dropped) break;
+      const tokenizer = loadTokenizer(join(corpus, "tokenizer.json"));
+      // With the boundary that every document begins with.
+      const tokens = 1 + tokenizer.encode(documentText(document.title, document.abstract)).length;
+      return `it was dropped as ${dropped}, which takes ${tokens} tokens out of training`;
+    }
+    return "the shards are older than it";
   } finally {
     catalogue.close();
+  }
+}
+
+/** The reason under which a policy dropped a document, as rejected/ has it. */
+function reasonOf(corpus: string, { source, pmid, version }: PrintedDocument): string | undefined {
+  const file = join(corpus, "rejected", `${source}.jsonl`);
+  if (!exists(file)) return undefined;
+  for (const line of Deno.readTextFileSync(file).split("\n")) {
+    if (!line) continue;
+    const record = JSON.parse(line) as { pmid: number; version: number; reason: string };
+    if (record.pmid === pmid && record.version === version) return record.reason;
   }
 }
