@@ -20,7 +20,13 @@ import { columns, type Matrix, type Region } from "../../kernels/layout.ts";
 import { matmul } from "../../kernels/matmul/mod.ts";
 import { packParams, type Plan } from "../../kernels/plan.ts";
 import { rmsNormBackward, rmsNormForward, rmsNormScratch } from "../../kernels/rmsnorm/rmsnorm.ts";
-import { scanBackward, scanForward, type ScanShape, scanSizes } from "../../kernels/scan/mod.ts";
+import {
+  scanBackward,
+  type ScanForward,
+  scanForward,
+  type ScanShape,
+  scanSizes,
+} from "../../kernels/scan/mod.ts";
 import type { MambaConfig } from "../config.ts";
 import type { Workspace } from "./activations.ts";
 import { type ParameterStore, storedSizes } from "./store.ts";
@@ -165,7 +171,7 @@ export function layerForward(
   a: LayerActivations,
   starts: Region,
 ): void {
-  const { config } = store, { e, r } = storedSizes(config);
+  const { config } = store, { r } = storedSizes(config);
   const weight = (kind: string) => store.operand(nameOf(index, `mixer.${kind}.weight`));
   rmsNormForward(plan, {
     residual: input.stream,
@@ -189,18 +195,33 @@ export function layerForward(
   const rank = columns(a.xDbl, 0, r);
   matmul(plan, { product: "NT", a: rank, b: weight("dt_proj"), c: a.delta, label: "dt_proj" });
   scanParameters(plan, store, index, a.par);
-  scanForward(plan, { ...scanShape(config, shape), half: a.u.type === "f16" }, {
-    u: a.u.region,
-    delta: a.delta.region,
-    bc: columns(a.xDbl, r, 32).region,
-    par: a.par,
-    z: columns(a.xz, e, e).region,
-    starts,
-    y: a.out.region,
-    state: a.state,
-    checkpoints: a.checkpoints,
-    sums: a.sums,
-  });
+  const scan = layerScan(config, shape, a, starts);
+  scanForward(plan, scan.shape, scan.buffers);
+}
+
+/** The scan of a layer: what forward and backward must agree on. */
+function layerScan(
+  config: MambaConfig,
+  shape: BatchShape,
+  a: LayerActivations,
+  starts: Region,
+): { shape: ScanShape; buffers: ScanForward } {
+  const { e, r } = storedSizes(config);
+  return {
+    shape: { ...scanShape(config, shape), half: a.u.type === "f16" },
+    buffers: {
+      u: a.u.region,
+      delta: a.delta.region,
+      bc: columns(a.xDbl, r, 32).region,
+      par: a.par,
+      z: columns(a.xz, e, e).region,
+      starts,
+      y: a.out.region,
+      state: a.state,
+      checkpoints: a.checkpoints,
+      sums: a.sums,
+    },
+  };
 }
 
 /** Appends what the layer adds to the stream: mixed (R, d) = out W_out^T. */
@@ -253,17 +274,9 @@ export function layerBackward(
     });
   };
   linearBackward("out_proj", dstream, a.out, s.dout);
-  scanBackward(plan, { ...scanShape(config, shape), half: a.u.type === "f16" }, {
-    u: a.u.region,
-    delta: a.delta.region,
-    bc: columns(a.xDbl, r, 32).region,
-    par: a.par,
-    z: columns(a.xz, e, e).region,
-    starts,
-    y: a.out.region,
-    state: a.state,
-    checkpoints: a.checkpoints,
-    sums: a.sums,
+  const scan = layerScan(config, shape, a, starts);
+  scanBackward(plan, scan.shape, {
+    ...scan.buffers,
     gy: s.dout.region,
     ddelta: s.ddelta.region,
     dz: columns(s.dxz, e, e).region,
