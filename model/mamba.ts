@@ -3,54 +3,41 @@
  * once and replayed.
  * @module
  */
+import { adamWHyper, skipLimits } from "../kernels/adamw/adamw.ts";
 import {
-  adamW,
-  ADAMW_HYPER_BYTES,
-  adamWHyper,
-  exchange,
-  skipLimits,
-} from "../kernels/adamw/adamw.ts";
-import {
-  applyLossScale,
   decodeLossScale,
   encodeLossScale,
   FIRST_LOSS_SCALE,
-  LOSS_SCALE_BYTES,
   type LossScale,
-  updateLossScale,
 } from "../kernels/adamw/loss_scale.ts";
-import { castToHalf, checkHalf } from "../kernels/cast/cast.ts";
+import { checkHalf } from "../kernels/cast/cast.ts";
 import { type Device, isCpuDriver } from "../kernels/device.ts";
-import {
-  embeddingBackward,
-  embeddingForward,
-  tokenSegments,
-} from "../kernels/embedding/embedding.ts";
-import { type Matrix, type Region, subregion } from "../kernels/layout.ts";
+import { tokenSegments } from "../kernels/embedding/embedding.ts";
+import type { Matrix } from "../kernels/layout.ts";
 import { matmul } from "../kernels/matmul/mod.ts";
 import { Plan } from "../kernels/plan.ts";
-import { sum, sumOfSquares } from "../kernels/reduce/reduce.ts";
-import { rmsNormBackward, rmsNormForward } from "../kernels/rmsnorm/rmsnorm.ts";
 import { Workbench } from "../kernels/workbench.ts";
 import type { MambaConfig } from "./config.ts";
 import {
   allocateModel,
   chooseMemoryPlan,
-  gradientRegions,
   type MambaOptions,
   type MemoryPlan,
   type ModelBuffers,
-  shapeOf,
 } from "./gpu/buffers.ts";
 import { autotune, productShapes } from "./gpu/autotune.ts";
-import { headChunkRows, headPlan } from "./gpu/head.ts";
+import { headChunkRows } from "./gpu/head.ts";
+import type { LayerActivations } from "./gpu/layer_buffers.ts";
 import {
-  type BatchShape,
-  type LayerActivations,
-  layerBackward,
-  layerForward,
-  layerOutput,
-} from "./gpu/layer.ts";
+  backwardPlan,
+  clearPlan,
+  evaluationPlan,
+  exchangePlan,
+  forwardPlan,
+  roundPlan,
+  type UpdatePlan,
+  updatePlan,
+} from "./gpu/step_plans.ts";
 import type { ParameterStore } from "./gpu/store.ts";
 import { EMBEDDING } from "./parameters.ts";
 import type {
@@ -63,9 +50,6 @@ import type {
 } from "./types.ts";
 
 export type { MambaOptions, MemoryPlan, Precision } from "./gpu/buffers.ts";
-
-const NORM = "backbone.norm_f.weight";
-const MAP_READ = 1, COPY_DST = 8; // of GPUBufferUsage
 
 /** Positions whose logits are on the host at a time: 64 of 50,280 ids take 13 MB. */
 const LOGITS_AT_ONCE = 64;
@@ -82,21 +66,17 @@ export class Mamba implements TrainableModel {
   /** What a forward leaves; every layer's only where the model trains without recomputation. */
   readonly activations: { layers: readonly LayerActivations[]; last: Matrix; hidden: Matrix };
   #buffers: ModelBuffers;
-  #loss: Region;
-  #squares: Region;
-  #hyper?: Region;
   #forward: Plan;
   #evaluate: Plan;
   #train?: Plan;
   #clear?: Plan;
-  #update?: Plan;
+  #update?: UpdatePlan;
   /** Exchanges values and averages. */
   #exchange?: Plan;
   #limits = skipLimits(undefined);
   /** Rounds the matrices to f16, in mixed precision. */
   #round?: Plan;
   #fresh = true;
-  #staging?: Region;
   #reported?: Promise<StepReport>;
 
   /** @ignore Use {@linkcode createMamba}. */
@@ -106,149 +86,20 @@ export class Mamba implements TrainableModel {
     this.batchSize = options.batchSize;
     this.sequenceLength = options.sequenceLength;
     this.memory = memory;
-    const { recompute } = memory, shape = shapeOf(options);
-    const buffers = this.#buffers = allocateModel(device, config, { ...options, recompute });
-    const { store, layers, last, hidden, inputs, result } = buffers;
+    const planned = { ...options, recompute: memory.recompute };
+    const buffers = this.#buffers = allocateModel(device, config, planned);
+    const { store, layers, last, hidden } = buffers;
     this.store = store;
     this.activations = { layers, last, hidden };
-    this.#loss = { buffer: result.buffer, offset: 0, size: 16 };
-    this.#squares = { buffer: result.buffer, offset: 256, size: 16 };
-    if (store.keeps("half")) {
-      this.#round = new Plan(device);
-      for (const { from, to } of store.halves) castToHalf(this.#round, from, to);
-    }
-    this.#forward = new Plan(device);
-    this.#planForward(shape);
-    this.#evaluate = new Plan(device);
-    headPlan(this.#evaluate, buffers.head, {
-      hidden,
-      embedding: store.operand(EMBEDDING),
-      targets: inputs.targets,
-      nll: buffers.nll,
-    });
-    if (buffers.training) this.#planTraining(shape, buffers.training, options);
-  }
-
-  #planForward(shape: BatchShape): void {
-    const plan = this.#forward, { store, config } = this;
-    const { layers, mixed, last, hidden, inverseRms, inputs } = this.#buffers;
-    // The first layer has nothing to add: the embedding is its stream.
-    const x = layers[0]!.stream;
-    embeddingForward(plan, { table: store.matrix(EMBEDDING), tokens: inputs.tokens, x });
-    layers.forEach((a, i) => {
-      const before = layers[i - 1];
-      const input = before ? { stream: before.stream, mixed } : { stream: a.stream };
-      layerForward(plan, store, shape, i, input, a, inputs.starts);
-      layerOutput(plan, store, i, a, mixed);
-    });
-    rmsNormForward(plan, {
-      residual: layers.at(-1)!.stream,
-      x: mixed,
-      sum: last,
-      weight: store.region(NORM),
-      y: hidden,
-      inverseRms,
-      epsilon: config.normEpsilon,
-    });
-  }
-
-  #planTraining(
-    shape: BatchShape,
-    training: NonNullable<ModelBuffers["training"]>,
-    options: MambaOptions,
-  ): void {
-    const { device, store, config } = this, { inputs, layers, last, head, nll } = this.#buffers;
-    const { scratch, dstream, squares, lossScale } = training, rows = shape.batch * shape.length;
-    const plan = this.#train = new Plan(device);
-    if (lossScale) {
-      const { state, scaled } = lossScale;
-      device.write(state, encodeLossScale(FIRST_LOSS_SCALE));
-      applyLossScale(plan, { scale: inputs.scale, state, out: scaled });
-    }
-    const dhidden = scratch.dy; // free until the last layer's backward
-    headPlan(plan, head, {
-      hidden: this.#buffers.hidden,
-      embedding: store.operand(EMBEDDING),
-      targets: inputs.targets,
-      nll,
-      gradients: {
-        scale: lossScale?.scaled ?? inputs.scale,
-        dhidden,
-        dembedding: store.matrix(EMBEDDING, "gradient"),
-        objective: options.objective,
-      },
-    });
-    sum(plan, {
-      values: nll,
-      length: rows,
-      out: this.#loss,
-      accumulate: true,
-      scale: inputs.scale,
-    });
-    rmsNormBackward(plan, {
-      dy: dhidden,
-      sum: last,
-      weight: store.region(NORM),
-      inverseRms: this.#buffers.inverseRms,
-      dstream,
-      accumulate: false,
-      dweight: store.region(NORM, "gradient"),
-      scratch: scratch.partials,
-    });
-    for (let i = config.layers - 1; i >= 0; i--) {
-      const a = layers[i]!;
-      // The last layer's activations are still there from the forward.
-      if (this.memory.recompute && i < config.layers - 1) {
-        layerForward(plan, store, shape, i, { stream: a.stream }, a, inputs.starts);
-      }
-      layerBackward(plan, store, shape, i, a, scratch, dstream, inputs.starts);
-    }
-    embeddingBackward(plan, {
-      dtable: store.matrix(EMBEDDING, "gradient"),
-      segments: inputs.segments,
-      dx: dstream,
-    });
-
-    this.#clear = new Plan(device);
-    for (const { regions } of store.arenas) this.#clear.clear(regions.gradient!);
-    this.#clear.clear(this.#buffers.result);
-
-    const hyper = this.#hyper = device.allocate("adamw values", ADAMW_HYPER_BYTES, 64 | 8);
-    const update = this.#update = new Plan(device);
-    sumOfSquares(update, gradientRegions(store, options), squares, this.#squares);
-    if (lossScale) updateLossScale(update, { state: lossScale.state, squares: this.#squares });
-    for (const { decay, rate, regions } of store.updateRanges(options.rate ?? (() => 1))) {
-      adamW(
-        update,
-        {
-          parameter: regions.value!,
-          gradient: regions.gradient!,
-          m: regions.m!,
-          v: regions.v!,
-          average: regions.average,
-          averageDecay: options.averageDecay,
-          decay,
-          rate,
-          lossScale: lossScale?.state,
-        },
-        hyper,
-        this.#squares,
-        this.#loss,
-      );
-    }
-    if (store.keeps("average")) {
-      this.#exchange = new Plan(device);
-      for (const { regions } of store.arenas) {
-        exchange(this.#exchange, regions.value!, regions.average!);
-      }
-    }
-    if (this.#round) update.append(this.#round);
-    const bytes = 512 + (lossScale ? LOSS_SCALE_BYTES : 0);
-    const staging = this.#staging = device.allocate("step report", bytes, MAP_READ | COPY_DST);
-    update.copy(this.#buffers.result, staging, 512);
-    if (lossScale) {
-      update.copy(lossScale.state, subregion(staging, 512, LOSS_SCALE_BYTES), LOSS_SCALE_BYTES);
-    }
+    const setting = { device, config, options: planned, buffers };
+    this.#round = roundPlan(setting);
+    this.#forward = forwardPlan(setting);
+    this.#evaluate = evaluationPlan(setting);
+    if (!buffers.training) return;
+    this.#train = backwardPlan(setting);
+    this.#clear = clearPlan(setting);
+    this.#update = updatePlan(setting, this.#round);
+    this.#exchange = exchangePlan(setting);
   }
 
   writeParameters(read: (name: string) => Float32Array): void {
@@ -305,9 +156,9 @@ export class Mamba implements TrainableModel {
 
   update(options: UpdateOptions): void {
     if (!this.#update) throw new RangeError("This model was made for evaluation alone");
-    this.device.write(this.#hyper!, adamWHyper(options));
+    this.device.write(this.#update.hyper, adamWHyper(options));
     this.#limits = skipLimits(options.skipAbove);
-    this.#update.submit();
+    this.#update.plan.submit();
     this.#fresh = true;
     this.#reported = undefined;
   }
@@ -315,7 +166,7 @@ export class Mamba implements TrainableModel {
   report(): Promise<StepReport> {
     const limits = this.#limits;
     return this.#reported ??= (async () => {
-      const staging = this.#staging!;
+      const { staging } = this.#update!;
       await staging.buffer.mapAsync(GPUMapMode.READ);
       const values = new Float32Array(staging.buffer.getMappedRange().slice(0));
       staging.buffer.unmap();
@@ -448,11 +299,12 @@ export class Mamba implements TrainableModel {
 
   destroy(): void {
     for (const plan of [this.#forward, this.#evaluate, this.#train, this.#clear]) plan?.destroy();
-    for (const plan of [this.#update, this.#exchange, this.#round]) plan?.destroy();
+    for (const plan of [this.#update?.plan, this.#exchange, this.#round]) plan?.destroy();
     this.#buffers.workspace.destroy();
     this.store.destroy();
-    if (this.#hyper) this.device.free(this.#hyper);
-    if (this.#staging) this.device.free(this.#staging);
+    if (!this.#update) return;
+    this.device.free(this.#update.hyper);
+    this.device.free(this.#update.staging);
   }
 }
 

@@ -2,7 +2,7 @@
 import type { Device } from "../../kernels/device.ts";
 import { columns, type Matrix } from "../../kernels/layout.ts";
 import { Workbench } from "../../kernels/workbench.ts";
-import { storedSizes } from "../gpu/store.ts";
+import { storedSizes } from "../gpu/placement.ts";
 import { createMamba, type Mamba, type Precision } from "../mamba.ts";
 import { createRecurrentMamba } from "../recurrent.ts";
 import { fromRows } from "./golden_file.ts";

@@ -10,7 +10,7 @@ import { type Device, isCpuDriver } from "../../kernels/device.ts";
 import { choiceKey, type MatmulChoice, matmulChoices } from "../../kernels/matmul/choice.ts";
 import { type ProductShape, tuneMatmul } from "../../kernels/matmul/tune.ts";
 import type { MambaConfig } from "../config.ts";
-import { storedSizes } from "./store.ts";
+import { storedSizes } from "./placement.ts";
 
 /** How much is measured: nothing, products that matter within two seconds, or every product. */
 export type AutotuneMode = "off" | "quick" | "full";

@@ -21,8 +21,9 @@ import {
   layerActivations,
   type LayerScratch,
   layerScratch,
-} from "./layer.ts";
-import { ParameterStore, type Slot, storedSizes } from "./store.ts";
+} from "./layer_buffers.ts";
+import { storedSizes } from "./placement.ts";
+import { ParameterStore, type Slot } from "./store.ts";
 
 /**
  * How a model computes. f32: all of it. mixed: f16 for the weights that products read (rounded from

@@ -10,147 +10,29 @@
  * gradient of u is added to: these stay f32.
  * @module
  */
-import {
-  convSiluBackward,
-  convSiluForward,
-  convSiluScratch,
-} from "../../kernels/conv_silu/conv_silu.ts";
-import type { Sizing } from "../../kernels/device.ts";
+import { convSiluBackward, convSiluForward } from "../../kernels/conv_silu/conv_silu.ts";
 import { columns, type Matrix, type Region } from "../../kernels/layout.ts";
 import { matmul } from "../../kernels/matmul/mod.ts";
-import { packParams, type Plan } from "../../kernels/plan.ts";
-import { rmsNormBackward, rmsNormForward, rmsNormScratch } from "../../kernels/rmsnorm/rmsnorm.ts";
+import type { Plan } from "../../kernels/plan.ts";
+import { rmsNormBackward, rmsNormForward } from "../../kernels/rmsnorm/rmsnorm.ts";
 import {
   scanBackward,
   type ScanForward,
   scanForward,
   type ScanShape,
-  scanSizes,
 } from "../../kernels/scan/mod.ts";
 import type { MambaConfig } from "../config.ts";
-import type { Workspace } from "./activations.ts";
-import { type ParameterStore, storedSizes } from "./store.ts";
+import {
+  type BatchShape,
+  type LayerActivations,
+  type LayerScratch,
+  scanShape,
+} from "./layer_buffers.ts";
+import { storedSizes } from "./placement.ts";
+import { scanParameters, scanParametersBackward } from "./scan_parameters.ts";
+import type { ParameterStore } from "./store.ts";
 
-/** A batch's extents. */
-export interface BatchShape {
-  batch: number;
-  length: number;
-}
-
-/** What a layer keeps from the forward for the backward. */
-export interface LayerActivations {
-  /** (R, d) the residual stream, this layer's input added. */
-  stream: Matrix;
-  inverseRms: Region;
-  /** (R, d) normed. */
-  y: Matrix;
-  /** (R, 2e) x and z. */
-  xz: Matrix;
-  /** (R, e) */
-  u: Matrix;
-  /** (R, r + 32) */
-  xDbl: Matrix;
-  /** (R, e) before bias and softplus. */
-  delta: Matrix;
-  /** (R, e) the scan's gated output. */
-  out: Matrix;
-  /** (np + 2, e) A, D, bias of delta. */
-  par: Region;
-  checkpoints: Region;
-  sums: Region;
-  state: Region;
-}
-
-/** Scratch that all layers' backward passes share. */
-export interface LayerScratch {
-  /** (R, 2e) gradients of x and z. */
-  dxz: Matrix;
-  /** (R, e) gradient of the scan's output, then, in its place, that of u. */
-  dout: Matrix;
-  ddelta: Matrix;
-  dxDbl: Matrix;
-  /** (R, d) */
-  dy: Matrix;
-  dpar: Region;
-  parts: Region;
-  dcheckpoints: Region;
-  /** For column sums of norms and convolutions. */
-  partials: Region;
-}
-
-/** What a layer scans. */
-export const scanShape = (config: MambaConfig, { batch, length }: BatchShape): ScanShape => ({
-  batch,
-  length,
-  channels: storedSizes(config).e,
-  states: config.stateSize,
-  softplus: true,
-  bias: true,
-  skip: true,
-  gate: true,
-  packed: true,
-  initialState: false,
-});
-
-/** Allocates what one layer keeps, some of it in f16 where `half` says so. */
-export function layerActivations(
-  device: Sizing,
-  workspace: Workspace,
-  config: MambaConfig,
-  shape: BatchShape,
-  index: number,
-  half?: "f16",
-): LayerActivations {
-  const rows = shape.batch * shape.length, { e, xDbl } = storedSizes(config);
-  const sizes = scanSizes(device, scanShape(config, shape)), d = config.hiddenSize;
-  const matrix = (what: string, cols: number, type?: "f16") =>
-    workspace.matrix(`layer ${index} ${what}`, rows, cols, type);
-  const words = (what: string, count: number) => workspace.words(`layer ${index} ${what}`, count);
-  return {
-    stream: matrix("residual stream", d),
-    inverseRms: words("inverse rms", rows),
-    y: matrix("normed", d, half),
-    xz: matrix("x and z", 2 * e, half),
-    u: matrix("u", e, half),
-    xDbl: matrix("delta, B and C", xDbl),
-    delta: matrix("delta", e),
-    out: matrix("scan output", e),
-    par: words("A, D and bias", sizes.par),
-    checkpoints: words("states", sizes.checkpoints),
-    sums: words("decay sums", sizes.sums),
-    state: words("last state", sizes.state),
-  };
-}
-
-/** Allocates what the layers share. */
-export function layerScratch(
-  device: Sizing,
-  workspace: Workspace,
-  config: MambaConfig,
-  shape: BatchShape,
-  half?: "f16",
-): LayerScratch {
-  const rows = shape.batch * shape.length, { e, xDbl } = storedSizes(config), d = config.hiddenSize;
-  const sizes = scanSizes(device, scanShape(config, shape));
-  const matrix = (what: string, cols: number) => workspace.matrix(what, rows, cols);
-  return {
-    dxz: workspace.matrix("gradient of x and z", rows, 2 * e, half),
-    dout: matrix("gradient of the scan's output and of u", e),
-    ddelta: matrix("gradient of delta", e),
-    dxDbl: matrix("gradient of delta, B and C", xDbl),
-    dy: matrix("gradient of the norm's output", d),
-    dpar: workspace.words("gradient of A, D and bias", sizes.par),
-    parts: workspace.words("gradients of the scan by part", sizes.parts),
-    dcheckpoints: workspace.words("gradient of the states", sizes.dcheckpoints),
-    partials: workspace.words(
-      "column sums",
-      Math.max(
-        rmsNormScratch({ device }, rows, d),
-        convSiluScratch({ device }, rows, e, config.convKernel),
-      ),
-    ),
-  };
-}
+export { scanParameters } from "./scan_parameters.ts";
 
 const nameOf = (index: number, kind: string) => `backbone.layers.${index}.${kind}`;
 
@@ -310,64 +192,5 @@ export function layerBackward(
     accumulate: true,
     dweight: store.region(nameOf(index, "norm.weight"), "gradient"),
     scratch: s.partials,
-  });
-}
-
-/** Floats of A_log, D and the bias of delta, which lie together. */
-const scanFloats = (config: MambaConfig) => {
-  const { np, e } = storedSizes(config);
-  return (np + 2) * e;
-};
-
-/** par = [-exp(A_log), D, bias]. */
-export function scanParameters(
-  plan: Plan,
-  store: ParameterStore,
-  index: number,
-  par: Region,
-): void {
-  const { np, e } = storedSizes(store.config), floats = scanFloats(store.config);
-  plan.dispatch({
-    label: "scan parameters",
-    code: `struct P { logs: u32, count: u32 }
-@group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> stored: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> par: array<vec4f>;
-@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
-  let i = id.x; if (i >= p.count) { return; }
-  let x = stored[i];
-  par[i] = select(x, -exp(x), i < p.logs);
-}`,
-    params: packParams([np * e / 4, floats / 4]),
-    bindings: [store.region(nameOf(index, "mixer.A_log"), "value", floats), par],
-    groups: [Math.ceil(floats / 4 / 64)],
-    bytes: floats * 8,
-  });
-}
-
-/** Gradients of A_log (dA * A, since A = -exp(A_log)), D and bias, added to the store's. */
-function scanParametersBackward(
-  plan: Plan,
-  store: ParameterStore,
-  index: number,
-  par: Region,
-  dpar: Region,
-): void {
-  const { np, e } = storedSizes(store.config), floats = scanFloats(store.config);
-  plan.dispatch({
-    label: "scan parameters backward",
-    code: `struct P { logs: u32, count: u32 }
-@group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> par: array<vec4f>;
-@group(0) @binding(2) var<storage, read> dpar: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> gradient: array<vec4f>;
-@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
-  let i = id.x; if (i >= p.count) { return; }
-  gradient[i] += select(dpar[i], dpar[i] * par[i], i < p.logs);
-}`,
-    params: packParams([np * e / 4, floats / 4]),
-    bindings: [par, dpar, store.region(nameOf(index, "mixer.A_log"), "gradient", floats)],
-    groups: [Math.ceil(floats / 4 / 64)],
-    bytes: floats * 16,
   });
 }
