@@ -9,14 +9,16 @@ import { isDiskFull, messageOf, UserError } from "../core/errors.ts";
 import { exists, removeIfExists, writeAtomic } from "../core/files.ts";
 import { formatBytes, type Reporter } from "../core/reporter.ts";
 import { dirname, join, relative } from "../core/std.ts";
+import {
+  type HubSettings,
+  HubUnreachable,
+  listRepository,
+  openDownload,
+  type RemoteFile,
+} from "./hub_client.ts";
+import { readIndex, WEIGHT_FILES } from "./tensor_source.ts";
 
-/** Where the hub is and what is known there. */
-export interface HubSettings {
-  endpoint: string;
-  token: string | undefined;
-  /** The folder of the cache: HF_HOME. */
-  home: string;
-}
+export type { HubSettings } from "./hub_client.ts";
 
 /** The settings of the environment. */
 export function hubSettings(): HubSettings {
@@ -39,161 +41,152 @@ export async function localModel(model: string, reporter: Reporter): Promise<str
   return exists(model) || !isHubId(model) ? model : await downloadModel(model, reporter);
 }
 
-/** A file of a repository, as the hub's API describes it. */
-interface RemoteFile {
-  rfilename: string;
-  size?: number;
-  /** The git blob's SHA-1. */
-  blobId?: string;
-  lfs?: { sha256?: string; oid?: string };
-}
-
 /**
  * Brings a model from the hub, or finds it in the cache. Downloads that broke off are gone on with;
- * every file is checked against the hub's hash.
+ * every file's size and hash are checked against the hub's.
  * @returns the folder with its files.
  * @throws {UserError} saying what could not be reached or was not right.
  */
-export async function downloadModel(
+export function downloadModel(
   id: string,
   reporter: Reporter,
   settings: HubSettings = hubSettings(),
 ): Promise<string> {
+  return download(id, chooseModel, "config.json", reporter, settings);
+}
+
+/**
+ * Brings a repository's tokenizer.json, and nothing else, as {@linkcode downloadModel} does.
+ * @returns its path.
+ */
+export async function downloadTokenizer(
+  id: string,
+  reporter: Reporter,
+  settings: HubSettings = hubSettings(),
+): Promise<string> {
+  const choose = (files: RemoteFile[]) => {
+    const chosen = files.filter(({ path }) => path === TOKENIZER);
+    if (!chosen.length) throw new UserError(`Cannot use the tokenizer of ${id}: it has none`);
+    return chosen;
+  };
+  return join(
+    await download(id, (_, files) => choose(files), TOKENIZER, reporter, settings),
+    TOKENIZER,
+  );
+}
+
+const TOKENIZER = "tokenizer.json";
+
+/** Brings the chosen files; without the hub, a copy that has the file `needed` serves. */
+async function download(
+  id: string,
+  choose: (id: string, files: RemoteFile[]) => RemoteFile[],
+  needed: string,
+  reporter: Reporter,
+  settings: HubSettings,
+): Promise<string> {
   const [name, revision = "main"] = id.split("@") as [string, string?];
   const cache = join(settings.home, "hub", `models--${name.replace("/", "--")}`);
   const ref = join(cache, "refs", revision);
-  let sha: string, files: RemoteFile[];
+  let repository: Awaited<ReturnType<typeof listRepository>>;
   try {
-    ({ sha, files } = await listFiles(name, revision, settings));
+    repository = await listRepository(name, revision, settings);
   } catch (error) {
     const kept = exists(ref) ? join(cache, "snapshots", Deno.readTextFileSync(ref).trim()) : "";
     // Whatever the hub says of the id: a refusal is no reason to use an old copy silently.
-    if (!(error instanceof HubUnreachable) || !kept || !exists(join(kept, "config.json"))) {
-      throw error;
-    }
+    if (!(error instanceof HubUnreachable) || !kept || !exists(join(kept, needed))) throw error;
     reporter.log(`${error.message}; using the copy in ${kept}`);
     return kept;
   }
-  const snapshot = join(cache, "snapshots", sha);
-  for (const file of chooseFiles(id, files)) {
-    const place = join(snapshot, file.rfilename);
-    if (exists(place)) continue;
-    const hash = file.lfs?.sha256 ?? file.lfs?.oid ?? file.blobId;
-    const blob = join(cache, "blobs", hash ?? `${sha}-${file.rfilename.replaceAll("/", "--")}`);
-    if (!exists(blob)) {
-      const url = `${settings.endpoint}/${name}/resolve/${sha}/${file.rfilename}`;
-      await downloadFile(url, blob, file, settings, reporter);
+  const { sha } = repository, snapshot = join(cache, "snapshots", sha);
+  for (const file of choose(id, repository.files)) {
+    const place = join(snapshot, file.path);
+    if (!exists(place)) {
+      const hash = file.sha256 ?? file.blobId;
+      const blob = join(cache, "blobs", hash ?? `${sha}-${file.path.replaceAll("/", "--")}`);
+      if (!exists(blob)) await downloadBlob({ name, sha }, file, blob, settings, reporter);
+      Deno.mkdirSync(dirname(place), { recursive: true });
+      link(blob, place);
     }
-    Deno.mkdirSync(dirname(place), { recursive: true });
-    link(blob, place);
+    if (/\.index\.json$/.test(file.path)) checkIndex(id, place, repository.files);
   }
   writeAtomic(ref, sha);
   return snapshot;
 }
 
-/** The hub did not answer, so that a cached copy may serve. */
-class HubUnreachable extends UserError {}
-
-async function request(url: string, settings: HubSettings, headers: Record<string, string> = {}) {
-  const authorization: Record<string, string> = settings.token
-    ? { authorization: `Bearer ${settings.token}` }
-    : {};
-  try {
-    return await fetch(url, { headers: { ...authorization, ...headers } });
-  } catch (error) {
-    throw new HubUnreachable(
-      `Cannot reach ${new URL(url).origin}: ${
-        messageOf(error)
-      }; check the network or HF_ENDPOINT, ` +
-        `or download the model's folder and name it`,
-    );
-  }
-}
-
-async function listFiles(name: string, revision: string, settings: HubSettings) {
-  const path = `/api/models/${name}/revision/${encodeURIComponent(revision)}?blobs=true`;
-  const response = await request(settings.endpoint + path, settings);
-  if (!response.ok) {
-    await response.body?.cancel();
-    const why: Record<number, string> = {
-      401: "it does not exist, or HF_TOKEN is needed to see it",
-      403: "access to it has not been granted to HF_TOKEN",
-      404: `there is no such model, or no revision ${revision} of it`,
-    };
-    const status = response.status, kind = status >= 500 ? HubUnreachable : UserError;
-    throw new kind(
-      `Cannot get the model ${name} from ${settings.endpoint}: ` +
-        (why[status] ?? `the hub answered ${status}`),
-    );
-  }
-  const { sha, siblings } = await response.json() as { sha?: string; siblings?: RemoteFile[] };
-  if (!sha || !/^[\w-]+$/.test(sha) || !Array.isArray(siblings)) {
-    throw new UserError(
-      `Cannot get the model ${name}: ${settings.endpoint} does not speak as a hub`,
-    );
-  }
-  return { sha, files: siblings };
-}
-
 /** The files of a model that are used: safetensors where there are any, else PyTorch's. */
-function chooseFiles(id: string, files: RemoteFile[]): RemoteFile[] {
-  const has = (name: string) => files.some((f) => f.rfilename === name);
-  const weights = has("model.safetensors")
+function chooseModel(id: string, files: RemoteFile[]): RemoteFile[] {
+  const has = (name: string) => files.some(({ path }) => path === name);
+  const { single, index, pytorch, pytorchIndex } = WEIGHT_FILES;
+  const weights = has(single)
     ? /^model\.safetensors$/
-    : has("model.safetensors.index.json")
+    : has(index)
     ? /^model(-\d+-of-\d+\.safetensors|\.safetensors\.index\.json)$/
-    : /^pytorch_model\.bin$/;
-  const chosen = files.filter(({ rfilename }) =>
-    weights.test(rfilename) || /^(config|generation_config|tokenizer)\.json$/.test(rfilename)
+    : has(pytorch)
+    ? /^pytorch_model\.bin$/
+    : /^pytorch_model(-\d+-of-\d+\.bin|\.bin\.index\.json)$/;
+  const chosen = files.filter(({ path }) =>
+    weights.test(path) || /^(config|generation_config|tokenizer)\.json$/.test(path)
   );
-  if (!has("config.json") || !chosen.some((f) => weights.test(f.rfilename))) {
+  if (!has("config.json") || ![single, index, pytorch, pytorchIndex].some(has)) {
     throw new UserError(
-      `Cannot use the model ${id}: it has no config.json, or neither model.safetensors nor ` +
-        `pytorch_model.bin`,
+      `Cannot use the model ${id}: it has no config.json, or no ${single} or ${pytorch}, ` +
+        `whole or in shards`,
     );
   }
   // The weights last: what is wrong with the small files shows before the wait.
-  return chosen.sort((a, b) => (a.size ?? 0) - (b.size ?? 0));
+  const rank = ({ path }: RemoteFile) => path.endsWith(".json") ? 0 : 1;
+  return chosen.sort((a, b) => rank(a) - rank(b) || a.size - b.size);
 }
 
-async function downloadFile(
-  url: string,
-  blob: string,
+/** @throws {UserError} where the index names a shard that the repository lacks. */
+function checkIndex(id: string, index: string, files: RemoteFile[]): void {
+  for (const [tensor, shard] of Object.entries(readIndex(index))) {
+    if (files.some(({ path }) => path === shard)) continue;
+    throw new UserError(
+      `Cannot use the model ${id}: its index places the tensor "${tensor}" in ${shard}, which ` +
+        `the repository does not have`,
+    );
+  }
+}
+
+async function downloadBlob(
+  repository: { name: string; sha: string },
   file: RemoteFile,
+  blob: string,
   settings: HubSettings,
   reporter: Reporter,
 ): Promise<void> {
-  const incomplete = `${blob}.incomplete`;
+  const incomplete = `${blob}.incomplete`, { path, size } = file;
+  const url = `${settings.endpoint}/${repository.name}/resolve/${repository.sha}/${path}`;
   Deno.mkdirSync(dirname(blob), { recursive: true });
   let have = exists(incomplete) ? Deno.statSync(incomplete).size : 0;
-  const range: Record<string, string> = have ? { range: `bytes=${have}-` } : {};
+  if (have > size) have = 0; // of another file
   // Complete but for its name, after a kill: nothing is left to ask for.
-  if (!have || have !== file.size) {
-    const response = await request(url, settings, range);
-    if (!response.ok || !response.body) {
-      await response.body?.cancel();
-      throw new UserError(`Cannot download ${url}: the hub answered ${response.status}`);
-    }
-    if (response.status !== 206) have = 0; // it sends the whole file
-    const target = Deno.openSync(incomplete, { write: true, create: true, truncate: have === 0 });
-    const total = file.size ?? 0;
-    const progress = reporter.progress(`Downloading ${file.rfilename}`, total, "bytes", have);
+  if (!have || have !== size) {
+    const target = Deno.openSync(incomplete, { write: true, create: true });
+    const progress = reporter.progress(`Downloading ${path}`, size, "bytes", have);
     try {
-      target.seekSync(0, Deno.SeekMode.End);
-      for await (const chunk of response.body) {
+      const remote = await openDownload(repository, file, have, settings);
+      target.seekSync(have, Deno.SeekMode.Start);
+      let first = true;
+      for await (const chunk of remote.body) {
+        if (first && remote.whole()) target.seekSync(have = 0, Deno.SeekMode.Start);
+        first = false;
         for (let at = 0; at < chunk.length;) at += target.writeSync(chunk.subarray(at));
         progress.update(have += chunk.length, formatBytes(have));
       }
       target.syncSync();
-      if (have < total) throw new Error(`${formatBytes(total - have)} are missing`);
+      if (have < size) throw new Error(`${formatBytes(size - have)} are missing`);
     } catch (error) {
-      if (isDiskFull(error)) throw error;
+      if (isDiskFull(error) || error instanceof UserError) throw error;
       throw new HubUnreachable(
         `Cannot download ${url}: it broke off after ${formatBytes(have)} (${messageOf(error)}); ` +
           `run the command again to go on`,
       );
     } finally {
       progress.finish();
+      target.truncateSync(have); // what a file sent anew has not yet replaced
       target.close();
     }
   }
@@ -202,9 +195,8 @@ async function downloadFile(
 }
 
 /** @throws {UserError} after removing the file, where it is not what the hub said. */
-function checkHash(path: string, url: string, { lfs, blobId, size }: RemoteFile): void {
-  const found = Deno.statSync(path).size, sha256 = lfs?.sha256 ?? lfs?.oid;
-  const wanted = sha256 ?? blobId;
+function checkHash(path: string, url: string, { sha256, blobId, size }: RemoteFile): void {
+  const found = Deno.statSync(path).size, wanted = sha256 ?? blobId;
   const hash = createHash(sha256 ? "sha256" : "sha1");
   if (!sha256) hash.update(`blob ${found}\0`); // as git hashes a file
   const file = Deno.openSync(path, { read: true }), block = new Uint8Array(1 << 20);
@@ -215,8 +207,7 @@ function checkHash(path: string, url: string, { lfs, blobId, size }: RemoteFile)
   } finally {
     file.close();
   }
-  const right = (size === undefined || size === found) &&
-    (wanted === undefined || hash.digest("hex") === wanted);
+  const right = size === found && (wanted === undefined || hash.digest("hex") === wanted);
   if (right) return;
   removeIfExists(path);
   throw new UserError(

@@ -1,11 +1,11 @@
 /**
- * Where a model folder's tensors come from: one safetensors file, several with an index, or PyTorch's
- * own format.
+ * Where a model folder's tensors come from: safetensors or PyTorch's own format, in one file or in
+ * several with an index.
  * @module
  */
 import { UserError } from "../core/errors.ts";
 import { exists, readJson } from "../core/files.ts";
-import { openSafetensors, type SafetensorsFile } from "../core/safetensors.ts";
+import { openSafetensors } from "../core/safetensors.ts";
 import { join } from "../core/std.ts";
 import { openPytorchFile } from "./pytorch_file.ts";
 
@@ -26,24 +26,25 @@ export const WEIGHT_FILES = {
   single: "model.safetensors",
   index: "model.safetensors.index.json",
   pytorch: "pytorch_model.bin",
+  pytorchIndex: "pytorch_model.bin.index.json",
 } as const;
 
 /**
  * Opens the weights of a model folder.
- * @throws {UserError} where there are none, or a file of the index is missing.
+ * @throws {UserError} where there are none, or a file or tensor that the index names is missing.
  */
 export function openTensorSource(folder: string): TensorSource {
-  const single = join(folder, WEIGHT_FILES.single), index = join(folder, WEIGHT_FILES.index);
-  if (exists(single)) return singleFile(single);
-  if (exists(index)) return sharded(folder, index);
-  const pytorch = join(folder, WEIGHT_FILES.pytorch);
-  if (exists(pytorch)) return openPytorchFile(pytorch);
+  const place = (kind: keyof typeof WEIGHT_FILES) => join(folder, WEIGHT_FILES[kind]);
+  if (exists(place("single"))) return openSafetensorsSource(place("single"));
+  if (exists(place("index"))) return sharded(folder, place("index"), openSafetensorsSource);
+  if (exists(place("pytorch"))) return openPytorchFile(place("pytorch"));
+  if (exists(place("pytorchIndex"))) return sharded(folder, place("pytorchIndex"), openPytorchFile);
   throw new UserError(
     `Cannot load the model ${folder}: it has no ${Object.values(WEIGHT_FILES).join(", no ")}`,
   );
 }
 
-function singleFile(path: string): TensorSource {
+function openSafetensorsSource(path: string): TensorSource {
   const file = openSafetensors(path);
   return {
     path,
@@ -57,25 +58,48 @@ function singleFile(path: string): TensorSource {
   };
 }
 
-function sharded(folder: string, index: string): TensorSource {
-  const { weight_map: map } = readJson<{ weight_map?: Record<string, string> }>(index, "index");
+/**
+ * The files that an index names, by tensor.
+ * @throws {UserError} where it is no index, or a name leads out of its folder.
+ */
+export function readIndex(index: string): Record<string, string> {
+  const json = readJson<{ weight_map?: Record<string, string> } | null>(index, "index");
+  const map = json?.weight_map;
   if (typeof map !== "object" || map === null) {
     throw new UserError(`Cannot read the index ${index}: it has no weight_map`);
   }
-  const files = new Map<string, SafetensorsFile>();
+  for (const [tensor, name] of Object.entries(map)) {
+    if (typeof name !== "string" || /[\\/]/.test(name)) {
+      throw new UserError(
+        `Cannot read the index ${index}: the file of ${tensor} is ${JSON.stringify(name)}`,
+      );
+    }
+  }
+  return map;
+}
+
+function sharded(
+  folder: string,
+  index: string,
+  open: (path: string) => TensorSource,
+): TensorSource {
+  const map = readIndex(index), files = new Map<string, TensorSource>();
   const close = () => files.forEach((file) => file.close());
   try {
     for (const [tensor, name] of Object.entries(map)) {
-      if (typeof name !== "string" || /[\\/]/.test(name)) {
-        throw new UserError(
-          `Cannot read the index ${index}: the file of ${tensor} is ${JSON.stringify(name)}`,
-        );
+      const path = join(folder, name);
+      if (!files.has(name)) {
+        if (!exists(path)) {
+          throw new UserError(
+            `Cannot load the model ${folder}: ${name} is missing, where ${index} places the ` +
+              `tensor "${tensor}"; download the file again`,
+          );
+        }
+        files.set(name, open(path));
       }
-      if (!files.has(name)) files.set(name, openSafetensors(join(folder, name)));
-      if (!files.get(name)!.tensors.has(tensor)) {
+      if (!files.get(name)!.find(tensor)) {
         throw new UserError(
-          `Cannot load ${join(folder, name)}: tensor "${tensor}" is missing, which ${index} ` +
-            `places there`,
+          `Cannot load ${path}: tensor "${tensor}" is missing, which ${index} places there`,
         );
       }
     }
@@ -87,10 +111,7 @@ function sharded(folder: string, index: string): TensorSource {
   return {
     path: index,
     names: Object.keys(map),
-    find(name) {
-      const file = fileOf(name), info = file?.tensors.get(name);
-      return info && { file: file!.path, dtype: info.dtype, shape: info.shape };
-    },
+    find: (name) => fileOf(name)?.find(name),
     floats(name) {
       const file = fileOf(name);
       if (!file) throw new UserError(`Cannot read ${index}: it has no tensor "${name}"`);

@@ -1,78 +1,24 @@
-import { createHash } from "node:crypto";
 import { UserError } from "../../core/errors.ts";
-import { sha256 } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { openModelFolder, writeModelFolder } from "../../model/folder.ts";
-import { downloadModel, type HubSettings, isHubId } from "../../model/hub.ts";
+import { downloadModel, downloadTokenizer, type HubSettings, isHubId } from "../../model/hub.ts";
 import { initialParameters } from "../../model/initialize.ts";
 import { parameterList } from "../../model/parameters.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
+import { type Behaviour, serveHub } from "./hub_server.ts";
 import { MINIATURE, MINIATURE_TOKENIZER, silentReporter, withFolder } from "./helpers.ts";
+import { shardName, writePytorchModel } from "./pytorch_files.ts";
 
-/** What a {@linkcode serveHub} does wrong, and what it was asked. */
-interface Behaviour {
-  /** Sends only so many bytes of the weights, then breaks off. */
-  breakAfter?: number;
-  corrupt?: boolean;
-  token?: string;
-  /** Paths asked for, with their range. */
-  asked: string[];
-}
-
-/** A server on loopback that speaks the hub's API, with the files of `folder` as org/model. */
-function serveHub(folder: string, behaviour: Behaviour) {
-  const sha = "0123456789abcdef";
-  const files = [...Deno.readDirSync(folder)].map(({ name }) => ({
-    name,
-    bytes: Deno.readFileSync(join(folder, name)),
-  }));
-  const handler = (request: Request): Response => {
-    const { pathname, origin } = new URL(request.url), range = request.headers.get("range");
-    behaviour.asked.push(pathname + (range ? ` ${range}` : ""));
-    if (behaviour.token && request.headers.get("authorization") !== `Bearer ${behaviour.token}`) {
-      return new Response("", { status: 401 });
-    }
-    if (pathname === "/api/models/org/model/revision/main") {
-      const siblings = files.map(({ name, bytes }) => ({
-        rfilename: name,
-        size: bytes.length,
-        ...(name.endsWith(".safetensors") ? { lfs: { sha256: sha256(bytes) } } : {
-          blobId: createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex"),
-        }),
-      }));
-      return Response.json({ sha, siblings });
-    }
-    const redirected = /^\/org\/model\/resolve\/0123456789abcdef\/(.+)$/.exec(pathname)?.[1];
-    if (redirected) return Response.redirect(`${origin}/cdn/${redirected}`, 302);
-    const file = files.find(({ name }) => pathname === `/cdn/${name}`);
-    if (!file) return new Response("", { status: 404 });
-    const from = Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1] ?? 0);
-    let body = file.bytes.slice(from);
-    const large = file.name.endsWith(".safetensors");
-    if (large && behaviour.corrupt) body[0]! ^= 1;
-    if (large && behaviour.breakAfter !== undefined) {
-      body = body.slice(0, behaviour.breakAfter);
-      const stream = new ReadableStream({
-        start(controller) {
-          controller.enqueue(body);
-          controller.close();
-        },
-      });
-      return new Response(stream, { status: 206 });
-    }
-    return new Response(body, { status: from ? 206 : 200 });
-  };
-  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, handler);
-  return { server, endpoint: `http://127.0.0.1:${server.addr.port}` };
-}
-
+/** Runs `body` with a hub that has the model that `fill` writes, or the miniature one. */
 async function withHub(
   body: (settings: HubSettings, behaviour: Behaviour, dir: string) => Promise<void>,
+  fill?: (folder: string) => void,
 ): Promise<void> {
   await withFolder(async (dir) => {
     const folder = join(dir, "source"), read = initialParameters(MINIATURE, 1);
     const tokenizer = MINIATURE_TOKENIZER;
     writeModelFolder(folder, { config: MINIATURE, read, tokenizer, card: "# not needed" });
+    fill?.(folder);
     const behaviour: Behaviour = { asked: [] }, { server, endpoint } = serveHub(folder, behaviour);
     try {
       await body({ endpoint, token: undefined, home: join(dir, "home") }, behaviour, dir);
@@ -97,7 +43,11 @@ Deno.test("downloadModel() brings a model whole, once, and serves it without the
     ]);
     behaviour.asked.length = 0;
     assertEquals(await downloadModel("org/model", reporter, settings), path);
-    assertEquals(behaviour.asked, ["/api/models/org/model/revision/main"]);
+    assertEquals(behaviour.asked, [
+      "/api/models/org/model/revision/main",
+      "/api/models/org/model/tree/0123456789abcdef",
+    ]);
+    assertEquals(await downloadModel("org/model@v1", reporter, settings), path);
     const gone = { ...settings, endpoint: "http://127.0.0.1:1" };
     assertEquals(await downloadModel("org/model", reporter, gone), path);
     assert(reporter.logged.some((line) => line.includes("using the copy in")));
@@ -105,7 +55,7 @@ Deno.test("downloadModel() brings a model whole, once, and serves it without the
   }));
 
 Deno.test("downloadModel() goes on with a download that broke off", () =>
-  withHub(async (settings, behaviour) => {
+  withHub(async (settings, behaviour, dir) => {
     const reporter = silentReporter();
     behaviour.breakAfter = 5000;
     const get = () => downloadModel("org/model", reporter, settings);
@@ -113,7 +63,77 @@ Deno.test("downloadModel() goes on with a download that broke off", () =>
     delete behaviour.breakAfter;
     const folder = openModelFolder(await get());
     folder.close();
-    assert(behaviour.asked.includes("/cdn/model.safetensors bytes=5000-"), behaviour.asked.join());
+    const { size } = Deno.statSync(join(dir, "source", "model.safetensors"));
+    assert(behaviour.asked.includes(`/cdn/model.safetensors bytes=5000-${size - 1}`));
+  }));
+
+Deno.test("downloadModel() takes a file that is sent whole again", () =>
+  withHub(async (settings, behaviour) => {
+    const get = () => downloadModel("org/model", silentReporter(), settings);
+    behaviour.breakAfter = 5000;
+    await assertRejects(get, UserError, "it broke off");
+    delete behaviour.breakAfter;
+    behaviour.whole = true;
+    const folder = openModelFolder(await get()), read = initialParameters(MINIATURE, 1);
+    for (const { name } of parameterList(MINIATURE)) assertEquals(folder.read(name), read(name));
+    folder.close();
+  }));
+
+const inShards = (folder: string) => {
+  Deno.removeSync(join(folder, "model.safetensors"));
+  writePytorchModel(folder, 2);
+};
+
+Deno.test("downloadModel() brings pytorch_model.bin in shards, each checked", () =>
+  withHub(async (settings, behaviour, dir) => {
+    const get = () => downloadModel("org/model", silentReporter(), settings);
+    behaviour.corrupt = true;
+    await assertRejects(get, UserError, "is not what the hub lists");
+    delete behaviour.corrupt;
+    behaviour.breakAfter = 500; // the second shard's turn comes after the first one's
+    await assertRejects(get, UserError, "it broke off after 500 B");
+    delete behaviour.breakAfter;
+    const folder = openModelFolder(await get()), wanted = openModelFolder(join(dir, "source"));
+    for (const { name } of parameterList(MINIATURE)) {
+      assertEquals(folder.read(name), wanted.read(name));
+    }
+    folder.close();
+    wanted.close();
+    assertEquals([...Deno.readDirSync(folder.path)].map((e) => e.name).sort(), [
+      "config.json",
+      "generation_config.json",
+      "pytorch_model-00001-of-00002.bin",
+      "pytorch_model-00002-of-00002.bin",
+      "pytorch_model.bin.index.json",
+      "tokenizer.json",
+    ]);
+  }, inShards));
+
+Deno.test("downloadModel() refuses a repository that lacks a shard, before the weights", () =>
+  withHub(
+    async (settings, behaviour) => {
+      const get = () => downloadModel("org/model", silentReporter(), settings);
+      await assertRejects(get, UserError, `in ${shardName(1, 2)}, which the repository does not`);
+      assert(!behaviour.asked.some((path) => path.endsWith(".bin")));
+    },
+    (folder) => {
+      inShards(folder);
+      Deno.removeSync(join(folder, shardName(1, 2)));
+    },
+  ));
+
+Deno.test("downloadTokenizer() brings the tokenizer alone", () =>
+  withHub(async (settings, behaviour) => {
+    const path = await downloadTokenizer("org/model", silentReporter(), settings);
+    assertEquals(Deno.readFileSync(path), MINIATURE_TOKENIZER);
+    assertEquals(behaviour.asked.filter((a) => a.startsWith("/cdn")), ["/cdn/tokenizer.json"]);
+    const gone = { ...settings, endpoint: "http://127.0.0.1:1" };
+    assertEquals(await downloadTokenizer("org/model", silentReporter(), gone), path);
+    await assertRejects(
+      () => downloadModel("org/model", silentReporter(), gone),
+      UserError,
+      "Cannot reach",
+    );
   }));
 
 Deno.test("downloadModel() keeps nothing whose hash is wrong, and says what the hub said", () =>

@@ -1,83 +1,47 @@
-import { zipSync } from "fflate";
 import { UserError } from "../../core/errors.ts";
 import { join } from "../../core/std.ts";
 import { openModelFolder } from "../../model/folder.ts";
-import { initialParameters } from "../../model/initialize.ts";
 import { EMBEDDING, parameterList } from "../../model/parameters.ts";
 import { openPytorchFile } from "../../model/pytorch_file.ts";
 import { assertEquals, assertThrows } from "../assert.ts";
 import { MINIATURE, withFolder, writeJson } from "./helpers.ts";
-
-/** Opcodes in the order in which `torch.save` writes them. */
-class Pickler {
-  readonly bytes: number[] = [0x80, 2];
-
-  op(...codes: (string | number)[]): this {
-    for (const code of codes) this.bytes.push(typeof code === "string" ? code.charCodeAt(0) : code);
-    return this;
-  }
-  text(value: string): this {
-    const bytes = new TextEncoder().encode(value), length = new Uint32Array([bytes.length]);
-    return this.op("X", ...new Uint8Array(length.buffer), ...bytes);
-  }
-  int(value: number): this {
-    return this.op("J", ...new Uint8Array(Int32Array.of(value).buffer));
-  }
-  global(module: string, name: string): this {
-    return this.op("c", ...new TextEncoder().encode(`${module}\n${name}\n`));
-  }
-  orderedDict(): this {
-    return this.global("collections", "OrderedDict").op(")", "R");
-  }
-  tensor(storage: string, key: string, offset: number, shape: number[], strides: number[]): this {
-    const elements = shape.reduce((a, b) => a * b, 1);
-    this.global("torch._utils", "_rebuild_tensor_v2").op("(", "(").text("storage");
-    this.global("torch", storage).text(key).text("cpu").int(elements).op("t", "Q").int(offset);
-    for (const list of [shape, strides]) {
-      this.op("(");
-      for (const n of list) this.int(n);
-      this.op("t");
-    }
-    return this.op(0x89).orderedDict().op("t", "R");
-  }
-}
-
-const stridesOf = (shape: readonly number[]) =>
-  shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1));
-
-function saveZip(path: string, pickle: number[], storages: Record<string, Uint8Array>): void {
-  const files: Record<string, Uint8Array> = { "archive/data.pkl": Uint8Array.from(pickle) };
-  for (const [key, bytes] of Object.entries(storages)) files[`archive/data/${key}`] = bytes;
-  Deno.writeFileSync(path, zipSync(files, { level: 0 }));
-}
-
-const bytesOf = (values: Float32Array) => new Uint8Array(values.buffer);
+import { Pickler, saveZip, shardName, writePytorchModel } from "./pytorch_files.ts";
 
 Deno.test("openModelFolder() reads pytorch_model.bin in state-spaces' layout, bit for bit", () =>
   withFolder((dir) => {
-    writeJson(dir, "config.json", {
-      d_model: 10,
-      n_layer: 2,
-      vocab_size: 21,
-      ssm_cfg: { d_state: 3, dt_rank: 2 },
-    });
-    const read = initialParameters(MINIATURE, 4), storages: Record<string, Uint8Array> = {};
-    const pickler = new Pickler().orderedDict().op("q", 0, "(");
-    parameterList(MINIATURE).forEach(({ name, shape }, i) => {
-      pickler.text(name === EMBEDDING ? "backbone.embedding.weight" : name);
-      pickler.tensor("FloatStorage", String(i), 0, [...shape], stridesOf(shape));
-      storages[i] = bytesOf(read(name));
-    });
-    const table = parameterList(MINIATURE)[0]!;
-    pickler.text("lm_head.weight");
-    pickler.tensor("FloatStorage", "0", 0, [...table.shape], stridesOf(table.shape)).op("u");
-    // A module's state dictionary has an attribute, which says nothing about the weights.
-    pickler.op("}").text("_metadata").orderedDict().op("s", "b", ".");
-    saveZip(join(dir, "pytorch_model.bin"), pickler.bytes, storages);
+    const read = writePytorchModel(dir);
     const folder = openModelFolder(dir);
     assertEquals(folder.config, MINIATURE);
     for (const { name } of parameterList(MINIATURE)) assertEquals(folder.read(name), read(name));
     folder.close();
+  }));
+
+Deno.test("openModelFolder() reads pytorch_model.bin in shards, and names what is missing", () =>
+  withFolder((dir) => {
+    const read = writePytorchModel(dir, 3), folder = openModelFolder(dir);
+    for (const { name } of parameterList(MINIATURE)) assertEquals(folder.read(name), read(name));
+    assertEquals(folder.config, MINIATURE);
+    folder.close();
+    const last = join(dir, shardName(2, 3)), index = join(dir, "pytorch_model.bin.index.json");
+    const fails = (message: string) => assertThrows(() => openModelFolder(dir), UserError, message);
+    const map = JSON.parse(Deno.readTextFileSync(index)).weight_map as Record<string, string>;
+    const norm = "backbone.norm_f.weight";
+    writeJson(dir, "pytorch_model.bin.index.json", {
+      weight_map: { ...map, [norm]: shardName(0, 3) },
+    });
+    fails(`${shardName(0, 3)}: tensor "${norm}" is missing, which ${index} places there`);
+    const { [norm]: _norm, ...rest } = map;
+    writeJson(dir, "pytorch_model.bin.index.json", { weight_map: rest });
+    fails(`${index}: tensor "${norm}" [10] is missing`);
+    writeJson(dir, "pytorch_model.bin.index.json", { weight_map: { ...map, [norm]: "../a.bin" } });
+    fails(`the file of ${norm} is "../a.bin"`);
+    writeJson(dir, "pytorch_model.bin.index.json", { weight_map: map });
+    const evil = new Pickler().global("posix", "system").text("touch evil").op(0x85, "R", ".");
+    saveZip(last, evil.bytes, {});
+    fails(`names "posix system", which is not run`);
+    Deno.removeSync(last);
+    fails(`${shardName(2, 3)} is missing, where ${index} places the tensor`);
+    assertEquals(map["backbone.embedding.weight"], shardName(0, 3), EMBEDDING);
   }));
 
 Deno.test("openPytorchFile() reads half types, offsets and shared storages", () =>
