@@ -11,7 +11,7 @@
 import { elementBytes, type Matrix, padded, type Region, subregion } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
 import { sumPartials } from "../reduce/reduce.ts";
-import type { Sizing } from "../device.ts";
+import type { Sizing, Variant } from "../device.ts";
 import { declare, enableHalf, rowChunk, VECTOR_GROUP, vectorOf } from "../wgsl.ts";
 
 /** What forward and backward share. */
@@ -70,9 +70,22 @@ const slideWindow = (width: number) =>
 const preActivation = (width: number) =>
   `b + ${range(width).map((i) => `w${i} * x${i}`).join(" + ")}`;
 
+/**
+ * Rows of an invocation's stretch. GPUs get short ones, so that some 25 KB are in flight on each core:
+ * 16 rows forward, which reads 3 of 19 twice (from the cache); 32 and more backward, where each stretch
+ * also leaves partial sums of the filter's gradient.
+ */
+function stretch(variant: Variant, rows: number, backward: boolean): ReturnType<typeof rowChunk> {
+  if (variant !== "gpu-tiled") return rowChunk(variant, rows);
+  const each = backward ? Math.max(32, Math.ceil(rows / 256)) : 16;
+  // A dispatch's second dimension holds 65,535.
+  const fitting = Math.max(each, Math.ceil(rows / 65535));
+  return { rows: fitting, count: Math.ceil(rows / fitting) };
+}
+
 /** Queues y = silu(conv(x) + bias); y (rows, d). */
 export function convSiluForward(plan: Plan, o: ConvSilu & { y: Matrix }): void {
-  const { rows, cols, stride } = o.x, chunk = rowChunk(plan.device.variant, rows);
+  const { rows, cols, stride } = o.x, chunk = stretch(plan.device.variant, rows, false);
   const lines = padded(cols) / 4;
   plan.dispatch({
     label: "conv_silu forward",
@@ -134,7 +147,7 @@ export function convSiluScratch(
   cols: number,
   width: number,
 ): number {
-  return rowChunk(plan.device.variant, rows).count * padded(cols) * (width + 1);
+  return stretch(plan.device.variant, rows, true).count * padded(cols) * (width + 1);
 }
 
 /**
@@ -144,7 +157,7 @@ export function convSiluScratch(
  */
 export function convSiluBackward(plan: Plan, o: ConvSiluBackward): void {
   const { rows, cols, stride } = o.x, { width, channels = cols } = o, past = width - 1;
-  const chunk = rowChunk(plan.device.variant, rows), lines = padded(cols) / 4;
+  const chunk = stretch(plan.device.variant, rows, true), lines = padded(cols) / 4;
   const each = (text: (i: number) => string, from = 0) =>
     range(width - from).map((i) => text(i + from)).join(" ");
   const each4 = (text: (k: number) => string) => range(4).map(text).join("\n    ");

@@ -43,6 +43,11 @@ export interface ScanShape {
   initialState: boolean;
   /** u, z and dz are f16. */
   half?: boolean;
+  /**
+   * The form for GPUs: how many segments of a sequence walk side by side, at most; by default enough
+   * to fill a GPU. Another number rounds otherwise.
+   */
+  segments?: number;
 }
 
 /** Buffers of the forward; see the module's text for layouts. */
@@ -57,7 +62,7 @@ export interface ScanForward {
   state: Region;
   /** States kept for the backward: {@linkcode ScanSizes.checkpoints} floats. */
   checkpoints: Region;
-  /** Decay sums of chunks, for the chunked form. */
+  /** The form for GPUs: states of segments, then their sums of delta. */
   sums: Region;
 }
 
@@ -74,9 +79,9 @@ export interface ScanBackward extends ScanForward {
   dpar: Region;
   /** In: gradient of the last state. Out: of the initial state. Only with `initialState`. */
   dstate?: Region;
-  /** Scratch: gradients of bc by panel, then of par by sequence and chunk. */
+  /** Scratch: gradients of bc by panel, then of par by sequence and segment. */
   parts: Region;
-  /** Scratch of the chunked form, as large as checkpoints. */
+  /** Scratch of the form for GPUs, as large as sums. */
   dcheckpoints: Region;
 }
 
@@ -139,7 +144,7 @@ export function declare(buffers: Record<string, string>): string {
   const half = Object.values(buffers).some((type) => /^(vec4h|f16)/.test(type));
   return `${
     half ? "enable f16;\n" : ""
-  }struct P { length: u32, rows: u32, panels: u32, chunks: u32, dpar_parts: u32 }
+  }struct P { length: u32, rows: u32, panels: u32, chunks: u32, dpar_parts: u32, segment: u32, segments: u32, sums: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 ` + Object.entries(buffers).map(([name, type], i) =>
     `@group(0) @binding(${i + 1}) var<storage, ${
@@ -168,17 +173,18 @@ fn sigmoid(x: ${V}) -> ${V} { return 1.0 / (1.0 + exp2(x * -${LOG2E})); }
 
 /**
  * Adds eight vectors over eight lanes so that lane i ends with the sum of vector i: three rounds of
- * shuffles rather than eight reductions. Needs `bit0..bit2`, the bits of the lane's number.
+ * shuffles, seven in all, rather than eight reductions. Needs `bit0..bit2`, the bits of the lane's number.
  */
 export function transposeAdd(name: string, vectors: string[]): { code: string; result: string } {
   let code = "", now = vectors;
   for (const m of range(3)) {
     now = range(now.length / 2).map((j) => {
       const r = `${name}_${m}_${j}`;
+      // A lane keeps one of the two and gives the other to its partner, which keeps that one.
       code += `let ${r}a = ${now[2 * j]}; let ${r}b = ${now[2 * j + 1]};
-let ${r} = select(${r}a + subgroupShuffleXor(${r}a, ${
+let ${r} = select(${r}a, ${r}b, bit${m}) + subgroupShuffleXor(select(${r}b, ${r}a, bit${m}), ${
         1 << m
-      }u), ${r}b + subgroupShuffleXor(${r}b, ${1 << m}u), bit${m});\n`;
+      }u);\n`;
       return r;
     });
   }
