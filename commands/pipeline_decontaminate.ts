@@ -6,6 +6,7 @@ import { formatTable } from "../core/reporter.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { decontaminateCorpus } from "../pipeline/decontaminate.ts";
 import { contaminationPath, NGRAM_WORDS } from "../pipeline/overlap/contamination.ts";
+import { readTextCorpus } from "../pipeline/texts/state.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
 export const command: Command = {
@@ -14,7 +15,8 @@ export const command: Command = {
   description: "Reads evaluation files (PubMedQA's or BioASQ's JSON, any JSON lines, PubTator or " +
     "text), holds out the citations that they name by PMID, and every document that shares a run " +
     `of ${NGRAM_WORDS} words with them, unless more than ten documents have the run. Writes ` +
-    "contamination.json, with each shared stretch, and builds the shards anew. Later runs and " +
+    "contamination.json, with each shared stretch, and builds the shards anew. Texts that are not " +
+    "PubMed's are named by file and id, and held out by PMID where a column of theirs is a PMID. Later runs and " +
     "refreshes compare what is new with the same items, and keep out what was held out.",
   positionals: [{ name: "FILE", help: "more evaluation files", variadic: true }],
   options: {
@@ -42,7 +44,7 @@ export const command: Command = {
     for (const path of against) {
       if (!exists(path)) throw new UserError(`Cannot compare with ${path}: there is no such file`);
     }
-    readCatalogue(corpus).close(); // says so where there is no corpus, before one is made
+    if (!readTextCorpus(corpus)) readCatalogue(corpus).close(); // says so where there is no corpus, before one is made
     let progress = reporter.progress("Reading", 0), stage = "";
     const { report, shards } = await decontaminateCorpus({
       corpus,

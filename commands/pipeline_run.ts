@@ -1,7 +1,7 @@
 /** `pipeline run`: everything from the mirror to shards. @module */
 import type { Command } from "../core/cli.ts";
 import { runPipeline } from "../pipeline/run.ts";
-import { buildTextCorpus, textFiles } from "../pipeline/text_corpus.ts";
+import { buildTextCorpus, textFiles } from "../pipeline/texts/corpus.ts";
 import { printSummary, RUN_OPTIONS, runOptions, withoutNetwork } from "./pipeline_options.ts";
 
 export const command: Command = {

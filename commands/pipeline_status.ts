@@ -3,7 +3,8 @@ import type { Command } from "../core/cli.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { readStatus, type Status } from "../pipeline/status.ts";
-import { readTextCorpus, readTextStatus, type TextStatus } from "../pipeline/text_corpus_check.ts";
+import { readTextStatus, type TextStatus } from "../pipeline/texts/check.ts";
+import { readTextCorpus } from "../pipeline/texts/state.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
 export const command: Command = {

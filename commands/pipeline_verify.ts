@@ -2,7 +2,8 @@
 import type { Command } from "../core/cli.ts";
 import { EXIT } from "../core/errors.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
-import { readTextCorpus, verifyTextCorpus } from "../pipeline/text_corpus_check.ts";
+import { verifyTextCorpus } from "../pipeline/texts/check.ts";
+import { readTextCorpus } from "../pipeline/texts/state.ts";
 import { verifyCorpus } from "../pipeline/verify.ts";
 import { CORPUS } from "./pipeline_options.ts";
 

@@ -8,7 +8,7 @@ import { readCatalogue } from "../pipeline/corpus.ts";
 import { liveDocuments } from "../pipeline/documents/live_documents.ts";
 import type { PrintedDocument } from "../pipeline/documents/reader.ts";
 import { readHeldOut } from "../pipeline/overlap/contamination.ts";
-import { readTextCorpus } from "../pipeline/text_corpus_check.ts";
+import { readTextCorpus } from "../pipeline/texts/state.ts";
 import { type Whereabouts, whereIs } from "../pipeline/tokens/provenance.ts";
 import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
 import { CORPUS } from "./pipeline_options.ts";

@@ -1,8 +1,7 @@
 /** Text to learn a vocabulary from, as two commands take it. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
 import { Interrupted, UsageError } from "../core/errors.ts";
-import { readCatalogue } from "../pipeline/corpus.ts";
-import { liveTexts } from "../pipeline/documents/live_texts.ts";
+import { openCorpusTexts } from "../pipeline/corpus_texts.ts";
 import type { PretokenCounter } from "../pipeline/tokenizer/pretoken_counts.ts";
 import { breathe } from "../pipeline/tokens/breathe.ts";
 import { readTextInput } from "../pipeline/tokens/text_input.ts";
@@ -33,24 +32,20 @@ export async function countPretokens(
     throw new UsageError("Give either --corpus DIR or --input FILE to train on");
   }
   const limit = invocation.number("max-bytes") ?? Infinity;
-  let texts = 0;
+  let count = 0;
   const full = async () => {
-    if (++texts % 1000 === 0) await breathe();
+    if (++count % 1000 === 0) await breathe();
     if (invocation.signal.aborted) throw new Interrupted("Stopped; nothing was written");
     return counter.textBytes >= limit;
   };
   if (corpus !== undefined) {
-    const catalogue = readCatalogue(corpus);
-    const progress = invocation.reporter.progress("Reading", catalogue.files().length, "files");
-    try {
-      for await (const { text } of liveTexts(corpus, catalogue, (n) => progress.update(n))) {
-        counter.add(text);
-        if (await full()) break;
-      }
-    } finally {
-      catalogue.close();
-      progress.finish();
+    using texts = openCorpusTexts(corpus);
+    const progress = invocation.reporter.progress("Reading", texts.files, "files");
+    for await (const { text } of texts.read((n) => progress.update(n))) {
+      counter.add(text);
+      if (await full()) break;
     }
+    progress.finish();
     return counter;
   }
   for (const path of inputs) {

@@ -14,6 +14,8 @@ export interface RowSource {
   /** Distinct documents, and documents with repetitions, where that is known. */
   readonly documents?: number;
   readonly drawn?: number;
+  /** Of a selection of a mix: what was selected of each corpus. */
+  readonly parts?: readonly { name: string; source: RowSource }[];
   /** Row `index`: sequenceLength token ids. */
   row(index: number): Uint16Array;
   /** The row at a place in the training order, where that is not `sampleRow`'s: a mix's, a selection's. */
@@ -78,17 +80,23 @@ export async function selectedCorpus(
         "filter, the upsampling and the curriculum away",
     );
   }
-  const selected = await corpus.select(spec),
-    { documents, drawn, tokens, rows } = selected.split(
-      "train",
-    );
-  if (documents !== undefined) {
-    const number = (n = 0) => n.toLocaleString("en");
-    reporter.log(
-      `Selected ${number(documents)} documents, ${number(drawn)} with repetitions: ` +
-        `${number(tokens)} tokens in ${number(rows)} rows a pass, ` +
-        `${(100 - 100 * (tokens ?? 0) / (rows * corpus.sequenceLength)).toFixed(1)}% padding`,
-    );
+  const selected = await corpus.select(spec), train = selected.split("train");
+  for (const { name, source } of train.parts ?? [{ name: "", source: train }]) {
+    reporter.log(described(source, name, corpus.sequenceLength));
   }
   return selected;
+}
+
+/** What was selected, of one corpus of a mix or of all ("" for a name). */
+function described(
+  { documents, drawn, tokens = 0, rows }: RowSource,
+  name: string,
+  length: number,
+): string {
+  const of = name === "" ? "" : ` of ${name}`;
+  if (documents === undefined) return `Selected all documents${of}: no rule is for them`;
+  const number = (n = 0) => n.toLocaleString("en");
+  return `Selected ${number(documents)} documents${of}, ${number(drawn)} with repetitions: ` +
+    `${number(tokens)} tokens in ${number(rows)} rows a pass, ` +
+    `${(100 - 100 * tokens / (rows * length)).toFixed(1)}% padding`;
 }

@@ -3,10 +3,11 @@ import { UserError } from "../core/errors.ts";
 import { sha256 } from "../core/files.ts";
 import { resolve } from "../core/std.ts";
 import { Blend, parseMix } from "../pipeline/tokens/blend.ts";
-import { hasDocuments } from "../pipeline/tokens/columns.ts";
 import { readManifest } from "../pipeline/tokens/manifest.ts";
+import { nameOf, selectionsOfMix } from "../pipeline/tokens/mix_selection.ts";
+import { selects } from "../pipeline/tokens/selection.ts";
 import type { RowSource, Split, TrainingCorpus } from "./corpus.ts";
-import { openCorpus, selectionHash } from "./shard_corpus.ts";
+import { openCorpus } from "./shard_corpus.ts";
 
 type Part = { path: string; share: number };
 
@@ -53,19 +54,19 @@ export function openMix(text: string): TrainingCorpus & Disposable {
       return rows;
     },
     async select(spec) {
-      if (!parts.some(({ path }) => hasDocuments(path))) {
-        throw new UserError(
-          `Cannot select documents of ${mix.path}: none of its corpora is PubMed's; select from one ` +
-            "corpus of texts by --scores, not from a mix",
-        );
-      }
-      // Other texts have none of the columns that citations are chosen by.
-      const chosen = corpora.map((c, i) => hasDocuments(parts[i]!.path) ? c.select!(spec) : c);
-      const sources = (await Promise.all(chosen)).map((c) => c.split("train"));
-      const train = blended(sources, parts, first.sequenceLength);
+      const paths = parts.map(({ path }) => path), specs = await selectionsOfMix(paths, spec);
+      const chosen = await Promise.all(
+        corpora.map((c, i) => selects(specs[i]!) ? c.select!(specs[i]!) : c),
+      );
+      const sources = chosen.map((c) => c.split("train"));
+      const train = {
+        ...blended(sources, parts, first.sequenceLength),
+        parts: sources.map((source, i) => ({ name: nameOf(paths, i), source })),
+      };
+      const shares = parts.map(({ share }) => share);
       return {
         ...mix,
-        manifestSha256: selectionHash(mix.manifestSha256, spec),
+        manifestSha256: sha256(JSON.stringify([chosen.map((c) => c.manifestSha256), shares])),
         split: (name) => name === "train" ? train : mix.split(name),
       };
     },

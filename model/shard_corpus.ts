@@ -53,7 +53,7 @@ export function openCorpus(path: string): TrainingCorpus & Disposable {
 }
 
 /** Names a selection of a corpus: the corpus, what was asked for, and the scores that decided. */
-export function selectionHash(manifestSha256: string, spec: SelectionSpec): string {
+function selectionHash(manifestSha256: string, spec: SelectionSpec): string {
   const { filter, upsample, curriculum, scores } = spec;
   const scored = scores === "" ? "" : hashFile(scores);
   return sha256(JSON.stringify([manifestSha256, filter, upsample, curriculum, scored]));

@@ -58,7 +58,11 @@ export class Corpus {
   }
 }
 
-function lock(folder: string): Deno.FsFile {
+/**
+ * Makes the folder and locks it, until the file is closed.
+ * @throws {CorpusBusy} where another process has it.
+ */
+export function lock(folder: string): Deno.FsFile {
   let file: Deno.FsFile;
   try {
     Deno.mkdirSync(folder, { recursive: true });

@@ -11,6 +11,8 @@ import {
   findContamination,
   writeContamination,
 } from "./overlap/contamination.ts";
+import { decontaminateTexts } from "./texts/decontaminate.ts";
+import { readTextCorpus } from "./texts/state.ts";
 
 /** What to compare, and how to tell of it. */
 export interface DecontaminateCorpusOptions extends DecontaminateOptions {
@@ -27,7 +29,7 @@ export interface Decontamination {
 }
 
 /**
- * Compares the live documents with evaluation files, writes `contamination.json`, and brings the
+ * Compares the live documents, or a corpus of texts, with evaluation files, writes `contamination.json`, and brings the
  * shards up to date where there are any.
  * @throws {UserError} where a file cannot be read
  * @throws {CorpusBusy} where another process is at work on the corpus
@@ -35,6 +37,8 @@ export interface Decontamination {
 export async function decontaminateCorpus(
   options: DecontaminateCorpusOptions,
 ): Promise<Decontamination> {
+  const ofTexts = readTextCorpus(options.corpus);
+  if (ofTexts) return await decontaminateTexts(options, ofTexts);
   const corpus = new Corpus(options.corpus);
   try {
     const { catalogue } = corpus, { onProgress, signal } = options;

@@ -6,7 +6,7 @@ import type { ColumnChunk, Encoding, SchemaElement } from "hyparquet";
 import { PageBytes } from "./page_bytes.ts";
 
 /** How values stand in pages. */
-type Kind = "text" | "integer" | "flag";
+type Kind = "text" | "integer" | "double" | "flag";
 
 const PLAIN = 0, RLE_DICTIONARY = 8, DICTIONARY_PAGE = 2, DATA_PAGE_V2 = 3;
 /** A dictionary is given up when, after so many values, more than half were new. */
@@ -21,10 +21,12 @@ export interface PageSink {
   append(bytes: Uint8Array): void;
 }
 
-/** A leaf of a schema in which every element is required, so that only lists have levels. */
+/** A leaf of a schema in which only leaves outside of lists may be null, and only lists repeat. */
 export class LeafColumn {
   readonly #kind: Kind;
   readonly #type: NonNullable<SchemaElement["type"]>;
+  /** The highest definition level. */
+  readonly #defined: number;
   #repetitions = new Uint8Array(1 << 10);
   #definitions = new Uint8Array(1 << 10);
   #levels = 0;
@@ -36,7 +38,7 @@ export class LeafColumn {
 
   /**
    * @param path the names from the column to the leaf
-   * @param depth how many lists the leaf is in: the highest level of both kinds
+   * @param depth how many lists the leaf is in: the highest repetition level
    */
   constructor(readonly path: string[], element: SchemaElement, readonly depth: number) {
     this.#type = element.type!;
@@ -44,12 +46,16 @@ export class LeafColumn {
       ? "text"
       : element.type === "BOOLEAN"
       ? "flag"
+      : element.type === "DOUBLE"
+      ? "double"
       : "integer";
+    this.#defined = depth + Number(element.repetition_type === "OPTIONAL");
   }
 
-  /** Appends a value. */
+  /** Appends a value; null where the leaf may be. */
   put(value: unknown, repetition: number): void {
-    if (this.depth > 0) this.#level(repetition, this.depth);
+    if (this.#defined > this.depth && value === null) return this.putNone(repetition, this.depth);
+    if (this.#defined > 0) this.#level(repetition, this.#defined);
     if (this.#kind === "text") this.#putText(value as string);
     else this.#numbers.push(Number(value));
   }
@@ -110,16 +116,16 @@ export class LeafColumn {
       encoding = "RLE_DICTIONARY";
     } else if (this.#kind === "text") { for (const text of this.#texts) values.text(text); }
     else if (this.#kind === "flag") values.flags(this.#numbers, this.#numbers.length);
+    else if (this.#kind === "double") { for (const number of this.#numbers) values.double(number); }
     else for (const number of this.#numbers) values.uint32(number);
 
     const held = this.#kind === "text" ? this.#texts.length : this.#numbers.length;
-    const entries = this.depth > 0 ? this.#levels : held, levels = new PageBytes();
+    const entries = this.#defined > 0 ? this.#levels : held, levels = new PageBytes();
     let repetitionBytes = 0;
-    if (this.depth > 0) {
-      const width = 32 - Math.clz32(this.depth);
-      levels.hybrid(this.#repetitions, entries, width);
+    if (this.depth > 0) levels.hybrid(this.#repetitions, entries, 32 - Math.clz32(this.depth));
+    if (this.#defined > 0) {
       repetitionBytes = levels.size;
-      levels.hybrid(this.#definitions, entries, width);
+      levels.hybrid(this.#definitions, entries, 32 - Math.clz32(this.#defined));
     }
     const packed = values.size > 0 ? compress(values.view()) : values.view();
     head.struct({

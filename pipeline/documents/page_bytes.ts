@@ -39,6 +39,13 @@ export class PageBytes {
     this.size += 4;
   }
 
+  /** Appends a 64-bit floating-point number, the lowest byte first. */
+  double(value: number): void {
+    this.reserve(8);
+    new DataView(this.bytes.buffer).setFloat64(this.size, value, true);
+    this.size += 8;
+  }
+
   /** Appends an unsigned number in groups of seven bits. */
   varint(value: number): void {
     this.reserve(5);

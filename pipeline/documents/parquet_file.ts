@@ -12,7 +12,13 @@ import {
   type SchemaElement,
 } from "hyparquet";
 import { createHash } from "node:crypto";
-import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import {
+  brotliDecompressSync,
+  constants,
+  gunzipSync,
+  zstdCompressSync,
+  zstdDecompressSync,
+} from "node:zlib";
 import { type AtomicFile, openAtomic } from "../../core/files.ts";
 import { messageOf, UserError } from "../../core/errors.ts";
 import { RowShredder } from "./row_shredder.ts";
@@ -22,9 +28,11 @@ const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: 3 } };
 const compress = (bytes: Uint8Array): Uint8Array => zstdCompressSync(bytes, LEVEL);
 const DECOMPRESSORS: Decompressors = {
   ZSTD: (bytes: Uint8Array): Uint8Array => zstdDecompressSync(bytes),
+  GZIP: (bytes: Uint8Array): Uint8Array => gunzipSync(bytes),
+  BROTLI: (bytes: Uint8Array): Uint8Array => brotliDecompressSync(bytes),
 };
 
-/** A Parquet file under construction, of a schema whose every element is required. */
+/** A Parquet file under construction, of a schema in which only leaves outside of lists may be null. */
 export class ParquetFile {
   readonly #file: AtomicFile;
   readonly #bytes = new ByteWriter(1 << 20);

@@ -1,6 +1,6 @@
 /**
  * Takes rows apart into the leaves of a schema (the record shredding of Dremel), one walk a row.
- * Every element must be required: lists may be empty, nothing may be null.
+ * Lists may be empty, and a leaf outside of lists null where its schema says so; nothing else may.
  * @module
  */
 import type { SchemaElement } from "hyparquet";

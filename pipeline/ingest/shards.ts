@@ -177,7 +177,8 @@ async function makeTokens(
   if (failure !== undefined) throw failure;
 }
 
-function figuresOf({ splits }: Manifest): ShardSummary["figures"] {
+/** What a manifest says of shards, in short. */
+export function figuresOf({ splits }: Manifest): ShardSummary["figures"] {
   const all = Object.values(splits);
   return {
     tokens: all.reduce((n, s) => n + s.tokens, 0),

@@ -18,14 +18,26 @@ const COMMON_IN = 10;
 
 /** A document of the corpus. */
 export interface CheckedDocument {
+  /** The PMID of a citation, the number of another text. */
   pmid: number;
-  /** Title, blank line, abstract. */
+  /** Title, blank line, abstract; or all of another text. */
   text: string;
+  /** Of another text: where it is from, and the PMIDs that it says it is of. */
+  name?: { source: string; id: string };
+  pmids?: readonly number[];
 }
 
-/** A stretch of a document that an evaluation item has too. */
-export interface ReportedOverlap {
-  pmid: number;
+/** A document of a corpus of texts. */
+export interface TextName {
+  number: number;
+  /** The file, and the document's id in it. */
+  source: string;
+  id: string;
+}
+
+/** A stretch of a document that an evaluation item has too: by PMID, or by a text's name. */
+export interface ReportedOverlap extends Partial<TextName> {
+  pmid?: number;
   /** The evaluation file and the item in it. */
   file: string;
   item: string;
@@ -43,8 +55,10 @@ export interface Contamination {
   documents_checked: number;
   /** PMIDs that evaluation items were made from, whether in the corpus yet or not. */
   held_out_by_pmid: number[];
-  /** Other PMIDs whose documents share runs of words with items. */
+  /** Other PMIDs whose documents share runs of words with items; numbers of texts. */
   held_out_by_overlap: number[];
+  /** Of a corpus of texts: the documents held out, and by which of the two. */
+  held_out_texts?: (TextName & { by: "pmid" | "overlap" })[];
   /** How many of the documents checked are held out. */
   documents_held_out: number;
   overlaps: ReportedOverlap[];
@@ -74,6 +88,8 @@ export interface DecontaminateOptions {
   keepOverlaps?: boolean;
   /** "name md5" of the source files that the documents are from. */
   checked?: string[];
+  /** The documents are of a corpus of texts. */
+  texts?: boolean;
   signal?: AbortSignal;
 }
 
@@ -101,7 +117,9 @@ export async function findContamination(
   const empty: Contamination = {
     ...{ format: 1, ngram_words: ngramWords, against, documents_checked: 0 },
     held_out_by_pmid: ascending(new Set(items.flatMap((i) => i.pmids))),
-    ...{ held_out_by_overlap: [], documents_held_out: 0, overlaps: [] },
+    held_out_by_overlap: [],
+    ...(options.texts ? { held_out_texts: [] } : {}),
+    ...{ documents_held_out: 0, overlaps: [] },
     recheck: { keep_overlaps: options.keepOverlaps ?? false, checked: [], items, seen: [] },
   };
   return await compare(documents, empty, index, options);
@@ -132,36 +150,55 @@ async function compare(
   const { recheck, against } = report, pmids = new Set(report.held_out_by_pmid);
   const documentsWith = new Map(recheck.seen), present = new Set<number>();
   const found: { overlap: ReportedOverlap; ngrams: number[] }[] = [];
+  const names = new Map<number, TextName>(report.held_out_texts?.map((t) => [t.number, t]));
   let count = 0;
-  for await (const { pmid, text } of documents) {
+  for await (const { pmid, text, name, pmids: own = [pmid] } of documents) {
     if (++count % 1000 === 0 && signal?.aborted) {
       throw new Interrupted("Stopped; nothing was changed");
     }
-    if (pmids.has(pmid)) present.add(pmid);
-    const own = new Set<number>();
-    for (const { item, start, end, ngrams } of index.overlaps(text)) {
-      const { file, id } = recheck.items[item]!;
-      const place = { pmid, file: against[file]!.file, item: id, start, end };
-      found.push({ overlap: { ...place, text: text.slice(start, end) }, ngrams });
-      for (const n of ngrams) own.add(n);
+    const held = own.some((p) => pmids.has(p)), shared = index.overlaps(text);
+    if (held) present.add(pmid);
+    if (name && (held || shared.length)) names.set(pmid, { number: pmid, ...name });
+    const runs = new Set<number>();
+    for (const { item, start, end, ngrams } of shared) {
+      const { file, id } = recheck.items[item]!, place = { file: against[file]!.file, item: id };
+      const document = names.get(pmid);
+      const known = document
+        ? { number: pmid, source: document.source, id: document.id }
+        : { pmid };
+      const stretch = { start, end, text: text.slice(start, end) };
+      found.push({ overlap: { ...known, ...place, ...stretch }, ngrams });
+      for (const n of ngrams) runs.add(n);
     }
-    for (const n of own) documentsWith.set(n, (documentsWith.get(n) ?? 0) + 1);
+    for (const n of runs) documentsWith.set(n, (documentsWith.get(n) ?? 0) + 1);
   }
-  const later = new Set(found.map((f) => f.overlap.pmid));
+  const later = new Set(found.map((f) => keyOf(f.overlap)));
   const overlaps = found
     .filter(({ ngrams }) => ngrams.some((n) => documentsWith.get(n)! <= COMMON_IN))
     .map(({ overlap }) => overlap)
     // A document that came again is told of as it is now.
-    .concat(report.overlaps.filter((o) => !later.has(o.pmid)));
-  const overlapping = recheck.keep_overlaps ? [] : overlaps.map((o) => o.pmid);
+    .concat(report.overlaps.filter((o) => !later.has(keyOf(o))));
+  const texts = report.held_out_texts;
+  const byPmid = texts
+    ? new Set([...texts.filter((t) => t.by === "pmid").map((t) => t.number), ...present])
+    : pmids;
+  const overlapping = recheck.keep_overlaps ? [] : overlaps.map(keyOf);
   const before = new Set(report.held_out_by_overlap);
-  const held = new Set([...before, ...overlapping.filter((p) => !pmids.has(p))]);
+  const held = new Set([...before, ...overlapping.filter((p) => !byPmid.has(p))]);
+  const heldTexts = (numbers: Iterable<number>, by: "pmid" | "overlap") =>
+    [...numbers].map((number) => ({ ...names.get(number)!, by }));
   return {
     ...report,
     documents_checked: report.documents_checked + count,
     held_out_by_overlap: ascending(held),
+    ...(texts
+      ? {
+        held_out_texts: [...heldTexts(byPmid, "pmid"), ...heldTexts(held, "overlap")]
+          .sort((a, b) => a.number - b.number),
+      }
+      : {}),
     documents_held_out: report.documents_held_out + present.size + held.size - before.size,
-    overlaps: overlaps.sort((a, b) => a.pmid - b.pmid || a.start - b.start),
+    overlaps: overlaps.sort((a, b) => keyOf(a) - keyOf(b) || a.start - b.start),
     recheck: {
       ...recheck,
       checked: [...new Set([...recheck.checked, ...checked])].sort(),
@@ -169,6 +206,8 @@ async function compare(
     },
   };
 }
+
+const keyOf = ({ pmid, number }: ReportedOverlap): number => pmid ?? number!;
 
 /** Writes the report into the corpus folder. */
 export function writeContamination(corpus: string, report: Contamination): void {
@@ -190,6 +229,7 @@ export function readContamination(corpus: string): Contamination | undefined {
 
 /** What no shard may hold. */
 export interface HeldOut {
+  /** PMIDs; of a corpus of texts its documents' numbers. */
   pmids: ReadonlySet<number>;
   /** Changes when the PMIDs do; "" where nothing is held out. */
   digest: string;
@@ -202,13 +242,16 @@ export interface HeldOut {
 export function readHeldOut(corpus: string): HeldOut {
   const path = contaminationPath(corpus);
   if (!exists(path)) return { pmids: new Set(), digest: "" };
-  const { held_out_by_pmid: a, held_out_by_overlap: b } = readJson<Contamination>(path, "report");
+  const { held_out_by_pmid: a, held_out_by_overlap: b, held_out_texts } = readJson<Contamination>(
+    path,
+    "report",
+  );
   if (!Array.isArray(a) || !Array.isArray(b)) {
     throw new UserError(
       `Cannot read ${path}: it names no held-out PMIDs; run "pipeline decontaminate" again`,
     );
   }
-  const pmids = new Set([...a, ...b]);
+  const pmids = new Set(held_out_texts ? held_out_texts.map((t) => t.number) : [...a, ...b]);
   const sorted = [...pmids].sort((x, y) => x - y);
   return { pmids, digest: sorted.length ? sha256(sorted.join()) : "" };
 }

@@ -1,12 +1,15 @@
 /** Pairs of nearly equal documents: candidates by MinHash, confirmed by comparing. @module */
 import { BANDS, jaccard, MinHash } from "./minhash.ts";
-import type { CheckedDocument } from "./contamination.ts";
+import type { CheckedDocument, TextName } from "./contamination.ts";
 
 /** Two documents and the share of their runs of five words that both have. */
 export interface DuplicatePair {
+  /** PMIDs, or numbers of texts. */
   pmid: number;
   other: number;
   similarity: number;
+  /** Of texts: what they are. */
+  names?: [TextName, TextName];
 }
 
 /** What was found. */
@@ -44,18 +47,24 @@ export async function findDuplicates(
     if (minhash.bands(text, bands, count * BANDS)) numbers[count++] = number;
   }
   const pairs = candidatePairs(bands, count);
-  const wanted = new Map<number, { pmid: number; shingles: Set<number> } | null>();
+  type Wanted = { pmid: number; name?: TextName | undefined; shingles: Set<number> };
+  const wanted = new Map<number, Wanted | null>();
   for (const [a, b] of pairs) wanted.set(numbers[a]!, null).set(numbers[b]!, null);
   let number = 0;
-  for await (const { pmid, text } of wanted.size ? documents() : []) {
-    if (wanted.has(number)) wanted.set(number, { pmid, shingles: minhash.shingles(text) });
+  for await (const { pmid, text, name: own } of wanted.size ? documents() : []) {
+    const name = own && { number: pmid, ...own };
+    if (wanted.has(number)) wanted.set(number, { pmid, name, shingles: minhash.shingles(text) });
     number++;
   }
   const found: DuplicatePair[] = [];
   for (const [a, b] of pairs) {
     const one = wanted.get(numbers[a]!)!, two = wanted.get(numbers[b]!)!;
     const share = jaccard(one.shingles, two.shingles);
-    if (share >= similarity) found.push({ pmid: one.pmid, other: two.pmid, similarity: share });
+    if (share < similarity) continue;
+    const names = one.name && two.name
+      ? { names: [one.name, two.name] as [TextName, TextName] }
+      : {};
+    found.push({ pmid: one.pmid, other: two.pmid, similarity: share, ...names });
   }
   found.sort((x, y) => y.similarity - x.similarity || x.pmid - y.pmid || x.other - y.other);
   return { documents: seen, candidates: pairs.length, pairs: found };

@@ -1,9 +1,15 @@
-/** Columns of packed documents, by PMID: bibliographic ones from the corpus, scores from a file. @module */
+/**
+ * Columns of packed documents: bibliographic ones by PMID, those of other texts by their number,
+ * and scores from a file by either.
+ * @module
+ */
 import { exists } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
 import { COLUMN_NAMES } from "../documents/schema.ts";
+import { readTextDocuments } from "../texts/documents.ts";
+import { readTextCorpus, textsPath } from "../texts/state.ts";
 import type { Values } from "./conditions.ts";
 import { readLines } from "./text_input.ts";
 
@@ -32,7 +38,7 @@ const COMPUTED: Record<string, { needs: string[]; of: (row: Record<string, unkno
     },
   };
 
-/** The names that conditions can use besides a score file's and {@linkcode BUILT_IN}. */
+/** The names that conditions on citations can use besides a score file's and {@linkcode BUILT_IN}. */
 export const DOCUMENT_COLUMNS: readonly string[] = [...COLUMN_NAMES, ...Object.keys(COMPUTED)];
 
 /** Told of a document's columns. */
@@ -42,16 +48,34 @@ export type OnDocument = (
   valueOf: (column: string) => Values,
 ) => void;
 
-/** True where a corpus keeps its documents' columns; one of texts does not. */
-export function hasDocuments(corpus: string): boolean {
-  return exists(join(corpus, "documents"));
+/** True for a corpus of PubMed's citations, false for one of other texts. */
+export function hasCitations(corpus: string): boolean {
+  return !exists(textsPath(corpus));
 }
 
 /**
- * Reads some columns of all documents of a source file.
- * @throws {UserError} where the schema has no such column, or the file is missing.
+ * A reader of some columns of all documents of a source file.
+ * @throws {UserError} where the corpus has no such column, or a file is missing.
  */
-export async function readDocumentColumns(
+export function columnReader(
+  corpus: string,
+): (source: string, columns: readonly string[], onDocument: OnDocument) => Promise<void> {
+  const texts = readTextCorpus(corpus);
+  if (!texts) {
+    return (source, columns, onDocument) =>
+      readCitationColumns(corpus, source, columns, onDocument);
+  }
+  const files = new Map(texts.files.map((file) => [file.name, file]));
+  return async (source, columns, onDocument) => {
+    const file = files.get(source);
+    if (!file) return;
+    for await (const { number, values } of readTextDocuments(corpus, file, columns)) {
+      onDocument(number, 1, (column) => leaves(values[column], []));
+    }
+  };
+}
+
+async function readCitationColumns(
   corpus: string,
   source: string,
   columns: readonly string[],

@@ -49,7 +49,7 @@ export function parseUpsampling(text: string): Upsampling[] {
 const parts = (text: string) => text.split(";").map((p) => p.trim()).filter((p) => p !== "");
 
 function parseCondition(text: string): Condition {
-  const match = /^\s*([\w.]+)\s*(!=|>=|<=|=|>|<)\s*(.*?)\s*$/.exec(text);
+  const match = /^\s*([^=!<>|;]*[^=!<>|;\s])\s*(!=|>=|<=|=|>|<)\s*(.*?)\s*$/.exec(text);
   const operator = OPERATORS.find((o) => o === match?.[2]);
   const values = match?.[3] ? match[3].split("|").map((v) => v.trim()) : [];
   const single = operator === "=" || operator === "!=" ? true : values.length === 1;

@@ -2,7 +2,7 @@
 import { join } from "../../core/std.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
 import { breathe } from "./breathe.ts";
-import { readDocumentColumns, scoreColumns, scoreRows, scoreValues } from "./columns.ts";
+import { columnReader, scoreColumns, scoreRows, scoreValues } from "./columns.ts";
 import { type Condition, fulfils, type Values } from "./conditions.ts";
 import { readManifest, shardsFolder } from "./manifest.ts";
 import { openShards, type ShardSet } from "./read.ts";
@@ -176,8 +176,9 @@ export class DocumentTable {
     } else if (column === "difficulty") {
       (await this.#difficulties()).forEach((value, document) => use(document, [value]));
     } else {
+      const read = columnReader(this.corpus);
       for (const [number, source] of this.#names.entries()) {
-        await readDocumentColumns(this.corpus, source, [column], (pmid, version, valueOf) => {
+        await read(source, [column], (pmid, version, valueOf) => {
           const d = this.indexOf(pmid);
           if (d < 0 || this.#sources[d] !== number || this.#versions[d] !== version) return;
           use(d, valueOf(column));

@@ -7,9 +7,9 @@
  */
 import { UserError } from "../../core/errors.ts";
 import { breathe } from "./breathe.ts";
-import { BUILT_IN, DocumentTable } from "./document_table.ts";
-import { DOCUMENT_COLUMNS, hasDocuments, scoreColumns } from "./columns.ts";
+import { DocumentTable } from "./document_table.ts";
 import { type Condition, parseConditions, parseUpsampling } from "./conditions.ts";
+import { knownColumns } from "./known_columns.ts";
 import { readManifest } from "./manifest.ts";
 import { orderKey } from "./order.ts";
 import { pack } from "./packing.ts";
@@ -195,18 +195,15 @@ async function checkColumns(
   conditions: Condition[],
   order: string,
 ): Promise<void> {
-  const scores = spec.scores === "" ? [] : await scoreColumns(spec.scores);
-  const known = new Set([
-    ...BUILT_IN,
-    ...scores,
-    ...(hasDocuments(corpus) ? DOCUMENT_COLUMNS : []),
-  ]);
+  const known = await knownColumns(corpus, spec.scores);
   for (const name of [...conditions.map((c) => c.column), order]) {
-    if (name === "" || known.has(name) || known.has(name.split(".")[0]!)) continue;
+    if (name === "" || known.has(name)) continue;
     throw new UserError(
       `Cannot select documents of ${corpus} by "${name}": there is no such column; there are ` +
-        [...known].join(", ") +
+        known.names.join(", ") +
         (spec.scores === "" ? "; give further ones with --scores FILE" : ""),
     );
   }
+  conditions.forEach(known.check);
+  if (order !== "") known.checkOrder(order);
 }

@@ -37,30 +37,50 @@ export function* readLines(path: string): Generator<{ line: string; bytesRead: n
 
 const withoutReturn = (line: string) => line.endsWith("\r") ? line.slice(0, -1) : line;
 
+/** A line of JSON that has a text. */
+export interface JsonRecord {
+  text: string;
+  [key: string]: unknown;
+}
+
 /**
  * The texts of a file: the field `text` of each line of a `.jsonl` file, each line of any other.
  * Empty lines are passed over.
  * @throws {UserError} naming the file and line where a line is no JSON object with a `text`.
  */
 export function* readTextInput(path: string): Generator<{ text: string; bytesRead: number }> {
-  const json = /\.(jsonl|ndjson|json)$/.test(path);
-  let number = 0;
+  if (/\.(jsonl|ndjson|json)$/.test(path)) {
+    for (const { record, bytesRead } of readJsonLines(path)) yield { text: record.text, bytesRead };
+    return;
+  }
   for (const { line, bytesRead } of readLines(path)) {
-    number++;
-    if (line.trim() === "") continue;
-    yield { text: json ? textOf(line, path, number) : line, bytesRead };
+    if (line.trim() !== "") yield { text: line, bytesRead };
   }
 }
 
-function textOf(line: string, path: string, number: number): string {
+/**
+ * The objects of a file of JSON lines, with their lines counted from 1. Empty lines are passed over.
+ * @throws {UserError} naming the file and line where a line is no JSON object with a `text`.
+ */
+export function* readJsonLines(
+  path: string,
+): Generator<{ record: JsonRecord; number: number; bytesRead: number }> {
+  let number = 0;
+  for (const { line, bytesRead } of readLines(path)) {
+    number++;
+    if (line.trim() !== "") yield { record: recordOf(line, path, number), number, bytesRead };
+  }
+}
+
+function recordOf(line: string, path: string, number: number): JsonRecord {
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (error) {
     throw new UserError(`Cannot read ${path}, line ${number}: ${(error as Error).message}`);
   }
-  const text = (value as { text?: unknown } | null)?.text;
-  if (typeof text === "string") return text;
+  const record = value as Partial<JsonRecord> | null;
+  if (typeof record?.text === "string") return record as JsonRecord;
   throw new UserError(
     `Cannot read ${path}, line ${number}: it is no JSON object with a "text" string`,
   );

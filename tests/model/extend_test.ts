@@ -9,7 +9,7 @@ import { initialParameters } from "../../model/initialize.ts";
 import { evaluatePerplexity } from "../../model/perplexity.ts";
 import { ReferenceModel } from "../../model/reference.ts";
 import { openCorpus } from "../../model/shard_corpus.ts";
-import { buildTextCorpus } from "../../pipeline/text_corpus.ts";
+import { buildTextCorpus } from "../../pipeline/texts/corpus.ts";
 import { makeReference, silentReporter } from "./helpers.ts";
 import { counterFor, extendTokenizer, oldPieces } from "../../pipeline/tokenizer/extend.ts";
 import { trainTokenizer } from "../../pipeline/tokenizer/mod.ts";

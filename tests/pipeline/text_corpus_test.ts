@@ -1,13 +1,10 @@
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { ParquetFile } from "../../pipeline/documents/parquet_file.ts";
-import { buildTextCorpus, textFiles } from "../../pipeline/text_corpus.ts";
+import { buildTextCorpus, textFiles } from "../../pipeline/texts/corpus.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
-import {
-  readTextCorpus,
-  readTextStatus,
-  verifyTextCorpus,
-} from "../../pipeline/text_corpus_check.ts";
+import { readTextStatus, verifyTextCorpus } from "../../pipeline/texts/check.ts";
+import { readTextCorpus } from "../../pipeline/texts/state.ts";
 import { readManifest, SPLITS } from "../../pipeline/tokens/mod.ts";
 import { packedDocuments } from "../../pipeline/tokens/packed_documents.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";

@@ -1,17 +1,11 @@
 /** `pipeline status` and `verify` for corpora of texts, which have no catalogue. @module */
-import { exists, readJson } from "../core/files.ts";
-import { Interrupted, messageOf } from "../core/errors.ts";
-import { diskUse, shardStatus, type Status } from "./status.ts";
-import { type TextCorpusState, textsPath, tokensPath } from "./text_corpus.ts";
-import { TokenFile } from "./tokens/token_file.ts";
-import { manifestPath } from "./tokens/mod.ts";
-import { checkHash, checkShards, checkTokenizer, type Verification } from "./verify.ts";
-
-/** The list of a corpus's texts; undefined where it is no corpus of texts. */
-export function readTextCorpus(corpus: string): TextCorpusState | undefined {
-  const path = textsPath(corpus);
-  return exists(path) ? readJson<TextCorpusState>(path, "list of texts") : undefined;
-}
+import { exists } from "../../core/files.ts";
+import { Interrupted, messageOf } from "../../core/errors.ts";
+import { diskUse, shardStatus, type Status } from "../status.ts";
+import { TokenFile } from "../tokens/token_file.ts";
+import { manifestPath } from "../tokens/mod.ts";
+import { checkHash, checkShards, checkTokenizer, type Verification } from "../verify.ts";
+import { columnsOf, type TextCorpusState, textDocumentsPath, textTokensPath } from "./state.ts";
 
 /** The figures of a corpus of texts. */
 export type TextStatus =
@@ -28,7 +22,11 @@ export type TextStatus =
     | "tokenizer_sha256"
     | "disk"
   >
-  & { documents: number };
+  & {
+    documents: number;
+    /** What documents can be chosen by: "number", "list of string" ... by name. */
+    columns: Record<string, string>;
+  };
 
 /** Reads the figures of a corpus of texts. */
 export function readTextStatus(corpus: string, state: TextCorpusState): TextStatus {
@@ -37,6 +35,9 @@ export function readTextStatus(corpus: string, state: TextCorpusState): TextStat
     ...{ corpus, files: files.length },
     documents: files.reduce((n, f) => n + f.documents, 0),
     tokens: files.reduce((n, f) => n + f.tokens, 0),
+    columns: Object.fromEntries(
+      columnsOf(state).map(({ name, kind, list }) => [name, list ? `list of ${kind}` : kind]),
+    ),
     ...shardStatus(corpus, sequence_length),
     ...{ sequence_length, tokenizer_sha256, disk: diskUse(corpus) },
   };
@@ -53,8 +54,11 @@ export function verifyTextCorpus(
   checkTokenizer(corpus, tokenizer_sha256, problems);
   for (const [i, file] of files.entries()) {
     if (options.signal?.aborted) throw new Interrupted("Stopped");
-    const path = tokensPath(corpus, file.name);
+    const path = textTokensPath(corpus, file.name);
     checkHash(path, file.tokens_sha256, problems);
+    if (file.documents_sha256) {
+      checkHash(textDocumentsPath(corpus, file.name), file.documents_sha256, problems);
+    }
     try {
       const tokens = new TokenFile(path, tokenizer_sha256, settings.seed);
       tokens.close();

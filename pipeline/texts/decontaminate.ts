@@ -1,0 +1,45 @@
+/** `pipeline decontaminate` for corpora of texts. @module */
+import { exists } from "../../core/files.ts";
+import { lock } from "../corpus.ts";
+import type { DecontaminateCorpusOptions, Decontamination } from "../decontaminate.ts";
+import { figuresOf } from "../ingest/shards.ts";
+import { findContamination, writeContamination } from "../overlap/contamination.ts";
+import { loadTokenizer } from "../tokenizer/mod.ts";
+import { manifestPath, tokenizerPath } from "../tokens/mod.ts";
+import { checkedTextFiles } from "./compare_later.ts";
+import { buildTextShards } from "./corpus.ts";
+import { checkedTexts } from "./documents.ts";
+import type { TextCorpusState } from "./state.ts";
+
+/**
+ * Compares the texts with evaluation files, writes `contamination.json`, and builds the shards
+ * without what is held out. Texts are held out by the PMID that a column of theirs says, and by
+ * shared runs of words.
+ * @throws {UserError} where a file cannot be read
+ * @throws {CorpusBusy} where another process is at work on the corpus
+ */
+export async function decontaminateTexts(
+  options: DecontaminateCorpusOptions,
+  state: TextCorpusState,
+): Promise<Decontamination> {
+  const { corpus, against, onProgress, signal } = options, locked = lock(corpus);
+  try {
+    const texts = checkedTexts(corpus, state, {
+      onFile: (done, total) => onProgress?.("files", done, total),
+      ...(signal ? { signal } : {}),
+    });
+    const report = await findContamination(texts, against, {
+      ...options,
+      ...{ texts: true, checked: checkedTextFiles(state) },
+    });
+    writeContamination(corpus, report);
+    if (!exists(manifestPath(corpus))) return { report }; // "pipeline run" leaves them out
+    const manifest = await buildTextShards(corpus, state, loadTokenizer(tokenizerPath(corpus)), {
+      onProgress: (_stage, done, total) => onProgress?.("shards", done, total),
+      ...(signal ? { signal } : {}),
+    });
+    return { report, shards: { written: true, figures: figuresOf(manifest) } };
+  } finally {
+    locked.close();
+  }
+}
