@@ -25,12 +25,12 @@ export async function benchAutotune(invocation: Invocation): Promise<Record<stri
     const rows: string[][] = [], figures: Record<string, unknown>[] = [];
     for (const shape of productShapes(config, tokens, headRows)) {
       const { product, m, n, k } = shape, timed = await tuneMatmul(device, shape);
-      timed.forEach(({ order, tile, ms }, i) => {
-        const gflops = 2 * m * n * k / ms / 1e6;
-        figures.push({ product, m, n, k, order, tile, ms, gflops });
+      timed.forEach(({ choice, ms }, i) => {
+        const { order, tile, depth, half = false } = choice, gflops = 2 * m * n * k / ms / 1e6;
+        figures.push({ product, m, n, k, order, tile, depth, half, ms, gflops });
         rows.push([
           i ? "" : `${product} ${m} x ${n} x ${k}`,
-          `${device.variant === "gpu-tiled" ? `${tile} x ${tile}, ` : ""}along ${order}`,
+          `${device.variant === "gpu-tiled" ? `${tile}x${depth}, ` : ""}along ${order}`,
           ms.toFixed(2),
           gflops.toFixed(1),
           `${(timed[0]!.ms / ms * 100).toFixed(0)} %`,

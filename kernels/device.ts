@@ -116,6 +116,11 @@ export class Device {
     return description || [vendor, architecture, device].filter(Boolean).join(" ") || "unknown";
   }
 
+  /** Shared memory that a workgroup may have, in bytes. */
+  get workgroupBytes(): number {
+    return this.gpu.limits.maxComputeWorkgroupStorageSize;
+  }
+
   /** @throws {DeviceError} where an error was reported since the last call. */
   check(): void {
     if (this.#failure) throw this.#failure;

@@ -29,6 +29,7 @@ export function broadcastProgram(
   product: Product,
   { a, b, c }: Operands,
   order: TileOrder = "n",
+  residual = false,
 ): string {
   const code: string[] = [], texture = (m: Operands["a"]) => m.type ? "rgba16float" : "rgba32float";
   const C = vectorOf(c);
@@ -90,20 +91,24 @@ export function broadcastProgram(
     }
   }
   code.push("}", "let at = (tn * p.rc + m0) * 8u + l;");
+  if (residual) code.push("let at_d = (tn * p.rd + m0) * 8u + l;");
   const store = (add: boolean) =>
     range(TILE).map((r) => {
       const place = `C[at + ${r * 8}u]`, sum = four.map((c) => `c${r}_${c}`).join(", ");
       return `if (m0 + ${r}u < p.m) { ${place} = ${C}(${
         add ? `vec4f(${place}) + ` : ""
-      }vec4f(${sum})); }`;
+      }vec4f(${sum})${residual ? ` + D[at_d + ${r * 8}u]` : ""}); }`;
     }).join("\n");
   code.push(`if (p.accumulate != 0u) {\n${store(true)}\n} else {\n${store(false)}\n}`);
   return `${enableHalf(c)}
-struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumulate: u32 }
+struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumulate: u32${
+    residual ? ", rd: u32" : ""
+  } }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var A: texture_storage_2d<${texture(a)}, read>;
 @group(0) @binding(2) var B: texture_storage_2d<${texture(b)}, read>;
 @group(0) @binding(3) var<storage, read_write> C: array<${C}>;
+${residual ? "@group(0) @binding(4) var<storage, read> D: array<vec4f>;" : ""}
 @compute @workgroup_size(${SUBGROUP})
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
 ${tileIndices(order, "w")} let m0 = tm * ${TILE}u; let n0 = tn * ${TILE}u;

@@ -1,7 +1,7 @@
 /**
- * Which of several equal programs computes a product. They differ in the size of tiles and in the
- * order in which tiles are visited, never in the order in which an output is summed: every choice
- * gives the same bits, so that tuning cannot change a result.
+ * Which of several equal programs computes a product. They differ in the size of tiles, in how much
+ * of K a step takes and in the order in which tiles are visited, never in the order in which an
+ * output is summed: every choice gives the same bits, so that tuning cannot change a result.
  * @module
  */
 import type { Variant } from "../device.ts";
@@ -9,31 +9,126 @@ import type { Variant } from "../device.ts";
 /** Which axis of the output neighbouring workgroups run along. */
 export type TileOrder = "n" | "m";
 
+/** Rows x columns of the block of C that a GPU workgroup computes. */
+export type Tile = "64x64" | "128x64" | "64x128" | "128x128" | "256x128" | "128x256";
+
+/** Rows and columns of a tile. */
+export function tileExtents(tile: Tile): { rows: number; cols: number } {
+  const [rows, cols] = tile.split("x").map(Number);
+  return { rows: rows!, cols: cols! };
+}
+
 /** One way to compute a product. */
 export interface MatmulChoice {
   order: TileOrder;
-  /** Rows and columns of a GPU tile. */
-  tile: 64 | 128;
+  tile: Tile;
+  /** Values of K that one slab of shared memory covers. */
+  depth: 8 | 16 | 32;
+  /** Slabs of f16 operands stay f16 in shared memory; by default they are widened on the way in. */
+  half?: boolean;
+  /** On matrix units, slabs in shared memory at once; 1 by default. */
+  stages?: 1 | 2;
 }
 
-/** The choice without tuning, for an (m, n) output. */
-export function defaultChoice(m: number, n: number): MatmulChoice {
-  // Below about two waves of 128 x 128 tiles a large GPU idles; smaller tiles then win.
-  const large = Math.ceil(m / 128) * Math.ceil(n / 128) >= 256;
-  return { order: "n", tile: large ? 128 : 64 };
+/** What choices depend on. */
+export interface ChoiceLimits {
+  variant: Variant;
+  /** Shared memory of a workgroup in bytes. */
+  workgroupBytes: number;
+  /** Whether an operand is f16. */
+  half?: boolean;
 }
 
-/** All choices of a variant. */
-export function matmulChoices(variant: Variant): MatmulChoice[] {
+/** Bytes of shared memory that a tile takes: two slabs of each operand. */
+export function tileBytes({ tile, depth }: Pick<MatmulChoice, "tile" | "depth">): number {
+  const { rows, cols } = tileExtents(tile);
+  return 2 * 4 * depth * (rows + cols);
+}
+
+const blocks = (m: number, n: number, tile: Tile) => {
+  const { rows, cols } = tileExtents(tile);
+  return Math.ceil(m / rows) * Math.ceil(n / cols);
+};
+
+/** Two workgroups for each of a large GPU's 132 processors. */
+const TWO_WAVES = 264;
+
+/** The choice without tuning, for an (m, n, k) product. */
+export function defaultChoice(
+  m: number,
+  n: number,
+  k: number,
+  limits: ChoiceLimits,
+): MatmulChoice {
+  // Large tiles read least, but too few of them leave most of a large GPU idle.
+  const parts = splits(m, n, k);
+  const wide: Tile[] = ["128x128", m < n ? "64x128" : "128x64"];
+  const tile = wide.find((t) => blocks(m, n, t) * parts >= TWO_WAVES) ?? "64x64";
+  const depth = ([16, 8] as const).find((d) =>
+    tileBytes({ tile, depth: d }) <= limits.workgroupBytes
+  );
+  return depth ? { order: "n", tile, depth } : { order: "n", tile: "64x64", depth: 8 };
+}
+
+/** Worthwhile depths of each tile: what more they hide, they take from the threads at work. */
+const DEPTHS: [Tile, MatmulChoice["depth"][]][] = [
+  ["64x64", [16, 32]],
+  ["128x64", [16]],
+  ["64x128", [16]],
+  ["128x128", [8, 16]],
+  ["256x128", [8, 16]],
+  ["128x256", [8, 16]],
+];
+
+/** All choices of a device for products of f32 operands, or (`half`) where one is f16. */
+export function matmulChoices({ variant, workgroupBytes, half }: ChoiceLimits): MatmulChoice[] {
   const orders: TileOrder[] = ["n", "m"];
-  if (variant === "cpu-plain") return [{ order: "n", tile: 64 }];
-  if (variant === "cpu-subgroup") return orders.map((order) => ({ order, tile: 64 }));
-  return orders.flatMap((order) => ([64, 128] as const).map((tile) => ({ order, tile })));
+  if (variant === "cpu-plain") return [{ order: "n", tile: "64x64", depth: 16 }];
+  if (variant === "cpu-subgroup") {
+    return orders.map((order) => ({ order, tile: "64x64", depth: 16 }));
+  }
+  const choices: MatmulChoice[] = [];
+  for (const [tile, depths] of DEPTHS) {
+    for (const depth of depths) {
+      if (tileBytes({ tile, depth }) > workgroupBytes) continue;
+      for (const order of orders) {
+        choices.push({ order, tile, depth });
+        if (half) choices.push({ order, tile, depth, half });
+      }
+    }
+  }
+  return choices;
 }
 
-/** Names a product's shape in a device's table of choices. */
-export const choiceKey = (product: string, m: number, n: number, k: number): string =>
-  `${product} ${m} ${n} ${k}`;
+/** Whether two choices are the same. */
+export const sameChoice = (a: MatmulChoice, b: MatmulChoice): boolean =>
+  a.order === b.order && a.tile === b.tile && a.depth === b.depth && !a.half === !b.half;
+
+/** Workgroups that a product should have, and values of K that are worth a part of their own. */
+const SPLIT_TARGET = 512, SPLIT_LEAST = 1024;
+
+/**
+ * Into how many parts K is cut on gpu-tiled, where an output is too small to occupy a GPU otherwise
+ * (weight gradients of x_proj and dt_proj above all). Each part is summed on its own and the parts
+ * are added in order, so this number decides the bits of a result. It depends on the shape alone, and
+ * is never tuned.
+ */
+export function splits(m: number, n: number, k: number): number {
+  const tiles = blocks(m, n, "128x128");
+  return Math.max(1, Math.min(Math.floor(SPLIT_TARGET / tiles), Math.floor(k / SPLIT_LEAST)));
+}
+
+/** Values of K that each of so many parts covers: whole panels. */
+export const splitLength = (k: number, parts: number): number => Math.ceil(k / parts / 32) * 32;
+
+/** Names a product's shape, and which of its matrices are f16, in a device's table of choices. */
+export const choiceKey = (
+  product: string,
+  m: number,
+  n: number,
+  k: number,
+  half = "",
+): string => `${product} ${m} ${n} ${k}${half && ` ${half}`}`;
 
 /** WGSL: tm and tn, a tile's row and column, from a workgroup's index `id`. */
 export const tileIndices = (order: TileOrder, id: string): string =>

@@ -14,8 +14,10 @@
 import { type Device, TEXTURE_WIDTH } from "../device.ts";
 import { DeviceError } from "../errors.ts";
 import {
+  columns,
   elementBytes,
   type Matrix,
+  matrixFloats,
   padded,
   PANEL,
   panelBytes,
@@ -24,9 +26,10 @@ import {
 } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
 import { copyToTexture } from "../texture.ts";
-import { choiceKey, defaultChoice, type MatmulChoice, tileGrid } from "./choice.ts";
+import { choiceKey, defaultChoice, type MatmulChoice, tileExtents, tileGrid } from "./choice.ts";
 import { broadcastProgram } from "./broadcast.ts";
 import { PLAIN_WORKGROUP, plainProgram } from "./plain.ts";
+import { splitOf, splitScratch, sumSplit } from "./split.ts";
 import { tiledProgram } from "./tiled.ts";
 
 /** Which operands are transposed; see the module's text. */
@@ -44,6 +47,8 @@ export interface MatmulCall {
   c: Matrix;
   /** C += instead of C =. */
   accumulate?: boolean;
+  /** (m, n) f32, another matrix than C: added to the product. */
+  residual?: Matrix;
   /**
    * A is as the product before this one in the plan had it, unchanged since: where the variant
    * copies operands, this one is not copied again.
@@ -67,10 +72,13 @@ function extents({ product, a, b, c }: MatmulCall): { m: number; n: number; k: n
   return { m, n, k };
 }
 
-/** Appends C = or += product(A, B) to the plan. */
+/** Appends C = or += product(A, B) (+ residual) to the plan. */
 export function matmul(plan: Plan, call: MatmulCall): void {
-  const { device } = plan, { product, a, b, c } = call, { n, k } = extents(call);
+  const { device } = plan, { product, a, b, c, residual } = call, { m, n, k } = extents(call);
   if (call.accumulate && c.type === "f16") throw new RangeError("Sums are not kept in f16");
+  if (residual && (residual.rows !== m || residual.cols !== n || residual.type)) {
+    throw new RangeError(`A residual of (${m}, ${n}) in f32 is wanted`);
+  }
   const limit = device.bindingLimit, texture = device.variant === "cpu-subgroup";
   const tooBig = (matrix: Matrix) => matrix.region.size > limit;
   for (const x of texture ? [c] : [a, b, c]) {
@@ -81,42 +89,51 @@ export function matmul(plan: Plan, call: MatmulCall): void {
       );
     }
   }
-  const bAlongN = product !== "NT"; // B's panels run along N (else along K)
   // A binding cannot hold the whole matrix: cut along the axis in which its panels run.
-  const bounded = texture ? [c] : [c, ...(bAlongN ? [b] : [])];
-  if (bounded.some(tooBig) && n > PANEL) {
-    const parts = Math.max(
-      ...bounded.map((x) =>
-        Math.ceil(x.region.size / (Math.floor(limit / panelBytes(x)) * panelBytes(x)))
-      ),
-    );
-    const width = padded(Math.ceil(padded(n) / PANEL / parts) * PANEL);
-    for (let from = 0; from < n; from += width) {
-      const cols = Math.min(width, n - from);
-      matmulPart(plan, call, { cFrom: from, n: cols });
+  const widest = (matrices: Matrix[]) => Math.max(...matrices.map(panelBytes));
+  const most = (matrices: Matrix[]) => Math.max(1, Math.floor(limit / widest(matrices))) * PANEL;
+  if (!texture && product === "TN" && tooBig(a) && m > PANEL) {
+    const width = most([a]);
+    for (let from = 0; from < m; from += width) {
+      const count = Math.min(width, m - from), rows = (x: Matrix) => rowsOf(x, from, count);
+      const part = { ...call, a: columns(a, from, count), c: rows(c) };
+      matmul(plan, residual ? { ...part, residual: rows(residual) } : part);
     }
     return;
   }
-  if (!texture && product !== "TN" && (tooBig(a) || !bAlongN && tooBig(b)) && k > PANEL) {
-    const widest = Math.max(panelBytes(a), bAlongN ? 0 : panelBytes(b));
-    const width = Math.max(1, Math.floor(limit / widest)) * PANEL;
-    for (let from = 0; from < k; from += width) {
-      matmulPart(plan, { ...call, accumulate: call.accumulate || from > 0 }, {
-        kFrom: from,
-        k: Math.min(width, k - from),
+  const bAlongN = product !== "NT"; // B's panels run along N (else along K)
+  const alongN = [c, ...(residual ? [residual] : []), ...(!texture && bAlongN ? [b] : [])];
+  let nWidth = n, kWidth = k;
+  if (alongN.some(tooBig) && n > PANEL) {
+    const parts = Math.ceil(padded(n) / most(alongN));
+    nWidth = padded(Math.ceil(padded(n) / PANEL / parts) * PANEL);
+  }
+  if (!texture && product !== "TN" && (tooBig(a) || !bAlongN && tooBig(b))) {
+    kWidth = most([a, ...(bAlongN ? [] : [b])]);
+  }
+  for (let cFrom = 0; cFrom < n; cFrom += nWidth) {
+    for (let kFrom = 0; kFrom < k; kFrom += kWidth) {
+      const first = kFrom === 0, accumulate = call.accumulate || !first;
+      matmulPart(plan, { ...call, accumulate, residual: first ? residual : undefined }, {
+        ...(nWidth < n ? { cFrom, n: Math.min(nWidth, n - cFrom) } : {}),
+        ...(kWidth < k ? { kFrom, k: Math.min(kWidth, k - kFrom) } : {}),
       });
     }
-    return;
   }
-  matmulPart(plan, call, {});
 }
 
-const panelRange = (matrix: Matrix, from: number, cols: number): Region =>
-  subregion(
-    matrix.region,
-    from / PANEL * panelBytes(matrix),
-    padded(cols) / PANEL * panelBytes(matrix),
-  );
+/** Rows [from, from + rows) of a matrix in the same memory; `from` is a multiple of 32. */
+function rowsOf(matrix: Matrix, from: number, rows: number): Matrix {
+  const skip = from * PANEL * elementBytes(matrix), { region } = matrix;
+  return { ...matrix, region: subregion(region, skip, region.size - skip), rows };
+}
+
+/** The panels of columns [from, from + cols); the last may be short where the rows are a part. */
+function panelRange(matrix: Matrix, from: number, cols: number): Region {
+  const skip = from / PANEL * panelBytes(matrix),
+    wanted = padded(cols) / PANEL * panelBytes(matrix);
+  return subregion(matrix.region, skip, Math.min(wanted, matrix.region.size - skip));
+}
 
 interface Part {
   cFrom?: number;
@@ -127,7 +144,7 @@ interface Part {
 
 /** A product restricted to columns [cFrom, cFrom + n) of C and [kFrom, kFrom + k) of K. */
 function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
-  const { device } = plan, { product, a, b, c } = call, whole = extents(call);
+  const { device } = plan, { product, a, b, c, residual } = call, whole = extents(call);
   const { m } = whole, n = part.n ?? whole.n, k = part.k ?? whole.k;
   const cFrom = part.cFrom ?? 0, kFrom = part.kFrom ?? 0;
   let aRegion = a.region, bRegion = b.region, bOffset = 0;
@@ -140,27 +157,31 @@ function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
     if (product === "NT") bRegion = panelRange(b, kFrom, k);
     else bOffset = kFrom * 8;
   }
-  const cRegion = part.n === undefined ? c.region : panelRange(c, cFrom, n);
+  const columnsOf = (matrix: Matrix): Matrix =>
+    part.n === undefined ? matrix : { ...matrix, region: panelRange(matrix, cFrom, n), cols: n };
+  const cPart = columnsOf(c), added = residual && columnsOf(residual);
   const params = [m, padded(k) / 4, a.stride, b.stride, c.stride, 0, bOffset].concat(
     call.accumulate ? 1 : 0,
   );
+  const more = added ? [added.region] : [], rd = residual?.stride ?? 0;
   const work = {
     label: `${call.label ?? "matmul"} ${product}`,
     flop: 2 * m * n * k,
-    bytes: elementBytes(a) * m * k + elementBytes(b) * n * k + elementBytes(c) * m * n,
+    bytes: elementBytes(a) * m * k + elementBytes(b) * n * k +
+      (elementBytes(c) * (call.accumulate ? 2 : 1) + (residual ? 4 : 0)) * m * n,
   };
-  const choice = device.choices.get(choiceKey(product, m, n, k)) ?? defaultChoice(m, n);
-  const { order, tile } = choice;
+  const choice = choiceOf(device, call, m, n, k), { order } = choice;
   if (device.variant === "cpu-subgroup") {
     const textures = operandTextures(device);
     plan.dispatch({
       ...work,
       code: program("broadcast", choice, call),
-      params: packParams(params),
+      params: packParams([...params, rd]),
       bindings: [
         textures.load(plan, "a", aRegion, a, call.sameA),
         call.bTexture?.createView() ?? textures.load(plan, "b", bRegion, b),
-        cRegion,
+        cPart.region,
+        ...more,
       ],
       groups: tileGrid(order, padded(n) / PANEL, padded(m) / PANEL),
     });
@@ -168,35 +189,68 @@ function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
     plan.dispatch({
       ...work,
       code: program("plain", choice, call),
-      params: packParams(params),
-      bindings: [aRegion, bRegion, cRegion],
+      params: packParams([...params, rd]),
+      bindings: [aRegion, bRegion, cPart.region, ...more],
       groups: [Math.ceil(padded(n) / PLAIN_WORKGROUP.cols), Math.ceil(m / PLAIN_WORKGROUP.rows)],
     });
   } else {
+    const split = splitOf(m, n, k, device.bindingLimit), cut = split.parts > 1;
+    const { rows, cols } = tileExtents(choice.tile), slab = matrixFloats(m, n);
+    const out = cut ? splitScratch(device, 4 * split.parts * slab) : cPart.region;
+    const own = cut ? { ...call, c: {}, residual: undefined } : call;
+    if (cut) params.splice(4, 4, padded(m), 0, bOffset, 0);
     plan.dispatch({
       ...work,
-      code: program("tiled", choice, call),
-      params: packParams([...params, padded(m), padded(n)]),
-      bindings: [aRegion, bRegion, cRegion],
-      groups: tileGrid(order, Math.ceil(padded(n) / tile), Math.ceil(m / tile)),
+      code: program("tiled", choice, own),
+      params: packParams([...params, padded(m), padded(n), split.length, slab / 4, rd]),
+      bindings: [aRegion, bRegion, out, ...(cut ? [] : more)],
+      groups: [...tileGrid(order, Math.ceil(padded(n) / cols), Math.ceil(m / rows)), split.parts],
     });
+    if (cut) {
+      const { accumulate } = call;
+      const to = { ...cPart, rows: m, cols: n };
+      sumSplit(plan, work.label, out, split.parts, to, { accumulate, residual: added });
+    }
   }
 }
 
+/** Which of a product's matrices are f16, as a key of choices. */
+export const halfKey = ({ a, b, c }: Operands): string =>
+  [["a", a], ["b", b], ["c", c]].map(([name, x]) => (x as Operands["a"]).type ? name : "").join("");
+
+/** The tuned choice, that of the same shape in f32, or the default. */
+function choiceOf(
+  device: Device,
+  call: MatmulCall,
+  m: number,
+  n: number,
+  k: number,
+): MatmulChoice {
+  const { choices, variant, workgroupBytes } = device, { product } = call;
+  return choices.get(choiceKey(product, m, n, k, halfKey(call))) ??
+    choices.get(choiceKey(product, m, n, k)) ??
+    defaultChoice(m, n, k, { variant, workgroupBytes });
+}
+
 const GENERATORS = {
-  broadcast: (product: Product, operands: Operands, { order }: MatmulChoice) =>
-    broadcastProgram(product, operands, order),
-  plain: plainProgram,
+  broadcast: (product: Product, operands: Operands, { order }: MatmulChoice, residual: boolean) =>
+    broadcastProgram(product, operands, order, residual),
+  plain: (product: Product, operands: Operands, _: MatmulChoice, residual: boolean) =>
+    plainProgram(product, operands, residual),
   tiled: tiledProgram,
 };
 const PROGRAMS = new Map<string, string>();
 
 /** The text of a program, generated once. */
-function program(kind: keyof typeof GENERATORS, choice: MatmulChoice, call: MatmulCall): string {
-  const { product, a, b, c } = call;
-  const key = [kind, choice.order, choice.tile, product, a.type, b.type, c.type].join(" ");
+function program(
+  kind: keyof typeof GENERATORS,
+  choice: MatmulChoice,
+  call: Operands & { product: Product; residual?: Matrix },
+): string {
+  const { product, residual } = call, { order, tile, depth, half } = choice;
+  const key = [kind, order, tile, depth, half, product, halfKey(call), !!residual].join(" ");
   let text = PROGRAMS.get(key);
-  if (!text) PROGRAMS.set(key, text = GENERATORS[kind](product, call, choice));
+  if (!text) PROGRAMS.set(key, text = GENERATORS[kind](product, call, choice, !!residual));
   return text;
 }
 

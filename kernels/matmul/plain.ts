@@ -11,7 +11,11 @@ const four = [0, 1, 2, 3] as const;
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 
 /** WGSL of one product; thread (x, y) of the grid takes tile row y, tile column x. */
-export function plainProgram(product: Product, { a, b, c }: Operands): string {
+export function plainProgram(
+  product: Product,
+  { a, b, c }: Operands,
+  residual = false,
+): string {
   const code: string[] = [], C = vectorOf(c);
   // Accumulators: c{r}_{q} is row r, columns 4q..4q+3 of the tile.
   for (const r of range(TILE)) for (const q of four) code.push(`var c${r}_${q} = vec4f();`);
@@ -53,21 +57,25 @@ export function plainProgram(product: Product, { a, b, c }: Operands): string {
     }
   }
   code.push("}", "let at = ((n0 >> 5u) * p.rc + m0) * 8u + ((n0 >> 2u) & 7u);");
-  const put = (place: string, sum: string, add: boolean) =>
-    `${place} = ${C}(${add ? `vec4f(${place}) + ` : ""}${sum});`;
+  if (residual) code.push("let at_d = ((n0 >> 5u) * p.rd + m0) * 8u + ((n0 >> 2u) & 7u);");
+  const put = (at: number, sum: string, add: boolean) =>
+    `C[at + ${at}u] = ${C}(${add ? `vec4f(C[at + ${at}u]) + ` : ""}${sum}${
+      residual ? ` + D[at_d + ${at}u]` : ""
+    });`;
   const store = (add: boolean) =>
     range(TILE).map((r) =>
-      `if (m0 + ${r}u < p.m) { ${
-        four.map((q) => put(`C[at + ${r * 8 + q}u]`, `c${r}_${q}`, add)).join(" ")
-      } }`
+      `if (m0 + ${r}u < p.m) { ${four.map((q) => put(r * 8 + q, `c${r}_${q}`, add)).join(" ")} }`
     ).join("\n");
   code.push(`if (p.accumulate != 0u) {\n${store(true)}\n} else {\n${store(false)}\n}`);
   return `${enableHalf(a, b, c)}
-struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumulate: u32 }
+struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumulate: u32${
+    residual ? ", rd: u32" : ""
+  } }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> A: array<${vectorOf(a)}>;
 @group(0) @binding(2) var<storage, read> B: array<${vectorOf(b)}>;
 @group(0) @binding(3) var<storage, read_write> C: array<${C}>;
+${residual ? "@group(0) @binding(4) var<storage, read> D: array<vec4f>;" : ""}
 @compute @workgroup_size(2, 4)
 fn main(@builtin(global_invocation_id) id: vec3u) {
 let m0 = id.y * ${TILE}u; let n0 = id.x * ${TILE}u;

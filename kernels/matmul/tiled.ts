@@ -1,110 +1,213 @@
 /**
- * Matrix products for GPUs: a workgroup of 256 threads computes a TILE x TILE block through shared
- * memory, 16 values of K at a time. TILE 128 gives 8 x 8 outputs a thread; 64 gives 4 x 4, for small
- * outputs that would leave most of the GPU idle.
+ * Matrix products for GPUs: 256 threads compute a block of C through shared memory, a slab of K at a
+ * time. A thread owns 4 to 16 rows by 4 to 16 columns, in groups of 4 that lie 64 apart.
+ *
+ * - The next slab is loaded into registers while this one is multiplied, then stored into the other
+ *   half of shared memory: one barrier a slab.
+ * - A slab is K-major: vector (k, group, thread column). 32 neighbouring threads are 4 x 8 of the
+ *   block, so that eight of them read 128 bytes of B in a row and share one vector of A.
+ * - Both fills load whole lines of memory. Where an operand's lines run along K, a thread transposes
+ *   4 x 4 values; its place in the slab is turned by the K it holds, or all would meet in one bank.
+ * - Indices that vary are the outer ones and constant in the loop: compilers that clamp every index
+ *   then do so once.
+ * - Rows and columns beyond the matrix repeat its last: their sums are never stored.
+ *
+ * Each output is summed over k in order by fma, whatever the tile: see choice.ts.
  * @module
  */
 import { enableHalf, vectorOf } from "../wgsl.ts";
-import { type MatmulChoice, tileIndices } from "./choice.ts";
+import { type MatmulChoice, tileExtents, tileIndices } from "./choice.ts";
 import type { Operands, Product } from "./mod.ts";
 
-/** Values of K that a pass through shared memory covers. */
-const K_BLOCK = 16;
+const THREADS = 256;
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 
-/** WGSL of one product. TILE x 16 floats of A and of B are shared: 16 KiB for TILE 128. */
+/** One operand's part in filling a slab. */
+interface Fill {
+  name: "A" | "B";
+  /** Vectors of 4 rows (of A) or columns (of B) in the tile, and groups of 16 of them. */
+  quads: number;
+  groups: number;
+  /** Whether lines run along K ("rows") or along m or n. */
+  layout: "rows" | "columns";
+  stored: "vec4f" | "vec4h";
+  /** In shared memory. */
+  slab: "vec4f" | "vec4h";
+  /** Blocks of 4 x 4 values that a slab takes: the threads' work items. */
+  items: number;
+}
+
+/** A round of filling in which each thread has at most one item. */
+interface Round {
+  /** Each part's first thread and first item. */
+  parts: { fill: Fill; thread: number; item: number; count: number }[];
+  registers: "vec4f" | "vec4h";
+}
+
+/** Deals the items of A, then of B, out to rounds of 256 threads. */
+function rounds(fills: Fill[]): Round[] {
+  const out: Round[] = [];
+  let used = THREADS;
+  for (const fill of fills) {
+    for (let item = 0; item < fill.items;) {
+      if (used === THREADS) {
+        out.push({ parts: [], registers: fill.stored });
+        used = 0;
+      }
+      const count = Math.min(THREADS - used, fill.items - item), round = out.at(-1)!;
+      round.parts.push({ fill, thread: used, item, count });
+      if (round.registers !== fill.stored) round.registers = "vec4f";
+      used += count;
+      item += count;
+    }
+  }
+  return out;
+}
+
+/** Runs each part's code in its own threads; `code` sees the part. */
+function inThreads(round: Round, code: (part: Round["parts"][number]) => string): string {
+  const { parts } = round, last = parts.at(-1)!, whole = last.thread + last.count === THREADS;
+  return parts.map((part, i) => {
+    const end = part.thread + part.count, open = i === parts.length - 1 && whole;
+    const test = open ? "" : `if (t < ${end}u) `;
+    return `${i ? "else " : ""}${test}{ ${code(part)} }`;
+  }).join(" ");
+}
+
+/**
+ * WGSL of one product. Parameters: see mod.ts. With `residual`, D is read at binding 4 and added
+ * before C is rounded.
+ */
 export function tiledProgram(
   product: Product,
   { a, b, c }: Operands,
-  { tile, order }: MatmulChoice,
+  { tile, order, depth, half }: MatmulChoice,
+  residual = false,
 ): string {
-  const C = vectorOf(c);
-  const quads = tile / 4, perThread = tile / 16, groups = perThread / 4;
-  const items = quads * (K_BLOCK / 4); // 4 x 4 blocks of one operand's K slab
-  const code: string[] = [];
-  /**
-   * Shared memory holds K-major slabs: sa[k * quads + quad], a vec4 along m (or n).
-   * "rows": the operand's contiguous axis is K, so a thread loads a 4 x 4 block and transposes it.
-   * "columns": the contiguous axis is m (or n): loads go straight through.
-   */
-  const fill = (name: string, shared: string, layout: "rows" | "columns", origin: string) => {
-    const at = name === "A" ? "p.a0" : "p.b0", stride = name === "A" ? "p.ra" : "p.rb";
-    const body = layout === "rows"
-      ? `let quad = i % ${quads}u; let kq = i / ${quads}u; let k = k0 / 4u + kq;
-let row = ${origin} + 4u * quad; let base = ${at} + ((k >> 3u) * ${stride} + row) * 8u + (k & 7u);
-let limit = ${name === "A" ? "p.ra" : "p.rb"};
-${
-        range(4).map((j) =>
-          `let r${j} = select(vec4f(), vec4f(${name}[base + ${8 * j}u]), row < limit);`
-        ).join("\n")
-      }
-${
-        range(4).map((j) =>
-          `${shared}[(4u * kq + ${j}u) * ${quads}u + quad] = vec4f(r0.${"xyzw"[j]}, r1.${
-            "xyzw"[j]
-          }, r2.${"xyzw"[j]}, r3.${"xyzw"[j]});`
-        ).join("\n")
-      }`
-      : `let quad = i % ${quads}u; let kq = i / ${quads}u; let col = ${origin} + 4u * quad;
-let base = ${at} + ((col >> 5u) * ${stride} + k0 + 4u * kq) * 8u + ((col >> 2u) & 7u);
-let inside = col < ${name === "A" ? "p.mPadded" : "p.nPadded"};
-${
-        range(4).map((j) =>
-          `${shared}[(4u * kq + ${j}u) * ${quads}u + quad] = select(vec4f(), vec4f(${name}[base + ${
-            8 * j
-          }u]), inside);`
-        ).join("\n")
-      }`;
-    return `for (var i = t; i < ${items}u; i += 256u) {\n${body}\n}`;
+  const { rows, cols } = tileExtents(tile), kQuads = depth / 4, turn = 8 / kQuads;
+  const C = vectorOf(c), code: string[] = [];
+  const fill = (name: "A" | "B", extent: number, layout: Fill["layout"]): Fill => {
+    const stored = vectorOf(name === "A" ? a : b), quads = extent / 4;
+    const slab = half ? stored : "vec4f";
+    return { name, quads, groups: quads / 16, layout, stored, slab, items: quads * kQuads };
   };
+  const A = fill("A", rows, product === "TN" ? "columns" : "rows");
+  const B = fill("B", cols, product === "NT" ? "rows" : "columns");
+  const all = rounds([A, B]);
+  const perThread = rows / 16;
+
+  // Where each round's item begins in memory (from), which K it holds and where it goes.
+  all.forEach((round, s) => {
+    code.push(`var from${s} = 0u; var kq${s} = 0u; var place${s} = 0u; var column${s} = 0u;`);
+    code.push(inThreads(round, ({ fill, thread, item }) => {
+      const { name, quads, groups, layout } = fill, x = name === "A" ? "a" : "b";
+      const from = `p.${x}0`, stride = `p.r${x}`;
+      const [origin, end] = name === "A" ? ["m0", "p.m_padded"] : ["n0", "p.n_padded"];
+      const deal = layout === "rows"
+        ? `kq${s} = i % ${kQuads}u; let quad = i / ${kQuads}u;`
+        : `let quad = i % ${quads}u; kq${s} = i / ${quads}u;`;
+      const start = layout === "rows"
+        ? `from${s} = ${from} + at * 8u;`
+        : `from${s} = ${from} + ((at >> 5u) * ${stride} + 4u * kq${s}) * 8u + ((at >> 2u) & 7u);`;
+      return `let i = t - ${thread}u + ${item}u; ${deal} let at = min(${origin} + 4u * quad, ${end} - 4u);
+${start} place${s} = 4u * kq${s} * ${groups}u + quad / 16u; column${s} = (quad % 16u) ^ (kq${s} * ${turn}u);`;
+    }));
+    for (const j of range(4)) code.push(`var r${s}_${j}: ${round.registers};`);
+  });
+  const load = (k: string) =>
+    all.map((round, s) =>
+      inThreads(round, ({ fill: { name, layout, stored } }) => {
+        const stride = name === "A" ? "p.ra" : "p.rb";
+        const at = layout === "rows"
+          ? `let k = ${k} / 4u + kq${s}; let at = from${s} + (k >> 3u) * ${stride} * 8u + (k & 7u);`
+          : `let at = from${s} + ${k} * 8u;`;
+        const value = (j: number) => {
+          const x = `${name}[at + ${8 * j}u]`;
+          return stored === round.registers ? x : `${round.registers}(${x})`;
+        };
+        return at + range(4).map((j) => ` r${s}_${j} = ${value(j)};`).join("");
+      })
+    ).join("\n");
+  const store = (stage: string) =>
+    all.map((round, s) =>
+      inThreads(round, ({ fill: { name, groups, layout, slab } }) =>
+        range(4).map((j) => {
+          const value = layout === "columns"
+            ? `r${s}_${j}`
+            : `${round.registers}(${range(4).map((i) => `r${s}_${i}.${"xyzw"[j]}`).join(", ")})`;
+          return `s${name}[${stage}][place${s} + ${j * groups}u][column${s}] = ${
+            slab === round.registers ? value : `${slab}(${value})`
+          };`;
+        }).join(" "))
+    ).join("\n");
+
+  for (const q of range(kQuads)) {
+    code.push(`let ca${q} = ty ^ ${q * turn}u; let cb${q} = tx ^ ${q * turn}u;`);
+  }
   for (const r of range(perThread)) {
-    for (const g of range(groups)) code.push(`var c${r}_${g} = vec4f();`);
+    for (const g of range(B.groups)) code.push(`var c${r}_${g} = vec4f();`);
   }
   code.push(
-    `for (var k0 = 0u; k0 < 4u * p.k4; k0 += ${K_BLOCK}u) {`,
-    fill("A", "sa", product === "TN" ? "columns" : "rows", "m0"),
-    fill("B", "sb", product === "NT" ? "rows" : "columns", "n0"),
+    "let begin = w.z * p.part; let end = min(begin + p.part, 4u * p.k4);",
+    load("begin"),
+    store("0u"),
     "workgroupBarrier();",
-    `for (var k = 0u; k < ${K_BLOCK}u; k++) {`,
+    "var stage = 0u;",
+    `for (var k0 = begin; k0 < end; k0 += ${depth}u) {`,
+    `let next = k0 + ${depth}u;`,
+    `if (next < end) { ${load("next")} }`,
   );
-  // Thread (tx, ty) owns rows 4*ty + 64*g and columns 4*tx + 64*g: neighbours read neighbours.
-  for (const g of range(groups)) {
-    code.push(
-      `let a${g} = sa[k * ${quads}u + ty + ${16 * g}u];`,
-      `let b${g} = sb[k * ${quads}u + tx + ${16 * g}u];`,
-    );
-  }
-  for (const r of range(perThread)) {
-    for (const g of range(groups)) {
-      code.push(`c${r}_${g} = fma(vec4f(a${r >> 2}.${"xyzw"[r & 3]}), b${g}, c${r}_${g});`);
+  for (const k of range(depth)) {
+    const q = k >> 2,
+      read = (f: Fill, column: string) =>
+        range(f.groups).map((g) => {
+          const x = `s${f.name}[stage][${k * f.groups + g}u][${column}]`;
+          return `let ${f.name.toLowerCase()}${g} = ${f.slab === "vec4f" ? x : `vec4f(${x})`};`;
+        });
+    code.push("{", ...read(A, `ca${q}`), ...read(B, `cb${q}`));
+    for (const r of range(perThread)) {
+      for (const g of range(B.groups)) {
+        code.push(`c${r}_${g} = fma(vec4f(a${r >> 2}.${"xyzw"[r & 3]}), b${g}, c${r}_${g});`);
+      }
     }
+    code.push("}");
   }
-  code.push("}", "workgroupBarrier();", "}");
-  const at = "((n >> 5u) * p.rc + m) * 8u + ((n >> 2u) & 7u)";
-  const store = (add: boolean) =>
-    range(perThread).map((r) =>
-      range(groups).map((g) =>
-        `{ let m = m0 + ${64 * (r >> 2) + (r & 3)}u + 4u * ty; let n = n0 + ${64 * g}u + 4u * tx;
-if (m < p.m && n < p.nPadded) { let at = ${at}; C[at] = ${C}(${
-          add ? "vec4f(C[at]) + " : ""
-        }c${r}_${g}); } }`
-      ).join("\n")
+  code.push(
+    `if (next < end) { ${store("1u - stage")} }`,
+    "workgroupBarrier();",
+    "stage = 1u - stage;",
+    "}",
+  );
+  const put = (add: boolean) =>
+    range(perThread).flatMap((r) =>
+      range(B.groups).map((g) => {
+        const sum = `c${r}_${g}`,
+          d = residual ? ` + D[((n >> 5u) * p.rd + m) * 8u + ((n >> 2u) & 7u)]` : "";
+        return `{ let m = m0 + ${64 * (r >> 2) + (r & 3)}u + 4u * ty; let n = n0 + ${
+          64 * g
+        }u + 4u * tx;
+if (m < p.m && n < p.n_padded) { let at = w.z * p.slab + ((n >> 5u) * p.rc + m) * 8u + ((n >> 2u) & 7u);
+C[at] = ${C}(${add ? "vec4f(C[at]) + " : ""}${sum}${d}); } }`;
+      })
     ).join("\n");
-  code.push(`if (p.accumulate != 0u) {\n${store(true)}\n} else {\n${store(false)}\n}`);
+  code.push(`if (p.accumulate != 0u) {\n${put(true)}\n} else {\n${put(false)}\n}`);
+  const slab = ({ name, slab, groups }: Fill) =>
+    `var<workgroup> s${name}: array<array<array<${slab}, 16>, ${depth * groups}>, 2>;`;
   return `${enableHalf(a, b, c)}
 struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumulate: u32,
-  mPadded: u32, nPadded: u32, unused0: u32, unused1: u32 }
+  m_padded: u32, n_padded: u32, part: u32, slab: u32, rd: u32, unused0: u32, unused1: u32, unused2: u32 }
 @group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> A: array<${vectorOf(a)}>;
-@group(0) @binding(2) var<storage, read> B: array<${vectorOf(b)}>;
+@group(0) @binding(1) var<storage, read> A: array<${A.stored}>;
+@group(0) @binding(2) var<storage, read> B: array<${B.stored}>;
 @group(0) @binding(3) var<storage, read_write> C: array<${C}>;
-var<workgroup> sa: array<vec4f, ${quads * K_BLOCK}>;
-var<workgroup> sb: array<vec4f, ${quads * K_BLOCK}>;
-@compute @workgroup_size(256)
+${residual ? "@group(0) @binding(4) var<storage, read> D: array<vec4f>;" : ""}
+${slab(A)}
+${slab(B)}
+@compute @workgroup_size(${THREADS})
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) t: u32) {
-${
-    tileIndices(order, "w")
-  } let m0 = tm * ${tile}u; let n0 = tn * ${tile}u; let tx = t % 16u; let ty = t / 16u;
+${tileIndices(order, "w")} let m0 = tm * ${rows}u; let n0 = tn * ${cols}u;
+let lane = t % 32u; let warp = t / 32u;
+let tx = warp % 2u * 8u + lane % 8u; let ty = warp / 2u * 4u + lane / 8u;
 ${code.join("\n")}
 }`;
 }

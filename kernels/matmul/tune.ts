@@ -1,9 +1,9 @@
 /** Measuring which choice computes a product fastest on a device. @module */
 import type { Device } from "../device.ts";
-import { type Matrix, matrixFloats, padded } from "../layout.ts";
+import { elementBytes, type Matrix, matrixFloats, padded } from "../layout.ts";
 import { Plan } from "../plan.ts";
 import { choiceKey, type MatmulChoice, matmulChoices } from "./choice.ts";
-import { matmul, type Product } from "./mod.ts";
+import { halfKey, matmul, type Operands, type Product } from "./mod.ts";
 
 /** A product's shape, as in mod.ts. */
 export interface ProductShape {
@@ -11,10 +11,23 @@ export interface ProductShape {
   m: number;
   n: number;
   k: number;
+  /** Which matrices are f16; none by default. */
+  types?: Operands;
 }
 
+/** Names a shape in a device's table of choices. */
+export const shapeKey = ({ product, m, n, k, types }: ProductShape): string =>
+  choiceKey(product, m, n, k, types && halfKey(types));
+
+/** The choices for a shape on a device. */
+export const shapeChoices = (device: Device, { types }: ProductShape): MatmulChoice[] => {
+  const { variant, workgroupBytes } = device;
+  return matmulChoices({ variant, workgroupBytes, half: !!(types?.a.type || types?.b.type) });
+};
+
 /** What one choice took. */
-export interface TuningFigure extends MatmulChoice {
+export interface TuningFigure {
+  choice: MatmulChoice;
   ms: number;
 }
 
@@ -27,18 +40,18 @@ export async function tuneMatmul(
   shape: ProductShape,
   repeats = 3,
 ): Promise<TuningFigure[]> {
-  const { product, m, n, k } = shape, key = choiceKey(product, m, n, k);
-  const matrix = (rows: number, cols: number): Matrix => {
-    const region = device.allocate("tuning", 4 * matrixFloats(rows, cols));
-    return { region, rows, cols, stride: padded(rows) };
+  const { product, m, n, k, types = { a: {}, b: {}, c: {} } } = shape, key = shapeKey(shape);
+  const matrix = (rows: number, cols: number, { type }: Pick<Matrix, "type">): Matrix => {
+    const region = device.allocate("tuning", elementBytes({ type }) * matrixFloats(rows, cols));
+    return { region, rows, cols, stride: padded(rows), type };
   };
-  const a = product === "TN" ? matrix(k, m) : matrix(m, k);
-  const b = product === "NT" ? matrix(n, k) : matrix(k, n), c = matrix(m, n);
-  const figures: TuningFigure[] = [];
+  const a = product === "TN" ? matrix(k, m, types.a) : matrix(m, k, types.a);
+  const b = product === "NT" ? matrix(n, k, types.b) : matrix(k, n, types.b);
+  const c = matrix(m, n, types.c), figures: TuningFigure[] = [];
   // A read-back waits some 10 ms: short products are repeated until that no longer shows.
   const calls = Math.max(1, Math.min(64, Math.floor(4e9 / (2 * m * n * k))));
   try {
-    for (const choice of matmulChoices(device.variant)) {
+    for (const choice of shapeChoices(device, shape)) {
       device.choices.set(key, choice);
       const plan = new Plan(device);
       for (let i = 0; i < calls; i++) matmul(plan, { product, a, b, c, sameA: i > 0 });
@@ -52,13 +65,12 @@ export async function tuneMatmul(
         ms = Math.min(ms, (performance.now() - start) / calls);
       }
       plan.destroy();
-      figures.push({ ...choice, ms });
+      figures.push({ choice, ms });
     }
   } finally {
     for (const x of [a, b, c]) device.free(x.region);
   }
   figures.sort((x, y) => x.ms - y.ms);
-  const { order, tile } = figures[0]!;
-  device.choices.set(key, { order, tile });
+  device.choices.set(key, figures[0]!.choice);
   return figures;
 }

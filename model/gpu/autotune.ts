@@ -7,8 +7,13 @@
 import { exists, readJson, sha256, writeAtomic } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { type Device, isCpuDriver } from "../../kernels/device.ts";
-import { choiceKey, type MatmulChoice, matmulChoices } from "../../kernels/matmul/choice.ts";
-import { type ProductShape, tuneMatmul } from "../../kernels/matmul/tune.ts";
+import { type MatmulChoice, sameChoice } from "../../kernels/matmul/choice.ts";
+import {
+  type ProductShape,
+  shapeChoices,
+  shapeKey,
+  tuneMatmul,
+} from "../../kernels/matmul/tune.ts";
 import type { MambaConfig } from "../config.ts";
 import { storedSizes } from "./placement.ts";
 
@@ -17,7 +22,7 @@ export type AutotuneMode = "off" | "quick" | "full";
 export const AUTOTUNE_MODES: readonly AutotuneMode[] = ["off", "quick", "full"];
 
 /** Written into each file; a change of the programs makes old files void. */
-const VERSION = 1;
+const VERSION = 2;
 /** Of `quick`: seconds that measuring may take, and the least work that is worth measuring. */
 const QUICK_SECONDS = 2, QUICK_FLOP = 1e9;
 
@@ -86,11 +91,14 @@ export async function autotune(
   file: string | undefined = tuningFile(device),
 ): Promise<AutotuneSummary> {
   const summary = { known: 0, measured: 0, left: 0, seconds: 0 };
-  if (mode === "off" || matmulChoices(device.variant).length < 2) return summary;
+  if (mode === "off") return summary;
   const cache = readCache(file, device), start = performance.now();
   const flop = ({ m, n, k }: ProductShape) => 2 * m * n * k;
   for (const shape of [...shapes].sort((a, b) => flop(b) - flop(a))) {
-    const key = choiceKey(shape.product, shape.m, shape.n, shape.k), known = cache.choices[key];
+    const choices = shapeChoices(device, shape);
+    if (choices.length < 2) continue;
+    const key = shapeKey(shape), kept = cache.choices[key];
+    const known = kept && choices.find((c) => sameChoice(c, kept));
     const seconds = (performance.now() - start) / 1000;
     if (known) {
       device.choices.set(key, known);
@@ -122,9 +130,8 @@ function readCache(file: string | undefined, device: Device): TuningCache {
   const empty: TuningCache = { version: VERSION, adapter: device.description, choices: {} };
   if (!file || !exists(file)) return empty;
   try {
-    const cache = readJson<TuningCache>(file, "tuning file"), all = matmulChoices(device.variant);
-    const allowed = (c: MatmulChoice) => all.some((x) => x.order === c.order && x.tile === c.tile);
-    if (cache.version !== VERSION || !Object.values(cache.choices).every(allowed)) return empty;
+    const cache = readJson<TuningCache>(file, "tuning file");
+    if (cache.version !== VERSION || !cache.choices) return empty;
     return cache;
   } catch {
     return empty;

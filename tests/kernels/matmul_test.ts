@@ -1,6 +1,8 @@
-import { assert, assertRejects } from "../assert.ts";
+import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { type Device, openDevice, type Variant, VARIANTS } from "../../kernels/device.ts";
+import { splits } from "../../kernels/matmul/choice.ts";
 import { matmul, type Product } from "../../kernels/matmul/mod.ts";
+import { splitBytes, splitOf } from "../../kernels/matmul/split.ts";
 import { Workbench } from "../../kernels/workbench.ts";
 
 /** Numbers in (-1, 1) from a small linear congruential generator. */
@@ -43,6 +45,7 @@ async function worstError(
   size: [number, number, number],
   accumulate: boolean,
   types: Types = {},
+  withResidual = false,
 ): Promise<number> {
   const [m, n, k] = size, ash: [number, number] = product === "TN" ? [k, m] : [m, k];
   const bsh: [number, number] = product === "NT" ? [n, k] : [k, n];
@@ -51,10 +54,12 @@ async function worstError(
   const a = stored(noise(m * k, 1), types.a), b = stored(noise(n * k, 2), types.b);
   const c = noise(m * n, 3), C = bench.matrix(c, m, n, types.c);
   const A = bench.matrix(a, ...ash, types.a), B = bench.matrix(b, ...bsh, types.b);
-  await bench.run((plan) => matmul(plan, { product, a: A, b: B, c: C, accumulate }));
+  const d = withResidual ? noise(m * n, 4) : undefined, residual = d && bench.matrix(d, m, n);
+  await bench.run((plan) => matmul(plan, { product, a: A, b: B, c: C, accumulate, residual }));
   const got = await bench.values(C);
   const want = reference(product, size, a, b, accumulate ? c : undefined);
   let error = 0, max = 0;
+  d?.forEach((x, i) => want[i]! += x);
   want.forEach((w, i) => {
     const e = Math.abs(w - got[i]!);
     if (!(e <= error)) error = e;
@@ -120,6 +125,9 @@ for (const variant of VARIANTS) {
             const error = await worstError(device, product, size, accumulate);
             assert(error < 2e-6, `${product} ${size} accumulate ${accumulate}: ${error}`);
           }
+          if (product !== "NT") continue;
+          const added = await worstError(device, product, size, false, {}, true);
+          assert(added < 2e-6, `${product} ${size} with a residual: ${added}`);
         }
       }
     } finally {
@@ -134,6 +142,9 @@ for (const variant of VARIANTS) {
       for (const product of ["NT", "NN", "TN"] as Product[]) {
         const error = await worstError(device, product, [60, 64, 60], false);
         assert(error < 2e-6, `${product}: ${error}`);
+        // TN: A is cut along its columns, B and C along theirs.
+        const both = await worstError(device, product, [100, 120, 60], false, {}, product === "NT");
+        assert(both < 2e-6, `${product} along both axes: ${both}`);
         if (product !== "TN") {
           const wide = await worstError(device, product, [64, 96, 60], true);
           assert(wide < 2e-6, `${product} wide: ${wide}`);
@@ -152,3 +163,47 @@ for (const variant of VARIANTS) {
     }
   });
 }
+
+Deno.test("splits() cuts K where an output is small, by the shape alone", () => {
+  const cases: [[number, number, number], number][] = [
+    [[96, 1536, 8192], 8], // x_proj's weight gradient: 12 tiles, 8 x 1024 of K
+    [[1536, 64, 32768], 32], // dt_proj's
+    [[3072, 768, 8192], 3], // in_proj's: 144 tiles
+    [[8192, 3072, 768], 1], // forward
+    [[50304, 768, 2048], 1],
+    [[64, 64, 2047], 1],
+    [[64, 64, 2048], 2],
+  ];
+  for (const [[m, n, k], parts] of cases) assertEquals(splits(m, n, k), parts, `${m} ${n} ${k}`);
+  // Lengths are whole panels and leave no part empty.
+  for (let k = 2048; k < 40000; k += 1321) {
+    const { parts, length } = splitOf(64, 64, k, 2 ** 31);
+    assert(length % 32 === 0 && (parts - 1) * length < k && parts * length >= k, String(k));
+  }
+  // Scratch binds: two parts of 16 KiB, not four.
+  assertEquals(splitOf(64, 64, 4096, 32768), { parts: 2, length: 2048 });
+  assertEquals(splitBytes(64, 64, 4096, 2 ** 31), 65536);
+  assertEquals(splitBytes(64, 64, 1024, 2 ** 31), 0);
+});
+
+Deno.test("matmul cut along K equals float64: gpu-tiled", async () => {
+  const device = await openDevice({ variant: "gpu-tiled" }), half = "f16" as const;
+  try {
+    for (
+      const [product, size, types] of [
+        ["TN", [70, 40, 2100], {}],
+        ["TN", [33, 130, 3100], { a: half, b: half }],
+        ["NT", [5, 65, 2048], { c: half }],
+      ] as [Product, [number, number, number], Types][]
+    ) {
+      assert(splitOf(...size, device.bindingLimit).parts > 1, `${size}`);
+      for (const accumulate of types.c ? [false] : [false, true]) {
+        const error = await worstError(device, product, size, accumulate, types, !accumulate);
+        const limit = types.c ? 2 ** -11 + 2e-6 : 2e-6;
+        assert(error < limit, `${product} ${size} accumulate ${accumulate}: ${error}`);
+      }
+    }
+  } finally {
+    device.destroy();
+  }
+});
