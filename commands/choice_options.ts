@@ -7,19 +7,12 @@ import type { ChoiceAnswer, ChoiceTask } from "../model/evaluation/choices.ts";
 import { localModel } from "../model/hub.ts";
 import { writeResults } from "../model/evaluation/results_files.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
+import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
 /** Spread into a command's options. */
 export const choiceOptions = {
-  base: {
-    type: "string",
-    placeholder: "DIR",
-    help: "the model it was adapted from: evaluated too, with paired tests",
-  },
-  tokenizer: {
-    type: "string",
-    placeholder: "FILE",
-    help: "the tokenizer.json, where the model folder has none",
-  },
+  base: modelOption("the model it was adapted from, evaluated too, with paired tests"),
+  tokenizer: TOKENIZER_OPTION,
   out: { type: "string", placeholder: "DIR", help: "folder of the results", default: "results" },
   limit: { type: "integer", help: "only the first N questions, for a trial", min: 1 },
   "max-tokens": {
@@ -50,12 +43,13 @@ export async function evaluateChoices(
     throw new UserError(`Cannot evaluate ${task.name}: the data holds no question to ask`);
   }
   const makeModel = await makeModelOf(invocation), started = new Date();
+  const tokenizerFile = await tokenizerOption(invocation);
   const run = async (path: string) => {
     const progress = reporter.progress(path, task.items.length, "questions");
     const result = await runChoices({
       task,
       model: await localModel(path, reporter),
-      tokenizerFile: invocation.string("tokenizer"),
+      tokenizerFile,
       maxTokens: invocation.number("max-tokens")!,
       batchSize: invocation.number("batch-size")!,
       makeModel,

@@ -26,6 +26,7 @@ import { bootstrapInterval, type Interval } from "../model/evaluation/statistics
 import { localModel } from "../model/hub.ts";
 import { choiceOptions, evaluateChoices } from "./choice_options.ts";
 import { deviceChoice } from "./device_options.ts";
+import { modelOption, tokenizerOption } from "./model_options.ts";
 
 export const command: Command = {
   name: "evaluate bioasq",
@@ -39,7 +40,7 @@ export const command: Command = {
   options: {
     gold: { type: "string", placeholder: "F.json", help: "the golden answers", required: true },
     system: { type: "string", placeholder: "F.json", help: "a system's answers" },
-    model: { type: "string", placeholder: "DIR", help: "a model to ask instead" },
+    model: modelOption("the model to ask instead"),
     ...choiceOptions,
     intervals: { type: "boolean", help: "with --json, add the intervals and question counts" },
   },
@@ -98,7 +99,7 @@ async function generate(
   const { openDevice } = await import("../kernels/device.ts");
   const { createRecurrentMamba } = await import("../model/recurrent.ts");
   const path = await localModel(invocation.string("model")!, reporter);
-  const { folder, tokenizer } = openReader(path, invocation.string("tokenizer"));
+  const { folder, tokenizer } = openReader(path, await tokenizerOption(invocation));
   const device = await openDevice(deviceChoice(invocation));
   const progress = reporter.progress("Generating", questions.length, "answers");
   try {

@@ -11,6 +11,7 @@ import { localModel } from "../model/hub.ts";
 import { parameterCount } from "../model/parameters.ts";
 import { choiceOptions } from "./choice_options.ts";
 import { makeModelOf } from "./device_options.ts";
+import { modelOption, tokenizerOption } from "./model_options.ts";
 
 const { base: _base, ...readerOptions } = choiceOptions;
 
@@ -25,7 +26,7 @@ export const command: Command = {
   options: {
     gold: { type: "string", placeholder: "F.tsv", help: "the golden tags", required: true },
     system: { type: "string", placeholder: "F.tsv", help: "a system's tags" },
-    model: { type: "string", placeholder: "DIR", help: "a model to ask instead" },
+    model: modelOption("the model to ask instead"),
     ...readerOptions,
   },
   examples: [
@@ -56,7 +57,7 @@ export const command: Command = {
 async function askModel(invocation: Invocation, gold: TaggedSentence[], model: string) {
   const { reporter, signal } = invocation, seed = invocation.number("seed")!;
   const path = await localModel(model, reporter), started = new Date();
-  const { folder, tokenizer } = openReader(path, invocation.string("tokenizer"));
+  const { folder, tokenizer } = openReader(path, await tokenizerOption(invocation));
   const progress = reporter.progress("Tagging", gold.length, "sentences");
   try {
     const { tags, device } = await tagSentences(gold, folder, tokenizer, {

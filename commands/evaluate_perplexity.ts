@@ -9,6 +9,7 @@ import { openCorpus } from "../model/shard_corpus.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { readMeshTree } from "./mesh_tree.ts";
 import { DocumentLosses, type Facet, FACETS, groupTable } from "./perplexity_by.ts";
+import { modelOption } from "./model_options.ts";
 
 export const command: Command = {
   name: "evaluate perplexity",
@@ -17,7 +18,7 @@ export const command: Command = {
     "bootstrap interval over packed rows. Perplexities per token can be compared between models " +
     "with the same tokenizer only; bits per byte between any.",
   options: {
-    model: { type: "string", placeholder: "DIR", help: "a model folder", required: true },
+    model: modelOption("the model", true),
     corpus: { type: "string", placeholder: "DIR", help: "the corpus folder", required: true },
     split: {
       type: "string",

@@ -8,6 +8,7 @@ import {
   readPubmedqa,
 } from "../model/evaluation/pubmedqa.ts";
 import { choiceOptions, evaluateChoices } from "./choice_options.ts";
+import { modelOption } from "./model_options.ts";
 
 export const command: Command = {
   name: "evaluate pubmedqa",
@@ -18,7 +19,7 @@ export const command: Command = {
     "bootstrap intervals beside the majority answer's, and writes results and samples as " +
     "lm-evaluation-harness does. Choose between models on --split dev; report the test once.",
   options: {
-    model: { type: "string", placeholder: "DIR", help: "a model folder", required: true },
+    model: modelOption("the model", true),
     data: {
       type: "string",
       placeholder: "DIR",

@@ -24,6 +24,7 @@ import {
 } from "../model/evaluation/relations.ts";
 import { bootstrapInterval, type Interval } from "../model/evaluation/statistics.ts";
 import { choiceOptions, evaluateChoices } from "./choice_options.ts";
+import { modelOption } from "./model_options.ts";
 
 export const command: Command = {
   name: "evaluate relations",
@@ -37,7 +38,7 @@ export const command: Command = {
   options: {
     gold: { type: "string", placeholder: "F", help: "the golden relations", required: true },
     system: { type: "string", placeholder: "F", help: "a system's relations" },
-    model: { type: "string", placeholder: "DIR", help: "a model to ask instead" },
+    model: modelOption("the model to ask instead"),
     ...choiceOptions,
   },
   examples: [

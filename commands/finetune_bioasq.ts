@@ -6,6 +6,7 @@ import { resolve } from "../core/std.ts";
 import { BIOASQ_VERDICTS, bioasqItems, readBioasq } from "../model/evaluation/bioasq.ts";
 import { dealFolds } from "../model/evaluation/folds.ts";
 import { finetuneChoices, finetuneOptions } from "./finetune_options.ts";
+import { modelOption } from "./model_options.ts";
 
 export const command: Command = {
   name: "finetune bioasq",
@@ -15,7 +16,7 @@ export const command: Command = {
     "the loss on the answer alone; takes the epoch that does best on the last tenth, then asks the " +
     "questions of the golden test file once. Test questions are left out of the training file.",
   options: {
-    model: { type: "string", placeholder: "DIR", help: "the model to begin from", required: true },
+    model: modelOption("the model to begin from", true),
     data: {
       type: "string",
       placeholder: "F.json",

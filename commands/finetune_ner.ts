@@ -21,6 +21,7 @@ import {
   type RunReport,
   type SeedRun,
 } from "./finetune_options.ts";
+import { modelOption } from "./model_options.ts";
 
 export const command: Command = {
   name: "finetune ner",
@@ -31,7 +32,7 @@ export const command: Command = {
     "entity-level F1 on devel.tsv, then tags test.tsv once, beside the base model and a dictionary " +
     "of the training split's entities.",
   options: {
-    model: { type: "string", placeholder: "DIR", help: "the model to begin from", required: true },
+    model: modelOption("the model to begin from", true),
     data: {
       type: "string",
       placeholder: "DIR",

@@ -17,17 +17,14 @@ import { parameterCount } from "../model/parameters.ts";
 import { isRun } from "../model/run.ts";
 import type { Tokenizer } from "../pipeline/tokenizer/mod.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
+import { TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
 const { batch, optimizer, schedule } = FINETUNE_DEFAULTS;
 
 /** Spread into a command's options. */
 export const finetuneOptions = {
   out: { type: "string", placeholder: "RUN", help: "the run folder", required: true },
-  tokenizer: {
-    type: "string",
-    placeholder: "FILE",
-    help: "the tokenizer.json, where the model folder has none",
-  },
+  tokenizer: TOKENIZER_OPTION,
   epochs: { type: "integer", help: "times through the training questions", min: 1, default: 5 },
   "learning-rate": {
     type: "number",
@@ -134,7 +131,7 @@ export async function finetune<Answers>(
   const { reporter, signal } = invocation, model = invocation.string("model")!;
   const { folder, tokenizer } = openReader(
     await localModel(model, reporter),
-    invocation.string("tokenizer"),
+    await tokenizerOption(invocation),
   );
   const started = new Date();
   try {

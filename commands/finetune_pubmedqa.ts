@@ -9,6 +9,7 @@ import {
   readPubmedqa,
 } from "../model/evaluation/pubmedqa.ts";
 import { finetuneChoices, finetuneOptions } from "./finetune_options.ts";
+import { modelOption } from "./model_options.ts";
 
 export const command: Command = {
   name: "finetune pubmedqa",
@@ -18,7 +19,7 @@ export const command: Command = {
     "epoch that does best on the tenth, then asks the 500 official test questions once, of it and " +
     "of the model it began from. The run folder holds metrics, the checkpoint, results and samples.",
   options: {
-    model: { type: "string", placeholder: "DIR", help: "the model to begin from", required: true },
+    model: modelOption("the model to begin from", true),
     data: {
       type: "string",
       placeholder: "DIR",

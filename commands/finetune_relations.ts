@@ -4,6 +4,7 @@ import { hashFile, sha256 } from "../core/files.ts";
 import { join, resolve } from "../core/std.ts";
 import { readRelations, relationItems, relationWords } from "../model/evaluation/relations.ts";
 import { finetuneChoices, finetuneOptions } from "./finetune_options.ts";
+import { modelOption } from "./model_options.ts";
 
 export const command: Command = {
   name: "finetune relations",
@@ -14,7 +15,7 @@ export const command: Command = {
     "best on dev.jsonl, then labels test.jsonl once. With one label a sentence the accuracy is the " +
     "micro F1.",
   options: {
-    model: { type: "string", placeholder: "DIR", help: "the model to begin from", required: true },
+    model: modelOption("the model to begin from", true),
     data: {
       type: "string",
       placeholder: "DIR",

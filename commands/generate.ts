@@ -9,9 +9,11 @@ import {
   generateTokens,
   StopText,
 } from "../model/generate.ts";
+import { localModel } from "../model/hub.ts";
 import { createRecurrentMamba } from "../model/recurrent.ts";
 import { loadTokenizer, type Tokenizer } from "../pipeline/tokenizer/mod.ts";
 import { deviceChoice, deviceOptions } from "./device_options.ts";
+import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
 export const command: Command = {
   name: "generate",
@@ -21,7 +23,7 @@ export const command: Command = {
     "of a document. The model runs with its recurrent state, so a token costs the same time and " +
     "memory however long the text. Stops at the end of the document.",
   options: {
-    model: { type: "string", placeholder: "DIR", help: "the model folder", required: true },
+    model: modelOption("the model", true),
     prompt: { type: "string", placeholder: "TEXT", help: "the text to continue" },
     prompts: {
       type: "string",
@@ -29,11 +31,7 @@ export const command: Command = {
       help: 'instead: many texts, one a line, or JSON lines with "prompt"; results in their order',
     },
     batch: { type: "integer", help: "prompts of a file that run together", default: 16, min: 1 },
-    tokenizer: {
-      type: "string",
-      placeholder: "FILE",
-      help: "tokenizer.json, where the model folder has none",
-    },
+    tokenizer: TOKENIZER_OPTION,
     "max-new-tokens": { type: "integer", help: "most tokens to generate", default: 128, min: 1 },
     temperature: {
       type: "number",
@@ -65,14 +63,15 @@ export const command: Command = {
     "deno task generate --model biomamba-130m --prompts questions.jsonl --json",
   ],
   async run(invocation) {
-    const { signal } = invocation, path = invocation.string("model")!;
+    const { signal, reporter } = invocation;
     const one = invocation.string("prompt"), file = invocation.string("prompts");
     if ((one === undefined) === (file === undefined)) {
       throw new UsageError("Give either --prompt TEXT or --prompts FILE");
     }
     const texts = file === undefined ? [one!] : readPrompts(file);
-    const folder = openModelFolder(path);
-    const tokenizer = openTokenizer(invocation.string("tokenizer"), folder);
+    const given = await tokenizerOption(invocation);
+    const folder = openModelFolder(await localModel(invocation.string("model")!, reporter));
+    const tokenizer = openTokenizer(given, folder);
     const device = await openDevice(deviceChoice(invocation));
     const options: GenerateOptions = {
       maxNewTokens: invocation.number("max-new-tokens")!,

@@ -124,11 +124,15 @@ const finetune: CommandGroup = {
 
 const model: CommandGroup = {
   name: "model",
-  summary: "Change model folders",
+  summary: "Change model folders, or take from them",
   commands: {
     extend: {
       summary: "Give a model the rows of an extended tokenizer",
       load: async () => (await import("./model_extend.ts")).command,
+    },
+    tokenizer: {
+      summary: "Copy a model's tokenizer.json, to make a corpus with it",
+      load: async () => (await import("./model_tokenizer.ts")).command,
     },
   },
 };

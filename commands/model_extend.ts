@@ -2,10 +2,12 @@
 import type { Command } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
+import { localModel } from "../model/hub.ts";
 import { MOST_CONTEXTS } from "../model/contextual_rows.ts";
 import { extendModel } from "../model/extend.ts";
 import { readTextInput } from "../pipeline/tokens/text_input.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
+import { modelOption } from "./model_options.ts";
 
 export const command: Command = {
   name: "model extend",
@@ -17,7 +19,7 @@ export const command: Command = {
     "place, scaled to that mean's length; tokens without a place keep the mean. Train on afterwards: the new rows are a start. Compare perplexity per byte, which " +
     "does not depend on how text is cut.",
   options: {
-    model: { type: "string", placeholder: "DIR", help: "the model folder", required: true },
+    model: modelOption("the model", true),
     tokenizer: {
       type: "string",
       placeholder: "FILE",
@@ -43,7 +45,7 @@ export const command: Command = {
     }
     const progress = contexts === undefined ? undefined : reporter.progress("Tokens", 0);
     const result = await extendModel(
-      invocation.string("model")!,
+      await localModel(invocation.string("model")!, reporter),
       invocation.string("tokenizer")!,
       invocation.string("out")!,
       contexts === undefined ? undefined : {

@@ -1,5 +1,5 @@
 /** `train`: pretraining on a corpus, from given or random weights. @module */
-import type { Command } from "../core/cli.ts";
+import type { Command, Invocation } from "../core/cli.ts";
 import { Interrupted, UsageError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatDuration, formatTable } from "../core/reporter.ts";
@@ -9,7 +9,7 @@ import { writeRunReport } from "../model/report/run_report.ts";
 import { readRun } from "../model/run.ts";
 import { openMix } from "../model/mixed_corpus.ts";
 import { openCorpus } from "../model/shard_corpus.ts";
-import { resolveConfig } from "../model/train_config.ts";
+import { mergeConfig, resolveConfig } from "../model/train_config.ts";
 import { trainRun } from "../model/train_run.ts";
 import { makeModelOf, trainingDeviceOptions } from "./device_options.ts";
 import { configOptions, givenConfig } from "./train_options.ts";
@@ -37,7 +37,7 @@ export const command: Command = {
       placeholder: "MODEL",
       help: "a model folder, a Hugging Face id, or random:<preset> (needed at the start)",
     },
-    out: { type: "string", placeholder: "RUN", help: "the run folder", required: true },
+    out: { type: "string", placeholder: "RUN", help: "the run folder (not needed with --plan)" },
     config: {
       type: "string",
       placeholder: "FILE",
@@ -49,7 +49,15 @@ export const command: Command = {
       help: "sets one key of the configuration, such as optimizer.beta2=0.99; may be repeated",
     },
     resume: { type: "boolean", help: "go on from the run's last checkpoint" },
-    plan: { type: "boolean", help: "print the memory that training would take, and train nothing" },
+    plan: {
+      type: "boolean",
+      help: "print the memory that training would take, and train nothing; needs --init alone",
+    },
+    "sequence-length": {
+      type: "integer",
+      help: "with --plan and no corpus: tokens of a row (default 1024)",
+      min: 2,
+    },
     profile: {
       type: "boolean",
       help: "first print where a step's time goes, and write RUN/profile.json, a Chrome trace",
@@ -63,25 +71,26 @@ export const command: Command = {
     "deno task train --corpus corpus --init state-spaces/mamba-130m-hf --out runs/bio --config biomamba-v1",
     "deno task train --mix pubmed=0.8,c4=0.2 --init random:small --out runs/mix --steps 1000",
     "deno task train --out runs/bio --resume --watch 8080",
+    "deno task train --plan --init random:mamba-130m --batch-size 8",
   ],
   async run(invocation) {
-    const { reporter, signal } = invocation, out = invocation.string("out")!;
+    const { reporter, signal } = invocation, plan = invocation.boolean("plan");
     const resume = invocation.boolean("resume"), { config, source } = givenConfig(invocation);
-    const mix = invocation.string("mix");
-    if (mix !== undefined && invocation.string("corpus") !== undefined) {
-      throw new UsageError("Give either --corpus DIR or --mix, not both");
+    const out = invocation.string("out") ?? (plan && !resume ? "" : undefined);
+    if (out === undefined) throw new UsageError("Missing --out RUN");
+    const old = resume ? readRun(out) : undefined;
+    const init = invocation.string("init"), from = init ?? old?.init;
+    if (from === undefined) throw new UsageError("Missing --init MODEL");
+    using corpus = corpusOf(invocation, old?.corpus.path);
+    if (plan) {
+      const full = resolveConfig(mergeConfig({ ...old?.config }, config), source);
+      return await printPlan(invocation, corpus, from, full);
     }
-    const folder = mix ?? invocation.string("corpus") ??
-      (resume ? readRun(out).corpus.path : undefined);
-    const init = invocation.string("init");
-    if (folder === undefined) throw new UsageError("Missing --corpus DIR or --mix");
-    if (init === undefined && !resume) throw new UsageError("Missing --init MODEL");
-    // A run on a mix has the mix in its path's place.
-    const mixed = mix !== undefined || !exists(folder) && /=[\d.]+$/.test(folder);
-    using corpus = mixed ? openMix(folder) : openCorpus(folder);
-    if (invocation.boolean("plan")) {
-      const full = resolveConfig(config, source);
-      return await printPlan(invocation, corpus, init ?? readRun(out).init, full);
+    if (!corpus) throw new UsageError("Missing --corpus DIR or --mix");
+    if (invocation.number("sequence-length") !== undefined) {
+      throw new UsageError(
+        "Option --sequence-length is for --plan alone: a corpus's rows have their length",
+      );
     }
     const makeModel = await makeModelOf(invocation);
     const result = await watched(invocation, out, (listener) =>
@@ -118,6 +127,19 @@ export const command: Command = {
     if (invocation.json) reporter.line(JSON.stringify({ ...result, report }));
   },
 };
+
+/** The corpus or mix that the command line names, or that the run before was on. */
+function corpusOf(invocation: Invocation, before: string | undefined) {
+  const mix = invocation.string("mix"), given = invocation.string("corpus");
+  if (mix !== undefined && given !== undefined) {
+    throw new UsageError("Give either --corpus DIR or --mix, not both");
+  }
+  const folder = mix ?? given ?? before;
+  if (folder === undefined) return undefined;
+  // A run on a mix has the mix in its path's place.
+  const mixed = mix !== undefined || !exists(folder) && /=[\d.]+$/.test(folder);
+  return mixed ? openMix(folder) : openCorpus(folder);
+}
 
 /** What reading data took, beside everything else. */
 function dataShare({ dataSeconds, seconds }: { dataSeconds: number; seconds: number }): string {

@@ -1,29 +1,45 @@
 /** `train --plan`: what training would take, before anything is allocated. @module */
 import type { Invocation } from "../core/cli.ts";
+import { UsageError } from "../core/errors.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
 import { parameterCount } from "../model/parameters.ts";
+import { type MambaConfig, presetConfig } from "../model/config.ts";
 import type { TrainingCorpus } from "../model/corpus.ts";
+import { openModelFolder } from "../model/folder.ts";
 import { localModel } from "../model/hub.ts";
 import { openStart } from "../model/start.ts";
 import type { TrainConfig } from "../model/train_config.ts";
 import { trainingTerms } from "../model/training_terms.ts";
 import { deviceChoice } from "./device_options.ts";
 
-/** Prints the memory plan of a run's model on the device, by what it is for. */
+/** The length of rows where no corpus says it: what `pipeline run` makes. */
+const USUAL_LENGTH = 1024;
+
+/**
+ * Prints the memory plan of a run's model on the device, by what it is for. Without a corpus a preset
+ * has the published models' vocabulary.
+ * @throws {UsageError} where a row's length is given besides a corpus, which has its own.
+ */
 export async function printPlan(
   invocation: Invocation,
-  corpus: TrainingCorpus,
+  corpus: TrainingCorpus | undefined,
   init: string,
   config: TrainConfig,
 ): Promise<void> {
-  const { reporter } = invocation;
-  const start = openStart(await localModel(init, reporter), corpus, config.seed);
-  start.close();
+  const { reporter } = invocation, given = invocation.number("sequence-length");
+  if (corpus && given !== undefined && given !== corpus.sequenceLength) {
+    throw new UsageError(
+      `Option --sequence-length is ${given}, but the rows of ${corpus.path} have ` +
+        `${corpus.sequenceLength} tokens; leave one of them out`,
+    );
+  }
+  const sequenceLength = corpus?.sequenceLength ?? given ?? USUAL_LENGTH;
+  const model = modelOf(await localModel(init, reporter), corpus, config.seed);
   const { planMemory } = await import("../model/device_model.ts");
-  const plan = await planMemory(deviceChoice(invocation), start.config, {
+  const plan = await planMemory(deviceChoice(invocation), model, {
     batchSize: config.batch.rows,
-    sequenceLength: corpus.sequenceLength,
-    ...trainingTerms(config, start.config),
+    sequenceLength,
+    ...trainingTerms(config, model),
   });
   const bytesOf = (parts: typeof plan.keep.parts, name: string) =>
     parts.find((p) => p.name === name)?.bytes ?? 0;
@@ -44,7 +60,8 @@ export async function printPlan(
       (recompute === false && plan.recompute.total <= available ? ", or --recompute auto" : "");
   reporter.line("");
   reporter.line(formatTable(["plan", "value"], [
-    ["parameters", parameterCount(start.config).toLocaleString("en")],
+    ["parameters", parameterCount(model).toLocaleString("en")],
+    ["batch", `${config.batch.rows} rows of ${sequenceLength} tokens`],
     ["device", plan.device],
     ["available", Number.isFinite(available) ? formatBytes(available) : "unknown"],
     ["largest buffer", `${formatBytes(keep.largest.bytes)} (${keep.largest.name})`],
@@ -55,7 +72,20 @@ export async function printPlan(
     reporter.line(JSON.stringify({
       ...plan,
       available: Number.isFinite(available) ? available : null,
-      parameters: parameterCount(start.config),
+      parameters: parameterCount(model),
     }));
   }
+}
+
+/** The sizes of what a run would start from. */
+function modelOf(init: string, corpus: TrainingCorpus | undefined, seed: number): MambaConfig {
+  if (corpus) {
+    const start = openStart(init, corpus, seed);
+    start.close();
+    return start.config;
+  }
+  if (init.startsWith("random:")) return presetConfig(init.slice("random:".length));
+  const folder = openModelFolder(init);
+  folder.close();
+  return folder.config;
 }

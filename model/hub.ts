@@ -36,9 +36,32 @@ export function isHubId(text: string): boolean {
   return /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*(@(?!.*\.\.)[\w./-]+)?$/.test(text);
 }
 
-/** The folder of a model: `model` itself where it exists, or the download of a hub id. */
-export async function localModel(model: string, reporter: Reporter): Promise<string> {
-  return exists(model) || !isHubId(model) ? model : await downloadModel(model, reporter);
+/**
+ * The folder of a model: `model` itself where it exists, or the download of a hub id.
+ * @throws {UserError} as {@linkcode downloadModel} does.
+ */
+export function localModel(model: string, reporter: Reporter): Promise<string> {
+  return local(model, "folder", (id) => downloadModel(id, reporter));
+}
+
+/** The path of a tokenizer.json: `tokenizer` itself where it exists, or that of a hub id. */
+export function localTokenizer(tokenizer: string, reporter: Reporter): Promise<string> {
+  return local(tokenizer, "file", (id) => downloadTokenizer(id, reporter));
+}
+
+async function local(
+  name: string,
+  kind: string,
+  download: (id: string) => Promise<string>,
+): Promise<string> {
+  if (exists(name) || !isHubId(name)) return name;
+  try {
+    return await download(name);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    // What was meant may have been a path.
+    throw new UserError(`${error.message}; there is no ${kind} of that name here either`);
+  }
 }
 
 /**

@@ -6,6 +6,7 @@ import { makeBatch } from "./batch.ts";
 import { requireRows, type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
 import { bootstrapInterval, type Interval } from "./evaluation/statistics.ts";
 import { openModelFolder } from "./folder.ts";
+import { localModel } from "./hub.ts";
 import { checkFits } from "./start.ts";
 import type { MakeModel } from "./train_run.ts";
 import type { TrainableModel } from "./types.ts";
@@ -124,7 +125,7 @@ export interface PerplexityResult {
  */
 export async function evaluatePerplexity(request: PerplexityRequest): Promise<PerplexityResult> {
   const { corpus, split } = request, source = requireRows(corpus, split);
-  const folder = openModelFolder(request.model);
+  const folder = openModelFolder(await localModel(request.model, request.reporter));
   try {
     const { config, tokenizerFile } = folder;
     checkFits(request.model, config, tokenizerFile, corpus);

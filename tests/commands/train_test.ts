@@ -1,12 +1,16 @@
 /** The commands `train`, `evaluate perplexity` and `export` as a user calls them, on a real corpus. */
-import { join } from "../../core/std.ts";
+import { dirname, join } from "../../core/std.ts";
 import { checkpointPath, listCheckpoints } from "../../model/checkpoint.ts";
+import { presetConfig } from "../../model/config.ts";
+import { writeModelFolder } from "../../model/folder.ts";
+import { initialParameters } from "../../model/initialize.ts";
 import { readMetrics } from "../../model/metrics.ts";
 import { Random } from "../../model/random.ts";
 import { buildShards, writeTokenFile } from "../../pipeline/tokens/mod.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
 import { withFolder } from "../model/helpers.ts";
+import { serveHub } from "../model/hub_server.ts";
 import { ROOT } from "../shared.ts";
 
 /** A corpus of 300 invented documents, tokenized with the fixtures' tokenizer. */
@@ -35,6 +39,8 @@ async function makeCorpus(corpus: string): Promise<void> {
     sourceFiles: [{ name: "one", md5: "0".repeat(32) }],
   });
 }
+
+const FIXTURE_TOKENIZER = join(ROOT, "fixtures", "tokenizer.json");
 
 const start = (...args: string[]) =>
   new Deno.Command(Deno.execPath(), {
@@ -81,12 +87,12 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
     assert(metrics.at(-1)!.loss < 0.7 * metrics[0]!.loss, "the loss falls");
 
     const planned = await run(
-      ...["train", "--corpus", corpus, "--out", join(dir, "none"), "--init=random:mamba-130m"],
-      ...["--plan", "--json"],
+      ...["train", "--corpus", corpus, "--init=random:mamba-130m", "--plan", "--json"],
     );
     const plan = JSON.parse(planned.stdout.trim().split("\n").at(-1)!);
     assert(plan.parameters > 9e7 && plan.keep.total > 16 * plan.parameters, planned.stdout);
     assert(plan.recompute.total < plan.keep.total);
+    assertStringIncludes(planned.stdout, "8 rows of 32 tokens");
 
     // Killed, then interrupted, then left alone: the bytes are the same.
     const killed = start("train", "--corpus", corpus, "--out", runs.cut, ...OPTIONS);
@@ -120,6 +126,14 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
       return JSON.parse(stdout.trim().split("\n").at(-1)!);
     };
     const after = await perplexity(model);
+    await hubServes(model, join(dir, "hub"), async (hub) => {
+      const { code, stdout, stderr } = await hub(
+        ...["evaluate", "perplexity", "--model=org/model@v1", "--corpus", corpus, "--json"],
+      );
+      assertEquals(code, 0, stderr);
+      const { model: name, perplexity } = JSON.parse(stdout.trim().split("\n").at(-1)!);
+      assertEquals([name, perplexity], ["org/model@v1", after.perplexity]);
+    });
     assert(after.perplexity < 200 && after.bits_per_byte > 0.1, JSON.stringify(after));
     assert(Math.abs(Math.log(after.perplexity) - metrics.at(-1)!.validation_loss!) < 1e-4);
 
@@ -137,10 +151,88 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
     assert(![...Deno.readDirSync(dir)].some((e) => e.name === "bad"), "nothing is half-written");
   }));
 
-/** The permissions that `deno task train` gives. */
-const PERMISSIONS =
-  ((JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json"))).tasks.train) as string).split(" ")
-    .filter((word) => word.startsWith("--"));
+Deno.test("train --plan counts published sizes without a corpus or a run, within 16 and 4 GB", () =>
+  withFolder(async (dir) => {
+    const planned = async (...args: string[]) => {
+      const { code, stdout, stderr } = await run(
+        ...["train", "--plan", "--init=random:mamba-130m", "--json", ...args],
+      );
+      assertEquals(code, 0, stderr);
+      return JSON.parse(stdout.trim().split("\n").at(-1)!);
+    };
+    const large = await planned("--batch-size=8"),
+      one = await planned("--batch-size=1", "--sequence-length=512");
+    assertEquals([large.parameters, one.parameters], [129_135_360, 129_135_360]);
+    assert(large.keep.total < 16e9, `8 x 1,024 takes ${large.keep.total}`);
+    assert(one.keep.total < 4e9, `1 x 512 takes ${one.keep.total}`);
+    const refuses = async (message: string, ...args: string[]) => {
+      const { code, stderr } = await run("train", "--init=random:tiny", ...args);
+      assertEquals(code, 2, stderr);
+      assertStringIncludes(stderr, message);
+    };
+    await refuses("Missing --out RUN", "--corpus", dir);
+    await refuses("Missing --corpus DIR or --mix", "--out", join(dir, "run"));
+    assertEquals([...Deno.readDirSync(dir)], []);
+  }));
+
+Deno.test("models are named by their hub ids, and a folder of that name wins", () =>
+  withFolder(async (dir) => {
+    const model = join(dir, "served"), tokenizer = Deno.readFileSync(FIXTURE_TOKENIZER);
+    const { vocabularySize: vocabSize } = loadTokenizer(FIXTURE_TOKENIZER);
+    const config = presetConfig("tiny", { vocabSize, endOfText: 0 });
+    writeModelFolder(model, { config, read: initialParameters(config, 1), tokenizer });
+    await hubServes(model, join(dir, "hub"), async (hub, asked) => {
+      const out = join(dir, "tokenizer.json");
+      const copied = await hub("model", "tokenizer", "--model=org/model", "--out", out);
+      assertEquals([copied.code, Deno.readFileSync(out)], [0, tokenizer], copied.stderr);
+      assertEquals(asked.filter((path) => path.startsWith("/cdn/")), ["/cdn/tokenizer.json"]);
+      const words = ["--prompt=The", "--max-new-tokens=3", "--json"];
+      const text = await hub("generate", "--model=org/model", ...words);
+      assertEquals(text.code, 0, text.stderr);
+      asked.length = 0;
+      const own = await hub("generate", "--model", model, "--tokenizer=org/model", ...words);
+      const tokens = (stdout: string) => JSON.parse(stdout.trim().split("\n").at(-1)!).tokens;
+      assertEquals([tokens(own.stdout), tokens(own.stdout).length], [tokens(text.stdout), 3]);
+      asked.length = 0;
+      Deno.mkdirSync(join(dir, "org"));
+      Deno.renameSync(model, join(dir, "org", "model"));
+      const folder = await hub("generate", "--model=org/model", ...words);
+      assertEquals([tokens(folder.stdout), asked], [tokens(text.stdout), []]);
+      const none = await hub("generate", "--model=runs/none", ...words);
+      assertEquals(none.code, 1);
+      assertStringIncludes(none.stderr, "there is no folder of that name here either");
+    });
+  }));
+
+/** Runs `body` with a hub that has `folder` as org/model, and commands that look there. */
+async function hubServes(
+  folder: string,
+  home: string,
+  body: (hub: typeof run, asked: string[]) => Promise<void>,
+): Promise<void> {
+  const asked: string[] = [], { server, endpoint } = serveHub(folder, { asked });
+  const env = { HF_ENDPOINT: endpoint, HF_HOME: home, HF_TOKEN: "hf_test", NO_COLOR: "1" };
+  try {
+    await body(async (...args) => {
+      const flags = permissions(args[0]!);
+      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: ["run", ...flags, join(ROOT, "main.ts"), ...args],
+        cwd: dirname(home),
+        env,
+      }).output();
+      const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+      return { code, stdout: text(stdout), stderr: text(stderr) };
+    }, asked);
+  } finally {
+    await server.shutdown();
+  }
+}
+
+/** The permissions that `deno task NAME` gives. */
+function permissions(name: string): string[] {
+  const { tasks } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
+  return (tasks[name] as string).split(" ").filter((word) => word.startsWith("--"));
+}
 
 Deno.test("train --watch serves a live page, with the task's permissions", () =>
   withFolder(async (dir) => {
@@ -148,7 +240,7 @@ Deno.test("train --watch serves a live page, with the task's permissions", () =>
     await makeCorpus(corpus);
     const child = new Deno.Command(Deno.execPath(), {
       args: [
-        ...["run", ...PERMISSIONS, join(ROOT, "main.ts"), "train", "--watch=0"],
+        ...["run", ...permissions("train"), join(ROOT, "main.ts"), "train", "--watch=0"],
         ...["--corpus", corpus, "--out", out, ...OPTIONS, "--recompute=on"],
       ],
       stdout: "null",
