@@ -4,14 +4,19 @@ import { UserError } from "../core/errors.ts";
 import { Interrupted } from "../core/errors.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { liveDocuments } from "../pipeline/documents/live_documents.ts";
+import { readTextDocuments } from "../pipeline/texts/documents.ts";
+import { readTextCorpus, type TextCorpusState } from "../pipeline/texts/state.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
 export const command: Command = {
   name: "pipeline documents",
   summary: "Print the live documents as JSON lines, by ascending PMID",
+  description:
+    "Of a corpus of texts: its documents by their numbers, with source, id, text and the " +
+    "columns of their records.",
   options: {
     corpus: CORPUS,
-    pmid: { type: "integer", min: 1, help: "only this one" },
+    pmid: { type: "integer", min: 1, help: "only this one (of texts, by its number)" },
   },
   examples: [
     "deno task pipeline documents --corpus corpus --pmid 23657305",
@@ -19,10 +24,13 @@ export const command: Command = {
   ],
   async run(invocation) {
     const corpus = invocation.string("corpus")!, pmid = invocation.number("pmid");
-    const catalogue = readCatalogue(corpus);
+    const texts = readTextCorpus(corpus), catalogue = texts ? undefined : readCatalogue(corpus);
+    const documents = texts
+      ? allTexts(corpus, texts, pmid)
+      : liveDocuments(corpus, catalogue!, pmid);
     let count = 0, text = "";
     try {
-      for await (const document of liveDocuments(corpus, catalogue, pmid)) {
+      for await (const document of documents) {
         text += JSON.stringify(document) + "\n";
         if (++count % 100 === 0) {
           invocation.reporter.write(text);
@@ -31,11 +39,27 @@ export const command: Command = {
         }
       }
     } finally {
-      catalogue.close();
+      catalogue?.close();
     }
     invocation.reporter.write(text);
     if (pmid !== undefined && count === 0) {
-      throw new UserError(`Cannot find PMID ${pmid} among the live documents of ${corpus}`);
+      throw new UserError(
+        `Cannot find ${texts ? "number" : "PMID"} ${pmid} among the live documents of ${corpus}`,
+      );
     }
   },
 };
+
+/** The documents of a corpus of texts, or the one that has a number. */
+async function* allTexts(
+  corpus: string,
+  { files }: TextCorpusState,
+  only: number | undefined,
+): AsyncGenerator<Record<string, unknown>> {
+  for (const file of [...files].sort((a, b) => a.first - b.first)) {
+    for await (const { number, source, values } of readTextDocuments(corpus, file)) {
+      if (values.text === "" || only !== undefined && number !== only) continue;
+      yield { number, source, ...values };
+    }
+  }
+}

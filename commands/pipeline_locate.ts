@@ -1,5 +1,7 @@
 /** `pipeline locate`: from a place in a shard to its document. @module */
 import type { Command } from "../core/cli.ts";
+import { textIds } from "../pipeline/texts/documents.ts";
+import { readTextCorpus } from "../pipeline/texts/state.ts";
 import { locate } from "../pipeline/tokens/provenance.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
@@ -21,20 +23,26 @@ export const command: Command = {
     "deno task pipeline locate --corpus corpus --shard train-00000 --row 17 --column 300",
   ],
   async run(invocation) {
-    const { reporter } = invocation;
+    const { reporter } = invocation, corpus = invocation.string("corpus")!;
     const pieces = await locate(
-      invocation.string("corpus")!,
+      corpus,
       invocation.string("shard")!,
       invocation.number("row")!,
       invocation.number("column"),
     );
-    if (invocation.json) return reporter.line(JSON.stringify({ pieces }));
+    const texts = readTextCorpus(corpus);
+    const ids = texts && await textIds(corpus, texts, pieces.map((p) => p.pmid));
+    if (invocation.json) {
+      const told = ids ? pieces.map((p) => ({ ...p, id: ids.get(p.pmid) ?? "" })) : pieces;
+      return reporter.line(JSON.stringify({ pieces: told }));
+    }
     for (const { pmid, version, source, start, length, chunk, text, token } of pieces) {
       const part = chunk === 0 ? "" : `, part ${chunk + 1}`;
+      const name = ids
+        ? `Document ${pmid}, id ${JSON.stringify(ids.get(pmid) ?? "")}`
+        : `PMID ${pmid} version ${version}`;
       reporter.line(
-        `PMID ${pmid} version ${version} from ${source}, columns ${start} to ${
-          start + length - 1
-        }${part}`,
+        `${name} from ${source}, columns ${start} to ${start + length - 1}${part}`,
       );
       if (token) {
         reporter.line(

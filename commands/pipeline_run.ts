@@ -12,7 +12,7 @@ export const command: Command = {
     "checks every file's MD5, and writes what the corpus lacks. Stopped or killed, it goes on where " +
     "it was; a second run does nothing. Settings are recorded in the corpus and hold from then on. " +
     "A folder of .jsonl, .parquet (their field text) or .txt files (each a document) makes a corpus " +
-    "too, to mix with PubMed in training.",
+    "too, to mix with PubMed in training; what their records say besides text is kept, to choose by.",
   options: {
     source: {
       type: "string",

@@ -8,6 +8,7 @@ import { readCatalogue } from "../pipeline/corpus.ts";
 import { liveDocuments } from "../pipeline/documents/live_documents.ts";
 import type { PrintedDocument } from "../pipeline/documents/reader.ts";
 import { readHeldOut } from "../pipeline/overlap/contamination.ts";
+import { textIds } from "../pipeline/texts/documents.ts";
 import { readTextCorpus } from "../pipeline/texts/state.ts";
 import { type Whereabouts, whereIs } from "../pipeline/tokens/provenance.ts";
 import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
@@ -20,18 +21,28 @@ export const command: Command = {
     "tokens it is; of a document that is in none, why, and how many tokens it would be.",
   options: {
     corpus: CORPUS,
-    pmid: { type: "integer", min: 1, help: "the citation", required: true },
+    pmid: {
+      type: "integer",
+      min: 1,
+      help: "the citation; in a corpus of texts the document's number",
+      required: true,
+    },
   },
   examples: ["deno task pipeline where --corpus corpus --pmid 23657305"],
   async run(invocation) {
     const { reporter } = invocation, corpus = invocation.string("corpus")!;
     const pmid = invocation.number("pmid")!, found = await whereIs(corpus, pmid);
     const reason = found.shard === "" ? await whyNot(corpus, found) : "";
-    if (invocation.json) return reporter.line(JSON.stringify({ ...found, reason }));
+    const texts = readTextCorpus(corpus);
+    const id = texts && (await textIds(corpus, texts, [pmid])).get(pmid);
+    if (invocation.json) {
+      return reporter.line(JSON.stringify({ ...found, ...(texts ? { id } : {}), reason }));
+    }
+    const name = texts ? `Document ${pmid}, id ${JSON.stringify(id ?? "")},` : `PMID ${pmid}`;
     if (found.shard === "") {
-      reporter.line(`PMID ${pmid} is in no shard: ${reason}`);
+      reporter.line(`${name} is in no shard: ${reason}`);
     } else {
-      reporter.line(`PMID ${pmid} is ${found.tokens} tokens of ${found.shard}`);
+      reporter.line(`${name} is ${found.tokens} tokens of ${found.shard}`);
       for (const { row, start, length, version, source } of found.pieces) {
         reporter.line(
           `row ${row}, columns ${start} to ${
@@ -53,8 +64,8 @@ export const command: Command = {
 async function whyNot(corpus: string, { pmid, records }: Whereabouts): Promise<string> {
   const texts = readTextCorpus(corpus);
   if (texts) {
-    const known = pmid < texts.next ? "its text is empty, or its file was taken away" : undefined;
-    if (known) return known;
+    if (readHeldOut(corpus).pmids.has(pmid)) return "it is held out for evaluation";
+    if (pmid < texts.next) return "its text is empty, or its file was taken away or changed";
     throw new UserError(
       `Cannot find document ${pmid} in ${corpus}: its documents have numbers below ${texts.next}`,
     );

@@ -7,7 +7,9 @@ export const selectionOptions: Record<string, OptionSpec> = {
   filter: {
     type: "list",
     placeholder: "CONDITION",
-    help: 'only documents such as "year>=2015" or "language=eng"; may be repeated',
+    help:
+      'only documents such as "year>=2015"; of one corpus of a mix, "c4: quality>=0.5"; may be ' +
+      "repeated",
   },
   upsample: {
     type: "list",
@@ -22,7 +24,7 @@ export const selectionOptions: Record<string, OptionSpec> = {
   scores: {
     type: "string",
     placeholder: "FILE",
-    help: "further columns by pmid, JSON lines or Parquet, for filter, upsample and curriculum",
+    help: "further columns by pmid (of texts, the document's number), JSON lines or Parquet",
   },
 };
 

@@ -37,6 +37,11 @@ export function permissionsFor(words: string[], code: string): PipelinePermissio
     const folder = part.replace(/=[\d.]+$/, "").trim();
     if (exists(folder)) read.push(folder);
   }
+  // "CORPUS: FILE", for the corpora of a mix.
+  for (const part of optionOf(words, "scores")?.split(";") ?? []) {
+    const file = part.replace(/^[^:]*:/, "").trim();
+    if (file !== "" && exists(file)) read.push(file);
+  }
   const net: string[] = [];
   if (words[0] === "run" || words[0] === "refresh") {
     const source = optionOf(words, "source") ?? (corpus ? recordedSource(corpus) : undefined);

@@ -138,3 +138,26 @@ export async function* checkedTexts(
     }
   }
 }
+
+/** The ids of some of a corpus's texts, by their numbers; numbers that no file has are left out. */
+export async function textIds(
+  corpus: string,
+  { files }: TextCorpusState,
+  numbers: readonly number[],
+): Promise<Map<number, string>> {
+  const ids = new Map<number, string>();
+  const places = [...files].sort((a, b) => a.first - b.first);
+  for (const number of new Set(numbers)) {
+    const file = places.findLast((f) => f.first <= number);
+    if (!file?.documents_sha256) continue;
+    const reader = new ParquetReader(textDocumentsPath(corpus, file.name));
+    try {
+      const row = number - file.first;
+      const [found] = await reader.rows<{ id: string }>(row, row + 1, ["id"]);
+      if (found) ids.set(number, found.id);
+    } finally {
+      reader.close();
+    }
+  }
+  return ids;
+}
