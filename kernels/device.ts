@@ -33,6 +33,8 @@ export interface DeviceOptions {
   memoryLimit?: number;
   /** Lowers maxStorageBufferBindingSize, to test slicing. */
   bindingLimit?: number;
+  /** False keeps kernels from subgroup operations, to test what they do without. */
+  subgroups?: boolean;
 }
 
 /** What the sizes of buffers depend on. */
@@ -189,7 +191,7 @@ export class Device {
   pipeline(label: string, code: string): GPUComputePipeline {
     let pipeline = this.#pipelines.get(code);
     if (!pipeline) {
-      const module = this.gpu.createShaderModule({ label, code });
+      const module = this.gpu.createShaderModule({ label, code: this.#directives(code) + code });
       pipeline = this.gpu.createComputePipeline({
         label,
         layout: "auto",
@@ -198,6 +200,11 @@ export class Device {
       this.#pipelines.set(code, pipeline);
     }
     return pipeline;
+  }
+
+  /** What WGSL wants before subgroup operations: Dawn asks for this line, naga rejects it. */
+  #directives(code: string): string {
+    return this.provider === "dawn" && /\bsubgroup[A-Z_]/.test(code) ? ENABLE_SUBGROUPS : "";
   }
 
   /**
@@ -293,6 +300,7 @@ export class Device {
   }
 }
 
+const ENABLE_SUBGROUPS = "enable subgroups;\n";
 const COPY_DST = 8; // GPUBufferUsage.COPY_DST, also where WebGPU is absent
 const STORAGE = 128 | 8 | 4; // STORAGE | COPY_DST | COPY_SRC
 /** Texels (vec4f) in a row of a linear operand texture. */
@@ -346,7 +354,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     adapter.requestDevice({ requiredFeatures, requiredLimits });
   const optional = (["timestamp-query", "shader-f16"] as GPUFeatureName[])
     .filter((f) => adapter.features.has(f));
-  let gpu: GPUDevice, features = [...optional, "subgroups" as GPUFeatureName];
+  const subgroupsToo = [...optional, "subgroups" as GPUFeatureName];
+  let gpu: GPUDevice, features = options.subgroups === false ? optional : subgroupsToo;
   try {
     // lavapipe grants subgroups without listing them, so ask and see.
     gpu = await request(features);
@@ -355,7 +364,9 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     features = optional;
     gpu = await request(features);
   }
-  const subgroups = features.includes("subgroups" as GPUFeatureName) ? await subgroupSize(gpu) : 0;
+  const subgroups = features.includes("subgroups" as GPUFeatureName)
+    ? await subgroupSize(gpu, provider)
+    : 0;
   const variant = chooseVariant(adapter, subgroups, options.variant);
   return new Device(gpu, adapter, variant, new Set(features), provider, subgroups, options);
 }
@@ -383,10 +394,11 @@ function chooseVariant(
 }
 
 /** The size that a workgroup of 64 sees; measured, because drivers do not all report it. */
-async function subgroupSize(gpu: GPUDevice): Promise<number> {
+async function subgroupSize(gpu: GPUDevice, { name }: Provider): Promise<number> {
   gpu.pushErrorScope("validation");
   const module = gpu.createShaderModule({
-    code: `@group(0) @binding(0) var<storage, read_write> size: array<u32>;
+    code: `${name === "dawn" ? ENABLE_SUBGROUPS : ""}
+@group(0) @binding(0) var<storage, read_write> size: array<u32>;
 @compute @workgroup_size(64) fn main(@builtin(subgroup_size) n: u32, @builtin(local_invocation_index) i: u32) {
   if (i == 0u) { size[0] = n; }
 }`,

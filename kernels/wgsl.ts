@@ -5,7 +5,7 @@
  * (0 to 7) of row r in panel i is at `(i * stride + r) * 8 + q`.
  * @module
  */
-import type { Sizing, Variant } from "./device.ts";
+import type { Device, Sizing, Variant } from "./device.ts";
 import { type Matrix, type Region, subregion } from "./layout.ts";
 
 /** A region whose size is rounded up to whole vec4f (allocations and arenas leave the room). */
@@ -60,13 +60,70 @@ export interface RowShape {
   groups(rows: number): number;
 }
 
+/** What the form of a reduction depends on. */
+export type Reducing = Pick<Device, "variant" | "subgroupSize">;
+
 /**
- * CPU drivers run one invocation a row: barriers cost them more than anything. GPUs run `lanes`
- * invocations a row, eight to each 128-byte line, and reduce in workgroup memory.
+ * CPU drivers run one invocation a row: barriers cost them more than anything. GPUs run a workgroup
+ * of `lanes` invocations a row, eight to each 128-byte line, that reduces by subgroups of any size
+ * and then in workgroup memory; without subgroups, 256 invocations take several rows and reduce in
+ * workgroup memory alone.
  */
-export function rowShape(variant: Variant, lanes = 32): RowShape {
-  return variant === "gpu-tiled" ? sharedRows(lanes) : singleRows();
+export function rowShape({ variant, subgroupSize }: Reducing, lanes = 64): RowShape {
+  if (variant !== "gpu-tiled") return singleRows();
+  return subgroupSize ? sharedRows(lanes, lanes, true) : sharedRows(lanes, 256, false);
 }
+
+/**
+ * WGSL: `NAME(local, subgroup, value)` gives every invocation of a group of `lanes` neighbours their
+ * combined value; all of the workgroup must call it. With `subgroups`, `lanes` is the whole
+ * workgroup, and the order is that of the driver's subgroups: fixed on one device. Invocations of a
+ * subgroup are taken to be neighbours in `local`, as every driver has it and the self-test proves.
+ */
+export function reducer(
+  name: string,
+  operation: "sum" | "max",
+  lanes: number,
+  size: number,
+  subgroups: boolean,
+): string {
+  const combine = operation === "sum" ? "a + b" : "max(a, b)";
+  const built = operation === "sum" ? "subgroupAdd" : "subgroupMax";
+  if (subgroups) {
+    return `
+fn ${name}(local: u32, subgroup: u32, value: f32) -> f32 {
+  scratch[local] = ${built}(value);
+  workgroupBarrier();
+  var a = scratch[0];
+  for (var i = subgroup; i < ${lanes}u; i += subgroup) {
+    let b = scratch[i];
+    a = ${combine};
+  }
+  workgroupBarrier();
+  return a;
+}`;
+  }
+  return `
+fn ${name}(local: u32, subgroup: u32, value: f32) -> f32 {
+  scratch[local] = value;
+  workgroupBarrier();
+  for (var s = ${lanes / 2}u; s > 0u; s /= 2u) {
+    if (local % ${lanes}u < s) {
+      let a = scratch[local];
+      let b = scratch[local + s];
+      scratch[local] = ${combine};
+    }
+    workgroupBarrier();
+  }
+  let result = scratch[${lanes === size ? "0" : `local - local % ${lanes}u`}];
+  workgroupBarrier();
+  return result;
+}`;
+}
+
+/** WGSL: the parameter of `main` that {@linkcode reducer} takes, with `subgroups`. */
+export const subgroupParameter = (subgroups: boolean): string =>
+  subgroups ? ", @builtin(subgroup_size) subgroup: u32" : "";
 
 function singleRows(): RowShape {
   const size = 8, all = [0, 1, 2, 3, 4, 5, 6, 7];
@@ -93,42 +150,28 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count
   };
 }
 
-function sharedRows(lanes: number): RowShape {
-  const size = 256, rowsEach = size / lanes, step = lanes / 8;
+function sharedRows(lanes: number, size: number, subgroups: boolean): RowShape {
+  const rowsEach = size / lanes, step = lanes / 8;
   const loopPanels: RowShape["loopPanels"] = (end, body) => `
   for (var i = lane / 8u; i < ${end}; i += ${step}u) {
     let at = (i * p.stride + r) * 8u + lane % 8u;
     let column = i * 8u + lane % 8u;
     ${body([{ index: "at", column: "column" }])}
   }`;
-  const reducer = (name: string, combine: string) => `
-fn row_${name}(local: u32, value: f32) -> f32 {
-  scratch[local] = value;
-  workgroupBarrier();
-  for (var s = ${lanes / 2}u; s > 0u; s /= 2u) {
-    if (local % ${lanes}u < s) {
-      let a = scratch[local];
-      let b = scratch[local + s];
-      scratch[local] = ${combine};
-    }
-    workgroupBarrier();
-  }
-  let result = scratch[local - local % ${lanes}u];
-  workgroupBarrier();
-  return result;
-}`;
+  const define = (operation: "sum" | "max") =>
+    reducer(`row_${operation}`, operation, lanes, size, subgroups);
   return {
-    functions: `var<workgroup> scratch: array<f32, ${size}>;` +
-      reducer("sum", "a + b") + reducer("max", "max(a, b)"),
+    functions: `var<workgroup> scratch: array<f32, ${size}>;` + define("sum") + define("max"),
     head: `@compute @workgroup_size(${size})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) count: vec3u,
-        @builtin(local_invocation_index) local: u32) {
+        @builtin(local_invocation_index) local: u32${subgroupParameter(subgroups)}) {
   let r = (group.x + group.y * count.x) * ${rowsEach}u + local / ${lanes}u;
   let lane = local % ${lanes}u;
   let panels = select(0u, p.panels, r < p.rows);`,
     loop: (end, body) => loopPanels(end, ([v]) => body(v!.index, v!.column)),
     loopPanels,
-    reduce: (operation, value) => `row_${operation}(local, ${value})`,
+    reduce: (operation, value) =>
+      `row_${operation}(local, ${subgroups ? "subgroup" : "0u"}, ${value})`,
     owner: (column) => `(${column}) % ${lanes}u`,
     groups: (rows) => Math.ceil(rows / rowsEach),
   };
@@ -142,7 +185,7 @@ export const VECTOR_GROUP = 64;
  * device, few enough that adding them up stays cheap.
  */
 export function rowChunk(variant: Variant, rows: number): { rows: number; count: number } {
-  const least = variant === "gpu-tiled" ? 16 : 64, most = 128;
+  const [least, most] = variant === "gpu-tiled" ? [16, 512] : [64, 128];
   const each = Math.max(least, Math.ceil(rows / most));
   return { rows: each, count: Math.ceil(rows / each) };
 }

@@ -41,7 +41,7 @@ const LOWEST = "-3.0e38";
 
 /** Queues nll (and lse), and with a scale the gradient: scale (softmax - one-hot), the objective's terms added. */
 export function crossEntropy(plan: Plan, o: CrossEntropy): void {
-  const shape = rowShape(plan.device.variant, 64), { rows, cols, stride } = o.logits;
+  const shape = rowShape(plan.device, 256), { rows, cols, stride } = o.logits;
   const ragged = cols % 32 !== 0;
   const smoothing = o.objective?.labelSmoothing ?? 0, zLoss = o.objective?.zLoss ?? 0;
   const bound = (column: string) =>

@@ -6,7 +6,7 @@
 import type { Sizing } from "../device.ts";
 import type { Region } from "../layout.ts";
 import { packParams, type Plan, spread } from "../plan.ts";
-import { declare, slices, VECTOR_GROUP, vectors } from "../wgsl.ts";
+import { declare, reducer, slices, subgroupParameter, VECTOR_GROUP, vectors } from "../wgsl.ts";
 
 /** Adds up rows of partial sums. */
 export interface SumPartials {
@@ -21,8 +21,34 @@ export interface SumPartials {
   accumulate: boolean;
 }
 
+/** Partial sums that neighbouring invocations of a GPU take side by side, and their columns. */
+const SIDE = 32, COLUMNS = 8;
+
 /** Queues {@linkcode SumPartials}: out[c] = sum over k of partials[k, c]. */
 export function sumPartials(plan: Plan, o: SumPartials): void {
+  // A GPU's invocations would wait for one load after another: 32 share a column's partial sums.
+  const shared = plan.device.variant === "gpu-tiled";
+  const body = shared
+    ? `@compute @workgroup_size(${SIDE * COLUMNS})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+  let column = group.x * ${COLUMNS}u + local % ${COLUMNS}u;
+  var own = vec4f();
+  for (var k = local / ${COLUMNS}u; k < p.count; k += ${SIDE}u) {
+    own += partials[k * p.width + min(column, p.width - 1u)];
+  }
+  scratch[local] = own;
+  workgroupBarrier();
+  for (var s = ${SIDE * COLUMNS / 2}u; s >= ${COLUMNS}u; s /= 2u) {
+    if (local < s) { scratch[local] += scratch[local + s]; }
+    workgroupBarrier();
+  }
+  if (local >= ${COLUMNS}u) { return; }
+  let total = scratch[local];`
+    : `@compute @workgroup_size(${VECTOR_GROUP}) fn main(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x * 4u >= p.length) { return; }
+  let column = id.x;
+  var total = vec4f();
+  for (var k = 0u; k < p.count; k++) { total += partials[k * p.width + id.x]; }`;
   const code = `struct P { count: u32, width: u32, length: u32 }
 ${
     declare([
@@ -31,34 +57,35 @@ ${
       "<storage, read_write> result: array<f32>",
     ])
   }
+${shared ? `var<workgroup> scratch: array<vec4f, ${SIDE * COLUMNS}>;` : ""}
 fn put(i: u32, value: f32) {
   if (i < p.length) { result[i] ${o.accumulate ? "+=" : "="} value; }
 }
-@compute @workgroup_size(${VECTOR_GROUP}) fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x * 4u >= p.length) { return; }
-  var total = vec4f();
-  for (var k = 0u; k < p.count; k++) { total += partials[k * p.width + id.x]; }
-  put(id.x * 4u, total.x);
-  put(id.x * 4u + 1u, total.y);
-  put(id.x * 4u + 2u, total.z);
-  put(id.x * 4u + 3u, total.w);
+${body}
+  put(column * 4u, total.x);
+  put(column * 4u + 1u, total.y);
+  put(column * 4u + 2u, total.z);
+  put(column * 4u + 3u, total.w);
 }`;
   plan.dispatch({
     label: "sum partials",
     code,
     params: packParams([o.count, o.width / 4, o.length]),
     bindings: [vectors(o.partials), o.out],
-    groups: [Math.ceil(o.length / 4 / VECTOR_GROUP)],
+    groups: [Math.ceil(o.length / 4 / (shared ? COLUMNS : VECTOR_GROUP))],
     bytes: o.count * o.width * 4,
   });
 }
 
 /** Most partial sums that one region of {@linkcode sumOfSquares} leaves. */
 const SQUARE_PARTIALS = 16384;
+/** Invocations of a workgroup that leaves one partial sum, and workgroups a region, on a GPU. */
+const SQUARE_GROUP = 256, SQUARE_GROUPS = 2048;
 
 /** Floats of scratch that {@linkcode sumOfSquares} of these regions needs. */
 export function sumOfSquaresScratch(plan: { device: Sizing }, regions: Region[]): number {
-  return regions.flatMap((r) => slices(plan.device, r)).length * (SQUARE_PARTIALS + VECTOR_GROUP);
+  const { variant } = plan.device, parts = regions.flatMap((r) => slices(plan.device, r)).length;
+  return parts * (variant === "gpu-tiled" ? SQUARE_GROUPS : SQUARE_PARTIALS + VECTOR_GROUP);
 }
 
 /**
@@ -67,8 +94,10 @@ export function sumOfSquaresScratch(plan: { device: Sizing }, regions: Region[])
  */
 export function sumOfSquares(plan: Plan, regions: Region[], scratch: Region, out: Region): void {
   // A workgroup takes a run of neighbouring blocks, eight at a time. CPU drivers run a workgroup's
-  // subgroups one after another, so there a workgroup is one subgroup and walks straight on.
-  const size = plan.device.variant === "gpu-tiled" ? VECTOR_GROUP : 8;
+  // subgroups one after another, so there a workgroup is one subgroup and walks straight on, and
+  // every invocation leaves its sum; a GPU's workgroups add theirs up.
+  const { variant, subgroupSize } = plan.device, shared = variant === "gpu-tiled";
+  const size = shared ? SQUARE_GROUP : 8, subgroups = shared && subgroupSize > 0;
   const eight = [0, 1, 2, 3, 4, 5, 6, 7];
   const code = `struct P { vectors: u32, first: u32, blocks: u32 }
 ${
@@ -78,8 +107,17 @@ ${
       "<storage, read_write> partials: array<f32>",
     ])
   }
+${
+    shared
+      ? `var<workgroup> scratch: array<f32, ${size}>;${
+        reducer("add_up", "sum", size, size, subgroups)
+      }`
+      : ""
+  }
 @compute @workgroup_size(${size})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32${
+    subgroupParameter(subgroups)
+  }) {
   var i = group.x * p.blocks * ${size}u + local;
   let end = min(p.vectors, (group.x + 1u) * p.blocks * ${size}u);
   var total = 0.0;
@@ -91,16 +129,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     let v = values[i];
     total += dot(v, v);
   }
-  partials[p.first + group.x * ${size}u + local] = total;
+  ${
+    shared
+      ? `let all = add_up(local, ${subgroups ? "subgroup" : "0u"}, total);
+  if (local == 0u) { partials[p.first + group.x] = all; }`
+      : `partials[p.first + group.x * ${size}u + local] = total;`
+  }
 }`;
+  const most = shared ? SQUARE_GROUPS * size : SQUARE_PARTIALS, left = shared ? 1 : size;
   let first = 0;
   for (const region of regions) {
     for (const part of slices(plan.device, region)) {
       const count = Math.floor(part.size / 16);
-      const blocks = Math.max(
-        8,
-        Math.ceil(count / SQUARE_PARTIALS / 8) * 8,
-      );
+      const blocks = Math.max(8, Math.ceil(count / most / 8) * 8);
       const groups = Math.ceil(count / (blocks * size));
       plan.dispatch({
         label: "sum of squares",
@@ -111,7 +152,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         flop: count * 8,
         bytes: part.size,
       });
-      first += groups * size;
+      first += groups * left;
     }
   }
   sum(plan, { values: scratch, length: first, out });
@@ -131,7 +172,8 @@ export interface Sum {
 
 /** Queues out[0] = scale x the sum of the first `length` values, by one workgroup. */
 export function sum(plan: Plan, o: Sum): void {
-  const size = 256;
+  const { variant, subgroupSize } = plan.device, size = 256;
+  const subgroups = variant === "gpu-tiled" && subgroupSize > 0;
   const code = `struct P { length: u32 }
 ${
     declare([
@@ -141,19 +183,13 @@ ${
       ...(o.scale ? ["<storage, read> factor: array<f32>"] : []),
     ])
   }
-var<workgroup> scratch: array<f32, ${size}>;
-@compute @workgroup_size(${size}) fn main(@builtin(local_invocation_index) local: u32) {
+var<workgroup> scratch: array<f32, ${size}>;${reducer("add_up", "sum", size, size, subgroups)}
+@compute @workgroup_size(${size})
+fn main(@builtin(local_invocation_index) local: u32${subgroupParameter(subgroups)}) {
   var total = 0.0;
   for (var i = local; i < p.length; i += ${size}u) { total += values[i]; }
-  scratch[local] = total;
-  workgroupBarrier();
-  for (var s = ${size / 2}u; s > 0u; s /= 2u) {
-    if (local < s) { scratch[local] += scratch[local + s]; }
-    workgroupBarrier();
-  }
-  if (local == 0u) { result[0] ${o.accumulate ? "+=" : "="} ${
-    o.scale ? "factor[0] * " : ""
-  }scratch[0]; }
+  let all = add_up(local, ${subgroups ? "subgroup" : "0u"}, total);
+  if (local == 0u) { result[0] ${o.accumulate ? "+=" : "="} ${o.scale ? "factor[0] * " : ""}all; }
 }`;
   plan.dispatch({
     label: "sum",

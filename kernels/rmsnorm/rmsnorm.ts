@@ -37,7 +37,7 @@ export interface RmsNormForward {
 
 /** Queues y = s / rms(s) x weight with s = residual + x. */
 export function rmsNormForward(plan: Plan, o: RmsNormForward): void {
-  const shape = rowShape(plan.device.variant);
+  const shape = rowShape(plan.device);
   const inPlace = o.x !== undefined && o.sum === o.residual;
   const separate = o.x !== undefined && !inPlace;
   const stream = separate ? "total" : "stream";
@@ -119,7 +119,7 @@ export function rmsNormScratch(plan: { device: Sizing }, rows: number, cols: num
 /** Queues the gradients of the stream and of the weight. */
 export function rmsNormBackward(plan: Plan, o: RmsNormBackward): void {
   const { rows, cols, stride } = o.dy, panels = padded(cols) / 32;
-  const shape = rowShape(plan.device.variant);
+  const shape = rowShape(plan.device);
   plan.dispatch({
     label: "rmsnorm dx",
     code: `struct P { rows: u32, stride: u32, panels: u32, columns: u32 }

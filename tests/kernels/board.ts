@@ -38,18 +38,24 @@ export class Board extends Workbench {
 
 const poison = ({ type }: Matrix) => type === "f16" ? 3e4 : Math.fround(1e30);
 
-/** Declares a test in every variant that this machine's device can run. */
+/**
+ * Declares a test in every variant that this machine's device can run; `reduces` adds gpu-tiled
+ * without subgroup operations.
+ */
 export function deviceTest(
   name: string,
   fn: (board: Board, variant: Variant) => Promise<void>,
+  { reduces = false } = {},
 ): void {
-  for (const variant of VARIANTS) {
+  const forms = VARIANTS.map((variant) => ({ variant, subgroups: true }));
+  if (reduces) forms.push({ variant: "gpu-tiled", subgroups: false });
+  for (const { variant, subgroups } of forms) {
     Deno.test({
-      name: `${name} [${variant}]`,
+      name: `${name} [${variant}${subgroups ? "" : " without subgroups"}]`,
       sanitizeResources: false,
       sanitizeOps: false,
       fn: async () => {
-        const board = new Board(await device(variant));
+        const board = new Board(await device(variant, subgroups));
         try {
           await fn(board, variant);
         } finally {
@@ -60,14 +66,15 @@ export function deviceTest(
   }
 }
 
-const devices = new Map<Variant, Promise<Device>>();
+const devices = new Map<string, Promise<Device>>();
 const open: Device[] = [];
-function device(variant: Variant): Promise<Device> {
-  if (!devices.has(variant)) {
-    const opening = openDevice({ variant });
-    devices.set(variant, opening.then((device) => (open.push(device), device)));
+function device(variant: Variant, subgroups: boolean): Promise<Device> {
+  const key = `${variant} ${subgroups}`;
+  if (!devices.has(key)) {
+    const opening = openDevice({ variant, subgroups });
+    devices.set(key, opening.then((device) => (open.push(device), device)));
   }
-  return devices.get(variant)!;
+  return devices.get(key)!;
 }
 // A CPU driver's threads should not outlive the last test.
 globalThis.addEventListener("unload", () => open.forEach((device) => device.destroy()));

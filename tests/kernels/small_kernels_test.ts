@@ -56,7 +56,7 @@ deviceTest("rmsnorm: equals the reference at awkward sizes", async (board) => {
     assertClose(`${at} dweight`, await board.floats(dw, cols), twice);
     board.clear();
   }
-});
+}, { reduces: true });
 
 /** A start at row 0 and, packed, at scattered rows: some in a row, some near the chunks' borders. */
 function startsFor(rows: number, packed: boolean): Uint8Array<ArrayBuffer> {
@@ -193,7 +193,7 @@ deviceTest("cross_entropy: equals the reference, in chunks, ignored rows zero", 
     assertClose(`${at} lse`, lse, want.logSumExp, 1e-6);
     board.clear();
   }
-});
+}, { reduces: true });
 
 deviceTest("cross_entropy: label smoothing and z-loss equal the reference", async (board) => {
   const rows = 37, scale = Math.fround(0.37);
@@ -224,7 +224,7 @@ deviceTest("cross_entropy: label smoothing and z-loss equal the reference", asyn
       board.clear();
     }
   }
-});
+}, { reduces: true });
 
 deviceTest("cross_entropy: large logits neither overflow nor lose the loss", async (board) => {
   const logits = board.matrix([150, -150, 150, 0, 1e4, -1e4], 3, 2), nll = board.flat(3);
@@ -294,6 +294,7 @@ deviceTest(
       board.clear();
     }
   },
+  { reduces: true },
 );
 
 deviceTest("reduce: addInto adds whole regions", async (board) => {
