@@ -71,5 +71,6 @@ export {
   type PerplexityResult,
 } from "./model/perplexity.ts";
 export { type CheckpointChoice, type ExportResult, exportRun } from "./model/export.ts";
-export { createRecurrentMamba } from "./model/recurrent.ts";
-export { type GeneratedToken, type GenerateOptions, generateTokens } from "./model/generate.ts";
+export { createRecurrentMamba, type RecurrentOptions } from "./model/recurrent.ts";
+export { type GenerateOptions, generateTokens } from "./model/generate.ts";
+export type { GeneratedToken } from "./model/types.ts";

@@ -195,7 +195,9 @@ function describe(device: Device, { reporter }: Invocation): Record<string, unkn
 /** Tokens a second over all rows, logits read back each time. */
 async function measureGeneration(device: Device, scale: Scale, rows: number): Promise<number> {
   const { config, tokens } = scale.generation;
-  const model = await createRecurrentMamba(device, config, initialParameters(config, 1), rows);
+  const model = await createRecurrentMamba(device, config, initialParameters(config, 1), {
+    rows,
+  });
   try {
     const ids = Array.from({ length: rows }, (_, i) => i % config.vocabSize);
     for (let i = 0; i < 3; i++) await model.stepRows(ids);

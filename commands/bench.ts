@@ -12,6 +12,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   autotune: async () => (await import("../bench/autotune.ts")).benchAutotune,
   gpu: async () => (await import("../bench/gpu.ts")).benchGpu,
   train: async () => (await import("../bench/train.ts")).benchTrain,
+  generate: async () => (await import("../bench/generate.ts")).benchGenerate,
   pipeline: async () => (await import("../bench/pipeline.ts")).benchPipelineCommand,
   tokenize: async () => (await import("../bench/tokenize.ts")).benchTokenize,
 };
@@ -25,7 +26,7 @@ export const command: Command = {
   options: {
     model: {
       type: "string",
-      help: "train, kernels, autotune: this preset's sizes only, small or mamba-130m",
+      help: "train, generate, kernels, autotune: this preset's sizes only, small or mamba-130m",
     },
     steps: { type: "integer", help: "train: measured steps", default: 3, min: 1 },
     input: { type: "string", placeholder: "FILE", help: "pipeline: a PubMed .xml.gz file" },
@@ -49,6 +50,7 @@ export const command: Command = {
     "deno task bench train",
     "deno task bench train --model small --profile --json",
     "deno task bench train --precision mixed",
+    "deno task bench generate",
     "deno task bench kernels --variant gpu-tiled",
   ],
   async run(invocation) {

@@ -55,6 +55,13 @@ export const command: Command = {
     },
     stop: { type: "list", placeholder: "TEXT", help: "stop before this text; may be repeated" },
     seed: { type: "integer", help: "seed of the sampling", default: 0, min: 0 },
+    weights: {
+      type: "string",
+      choices: ["auto", "f16", "f32"],
+      help: "what products read: weights rounded to f16, about twice as fast, or as they are; " +
+        "auto is f16 where the device can",
+      default: "auto",
+    },
     ...deviceOptions,
   },
   examples: [
@@ -122,7 +129,9 @@ const encode = ({ folder, tokenizer }: Job, text: string) => [
 async function streamOne(job: Job): Promise<Generated & { tokens_per_second: number }> {
   const { invocation, device, folder, tokenizer, options } = job, { reporter } = invocation;
   const text = job.texts[0]!;
-  const model = await createRecurrentMamba(device, folder.config, folder.read);
+  const model = await createRecurrentMamba(device, folder.config, folder.read, {
+    half: readsHalf(job),
+  });
   const decoder = tokenizer.streamDecoder(), stop = new StopText(invocation.list("stop"));
   const tokens: number[] = [], logprobs: number[] = [];
   let generated = "";
@@ -149,7 +158,10 @@ async function streamOne(job: Job): Promise<Generated & { tokens_per_second: num
 async function runBatches(job: Job): Promise<{ results: Generated[]; tokens_per_second: number }> {
   const { invocation, device, folder, tokenizer, texts, options } = job, { reporter } = invocation;
   const rows = Math.min(invocation.number("batch")!, texts.length);
-  const model = await createRecurrentMamba(device, folder.config, folder.read, rows);
+  const model = await createRecurrentMamba(device, folder.config, folder.read, {
+    rows,
+    half: readsHalf(job),
+  });
   const results: Generated[] = [], start = performance.now();
   const progress = reporter.progress("Generating", texts.length, "prompts");
   let made = 0;
@@ -171,6 +183,12 @@ async function runBatches(job: Job): Promise<{ results: Generated[]; tokens_per_
   reporter.log(`${made} tokens for ${results.length} prompts, ${rate.toFixed(1)} tokens/s`);
   model.destroy();
   return { results, tokens_per_second: rate };
+}
+
+function readsHalf({ invocation, device }: Job): boolean {
+  const weights = invocation.string("weights");
+  if (weights === "f16") device.requireHalf();
+  return weights === "f16" || weights === "auto" && device.features.has("shader-f16");
 }
 
 const tokensPerSecond = (tokens: number, start: number) =>

@@ -147,8 +147,11 @@ export class Device {
     return { buffer, offset: 0, size };
   }
 
-  /** A linear operand texture: `height` rows of {@linkcode TEXTURE_WIDTH} texels of four elements. */
-  allocateTexture(label: string, height: number, type?: "f16"): GPUTexture {
+  /**
+   * A linear operand texture: `height` rows of {@linkcode TEXTURE_WIDTH} texels of four f32 or f16
+   * elements, or of eight f16 elements in four words.
+   */
+  allocateTexture(label: string, height: number, type?: "f16" | "packed f16"): GPUTexture {
     const { maxTextureDimension2D } = this.gpu.limits;
     if (height > maxTextureDimension2D || TEXTURE_WIDTH > maxTextureDimension2D) {
       throw new DeviceError(
@@ -161,7 +164,7 @@ export class Device {
     const texture = this.gpu.createTexture({
       label,
       size: [TEXTURE_WIDTH, height],
-      format: type === "f16" ? "rgba16float" : "rgba32float",
+      format: type === "f16" ? "rgba16float" : type ? "rgba32uint" : "rgba32float",
       usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
     });
     this.#sizes.set(texture, size);

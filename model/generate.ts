@@ -2,7 +2,7 @@
 import type { MambaConfig } from "./config.ts";
 import { Random } from "./random.ts";
 import { chooseToken, type SamplingOptions } from "./sampling.ts";
-import type { RecurrentModel } from "./types.ts";
+import type { GeneratedToken, RecurrentModel } from "./types.ts";
 
 /** What {@linkcode generateTokens} takes beyond the model. */
 export interface GenerateOptions extends Partial<SamplingOptions> {
@@ -14,44 +14,44 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
   signal?: AbortSignal;
 }
 
-/** One generated token. */
-export interface GeneratedToken {
-  token: number;
-  /** Natural log of its probability under the model. */
-  logProbability: number;
-}
-
 /**
  * Feeds `prompt` and yields token after token until end-of-text, the limit or the signal. Greedy
  * unless a temperature is given. The state is constant in size: nothing is computed twice.
  * @throws {RangeError} for an empty prompt.
  */
 export async function* generateTokens(
-  model: RecurrentModel & { feed?(token: number): void },
+  model: RecurrentModel,
   prompt: ArrayLike<number>,
   options: GenerateOptions,
 ): AsyncGenerator<GeneratedToken> {
   if (prompt.length === 0) throw new RangeError("A prompt needs at least one token");
-  const { config } = model, seen = Array.from(prompt);
+  const { config } = model, seen = Array.from(prompt), most = options.maxNewTokens;
   const sampling = samplingOf(options), random = new Random(options.seed ?? 0, purposeOf(0));
+  const together = model.greedy && isGreedy(sampling)
+    ? new Rounds(model.mostSteps ?? 1)
+    : undefined;
   model.reset();
   for (const token of seen.slice(0, -1)) {
     if (model.feed) model.feed(token); // no read-back for logits that nobody looks at
     else await model.step(token);
   }
-  let logits = await model.step(seen.at(-1)!);
-  for (let made = 0; made < options.maxNewTokens; made++) {
-    const choice = chooseToken(logits, config.vocabSize, sampling, random, seen);
-    if (choice.token === config.endOfText && !options.ignoreEnd) return;
-    yield choice;
-    if (options.signal?.aborted || made + 1 === options.maxNewTokens) return;
-    seen.push(choice.token);
-    logits = await model.step(choice.token);
+  let last = seen.at(-1)!;
+  for (let made = 0; made < most && !options.signal?.aborted;) {
+    const choices = together
+      ? (await together.run(most - made, (steps) => model.greedy!([last], steps)))[0]!
+      : [chooseToken(await model.step(last), config.vocabSize, sampling, random, seen)];
+    for (const choice of choices) {
+      if (choice.token === config.endOfText && !options.ignoreEnd) return;
+      yield choice;
+      made++;
+      seen.push(last = choice.token);
+      if (options.signal?.aborted) return;
+    }
   }
 }
 
 /** A model whose rows step together. */
-export interface BatchRecurrentModel {
+export interface BatchRecurrentModel extends Pick<RecurrentModel, "greedy" | "mostSteps"> {
   readonly config: MambaConfig;
   readonly rows: number;
   reset(): void;
@@ -81,29 +81,71 @@ export async function generateBatch(
     random: new Random(seed, purposeOf((options.first ?? 0) + i)),
     done: false,
   }));
+  type Row = typeof rows[number];
+  const active = (i: number): Row | undefined => rows[i]?.done === false ? rows[i] : undefined;
+  const take = (row: Row, choice: GeneratedToken) => {
+    const end = choice.token === config.endOfText && !options.ignoreEnd;
+    if (!end) row.out.push(choice);
+    row.seen.push(choice.token);
+    row.done = end || row.out.length >= options.maxNewTokens;
+  };
+  const together = model.greedy && isGreedy(sampling)
+    ? new Rounds(model.mostSteps ?? 1)
+    : undefined;
   model.reset();
   while (rows.some((row) => !row.done) && !options.signal?.aborted) {
     const tokens = Array.from(
       { length: model.rows },
-      (_, i) => rows[i]?.done === false ? rows[i]!.seen[rows[i]!.fed++]! : config.endOfText,
+      (_, i) => active(i)?.seen[active(i)!.fed] ?? config.endOfText,
     );
-    const waiting = rows.filter((row) => !row.done && row.fed === row.seen.length);
-    if (!waiting.length) {
+    const going = rows.filter((row) => !row.done);
+    const left = Math.max(
+      ...going.map((row) => row.seen.length - row.fed - 1 + options.maxNewTokens - row.out.length),
+    );
+    if (going.every((row) => row.fed + 1 < row.seen.length)) {
       model.feedRows(tokens); // nobody looks at these logits
-      continue;
-    }
-    const logits = await model.stepRows(tokens);
-    for (const [i, row] of rows.entries()) {
-      if (row.done || row.fed < row.seen.length) continue;
-      const choice = chooseToken(logits[i]!, config.vocabSize, sampling, row.random, row.seen);
-      const end = choice.token === config.endOfText && !options.ignoreEnd;
-      if (!end) row.out.push(choice);
-      row.seen.push(choice.token);
-      row.done = end || row.out.length >= options.maxNewTokens;
+      for (const row of going) row.fed++;
+    } else if (together) {
+      const starts = rows.map((row) => row.fed);
+      const forced = (step: number, row: number) => active(row)?.seen[starts[row]! + step + 1];
+      const made = await together.run(left, (steps) => model.greedy!(tokens, steps, forced));
+      for (const [i, row] of rows.entries()) {
+        for (const choice of made[i]!) {
+          if (row.done) break;
+          if (++row.fed === row.seen.length) take(row, choice);
+        }
+      }
+    } else {
+      const logits = await model.stepRows(tokens);
+      for (const [i, row] of rows.entries()) {
+        if (row.done || ++row.fed < row.seen.length) continue;
+        take(row, chooseToken(logits[i]!, config.vocabSize, sampling, row.random, row.seen));
+      }
     }
   }
   return rows.map((row) => row.out);
 }
+
+/** How many steps go to the device at once: about a quarter of a second of them, as measured. */
+class Rounds {
+  #most: number;
+  #steps = 1;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  async run<T>(left: number, round: (steps: number) => Promise<T>): Promise<T> {
+    const steps = Math.min(left, this.#steps), start = performance.now();
+    const made = await round(steps), each = (performance.now() - start) / steps;
+    this.#steps = Math.max(1, Math.min(this.#most, 2 * this.#steps, Math.floor(250 / each)));
+    return made;
+  }
+}
+
+/** Whether the likeliest token is taken, whatever came before: what the device can choose itself. */
+const isGreedy = ({ temperature, repetitionPenalty }: SamplingOptions) =>
+  temperature === 0 && repetitionPenalty === 1;
 
 /** What keys the random numbers of prompt i; a single prompt is the first. */
 const purposeOf = (index: number) => index ? `generate/${index}` : "generate";

@@ -2,11 +2,14 @@
  * Mamba-1 token by token on the device, with its recurrent state: constant memory and time a token.
  * @module
  */
+import { castToHalf } from "../kernels/cast/cast.ts";
 import type { Device } from "../kernels/device.ts";
 import { embeddingForward } from "../kernels/embedding/embedding.ts";
+import { FREE, greedySizes, greedyStep, ofSteps, readChoices } from "../kernels/greedy/greedy.ts";
 import { columns, fromPanels, type Matrix, padded, type Region } from "../kernels/layout.ts";
 import { matmul } from "../kernels/matmul/mod.ts";
 import { matvec } from "../kernels/matvec/matvec.ts";
+import { packedMatvec, packWeight } from "../kernels/matvec/packed.ts";
 import { Plan } from "../kernels/plan.ts";
 import { rmsNormForward } from "../kernels/rmsnorm/rmsnorm.ts";
 import { convolutionStep, scanStep } from "../kernels/scan/step.ts";
@@ -16,7 +19,10 @@ import { Workspace } from "./gpu/activations.ts";
 import { scanParameters } from "./gpu/layer.ts";
 import { ParameterStore, storedSizes } from "./gpu/store.ts";
 import { EMBEDDING } from "./parameters.ts";
-import type { RecurrentModel } from "./types.ts";
+import type { GeneratedToken, RecurrentModel } from "./types.ts";
+
+/** Most tokens that one call of {@linkcode RecurrentMamba.greedy} makes. */
+const MOST_STEPS = 32;
 
 /** The recurrent form of a model. */
 export class RecurrentMamba implements RecurrentModel {
@@ -34,20 +40,33 @@ export class RecurrentMamba implements RecurrentModel {
   #logits: Matrix;
   /** Convolution windows and scan states, layer by layer. */
   #states: { window: Region; state: Region }[] = [];
+  /** The choice of a token a row on the device, and what it reads and writes. */
+  #greedy: { plan: Plan; progress: Region; forced: Region; history: Region };
 
   /** @ignore Use {@linkcode createRecurrentMamba}. */
   constructor(
     device: Device,
     config: MambaConfig,
     weights: ((name: string) => Float32Array) | ParameterStore,
-    rows = 1,
+    { rows = 1, half = false }: RecurrentOptions,
   ) {
     this.rows = rows;
     this.#device = device;
     this.config = config;
     const own = this.#own = typeof weights === "function";
-    const store = this.#store = own ? new ParameterStore(device, config, ["value"]) : weights;
+    if (half && !own) throw new RangeError("Weights that another model lends are read as they are");
+    // Packing rounds as it goes; other ways of reading f16 need the whole weights in f16.
+    const packs = own && rows === 1 && device.variant === "cpu-subgroup", copies = half && !packs;
+    const plan = this.#plan = new Plan(device), prepare = new Plan(device);
+    const store = this.#store = own
+      ? new ParameterStore(device, config, copies ? ["value", "half"] : ["value"])
+      : weights;
     if (own) store.write("value", weights);
+    if (copies) {
+      device.requireHalf();
+      for (const { from, to } of store.halves) castToHalf(prepare, from, to);
+      prepare.submit();
+    }
     const w = this.#workspace = new Workspace(device), { e, r, np, xDbl } = storedSizes(config);
     // One row's panels touch, so that it is a plain vector.
     const d = config.hiddenSize, stride = rows === 1 ? 1 : padded(rows);
@@ -64,14 +83,23 @@ export class RecurrentMamba implements RecurrentModel {
     this.#tokens = w.words("tokens", Math.ceil(rows / 4) * 4);
     this.#logits = matrix("logits", config.paddedVocabSize);
 
-    const plan = this.#plan = new Plan(device), prepare = new Plan(device);
     const multiply = (name: string, x: Matrix, to: Matrix) => {
-      // Textures are copies: not of weights that another model lends.
-      const weight = store.matrix(name), texture = own ? weightTexture(device, weight) : undefined;
-      if (texture) this.#textures.push(texture);
+      const weight = copies ? store.operand(name) : store.matrix(name);
       const label = name.replace(/.*mixer\./, "");
-      if (rows === 1) matvec(plan, { weight, texture, x: x.region, y: to.region, label });
-      else matmul(plan, { product: "NT", a: x, b: weight, c: to, bTexture: texture, label });
+      // Textures are copies: not of weights that another model lends.
+      const packed = packs ? packWeight(device, weight, half) : undefined;
+      if (packed) {
+        this.#textures.push(packed.texture);
+        packedMatvec(plan, packed, x.region, to.region, label);
+        return;
+      }
+      if (rows === 1) {
+        matvec(plan, { weight, x: x.region, y: to.region, label });
+        return;
+      }
+      const texture = own ? weightTexture(device, weight) : undefined;
+      if (texture) this.#textures.push(texture);
+      matmul(plan, { product: "NT", a: x, b: weight, c: to, bTexture: texture, label });
     };
     embeddingForward(plan, { table: store.matrix(EMBEDDING), tokens: this.#tokens, x: stream });
     for (let i = 0; i < config.layers; i++) {
@@ -134,6 +162,21 @@ export class RecurrentMamba implements RecurrentModel {
     multiply(EMBEDDING, y, this.#logits);
     prepare.submit();
     prepare.destroy();
+
+    const sizes = greedySizes(rows, config.paddedVocabSize, MOST_STEPS);
+    const forced = w.words("forced tokens", sizes.forced / 4);
+    const history = w.words("choices", sizes.history / 4);
+    const progress = w.words("progress", rows), partial = w.words("likeliest", sizes.partial / 4);
+    this.#greedy = { plan: new Plan(device), progress, forced, history };
+    greedyStep(this.#greedy.plan, {
+      logits: this.#logits,
+      choices: config.vocabSize,
+      tokens: this.#tokens,
+      partial,
+      progress,
+      forced,
+      history,
+    });
   }
 
   reset(): void {
@@ -156,9 +199,7 @@ export class RecurrentMamba implements RecurrentModel {
     }
     const ids = new Uint32Array(Math.ceil(this.rows / 4) * 4);
     tokens.forEach((token, i) => {
-      if (!(token >= 0 && token < this.config.paddedVocabSize)) {
-        throw new RangeError(`There is no token ${token}`);
-      }
+      this.#check(token);
       ids[i] = token;
     });
     this.#device.write(this.#tokens, ids);
@@ -172,6 +213,47 @@ export class RecurrentMamba implements RecurrentModel {
     if (this.rows === 1) return [panels.subarray(0, cols)];
     const all = fromPanels(panels, this.rows, cols);
     return tokens.map((_, i) => all.subarray(i * cols, (i + 1) * cols));
+  }
+
+  /**
+   * Feeds one token to every row, then, `steps` - 1 times, each row's likeliest next token (the lowest
+   * id where several are), and returns every row's choices: one read-back for all of them. Where
+   * `forced(step, row)` names a token, that one is fed after step `step` in place of the choice.
+   * @throws {RangeError} for a token that the model does not have, and for no or over 32 steps.
+   */
+  async greedy(
+    tokens: readonly number[],
+    steps: number,
+    forced: (step: number, row: number) => number | undefined = () => undefined,
+  ): Promise<GeneratedToken[][]> {
+    if (!(steps >= 1 && steps <= MOST_STEPS)) {
+      throw new RangeError(`One to ${MOST_STEPS} steps go together, not ${steps}`);
+    }
+    const { rows } = this, device = this.#device, { plan, progress, history } = this.#greedy;
+    const next = Uint32Array.from(
+      { length: steps * rows },
+      (_, i) => forced(Math.floor(i / rows), i % rows) ?? FREE,
+    );
+    for (const token of next) if (token !== FREE) this.#check(token);
+    device.write(progress, new Uint32Array(rows));
+    device.write(this.#greedy.forced, next);
+    for (let step = 0; step < steps; step++) {
+      if (step === 0) this.feedRows(tokens);
+      else this.#plan.submit();
+      plan.submit();
+    }
+    return readChoices(await device.read(ofSteps(history, 16 * rows, steps)), rows, steps);
+  }
+
+  /** The most steps of one {@linkcode greedy}. */
+  get mostSteps(): number {
+    return MOST_STEPS;
+  }
+
+  #check(token: number): void {
+    if (!(token >= 0 && token < this.config.paddedVocabSize)) {
+      throw new RangeError(`There is no token ${token}`);
+    }
   }
 
   /** {@linkcode feedRows} of a model with one row. */
@@ -212,23 +294,38 @@ export class RecurrentMamba implements RecurrentModel {
 
   destroy(): void {
     this.#plan.destroy();
+    this.#greedy.plan.destroy();
     for (const texture of this.#textures) this.#device.free(texture);
     this.#workspace.destroy();
     if (this.#own) this.#store.destroy();
   }
 }
 
+/** How a model generates, beyond its sizes. */
+export interface RecurrentOptions {
+  /** Sequences that step together, which costs little more than one; 1 by default. */
+  rows?: number;
+  /**
+   * Products read the weights rounded to f16, twice as fast where reading them is what takes the time;
+   * states, sums and all else stay f32. The device needs shader-f16, but for one row on a CPU driver.
+   */
+  half?: boolean;
+}
+
 /**
  * A model in its recurrent form, on weights that are uploaded or on those that another model on the
  * device holds: then it takes no memory but its state, is slower on CPU drivers, and must go before
- * the other changes. `rows` sequences step together, which costs little more than one.
- * @throws {DeviceError} where the device is too small.
+ * the other changes.
+ * @throws {DeviceError} where the device is too small, or cannot f16.
  */
 export function createRecurrentMamba(
   device: Device,
   config: MambaConfig,
   weights: ((name: string) => Float32Array) | ParameterStore,
-  rows = 1,
+  options: RecurrentOptions = {},
 ): Promise<RecurrentMamba> {
-  return device.guard("set up the model", () => new RecurrentMamba(device, config, weights, rows));
+  return device.guard(
+    "set up the model",
+    () => new RecurrentMamba(device, config, weights, options),
+  );
 }

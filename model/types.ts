@@ -144,6 +144,13 @@ export interface TrainingTerms {
   precision?: "f32" | "mixed";
 }
 
+/** One generated token. */
+export interface GeneratedToken {
+  token: number;
+  /** Natural log of its probability under the model. */
+  logProbability: number;
+}
+
 /** A model that generates token by token with its recurrent state: constant memory a token. */
 export interface RecurrentModel {
   readonly config: MambaConfig;
@@ -151,5 +158,18 @@ export interface RecurrentModel {
   reset(): void;
   /** Feeds one token and returns the logits of the next, (padded vocabulary). */
   step(token: number): Promise<Float32Array>;
+  /** Feeds one token without reading logits back: for all of a prompt but its last token. */
+  feed?(token: number): void;
+  /**
+   * Feeds `tokens` (one a row), then, `steps` - 1 times, each row's likeliest next token (the lowest
+   * id where several are) or what `forced(step, row)` names, and returns every row's choices.
+   */
+  greedy?(
+    tokens: readonly number[],
+    steps: number,
+    forced?: (step: number, row: number) => number | undefined,
+  ): Promise<GeneratedToken[][]>;
+  /** The most steps of one `greedy`. */
+  readonly mostSteps?: number;
   destroy(): void;
 }

@@ -1,0 +1,112 @@
+/**
+ * `bench generate`: tokens a second of a model with random weights, one prompt and many, products
+ * reading weights in f32 and f16, beside the copy bandwidth of the same run: a token costs at least
+ * one reading of the weights.
+ * @module
+ */
+import type { Invocation } from "../core/cli.ts";
+import { formatTable } from "../core/reporter.ts";
+import { type Device, openDevice } from "../kernels/device.ts";
+import type { ProviderName } from "../kernels/providers.ts";
+import { type MambaConfig, presetConfig } from "../model/config.ts";
+import { generateBatch } from "../model/generate.ts";
+import { initialParameters } from "../model/initialize.ts";
+import { createRecurrentMamba } from "../model/recurrent.ts";
+
+/** One measured case. */
+interface GenerateFigures {
+  rows: number;
+  weights: "f32" | "f16";
+  /** Of all rows together. */
+  tokens_per_second: number;
+  /** Bytes of weights read a second. */
+  weight_bytes_per_second: number;
+}
+
+/** Runs the benchmark; the best of three rounds of each case. */
+export async function benchGenerate(invocation: Invocation): Promise<Record<string, unknown>> {
+  const { reporter } = invocation, model = invocation.string("model") ?? "mamba-130m";
+  const config = presetConfig(model);
+  const device = await openDevice({
+    variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
+    provider: invocation.string("provider") as ProviderName | undefined,
+  });
+  try {
+    const copy = await copyBandwidth(device), figures: GenerateFigures[] = [];
+    for (
+      const weights of device.features.has("shader-f16")
+        ? ["f32", "f16"] as const
+        : ["f32"] as const
+    ) {
+      for (const rows of [1, 16]) figures.push(await measure(device, config, weights, rows));
+    }
+    reporter.line(`${device.description}, variant ${device.variant}, ${model}`);
+    reporter.line(`Copies within the device: ${(copy / 1e9).toFixed(1)} GB/s read and written`);
+    reporter.line(formatTable(
+      ["prompts", "weights", "tokens/s", "weights read", "of copy bandwidth"],
+      figures.map((f) => [
+        String(f.rows),
+        f.weights,
+        f.tokens_per_second.toFixed(1),
+        `${(f.weight_bytes_per_second / 1e9).toFixed(1)} GB/s`,
+        `${(100 * f.weight_bytes_per_second / copy).toFixed(0)} %`,
+      ]),
+    ));
+    return {
+      ...{ device: device.description, variant: device.variant, model },
+      ...{ copy_bytes_per_second: copy, cases: figures },
+    };
+  } finally {
+    device.destroy();
+  }
+}
+
+async function measure(
+  device: Device,
+  config: MambaConfig,
+  weights: "f32" | "f16",
+  rows: number,
+): Promise<GenerateFigures> {
+  const model = await createRecurrentMamba(device, config, initialParameters(config, 1), {
+    rows,
+    half: weights === "f16",
+  });
+  const prompts = Array.from({ length: rows }, (_, i) => [config.endOfText, i + 1]);
+  const run = (maxNewTokens: number) =>
+    generateBatch(model, prompts, { maxNewTokens, ignoreEnd: true });
+  await run(8); // compiles, and finds how many steps go together
+  const tokens = 32;
+  let best = 0;
+  for (let round = 0; round < 3; round++) {
+    const start = performance.now();
+    await run(tokens);
+    best = Math.max(best, rows * tokens / ((performance.now() - start) / 1000));
+  }
+  model.destroy();
+  const { paddedVocabSize: v, hiddenSize: d, intermediateSize: e, layers } = config;
+  const layer = 3 * d * e + e * (config.timeStepRank + 2 * config.stateSize) +
+    e * config.timeStepRank;
+  const bytes = (v * d + layers * layer) * (weights === "f16" ? 2 : 4);
+  return {
+    rows,
+    weights,
+    tokens_per_second: best,
+    weight_bytes_per_second: bytes * best / rows,
+  };
+}
+
+/** Bytes read and written a second by copies of 64 MiB, the best of five. */
+async function copyBandwidth(device: Device): Promise<number> {
+  const size = 1 << 26, from = device.allocate("from", size), to = device.allocate("to", size);
+  let best = 0;
+  for (let i = 0; i < 5; i++) {
+    const start = performance.now(), encoder = device.gpu.createCommandEncoder();
+    for (let k = 0; k < 4; k++) encoder.copyBufferToBuffer(from.buffer, 0, to.buffer, 0, size);
+    device.gpu.queue.submit([encoder.finish()]);
+    await device.idle();
+    best = Math.max(best, 8 * size / ((performance.now() - start) / 1000));
+  }
+  device.free(from);
+  device.free(to);
+  return best;
+}
