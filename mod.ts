@@ -53,6 +53,8 @@ export { deviceModel, type DeviceModelOptions } from "./model/device_model.ts";
 export { createMamba, type Mamba, type MambaOptions } from "./model/mamba.ts";
 export type {
   Batch,
+  MadeModel,
+  MakeModel,
   Moments,
   RecurrentModel,
   StepReport,
@@ -63,7 +65,7 @@ export type {
 export { makeBatch } from "./model/batch.ts";
 export type { LoopResult } from "./model/train.ts";
 export { type PartialConfig, resolveConfig, type TrainConfig } from "./model/train_config.ts";
-export { type MadeModel, type MakeModel, type TrainRequest, trainRun } from "./model/train_run.ts";
+export { type TrainRequest, trainRun } from "./model/train_run.ts";
 export { readMetrics, type StepMetrics } from "./model/metrics.ts";
 export {
   evaluatePerplexity,

@@ -3,7 +3,7 @@ import type { Invocation, OptionSpec } from "../core/cli.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import type { AutotuneMode } from "../model/gpu/autotune.ts";
 import type { DeviceModelOptions } from "../model/device_model.ts";
-import type { MakeModel } from "../model/train_run.ts";
+import type { MakeModel } from "../model/types.ts";
 
 /** Spread into a command's options. */
 export const deviceOptions = {

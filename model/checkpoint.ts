@@ -15,6 +15,7 @@ import {
 } from "./folder.ts";
 import type { LossScale } from "../kernels/adamw/loss_scale.ts";
 import { parameterList } from "./parameters.ts";
+import type { SpikeEvent } from "./spikes.ts";
 import type { Moments, TrainableModel } from "./types.ts";
 
 /** Where a run stands. */
@@ -29,6 +30,8 @@ export interface TrainerState {
   best?: { step: number; loss: number };
   /** Of mixed precision. */
   lossScale?: LossScale;
+  /** The steps left out, and those that the run went back from; absent where there were none. */
+  spikes?: SpikeEvent[];
 }
 
 /** trainer_state.json: the state, and the SHA-256 of every other file by name. */
@@ -144,7 +147,7 @@ export function pruneCheckpoints(run: string, keep: number, best?: number): void
 export function openCheckpoint(path: string): Checkpoint {
   const stateFile = join(path, STATE);
   const file = readJson<Partial<StateFile>>(stateFile, "checkpoint's state");
-  const { version, checksums, step, rows, tokens, best, lossScale } = file;
+  const { version, checksums, step, rows, tokens, best, lossScale, spikes } = file;
   if (version !== 1 || !checksums || ![step, rows, tokens].every(Number.isSafeInteger)) {
     throw new UserError(`Cannot read the checkpoint's state ${stateFile}: it is not complete`);
   }
@@ -164,6 +167,7 @@ export function openCheckpoint(path: string): Checkpoint {
       ...{ step: step!, rows: rows!, tokens: tokens! },
       ...(best ? { best } : {}),
       ...(lossScale ? { lossScale } : {}),
+      ...(spikes ? { spikes } : {}),
     },
     folder,
     moments: (name) => ({

@@ -6,7 +6,7 @@ import type { AutotuneMode } from "./gpu/autotune.ts";
 import { memoryPlan } from "./gpu/buffers.ts";
 import { availableBytes, createMamba, type MambaOptions, type MemoryPlan } from "./mamba.ts";
 import { createRecurrentMamba } from "./recurrent.ts";
-import type { MakeModel } from "./train_run.ts";
+import type { MakeModel } from "./types.ts";
 
 /** What {@linkcode deviceModel} takes. */
 export interface DeviceModelOptions {

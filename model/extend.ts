@@ -10,7 +10,7 @@ import {
   writeModelFolder,
 } from "./folder.ts";
 import { EMBEDDING } from "./parameters.ts";
-import type { MakeModel } from "./train_run.ts";
+import type { MakeModel } from "./types.ts";
 
 /** What was written. */
 export interface ExtendResult {

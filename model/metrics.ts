@@ -9,7 +9,7 @@ export interface StepMetrics {
   step: number;
   /** Positions trained on so far, padding included. */
   tokens: number;
-  /** Mean negative log-likelihood of the step's scored targets, in nats. */
+  /** Mean negative log-likelihood of the step's scored targets, in nats; null in the file if NaN. */
   loss: number;
   /** Of this step. */
   learning_rate: number;
@@ -21,6 +21,8 @@ export interface StepMetrics {
   validation_loss?: number;
   /** 1 where the step's update was left out because of a spike or of an overflow of f16. */
   skipped?: number;
+  /** On the first step after going back: the step that spiked. */
+  rolled_back_from?: number;
   /** Mixed precision: what the next step's gradients are scaled with. */
   loss_scale?: number;
 }
@@ -38,6 +40,8 @@ export function readMetrics(run: string, lastStep = Infinity): StepMetrics[] {
   for (const line of Deno.readTextFileSync(path).split("\n").slice(0, -1)) {
     const one = JSON.parse(line) as StepMetrics;
     if (one.step > lastStep) break;
+    one.loss ??= NaN; // JSON has no such number
+    one.grad_norm ??= NaN;
     metrics.push(one);
   }
   return metrics;

@@ -8,8 +8,7 @@ import { bootstrapInterval, type Interval } from "./evaluation/statistics.ts";
 import { openModelFolder } from "./folder.ts";
 import { localModel } from "./hub.ts";
 import { checkFits } from "./start.ts";
-import type { MakeModel } from "./train_run.ts";
-import type { TrainableModel } from "./types.ts";
+import type { MakeModel, TrainableModel } from "./types.ts";
 
 /** Summed negative log-likelihood of some whole rows. */
 export interface RowLoss {

@@ -313,7 +313,7 @@ export class ReferenceModel implements TrainableModel {
     const skipped = this.#loss > loss || gradNorm > norm;
     this.#report = { loss: this.#loss, gradNorm, skipped };
     this.#fresh = true;
-    if (skipped || !Number.isFinite(gradNorm)) return;
+    if (skipped || !Number.isFinite(gradNorm) || !Number.isFinite(this.#loss)) return;
     const clip = ops.clipCoefficient(gradNorm, options.maxGradNorm);
     for (const parameter of trained) {
       const { name } = parameter, values = this.#parameters.get(name)!;

@@ -1,10 +1,11 @@
 /** A run folder's run.json: what the run is, for going on with it and for the record. @module */
 import project from "../deno.json" with { type: "json" };
 import { UserError } from "../core/errors.ts";
-import { exists, readJson, writeAtomic } from "../core/files.ts";
+import { exists, PARTIAL_SUFFIX, readJson, writeAtomic } from "../core/files.ts";
 import { join } from "../core/std.ts";
 import { huggingFaceConfig, type MambaConfig } from "./config.ts";
 import { parameterCount } from "./parameters.ts";
+import type { SpikeEvent } from "./spikes.ts";
 import { flatten, type TrainConfig } from "./train_config.ts";
 
 /** run.json. */
@@ -26,6 +27,8 @@ export interface RunFile {
   /** ISO 8601 times of the start and of every resumption. */
   started: string;
   resumed: { at: string; step: number; device: string }[];
+  /** The steps left out, and those that the run went back from. Not of fine-tuning. */
+  spikes?: SpikeEvent[];
 }
 
 const RUN_FILE = "run.json", DONE_FILE = "DONE";
@@ -46,6 +49,23 @@ export function readRun(path: string): RunFile {
 /** Writes run.json. */
 export function writeRun(path: string, run: RunFile): void {
   writeAtomic(join(path, RUN_FILE), JSON.stringify(run, null, 2) + "\n");
+}
+
+/** @throws {UserError} where a new run cannot have the folder, because something is in it. */
+export function refuseExisting(out: string): void {
+  if (isRun(out)) {
+    throw new UserError(
+      `Cannot start a run in ${out}: there is one already; go on with it by --resume, ` +
+        `or name another folder with --out`,
+    );
+  }
+  if (!exists(out)) return;
+  // What a run left that was killed as it began does not count.
+  const holds = (folder: string) =>
+    [...Deno.readDirSync(folder)].some(({ name }) => !name.endsWith(PARTIAL_SUFFIX));
+  if (!Deno.statSync(out).isDirectory || holds(out)) {
+    throw new UserError(`Cannot start a run in ${out}: it is not an empty folder`);
+  }
 }
 
 /** A new run's record. */

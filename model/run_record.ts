@@ -1,9 +1,10 @@
 /** What a run writes as it goes on: metrics, samples, progress, and who hears of them. @module */
 import type { Progress, Reporter } from "../core/reporter.ts";
 import { MetricsWriter, readMetrics, type StepMetrics } from "./metrics.ts";
+import { readRun, writeRun } from "./run.ts";
 import type { RunListener } from "./run_listener.ts";
 import { appendSamples, cutSamples, type RunSample } from "./samples.ts";
-import { SpikeWatch } from "./spikes.ts";
+import { type SpikeEvent, SpikeWatch } from "./spikes.ts";
 import type { TrainConfig } from "./train_config.ts";
 
 /** What {@linkcode RunRecord} takes. */
@@ -37,9 +38,9 @@ export class RunRecord {
     this.#metrics = new MetricsWriter(run, step);
     cutSamples(run, step);
     this.#last = past.at(-1);
-    // Steps whose gradient overflowed were not judged.
+    // Steps that are not finite, or whose gradient overflowed, were not taken in.
     const judged = past.map(({ loss, grad_norm: gradNorm }) => ({ loss, gradNorm }))
-      .filter(({ gradNorm }) => Number.isFinite(gradNorm));
+      .filter(({ loss, gradNorm }) => Number.isFinite(loss) && Number.isFinite(gradNorm));
     this.#spikes = new SpikeWatch(spikes.z_score, spikes.window, judged);
     listener?.began?.(step, steps);
   }
@@ -67,6 +68,12 @@ export class RunRecord {
     }
     const speed = rate < 100 ? rate.toFixed(1) : Math.round(rate).toLocaleString("en");
     this.#progress.update(step, `loss ${loss.toFixed(4)}, ${speed} tokens/s`);
+  }
+
+  /** Puts a step that was left out or gone back from into run.json, after those before it. */
+  noteSpikes(spikes: SpikeEvent[]): void {
+    const { run } = this.#options;
+    writeRun(run, { ...readRun(run), spikes });
   }
 
   /** Goes back to a step: what was written after it is gone. */

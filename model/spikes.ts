@@ -1,4 +1,5 @@
-/** Watching for outliers in a run's loss and gradient norm. @module */
+/** Watching for outliers in a run's loss and gradient norm, and what follows them. @module */
+import type { StepReport } from "./types.ts";
 
 /** What is watched of a step. */
 export interface StepFigures {
@@ -94,4 +95,69 @@ export class SpikeWatch {
     this.#take(step);
     return spikes;
   }
+}
+
+/** A step whose update was left out, or that the run went back from, as run.json keeps it. */
+export interface SpikeEvent {
+  step: number;
+  action: "skip" | "rollback";
+  /** Which of its figures were spikes, or not finite. */
+  what: Spike["what"][];
+  /** Null where it was not finite. */
+  loss: number | null;
+  grad_norm: number | null;
+  /** Of a rollback: the step of the checkpoint, and the rows of the training order left out. */
+  back_to?: number;
+  rows_left_out?: number;
+}
+
+/** What is to be done about a step. */
+export interface Verdict {
+  action: "go on" | "skip" | "rollback" | "fail";
+  what: Spike["what"][];
+  /** Lines for the run's log. */
+  lines: string[];
+}
+
+/** Judges a step's report by what the run is configured to do; `watch` takes the step in. */
+export function judge(
+  step: number,
+  report: StepReport,
+  watch: SpikeWatch,
+  { action, window }: { action: "log" | "skip" | "rollback"; window: number },
+): Verdict {
+  const { loss, gradNorm, skipped, overflow, lossScale } = report;
+  if (overflow && Number.isFinite(loss)) {
+    // A gradient beyond f16 is no failure: the device has halved its loss scale.
+    const line = `Step ${step}: a gradient overflowed f16; its update was left out, and the loss ` +
+      `scale is ${lossScale} now`;
+    return { action: "go on", what: [], lines: [line] };
+  }
+  const after = (leftOut: boolean) => leftOut ? "; the update was left out" : "";
+  if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
+    const bad = Number.isFinite(loss) ? "gradient norm" : "loss";
+    const line = `Step ${step}: the ${bad} is ${bad === "loss" ? loss : gradNorm}`;
+    if (action === "log") return { action: "fail", what: [bad], lines: [] };
+    return { action, what: [bad], lines: [line + after(action === "skip")] };
+  }
+  const spikes = watch.observe({ loss, gradNorm });
+  const what = spikes.map((spike) => spike.what);
+  const lines = spikes.map((spike) => describeSpike(spike, step, window) + after(!!skipped));
+  if (skipped) return { action: "skip", what, lines };
+  return { action: action === "rollback" && spikes.length ? "rollback" : "go on", what, lines };
+}
+
+/** How many steps right before `step` were left out, one after the other. */
+export function skipsInARow(events: readonly SpikeEvent[], step: number): number {
+  let count = 0;
+  for (const event of events.toReversed()) {
+    if (event.action !== "skip" || event.step !== step - 1 - count) break;
+    count++;
+  }
+  return count;
+}
+
+/** How often the run came back to step `back`, or to one before it, from beyond it. */
+export function returnsPast(events: readonly SpikeEvent[], back: number): number {
+  return events.filter((event) => event.action === "rollback" && event.step > back).length;
 }

@@ -6,7 +6,6 @@
 import { collectGarbage } from "../core/collect.ts";
 import { Interrupted, UserError } from "../core/errors.ts";
 import { formatDuration, type Reporter } from "../core/reporter.ts";
-import type { CountedBatch } from "./batch.ts";
 import {
   listCheckpoints,
   pruneCheckpoints,
@@ -14,13 +13,19 @@ import {
   type TrainerState,
 } from "./checkpoint.ts";
 import { requireRows, type RowSource, type TrainingCorpus } from "./corpus.ts";
-import type { StepMetrics } from "./metrics.ts";
 import { meanLoss } from "./perplexity.ts";
 import type { RunListener } from "./run_listener.ts";
 import { RunRecord } from "./run_record.ts";
 import type { RunSample } from "./samples.ts";
-import { scheduleFactor } from "./schedule.ts";
-import { describeSpike } from "./spikes.ts";
+import { judge, returnsPast, skipsInARow, type SpikeEvent, type Verdict } from "./spikes.ts";
+import {
+  describeFailure,
+  queueGradients,
+  type StepGradients,
+  stepMetrics,
+  tokensOf,
+  updateOptions,
+} from "./step.ts";
 import type { TrainConfig } from "./train_config.ts";
 import { stepBatches } from "./training_rows.ts";
 import type { StepReport, TrainableModel } from "./types.ts";
@@ -73,16 +78,20 @@ export interface LoopResult {
 interface PendingStep {
   step: number;
   learningRate: number;
-  batches: CountedBatch[];
-  scale: number;
+  gradients: StepGradients;
   report: Promise<StepReport>;
 }
 
+/** A step's figures as its record keeps them. */
+const eventOf = (step: number, { loss, gradNorm }: StepReport, { what }: Verdict) => ({
+  step,
+  what,
+  loss: Number.isFinite(loss) ? loss : null,
+  grad_norm: Number.isFinite(gradNorm) ? gradNorm : null,
+});
+
 /** Milliseconds between collections of garbage: a tenth of a second each. */
 const COLLECT_EVERY = 60_000;
-
-/** How often a run goes back before it gives up, counted from the last checkpoint. */
-const MOST_ROLLBACKS = 5;
 
 /** Updates of a run: as configured, or what its tokens come to. */
 export function totalSteps(config: TrainConfig, sequenceLength: number): number {
@@ -112,7 +121,6 @@ class Loop {
   #tokens = 0;
   #dataSeconds = 0;
   #pending: PendingStep | undefined;
-  #rollbacks = 0;
   #validationLoss: number | undefined;
   #saved: { step: number; path: string } | undefined;
   /** When the last step came in, the last checkpoint was saved, the event loop turned, and so on. */
@@ -160,32 +168,20 @@ class Loop {
 
   /** Queues the next step's gradients, takes in the step before, then queues the update. */
   async #queueStep(): Promise<void> {
-    const { config, corpus, model } = this.#options, { optimizer } = config;
-    const step = this.#state.step + 1, began = performance.now();
+    const { config, corpus, model } = this.#options, step = this.#state.step + 1;
+    const began = performance.now();
     const batches = stepBatches(this.#rows, this.#state.rows, config, corpus);
     this.#dataSeconds += (performance.now() - began) / 1000;
-    const scored = batches.reduce((sum, batch) => sum + batch.scored, 0);
-    // Over the whole step, so that accumulation equals one large batch.
-    const scale = scored ? 1 / scored : 0;
-    for (const batch of batches) model.accumulate(batch, scale);
+    const gradients = queueGradients(model, batches);
     // After going back there are other weights, and what was accumulated is void.
     if (!await this.#settle()) return;
-    const learningRate = optimizer.learning_rate *
-      scheduleFactor(config.schedule, step, this.#steps);
-    model.update({
-      step,
-      learningRate,
-      beta1: optimizer.beta1,
-      beta2: optimizer.beta2,
-      epsilon: optimizer.epsilon,
-      weightDecay: optimizer.weight_decay,
-      maxGradNorm: optimizer.max_grad_norm || Infinity,
-      ...(config.spikes.action === "skip" ? { skipAbove: this.#record.spikes.limits } : {}),
-    });
-    this.#pending = { step, learningRate, batches, scale, report: model.report() };
+    const options = updateOptions(config, step, this.#steps), { learningRate } = options;
+    const limited = config.spikes.action === "skip";
+    model.update({ ...options, ...(limited ? { skipAbove: this.#record.spikes.limits } : {}) });
+    this.#pending = { step, learningRate, gradients, report: model.report() };
     this.#state.step = step;
-    const rows = batches.length * model.batchSize, tokens = rows * model.sequenceLength;
-    this.#state.rows += rows;
+    const tokens = tokensOf(model, batches);
+    this.#state.rows += tokens / model.sequenceLength;
     this.#state.tokens += tokens;
     this.#tokens += tokens;
   }
@@ -198,40 +194,30 @@ class Loop {
     const pending = this.#pending;
     if (!pending) return true;
     this.#pending = undefined;
-    const { loss, gradNorm, skipped, overflow, lossScale } = await pending.report;
-    const { model, config, reporter } = this.#options, { step } = pending;
-    const back = config.spikes.action === "rollback", finite = isFinite(loss) && isFinite(gradNorm);
-    // A gradient beyond f16 is no failure: the device has halved its loss scale.
-    const failed = !finite && !(overflow && isFinite(loss));
-    if (failed && !back) await this.#fail(pending, loss, gradNorm);
-    const tokens = pending.batches.length * model.batchSize * model.sequenceLength;
-    const seconds = (performance.now() - this.#stepTime) / 1000;
-    const metrics: StepMetrics = {
-      step,
-      tokens: this.#state.tokens,
-      loss,
-      learning_rate: pending.learningRate,
-      grad_norm: gradNorm,
-      tokens_per_second: Number((tokens / seconds).toPrecision(6)),
-      ...(skipped || overflow ? { skipped: 1 } : {}),
-      ...(lossScale === undefined ? {} : { loss_scale: lossScale }),
-    };
-    if (overflow && !failed) {
-      reporter.log(
-        `Step ${step}: a gradient overflowed f16; its update was left out, and the loss scale is ` +
-          `${lossScale} now`,
-      );
-    }
-    const spikes = finite ? this.#record.spikes.observe({ loss, gradNorm }) : [];
-    for (const spike of spikes) {
-      const line = describeSpike(spike, step, config.spikes.window);
-      reporter.log(skipped ? `${line}; the update was left out` : line);
-    }
-    if (back && (spikes.length || failed)) {
-      if (this.#rollbacks++ === MOST_ROLLBACKS) await this.#fail(pending, loss, gradNorm);
-      this.#rollBack(step);
+    const report = await pending.report, { step, learningRate, gradients } = pending;
+    const { model, config, reporter } = this.#options, { spikes } = this.#state;
+    const verdict = judge(step, report, this.#record.spikes, config.spikes);
+    for (const line of verdict.lines) reporter.log(line);
+    if (verdict.action === "fail") await this.#fail(pending, report);
+    if (verdict.action === "rollback") {
+      await this.#rollBack(pending, report, verdict);
       return false;
     }
+    if (verdict.action === "skip") {
+      if (skipsInARow(spikes ?? [], step) >= config.spikes.limit) {
+        await this.#fail(pending, report, `leaving out ${config.spikes.limit} updates in a row`);
+      }
+      this.#note({ ...eventOf(step, report, verdict), action: "skip" });
+    }
+    const metrics = stepMetrics({ ...report, skipped: verdict.action === "skip" }, {
+      step,
+      learningRate,
+      tokens: this.#state.tokens,
+      own: tokensOf(model, gradients.batches),
+      seconds: (performance.now() - this.#stepTime) / 1000,
+    });
+    const before = spikes?.at(-1);
+    if (before?.back_to === step - 1) metrics.rolled_back_from = before.step;
     let samples: Omit<RunSample, "step">[] | undefined;
     if (this.#due(config.validation.every)) {
       const seen = await this.#validate();
@@ -245,16 +231,32 @@ class Loop {
   }
 
   /** Goes back to the newest checkpoint, and on from there with the rows after those seen. */
-  #rollBack(step: number): void {
-    const { rows } = this.#state, back = this.#options.restore();
-    this.#options.reporter.log(
+  async #rollBack(pending: PendingStep, report: StepReport, verdict: Verdict): Promise<void> {
+    const { run, config, restore, reporter } = this.#options, { step } = pending;
+    const { rows, spikes = [] } = this.#state, { limit } = config.spikes, { gradients } = pending;
+    const [bad] = verdict.what;
+    const failure = await describeFailure(this.#options.model, gradients, report, bad);
+    const back = restore();
+    this.#saved = listCheckpoints(run).find((c) => c.step === back.step);
+    if (returnsPast(spikes, back.step) >= limit) {
+      throw this.#failure(step, failure, `going back to step ${back.step} ${limit} times`);
+    }
+    const left = rows - back.rows;
+    reporter.log(
       `Going back from step ${step} to step ${back.step}, and on without the ` +
-        `${rows - back.rows} rows between them`,
+        `${left} rows between them`,
     );
-    this.#state = { ...back, rows };
+    this.#state = { ...back, rows, ...(spikes.length ? { spikes } : {}) };
     this.#record.rewind(back.step);
-    this.#saved = listCheckpoints(this.#options.run).find((c) => c.step === back.step);
+    const event = { ...eventOf(step, report, verdict), action: "rollback" as const };
+    this.#note({ ...event, back_to: back.step, rows_left_out: left });
     this.#stepTime = performance.now();
+  }
+
+  /** Keeps a spike in the run's state and record. */
+  #note(event: SpikeEvent): void {
+    this.#state.spikes = [...this.#state.spikes ?? [], event];
+    this.#record.noteSpikes(this.#state.spikes);
   }
 
   /** The validation loss, and samples, of the averaged weights where there are any. */
@@ -281,7 +283,6 @@ class Loop {
     const extras = { tokenizer, card: card?.(this.#state) };
     const path = await saveCheckpoint(run, model, this.#state, extras);
     this.#saved = { step, path };
-    this.#rollbacks = 0;
     pruneCheckpoints(run, config.checkpoint.keep, best?.step);
     this.#stepTime = this.#saveTime = performance.now();
   }
@@ -330,18 +331,16 @@ class Loop {
     );
   }
 
-  async #fail({ step, batches, scale }: PendingStep, loss: number, norm: number): Promise<never> {
-    const { model } = this.#options;
-    // The next step's gradients may be in place of this one's: add these again to find the cause.
-    for (const batch of batches) model.accumulate(batch, scale);
-    const tensor = await model.findNonFinite();
-    const what = Number.isFinite(loss) ? `the gradient norm is ${norm}` : `the loss is ${loss}`;
-    const where = tensor ? `, with values that are not finite in ${tensor}` : "";
+  async #fail({ step, gradients }: PendingStep, report: StepReport, why?: string): Promise<never> {
+    throw this.#failure(step, await describeFailure(this.#options.model, gradients, report), why);
+  }
+
+  #failure(step: number, what: string, why?: string): UserError {
     const saved = this.#saved
       ? `the last good checkpoint is ${this.#saved.path}`
       : "no checkpoint was saved before it";
-    throw new UserError(
-      `Training stopped at step ${step}: ${what}${where}; ${saved}; ` +
+    return new UserError(
+      `Training stopped at step ${step}: ${what}${why ? `, after ${why}` : ""}; ${saved}; ` +
         `go on from there with a lower optimizer.learning_rate`,
     );
   }

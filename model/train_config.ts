@@ -108,11 +108,14 @@ const schema = v.strictObject({
     z_score: v.optional(atLeast0, 6),
     /**
      * What follows: a line in the log; the step's update is left out; or the run goes back to its
-     * newest checkpoint and on from there with the rows that come after the spike.
+     * newest checkpoint and on from there with the rows that come after the spike. A loss or norm
+     * that is not finite is a spike too; with "log" it ends the run.
      */
     action: v.optional(v.picklist(["log", "skip", "rollback"]), "log"),
     /** Over how many steps mean and deviation run. */
     window: v.optional(whole(2), 100),
+    /** A run ends after so many updates left out in a row, or returns from the same stretch. */
+    limit: v.optional(whole(1), 5),
   }),
 });
 
@@ -192,11 +195,6 @@ function checkCombinations(config: TrainConfig, where: string): TrainConfig {
   if (schedule.kind === "wsd" && schedule.warmup < 1 && schedule.warmup + schedule.stable > 1) {
     fail(
       `schedule.warmup ${schedule.warmup} and schedule.stable ${schedule.stable} add up to over 1`,
-    );
-  }
-  if (config.spikes.action !== "log" && config.spikes.z_score === 0) {
-    fail(
-      `spikes.action is "${config.spikes.action}", and with spikes.z_score 0 nothing is a spike`,
     );
   }
   return config;

@@ -1,72 +1,30 @@
 /** A training run as a whole: its folder, its start, going on with it, its end. @module */
 import { messageOf, UserError } from "../core/errors.ts";
-import { exists, PARTIAL_SUFFIX } from "../core/files.ts";
 import type { Reporter } from "../core/reporter.ts";
-import { basename, resolve } from "../core/std.ts";
-import { modelCard } from "./card.ts";
+import type { KernelTime } from "../kernels/plan.ts";
 import {
   type Checkpoint,
-  cleanCheckpoints,
   listCheckpoints,
   openNewestCheckpoint,
   removeCheckpoint,
   type TrainerState,
 } from "./checkpoint.ts";
 import type { MambaConfig } from "./config.ts";
-import { requireRows, selectedCorpus, type TrainingCorpus } from "./corpus.ts";
+import type { TrainingCorpus } from "./corpus.ts";
 import { localModel } from "./hub.ts";
 import { readMetrics } from "./metrics.ts";
-import { parameterCount, parameterList } from "./parameters.ts";
-import type { KernelTime } from "../kernels/plan.ts";
+import { parameterList } from "./parameters.ts";
 import { writeRunReport } from "./report/run_report.ts";
-import {
-  configChanges,
-  isDone,
-  isRun,
-  markDone,
-  newRun,
-  readRun,
-  type RunFile,
-  writeRun,
-} from "./run.ts";
+import { isDone, markDone } from "./run.ts";
+import { cardOf, describe, recordRun } from "./run_description.ts";
+import type { RunListener } from "./run_listener.ts";
+import { planRun, type RunPlan } from "./run_plan.ts";
+import { sampler } from "./samples.ts";
 import { checkFits, openStart, type StartingPoint } from "./start.ts";
 import { type LoopResult, totalSteps, trainLoop } from "./train.ts";
-import {
-  mergeConfig,
-  type PartialConfig,
-  resolveConfig,
-  type TrainConfig,
-} from "./train_config.ts";
-import type { RunListener } from "./run_listener.ts";
-import { sampler } from "./samples.ts";
+import type { PartialConfig } from "./train_config.ts";
 import { trainingTerms } from "./training_terms.ts";
-import type { Moments, RecurrentModel, TrainableModel, TrainingTerms } from "./types.ts";
-
-/** A model, ready to hold weights, and the device that it lives on. */
-export interface MadeModel {
-  model: TrainableModel;
-  /** One line that names the device. */
-  device: string;
-  /** The recurrent form of `model`, on its own weights as they are then. The caller destroys it. */
-  recurrent?(): Promise<RecurrentModel>;
-  /** When each kernel of a step runs on the device, where it can tell. */
-  timeline?(): Promise<KernelTime[]>;
-  /** True once the device is gone for good, other than by `close`. */
-  lost?(): boolean;
-  /** Frees the model and the device. */
-  close(): void;
-}
-
-/** Makes a model for batches of a shape. Its weights are written afterwards. */
-export type MakeModel = (
-  config: MambaConfig,
-  shape: TrainingTerms & {
-    batchSize: number;
-    sequenceLength: number;
-    /** False for a model that only evaluates; by default true. */
-    training?: boolean;
-  },
-) => Promise<MadeModel>;
+import type { MadeModel, MakeModel, Moments } from "./types.ts";
 
 /** What {@linkcode trainRun} takes. */
 export interface TrainRequest {
@@ -131,38 +89,6 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
       made?.close();
     }
   }
-}
-
-/** A run's settings, checked. */
-interface RunPlan {
-  init: string;
-  config: TrainConfig;
-  /** With the documents that the configuration selects. */
-  corpus: TrainingCorpus;
-}
-
-async function planRun(request: TrainRequest): Promise<RunPlan> {
-  const { out, resume, reporter } = request;
-  // A folder by its whole path: found again from anywhere, and not taken for a hub id.
-  const given = request.init !== undefined && exists(request.init)
-    ? resolve(request.init)
-    : request.init;
-  requireRows(request.corpus, "train");
-  const old = resume ? readRun(out) : undefined;
-  if (!old) refuseExisting(out);
-  const source = request.configSource ?? "the command line";
-  const config = resolveConfig(mergeConfig({ ...old?.config }, request.config), source);
-  const corpus = await selectedCorpus(request.corpus, config.data, reporter);
-  requireRows(corpus, "train");
-  if (old) checkSameRun({ ...request, corpus }, given, old);
-  if (config.validation.every) requireRows(corpus, "validation");
-  if (old) {
-    cleanCheckpoints(out);
-    for (const change of configChanges(old.config, config)) reporter.log(`Changed: ${change}`);
-  }
-  const init = old?.init ?? given;
-  if (init === undefined) throw new UserError("Cannot train: say what from with --init");
-  return { init, config, corpus };
 }
 
 /** Trains from a checkpoint, which it closes, or from the start. */
@@ -262,43 +188,6 @@ function finishedResult(out: string, { path, state }: Checkpoint): LoopResult {
   };
 }
 
-function refuseExisting(out: string): void {
-  if (isRun(out)) {
-    throw new UserError(
-      `Cannot start a run in ${out}: there is one already; go on with it by --resume, ` +
-        `or name another folder with --out`,
-    );
-  }
-  if (!exists(out)) return;
-  // What a run left that was killed as it began does not count.
-  const holds = (folder: string) =>
-    [...Deno.readDirSync(folder)].some(({ name }) => !name.endsWith(PARTIAL_SUFFIX));
-  if (!Deno.statSync(out).isDirectory || holds(out)) {
-    throw new UserError(`Cannot start a run in ${out}: it is not an empty folder`);
-  }
-}
-
-function checkSameRun(
-  { corpus, out }: TrainRequest,
-  init: string | undefined,
-  old: RunFile,
-): void {
-  if (init !== undefined && init !== old.init) {
-    throw new UserError(
-      `Cannot resume ${out} from --init ${init}: it was started from ${old.init}`,
-    );
-  }
-  if (corpus.manifestSha256 !== old.corpus.manifest_sha256) {
-    throw new UserError(
-      `Cannot resume ${out}: the corpus ${corpus.path} is not the one it was started with ` +
-        `(manifest ${corpus.manifestSha256.slice(0, 12)}..., the run's ` +
-        `${
-          old.corpus.manifest_sha256.slice(0, 12)
-        }...), or other documents of it are selected; start a new run from its last checkpoint`,
-    );
-  }
-}
-
 /** A checkpoint as a starting point. */
 function startOfCheckpoint(checkpoint: Checkpoint, corpus: TrainingCorpus): StartingPoint {
   const { folder, path } = checkpoint;
@@ -308,83 +197,4 @@ function startOfCheckpoint(checkpoint: Checkpoint, corpus: TrainingCorpus): Star
     : corpus.tokenizer();
   // Closed with the checkpoint.
   return { config: folder.config, read: folder.read, tokenizer, close() {} };
-}
-
-/** Writes run.json, of a new run or with one more resumption. */
-function recordRun(
-  { corpus, out, reporter }: TrainRequest,
-  now: {
-    init: string;
-    config: RunFile["config"];
-    device: string;
-    model: MambaConfig;
-    state: TrainerState;
-  },
-): RunFile {
-  const { init, config, device, model, state } = now;
-  const old = isRun(out) ? readRun(out) : undefined;
-  const resumption = { at: new Date().toISOString(), step: state.step, device };
-  const changes = old ? roundingChanges(old, now) : [];
-  if (changes.length) {
-    reporter.log(
-      `Going on with ${
-        changes.join(" and ")
-      }: results equal those of a run that was never stopped ` +
-        `within rounding, not to the byte`,
-    );
-  }
-  const run = old ? { ...old, config, resumed: [...old.resumed, resumption] } : newRun({
-    init,
-    corpus: {
-      path: resolve(corpus.path),
-      manifest_sha256: corpus.manifestSha256,
-      tokenizer_sha256: corpus.tokenizerSha256,
-    },
-    config,
-    sequence_length: corpus.sequenceLength,
-    device,
-  }, model);
-  writeRun(out, run);
-  return run;
-}
-
-/** What differs from the run so far that changes the order of sums, and nothing else. */
-function roundingChanges(
-  old: RunFile,
-  { config, device }: { config: RunFile["config"]; device: string },
-): string[] {
-  const before = old.resumed.at(-1)?.device ?? old.device, { batch } = old.config;
-  const { rows, accumulate } = config.batch,
-    same = rows * accumulate === batch.rows * batch.accumulate;
-  return [
-    ...(before === device ? [] : [`another device (${device}, before ${before})`]),
-    ...(same && rows !== batch.rows
-      ? [
-        `another split of the batch (${rows} x ${accumulate}, before ${batch.rows} x ${batch.accumulate})`,
-      ]
-      : []),
-  ];
-}
-
-function describe(run: RunFile, model: MambaConfig, state: TrainerState, steps: number): string {
-  const { rows, accumulate } = run.config.batch;
-  const batch = `${rows}${accumulate > 1 ? ` x ${accumulate}` : ""} rows of ${run.sequence_length}`;
-  const first = state.step + 1;
-  return `Training ${parameterCount(model).toLocaleString("en")} parameters, steps ${first} to ` +
-    `${steps} of ${batch} tokens, ${
-      run.config.precision === "mixed" ? "in mixed precision, " : ""
-    }on ${run.resumed.at(-1)?.device ?? run.device}`;
-}
-
-/** The model card of a checkpoint. */
-function cardOf(run: RunFile, out: string, model: MambaConfig, state: TrainerState): string {
-  return modelCard({
-    name: basename(resolve(out)),
-    base: run.init.startsWith("random:") ? undefined : run.init,
-    parameters: parameterCount(model),
-    steps: state.step,
-    tokens: state.tokens,
-    sequenceLength: run.sequence_length,
-    manifestSha256: run.corpus.manifest_sha256,
-  });
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { LossScale } from "../kernels/adamw/loss_scale.ts";
+import type { KernelTime } from "../kernels/plan.ts";
 import type { MambaConfig } from "./config.ts";
 import type { Parameter } from "./parameters.ts";
 
@@ -173,3 +174,29 @@ export interface RecurrentModel {
   readonly mostSteps?: number;
   destroy(): void;
 }
+
+/** A model, ready to hold weights, and the device that it lives on. */
+export interface MadeModel {
+  model: TrainableModel;
+  /** One line that names the device. */
+  device: string;
+  /** The recurrent form of `model`, on its own weights as they are then. The caller destroys it. */
+  recurrent?(): Promise<RecurrentModel>;
+  /** When each kernel of a step runs on the device, where it can tell. */
+  timeline?(): Promise<KernelTime[]>;
+  /** True once the device is gone for good, other than by `close`. */
+  lost?(): boolean;
+  /** Frees the model and the device. */
+  close(): void;
+}
+
+/** Makes a model for batches of a shape. Its weights are written afterwards. */
+export type MakeModel = (
+  config: MambaConfig,
+  shape: TrainingTerms & {
+    batchSize: number;
+    sequenceLength: number;
+    /** False for a model that only evaluates; by default true. */
+    training?: boolean;
+  },
+) => Promise<MadeModel>;

@@ -1,6 +1,6 @@
 /**
  * AdamW with decoupled decay over flat buffers of parameters, clipping by the global norm on the
- * device; what it computes is said in `reference/adamw.ts`. Where the norm is not finite, or above
+ * device; what it computes is said in `reference/adamw.ts`. Where norm or loss are not finite, or above
  * what the update may have, nothing is updated.
  * @module
  */
@@ -104,7 +104,9 @@ ${
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
   let i = id.x + id.y * count.x * ${VECTOR_GROUP}u;
   // NaN and infinity by their bits: compilers may assume that neither occurs.
-  let bad = (bitcast<u32>(squares[0]) & 0x7f800000u) == 0x7f800000u;
+  let bad = (bitcast<u32>(squares[0]) & 0x7f800000u) == 0x7f800000u${
+    loss ? "\n    || (bitcast<u32>(loss[0]) & 0x7f800000u) == 0x7f800000u" : ""
+  };
   let spike = squares[0] > h.squares_limit${loss ? " || loss[0] > h.loss_limit" : ""};
   if (i >= p.vectors || bad || spike) { return; }
   let clip = min(1.0, h.limit / (sqrt(squares[0]) + 1e-6));

@@ -4,7 +4,7 @@ import { join } from "../../core/std.ts";
 import { loadTokenizer, type Tokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { type ModelFolder, openModelFolder } from "../folder.ts";
 import { parameterCount } from "../parameters.ts";
-import type { MakeModel } from "../train_run.ts";
+import type { MakeModel } from "../types.ts";
 import { accuracyOf, macroF1Of } from "./classification.ts";
 import {
   answerChoices,

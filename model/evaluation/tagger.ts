@@ -9,7 +9,7 @@ import { Interrupted, UserError } from "../../core/errors.ts";
 import type { Tokenizer } from "../../pipeline/tokenizer/mod.ts";
 import type { SupervisedExample } from "../finetune/examples.ts";
 import type { ModelFolder } from "../folder.ts";
-import type { MakeModel } from "../train_run.ts";
+import type { MakeModel } from "../types.ts";
 import { IGNORED_TARGET, type TrainableModel } from "../types.ts";
 import type { TaggedSentence } from "./ner.ts";
 import { logitsOfSegments, logProbability } from "./scorer.ts";

@@ -29,8 +29,7 @@ import {
   writeRun,
 } from "../run.ts";
 import { type PartialConfig, resolveConfig, type TrainConfig } from "../train_config.ts";
-import type { MadeModel, MakeModel } from "../train_run.ts";
-import type { TrainableModel } from "../types.ts";
+import type { MadeModel, MakeModel, TrainableModel } from "../types.ts";
 import type { SupervisedExample } from "./examples.ts";
 import { type Development, examplesPerStep, finetuneLoop } from "./loop.ts";
 

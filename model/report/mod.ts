@@ -90,8 +90,11 @@ export function thinOut(metrics: StepMetrics[], most: number): StepMetrics[] {
   const size = Math.ceil(metrics.length / most), out: StepMetrics[] = [];
   for (let at = 0; at < metrics.length; at += size) {
     const group = metrics.slice(at, at + size), last = group.at(-1)!;
-    const mean = (key: "loss" | "learning_rate" | "grad_norm" | "tokens_per_second") =>
-      group.reduce((sum, m) => sum + m[key], 0) / group.length;
+    // Of those that are finite: a step left out must not leave a gap in the curve.
+    const mean = (key: "loss" | "learning_rate" | "grad_norm" | "tokens_per_second") => {
+      const values = group.map((m) => m[key]).filter(Number.isFinite);
+      return values.reduce((sum, value) => sum + value, 0) / values.length;
+    };
     out.push({
       step: last.step,
       tokens: last.tokens,

@@ -29,7 +29,10 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
     ? [
       { label: "steps", value: whole(last.step) },
       { label: "tokens", value: whole(last.tokens) },
-      { label: "loss, nats a token", value: last.loss.toFixed(3) },
+      {
+        label: "loss, nats a token",
+        value: metrics.findLast((m) => Number.isFinite(m.loss))?.loss.toFixed(3) ?? "none",
+      },
       ...validation === undefined
         ? []
         : [{ label: "validation perplexity", value: Math.exp(validation).toFixed(2) }],

@@ -6,7 +6,8 @@ import { writeModelFolder } from "../../model/folder.ts";
 import { initialParameters } from "../../model/initialize.ts";
 import { readMetrics } from "../../model/metrics.ts";
 import { evaluatePerplexity } from "../../model/perplexity.ts";
-import { type MakeModel, type TrainRequest, trainRun } from "../../model/train_run.ts";
+import { type TrainRequest, trainRun } from "../../model/train_run.ts";
+import type { MakeModel } from "../../model/types.ts";
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "../assert.ts";
 import { inventedCorpus, makeReference, MINIATURE, silentReporter, withFolder } from "./helpers.ts";
 

@@ -14,7 +14,7 @@ import { initialParameters } from "../../model/initialize.ts";
 import { readMetrics } from "../../model/metrics.ts";
 import { ReferenceModel } from "../../model/reference.ts";
 import { readRun } from "../../model/run.ts";
-import type { MakeModel } from "../../model/train_run.ts";
+import type { MakeModel } from "../../model/types.ts";
 import {
   assert,
   assertAlmostEquals,

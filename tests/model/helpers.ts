@@ -5,7 +5,7 @@ import { configOfSizes, type MambaConfig } from "../../model/config.ts";
 import type { Split, TrainingCorpus } from "../../model/corpus.ts";
 import { Random } from "../../model/random.ts";
 import { ReferenceModel, ReferenceRecurrentModel } from "../../model/reference.ts";
-import type { MakeModel } from "../../model/train_run.ts";
+import type { MakeModel } from "../../model/types.ts";
 import { sha256 } from "../../core/files.ts";
 
 /** A configuration small enough for float64 arithmetic in a test; odd sizes on purpose. */

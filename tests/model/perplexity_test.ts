@@ -6,7 +6,7 @@ import { writeModelFolder } from "../../model/folder.ts";
 import { initialParameters } from "../../model/initialize.ts";
 import { evaluatePerplexity } from "../../model/perplexity.ts";
 import { ReferenceModel } from "../../model/reference.ts";
-import type { MakeModel } from "../../model/train_run.ts";
+import type { MakeModel } from "../../model/types.ts";
 import { byteStandIns } from "../../pipeline/tokenizer/characters.ts";
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "../assert.ts";
 import { inventedCorpus, makeReference, MINIATURE, silentReporter, withFolder } from "./helpers.ts";

@@ -10,7 +10,8 @@ import { readMetrics } from "../../model/metrics.ts";
 import { evaluatePerplexity } from "../../model/perplexity.ts";
 import { createRecurrentMamba } from "../../model/recurrent.ts";
 import { drawSamples, readSamples } from "../../model/samples.ts";
-import { type MakeModel, trainRun } from "../../model/train_run.ts";
+import { trainRun } from "../../model/train_run.ts";
+import type { MakeModel } from "../../model/types.ts";
 import {
   assert,
   assertAlmostEquals,

@@ -12,7 +12,8 @@ import { ReferenceModel } from "../../model/reference.ts";
 import { evaluatePerplexity } from "../../model/perplexity.ts";
 import { readRun } from "../../model/run.ts";
 import { readEvents } from "../../model/tensorboard.ts";
-import { type MakeModel, type TrainRequest, trainRun } from "../../model/train_run.ts";
+import { type TrainRequest, trainRun } from "../../model/train_run.ts";
+import type { MakeModel } from "../../model/types.ts";
 import {
   assert,
   assertAlmostEquals,
