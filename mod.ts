@@ -24,6 +24,9 @@
  *   reporter.write(tokenizer.decode([token]));
  * }
  * ```
+ *
+ * Trainers of other makes that run on several devices read a rank's share of each step by
+ * {@linkcode rankRows}; docs/shards.md has the example.
  * @module
  */
 export { Interrupted, UserError } from "./core/errors.ts";
@@ -31,7 +34,7 @@ export { consoleReporter, type Progress, type Reporter } from "./core/reporter.t
 
 export { type RunOptions, runPipeline, type RunSummary } from "./pipeline/run.ts";
 export { loadTokenizer, type Tokenizer } from "./pipeline/tokenizer/mod.ts";
-export { sampleRow } from "./pipeline/tokens/sampler.ts";
+export { rankPlaces, sampleRow } from "./pipeline/tokens/sampler.ts";
 
 export { DeviceError } from "./kernels/errors.ts";
 export { type Device, type DeviceOptions, openDevice, type Variant } from "./kernels/device.ts";
@@ -49,6 +52,8 @@ export {
 export { downloadModel, type HubSettings, localModel } from "./model/hub.ts";
 export type { RowSource, Split, TrainingCorpus } from "./model/corpus.ts";
 export { openCorpus } from "./model/shard_corpus.ts";
+export { openMix } from "./model/mixed_corpus.ts";
+export { type RankRequest, type RankRow, rankRows } from "./model/rank_rows.ts";
 export { deviceModel, type DeviceModelOptions } from "./model/device_model.ts";
 export { createMamba, type Mamba, type MambaOptions } from "./model/mamba.ts";
 export type {

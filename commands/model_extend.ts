@@ -1,6 +1,6 @@
 /** `model extend`: rows for an extended tokenizer's new ids. @module */
 import type { Command } from "../core/cli.ts";
-import { UserError } from "../core/errors.ts";
+import { UsageError, UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { localModel } from "../model/hub.ts";
 import { MOST_CONTEXTS } from "../model/contextual_rows.ts";
@@ -14,10 +14,11 @@ export const command: Command = {
   summary: "Give a model the rows of an extended tokenizer",
   description:
     "Each new token's embedding is the mean of those of the old pieces that made it; all " +
-    "else stays. With --contexts it is the average, over up to " +
-    `${MOST_CONTEXTS} places where the token stands, of the embedding that the model expects in its ` +
-    "place, scaled to that mean's length; tokens without a place keep the mean. Train on afterwards: the new rows are a start. Compare perplexity per byte, which " +
-    "does not depend on how text is cut.",
+    "else stays. With --contexts it is, as BIOptimus has it, the mean over those pieces and over up to " +
+    `${MOST_CONTEXTS} places where the token stands of the model's hidden states there, moved and ` +
+    "scaled to where embeddings lie; tokens without a place keep the mean of their pieces. Train on " +
+    "afterwards: the new rows are a start. Compare perplexity per byte, which does not depend on how " +
+    "text is cut.",
   options: {
     model: modelOption("the model", true),
     tokenizer: {
@@ -32,6 +33,12 @@ export const command: Command = {
       placeholder: "FILE",
       help: "texts of the domain: JSON lines with text, or a text a line",
     },
+    "context-layer": {
+      type: "integer",
+      placeholder: "N",
+      min: 1,
+      help: "the layer whose hidden states are averaged (default the middle one)",
+    },
     ...deviceOptions,
   },
   examples: [
@@ -43,6 +50,10 @@ export const command: Command = {
     if (contexts !== undefined && !exists(contexts)) {
       throw new UserError(`Cannot read contexts from ${contexts}: there is no such file`);
     }
+    const layer = invocation.number("context-layer");
+    if (layer !== undefined && contexts === undefined) {
+      throw new UsageError("--context-layer needs --contexts FILE");
+    }
     const progress = contexts === undefined ? undefined : reporter.progress("Tokens", 0);
     const result = await extendModel(
       await localModel(invocation.string("model")!, reporter),
@@ -51,6 +62,7 @@ export const command: Command = {
       contexts === undefined ? undefined : {
         makeModel: await makeModelOf(invocation),
         texts: textsOf(contexts),
+        ...(layer === undefined ? {} : { layer }),
         onProgress: (done, total) => progress!.update(done, `of ${total}`),
         signal,
       },

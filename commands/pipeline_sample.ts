@@ -2,9 +2,9 @@
 import type { Command } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
 import { requireRows, selectedCorpus } from "../model/corpus.ts";
+import { rankRows } from "../model/rank_rows.ts";
 import { openMix } from "../model/mixed_corpus.ts";
 import { openCorpus } from "../model/shard_corpus.ts";
-import { rankPlaces, sampleRow } from "../pipeline/tokens/sampler.ts";
 import { selectionOf, selectionOptions } from "./selection_options.ts";
 
 export const command: Command = {
@@ -13,7 +13,8 @@ export const command: Command = {
   description:
     "One JSON object a row: its place in the training order, its number among the rows, and its " +
     "tokens. The order is the trainer's own and is computed from the place alone: rank R of N " +
-    "takes its share of any step without hearing of the others.",
+    "takes its share of any step without hearing of the others. Programs have the same from rankRows() " +
+    "of mod.ts.",
   options: {
     corpus: { type: "string", placeholder: "DIR", help: "the corpus folder" },
     mix: {
@@ -46,13 +47,9 @@ export const command: Command = {
     using corpus = mix === undefined ? openCorpus(folder!) : openMix(mix);
     const chosen = await selectedCorpus(corpus, selectionOf(invocation), reporter);
     const rows = requireRows(chosen, "train");
-    const first = (invocation.number("step")! - 1) * batch;
-    for (const place of rankPlaces(first, batch, rank, ranks)) {
-      const row = rows.draw ? undefined : sampleRow(rows.rows, seed, place);
-      const tokens = rows.draw?.(seed, place) ?? rows.row(row!);
-      reporter.line(
-        JSON.stringify({ place, ...(row === undefined ? {} : { row }), tokens: [...tokens] }),
-      );
+    const step = invocation.number("step")!;
+    for (const read of rankRows(rows, { step, rows: batch, seed, rank, ranks })) {
+      reporter.line(JSON.stringify({ ...read, tokens: [...read.tokens] }));
     }
   },
 };

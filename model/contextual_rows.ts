@@ -1,98 +1,178 @@
 /**
- * Embeddings for new tokens from what the model makes of their contexts, after BIOptimus (Pavlova
- * and Makhlouf 2023), which averages over the occurrences of a new word what the model knows of its
- * old pieces there. The rows of a tied model lie in the space of its embedding, where its hidden
- * states do not; so what is averaged is the embedding that the model expects in each piece's place.
+ * Embeddings for new tokens from their contexts, after BIOptimus (Pavlova and Makhlouf 2023): the
+ * model reads texts that a new token stands in, cut into its old pieces, and the hidden states of the
+ * pieces are averaged, over the pieces and over the contexts (both by the mean, as Bommasani et al.
+ * 2020 found best).
+ *
+ * BERT's embedding takes such an average as it is, for its hidden states and its embedding are kept
+ * apart by a transform before the head. Here one matrix is embedding and head, and hidden states have
+ * another mean and spread than its rows: a mean of theirs in a row of the head would make the token
+ * likely everywhere. So averages are moved and scaled by two moments: states `h` with mean `m` and
+ * deviation `s` over all positions, where the embeddings have `m0` and `s0`, become
+ * `m0 + (h - m) s0 / s`. A vector's deviation is one number: the root of its mean squared distance.
  * @module
  */
 import { makeBatch } from "./batch.ts";
-import type { TrainableModel } from "./types.ts";
+import type { MambaConfig } from "./config.ts";
+import type { ReadParameter } from "./folder.ts";
+import { stateModel } from "./hidden_states.ts";
+import { EMBEDDING } from "./parameters.ts";
+import type { MakeModel } from "./types.ts";
 
-/** Occurrences of a new token that are averaged; more change little. */
+/** Contexts of a new token that are averaged; more change little. */
 export const MOST_CONTEXTS = 16;
-/** Expectations go over the likeliest tokens: the others together weigh next to nothing. */
-const LIKELIEST = 64;
+/** The moments are those of so many positions, the first that are read. */
+const MOMENT_POSITIONS = 8192;
 
 /** What the averages are made of. */
 export interface ContextualRequest {
-  /** Holding the weights of the model that is extended. */
-  model: TrainableModel;
-  /** Its embedding (rows, width). */
-  embedding: Float32Array;
-  /** The first new id, and the old pieces of each. */
-  firstId: number;
+  makeModel: MakeModel;
+  /** The model that is extended. */
+  config: MambaConfig;
+  read: ReadParameter;
+  /** The layer whose states are averaged, from 1; 0 is the embedding itself. */
+  layer: number;
+  /** The old pieces of each new token, by its id from `config.vocabSize` on. */
   pieces: readonly number[][];
   /** Texts as ids of the extended tokenizer. */
   texts: Iterable<Uint16Array>;
+  /** Rows of a batch, and their tokens. */
+  batchSize: number;
+  sequenceLength: number;
   /** Told of new tokens that have all their contexts, of all. */
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
 }
 
 /**
- * The contextual average of each new token, scaled to the length of the mean of its pieces' rows;
- * undefined for tokens that the texts do not have.
+ * The contextual average of each new token; undefined for tokens that the texts do not have.
+ * @throws the signal's reason where it fires
  */
 export async function contextualRows(
   request: ContextualRequest,
 ): Promise<(Float32Array | undefined)[]> {
-  const { model, embedding, firstId, pieces, texts, signal } = request;
-  const width = model.config.hiddenSize, { batchSize, sequenceLength } = model;
-  const sums = pieces.map(() => new Float64Array(width));
-  const counts = new Uint32Array(pieces.length);
-  let rows: number[][] = [], wanted: { token: number; positions: number[] }[] = [], done = 0;
-
-  const flush = async () => {
-    if (rows.length === 0) return;
-    const { config } = model,
-      padded = rows.map((row) => {
+  const { config, read, layer, pieces, batchSize, sequenceLength, signal } = request;
+  const width = config.hiddenSize, embedding = read(EMBEDDING);
+  const { first, ...states } = stateModel(config, read, layer);
+  const sums = pieces.map(() => new Float64Array(width)), counts = new Uint32Array(pieces.length);
+  const outer = new Moments(width), inner = new Moments(width);
+  const made = await request.makeModel(states.config, {
+    ...{ batchSize, sequenceLength, training: false },
+  });
+  try {
+    made.model.writeParameters(states.read);
+    for (const rows of batched(contexts(request, counts), batchSize)) {
+      signal?.throwIfAborted();
+      const padded = rows.map(({ ids }) => {
         const full = new Uint16Array(sequenceLength).fill(config.endOfText);
-        full.set(row);
+        full.set(ids);
         return full;
       });
-    const batch = makeBatch(padded, batchSize, sequenceLength, config.endOfText);
-    const positions = wanted.flatMap((w) => w.positions);
-    const owners = wanted.flatMap((w) => w.positions.map(() => w));
-    await model.logitsAt(batch, positions, (logits, i) => {
-      const { token, positions } = owners[i]!;
-      addExpected(sums[token]!, logits, embedding, config.vocabSize, width, positions.length);
-    });
-    rows = [], wanted = [];
-  };
-
-  for (const text of texts) {
-    signal?.throwIfAborted();
-    if (done === pieces.length) break;
-    let row = [model.config.endOfText];
-    const found: typeof wanted = [];
-    const close = async () => {
-      if (found.length) {
-        const base = rows.length * sequenceLength;
-        for (const { token, positions } of found.splice(0)) {
-          wanted.push({ token, positions: positions.map((p) => base + p) });
+      const batch = makeBatch(padded, batchSize, sequenceLength, config.endOfText);
+      const places = rows.flatMap(({ found }, r) =>
+        found.flatMap(({ token, at }) =>
+          pieces[token]!.map((_, k) => ({ token, position: r * sequenceLength + at + k }))
+        )
+      );
+      const all = outer.count >= MOMENT_POSITIONS
+        ? []
+        : rows.flatMap(({ ids }, r) =>
+          ids.map((id, c) => ({ id, position: r * sequenceLength + c }))
+        );
+      const positions = [...places, ...all].map((p) => p.position);
+      await made.model.logitsAt(batch, positions, (logits, i) => {
+        const state = logits.subarray(first, first + width), place = places[i];
+        if (!place) {
+          const { id } = all[i - places.length]!;
+          inner.add(state);
+          outer.add(embedding.subarray(id * width, (id + 1) * width));
+        } else {
+          const share = 1 / pieces[place.token]!.length, sum = sums[place.token]!;
+          for (let c = 0; c < width; c++) sum[c]! += share * state[c]!;
         }
-        rows.push(row);
-        if (rows.length === batchSize) await flush();
-      }
-      row = [model.config.endOfText];
-    };
+      });
+    }
+  } finally {
+    made.close();
+  }
+  const scale = outer.deviation / inner.deviation, [m0, m] = [outer.mean, inner.mean];
+  return sums.map((sum, token) =>
+    counts[token] === 0
+      ? undefined
+      : Float32Array.from(sum, (x, c) => m0[c]! + scale * (x / counts[token]! - m[c]!))
+  );
+}
+
+/** A row of old ids, and where new tokens' pieces begin in it. */
+interface ContextRow {
+  ids: number[];
+  found: { token: number; at: number }[];
+}
+
+/** The rows of texts with contexts that are still wanted; counts them. */
+function* contexts(
+  { config, pieces, texts, sequenceLength, onProgress }: ContextualRequest,
+  counts: Uint32Array,
+): Generator<ContextRow> {
+  const fresh = (): ContextRow => ({ ids: [config.endOfText], found: [] });
+  let done = 0;
+  for (const text of texts) {
+    if (done === pieces.length) return;
+    let row = fresh();
     for (const id of text) {
-      const token = id - firstId, own = token < 0 ? [id] : pieces[token]!;
-      if (row.length + own.length > sequenceLength) await close();
+      const token = id - config.vocabSize, own = token < 0 ? [id] : pieces[token]!;
+      if (row.ids.length + own.length > sequenceLength) {
+        if (row.found.length) yield row;
+        row = fresh();
+      }
       if (own.length >= sequenceLength) continue;
       if (token >= 0 && counts[token]! < MOST_CONTEXTS) {
-        // A position predicts the next: those before the pieces.
-        found.push({ token, positions: own.map((_, k) => row.length - 1 + k) });
-        if (++counts[token]! === MOST_CONTEXTS) request.onProgress?.(++done, pieces.length);
+        row.found.push({ token, at: row.ids.length });
+        if (++counts[token]! === MOST_CONTEXTS) onProgress?.(++done, pieces.length);
       }
-      row.push(...own);
+      row.ids.push(...own);
     }
-    await close();
+    if (row.found.length) yield row;
   }
-  await flush();
-  return pieces.map((ids, i) =>
-    counts[i] ? scaled(sums[i]!, meanRow(embedding, width, ids)) : undefined
-  );
+}
+
+function* batched<T>(items: Iterable<T>, size: number): Generator<T[]> {
+  let batch: T[] = [];
+  for (const item of items) {
+    batch.push(item);
+    if (batch.length < size) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length) yield batch;
+}
+
+/** The mean and the deviation of vectors. */
+class Moments {
+  readonly #sum: Float64Array;
+  #squares = 0;
+  count = 0;
+
+  constructor(width: number) {
+    this.#sum = new Float64Array(width);
+  }
+
+  add(vector: Float32Array): void {
+    this.count++;
+    vector.forEach((x, c) => {
+      this.#sum[c]! += x;
+      this.#squares += x * x;
+    });
+  }
+
+  get mean(): Float64Array {
+    return this.#sum.map((x) => x / this.count);
+  }
+
+  get deviation(): number {
+    const square = this.mean.reduce((sum, x) => sum + x * x, 0);
+    return Math.sqrt(Math.max(0, this.#squares / this.count - square));
+  }
 }
 
 /** The mean of some rows of an embedding. */
@@ -106,41 +186,4 @@ export function meanRow(
     for (const id of ids) sum += embedding[id * width + c]!;
     return sum / ids.length;
   });
-}
-
-/** Adds a `1 / parts` share of the embedding that some logits expect. */
-function addExpected(
-  sum: Float64Array,
-  logits: Float32Array,
-  embedding: Float32Array,
-  vocabSize: number,
-  width: number,
-  parts: number,
-): void {
-  const likeliest = topOf(logits, vocabSize);
-  const largest = logits[likeliest[0]!]!;
-  const weights = likeliest.map((id) => Math.exp(logits[id]! - largest));
-  const all = weights.reduce((a, b) => a + b, 0) * parts;
-  likeliest.forEach((id, i) => {
-    const weight = weights[i]! / all;
-    for (let c = 0; c < width; c++) sum[c]! += weight * embedding[id * width + c]!;
-  });
-}
-
-/** The ids of the largest logits, the largest first. */
-function topOf(logits: Float32Array, vocabSize: number): number[] {
-  const top: number[] = [];
-  for (let id = 0; id < vocabSize; id++) {
-    if (top.length === LIKELIEST && logits[id]! <= logits[top.at(-1)!]!) continue;
-    let at = top.length;
-    while (at > 0 && logits[top[at - 1]!]! < logits[id]!) at--;
-    top.splice(at, 0, id);
-    if (top.length > LIKELIEST) top.pop();
-  }
-  return top;
-}
-
-function scaled(sum: Float64Array, like: Float32Array): Float32Array {
-  const length = Math.hypot(...sum), wanted = Math.hypot(...like);
-  return Float32Array.from(sum, (v) => length === 0 ? 0 : v * wanted / length);
 }

@@ -25,10 +25,18 @@ export interface ExtendResult {
 /** Rows of the embedding come in multiples of this, as the published models pad. */
 const ROW_MULTIPLE = 8;
 
+/**
+ * The layer that contexts are averaged at unless another is given: in the middle, where states say
+ * what a word is more than what comes after it.
+ */
+export const middleLayer = (layers: number): number => Math.ceil(layers / 2);
+
 /** Contexts to average over, instead of taking the mean of the pieces' rows. */
 export interface ExtendContexts {
   makeModel: MakeModel;
   texts: Iterable<string>;
+  /** The layer whose states are averaged, from 1 to the model's; {@linkcode middleLayer} by default. */
+  layer?: number;
   /** Rows of a batch, and their tokens. */
   batchSize?: number;
   sequenceLength?: number;
@@ -65,9 +73,7 @@ export async function extendModel(
       Math.ceil(vocabSize / ROW_MULTIPLE) * ROW_MULTIPLE,
     );
     const embedding = folder.read(EMBEDDING);
-    const rowsOf = contexts
-      ? await averages(contexts, folder, extendedTokenizer, embedding, pieces)
-      : [];
+    const rowsOf = contexts ? await averages(contexts, folder, extendedTokenizer, pieces) : [];
     const newRows = pieces.map((ids, i) => rowsOf[i] ?? meanRow(embedding, width, ids));
     writeModelFolder(out, {
       config: { ...config, vocabSize, paddedVocabSize: rows },
@@ -89,28 +95,24 @@ async function averages(
   contexts: ExtendContexts,
   { config, read }: ModelFolder,
   extendedTokenizer: string,
-  embedding: Float32Array,
   pieces: number[][],
 ): Promise<(Float32Array | undefined)[]> {
   const { makeModel, batchSize = 8, sequenceLength = 128, onProgress, signal } = contexts;
-  const tokenizer = loadTokenizer(extendedTokenizer);
-  const made = await makeModel(config, { batchSize, sequenceLength, training: false });
-  try {
-    const { model } = made;
-    model.writeParameters(read);
-    const texts = (function* () {
-      for (const text of contexts.texts) yield tokenizer.encode(text);
-    })();
-    const firstId = config.vocabSize;
-    const request = { model, embedding, firstId, pieces, texts };
-    return await contextualRows({
-      ...request,
-      ...(onProgress ? { onProgress } : {}),
-      ...(signal ? { signal } : {}),
-    });
-  } finally {
-    made.close();
+  const layer = contexts.layer ?? middleLayer(config.layers);
+  if (!(Number.isInteger(layer) && layer >= 1 && layer <= config.layers)) {
+    throw new UserError(
+      `Cannot average contexts at layer ${layer}: the model has layers 1 to ${config.layers}`,
+    );
   }
+  const tokenizer = loadTokenizer(extendedTokenizer);
+  const texts = (function* () {
+    for (const text of contexts.texts) yield tokenizer.encode(text);
+  })();
+  return await contextualRows({
+    ...{ makeModel, config, read, layer, pieces, texts, batchSize, sequenceLength },
+    ...(onProgress ? { onProgress } : {}),
+    ...(signal ? { signal } : {}),
+  });
 }
 
 /** The embedding (rows, width) with new rows from `first` on; padding rows keep their values. */

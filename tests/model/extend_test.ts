@@ -132,7 +132,9 @@ Deno.test("model extension: perplexity per byte of both cuts of a text compares"
       const ratio = bits_per_byte! / old.bits_per_byte!;
       assert(ratio > 0.7 && ratio < 1.5, `${ratio} times the bits a byte`);
     }
-    // Contexts say something else than pieces, in rows as long.
+    const [mean, average] = results.map((r) => r.bits_per_byte!);
+    assert(average! < mean! * 1.15, `${average} bits a byte by contexts, ${mean} by pieces`);
+    // Contexts say something else than pieces, and old rows stay.
     const [a, b] = [after, contextual].map((path) => {
       const opened = openModelFolder(path), values = opened.read(EMBEDDING);
       opened.close();
@@ -140,7 +142,6 @@ Deno.test("model extension: perplexity per byte of both cuts of a text compares"
     });
     const from = config.vocabSize * 12, row = (v: Float32Array) => v.subarray(from, from + 12);
     assert(row(a!).join() !== row(b!).join());
-    assertAlmostEquals(Math.hypot(...row(a!)), Math.hypot(...row(b!)), 1e-5);
     assertEquals(a!.subarray(0, from), b!.subarray(0, from));
   } finally {
     Deno.removeSync(folder, { recursive: true });
