@@ -4,6 +4,8 @@ import { checkpointPath, listCheckpoints, openCheckpoint } from "../../model/che
 import type { TrainingCorpus } from "../../model/corpus.ts";
 import { deviceModel } from "../../model/device_model.ts";
 import { readMetrics } from "../../model/metrics.ts";
+import { EMBEDDING } from "../../model/parameters.ts";
+import { readRun } from "../../model/run.ts";
 import { SpikeWatch } from "../../model/spikes.ts";
 import { type TrainRequest, trainRun } from "../../model/train_run.ts";
 import type { MakeModel, TrainableModel } from "../../model/types.ts";
@@ -51,10 +53,14 @@ function spoiltCorpus(base: TrainingCorpus, spoilt: (index: number) => boolean):
   };
 }
 
-/** A model for which spoilt rows weigh a thousand times as much; `see` sees it before each update. */
+/**
+ * A model for which spoilt rows weigh `weight` times as much; `see` sees it before each update.
+ * A weight of NaN makes loss and gradients NaN on the device itself.
+ */
 const spoiling = (
   see: (step: number, model: TrainableModel) => void = () => {},
   makeModel: MakeModel = makeReference,
+  weight = 1000,
 ): MakeModel =>
 async (config, shape) => {
   const made = await makeModel(config, shape), { model } = made;
@@ -63,7 +69,7 @@ async (config, shape) => {
   model.accumulate = (batch, scale) => {
     const starts = Array.from({ length: batchSize }, (_, r) => r * sequenceLength);
     const bad = starts.some((at) => spoils(batch.tokens.subarray(at)));
-    accumulate(batch, bad ? 1000 * scale : scale);
+    accumulate(batch, bad ? weight * scale : scale);
   };
   model.update = (options) => {
     see(options.step, model);
@@ -92,6 +98,10 @@ function prepare(dir: string, name: string, action: string, changes: Partial<Tra
 
 /** The row that comes in step 41. */
 const SPOILT = sampleRow(400, 0, 81);
+
+/** What two runs' metrics must share: everything but the clock. */
+const withoutClock = (run: string) =>
+  readMetrics(run).map(({ tokens_per_second: _, ...rest }) => rest);
 
 const bytesOf = (run: string, step: number) =>
   ["model.safetensors", "optimizer.safetensors", "average.safetensors"].map((name) =>
@@ -145,6 +155,13 @@ for (const place of ["reference", "device"] as const) {
       const end = openCheckpoint(checkpointPath(whole.out, 60));
       assertEquals([end.state.rows, end.state.tokens], [120 + 22, 60 * 2 * 12]);
       end.close();
+      const { spikes } = readRun(whole.out), [event] = spikes!;
+      assertEquals(spikes!.length, 1);
+      const { loss, grad_norm, what, ...rest } = event!;
+      assertEquals(rest, { step: 41, action: "rollback", back_to: 30, rows_left_out: 22 });
+      assert(loss! > 100 && grad_norm! > 100 && what.includes("loss"));
+      const back = metrics.flatMap((m) => m.rolled_back_from ? [[m.step, m.rolled_back_from]] : []);
+      assertEquals(back, [[31, 41]]);
       // Step 35, the best so far, was saved before the spike and again after going back.
       const again = openCheckpoint(checkpointPath(whole.out, 35));
       assertEquals(again.state.rows, 70 + 22);
@@ -158,8 +175,78 @@ for (const place of ["reference", "device"] as const) {
       await assertRejects(() => trainRun(stopped), Interrupted);
       await trainRun({ ...whole, out: stopped.out, config: {}, resume: true });
       assertEquals(bytesOf(stopped.out, 60), bytesOf(whole.out, 60), `stopped at ${stopAt}`);
+      assertEquals(readRun(stopped.out).spikes, spikes);
+      assertEquals(withoutClock(stopped.out), withoutClock(whole.out));
     }));
+
+  for (const action of place === "device" ? ["skip"] : ["skip", "rollback"]) {
+    Deno.test(`spikes.action ${action} treats a loss that is NaN as a spike: ${place}`, () =>
+      withFolder(async (dir) => {
+        const seen = new Map<number, Promise<Map<string, Float32Array>>>();
+        const see = (step: number, model: TrainableModel) => {
+          if (step > 40 && step < 43) seen.set(step, model.readParameters());
+        };
+        const config = { z_score: 0, window: 40, action };
+        const given = (name: string, makeModel: MakeModel) => {
+          const request = prepare(dir, name, action, { makeModel });
+          return { ...request, config: { ...request.config, spikes: config } };
+        };
+        const whole = given("whole", spoiling(see, base, NaN));
+        await trainRun(whole);
+        const metrics = readMetrics(whole.out), figures = { loss: null, grad_norm: null };
+        const event = { step: 41, what: ["loss" as const], ...figures };
+        if (action === "skip") {
+          assertEquals([metrics[40]!.skipped, metrics[40]!.loss], [1, NaN]);
+          // The first tensor read; later ones may come after the update that follows.
+          const [before, after] = [await seen.get(41)!, await seen.get(42)!];
+          assertEquals(after.get(EMBEDDING), before.get(EMBEDDING));
+          assertEquals(readRun(whole.out).spikes, [{ ...event, action: "skip" }]);
+        } else {
+          assert(metrics.every((m) => m.loss < 10));
+          const wanted = { ...event, action: "rollback" as const, back_to: 30, rows_left_out: 22 };
+          assertEquals(readRun(whole.out).spikes, [wanted]);
+        }
+        const { logged } = whole.reporter as ReturnType<typeof silentReporter>;
+        assert(logged.some((line) => line.startsWith("Step 41: the loss is NaN")));
+        if (place === "device") return; // the rest is the trainer's own
+        // Cut off while the record is ahead of the newest checkpoint.
+        let steps = 0;
+        const cut = given(
+          "cut",
+          spoiling(
+            () => {
+              if (++steps === 43) throw new Error("power cut");
+            },
+            base,
+            NaN,
+          ),
+        );
+        await assertRejects(() => trainRun(cut), Error, "power cut");
+        assertEquals(readRun(cut.out).spikes, readRun(whole.out).spikes);
+        await trainRun({ ...whole, out: cut.out, init: undefined, config: {}, resume: true });
+        assertEquals(bytesOf(cut.out, 60), bytesOf(whole.out, 60));
+        assertEquals(readRun(cut.out).spikes, readRun(whole.out).spikes);
+        assertEquals(withoutClock(cut.out), withoutClock(whole.out));
+      }));
+  }
 }
+
+Deno.test("spikes.action skip ends a run whose every update is left out", () =>
+  withFolder(async (dir) => {
+    const request = prepare(dir, "spoilt", "skip", {
+      makeModel: spoiling(undefined, undefined, NaN),
+    });
+    const late = new Set(Array.from({ length: 350 }, (_, i) => sampleRow(400, 0, i + 41)));
+    const corpus = spoiltCorpus(request.corpus, (index) => late.has(index));
+    await assertRejects(
+      () => trainRun({ ...request, corpus }),
+      UserError,
+      "Training stopped at step 26: the loss is NaN, with values that are not finite in " +
+        "backbone.embeddings.weight, after leaving out 5 updates in a row",
+    );
+    assertEquals(readRun(request.out).spikes!.map((e) => e.step), [21, 22, 23, 24, 25]);
+    assertEquals(readMetrics(request.out).map((m) => m.step).at(-1), 25);
+  }));
 
 Deno.test("a run that keeps spiking gives up, and one without checkpoints goes back to its start", () =>
   withFolder(async (dir) => {
