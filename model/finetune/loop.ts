@@ -7,7 +7,7 @@ import { Interrupted, UserError } from "../../core/errors.ts";
 import type { Reporter } from "../../core/reporter.ts";
 import { pruneCheckpoints, saveCheckpoint, type TrainerState } from "../checkpoint.ts";
 import { MetricsWriter, readMetrics, type StepMetrics } from "../metrics.ts";
-import { scheduleFactor } from "../schedule.ts";
+import { describeFailure, queueGradients, stepMetrics, tokensOf, updateOptions } from "../step.ts";
 import type { TrainConfig } from "../train_config.ts";
 import type { TrainableModel } from "../types.ts";
 import { examplesOfStep, packExamples, type SupervisedExample } from "./examples.ts";
@@ -113,46 +113,28 @@ async function trainStep(
   options: FinetuneLoopOptions,
   state: TrainerState,
 ): Promise<FinetuneMetrics> {
-  const { model, config, examples } = options, { optimizer } = config;
-  const { batchSize, sequenceLength } = model, began = performance.now();
-  const some = examplesOfStep(examples, state.step, examplesPerStep(config), config.seed);
+  const { model, config, examples } = options, { batchSize, sequenceLength } = model;
+  const began = performance.now(), perStep = examplesPerStep(config);
+  const some = examplesOfStep(examples, state.step, perStep, config.seed);
   const batches = packExamples(some, batchSize, sequenceLength, model.config.endOfText);
-  // The mean over the answers of the whole step, however they are spread over micro-batches.
-  const scale = 1 / batches.reduce((sum, batch) => sum + batch.scored, 0);
-  for (const batch of batches) model.accumulate(batch, scale);
-  const step = state.step + 1;
-  const learningRate = optimizer.learning_rate *
-    scheduleFactor(config.schedule, step, config.steps);
-  model.update({
-    step,
-    learningRate,
-    beta1: optimizer.beta1,
-    beta2: optimizer.beta2,
-    epsilon: optimizer.epsilon,
-    weightDecay: optimizer.weight_decay,
-    maxGradNorm: optimizer.max_grad_norm || Infinity,
-  });
-  const { loss, gradNorm } = await model.report();
-  if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
-    const tensor = await model.findNonFinite();
+  const gradients = queueGradients(model, batches);
+  const step = state.step + 1, update = updateOptions(config, step, config.steps);
+  model.update(update);
+  const report = await model.report();
+  if (!Number.isFinite(report.loss) || !Number.isFinite(report.gradNorm)) {
     throw new UserError(
-      `Fine-tuning stopped at step ${step}: the loss is ${loss}, the gradient norm ${gradNorm}` +
-        (tensor ? `, with values that are not finite in ${tensor}` : "") +
-        `; start again with a lower --learning-rate`,
+      `Fine-tuning stopped at step ${step}: ${await describeFailure(model, gradients, report)}; ` +
+        `start again with a lower --learning-rate`,
     );
   }
-  const tokens = batches.length * batchSize * sequenceLength;
+  const own = tokensOf(model, batches);
   state.step = step;
   state.rows += some.length;
-  state.tokens += tokens;
-  const perEpoch = Math.ceil(examples.length / examplesPerStep(config));
+  state.tokens += own;
+  const seconds = (performance.now() - began) / 1000, { tokens } = state;
+  const { learningRate } = update;
   return {
-    step,
-    epoch: Math.ceil(step / perEpoch),
-    tokens: state.tokens,
-    loss,
-    learning_rate: learningRate,
-    grad_norm: gradNorm,
-    tokens_per_second: Number((tokens / (performance.now() - began) * 1000).toPrecision(6)),
+    ...stepMetrics(report, { step, learningRate, tokens, own, seconds }),
+    epoch: Math.ceil(step / Math.ceil(examples.length / perStep)),
   };
 }

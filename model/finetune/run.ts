@@ -4,7 +4,6 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
-import { exists } from "../../core/files.ts";
 import type { Reporter } from "../../core/reporter.ts";
 import { type Tokenizer } from "../../pipeline/tokenizer/mod.ts";
 import {
@@ -21,10 +20,10 @@ import { parameterCount } from "../parameters.ts";
 import {
   configChanges,
   doneResult,
-  isRun,
   markDone,
   newRun,
   readRun,
+  refuseExisting,
   type RunFile,
   writeRun,
 } from "../run.ts";
@@ -169,14 +168,7 @@ async function trainToBest<A>(
 /** The record of the run that is gone on with; undefined for a new one. */
 function openRun<A>({ out, resume, task, init }: FinetuneRequest<A>): RunFile | undefined {
   if (!resume) {
-    if (exists(out) && (!Deno.statSync(out).isDirectory || [...Deno.readDirSync(out)].length)) {
-      throw new UserError(
-        isRun(out)
-          ? `Cannot start a run in ${out}: there is one already; go on with it by --resume, or ` +
-            `name another folder with --out`
-          : `Cannot start a run in ${out}: it is not an empty folder`,
-      );
-    }
+    refuseExisting(out);
     return undefined;
   }
   const old = readRun(out);
