@@ -6,10 +6,15 @@
  * @module
  */
 import { messageOf, UserError } from "./errors.ts";
-import { openAtomic } from "./files.ts";
-import { type Dtype, ELEMENT_BYTES, parseHeader, type TensorInfo } from "./safetensors_header.ts";
+import { type Dtype, parseHeader, type TensorInfo } from "./safetensors_header.ts";
 
 export type { Dtype, TensorInfo } from "./safetensors_header.ts";
+export type { TensorData, TensorHeading, TensorToWrite } from "./safetensors_writer.ts";
+export {
+  createSafetensors,
+  type SafetensorsWriter,
+  writeSafetensors,
+} from "./safetensors_writer.ts";
 
 /** An open file; every getter reads from the disk and hands out memory of its own. */
 export interface SafetensorsFile {
@@ -180,86 +185,4 @@ function decodeBfloat16(halves: Uint16Array): Float32Array<ArrayBuffer> {
   const words = new Uint32Array(halves.length);
   for (let i = 0; i < halves.length; i++) words[i] = halves[i]! << 16;
   return new Float32Array(words.buffer);
-}
-
-/** The arrays whose type says how they are stored. */
-export type TensorData =
-  | Float64Array
-  | Float32Array
-  | Float16Array
-  | BigInt64Array
-  | BigUint64Array
-  | Int32Array
-  | Uint32Array
-  | Int16Array
-  | Uint16Array
-  | Int8Array
-  | Uint8Array;
-
-/** A tensor to write. */
-export interface TensorToWrite {
-  name: string;
-  dtype: Dtype;
-  shape: readonly number[];
-  /**
-   * The values, or a function called when their turn comes (one tensor in memory at a time). Stored
-   * bit for bit: the array's element width must be the type's (BF16 and BOOL: Uint16Array, Uint8Array).
-   */
-  data: TensorData | (() => TensorData);
-}
-
-/**
- * Writes a file: header padded with spaces to 8 bytes, then the tensors in the given order, or
- * sorted by name.
- * @throws {UserError} for a name given twice, or data that does not fill the shape.
- */
-export function writeSafetensors(
-  path: string,
-  tensors: readonly TensorToWrite[],
-  options: { metadata?: Record<string, string>; sorted?: boolean } = {},
-): void {
-  const fail = (name: string, what: string) =>
-    new UserError(`Cannot write tensor "${name}" to ${path}: ${what}`);
-  const list = [...tensors];
-  if (options.sorted) list.sort((a, b) => a.name < b.name ? -1 : 1);
-  const header: [string, unknown][] = [];
-  if (options.metadata) header.push(["__metadata__", options.metadata]);
-  const names = new Set(["__metadata__"]);
-  let offset = 0;
-  for (const { name, dtype, shape } of list) {
-    if (names.has(name)) throw fail(name, "the name is taken");
-    names.add(name);
-    const end = offset + shape.reduce((a, b) => a * b, 1) * ELEMENT_BYTES[dtype];
-    header.push([name, { dtype, shape, data_offsets: [offset, end] }]);
-    offset = end;
-  }
-  const json = JSON.stringify(Object.fromEntries(header));
-  let text = new TextEncoder().encode(json);
-  if (text.length % 8) {
-    const padded = new Uint8Array(text.length + 8 - text.length % 8).fill(0x20);
-    padded.set(text);
-    text = padded;
-  }
-  const file = openAtomic(path);
-  try {
-    const length = new Uint8Array(8);
-    new DataView(length.buffer).setBigUint64(0, BigInt(text.length), true);
-    file.write(length);
-    file.write(text);
-    for (const { name, dtype, shape, data } of list) {
-      const values = typeof data === "function" ? data() : data;
-      const elements = shape.reduce((a, b) => a * b, 1);
-      if (values.BYTES_PER_ELEMENT !== ELEMENT_BYTES[dtype] || values.length !== elements) {
-        throw fail(
-          name,
-          `${values.constructor.name} of ${values.length} for ${dtype} [${shape.join(", ")}]`,
-        );
-      }
-      file.write(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-    }
-    file.commit();
-  } catch (error) {
-    file.abort();
-    throw error;
-  }
 }

@@ -1,22 +1,16 @@
 /**
  * Checkpoints: a Hugging Face model folder with the optimizer's moments and the trainer's place,
- * written whole or not at all, with a checksum of every file.
+ * written (by checkpoint_writer.ts) whole or not at all, with a checksum of every file.
  * @module
  */
 import { UserError } from "../core/errors.ts";
-import { exists, hashFile, readJson, removeIfExists, writeAtomic } from "../core/files.ts";
-import { openSafetensors, type TensorToWrite, writeSafetensors } from "../core/safetensors.ts";
+import { exists, hashFile, readJson, removeIfExists } from "../core/files.ts";
+import { openSafetensors } from "../core/safetensors.ts";
 import { join } from "../core/std.ts";
-import {
-  type ModelFolder,
-  openModelFolder,
-  type ReadParameter,
-  writeModelFolder,
-} from "./folder.ts";
+import { type ModelFolder, openModelFolder, type ReadParameter } from "./folder.ts";
 import type { LossScale } from "../kernels/adamw/loss_scale.ts";
-import { parameterList } from "./parameters.ts";
 import type { SpikeEvent } from "./spikes.ts";
-import type { Moments, TrainableModel } from "./types.ts";
+import type { Moments } from "./types.ts";
 
 /** Where a run stands. */
 export interface TrainerState {
@@ -35,13 +29,15 @@ export interface TrainerState {
 }
 
 /** trainer_state.json: the state, and the SHA-256 of every other file by name. */
-interface StateFile extends TrainerState {
+export interface StateFile extends TrainerState {
   version: 1;
   checksums: Record<string, string>;
 }
 
-const STATE = "trainer_state.json", OPTIMIZER = "optimizer.safetensors";
-const AVERAGE = "average.safetensors";
+/** The names of a checkpoint's files besides those of a model folder. */
+export const STATE = "trainer_state.json", OPTIMIZER = "optimizer.safetensors";
+/** See {@linkcode STATE}. */
+export const AVERAGE = "average.safetensors";
 
 /** A checkpoint on disk. */
 export interface CheckpointPlace {
@@ -74,46 +70,6 @@ export function listCheckpoints(run: string): CheckpointPlace[] {
     const step = /^step-(\d{8,})$/.exec(name)?.[1];
     return step === undefined ? [] : [{ path: join(folder, name), step: Number(step) }];
   }).sort((a, b) => a.step - b.step);
-}
-
-/** Saves model and state as the run's checkpoint of `state.step`. Returns its path. */
-export async function saveCheckpoint(
-  run: string,
-  model: TrainableModel,
-  state: TrainerState,
-  extras: { tokenizer?: Uint8Array; card?: string },
-): Promise<string> {
-  const path = checkpointPath(run, state.step);
-  const parameters = await model.readParameters(), moments = await model.readMoments();
-  const averages = await model.readAverages(), lossScale = await model.readLossScale?.();
-  removeCheckpoint(path); // a damaged one that resuming has passed over
-  writeModelFolder(path, {
-    config: model.config,
-    read: (name) => parameters.get(name)!,
-    ...extras,
-    more(folder) {
-      const list = parameterList(model.config);
-      const tensor = (name: string, shape: readonly number[], data: Float32Array) =>
-        ({ name, shape, dtype: "F32", data }) satisfies TensorToWrite;
-      writeSafetensors(
-        join(folder, OPTIMIZER),
-        list.flatMap(({ name, shape }) => [
-          tensor(`${name}.exp_avg`, shape, moments.get(name)!.m),
-          tensor(`${name}.exp_avg_sq`, shape, moments.get(name)!.v),
-        ]),
-      );
-      if (averages) {
-        const tensors = list.map(({ name, shape }) => tensor(name, shape, averages.get(name)!));
-        writeSafetensors(join(folder, AVERAGE), tensors, { metadata: { format: "pt" } });
-      }
-      const names = [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
-      const checksums = Object.fromEntries(names.map((n) => [n, hashFile(join(folder, n))]));
-      const place = { ...state, lossScale }; // left out where there is none
-      const file: StateFile = { version: 1, ...place, checksums };
-      writeAtomic(join(folder, STATE), JSON.stringify(file, null, 2) + "\n");
-    },
-  });
-  return path;
 }
 
 /** Removes a checkpoint; it loses its name first, so that half of one is never taken for whole. */

@@ -1,15 +1,16 @@
 /**
  * Model folders: config.json, weights, tokenizer and model card. Both layouts in use are read; the
- * Hugging Face one is written, whole or not at all.
+ * Hugging Face one is written, by folder_writer.ts.
  * @module
  */
 import { UserError } from "../core/errors.ts";
-import { exists, readJson, removeIfExists, syncFolder, writeAtomic } from "../core/files.ts";
-import { writeSafetensors } from "../core/safetensors.ts";
-import { dirname, join, resolve } from "../core/std.ts";
-import { huggingFaceConfig, type MambaConfig, parseConfig } from "./config.ts";
+import { exists, readJson } from "../core/files.ts";
+import { join } from "../core/std.ts";
+import { type MambaConfig, parseConfig } from "./config.ts";
 import { canonicalName, EMBEDDING, type Parameter, parameterList } from "./parameters.ts";
-import { openTensorSource, type TensorSource, WEIGHT_FILES } from "./tensor_source.ts";
+import { openTensorSource, type TensorSource } from "./tensor_source.ts";
+
+export { assertWritableFolder, type ModelToWrite, writeModelFolder } from "./folder_writer.ts";
 
 /** Returns a parameter's values, row-major, by Hugging Face name. */
 export type ReadParameter = (name: string) => Float32Array;
@@ -149,115 +150,4 @@ function tokenizerSize(path: string): number {
   for (const { id } of json.added_tokens ?? []) last = Math.max(last, id);
   if (last < 0) throw new UserError(`Cannot read the tokenizer ${path}: it has no vocabulary`);
   return last + 1;
-}
-
-/** What goes into a folder. */
-export interface ModelToWrite {
-  config: MambaConfig;
-  read: ReadParameter;
-  /** The bytes of tokenizer.json, where there is one. */
-  tokenizer?: Uint8Array;
-  /** The text of README.md. */
-  card?: string;
-  /** Writes more files into the folder, after the others and before it gets its name. */
-  more?: (folder: string) => void;
-  /** Weights above this many bytes are written as several files (default 5 GB). */
-  maxShardBytes?: number;
-}
-
-/**
- * Writes a model folder in the Hugging Face layout, beside its place and then renamed: it exists
- * whole or not at all.
- * @throws {UserError} where `path` exists and is not an empty folder, or the disk is full.
- */
-export function writeModelFolder(path: string, model: ModelToWrite): void {
-  path = resolve(path);
-  assertWritableFolder(path);
-  const partial = `${path}.partial`;
-  removeIfExists(partial, { recursive: true });
-  Deno.mkdirSync(partial, { recursive: true });
-  try {
-    const json = (name: string, value: unknown) =>
-      writeAtomic(join(partial, name), JSON.stringify(value, null, 2) + "\n");
-    writeWeights(partial, model);
-    const { endOfText } = model.config;
-    json("generation_config.json", {
-      bos_token_id: endOfText,
-      eos_token_id: endOfText,
-      pad_token_id: endOfText,
-    });
-    if (model.tokenizer) {
-      writeAtomic(join(partial, "tokenizer.json"), model.tokenizer);
-      json("tokenizer_config.json", tokenizerConfig(model.tokenizer, endOfText));
-    }
-    if (model.card) writeAtomic(join(partial, "README.md"), model.card);
-    json("config.json", huggingFaceConfig(model.config));
-    model.more?.(partial);
-    syncFolder(partial);
-    removeIfExists(path); // an empty folder, as checked above
-    Deno.renameSync(partial, path);
-    syncFolder(dirname(path));
-  } catch (error) {
-    removeIfExists(partial, { recursive: true });
-    throw error;
-  }
-}
-
-/** @throws {UserError} where `path` exists and is anything but an empty folder. */
-export function assertWritableFolder(path: string): void {
-  if (!exists(path)) return;
-  if (!Deno.statSync(path).isDirectory || [...Deno.readDirSync(path)].length) {
-    throw new UserError(
-      `Cannot write the model to ${path}: it exists already; remove it or name another folder`,
-    );
-  }
-}
-
-function writeWeights(folder: string, model: ModelToWrite): void {
-  const limit = model.maxShardBytes ?? 5e9, shards: Parameter[][] = [[]];
-  let bytes = 0;
-  for (const parameter of parameterList(model.config)) {
-    if (bytes > 0 && bytes + 4 * parameter.size > limit) shards.push([]), bytes = 0;
-    shards.at(-1)!.push(parameter);
-    bytes += 4 * parameter.size;
-  }
-  const number = (i: number) => String(i).padStart(5, "0");
-  const fileName = (i: number) =>
-    shards.length === 1
-      ? WEIGHT_FILES.single
-      : `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`;
-  const map: [string, string][] = [];
-  shards.forEach((parameters, i) => {
-    const tensors = parameters.map(({ name, shape }) => ({
-      name,
-      shape,
-      dtype: "F32" as const,
-      data: () => model.read(name),
-    }));
-    writeSafetensors(join(folder, fileName(i)), tensors, { metadata: { format: "pt" } });
-    map.push(...parameters.map((p): [string, string] => [p.name, fileName(i)]));
-  });
-  if (shards.length === 1) return;
-  const total = parameterList(model.config).reduce((sum, p) => sum + 4 * p.size, 0);
-  const index = { metadata: { total_size: total }, weight_map: Object.fromEntries(map.sort()) };
-  writeAtomic(join(folder, WEIGHT_FILES.index), JSON.stringify(index, null, 2) + "\n");
-}
-
-/** `transformers` finds the end-of-text token, which plays every special part, by its text. */
-function tokenizerConfig(tokenizer: Uint8Array, endOfText: number): Record<string, unknown> {
-  const json = JSON.parse(new TextDecoder().decode(tokenizer)) as {
-    added_tokens?: { id: number; content: string }[];
-  };
-  const text = json.added_tokens?.find((t) => t.id === endOfText)?.content;
-  return {
-    add_prefix_space: false,
-    clean_up_tokenization_spaces: false,
-    ...(text === undefined ? {} : {
-      bos_token: text,
-      eos_token: text,
-      pad_token: text,
-      unk_token: text,
-    }),
-    tokenizer_class: "PreTrainedTokenizerFast",
-  };
 }

@@ -38,11 +38,13 @@ import {
   type UpdatePlan,
   updatePlan,
 } from "./gpu/step_plans.ts";
+import { takeSnapshot } from "./gpu/snapshot.ts";
 import type { ParameterStore } from "./gpu/store.ts";
 import { EMBEDDING } from "./parameters.ts";
 import type {
   Batch,
   EvaluationReport,
+  ModelSnapshot,
   Moments,
   StepReport,
   TrainableModel,
@@ -142,7 +144,7 @@ export class Mamba implements TrainableModel {
     if (backward) device.write(inputs.segments, tokenSegments(batch.tokens));
   }
 
-  accumulate(batch: Batch, scale: number): void {
+  accumulate(batch: Batch, scale: number, before?: () => void): void {
     if (!this.#train) throw new RangeError("This model was made for evaluation alone");
     this.#upload(batch, true);
     this.device.write(this.#buffers.inputs.scale, Float32Array.of(scale, 0, 0, 0));
@@ -151,7 +153,9 @@ export class Mamba implements TrainableModel {
     this.#fresh = false;
     this.#forward.record(encoder);
     this.#train.record(encoder);
-    this.device.gpu.queue.submit([encoder.finish()]);
+    const commands = [encoder.finish()];
+    before?.();
+    this.device.gpu.queue.submit(commands);
   }
 
   update(options: UpdateOptions): void {
@@ -256,6 +260,11 @@ export class Mamba implements TrainableModel {
         if (values.some((x) => !Number.isFinite(x))) return name;
       }
     }
+  }
+
+  snapshot(): Promise<ModelSnapshot | undefined> {
+    const lossScale = this.#buffers.training?.lossScale?.state;
+    return takeSnapshot(this.device, this.store, availableBytes(this.device), lossScale);
   }
 
   readParameters(): Promise<Map<string, Float32Array>> {

@@ -291,7 +291,8 @@ export class ReferenceModel implements TrainableModel {
     return this.#forward(batch).seen.logits;
   }
 
-  accumulate(batch: Batch, scale: number): void {
+  accumulate(batch: Batch, scale: number, before?: () => void): void {
+    before?.();
     if (this.#fresh) {
       for (const gradient of this.gradients.values()) gradient.fill(0);
       this.#loss = 0;

@@ -12,11 +12,18 @@ export interface StepGradients {
   scale: number;
 }
 
-/** Queues a step's gradients. */
-export function queueGradients(model: TrainableModel, batches: CountedBatch[]): StepGradients {
+/**
+ * Queues a step's gradients. `before` is called once the first batch is prepared and before it is
+ * queued: the place for what waits for the device.
+ */
+export function queueGradients(
+  model: TrainableModel,
+  batches: CountedBatch[],
+  before?: () => void,
+): StepGradients {
   const scored = batches.reduce((sum, batch) => sum + batch.scored, 0);
   const scale = scored ? 1 / scored : 0;
-  for (const batch of batches) model.accumulate(batch, scale);
+  batches.forEach((batch, i) => model.accumulate(batch, scale, i ? undefined : before));
   return { batches, scale };
 }
 

@@ -6,12 +6,9 @@
 import { collectGarbage } from "../core/collect.ts";
 import { Interrupted, UserError } from "../core/errors.ts";
 import { formatDuration, type Reporter } from "../core/reporter.ts";
-import {
-  listCheckpoints,
-  pruneCheckpoints,
-  saveCheckpoint,
-  type TrainerState,
-} from "./checkpoint.ts";
+import { BackgroundSave, CheckpointThread } from "./background_save.ts";
+import { listCheckpoints, pruneCheckpoints, type TrainerState } from "./checkpoint.ts";
+import { saveCheckpoint } from "./checkpoint_writer.ts";
 import { requireRows, type RowSource, type TrainingCorpus } from "./corpus.ts";
 import { meanLoss } from "./perplexity.ts";
 import type { RunListener } from "./run_listener.ts";
@@ -79,7 +76,8 @@ interface PendingStep {
   step: number;
   learningRate: number;
   gradients: StepGradients;
-  report: Promise<StepReport>;
+  /** Undefined until it is asked for. */
+  report?: Promise<StepReport>;
 }
 
 /** A step's figures as its record keeps them. */
@@ -123,6 +121,8 @@ class Loop {
   #pending: PendingStep | undefined;
   #validationLoss: number | undefined;
   #saved: { step: number; path: string } | undefined;
+  #saving: BackgroundSave | undefined;
+  #thread: CheckpointThread | undefined;
   /** When the last step came in, the last checkpoint was saved, the event loop turned, and so on. */
   #stepTime = performance.now();
   #saveTime = performance.now();
@@ -155,30 +155,43 @@ class Loop {
         }
         await this.#queueStep();
         if (this.#dueNow() && !await this.#settle()) continue;
-        if (this.#dueToSave()) await this.#save();
+        if (this.#dueToSave()) await this.#beginSaving();
       }
       await this.#save();
       this.#record.close();
       return this.#result(finished);
     } catch (error) {
       this.#record.close();
+      await this.#saving?.abort();
       throw error;
+    } finally {
+      this.#thread?.close();
     }
   }
 
-  /** Queues the next step's gradients, takes in the step before, then queues the update. */
+  /**
+   * Prepares the next step's gradients while the device is at the step before, queues them as soon as
+   * it is done, takes in that step's report, then queues the update. What waits for the device waits
+   * between the two steps, and with the next one's commands at hand.
+   */
   async #queueStep(): Promise<void> {
     const { config, corpus, model } = this.#options, step = this.#state.step + 1;
     const began = performance.now();
     const batches = stepBatches(this.#rows, this.#state.rows, config, corpus);
     this.#dataSeconds += (performance.now() - began) / 1000;
-    const gradients = queueGradients(model, batches);
+    let fed: Promise<void> | undefined;
+    const gradients = queueGradients(model, batches, () => {
+      if (this.#pending) this.#pending.report = model.report();
+      fed = this.#saving?.feed();
+    });
     // After going back there are other weights, and what was accumulated is void.
     if (!await this.#settle()) return;
+    await fed;
+    await this.#advanceSaving();
     const options = updateOptions(config, step, this.#steps), { learningRate } = options;
     const limited = config.spikes.action === "skip";
     model.update({ ...options, ...(limited ? { skipAbove: this.#record.spikes.limits } : {}) });
-    this.#pending = { step, learningRate, gradients, report: model.report() };
+    this.#pending = { step, learningRate, gradients };
     this.#state.step = step;
     const tokens = tokensOf(model, batches);
     this.#state.rows += tokens / model.sequenceLength;
@@ -194,8 +207,9 @@ class Loop {
     const pending = this.#pending;
     if (!pending) return true;
     this.#pending = undefined;
-    const report = await pending.report, { step, learningRate, gradients } = pending;
     const { model, config, reporter } = this.#options, { spikes } = this.#state;
+    const report = await (pending.report ?? model.report());
+    const { step, learningRate, gradients } = pending;
     const verdict = judge(step, report, this.#record.spikes, config.spikes);
     for (const line of verdict.lines) reporter.log(line);
     if (verdict.action === "fail") await this.#fail(pending, report);
@@ -226,6 +240,7 @@ class Loop {
     }
     this.#record.write(metrics, samples);
     if (metrics.validation_loss !== undefined) this.#options.onValidated?.();
+    if (this.#saving?.step === step) this.#saving.settle(this.#state);
     this.#stepTime = performance.now();
     return true;
   }
@@ -233,6 +248,7 @@ class Loop {
   /** Goes back to the newest checkpoint, and on from there with the rows after those seen. */
   async #rollBack(pending: PendingStep, report: StepReport, verdict: Verdict): Promise<void> {
     const { run, config, restore, reporter } = this.#options, { step } = pending;
+    await this.#settleSaving(step);
     const { rows, spikes = [] } = this.#state, { limit } = config.spikes, { gradients } = pending;
     const [bad] = verdict.what;
     const failure = await describeFailure(this.#options.model, gradients, report, bad);
@@ -273,18 +289,70 @@ class Loop {
     return { loss, samples };
   }
 
+  /** Saves where the run stands, and waits for it. */
   async #save(): Promise<void> {
     await this.#settle();
-    const { run, model, config, tokenizer, card } = this.#options;
-    const { step, best } = this.#state;
+    await this.#finishSaving();
+    const { run, model } = this.#options, { step } = this.#state;
     this.#saveTime = performance.now();
     if (this.#saved?.step === step) return;
     this.#record.sync();
-    const extras = { tokenizer, card: card?.(this.#state) };
-    const path = await saveCheckpoint(run, model, this.#state, extras);
-    this.#saved = { step, path };
-    pruneCheckpoints(run, config.checkpoint.keep, best?.step);
+    this.#keep(step, await saveCheckpoint(run, model, this.#state, this.#extras()));
     this.#stepTime = this.#saveTime = performance.now();
+  }
+
+  /** Saves where the run stands while it goes on, where the model can keep its tensors aside. */
+  async #beginSaving(): Promise<void> {
+    await this.#finishSaving(); // one at a time
+    const { run, model } = this.#options;
+    this.#saveTime = performance.now();
+    if (this.#saved?.step === this.#state.step) return;
+    const snapshot = await model.snapshot?.();
+    if (!snapshot) return await this.#save();
+    this.#thread ??= new CheckpointThread();
+    const { step } = this.#state, contents = { config: model.config, ...this.#extras() };
+    this.#saving = new BackgroundSave(this.#thread, snapshot, run, step, contents);
+    if (!this.#pending) this.#saving.settle(this.#state);
+  }
+
+  #extras(): { tokenizer?: Uint8Array; card?: string } {
+    const { tokenizer, card } = this.#options;
+    return { tokenizer, card: card?.(this.#state) };
+  }
+
+  /** A checkpoint is on the disk. */
+  #keep(step: number, path: string): void {
+    const { run, config } = this.#options;
+    this.#saved = { step, path };
+    pruneCheckpoints(run, config.checkpoint.keep, this.#state.best?.step);
+  }
+
+  /** Takes the checkpoint under way further, if its step has turned out to be good. */
+  async #advanceSaving(): Promise<void> {
+    const saving = this.#saving;
+    if (!saving) return;
+    const path = await saving.advance(() => this.#record.sync());
+    if (path === undefined) return;
+    this.#saving = undefined;
+    this.#keep(saving.step, path);
+  }
+
+  /** Waits for the checkpoint under way; its step has been settled. */
+  async #finishSaving(): Promise<void> {
+    const saving = this.#saving;
+    if (!saving) return;
+    const path = await saving.drain(() => this.#record.sync());
+    this.#saving = undefined;
+    this.#keep(saving.step, path);
+  }
+
+  /** After a step that has failed: gives up a checkpoint of it, and waits for one of a step before. */
+  async #settleSaving(failed: number): Promise<void> {
+    const saving = this.#saving;
+    if (!saving) return;
+    if (saving.step < failed) return await this.#finishSaving();
+    this.#saving = undefined;
+    await saving.abort();
   }
 
   #due(every: number): boolean {
@@ -294,8 +362,9 @@ class Loop {
 
   /** True where something follows this step that needs it finished before the next is queued. */
   #dueNow(): boolean {
-    const { validation } = this.#options.config, { step } = this.#state;
-    return this.#due(validation.every) || this.#dueToSave() || step === this.#steps;
+    const { config: { validation }, model } = this.#options, { step } = this.#state;
+    return this.#due(validation.every) || step === this.#steps ||
+      !model.snapshot && this.#dueToSave();
   }
 
   #dueToSave(): boolean {
@@ -332,6 +401,7 @@ class Loop {
   }
 
   async #fail({ step, gradients }: PendingStep, report: StepReport, why?: string): Promise<never> {
+    await this.#settleSaving(step);
     throw this.#failure(step, await describeFailure(this.#options.model, gradients, report), why);
   }
 

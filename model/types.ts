@@ -73,6 +73,21 @@ export interface Moments {
   v: Float32Array;
 }
 
+/** A model's tensors as they were at one moment, kept aside while the model goes on. */
+export interface ModelSnapshot {
+  /** Whether averages are among them. */
+  readonly average: boolean;
+  /**
+   * The next bytes of all tensors in a checkpoint's order (`checkpointTensors`), each in the layout of
+   * the device (`layoutOf`); undefined at the end. Waits for what is queued when it is called.
+   */
+  read(): Promise<ArrayBuffer | undefined>;
+  /** Where the loss scale stood; undefined without one. */
+  lossScale(): Promise<LossScale | undefined>;
+  /** Frees what is kept. */
+  destroy(): void;
+}
+
 /** A model with its gradients and optimizer. Parameters go by their Hugging Face names and shapes. */
 export interface TrainableModel {
   readonly config: MambaConfig;
@@ -86,14 +101,17 @@ export interface TrainableModel {
   /**
    * Forward and backward over one micro-batch, adding `scale` x gradient of the summed negative
    * log-likelihood to the gradients. Queued, not awaited. The first call after an update starts
-   * from zero gradients.
+   * from zero gradients. `before` is called when all is prepared, the batch uploaded and the commands
+   * encoded, and just before they are queued: what waits for the device waits there, with the next
+   * work at hand.
    */
-  accumulate(batch: Batch, scale: number): void;
+  accumulate(batch: Batch, scale: number, before?: () => void): void;
   /** Clips and applies AdamW. Queued, not awaited. */
   update(options: UpdateOptions): void;
   /**
-   * Loss and gradient norm of the last update that was queued before this call. The trainer calls it
-   * right after `update` and awaits it after queueing the next step's `accumulate`.
+   * Loss and gradient norm of the last update that was queued before this call. The call itself may
+   * wait for that update, as Deno's WebGPU does: the trainer has the next step's work prepared by then,
+   * queues it right after, and only then awaits the promise.
    */
   report(): Promise<StepReport>;
   /**
@@ -116,6 +134,11 @@ export interface TrainableModel {
   writeLossScale?(scale: LossScale | undefined): void;
   /** The first parameter whose gradient (or else value) is not finite, or undefined. */
   findNonFinite(): Promise<string | undefined>;
+  /**
+   * Keeps the weights, moments and averages aside as they are after what is queued. Undefined where
+   * there is no room for them.
+   */
+  snapshot?(): Promise<ModelSnapshot | undefined>;
   readParameters(): Promise<Map<string, Float32Array>>;
   readMoments(): Promise<Map<string, Moments>>;
   /** Uploads the averages of a run that goes on; `writeParameters` starts them from the weights. */

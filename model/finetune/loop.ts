@@ -5,7 +5,8 @@
  */
 import { Interrupted, UserError } from "../../core/errors.ts";
 import type { Reporter } from "../../core/reporter.ts";
-import { pruneCheckpoints, saveCheckpoint, type TrainerState } from "../checkpoint.ts";
+import { pruneCheckpoints, type TrainerState } from "../checkpoint.ts";
+import { saveCheckpoint } from "../checkpoint_writer.ts";
 import { MetricsWriter, readMetrics, type StepMetrics } from "../metrics.ts";
 import { describeFailure, queueGradients, stepMetrics, tokensOf, updateOptions } from "../step.ts";
 import type { TrainConfig } from "../train_config.ts";

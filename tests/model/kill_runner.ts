@@ -1,15 +1,21 @@
-/** A process for `kill_test.ts` to kill: trains, or goes on training, the folder that is its argument. */
+/**
+ * A process for `kill_test.ts` to kill: trains, or goes on training, the folder that is its first
+ * argument, on the float64 reference or, where a second one says so, on the device, which writes
+ * checkpoints while steps go on.
+ * @module
+ */
+import { deviceModel } from "../../model/device_model.ts";
 import { isRun } from "../../model/run.ts";
 import { trainRun } from "../../model/train_run.ts";
 import { inventedCorpus, makeReference, silentReporter } from "./helpers.ts";
 
-const out = Deno.args[0]!, resume = isRun(out);
+const out = Deno.args[0]!, device = Deno.args[1] === "device", resume = isRun(out);
 await trainRun({
   corpus: inventedCorpus(),
   ...(resume ? {} : { init: "random:tiny" }),
   out,
   config: resume ? {} : {
-    steps: 60,
+    steps: device ? 40 : 60,
     batch: { rows: 1 },
     optimizer: { learning_rate: 0.01 },
     average: { decay: 0.9 },
@@ -17,7 +23,7 @@ await trainRun({
     validation: { every: 10, rows: 2 },
   },
   resume,
-  makeModel: makeReference,
+  makeModel: device ? deviceModel() : makeReference,
   reporter: silentReporter(),
   signal: new AbortController().signal,
 });
