@@ -4,16 +4,15 @@ import { openSafetensors } from "../../core/safetensors.ts";
 import { join } from "../../core/std.ts";
 import { checkpointPath, listCheckpoints } from "../../model/checkpoint.ts";
 import { exportRun } from "../../model/export.ts";
-import { type ModelFolder, openModelFolder, writeModelFolder } from "../../model/folder.ts";
+import { type ModelFolder, openModelFolder } from "../../model/folder.ts";
 import { initialParameters } from "../../model/initialize.ts";
 import { readMetrics } from "../../model/metrics.ts";
 import { parameterList } from "../../model/parameters.ts";
-import { ReferenceModel } from "../../model/reference.ts";
 import { evaluatePerplexity } from "../../model/perplexity.ts";
+import { ReferenceModel } from "../../model/reference.ts";
 import { readRun } from "../../model/run.ts";
 import { readEvents } from "../../model/tensorboard.ts";
 import { type TrainRequest, trainRun } from "../../model/train_run.ts";
-import type { MakeModel } from "../../model/types.ts";
 import {
   assert,
   assertAlmostEquals,
@@ -22,72 +21,12 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "../assert.ts";
-import {
-  inventedCorpus,
-  makeReference,
-  MINIATURE,
-  MINIATURE_TOKENIZER,
-  silentReporter,
-  withFolder,
-} from "./helpers.ts";
-
-/** A miniature model folder, and a request to train it. */
-function prepare(dir: string, changes: Partial<TrainRequest> = {}): TrainRequest {
-  const init = join(dir, "init");
-  if (!exists(init)) {
-    const read = initialParameters(MINIATURE, 7);
-    writeModelFolder(init, { config: MINIATURE, read, tokenizer: MINIATURE_TOKENIZER });
-  }
-  return {
-    corpus: inventedCorpus(),
-    init,
-    out: join(dir, "run"),
-    config: {
-      steps: 12,
-      batch: { rows: 3 },
-      optimizer: { learning_rate: 0.01 },
-      checkpoint: { every: 5, keep: 2 },
-      validation: { every: 4 },
-    },
-    resume: false,
-    makeModel: makeReference,
-    reporter: silentReporter(),
-    signal: new AbortController().signal,
-    ...changes,
-  };
-}
-
-/** Every file of a checkpoint that training determines, by name. */
-function bytesOf(run: string, step: number): Map<string, Uint8Array> {
-  const folder = checkpointPath(run, step);
-  return new Map(
-    ["model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json"].map(
-      (name) => [name, Deno.readFileSync(join(folder, name))],
-    ),
-  );
-}
+import { inventedCorpus, makeReference, MINIATURE, silentReporter, withFolder } from "./helpers.ts";
+import { observed, prepare } from "./miniature_run.ts";
 
 /** Every parameter of a folder. */
 const allOf = (folder: ModelFolder) =>
   new Map(parameterList(folder.config).map((p) => [p.name, folder.read(p.name)]));
-
-/** What two runs' metrics must share: everything but the clock. */
-const withoutClock = (run: string) =>
-  readMetrics(run).map(({ tokens_per_second: _, ...rest }) => rest);
-
-/** The reference model, which calls `onUpdate` before each of its updates. */
-const observed =
-  (onUpdate: (step: number, model: ReferenceModel) => void): MakeModel =>
-  (config, { batchSize, sequenceLength, ...terms }) => {
-    class Observed extends ReferenceModel {
-      override update(options: Parameters<ReferenceModel["update"]>[0]) {
-        onUpdate(options.step, this);
-        super.update(options);
-      }
-    }
-    const model = new Observed(config, batchSize, sequenceLength, terms);
-    return Promise.resolve({ model, device: "observed reference", close() {} });
-  };
 
 Deno.test("trainRun() learns, and leaves a whole run folder", () =>
   withFolder(async (dir) => {
@@ -125,78 +64,6 @@ Deno.test("trainRun() learns, and leaves a whole run folder", () =>
     using file = openSafetensors(join(result.checkpoint, "model.safetensors"));
     assertEquals(file.metadata, { format: "pt" });
     assert(Deno.readTextFileSync(join(result.checkpoint, "README.md")).includes("# run"));
-  }));
-
-Deno.test("trainRun() resumed after a stop at any step ends with the same bytes", () =>
-  withFolder(async (dir) => {
-    const whole = prepare(dir, { out: join(dir, "whole") });
-    await trainRun(whole);
-    const random = 1 + Math.floor(11 * Math.random());
-    for (const stopAt of new Set([1, 5, 11, random])) {
-      const abort = new AbortController(), out = join(dir, `stopped-${stopAt}`);
-      const makeModel = observed((step) => step === stopAt && abort.abort());
-      const request = prepare(dir, { out, makeModel, signal: abort.signal });
-      await assertRejects(
-        () => trainRun(request),
-        Interrupted,
-        `Stopped after step ${stopAt} of 12`,
-      );
-      assertEquals(listCheckpoints(out).at(-1)!.step, stopAt);
-      assert(!exists(join(out, "DONE")));
-      await trainRun(prepare(dir, { out, resume: true, init: undefined, config: {} }));
-      assertEquals(bytesOf(out, 12), bytesOf(whole.out, 12), `stopped at ${stopAt}`);
-      assertEquals(withoutClock(out), withoutClock(whole.out));
-      assertEquals(readRun(out).resumed.map((r) => r.step), [stopAt]);
-    }
-  }));
-
-Deno.test("trainRun() goes on from the last checkpoint after a crash, or from the one before it", () =>
-  withFolder(async (dir) => {
-    const whole = prepare(dir, { out: join(dir, "whole") });
-    await trainRun(whole);
-    const out = join(dir, "crashed");
-    const makeModel = observed((step) => {
-      if (step === 12) throw new Error("power cut");
-    });
-    await assertRejects(() => trainRun(prepare(dir, { out, makeModel })), Error, "power cut");
-    assertEquals(readMetrics(out).at(-1)!.step, 11);
-    Deno.writeTextFileSync(join(out, "metrics.jsonl"), '{"step":12,"tok', { append: true });
-    const last = listCheckpoints(out).at(-1)!.path;
-    Deno.mkdirSync(checkpointPath(out, 11) + ".partial");
-    const weights = join(last, "model.safetensors"), bytes = Deno.readFileSync(weights);
-    bytes[bytes.length - 1]! ^= 1;
-    Deno.writeFileSync(weights, bytes);
-    const reporter = silentReporter();
-    await trainRun(prepare(dir, { out, resume: true, config: {}, reporter }));
-    assert(reporter.logged.some((l) => l.includes(`${last}: model.safetensors does not have`)));
-    assert(readRun(out).resumed[0]!.step < 10);
-    assertEquals(bytesOf(out, 12), bytesOf(whole.out, 12));
-    assertEquals(withoutClock(out), withoutClock(whole.out));
-    assert(!exists(checkpointPath(out, 11) + ".partial"));
-  }));
-
-Deno.test("trainRun() opens a lost device again and ends with the same bytes, but not for ever", () =>
-  withFolder(async (dir) => {
-    const whole = prepare(dir, { out: join(dir, "whole") });
-    await trainRun(whole);
-    /** A device that is lost at a step, so many times. */
-    const losing = (at: number, times: number): MakeModel => async (...args) => {
-      let lost = false;
-      const made = await observed((step) => {
-        lost = step === at && times-- > 0;
-        if (lost) throw new Error("mapping failed");
-      })(...args);
-      return { ...made, lost: () => lost };
-    };
-    const reporter = silentReporter(), out = join(dir, "lost");
-    await trainRun(prepare(dir, { out, makeModel: losing(7, 3), reporter }));
-    assert(
-      reporter.logged.some((l) => l.includes("lost (mapping failed); opening it again, 3 of 3")),
-    );
-    assertEquals(bytesOf(out, 12), bytesOf(whole.out, 12));
-    assertEquals(withoutClock(out), withoutClock(whole.out));
-    const gone = prepare(dir, { out: join(dir, "gone"), makeModel: losing(3, 4) });
-    await assertRejects(() => trainRun(gone), Error, "mapping failed");
   }));
 
 Deno.test("trainRun() keeps a moving average of the weights, through a stop too", () =>
@@ -276,20 +143,6 @@ Deno.test("trainRun() keeps a moving average of the weights, through a stop too"
     );
   }));
 
-Deno.test("trainRun() of a finished run says so and changes nothing", () =>
-  withFolder(async (dir) => {
-    const first = await trainRun(prepare(dir)), reporter = silentReporter();
-    const before = Deno.readTextFileSync(join(dir, "run", "run.json"));
-    const again = await trainRun(prepare(dir, { resume: true, config: {}, reporter }));
-    const clock = { seconds: 0, dataSeconds: 0, tokensPerSecond: 0 };
-    assertEquals({ ...again, ...clock }, { ...first, ...clock });
-    assertEquals(Deno.readTextFileSync(join(dir, "run", "run.json")), before);
-    assert(reporter.logged.join().includes("The run is finished"));
-    const longer = await trainRun(prepare(dir, { resume: true, config: { steps: 14 }, reporter }));
-    assertEquals(longer.step, 14);
-    assert(reporter.logged.includes("Changed: steps: 12 -> 14"));
-  }));
-
 Deno.test("trainRun() with accumulation equals one large batch", () =>
   withFolder(async (dir) => {
     const config = (rows: number, accumulate: number) => ({
@@ -313,28 +166,6 @@ Deno.test("trainRun() with accumulation equals one large batch", () =>
         other.get(name)!.forEach((v, i) => assertAlmostEquals(v, values[i]!, 1e-6, name));
       }
     }
-  }));
-
-Deno.test("a run goes on with another batch split and device, equal within rounding, and says so", () =>
-  withFolder(async (dir) => {
-    const whole = prepare(dir, { out: join(dir, "whole") });
-    await trainRun(whole);
-    const reporter = silentReporter(), stop = new AbortController();
-    const request = prepare(dir, { out: join(dir, "parts"), reporter, signal: stop.signal });
-    const listener = { step: ({ step }: { step: number }) => void (step === 6 && stop.abort()) };
-    await assertRejects(() => trainRun({ ...request, listener }), Interrupted);
-    const elsewhere: MakeModel = async (...given) => ({
-      ...await makeReference(...given),
-      device: "another device",
-    });
-    const config = { batch: { rows: 1, accumulate: 3 } }, { signal } = new AbortController();
-    await trainRun({ ...request, resume: true, config, makeModel: elsewhere, signal });
-    const said = reporter.logged.find((line) => line.startsWith("Going on with"))!;
-    assertStringIncludes(said, "another device (another device, before");
-    assertStringIncludes(said, "another split of the batch (1 x 3, before 3 x 1)");
-    const [one, two] = [whole, request].map(({ out }) => readMetrics(out));
-    assertEquals(two!.length, one!.length);
-    one!.forEach(({ loss }, i) => assertAlmostEquals(two![i]!.loss, loss, 1e-5, `step ${i + 1}`));
   }));
 
 Deno.test("trainRun() stops at a loss that is not a number, naming step, tensor and checkpoint", () =>
