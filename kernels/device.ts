@@ -6,6 +6,13 @@
 import { DeviceError } from "./errors.ts";
 import type { Region } from "./layout.ts";
 import type { MatmulChoice } from "./matmul/choice.ts";
+import {
+  describeUnits,
+  MATRIX_FEATURE,
+  type MatrixUnits,
+  matrixUnits,
+  SIZE_FEATURE,
+} from "./matmul/matrix_units.ts";
 import type { ProviderName } from "./providers.ts";
 
 /**
@@ -35,6 +42,11 @@ export interface DeviceOptions {
   bindingLimit?: number;
   /** False keeps kernels from subgroup operations, to test what they do without. */
   subgroups?: boolean;
+  /**
+   * Tensor cores in mixed precision: where the adapter offers them and kernels are gpu-tiled (auto, by
+   * default), never (off), or as given, to test them emulated.
+   */
+  matrixUnits?: "auto" | "off" | MatrixUnits;
 }
 
 /** What the sizes of buffers depend on. */
@@ -73,6 +85,8 @@ export class Device {
   peakBytes = 0;
   readonly memoryLimit: number;
   readonly bindingLimit: number;
+  /** What products in mixed precision multiply with, where there are such units. */
+  readonly matrixUnits?: MatrixUnits;
   /** Tuned choices of matrix products by shape; see matmul/choice.ts. */
   readonly choices: Map<string, MatmulChoice> = new Map();
   #pipelines = new Map<string, GPUComputePipeline>();
@@ -96,6 +110,7 @@ export class Device {
     this.provider = provider.name;
     this.source = provider.gpu;
     this.subgroupSize = subgroupSize;
+    this.matrixUnits = usableUnits(adapter, variant, features, options.matrixUnits);
     this.memoryLimit = options.memoryLimit ?? Infinity;
     this.bindingLimit = Math.min(
       gpu.limits.maxStorageBufferBindingSize,
@@ -116,6 +131,13 @@ export class Device {
   get description(): string {
     const { vendor, architecture, device, description } = this.adapter.info;
     return description || [vendor, architecture, device].filter(Boolean).join(" ") || "unknown";
+  }
+
+  /** What decides the bits of results: adapter, variant and, in mixed precision, matrix units. */
+  arithmetic(precision = "f32"): string {
+    const units = precision === "mixed" && this.matrixUnits;
+    const how = units ? `${this.variant}, matrix units ${describeUnits(units)}` : this.variant;
+    return `${this.description} (${how})`;
   }
 
   /** Shared memory that a workgroup may have, in bytes. */
@@ -355,8 +377,11 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   for (const name of LIMITS) requiredLimits[name] = adapter.limits[name];
   const request = (requiredFeatures: GPUFeatureName[]) =>
     adapter.requestDevice({ requiredFeatures, requiredLimits });
-  const optional = (["timestamp-query", "shader-f16"] as GPUFeatureName[])
-    .filter((f) => adapter.features.has(f));
+  const wanted = ["timestamp-query", "shader-f16"];
+  if ((options.matrixUnits ?? "auto") === "auto" && matrixUnits(adapter)) {
+    wanted.push(MATRIX_FEATURE, SIZE_FEATURE);
+  }
+  const optional = (wanted as GPUFeatureName[]).filter((f) => adapter.features.has(f));
   const subgroupsToo = [...optional, "subgroups" as GPUFeatureName];
   let gpu: GPUDevice, features = options.subgroups === false ? optional : subgroupsToo;
   try {
@@ -372,6 +397,17 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     : 0;
   const variant = chooseVariant(adapter, subgroups, options.variant);
   return new Device(gpu, adapter, variant, new Set(features), provider, subgroups, options);
+}
+
+function usableUnits(
+  adapter: GPUAdapter,
+  variant: Variant,
+  features: ReadonlySet<string>,
+  option: DeviceOptions["matrixUnits"] = "auto",
+): MatrixUnits | undefined {
+  if (option === "off" || variant !== "gpu-tiled") return undefined;
+  if (typeof option === "object") return option;
+  return features.has(MATRIX_FEATURE) ? matrixUnits(adapter) : undefined;
 }
 
 function chooseVariant(

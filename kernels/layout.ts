@@ -36,6 +36,8 @@ export interface Matrix {
   stride: number;
   /** Elements are f32 unless said otherwise. */
   type?: "f16";
+  /** Elements that are f32 reach 2^exponent times f16's range: read where a product computes in f16. */
+  exponent?: number;
 }
 
 /** Bytes of an element of such a matrix. */

@@ -10,6 +10,21 @@ export type ProviderName = typeof PROVIDERS[number];
 /** Dawn's bindings on npm, loaded when asked for and never otherwise. */
 const DAWN = "npm:webgpu@0.6.2";
 
+/**
+ * Toggles: experimental features (subgroup matrices), f16 on NVIDIA's Vulkan, which Dawn withholds
+ * until its own tests of rare cases pass there, and the memory model that subgroup matrices need.
+ */
+const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "use_vulkan_memory_model"];
+
+/** Toggles to try besides: names in PUBMAMBA_DAWN_TOGGLES, between commas. */
+function moreToggles(): string[] {
+  try {
+    return Deno.env.get("PUBMAMBA_DAWN_TOGGLES")?.split(",").filter(Boolean) ?? [];
+  } catch {
+    return []; // not permitted to look
+  }
+}
+
 /** What that package exports. */
 interface DawnModule {
   create(options: string[]): GPU;
@@ -36,5 +51,6 @@ export async function openProvider(name: ProviderName): Promise<Provider> {
   for (const [key, value] of Object.entries(dawn.globals)) {
     if (!(key in globalThis)) Object.defineProperty(globalThis, key, { value, configurable: true });
   }
-  return { name, gpu: dawn.create(["enable-dawn-features=allow_unsafe_apis"]) };
+  const toggles = [...TOGGLES, ...moreToggles()].join(",");
+  return { name, gpu: dawn.create([`enable-dawn-features=${toggles}`]) };
 }

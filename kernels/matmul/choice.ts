@@ -45,7 +45,8 @@ export function tileBytes({ tile, depth }: Pick<MatmulChoice, "tile" | "depth">)
   return 2 * 4 * depth * (rows + cols);
 }
 
-const blocks = (m: number, n: number, tile: Tile) => {
+/** Workgroups of an (m, n) output. */
+export const blocks = (m: number, n: number, tile: Tile): number => {
   const { rows, cols } = tileExtents(tile);
   return Math.ceil(m / rows) * Math.ceil(n / cols);
 };
@@ -102,7 +103,8 @@ export function matmulChoices({ variant, workgroupBytes, half }: ChoiceLimits): 
 
 /** Whether two choices are the same. */
 export const sameChoice = (a: MatmulChoice, b: MatmulChoice): boolean =>
-  a.order === b.order && a.tile === b.tile && a.depth === b.depth && !a.half === !b.half;
+  a.order === b.order && a.tile === b.tile && a.depth === b.depth && !a.half === !b.half &&
+  a.stages === b.stages;
 
 /** Workgroups that a product should have, and values of K that are worth a part of their own. */
 const SPLIT_TARGET = 512, SPLIT_LEAST = 1024;

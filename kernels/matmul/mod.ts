@@ -29,14 +29,20 @@ import { copyToTexture } from "../texture.ts";
 import { choiceKey, defaultChoice, type MatmulChoice, tileExtents, tileGrid } from "./choice.ts";
 import { broadcastProgram } from "./broadcast.ts";
 import { PLAIN_WORKGROUP, plainProgram } from "./plain.ts";
+import type { MatrixUnits } from "./matrix_units.ts";
 import { splitOf, splitScratch, sumSplit } from "./split.ts";
+import { subgroupMatrixProgram } from "./subgroup_matrix.ts";
 import { tiledProgram } from "./tiled.ts";
+import { defaultUnitChoice } from "./unit_choice.ts";
 
 /** Which operands are transposed; see the module's text. */
 export type Product = "NT" | "NN" | "TN";
 
 /** How a product's matrices are stored: its program depends on it. */
-export type Operands = Record<"a" | "b" | "c", Pick<Matrix, "type">>;
+export type Operands = Record<"a" | "b" | "c", Pick<Matrix, "type" | "exponent">> & {
+  /** Part of a computation in mixed precision though neither A nor B is f16. */
+  mixed?: boolean;
+};
 
 /** One matrix product. */
 export interface MatmulCall {
@@ -57,6 +63,8 @@ export interface MatmulCall {
   /** B as `weightTexture` of texture.ts made it, where B never changes: it is then not copied at all. */
   bTexture?: GPUTexture;
   label?: string;
+  /** See {@linkcode Operands}. */
+  mixed?: boolean;
 }
 
 /** The extents (m, n, k) of a product, from its operands. */
@@ -170,7 +178,8 @@ function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
     bytes: elementBytes(a) * m * k + elementBytes(b) * n * k +
       (elementBytes(c) * (call.accumulate ? 2 : 1) + (residual ? 4 : 0)) * m * n,
   };
-  const choice = choiceOf(device, call, m, n, k), { order } = choice;
+  const units = unitsFor(device, call), choice = choiceOf(device, call, m, n, k, units);
+  const { order } = choice;
   if (device.variant === "cpu-subgroup") {
     const textures = operandTextures(device);
     plan.dispatch({
@@ -201,7 +210,7 @@ function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
     if (cut) params.splice(4, 4, padded(m), 0, bOffset, 0);
     plan.dispatch({
       ...work,
-      code: program("tiled", choice, own),
+      code: program(units ? "units" : "tiled", choice, own, units),
       params: packParams([...params, padded(m), padded(n), split.length, slab / 4, rd]),
       bindings: [aRegion, bRegion, out, ...(cut ? [] : more)],
       groups: [...tileGrid(order, Math.ceil(padded(n) / cols), Math.ceil(m / rows)), split.parts],
@@ -215,8 +224,15 @@ function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
 }
 
 /** Which of a product's matrices are f16, as a key of choices. */
-export const halfKey = ({ a, b, c }: Operands): string =>
-  [["a", a], ["b", b], ["c", c]].map(([name, x]) => (x as Operands["a"]).type ? name : "").join("");
+export const halfKey = ({ a, b, c, mixed }: Operands): string =>
+  [["a", a], ["b", b], ["c", c]].map(([name, x]) => (x as Operands["a"]).type ? name : "")
+    .join("") + (mixed && !a.type && !b.type ? "mixed" : "");
+
+/** The device's matrix units, where a product of such operands is mixed precision's. */
+export const unitsFor = (
+  { matrixUnits }: Device,
+  { a, b, mixed }: Operands,
+): MatrixUnits | undefined => a.type || b.type || mixed ? matrixUnits : undefined;
 
 /** The tuned choice, that of the same shape in f32, or the default. */
 function choiceOf(
@@ -225,8 +241,13 @@ function choiceOf(
   m: number,
   n: number,
   k: number,
+  units: MatrixUnits | undefined,
 ): MatmulChoice {
   const { choices, variant, workgroupBytes } = device, { product } = call;
+  if (units) {
+    const tuned = choices.get(choiceKey(product, m, n, k, halfKey(call)));
+    return tuned?.stages ? tuned : defaultUnitChoice(m, n, k, call, device);
+  }
   return choices.get(choiceKey(product, m, n, k, halfKey(call))) ??
     choices.get(choiceKey(product, m, n, k)) ??
     defaultChoice(m, n, k, { variant, workgroupBytes });
@@ -238,6 +259,7 @@ const GENERATORS = {
   plain: (product: Product, operands: Operands, _: MatmulChoice, residual: boolean) =>
     plainProgram(product, operands, residual),
   tiled: tiledProgram,
+  units: subgroupMatrixProgram,
 };
 const PROGRAMS = new Map<string, string>();
 
@@ -246,11 +268,14 @@ function program(
   kind: keyof typeof GENERATORS,
   choice: MatmulChoice,
   call: Operands & { product: Product; residual?: Matrix },
+  units?: MatrixUnits,
 ): string {
-  const { product, residual } = call, { order, tile, depth, half } = choice;
-  const key = [kind, order, tile, depth, half, product, halfKey(call), !!residual].join(" ");
+  const { product, residual, a, b } = call, { order, tile, depth, half, stages } = choice;
+  const key = [kind, order, tile, depth, half, product, halfKey(call), !!residual].concat(
+    units ? [stages, a.exponent, b.exponent, ...Object.values(units)].map(String) : [],
+  ).join(" ");
   let text = PROGRAMS.get(key);
-  if (!text) PROGRAMS.set(key, text = GENERATORS[kind](product, call, choice, !!residual));
+  if (!text) PROGRAMS.set(key, text = GENERATORS[kind](product, call, choice, !!residual, units!));
   return text;
 }
 

@@ -3,7 +3,8 @@ import type { Device } from "../device.ts";
 import { elementBytes, type Matrix, matrixFloats, padded } from "../layout.ts";
 import { Plan } from "../plan.ts";
 import { choiceKey, type MatmulChoice, matmulChoices } from "./choice.ts";
-import { halfKey, matmul, type Operands, type Product } from "./mod.ts";
+import { halfKey, matmul, type Operands, type Product, unitsFor } from "./mod.ts";
+import { unitChoices } from "./unit_choice.ts";
 
 /** A product's shape, as in mod.ts. */
 export interface ProductShape {
@@ -22,8 +23,11 @@ export const shapeKey = ({ product, m, n, k, types }: ProductShape): string =>
 /** The choices for a shape on a device. */
 export const shapeChoices = (device: Device, { types }: ProductShape): MatmulChoice[] => {
   const { variant, workgroupBytes } = device;
+  if (types && unitsFor(device, types)) return unitChoices(types, device);
   return matmulChoices({ variant, workgroupBytes, half: !!(types?.a.type || types?.b.type) });
 };
+
+const F32: Operands = { a: {}, b: {}, c: {} };
 
 /** What one choice took. */
 export interface TuningFigure {
@@ -40,7 +44,7 @@ export async function tuneMatmul(
   shape: ProductShape,
   repeats = 3,
 ): Promise<TuningFigure[]> {
-  const { product, m, n, k, types = { a: {}, b: {}, c: {} } } = shape, key = shapeKey(shape);
+  const { product, m, n, k, types = F32 } = shape, key = shapeKey(shape);
   const matrix = (rows: number, cols: number, { type }: Pick<Matrix, "type">): Matrix => {
     const region = device.allocate("tuning", elementBytes({ type }) * matrixFloats(rows, cols));
     return { region, rows, cols, stride: padded(rows), type };
@@ -54,7 +58,9 @@ export async function tuneMatmul(
     for (const choice of shapeChoices(device, shape)) {
       device.choices.set(key, choice);
       const plan = new Plan(device);
-      for (let i = 0; i < calls; i++) matmul(plan, { product, a, b, c, sameA: i > 0 });
+      for (let i = 0; i < calls; i++) {
+        matmul(plan, { product, a, b, c, sameA: i > 0, mixed: types.mixed });
+      }
       plan.submit(); // compiles
       await device.idle();
       let ms = Infinity;
