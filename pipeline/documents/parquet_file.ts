@@ -129,8 +129,14 @@ export class ParquetReader {
   readonly #buffer: AsyncBuffer;
   #metadata: FileMetaData | undefined;
 
-  /** @throws {UserError} where the file is missing. */
-  constructor(readonly path: string) {
+  /**
+   * @param remedy what errors advise where the file cannot be read
+   * @throws {UserError} where the file is missing.
+   */
+  constructor(
+    readonly path: string,
+    readonly remedy = "remove the file and run the pipeline again",
+  ) {
     try {
       this.#file = Deno.openSync(path, { read: true });
     } catch (error) {
@@ -164,7 +170,7 @@ export class ParquetReader {
       throw new UserError(
         `Cannot read ${this.path}: it is no Parquet file or damaged (${
           messageOf(error)
-        }); remove it and run the pipeline again`,
+        }); ${this.remedy}`,
       );
     }
   }
@@ -188,8 +194,7 @@ export class ParquetReader {
       }) as Row[];
     } catch (error) {
       throw new UserError(
-        `Cannot read rows ${from} to ${to} of ${this.path}: ${messageOf(error)}; ` +
-          "remove the file and run the pipeline again",
+        `Cannot read rows ${from} to ${to} of ${this.path}: ${messageOf(error)}; ${this.remedy}`,
       );
     }
   }

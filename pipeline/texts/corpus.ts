@@ -89,6 +89,9 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
   const settings = settingsOf(options, old?.settings), locked = lock(corpus);
   try {
     removePartials(corpus);
+    // Later runs need no --tokenizer, even where this one is stopped.
+    const own = tokenizerPath(corpus);
+    if (tokenizerFile !== own) writeAtomic(own, Deno.readFileSync(tokenizerFile));
     const state = await takeFiles(options, tokenizer, settings);
     await compareNewTexts(corpus, state, options.signal);
     return await buildTextShards(corpus, state, tokenizer, options);
@@ -175,6 +178,7 @@ async function takeFile(
     documents_sha256 = documents.commit();
   } catch (error) {
     documents.abort();
+    tokens.abort();
     throw error;
   }
   const written = tokens.commit(), tokens_sha256 = hashFile(textTokensPath(corpus, name));

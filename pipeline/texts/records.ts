@@ -29,7 +29,10 @@ export async function* readRecords(path: string): AsyncGenerator<TextRecord> {
 }
 
 async function* parquetRecords(path: string): AsyncGenerator<TextRecord> {
-  const reader = new ParquetReader(path);
+  const reader = new ParquetReader(
+    path,
+    "write it anew, uncompressed or with ZSTD, Snappy, GZIP or Brotli, or take it away",
+  );
   try {
     let at = 0;
     for (const rows of await reader.groups()) {

@@ -87,7 +87,9 @@ export async function buildShards(options: ShardOptions): Promise<Manifest> {
   if (index.sizes.train.documents === 0) {
     throw new UserError(
       `Cannot make shards of the corpus ${corpus}: it has no documents to train on; ` +
-        (exists(join(corpus, "rejected"))
+        (exists(join(corpus, "contamination.json"))
+          ? "contamination.json says which of them are held out for evaluation"
+          : exists(join(corpus, "rejected"))
           ? "look into rejected/ for what was dropped, and why"
           : "give texts that are not empty, or hold out less of them"),
     );

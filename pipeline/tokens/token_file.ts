@@ -15,6 +15,7 @@ import { UserError } from "../../core/errors.ts";
 import { encodeBound, type Tokenizer } from "../tokenizer/mod.ts";
 import { bytesOf, openForReading, readAt } from "./npy.ts";
 import { orderKey } from "./order.ts";
+import { TokenBlocks } from "./token_blocks.ts";
 
 const MAGIC = 0x4b4f5450, VERSION = 1, HEADER_BYTES = 128, COLUMNS = 4;
 
@@ -27,16 +28,17 @@ export interface TokenizableDocument {
   text: string;
 }
 
-/** Tokens are collected and written in blocks of about so many, so that memory rises with them alone. */
-const BLOCK_TOKENS = 1 << 20;
+/** Tokens are written in parts of about so many. */
+const PART_TOKENS = 1 << 20;
+/** Tokens are counted in 32 bits. */
+const MOST_TOKENS = 2 ** 32 - 1;
 
 /** Collects the documents of one source file and writes them as a token file. */
 export class TokenFileWriter {
-  readonly #blocks: Uint16Array[] = [];
-  /** Tokens in the last block. */
-  #length = 0;
-  readonly #columns: Record<"pmid" | "version" | "ordinal" | "length" | "block" | "at", number[]> =
-    { pmid: [], version: [], ordinal: [], length: [], block: [], at: [] };
+  readonly #blocks: TokenBlocks;
+  readonly #columns: Record<"pmid" | "version" | "ordinal" | "length" | "start", number[]> = {
+    ...{ pmid: [], version: [], ordinal: [], length: [], start: [] },
+  };
 
   /**
    * @param path where the file appears, at {@linkcode commit}
@@ -46,31 +48,35 @@ export class TokenFileWriter {
     readonly path: string,
     readonly tokenizer: Tokenizer,
     readonly seed: number,
-  ) {}
+  ) {
+    this.#blocks = new TokenBlocks(`${path}.blocks`);
+  }
 
   /** Documents so far. */
   get documents(): number {
     return this.#columns.pmid.length;
   }
 
-  /** Tokenizes a document. One whose text is empty is left out, and false returned. */
+  /**
+   * Tokenizes a document. One whose text is empty is left out, and false returned.
+   * @throws {UserError} where the file gets more tokens than its format counts
+   */
   add({ pmid, version, ordinal, text }: TokenizableDocument): boolean {
     if (text === "") return false;
     if (!Number.isInteger(pmid) || pmid < 0 || pmid >= 2 ** 32) {
       throw new RangeError(`A document's PMID is ${pmid}: 32 bits are needed`);
     }
-    const room = 1 + encodeBound(text.length);
-    let block = this.#blocks.at(-1);
-    if (!block || this.#length + room > block.length) {
-      this.#blocks.push(block = new Uint16Array(Math.max(room, BLOCK_TOKENS)));
-      this.#length = 0;
-    }
-    const at = this.#length, columns = this.#columns;
+    const { block, at } = this.#blocks.reserve(1 + encodeBound(text.length));
     block[at] = this.tokenizer.endOfText;
-    this.#length = this.tokenizer.encodeInto(text, block, at + 1);
+    const length = this.tokenizer.encodeInto(text, block, at + 1) - at, columns = this.#columns;
     columns.pmid.push(pmid), columns.version.push(version), columns.ordinal.push(ordinal);
-    columns.length.push(this.#length - at);
-    columns.block.push(this.#blocks.length - 1), columns.at.push(at);
+    columns.length.push(length), columns.start.push(this.#blocks.keep(length));
+    if (this.#blocks.total > MOST_TOKENS) {
+      throw new UserError(
+        `Cannot write ${this.path}: one source file has more than ${MOST_TOKENS} tokens; cut it ` +
+          "into smaller ones",
+      );
+    }
     return true;
   }
 
@@ -100,20 +106,27 @@ export class TokenFileWriter {
     } catch (error) {
       file.abort();
       throw error;
+    } finally {
+      this.#blocks.close();
     }
     return { documents: n, tokens };
   }
 
+  /** Removes what was put aside on disk. Harmless after {@linkcode commit}. */
+  abort(): void {
+    this.#blocks.close();
+  }
+
   #writeTokens(order: Uint32Array, write: (part: Uint16Array) => void): void {
-    const { length, block, at } = this.#columns;
-    let part = new Uint16Array(BLOCK_TOKENS), size = 0;
+    const { length, start } = this.#columns;
+    let part = new Uint16Array(PART_TOKENS), size = 0;
     for (const i of order) {
       if (size + length[i]! > part.length) {
         write(part.subarray(0, size));
         size = 0;
         if (length[i]! > part.length) part = new Uint16Array(length[i]!);
       }
-      part.set(this.#blocks[block[i]!]!.subarray(at[i], at[i]! + length[i]!), size);
+      this.#blocks.copy(start[i]!, part.subarray(size, size + length[i]!));
       size += length[i]!;
     }
     write(part.subarray(0, size));

@@ -293,3 +293,64 @@ Deno.test("a mix: rules for one corpus, rules for all", () =>
       ] as const
     ) await assertRejects(() => drawn(spec), UserError, message);
   }));
+
+/** True where Python can import what a test needs. */
+function importable(modules: string): boolean {
+  try {
+    return new Deno.Command("python3", { args: ["-c", `import ${modules}`] }).outputSync().success;
+  } catch {
+    return false;
+  }
+}
+const pyarrow = importable("pyarrow.parquet");
+
+Deno.test({
+  name: "columns of texts: pyarrow's files are read, and it reads ours" +
+    (pyarrow ? "" : " (skipped: no python3 pyarrow)"),
+  ignore: !pyarrow,
+  fn: () =>
+    withFolder(async (folder) => {
+      const source = join(folder, "texts"), corpus = join(folder, "corpus");
+      Deno.mkdirSync(source);
+      const python = (program: string) => {
+        const { success, stdout, stderr } = new Deno.Command("python3", {
+          args: ["-c", program],
+          cwd: folder,
+        }).outputSync();
+        assert(success, new TextDecoder().decode(stderr));
+        return new TextDecoder().decode(stdout);
+      };
+      python(`
+import pyarrow, pyarrow.parquet
+table = pyarrow.table({"text": [f"text {i}" for i in range(10)], "id": list(range(10, 20)),
+  "quality": [None if i == 3 else i / 8 for i in range(10)],
+  "meta": [{"topics": ["a"] * (i % 3), "ok": i > 4} for i in range(10)]})
+for kind in ["snappy", "gzip", "brotli", "zstd", "none"]:
+    pyarrow.parquet.write_table(table, f"texts/{kind}.parquet", compression=kind, row_group_size=4)`);
+      const options = { corpus, source, tokenizer: TOKENIZER, sequenceLength: 32 };
+      await buildTextCorpus({ ...options, validation: 0, test: 0 });
+      assertEquals((await selected(corpus, { filter: "quality>=1; meta.ok=true" })).length, 10);
+      const rows = JSON.parse(python(`
+import json, pyarrow.parquet
+table = pyarrow.parquet.read_table("corpus/documents/gzip.parquet.parquet")
+print(json.dumps([[str(t) for t in table.schema.types], table.slice(2, 2).to_pylist()]))`));
+      assertEquals(rows, [
+        ["string", "string", "bool", "list<element: string not null>", "double"],
+        [
+          { id: "12", text: "text 2", "meta.ok": false, "meta.topics": ["a", "a"], quality: 0.25 },
+          { id: "13", text: "text 3", "meta.ok": false, "meta.topics": [], quality: null },
+        ],
+      ]);
+      await assertRejects(
+        () => {
+          python(`
+import pyarrow, pyarrow.parquet
+table = pyarrow.table({"text": ["a"]})
+pyarrow.parquet.write_table(table, "texts/lz4.parquet", compression="lz4")`);
+          return buildTextCorpus({ corpus, source });
+        },
+        UserError,
+        "lz4.parquet: parquet unsupported compression codec: LZ4_RAW; write it anew, uncompressed",
+      );
+    }),
+});

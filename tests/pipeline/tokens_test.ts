@@ -5,6 +5,7 @@ import { ParquetReader } from "../../pipeline/documents/parquet_file.ts";
 import { type Manifest, splitOf, SPLITS } from "../../pipeline/tokens/mod.ts";
 import { shardBits } from "../../pipeline/tokens/build.ts";
 import { openShards } from "../../pipeline/tokens/read.ts";
+import { TokenBlocks } from "../../pipeline/tokens/token_blocks.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "../assert.ts";
 import { Corpus, LENGTH, standard } from "./token_corpus.ts";
 
@@ -284,4 +285,31 @@ print(json.dumps({
       assertEquals(ids, [corpus.tokenizer.endOfText, ...corpus.tokenizer.encode(text)]);
     }
   },
+});
+
+Deno.test("tokens that do not fit in memory are read back from disk, which keeps none", () => {
+  const folder = Deno.makeTempDirSync(), path = join(folder, "x.blocks");
+  try {
+    const blocks = new TokenBlocks(path, { blockTokens: 16, held: 2 });
+    const documents = Array.from(
+      { length: 60 },
+      (_, i) => Uint16Array.from({ length: i % 7 === 6 ? 40 : 1 + i % 11 }, (_, t) => i * 100 + t),
+    );
+    const starts = documents.map((document) => {
+      const { block, at } = blocks.reserve(document.length + 3);
+      block.set(document, at);
+      return blocks.keep(document.length);
+    });
+    assert(exists(`${path}.partial`));
+    for (const i of [59, 0, 13, 58, 6, 30]) {
+      const out = new Uint16Array(documents[i]!.length);
+      blocks.copy(starts[i]!, out);
+      assertEquals(out, documents[i]!);
+    }
+    assertEquals(blocks.total, documents.reduce((n, d) => n + d.length, 0));
+    blocks.close();
+    assertEquals([...Deno.readDirSync(folder)], []);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
 });
