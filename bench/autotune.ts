@@ -9,7 +9,7 @@ import type { ProviderName } from "../kernels/providers.ts";
 import { tuneMatmul } from "../kernels/matmul/tune.ts";
 import { presetConfig } from "../model/config.ts";
 import { productShapes } from "../model/gpu/autotune.ts";
-import { headChunkRows } from "../model/gpu/head.ts";
+import { headChunk } from "../model/gpu/head.ts";
 
 /** Times every choice for the preset of `--model` (small by default) at 512 tokens. */
 export async function benchAutotune(invocation: Invocation): Promise<Record<string, unknown>> {
@@ -20,10 +20,10 @@ export async function benchAutotune(invocation: Invocation): Promise<Record<stri
   });
   try {
     const config = presetConfig(name);
-    const headRows = headChunkRows(device, tokens, config.paddedVocabSize);
+    const { chunkRows } = headChunk(device, tokens, config.paddedVocabSize);
     reporter.line(`${device.description}, variant ${device.variant}, ${name}, ${tokens} tokens`);
     const rows: string[][] = [], figures: Record<string, unknown>[] = [];
-    for (const shape of productShapes(config, tokens, headRows)) {
+    for (const shape of productShapes(config, tokens, chunkRows)) {
       const { product, m, n, k } = shape, timed = await tuneMatmul(device, shape);
       timed.forEach(({ choice, ms }, i) => {
         const { order, tile, depth, half = false } = choice, gflops = 2 * m * n * k / ms / 1e6;

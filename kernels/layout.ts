@@ -72,6 +72,13 @@ export function columns(matrix: Matrix, from: number, cols: number): Matrix {
   };
 }
 
+/** Rows [from, from + rows) of a matrix; `from` is a multiple of 32. Shares memory. */
+export function rowsOf(matrix: Matrix, from: number, rows: number): Matrix {
+  if (from % PANEL) throw new RangeError(`Row ${from} is no multiple of ${PANEL}`);
+  const skip = from * PANEL * elementBytes(matrix), { region } = matrix;
+  return { ...matrix, region: subregion(region, skip, region.size - skip), rows };
+}
+
 /**
  * Row-major (rows, cols) -> panels. `rowOf` places row r of the source elsewhere (padding between
  * the parts of a fused weight); `stride` is the destination's rows, a multiple of 32.

@@ -87,6 +87,15 @@ export class Plan {
     if (groups.some((n) => !(n >= 1 && n <= MAX_GROUPS))) {
       throw new DeviceError(`Kernel ${call.label} asks for ${groups.join(" x ")} workgroups`);
     }
+    const { bindingLimit } = this.device;
+    for (const b of call.bindings) {
+      if ("buffer" in b && b.size > bindingLimit) {
+        throw new DeviceError(
+          `Kernel ${call.label} binds ${b.size} bytes and ${this.device.description} allows ` +
+            `${bindingLimit}; use a smaller batch or sequence length`,
+        );
+      }
+    }
     const pipeline = this.device.pipeline(call.label, call.code);
     const resources: GPUBindingResource[] = [];
     if (call.params) resources.push({ buffer: this.#uniform(call.params) });

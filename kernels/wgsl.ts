@@ -30,9 +30,12 @@ export function declare(bindings: string[]): string {
   return bindings.map((b, i) => `@group(0) @binding(${i}) var${b};`).join("\n");
 }
 
-/** Parts of a flat region that each fit the device's binding limit, with their offsets in bytes. */
-export function slices(device: Sizing, region: Region): Region[] {
-  const most = Math.floor(device.bindingLimit / 256) * 256, parts: Region[] = [];
+/**
+ * Parts of a flat region that each fit the device's binding limit, at multiples of `unit` bytes from
+ * its start.
+ */
+export function slices(device: Sizing, region: Region, unit = 256): Region[] {
+  const most = Math.floor(device.bindingLimit / unit) * unit, parts: Region[] = [];
   for (let at = 0; at < region.size; at += most) {
     parts.push(subregion(region, at, Math.min(most, region.size - at)));
   }

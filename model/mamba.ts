@@ -26,7 +26,7 @@ import {
   type ModelBuffers,
 } from "./gpu/buffers.ts";
 import { autotune, productShapes } from "./gpu/autotune.ts";
-import { headChunkRows } from "./gpu/head.ts";
+import { headChunk } from "./gpu/head.ts";
 import type { LayerActivations } from "./gpu/layer_buffers.ts";
 import {
   backwardPlan,
@@ -100,7 +100,7 @@ export class Mamba implements TrainableModel {
     if (!buffers.training) return;
     this.#train = backwardPlan(setting);
     this.#clear = clearPlan(setting);
-    this.#update = updatePlan(setting, this.#round);
+    this.#update = updatePlan(setting);
     this.#exchange = exchangePlan(setting);
   }
 
@@ -341,8 +341,9 @@ export async function createMamba(
   if (options.precision === "mixed") await checkHalf(device);
   const memory = chooseMemoryPlan(device, config, options, availableBytes(device));
   const rows = options.batchSize * options.sequenceLength;
-  const headRows = headChunkRows(device, rows, config.paddedVocabSize);
-  await autotune(device, productShapes(config, rows, headRows), options.autotune ?? "off");
+  const { chunkRows } = headChunk(device, rows, config.paddedVocabSize);
+  const shapes = productShapes(config, rows, chunkRows, options.precision);
+  await autotune(device, shapes, options.autotune ?? "off");
   return await device.guard("set up the model", () => new Mamba(device, config, options, memory));
 }
 

@@ -4,7 +4,7 @@
  * what the update may have, nothing is updated.
  * @module
  */
-import type { Region } from "../layout.ts";
+import { type Region, subregion } from "../layout.ts";
 import { packParams, type Plan, spread } from "../plan.ts";
 import { declare, slices, VECTOR_GROUP } from "../wgsl.ts";
 
@@ -66,6 +66,8 @@ export interface AdamWArena {
   averageDecay?: number;
   /** The state of a loss scale, where the gradients are scaled; see `loss_scale.ts`. */
   lossScale?: Region;
+  /** The parameters rounded to f16, half the size: written where they are updated. */
+  half?: Region;
 }
 
 /**
@@ -81,7 +83,7 @@ export function adamW(
   squares: Region,
   loss?: Region,
 ): void {
-  const code = `struct P { vectors: u32, rate: f32, fresh: f32 }
+  const code = `${arena.half ? "enable f16;\n" : ""}struct P { vectors: u32, rate: f32, fresh: f32 }
 struct Hyper {
   rate: f32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, epsilon: f32,
   decay: f32, correction1: f32, correction2: f32, limit: f32, loss_limit: f32, squares_limit: f32,
@@ -98,6 +100,7 @@ ${
       ...(arena.average ? ["<storage, read_write> average: array<vec4f>"] : []),
       ...(loss ? ["<storage, read> loss: array<f32>"] : []),
       ...(arena.lossScale ? ["<storage, read> loss_scale: array<f32>"] : []),
+      ...(arena.half ? ["<storage, read_write> rounded: array<vec4h>"] : []),
     ])
   }
 @compute @workgroup_size(${VECTOR_GROUP})
@@ -120,8 +123,10 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count
     - p.rate * h.rate * (m * h.correction1) / (sqrt(v * h.correction2) + h.epsilon);
   parameter[i] = now;
   ${arena.average ? "average[i] += p.fresh * (now - average[i]);" : ""}
+  ${arena.half ? "rounded[i] = vec4h(now);" : ""}
 }`;
-  const parts = (region: Region) => slices(plan.device, region);
+  // Cuts of the f16 copy, at half of the others', start at multiples of 256 bytes too.
+  const parts = (region: Region) => slices(plan.device, region, 512);
   const gradients = parts(arena.gradient), ms = parts(arena.m), vs = parts(arena.v);
   const averages = arena.average && parts(arena.average);
   parts(arena.parameter).forEach((parameter, i) => {
@@ -140,10 +145,19 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count
         ...(averages ? [averages[i]!] : []),
         ...(loss ? [loss] : []),
         ...(arena.lossScale ? [arena.lossScale] : []),
+        ...(arena.half
+          ? [
+            subregion(
+              arena.half,
+              (parameter.offset - arena.parameter.offset) / 2,
+              parameter.size / 2,
+            ),
+          ]
+          : []),
       ],
       groups: spread(Math.ceil(count / VECTOR_GROUP)),
       flop: count * 4 * 15,
-      bytes: parameter.size * 7,
+      bytes: parameter.size * (7 + (arena.half ? 0.5 : 0)),
     });
   });
 }

@@ -22,6 +22,7 @@ import {
   PANEL,
   panelBytes,
   type Region,
+  rowsOf,
   subregion,
 } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
@@ -128,12 +129,6 @@ export function matmul(plan: Plan, call: MatmulCall): void {
       });
     }
   }
-}
-
-/** Rows [from, from + rows) of a matrix in the same memory; `from` is a multiple of 32. */
-function rowsOf(matrix: Matrix, from: number, rows: number): Matrix {
-  const skip = from * PANEL * elementBytes(matrix), { region } = matrix;
-  return { ...matrix, region: subregion(region, skip, region.size - skip), rows };
 }
 
 /** The panels of columns [from, from + cols); the last may be short where the rows are a part. */

@@ -81,11 +81,26 @@ ${body}
 const SQUARE_PARTIALS = 16384;
 /** Invocations of a workgroup that leaves one partial sum, and workgroups a region, on a GPU. */
 const SQUARE_GROUP = 256, SQUARE_GROUPS = 2048;
+/** Invocations of a workgroup on a CPU driver: a subgroup. */
+const SQUARE_LANES = 8;
+
+/** How {@linkcode sumOfSquares} deals out a part of a region: blocks a workgroup, and workgroups. */
+function squareGroups(
+  { variant }: Sizing,
+  part: Region,
+): Record<"blocks" | "groups" | "left", number> {
+  const shared = variant === "gpu-tiled", size = shared ? SQUARE_GROUP : SQUARE_LANES;
+  const count = Math.floor(part.size / 16);
+  const most = shared ? SQUARE_GROUPS * size : SQUARE_PARTIALS;
+  const blocks = Math.max(8, Math.ceil(count / most / 8) * 8);
+  const groups = Math.ceil(count / (blocks * size));
+  return { blocks, groups, left: groups * (shared ? 1 : size) };
+}
 
 /** Floats of scratch that {@linkcode sumOfSquares} of these regions needs. */
-export function sumOfSquaresScratch(plan: { device: Sizing }, regions: Region[]): number {
-  const { variant } = plan.device, parts = regions.flatMap((r) => slices(plan.device, r)).length;
-  return parts * (variant === "gpu-tiled" ? SQUARE_GROUPS : SQUARE_PARTIALS + VECTOR_GROUP);
+export function sumOfSquaresScratch({ device }: { device: Sizing }, regions: Region[]): number {
+  const parts = regions.flatMap((r) => slices(device, r));
+  return parts.reduce((sum, part) => sum + squareGroups(device, part).left, 0);
 }
 
 /**
@@ -97,7 +112,7 @@ export function sumOfSquares(plan: Plan, regions: Region[], scratch: Region, out
   // subgroups one after another, so there a workgroup is one subgroup and walks straight on, and
   // every invocation leaves its sum; a GPU's workgroups add theirs up.
   const { variant, subgroupSize } = plan.device, shared = variant === "gpu-tiled";
-  const size = shared ? SQUARE_GROUP : 8, subgroups = shared && subgroupSize > 0;
+  const size = shared ? SQUARE_GROUP : SQUARE_LANES, subgroups = shared && subgroupSize > 0;
   const eight = [0, 1, 2, 3, 4, 5, 6, 7];
   const code = `struct P { vectors: u32, first: u32, blocks: u32 }
 ${
@@ -136,13 +151,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
       : `partials[p.first + group.x * ${size}u + local] = total;`
   }
 }`;
-  const most = shared ? SQUARE_GROUPS * size : SQUARE_PARTIALS, left = shared ? 1 : size;
   let first = 0;
   for (const region of regions) {
     for (const part of slices(plan.device, region)) {
+      const { blocks, groups, left } = squareGroups(plan.device, part);
       const count = Math.floor(part.size / 16);
-      const blocks = Math.max(8, Math.ceil(count / most / 8) * 8);
-      const groups = Math.ceil(count / (blocks * size));
       plan.dispatch({
         label: "sum of squares",
         code,
@@ -152,7 +165,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         flop: count * 8,
         bytes: part.size,
       });
-      first += groups * left;
+      first += left;
     }
   }
   sum(plan, { values: scratch, length: first, out });

@@ -7,6 +7,7 @@
 import { exists, readJson, sha256, writeAtomic } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { type Device, isCpuDriver } from "../../kernels/device.ts";
+import type { Operands, Product } from "../../kernels/matmul/mod.ts";
 import { type MatmulChoice, sameChoice } from "../../kernels/matmul/choice.ts";
 import {
   type ProductShape,
@@ -26,24 +27,35 @@ const VERSION = 2;
 /** Of `quick`: seconds that measuring may take, and the least work that is worth measuring. */
 const QUICK_SECONDS = 2, QUICK_FLOP = 1e9;
 
-/** The matrix products of a training step over `rows` tokens, the head in chunks of `headRows`. */
+/**
+ * The matrix products of a training step over `rows` tokens, the head in chunks of `headRows`; in
+ * mixed precision with the matrices that are f16 then (see layer.ts).
+ */
 export function productShapes(
   config: MambaConfig,
   rows: number,
   headRows: number,
+  precision: "f32" | "mixed" = "f32",
 ): ProductShape[] {
   const { e, r, xDbl } = storedSizes(config), d = config.hiddenSize;
-  const linear = (tokens: number, out: number, input: number): ProductShape[] => [
-    { product: "NT", m: tokens, n: out, k: input },
-    { product: "NN", m: tokens, n: input, k: out },
-    { product: "TN", m: out, n: input, k: tokens },
-  ];
+  const type = (half: boolean) => half && precision === "mixed" ? { type: "f16" as const } : {};
+  /** Of y = x W^T; `half` lists which of x, y and the gradient of y are f16 besides W. */
+  const linear = (tokens: number, out: number, input: number, half: string): ProductShape[] => {
+    const [x, y, dy] = ["x", "y", "g"].map((name) => type(half.includes(name)));
+    const shape = (product: Product, m: number, n: number, k: number, types: Operands) =>
+      precision === "mixed" ? { product, m, n, k, types } : { product, m, n, k };
+    return [
+      shape("NT", tokens, out, input, { a: x!, b: type(true), c: y! }),
+      shape("NN", tokens, input, out, { a: dy!, b: type(true), c: {} }),
+      shape("TN", out, input, tokens, { a: dy!, b: x!, c: {} }),
+    ];
+  };
   return [
-    ...linear(rows, 2 * e, d),
-    ...linear(rows, xDbl, e),
-    ...linear(rows, e, r),
-    ...linear(rows, d, e),
-    ...linear(Math.min(rows, headRows), config.paddedVocabSize, d),
+    ...linear(rows, 2 * e, d, "xyg"),
+    ...linear(rows, xDbl, e, "x"),
+    ...linear(rows, e, r, ""),
+    ...linear(rows, d, e, ""),
+    ...linear(Math.min(rows, headRows), config.paddedVocabSize, d, "x"),
   ];
 }
 

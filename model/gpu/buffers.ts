@@ -10,9 +10,11 @@ import { DeviceError } from "../../kernels/errors.ts";
 import { type Matrix, matrixFloats, type Region } from "../../kernels/layout.ts";
 import type { Objective } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { sumOfSquaresScratch } from "../../kernels/reduce/reduce.ts";
+import { scanSizes } from "../../kernels/scan/mod.ts";
 import type { MambaConfig } from "../config.ts";
 import type { Parameter } from "../parameters.ts";
-import type { AutotuneMode } from "./autotune.ts";
+import { splitBytes } from "../../kernels/matmul/split.ts";
+import { type AutotuneMode, productShapes } from "./autotune.ts";
 import { Workspace } from "./activations.ts";
 import { allocateHead, type Head, headChunk } from "./head.ts";
 import {
@@ -21,6 +23,7 @@ import {
   layerActivations,
   type LayerScratch,
   layerScratch,
+  scanShape,
 } from "./layer_buffers.ts";
 import { storedSizes } from "./placement.ts";
 import { ParameterStore, type Slot } from "./store.ts";
@@ -82,7 +85,6 @@ export interface ModelBuffers {
   result: Region;
   /** One a layer; without a backward, or with recomputation, they share all but the stream. */
   layers: LayerActivations[];
-  mixed: Matrix;
   last: Matrix;
   hidden: Matrix;
   inverseRms: Region;
@@ -133,7 +135,6 @@ export function allocateModel(
     nll: w.words("losses", Math.ceil(rows / 4) * 4),
     result: w.words("step result", 128),
     layers,
-    mixed: w.matrix("mixer output", rows, d),
     last: w.matrix("final stream", rows, d),
     hidden: w.matrix("hidden", rows, d, half),
     inverseRms: w.words("final inverse rms", rows),
@@ -209,6 +210,8 @@ export function memoryPlan(
   );
   if (device.variant === "cpu-subgroup") {
     count("operand textures", operandTextureBytes(device, config, options));
+  } else if (device.variant === "gpu-tiled") {
+    count("parts of products", productPartBytes(device, config, options));
   }
   const list = [...parts].map(([name, bytes]) => ({ name, bytes }));
   return {
@@ -227,6 +230,27 @@ const SLOT_NAMES: Record<string, string> = {
   average: "averages",
   half: "parameters in f16",
 };
+
+/** Bytes of the largest region that the scan binds; products cut theirs, and the rest binds less. */
+function scanBytes(device: Sizing, config: MambaConfig, options: MambaOptions): number {
+  const rows = options.batchSize * options.sequenceLength, { e } = storedSizes(config);
+  const { checkpoints, dcheckpoints, sums, parts } = scanSizes(
+    device,
+    scanShape(config, shapeOf(options)),
+  );
+  const forward = [matrixFloats(rows, e), checkpoints, sums];
+  return 4 * Math.max(...forward, ...(options.training ?? true ? [parts, dcheckpoints] : []));
+}
+
+/** The scratch of products whose K is cut: a buffer of each size in use. */
+function productPartBytes(device: Sizing, config: MambaConfig, options: MambaOptions): number {
+  const rows = options.batchSize * options.sequenceLength;
+  const { chunkRows } = headChunk(device, rows, config.paddedVocabSize);
+  const shapes = productShapes(config, rows, chunkRows)
+    .filter(({ product }) => (options.training ?? true) || product === "NT");
+  const sizes = shapes.map(({ m, n, k }) => splitBytes(m, n, k, device.bindingLimit));
+  return [...new Set(sizes)].reduce((sum, bytes) => sum + bytes, 0);
+}
 
 /** Two textures of every power-of-two height up to the largest operand's; an upper bound. */
 function operandTextureBytes(
@@ -269,6 +293,14 @@ export function chooseMemoryPlan(
     throw new DeviceError(
       `The model does not fit: it needs ${gb(plan.total)} (${parts}) and ${gb(available)} are ` +
         `available on ${device.description}; use a smaller batch, sequence length or model`,
+    );
+  }
+  const bound = scanBytes(device, config, options);
+  if (bound > device.bindingLimit) {
+    throw new DeviceError(
+      `The model does not fit: the scan of ${options.batchSize} x ${options.sequenceLength} tokens ` +
+        `needs bindings of ${gb(bound)} and ${device.description} allows ` +
+        `${gb(device.bindingLimit)}; use a smaller batch, sequence length or model`,
     );
   }
   const { maxBufferSize } = device.gpu.limits;

@@ -11,14 +11,18 @@ import {
   padded,
   PANEL,
   type Region,
+  rowsOf,
   subregion,
 } from "../../kernels/layout.ts";
 import { matmul } from "../../kernels/matmul/mod.ts";
 import type { Plan } from "../../kernels/plan.ts";
 import type { Workspace } from "./activations.ts";
 
-/** Bytes that a chunk's logits may take, unless one panel's rows already exceed it. */
-const LOGITS_BYTES = 112 << 20;
+/**
+ * Bytes that a chunk's logits may take, unless one panel's rows already exceed it. Every chunk adds
+ * to the whole embedding's gradient, so a GPU, which is soon done with a chunk, takes larger ones.
+ */
+const LOGITS_BYTES = 112 << 20, GPU_LOGITS_BYTES = 448 << 20;
 
 /** Buffers of the head. */
 export interface Head {
@@ -26,18 +30,9 @@ export interface Head {
   chunkRows: number;
   /** (chunkRows, V) */
   logits: Region;
-  /** (chunkRows, d) the chunk's rows, where there are several chunks. */
+  /** (chunkRows, d) the chunk's rows, where there are several chunks and products copy operands. */
   hidden?: Region;
   dhidden?: Region;
-}
-
-/** Rows of a chunk of the head: as many as the logits' share of memory and a binding hold. */
-export function headChunkRows(device: Sizing, rows: number, vocabulary: number): number {
-  const bytesPerRow = 4 * padded(vocabulary);
-  const most = Math.min(LOGITS_BYTES, device.bindingLimit);
-  const fitting = Math.max(PANEL, Math.floor(most / bytesPerRow / PANEL) * PANEL);
-  const chunks = Math.ceil(padded(rows) / fitting);
-  return padded(Math.ceil(padded(rows) / chunks));
 }
 
 /** How many rows the head takes at once: a multiple of 32, or all. */
@@ -47,7 +42,8 @@ export function headChunk(
   vocabulary: number,
 ): { chunkRows: number; chunks: number } {
   const bytesPerRow = 4 * padded(vocabulary);
-  const most = Math.min(LOGITS_BYTES, device.bindingLimit);
+  const wanted = device.variant === "gpu-tiled" ? GPU_LOGITS_BYTES : LOGITS_BYTES;
+  const most = Math.min(wanted, device.bindingLimit);
   const fitting = Math.max(PANEL, Math.floor(most / bytesPerRow / PANEL) * PANEL);
   const chunks = Math.ceil(padded(rows) / fitting);
   return { chunks, chunkRows: padded(Math.ceil(padded(rows) / chunks)) };
@@ -64,7 +60,8 @@ export function allocateHead(
 ): Head {
   const { chunks, chunkRows } = headChunk(device, rows, vocabulary);
   const logits = workspace.words("logits", chunkRows * padded(vocabulary));
-  if (chunks === 1) return { chunkRows, logits };
+  // Elsewhere a chunk is a view of all rows.
+  if (chunks === 1 || device.variant !== "cpu-subgroup") return { chunkRows, logits };
   return {
     chunkRows,
     logits,
@@ -97,8 +94,9 @@ export interface HeadCall {
 /** Appends logits = hidden . E^T, the loss of each row, and (where asked) the gradients. */
 export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
   const { hidden, embedding, gradients } = call, { rows, cols } = hidden;
+  const copied = head.hidden !== undefined;
   for (let first = 0; first < rows; first += head.chunkRows) {
-    const count = Math.min(head.chunkRows, rows - first), whole = head.hidden === undefined;
+    const count = Math.min(head.chunkRows, rows - first);
     const chunk = (region: Region, columns: number, type?: "f16"): Matrix => ({
       region: subregion(region, 0, elementBytes({ type }) * matrixFloats(count, columns)),
       rows: count,
@@ -106,14 +104,14 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
       stride: padded(count),
       type,
     });
-    const input = whole ? hidden : chunk(head.hidden!, cols, hidden.type);
+    const input = copied ? chunk(head.hidden!, cols, hidden.type) : rowsOf(hidden, first, count);
     const logits = chunk(head.logits, embedding.rows);
-    if (!whole && count % PANEL) {
+    if (first > 0 && count % PANEL) {
       // Padding rows must be zero, and the chunk before left its own rows there.
-      plan.clear(input.region);
+      if (copied) plan.clear(input.region);
       plan.clear(logits.region);
     }
-    if (!whole) copyRows(plan, hidden, first, input, 0, count);
+    if (copied) copyRows(plan, hidden, first, input, 0, count);
     matmul(plan, { product: "NT", a: input, b: embedding, c: logits, label: "head" });
     crossEntropy(plan, {
       logits,
@@ -124,7 +122,8 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
       objective: gradients?.objective,
     });
     if (!gradients) continue;
-    const dinput = whole ? gradients.dhidden : chunk(head.dhidden!, cols);
+    const { dhidden } = gradients;
+    const dinput = copied ? chunk(head.dhidden!, cols) : rowsOf(dhidden, first, count);
     matmul(plan, { product: "NN", a: logits, b: embedding, c: dinput, label: "head" });
     matmul(plan, {
       product: "TN",
@@ -135,7 +134,7 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
       sameA: true,
       label: "head",
     });
-    if (!whole) copyRows(plan, dinput, 0, gradients.dhidden, first, count);
+    if (copied) copyRows(plan, dinput, 0, dhidden, first, count);
   }
 }
 

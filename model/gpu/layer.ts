@@ -36,29 +36,19 @@ export { scanParameters } from "./scan_parameters.ts";
 
 const nameOf = (index: number, kind: string) => `backbone.layers.${index}.${kind}`;
 
-/** What a forward reads of the layer before: its stream and what it adds to it. */
-export interface LayerInput {
-  stream: Matrix;
-  /** Absent for the first layer, whose stream is the embedding. */
-  mixed?: Matrix;
-}
-
-/** Appends one layer's forward up to the scan: fills `a`. */
+/** Appends one layer's forward up to the scan: fills `a` from its stream. */
 export function layerForward(
   plan: Plan,
   store: ParameterStore,
   shape: BatchShape,
   index: number,
-  input: LayerInput,
   a: LayerActivations,
   starts: Region,
 ): void {
   const { config } = store, { r } = storedSizes(config);
   const weight = (kind: string) => store.operand(nameOf(index, `mixer.${kind}.weight`));
   rmsNormForward(plan, {
-    residual: input.stream,
-    x: input.mixed,
-    sum: input.mixed ? a.stream : undefined,
+    residual: a.stream,
     weight: store.region(nameOf(index, "norm.weight")),
     y: a.y,
     inverseRms: a.inverseRms,
@@ -106,16 +96,21 @@ function layerScan(
   };
 }
 
-/** Appends what the layer adds to the stream: mixed (R, d) = out W_out^T. */
+/**
+ * Appends the rest of a layer: the stream after it is the stream before it + out W_out^T, in a matrix
+ * of its own or, where no backward needs the former, in its place.
+ */
 export function layerOutput(
   plan: Plan,
   store: ParameterStore,
   index: number,
   a: LayerActivations,
-  mixed: Matrix,
+  after: Matrix,
 ): void {
   const b = store.operand(nameOf(index, "mixer.out_proj.weight"));
-  matmul(plan, { product: "NT", a: a.out, b, c: mixed, label: "out_proj" });
+  const same = after.region.buffer === a.stream.region.buffer;
+  const into = same ? { accumulate: true } : { residual: a.stream };
+  matmul(plan, { product: "NT", a: a.out, b, c: after, label: "out_proj", ...into });
 }
 
 /**

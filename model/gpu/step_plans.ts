@@ -43,20 +43,16 @@ export function roundPlan({ device, buffers: { store } }: StepSetting): Plan | u
 /** From tokens to the normed hidden rows. */
 export function forwardPlan({ device, config, options, buffers }: StepSetting): Plan {
   const plan = new Plan(device), shape = shapeOf(options);
-  const { store, layers, mixed, last, hidden, inverseRms, inputs } = buffers;
+  const { store, layers, last, hidden, inverseRms, inputs } = buffers;
   // The first layer has nothing to add: the embedding is its stream.
   const x = layers[0]!.stream;
   embeddingForward(plan, { table: store.matrix(EMBEDDING), tokens: inputs.tokens, x });
   layers.forEach((a, i) => {
-    const before = layers[i - 1];
-    const input = before ? { stream: before.stream, mixed } : { stream: a.stream };
-    layerForward(plan, store, shape, i, input, a, inputs.starts);
-    layerOutput(plan, store, i, a, mixed);
+    layerForward(plan, store, shape, i, a, inputs.starts);
+    layerOutput(plan, store, i, a, layers[i + 1]?.stream ?? last);
   });
   rmsNormForward(plan, {
-    residual: layers.at(-1)!.stream,
-    x: mixed,
-    sum: last,
+    residual: last,
     weight: store.region(NORM),
     y: hidden,
     inverseRms,
@@ -117,7 +113,7 @@ export function backwardPlan({ device, config, options, buffers }: StepSetting):
     const a = layers[i]!;
     // The last layer's activations are still there from the forward.
     if (options.recompute && i < config.layers - 1) {
-      layerForward(plan, store, shape, i, { stream: a.stream }, a, inputs.starts);
+      layerForward(plan, store, shape, i, a, inputs.starts);
     }
     layerBackward(plan, store, shape, i, a, scratch, dstream, inputs.starts);
   }
@@ -146,8 +142,8 @@ export interface UpdatePlan {
   staging: Region;
 }
 
-/** From gradients to new parameters; `round` is the plan that follows every change of them. */
-export function updatePlan({ device, options, buffers }: StepSetting, round?: Plan): UpdatePlan {
+/** From gradients to new parameters and their f16 copies. */
+export function updatePlan({ device, options, buffers }: StepSetting): UpdatePlan {
   const { store } = buffers, { squares, lossScale } = buffers.training!;
   const loss = lossRegion(buffers), norm = squaresRegion(buffers);
   const hyper = device.allocate("adamw values", ADAMW_HYPER_BYTES, 64 | 8);
@@ -167,13 +163,13 @@ export function updatePlan({ device, options, buffers }: StepSetting, round?: Pl
         decay,
         rate,
         lossScale: lossScale?.state,
+        half: regions.half,
       },
       hyper,
       norm,
       loss,
     );
   }
-  if (round) plan.append(round);
   const bytes = 512 + (lossScale ? LOSS_SCALE_BYTES : 0);
   const staging = device.allocate("step report", bytes, MAP_READ | COPY_DST);
   plan.copy(buffers.result, staging, 512);

@@ -34,6 +34,12 @@ export interface UpdateRange {
 
 const bytesOf = (slot: string) => slot === "half" ? 2 : 4;
 
+/**
+ * Bytes of an arena of f32. An update is a dispatch an arena: a GPU gets few long ones. A CPU driver
+ * gains nothing by that, and buffers of a moderate size find room in a small machine's memory.
+ */
+const ARENA_BYTES = 1 << 27, GPU_ARENA_BYTES = 1 << 30;
+
 /** What the store asks of a device; a count of its memory needs only the first part. */
 type StoreDevice = Allocator & Partial<Pick<Device, "write" | "readFloats">>;
 
@@ -51,7 +57,8 @@ export class ParameterStore {
     this.config = config;
     const placements: Placement[] = [], arenas: Arena[] = [];
     const open: Partial<Record<"decay" | "keep", number>> = {};
-    const limit = Math.floor(Math.min(device.bindingLimit, 1 << 27) / 4);
+    const most = device.variant === "gpu-tiled" ? GPU_ARENA_BYTES : ARENA_BYTES;
+    const limit = Math.floor(Math.min(device.bindingLimit, most) / 4);
     const place = (floats: number, decay: boolean): { arena: number; offset: number } => {
       const key = decay ? "decay" : "keep", size = Math.ceil(floats / 128) * 128; // 256 bytes of f16
       let arena = open[key];

@@ -19,7 +19,7 @@ import { sumOfSquares, sumOfSquaresScratch } from "../../kernels/reduce/reduce.t
 import * as reference from "../../kernels/reference/mod.ts";
 import { rmsNormForward } from "../../kernels/rmsnorm/rmsnorm.ts";
 import { Workbench } from "../../kernels/workbench.ts";
-import { assertAlmostEquals, assertEquals, assertRejects } from "../assert.ts";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "../assert.ts";
 import { assertClose, deviceTest } from "./board.ts";
 import { randoms } from "./randoms.ts";
 
@@ -114,6 +114,26 @@ Deno.test("cast: arenas beyond the binding limit are cut", async () => {
   const got = new Float16Array(await device.read(to)).subarray(0, values.length);
   assertEquals(Float32Array.from(got), Float32Array.from(values, Math.f16round));
   device.destroy();
+});
+
+Deno.test("adamw: leaves the parameters' f16 copy as a cast would, cut or not", async () => {
+  const n = 5000, options = { learningRate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, step: 1 };
+  for (const bindingLimit of [undefined, 3000]) {
+    const device = await openDevice({ bindingLimit }), bench = new Workbench(device);
+    const hyper = bench.keep(device.allocate("hyper", ADAMW_HYPER_BYTES, 64 | 8));
+    device.write(hyper, adamWHyper({ ...options, weightDecay: 0.1, maxGradNorm: 0.5 }));
+    const parameter = bench.flat(randoms(n, 1)), gradient = bench.flat(randoms(n, 2));
+    const half = bench.keep(device.allocate("f16", 2 * n)), squares = bench.flat([n / 3, 0, 0, 0]);
+    await bench.run((plan) => {
+      const arena = { parameter, gradient, m: bench.flat(n), v: bench.flat(n), decay: true, half };
+      adamW(plan, arena, hyper, squares);
+    });
+    const got = Float32Array.from(new Float16Array(await device.read(half)));
+    assertEquals(got, (await device.readFloats(parameter)).map(Math.f16round));
+    assert(Math.abs(got[1]! - randoms(n, 1)[1]!) > 1e-3); // it has been updated
+    bench.clear();
+    device.destroy();
+  }
 });
 
 deviceTest(

@@ -106,4 +106,9 @@ Deno.test("productShapes() lists every product of a step", () => {
   // 770 MFLOP a token of matrix products, a few more for padded extents.
   const perToken = (flop(shapes.slice(0, 12), 24) + flop(shapes.slice(12), 1)) / 512;
   assert(perToken > 770e6 && perToken < 790e6, String(perToken));
+  // In mixed precision the same ones, by the types that their operands have.
+  const mixed = productShapes(presetConfig("mamba-130m"), 512, 512, "mixed");
+  assertEquals(mixed.map(({ product, m, n, k }) => ({ product, m, n, k })), shapes);
+  assertEquals(shapeKey(mixed[0]!), "NT 512 3072 768 abc");
+  assertEquals(shapeKey(mixed[11]!), "TN 768 1536 512");
 });

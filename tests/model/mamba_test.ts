@@ -1,5 +1,7 @@
 import { type Device, VARIANTS } from "../../kernels/device.ts";
+import { Plan } from "../../kernels/plan.ts";
 import { createMamba } from "../../model/mamba.ts";
+import { configOfSizes } from "../../model/config.ts";
 import { ReferenceModel } from "../../model/reference.ts";
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "../assert.ts";
 import { batchOf, values, WIDE, withDevice, worst } from "./device_helpers.ts";
@@ -57,22 +59,52 @@ async function leakOf(device: Device): Promise<number> {
   return device.allocatedBytes - before;
 }
 
-Deno.test("a small binding limit and a head in chunks change no result", async () => {
-  const b = 2, l = 100, results: { nll: number; gradient: Float32Array }[] = [];
-  // 200 rows of 101 padded to 128 columns; one chunk of logits, then several.
-  for (const bindingLimit of [undefined, 32768]) {
-    await withDevice({ variant: "cpu-subgroup", bindingLimit }, async (device) => {
-      const model = await createMamba(device, WIDE, { batchSize: b, sequenceLength: l });
-      model.writeParameters(values(WIDE));
-      model.accumulate(batchOf(WIDE, b, l), 1 / 160);
-      const gradient = (await model.readGradients()).get("backbone.embeddings.weight")!;
-      results.push({ nll: (await model.evaluate(batchOf(WIDE, b, l))).nll, gradient });
-      model.destroy();
-    });
-  }
-  assertAlmostEquals(results[0]!.nll, results[1]!.nll, 1e-6 * results[0]!.nll);
-  assert(worst(results[1]!.gradient, results[0]!.gradient) < 2e-6);
-});
+for (const variant of ["cpu-subgroup", "gpu-tiled"]) {
+  Deno.test(`a small binding limit and a head in chunks change no result: ${variant}`, async () => {
+    const b = 2, l = 100, results: { nll: number; gradient: Float32Array }[] = [];
+    // 200 rows of 320 columns: one chunk of logits, then two.
+    const config = configOfSizes({ hiddenSize: 40, layers: 3, vocabSize: 301 });
+    for (const bindingLimit of [undefined, 260_000]) {
+      await withDevice({ variant, bindingLimit }, async (device) => {
+        const model = await createMamba(device, config, { batchSize: b, sequenceLength: l });
+        model.writeParameters(values(config));
+        model.accumulate(batchOf(config, b, l), 1 / 160);
+        const gradient = (await model.readGradients()).get("backbone.embeddings.weight")!;
+        results.push({ nll: (await model.evaluate(batchOf(config, b, l))).nll, gradient });
+        model.destroy();
+      });
+    }
+    assertAlmostEquals(results[0]!.nll, results[1]!.nll, 1e-6 * results[0]!.nll);
+    assert(worst(results[1]!.gradient, results[0]!.gradient) < 2e-6);
+  });
+}
+
+Deno.test("a model whose activations a device cannot bind is refused", () =>
+  withDevice({ bindingLimit: 80_000 }, async (device) => {
+    const sizes = { batchSize: 2, sequenceLength: 100 };
+    const refused = () => createMamba(device, WIDE, sizes);
+    await assertRejects(refused, Error, "the scan of 2 x 100 tokens needs bindings of");
+  }));
+
+Deno.test("a GPU's update is a dispatch for decayed parameters and one for the rest", () =>
+  withDevice({ variant: "gpu-tiled" }, async (device) => {
+    const dispatch = Plan.prototype.dispatch, labels: string[] = [];
+    Plan.prototype.dispatch = function (call) {
+      labels.push(call.label);
+      return dispatch.call(this, call);
+    };
+    try {
+      const sizes = { batchSize: 1, sequenceLength: 40, averageDecay: 0.9 };
+      (await createMamba(device, WIDE, { ...sizes, precision: "mixed" })).destroy();
+    } finally {
+      Plan.prototype.dispatch = dispatch;
+    }
+    const update = labels.slice(labels.indexOf("sum of squares"));
+    assertEquals(update, [
+      ...["sum of squares", "sum of squares", "sum", "update loss scale", "adamw", "adamw"],
+      ...["exchange", "exchange"],
+    ]);
+  }));
 
 Deno.test("recomputed activations give the same bits, for less memory", () =>
   withDevice({}, async (device) => {
