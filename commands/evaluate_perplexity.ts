@@ -7,7 +7,7 @@ import type { Split } from "../model/corpus.ts";
 import { evaluatePerplexity } from "../model/perplexity.ts";
 import { openCorpus } from "../model/shard_corpus.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
-import { readMeshTree } from "./mesh_tree.ts";
+import { findMeshTree, readMeshTree } from "./mesh_tree.ts";
 import { DocumentLosses, type Facet, FACETS, groupTable } from "./perplexity_by.ts";
 import { modelOption } from "./model_options.ts";
 
@@ -34,12 +34,14 @@ export const command: Command = {
       placeholder: FACETS.join(","),
       help:
         "also by what the documents are: year, publication type, major MeSH heading, branch of " +
-        "MeSH (with --mesh-tree)",
+        "MeSH (with NLM's mtreesYYYY.bin in the corpus folder, or --mesh-tree)",
     },
     "mesh-tree": {
       type: "string",
       placeholder: "FILE",
-      help: "NLM's mtreesYYYY.bin, which says where headings stand",
+      help:
+        "NLM's mtreesYYYY.bin or descYYYY.xml, also as .gz: where headings stand (default: the " +
+        "newest in the corpus folder)",
     },
     output: { type: "string", placeholder: "F.json", help: "write the result to a file, too" },
     ...deviceOptions,
@@ -53,12 +55,10 @@ export const command: Command = {
     const { reporter, signal } = invocation, model = invocation.string("model")!;
     const folder = invocation.string("corpus")!, split = invocation.string("split") as Split;
     const facets = facetsOf(invocation.string("by"));
-    const tree = invocation.string("mesh-tree");
-    if (facets.includes("branch") && !tree) {
-      throw new UsageError("--by branch needs --mesh-tree FILE (NLM's mtreesYYYY.bin)");
-    }
-    const branches = tree ? readMeshTree(tree) : undefined;
     using corpus = openCorpus(folder);
+    const branches = facets.includes("branch")
+      ? await readMeshTree(invocation.string("mesh-tree") ?? findMeshTree(folder))
+      : undefined;
     const documents = facets.length
       ? await DocumentLosses.open(folder, split, invocation.number("rows"))
       : undefined;

@@ -127,7 +127,7 @@ async function describe(
         version: number;
         published: { iso: string };
         publication_types: { name: string }[];
-        mesh: { name: string; major: boolean }[];
+        mesh: { ui: string; name: string; major: boolean }[];
       }>(at, at + count, ["pmid", "version", "published", "publication_types", "mesh"]);
       for (const { pmid, version, published, publication_types, mesh } of rows) {
         const key = `${pmid}.${version}`;
@@ -137,7 +137,7 @@ async function describe(
           year: [published.iso.slice(0, 4) || "unknown"],
           type: or(publication_types.map((t) => t.name), "none"),
           mesh: or(mesh.filter((m) => m.major).map((m) => m.name), "none"),
-          branch: or([...new Set(mesh.flatMap((m) => branches(m.name)))], "none"),
+          branch: or([...new Set(mesh.flatMap((m) => branches(m.name, m.ui)))], "none"),
         });
       }
       at += count;
