@@ -27,6 +27,13 @@ export const deviceOptions = {
     choices: ["deno", "dawn"],
     default: "deno",
   },
+  "matrix-units": {
+    type: "string",
+    help: "in mixed precision, multiply on tensor cores where the provider offers them (Dawn, on " +
+      "some GPUs), or never",
+    choices: ["auto", "off"],
+    default: "auto",
+  },
   "memory-limit": {
     type: "number",
     placeholder: "GB",
@@ -53,6 +60,7 @@ export function deviceChoice(invocation: Invocation): DeviceModelOptions {
   return {
     variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
     provider: invocation.string("provider") as ProviderName | undefined,
+    matrixUnits: invocation.string("matrix-units") as DeviceModelOptions["matrixUnits"],
     memoryLimit: limit === undefined ? undefined : limit * 1e9,
     autotune: invocation.string("autotune") as AutotuneMode | undefined,
     recompute: recompute === "on" ? true : recompute === "off" ? false : undefined,

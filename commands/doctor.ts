@@ -12,7 +12,10 @@ import {
   type Variant,
   VARIANTS,
 } from "../kernels/device.ts";
-import { SELF_TESTS, selfTest, type SelfTestResult } from "../kernels/self_test.ts";
+import { describeUnits, type MatrixConfig, matrixConfigs } from "../kernels/matmul/matrix_units.ts";
+import type { ProviderName } from "../kernels/providers.ts";
+import { selfTest, selfTestCount, type SelfTestResult } from "../kernels/self_test.ts";
+import { deviceOptions } from "./device_options.ts";
 
 /** Something the user should know; an error keeps the program from working. */
 export interface Finding {
@@ -31,6 +34,11 @@ export interface AdapterFacts {
   features: string[];
   limits: Record<string, number>;
   selfTest: SelfTestResult[];
+  /** Kernels that a self-test without a limit of time looks at. */
+  selfTests?: number;
+  /** Shapes of tensor cores that the provider offers, and what products use of them. */
+  matrixConfigs?: MatrixConfig[];
+  matrixUnits?: string;
 }
 
 /** Everything that the doctor looks at. */
@@ -101,9 +109,11 @@ export function diagnose(facts: Facts): Finding[] {
         level: "error",
         message: `The driver computes ${wrong.map((t) => t.kernel).join(", ")} wrongly with the ` +
           `kernel variant ${adapter.variant}: nothing trained here could be trusted`,
-        remedy: `update the GPU's driver, or try another variant: ${
-          VARIANTS.filter((v) => v !== adapter.variant).map((v) => `--variant ${v}`).join(", ")
-        }`,
+        remedy: wrong.every((t) => t.kernel.includes("matrix units"))
+          ? "train with --matrix-units off, or in f32"
+          : `update the GPU's driver, or try another variant: ${
+            VARIANTS.filter((v) => v !== adapter.variant).map((v) => `--variant ${v}`).join(", ")
+          }`,
       });
     }
   }
@@ -124,11 +134,11 @@ export function diagnose(facts: Facts): Finding[] {
   return findings;
 }
 
-async function inspectAdapter(
-  variant: string | undefined,
-  budget: number,
-): Promise<AdapterFacts> {
-  const device: Device = await openDevice({ variant });
+/** The device to look at. */
+type Asked = { variant?: string; provider?: ProviderName };
+
+async function inspectAdapter(asked: Asked, budget: number): Promise<AdapterFacts> {
+  const device: Device = await openDevice(asked);
   try {
     const { adapter, gpu } = device;
     return {
@@ -140,6 +150,9 @@ async function inspectAdapter(
       features: [...device.features].sort(),
       limits: Object.fromEntries(SHOWN_LIMITS.map((name) => [name, gpu.limits[name]])),
       selfTest: await selfTest(device, budget),
+      selfTests: selfTestCount(device),
+      matrixConfigs: matrixConfigs(adapter),
+      matrixUnits: device.matrixUnits && describeUnits(device.matrixUnits),
     };
   } finally {
     device.destroy();
@@ -147,7 +160,7 @@ async function inspectAdapter(
 }
 
 async function inspect(
-  variant: string | undefined,
+  asked: Asked,
   folder: string,
   budget: number,
 ): Promise<Facts> {
@@ -167,7 +180,7 @@ async function inspect(
     // not every file system tells; nothing hangs on it
   }
   try {
-    facts.adapter = await inspectAdapter(variant, budget);
+    facts.adapter = await inspectAdapter(asked, budget);
   } catch (error) {
     facts.deviceError = messageOf(error);
   }
@@ -191,7 +204,7 @@ function describe(facts: Facts): [string, string][] {
   if (!adapter) return [...lines, ["Adapter", "none"]];
   const { limits } = adapter, right = adapter.selfTest.filter((t) => t.ok).length;
   const worst = Math.max(...adapter.selfTest.map((t) => t.error));
-  const left = SELF_TESTS - adapter.selfTest.length;
+  const left = (adapter.selfTests ?? 0) - adapter.selfTest.length;
   const seconds = adapter.selfTest.reduce((sum, t) => sum + t.milliseconds, 0) / 1000;
   const native = facts.linux
     ? "Vulkan"
@@ -209,6 +222,7 @@ function describe(facts: Facts): [string, string][] {
     ],
     ["Kernels", adapter.variant],
     ["Features", adapter.features.join(", ") || "none"],
+    ["Matrix", matrixLine(adapter)],
     [
       "Limits",
       `buffers up to ${formatBytes(limits.maxBufferSize!)}, ${
@@ -222,16 +236,30 @@ function describe(facts: Facts): [string, string][] {
       `${right} of ${adapter.selfTest.length} kernels right, largest relative error ${
         worst.toExponential(1)
       } (${seconds.toFixed(1)} s)${
-        left ? `; ${left} more with --thorough, this driver is slow to compile` : ""
+        left > 0 ? `; ${left} more with --thorough, this driver is slow to compile` : ""
       }`,
     ],
   ];
 }
 
+/** Tensor cores: what is used in mixed precision, of what there is. */
+function matrixLine({ matrixConfigs = [], matrixUnits }: AdapterFacts): string {
+  if (!matrixConfigs.length) return "no matrix units offered (Dawn does, on some GPUs)";
+  const all = matrixConfigs.map((c) =>
+    `${c.M} x ${c.N} x ${c.K} ${c.componentType} to ${c.resultComponentType}`
+  );
+  const used = matrixUnits ? `mixed precision uses ${matrixUnits}` : "not used";
+  return `${used}; offered: ${all.join(", ")}`;
+}
+
 async function run({ string, boolean, json, reporter }: Invocation): Promise<number> {
   const variant = string("variant") ?? Deno.env.get("KERNEL_VARIANT");
   const budget = boolean("thorough") ? Infinity : SELF_TEST_BUDGET;
-  const facts = await inspect(variant, string("folder")!, budget);
+  const facts = await inspect(
+    { variant, provider: string("provider") as ProviderName },
+    string("folder")!,
+    budget,
+  );
   const findings = diagnose(facts);
   const ok = !findings.some((f) => f.level === "error");
   for (const [label, value] of describe(facts)) reporter.line(`${label.padEnd(10)} ${value}`);
@@ -263,6 +291,7 @@ export const command: Command = {
       choices: VARIANTS,
       help: "check this form of the kernels instead of the one the adapter would get",
     },
+    provider: deviceOptions.provider,
     thorough: {
       type: "boolean",
       help: "test every kernel, however slow the driver compiles",

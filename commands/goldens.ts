@@ -2,6 +2,7 @@
 import type { Command } from "../core/cli.ts";
 import { EXIT } from "../core/errors.ts";
 import { openDevice } from "../kernels/device.ts";
+import { describeUnits } from "../kernels/matmul/matrix_units.ts";
 import { deviceModels } from "../model/goldens/device_models.ts";
 import { MIXED_FACTOR, runGoldens } from "../model/goldens/run.ts";
 import { deviceChoice, deviceOptions } from "./device_options.ts";
@@ -19,6 +20,7 @@ export const command: Command = {
   options: {
     variant: deviceOptions.variant,
     provider: deviceOptions.provider,
+    "matrix-units": deviceOptions["matrix-units"],
     precision: precisionOption,
   },
   examples: [
@@ -33,7 +35,11 @@ export const command: Command = {
       const precision = precisionOf({ string });
       if (precision === "mixed") device.requireHalf();
       reporter.log(
-        `${device.description}, variant ${device.variant}, WebGPU of ${device.provider}, precision ${precision}`,
+        `${device.description}, variant ${device.variant}, WebGPU of ${device.provider}, precision ${precision}${
+          precision === "mixed" && device.matrixUnits
+            ? `, matrix units ${describeUnits(device.matrixUnits)}`
+            : ""
+        }`,
       );
       if (precision === "mixed") {
         reporter.line(`mixed precision: limits are f32_rel x ${MIXED_FACTOR} where f16 has a part`);

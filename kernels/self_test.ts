@@ -52,11 +52,12 @@ class Bench {
     return this.region(new Float32Array(count));
   }
 
-  matrix(values: Values | undefined, rows: number, cols: number): Matrix {
+  matrix(values: Values | undefined, rows: number, cols: number, type?: "f16"): Matrix {
     const data = values
       ? toPanels(Float32Array.from(values), rows, cols)
       : new Float32Array(matrixFloats(rows, cols));
-    return { region: this.region(data), rows, cols, stride: padded(rows) };
+    const stored = type ? new Uint32Array(Float16Array.from(data).buffer) : data;
+    return { region: this.region(stored), rows, cols, stride: padded(rows), type };
   }
 
   async read({ region, rows, cols }: Matrix): Promise<Float32Array> {
@@ -77,8 +78,10 @@ function numbers(count: number, seed: number): Values {
   });
 }
 
-function matmulCheck(product: Product): Check {
-  const m = 37, n = 65, k = 70, a = numbers(m * k, 1), b = numbers(n * k, 2);
+/** On matrix units A is f16 and B is f32, which they take in two parts. */
+function matmulCheck(product: Product, units = false): Check {
+  const m = 37, n = 65, k = 70, b = numbers(n * k, 2), type = units ? "f16" : undefined;
+  const a = numbers(m * k, 1).map((x) => units ? Math.f16round(x) : x);
   const at = product === "TN"
     ? (i: number, x: number) => a[x * m + i]!
     : (i: number, x: number) => a[i * k + x]!;
@@ -86,13 +89,13 @@ function matmulCheck(product: Product): Check {
     ? (j: number, x: number) => b[j * k + x]!
     : (j: number, x: number) => b[x * n + j]!;
   return {
-    kernel: `matrix product ${product}`,
+    kernel: `matrix product ${product}${units ? " on matrix units" : ""}`,
     limit: 1e-5,
     prepare(bench, plan) {
       const c = bench.matrix(undefined, m, n);
       matmul(plan, {
         product,
-        a: product === "TN" ? bench.matrix(a, k, m) : bench.matrix(a, m, k),
+        a: product === "TN" ? bench.matrix(a, k, m, type) : bench.matrix(a, m, k, type),
         b: product === "NT" ? bench.matrix(b, n, k) : bench.matrix(b, k, n),
         c,
       });
@@ -213,8 +216,14 @@ const CHECKS: Check[] = [
   crossEntropyCheck,
   scanCheck,
 ];
-/** How many kernels {@linkcode selfTest} looks at. */
-export const SELF_TESTS: number = CHECKS.length;
+const UNIT_CHECKS: Check[] = (["NT", "NN", "TN"] as const).map((p) => matmulCheck(p, true));
+
+const checksOf = (device: Pick<Device, "matrixUnits">): Check[] =>
+  device.matrixUnits ? [...CHECKS, ...UNIT_CHECKS] : CHECKS;
+
+/** How many kernels {@linkcode selfTest} looks at on a device. */
+export const selfTestCount = (device: Pick<Device, "matrixUnits">): number =>
+  checksOf(device).length;
 
 /**
  * Runs the checks, cheapest first. A kernel that the device cannot build counts as failed, and the
@@ -222,7 +231,7 @@ export const SELF_TESTS: number = CHECKS.length;
  */
 export async function selfTest(device: Device, budget = Infinity): Promise<SelfTestResult[]> {
   const results: SelfTestResult[] = [], begin = performance.now();
-  for (const { kernel, limit, prepare } of CHECKS) {
+  for (const { kernel, limit, prepare } of checksOf(device)) {
     if (performance.now() - begin > budget) break;
     const start = performance.now(), bench = new Bench(device), plan = new Plan(device);
     let error = Infinity;

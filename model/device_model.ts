@@ -16,6 +16,8 @@ export interface DeviceModelOptions {
   memoryLimit?: number;
   /** Where WebGPU comes from; Deno's own by default. */
   provider?: ProviderName;
+  /** Tensor cores in mixed precision, where the provider offers them (auto, by default), or never. */
+  matrixUnits?: "auto" | "off";
   /** Measure which of several equal programs is fastest; "off" by default. */
   autotune?: AutotuneMode;
   /** Compute activations again in the backward; by default where they would not fit. */
@@ -36,7 +38,7 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
       device.gpu.lost.then(({ reason }) => lost = reason !== "destroyed");
       return {
         model,
-        device: `${device.description} (${device.variant})`,
+        device: device.arithmetic(shape.precision),
         recurrent: () => createRecurrentMamba(device, config, model.store),
         timeline: () => model.timeline(),
         lost: () => lost,
@@ -77,7 +79,7 @@ export async function planMemory(
   try {
     if (shape.precision === "mixed") device.requireHalf();
     return {
-      device: `${device.description} (${device.variant})`,
+      device: device.arithmetic(shape.precision),
       available: availableBytes(device),
       maxBufferSize: device.gpu.limits.maxBufferSize,
       keep: memoryPlan(device, config, { ...shape, recompute: false }),

@@ -11,6 +11,7 @@ import {
   type LossScale,
 } from "../kernels/adamw/loss_scale.ts";
 import { checkHalf } from "../kernels/cast/cast.ts";
+import { checkMatrixUnits } from "../kernels/matmul/unit_check.ts";
 import { type Device, isCpuDriver } from "../kernels/device.ts";
 import { tokenSegments } from "../kernels/embedding/embedding.ts";
 import type { Matrix } from "../kernels/layout.ts";
@@ -338,7 +339,10 @@ export async function createMamba(
   config: MambaConfig,
   options: MambaOptions,
 ): Promise<Mamba> {
-  if (options.precision === "mixed") await checkHalf(device);
+  if (options.precision === "mixed") {
+    await checkHalf(device);
+    await checkMatrixUnits(device);
+  }
   const memory = chooseMemoryPlan(device, config, options, availableBytes(device));
   const rows = options.batchSize * options.sequenceLength;
   const { chunkRows } = headChunk(device, rows, config.paddedVocabSize);

@@ -43,7 +43,9 @@ export function productShapes(
   const linear = (tokens: number, out: number, input: number, half: string): ProductShape[] => {
     const [x, y, dy] = ["x", "y", "g"].map((name) => type(half.includes(name)));
     const shape = (product: Product, m: number, n: number, k: number, types: Operands) =>
-      precision === "mixed" ? { product, m, n, k, types } : { product, m, n, k };
+      precision === "mixed"
+        ? { product, m, n, k, types: { ...types, mixed: true } }
+        : { product, m, n, k };
     return [
       shape("NT", tokens, out, input, { a: x!, b: type(true), c: y! }),
       shape("NN", tokens, input, out, { a: dy!, b: type(true), c: {} }),

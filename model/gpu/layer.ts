@@ -148,6 +148,7 @@ export function layerBackward(
       accumulate: true,
       sameA: true,
       label: kind,
+      mixed: a.u.type === "f16",
     });
   };
   linearBackward("out_proj", dstream, a.out, s.dout);

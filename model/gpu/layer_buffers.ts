@@ -69,6 +69,9 @@ export const scanShape = (config: MambaConfig, { batch, length }: BatchShape): S
   initialState: false,
 });
 
+/** The scan's output has been seen to reach 1e6; f16 ends at 65,504. */
+const SCAN_EXPONENT = 6;
+
 /** Allocates what one layer keeps, some of it in f16 where `half` says so. */
 export function layerActivations(
   device: Sizing,
@@ -91,7 +94,7 @@ export function layerActivations(
     u: matrix("u", e, half),
     xDbl: matrix("delta, B and C", xDbl),
     delta: matrix("delta", e),
-    out: matrix("scan output", e),
+    out: { ...matrix("scan output", e), exponent: SCAN_EXPONENT },
     par: words("A, D and bias", sizes.par),
     checkpoints: words("states", sizes.checkpoints),
     sums: words("decay sums", sizes.sums),
