@@ -77,7 +77,11 @@ export function readManifest(corpus: string): Manifest {
   const path = manifestPath(corpus);
   if (!exists(path)) {
     throw new UserError(
-      `Cannot find shards in the corpus ${corpus}: there is no ${path}; make them with "pipeline run"`,
+      `Cannot find shards in the corpus ${corpus}: there is no ${path}; ` +
+        (holdsTexts(corpus)
+          ? `it is a folder of texts, of which "pipeline run --source ${corpus} --corpus DIR ` +
+            '--tokenizer FILE" makes a corpus'
+          : 'make them with "pipeline run"'),
     );
   }
   const manifest = readJson<Manifest>(path, "manifest");
@@ -87,6 +91,17 @@ export function readManifest(corpus: string): Manifest {
     );
   }
   return manifest;
+}
+
+/** True for a folder of what `pipeline run` can make a corpus of. */
+function holdsTexts(folder: string): boolean {
+  try {
+    return [...Deno.readDirSync(folder)].some(({ name }) =>
+      /\.(jsonl|ndjson|txt|parquet)$/.test(name)
+    );
+  } catch {
+    return false;
+  }
 }
 
 /** The sums over the shards of a split. */

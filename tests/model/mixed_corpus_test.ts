@@ -50,4 +50,12 @@ Deno.test("corpora that do not go together are not mixed", async () => {
   assertThrows(mixed(two.folder), UserError, "sequence lengths are 32 and 64");
   assertThrows(mixed(other.folder), UserError, "tokenizers differ");
   assertThrows(mixed("nowhere"), UserError, "there is no such folder");
+  const texts = Deno.makeTempDirSync();
+  Deno.writeTextFileSync(`${texts}/a.jsonl`, '{"text":"a"}\n');
+  assertThrows(
+    mixed(texts),
+    UserError,
+    `a folder of texts, of which "pipeline run --source ${texts}`,
+  );
+  Deno.removeSync(texts, { recursive: true });
 });
