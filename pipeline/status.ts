@@ -28,8 +28,8 @@ export interface Status {
   split_documents: string;
   sequence_length: number;
   tokenizer_sha256: string;
-  /** ISO time of the last run that ended, "" where none did. */
-  last_run: string;
+  /** ISO time of the last run or refresh that ended, "" where none did. */
+  last_refresh: string;
   /** Bytes on disk by kind. */
   disk: Record<string, number>;
 }
@@ -80,7 +80,7 @@ export function readStatus(corpus: string, catalogue: Catalogue): Status {
     ...shardStatus(corpus, length),
     sequence_length: length,
     tokenizer_sha256: catalogue.get("tokenizer_sha256") ?? "",
-    last_run: catalogue.runs(20).find((r) => r.finished)?.finished ?? "",
+    last_refresh: catalogue.runs(20).find((r) => r.finished)?.finished ?? "",
     disk: diskUse(corpus),
   };
 }

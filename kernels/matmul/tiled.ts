@@ -20,7 +20,6 @@ import { type MatmulChoice, tileExtents, tileIndices } from "./choice.ts";
 import type { Operands, Product } from "./mod.ts";
 
 const THREADS = 256;
-const RUN = Number(Deno.env.get("PACKED") ?? 0);
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 
 /** One operand's part in filling a slab. */
@@ -89,7 +88,7 @@ export function tiledProgram(
   const C = vectorOf(c), code: string[] = [];
   const fill = (name: "A" | "B", extent: number, layout: Fill["layout"]): Fill => {
     const stored = vectorOf(name === "A" ? a : b), quads = extent / 4;
-    const slab = half || RUN && a.type && b.type ? stored : "vec4f";
+    const slab = half ? stored : "vec4f";
     return { name, quads, groups: quads / 16, layout, stored, slab, items: quads * kQuads };
   };
   const A = fill("A", rows, product === "TN" ? "columns" : "rows");
@@ -158,19 +157,7 @@ ${start} place${s} = 4u * kq${s} * ${groups}u + quad / 16u; column${s} = (quad %
     `let next = k0 + ${depth}u;`,
     `if (next < end) { ${load("next")} }`,
   );
-  const packed = RUN > 0 && a.type && b.type;
-  for (const k of packed ? range(depth) : []) {
-    const q = k >> 2;
-    code.push(k % RUN ? "" : "{");
-    for (const f of [A, B]) for (const g of range(f.groups)) code.push(`let ${f.name.toLowerCase()}${g}_${k} = s${f.name}[stage][${k * f.groups + g}u][${f === A ? "ca" : "cb"}${q}];`);
-    for (const r of range(perThread)) for (const g of range(B.groups)) {
-      const x = `vec4h(a${r >> 2}_${k}.${"xyzw"[r & 3]})`, y = `b${g}_${k}`;
-      code.push(k % RUN ? `h${r}_${g} = fma(${x}, ${y}, h${r}_${g});` : `var h${r}_${g} = ${x} * ${y};`);
-      if (k % RUN === RUN - 1) code.push(`c${r}_${g} += vec4f(h${r}_${g});`);
-    }
-    code.push(k % RUN === RUN - 1 ? "}" : "");
-  }
-  for (const k of packed ? [] : range(depth)) {
+  for (const k of range(depth)) {
     const q = k >> 2,
       read = (f: Fill, column: string) =>
         range(f.groups).map((g) => {

@@ -8,7 +8,7 @@ import { Interrupted, messageOf, UserError } from "../../core/errors.ts";
 import { hashFile } from "../../core/files.ts";
 import { CitationScanner, type CitationSink } from "../citation/builder.ts";
 import type { FieldSelection } from "../citation/elements.ts";
-import { XmlError } from "../xml/content.ts";
+import { XmlError } from "../xml/markup.ts";
 
 const PIECE = 1 << 18;
 

@@ -126,6 +126,7 @@ export async function buildTokensAndShards(
   const { catalogue, folder } = corpus, { signal, onProgress } = options;
   const { sequenceLength, packing, seed, validation, test } = settings;
   await makeTokens(corpus, pool, settings, policies, options);
+  pool.release();
   const files = catalogue.files();
   await compareNewFiles(corpus, signal);
   const heldOut = readHeldOut(folder);

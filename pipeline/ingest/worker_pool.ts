@@ -59,6 +59,14 @@ export class WorkerPool {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
+  /** Ends the workers that are idle, for the memory that they hold; a later task starts new ones. */
+  release(): void {
+    for (const worker of this.#idle.splice(0)) {
+      worker.terminate();
+      this.#all.splice(this.#all.indexOf(worker), 1);
+    }
+  }
+
   /** Tells the workers to give up what they are doing; their tasks end in {@linkcode Interrupted}. */
   stop(): void {
     this.#closed = true;

@@ -8,20 +8,15 @@ import {
   AMP,
   APOSTROPHE,
   BANG,
-  bytesOf,
   CLOSE_BRACKET,
-  DASH,
   EQUALS,
   GT,
-  isName,
-  isXmlChar,
   LT,
   NAME,
   NAME_START,
   OPEN_BRACKET,
   QUESTION,
   QUOTE,
-  SEMICOLON,
   SLASH,
   startsAt,
   STOPS_TEXT,
@@ -29,18 +24,8 @@ import {
   WHITE,
 } from "./bytes.ts";
 import { type ElementTree, ON_CLOSE, ON_OPEN } from "./element_tree.ts";
-import { decodeReference, TextReader } from "./text.ts";
-
-/** Thrown (and caught) inside the scanner where the bytes at hand end too soon. */
-export const INCOMPLETE: Error = new Error("incomplete");
-
-/** Not well-formed; `offset` counts bytes from the start of the document. */
-export class XmlError extends Error {
-  override name = "XmlError";
-  constructor(message: string, readonly offset: number) {
-    super(message);
-  }
-}
+import { MarkupScanner } from "./markup.ts";
+import { TextReader } from "./text.ts";
 
 /** What the scanner calls for the elements of the tree. */
 export interface ElementHandler {
@@ -51,15 +36,10 @@ export interface ElementHandler {
 }
 
 const MAX_DEPTH = 4096;
-const CDATA = bytesOf("<![CDATA["), decoder = new TextDecoder();
+const decoder = new TextDecoder();
 
 /** Scans elements out of a buffer of bytes that ends in zeros (which are no XML characters). */
-export class ContentScanner {
-  /** The bytes; at least 16 zeros follow the first `length`. */
-  protected bytes: Uint8Array = new Uint8Array(16);
-  protected length = 0;
-  /** The document offset of `bytes[0]`. */
-  protected base = 0;
+export class ContentScanner extends MarkupScanner {
   /** Defaults of attributes declared in the internal subset: element -> attribute -> value. */
   protected defaults: Map<string, Map<string, string>> | null = null;
   readonly text: TextReader = new TextReader();
@@ -78,7 +58,9 @@ export class ContentScanner {
   #tagFrom = 0;
   #tagTo = 0;
 
-  constructor(readonly tree: ElementTree) {}
+  constructor(readonly tree: ElementTree) {
+    super();
+  }
 
   /** The value of an attribute of the element that just opened, white space normalised. */
   attribute(name: Uint8Array): string | undefined {
@@ -91,12 +73,6 @@ export class ContentScanner {
     if (!this.defaults) return undefined;
     const element = decoder.decode(bytes.subarray(this.#tagFrom, this.#tagTo));
     return this.defaults.get(element)?.get(decoder.decode(name));
-  }
-
-  /** @throws {XmlError}, or INCOMPLETE where `at` lies behind the bytes at hand. */
-  protected fail(at: number, message: string): never {
-    if (at >= this.length) throw INCOMPLETE;
-    throw new XmlError(message, this.base + at);
   }
 
   /** Scans the element that starts at `start`, a child of node `parent`; returns the offset behind it. */
@@ -132,7 +108,7 @@ export class ContentScanner {
             all |= c;
             c = bytes[++p]!;
           } while (NAME[c] === 1);
-          if (all >= 0x80) this.#checkName(i + 1, p);
+          if (all >= 0x80) this.checkName(i + 1, p);
           let child = 0;
           if (node !== 0) {
             const id = tree.find(bytes, i + 1, p, hash);
@@ -160,7 +136,7 @@ export class ContentScanner {
         } else {
           marks++;
           i = c === BANG
-            ? bytes[i + 2] === OPEN_BRACKET ? this.#cdata(i) : this.comment(i)
+            ? bytes[i + 2] === OPEN_BRACKET ? this.cdata(i) : this.comment(i)
             : c === QUESTION
             ? this.instruction(i)
             : this.fail(i + 1, "a < that starts no tag: it must be written &lt;");
@@ -176,123 +152,14 @@ export class ContentScanner {
           this.fail(i, "]]> outside a CDATA section");
         }
         i++;
-      } else this.#illegal(i);
+      } else this.illegal(i);
     }
-  }
-
-  /** Reads a start tag's name; returns the offset behind it. */
-  protected name(at: number, what: string): number {
-    const bytes = this.bytes;
-    if (NAME_START[bytes[at]!] === 0) this.fail(at, `${what} has no name`);
-    let p = at, all = 0;
-    for (let c = bytes[p]!; NAME[c] === 1; c = bytes[++p]!) all |= c;
-    if (p >= this.length) throw INCOMPLETE;
-    if (all >= 0x80) this.#checkName(at, p);
-    return p;
   }
 
   /** Reads the attributes from `p` on; returns the offset of the tag's `>` or `/>`. */
   protected startTagRest(p: number): number {
     this.#attributeCount = 0;
     return this.#readAttributes(p);
-  }
-
-  /** Reads a comment; returns the offset behind it. */
-  protected comment(at: number): number {
-    const bytes = this.bytes;
-    if (bytes[at + 2] !== DASH) this.fail(at + 2, "<! that starts no comment and no CDATA section");
-    if (bytes[at + 3] !== DASH) this.fail(at + 3, "<! that starts no comment and no CDATA section");
-    for (let i = at + 4;;) {
-      if (bytes[i] === DASH && bytes[i + 1] === DASH) {
-        if (bytes[i + 2] === GT) return i + 3;
-        this.fail(i + 2, "-- inside a comment");
-      }
-      i = this.#anyCharacter(i);
-    }
-  }
-
-  /** Reads a processing instruction; returns the offset behind it. */
-  protected instruction(at: number): number {
-    const bytes = this.bytes, end = this.name(at + 2, "a processing instruction");
-    if (end === at + 5 && /^xml$/i.test(decoder.decode(bytes.subarray(at + 2, end)))) {
-      this.fail(at, "an XML declaration that is not at the start of the document");
-    }
-    let i = end;
-    if (WHITE[bytes[i]!] === 0 && bytes[i] !== QUESTION) {
-      this.fail(i, "a processing instruction's name is followed by no space");
-    }
-    while (!(bytes[i] === QUESTION && bytes[i + 1] === GT)) {
-      if (i === end && bytes[i] === QUESTION) {
-        this.fail(i + 1, "a processing instruction ends in ?");
-      }
-      i = this.#anyCharacter(i);
-    }
-    return i + 2;
-  }
-
-  /** Checks the reference at `at`; returns the offset behind it. */
-  protected reference(at: number): number {
-    const bytes = this.bytes;
-    let end = at + 1;
-    if (bytes[end] === 0x23) end++;
-    for (let c = bytes[end]!; NAME[c] === 1; c = bytes[++end]!);
-    if (bytes[end] !== SEMICOLON) this.fail(end, "an & that starts no reference: write &amp;");
-    const code = decodeReference(bytes, at + 1, end);
-    if (isXmlChar(code)) return end + 1;
-    const name = decoder.decode(bytes.subarray(at, Math.min(end + 1, at + 40)));
-    this.fail(
-      at,
-      code < 0 && bytes[at + 1] !== 0x23
-        ? `the entity ${name} is not defined`
-        : `${name} is no XML character`,
-    );
-  }
-
-  /** Checks the UTF-8 sequence at `at`; returns the offset behind it. */
-  protected character(at: number): number {
-    const bytes = this.bytes, a = bytes[at]!, b = bytes[at + 1]!;
-    if (a >= 0xc2 && a < 0xe0) {
-      if ((b & 0xc0) === 0x80) return at + 2;
-    } else if (a >= 0xe0 && a < 0xf0) {
-      const c = bytes[at + 2]!;
-      if ((b & 0xc0) === 0x80 && (c & 0xc0) === 0x80) {
-        const code = (a & 15) << 12 | (b & 63) << 6 | c & 63;
-        if (code >= 0x800 && isXmlChar(code)) return at + 3;
-        this.fail(at, "bytes that are no UTF-8 of an XML character");
-      }
-      if ((b & 0xc0) === 0x80 && at + 2 >= this.length) throw INCOMPLETE;
-    } else if (a >= 0xf0 && a < 0xf5) {
-      const c = bytes[at + 2]!, d = bytes[at + 3]!;
-      if ((b & 0xc0) === 0x80 && (c & 0xc0) === 0x80 && (d & 0xc0) === 0x80) {
-        const code = (a & 7) << 18 | (b & 63) << 12 | (c & 63) << 6 | d & 63;
-        if (code >= 0x10000 && code <= 0x10ffff) return at + 4;
-        this.fail(at, "bytes that are no UTF-8 of an XML character");
-      }
-      if (at + 3 >= this.length && (at + 1 >= this.length || (b & 0xc0) === 0x80)) throw INCOMPLETE;
-    }
-    if (at + 1 >= this.length) throw INCOMPLETE;
-    this.fail(at, "bytes that are not UTF-8");
-  }
-
-  /** Steps over one legal character of a comment, an instruction or a CDATA section. */
-  #anyCharacter(at: number): number {
-    const c = this.bytes[at]!;
-    if (c >= 0x80) return this.character(at);
-    if (c < 32 && WHITE[c] === 0) this.#illegal(at);
-    return at + 1;
-  }
-
-  #cdata(at: number): number {
-    const bytes = this.bytes;
-    for (let k = 3; k < CDATA.length; k++) {
-      if (bytes[at + k] !== CDATA[k]) this.fail(at + k, "<![ that starts no CDATA section");
-    }
-    for (let i = at + CDATA.length;;) {
-      if (bytes[i] === CLOSE_BRACKET && bytes[i + 1] === CLOSE_BRACKET && bytes[i + 2] === GT) {
-        return i + 3;
-      }
-      i = this.#anyCharacter(i);
-    }
   }
 
   #readAttributes(at: number): number {
@@ -312,7 +179,7 @@ export class ContentScanner {
       let all = 0;
       do all |= c, c = bytes[++p]!; while (NAME[c] === 1);
       const to = p;
-      if (all >= 0x80) this.#checkName(from, to);
+      if (all >= 0x80) this.checkName(from, to);
       while (WHITE[c] === 1) c = bytes[++p]!;
       if (c !== EQUALS) this.fail(p, "an attribute without a value");
       do c = bytes[++p]!; while (WHITE[c] === 1);
@@ -327,7 +194,7 @@ export class ContentScanner {
         else if (c === LT) this.fail(p, "a < inside an attribute's value");
         else if (c === QUOTE || c === APOSTROPHE) p++;
         else if (WHITE[c] === 1) dirty = 1, p++;
-        else this.#illegal(p);
+        else this.illegal(p);
       }
       // A value is read as content is, where a > in quotes or a bare quote means nothing special.
       this.#storeAttribute(count, from, to, valueFrom, p, dirty, high);
@@ -358,29 +225,13 @@ export class ContentScanner {
       if (a[j + 1]! - other !== length) continue;
       let i = 0;
       while (i < length && bytes[other + i] === bytes[from + i]) i++;
-      if (i === length) this.fail(from, `the attribute "${this.#decode(from, to)}" is given twice`);
+      if (i === length) this.fail(from, `the attribute "${this.decode(from, to)}" is given twice`);
     }
     a[k] = from, a[k + 1] = to, a[k + 2] = valueFrom, a[k + 3] = valueTo;
     a[k + 4] = dirty, a[k + 5] = high;
   }
 
-  #decode(from: number, to: number): string {
-    return decoder.decode(this.bytes.subarray(from, to));
-  }
-
-  #checkName(from: number, to: number): void {
-    if (to >= this.length) throw INCOMPLETE;
-    for (let i = from; i < to;) i = this.bytes[i]! >= 0x80 ? this.character(i) : i + 1;
-    const name = this.#decode(from, to);
-    if (!isName(name)) this.fail(from, `"${name}" is not a name`);
-  }
-
   #wrongEndTag(at: number, from: number, to: number): never {
-    this.fail(at, `an end tag that does not close the open <${this.#decode(from, to)}>`);
-  }
-
-  #illegal(at: number): never {
-    const code = this.bytes[at]!;
-    this.fail(at, `the control character U+${code.toString(16).toUpperCase().padStart(4, "0")}`);
+    this.fail(at, `an end tag that does not close the open <${this.decode(from, to)}>`);
   }
 }

@@ -17,7 +17,8 @@ import {
   STOPS_TEXT,
   WHITE,
 } from "./bytes.ts";
-import { ContentScanner, type ElementHandler, INCOMPLETE, XmlError } from "./content.ts";
+import { ContentScanner, type ElementHandler } from "./content.ts";
+import { INCOMPLETE, XmlError } from "./markup.ts";
 import { readDoctype } from "./doctype.ts";
 import type { ElementTree } from "./element_tree.ts";
 

@@ -7,7 +7,7 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { readXml } from "../../pipeline/ingest/read_xml.ts";
-import { XmlError } from "../../pipeline/xml/content.ts";
+import { XmlError } from "../../pipeline/xml/markup.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { ROOT } from "../shared.ts";
 import { oracle } from "./oracle.ts";

@@ -3,7 +3,7 @@ import { gunzipSync } from "node:zlib";
 import { join } from "../../core/std.ts";
 import { CitationScanner } from "../../pipeline/citation/builder.ts";
 import type { Citation } from "../../pipeline/citation/types.ts";
-import { XmlError } from "../../pipeline/xml/content.ts";
+import { XmlError } from "../../pipeline/xml/markup.ts";
 import { normalizeSpace } from "../../pipeline/xml/text.ts";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "../assert.ts";
 import { ROOT, SHARED, sharedTest } from "../shared.ts";
