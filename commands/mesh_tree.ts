@@ -8,7 +8,7 @@ import { createGunzip } from "node:zlib";
 import { messageOf, UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { join } from "../core/std.ts";
-import { XmlError } from "../pipeline/xml/content.ts";
+import { XmlError } from "../pipeline/xml/markup.ts";
 import { ElementTree, ON_CLOSE } from "../pipeline/xml/element_tree.ts";
 import { XmlScanner } from "../pipeline/xml/scanner.ts";
 
