@@ -40,6 +40,10 @@ export interface DeviceOptions {
   memoryLimit?: number;
   /** Lowers maxStorageBufferBindingSize, to test slicing. */
   bindingLimit?: number;
+  /** Lowers maxBufferSize, to test that nothing needs more. */
+  bufferLimit?: number;
+  /** Lowers the workgroups of a dimension, to test folding; see `spread` in plan.ts. */
+  groupLimit?: number;
   /** False keeps kernels from subgroup operations, to test what they do without. */
   subgroups?: boolean;
   /**
@@ -85,6 +89,8 @@ export class Device {
   peakBytes = 0;
   readonly memoryLimit: number;
   readonly bindingLimit: number;
+  readonly bufferLimit: number;
+  readonly groupLimit: number;
   /** What products in mixed precision multiply with, where there are such units. */
   readonly matrixUnits?: MatrixUnits;
   /** Tuned choices of matrix products by shape; see matmul/choice.ts. */
@@ -116,6 +122,8 @@ export class Device {
       gpu.limits.maxStorageBufferBindingSize,
       options.bindingLimit ?? Infinity,
     );
+    this.bufferLimit = Math.min(gpu.limits.maxBufferSize, options.bufferLimit ?? Infinity);
+    this.groupLimit = Math.min(MAX_GROUPS, options.groupLimit ?? Infinity);
     gpu.addEventListener("uncapturederror", (event) => {
       const { error } = event as GPUUncapturedErrorEvent;
       this.#failure ??= new DeviceError(`The GPU reported an error: ${error.message}`);
@@ -156,11 +164,10 @@ export class Device {
    */
   allocate(label: string, bytes: number, usage: number = STORAGE): Region {
     const size = Math.max(16, Math.ceil(bytes / 16) * 16);
-    const { maxBufferSize } = this.gpu.limits;
-    if (size > maxBufferSize) {
+    if (size > this.bufferLimit) {
       throw new DeviceError(
         `Cannot allocate ${label}: it needs a buffer of ${size} bytes and this device allows ` +
-          `${maxBufferSize}; use a smaller model or batch`,
+          `${this.bufferLimit}; use a smaller model or batch`,
       );
     }
     this.#count(label, size);
@@ -268,6 +275,7 @@ export class Device {
       throw new DeviceError(
         `Cannot ${what}: the device is out of memory (${this.allocatedBytes} bytes in use); ` +
           `use a smaller model or batch`,
+        { outOfMemory: true },
       );
     }
     if (validation) throw new DeviceError(`Cannot ${what}: ${validation.message}`);
@@ -326,6 +334,8 @@ export class Device {
 }
 
 const ENABLE_SUBGROUPS = "enable subgroups;\n";
+/** Most workgroups in one dimension that WebGPU promises. */
+const MAX_GROUPS = 65535;
 const COPY_DST = 8; // GPUBufferUsage.COPY_DST, also where WebGPU is absent
 const STORAGE = 128 | 8 | 4; // STORAGE | COPY_DST | COPY_SRC
 /** Texels (vec4f) in a row of a linear operand texture. */

@@ -6,4 +6,11 @@
  */
 export class DeviceError extends Error {
   override name = "DeviceError";
+  /** True where the device had no memory left for what was asked. */
+  readonly outOfMemory: boolean;
+
+  constructor(message: string, { outOfMemory = false }: { outOfMemory?: boolean } = {}) {
+    super(message);
+    this.outOfMemory = outOfMemory;
+  }
 }

@@ -19,8 +19,8 @@ export interface KernelCall {
   params?: Uint32Array | ArrayBuffer;
   /** What follows: storage or uniform regions, texture views. */
   bindings: (Region | GPUTextureView | { uniform: Region })[];
-  /** Workgroups; see {@linkcode spread} for counts above 65,535. */
-  groups: readonly [number, number?, number?];
+  /** Workgroups; see {@linkcode spread} for counts above what one dimension holds. */
+  groups: readonly [number, number?, number?] | Spread;
   /** Floating-point operations, for profiles and benchmarks. */
   flop?: number;
   /** Bytes that must move, for profiles and benchmarks. */
@@ -31,22 +31,28 @@ type Command =
   | {
     kind: "dispatch";
     call: KernelCall;
+    groups: [number, number, number];
     pipeline: GPUComputePipeline;
     group: GPUBindGroup;
   }
   | { kind: "copy"; label: string; bytes: number; encode: (encoder: GPUCommandEncoder) => void };
 
-/** Most workgroups in one dimension that WebGPU promises. */
-const MAX_GROUPS = 65535;
+/** Workgroups that a plan lays out over two dimensions, as the device's limit asks. */
+export interface Spread {
+  count: number;
+}
 
 /**
  * `count` workgroups over two dimensions; kernels take
  * `workgroup_id.x + workgroup_id.y * num_workgroups.x` and check it against the count.
  */
-export function spread(count: number): [number, number] {
-  if (count <= MAX_GROUPS) return [Math.max(1, count), 1];
-  const y = Math.ceil(count / MAX_GROUPS);
-  return [Math.ceil(count / y), y];
+export const spread = (count: number): Spread => ({ count });
+
+/** The workgroups of each dimension. */
+function gridOf(groups: KernelCall["groups"], most: number): [number, number, number] {
+  if (!("count" in groups)) return [groups[0], groups[1] ?? 1, groups[2] ?? 1];
+  const count = Math.max(1, groups.count), y = Math.ceil(count / most);
+  return [Math.ceil(count / y), y, 1];
 }
 
 /** Packs uniform values: numbers are u32, `{ f32 }` floats. */
@@ -82,12 +88,13 @@ export class Plan {
 
   /** Appends a dispatch. */
   dispatch(call: KernelCall): void {
-    const { gpu } = this.device;
-    const groups = [call.groups[0], call.groups[1] ?? 1, call.groups[2] ?? 1];
-    if (groups.some((n) => !(n >= 1 && n <= MAX_GROUPS))) {
-      throw new DeviceError(`Kernel ${call.label} asks for ${groups.join(" x ")} workgroups`);
+    const { gpu, bindingLimit, groupLimit } = this.device, groups = gridOf(call.groups, groupLimit);
+    if (groups.some((n) => !(n >= 1 && n <= groupLimit))) {
+      throw new DeviceError(
+        `Kernel ${call.label} asks for ${groups.join(" x ")} workgroups and WebGPU allows ` +
+          `${groupLimit} a dimension; use a smaller batch or sequence length`,
+      );
     }
-    const { bindingLimit } = this.device;
     for (const b of call.bindings) {
       if ("buffer" in b && b.size > bindingLimit) {
         throw new DeviceError(
@@ -108,7 +115,7 @@ export class Plan {
       layout: pipeline.getBindGroupLayout(0),
       entries: resources.map((resource, binding) => ({ binding, resource })),
     });
-    this.#commands.push({ kind: "dispatch", call, pipeline, group });
+    this.#commands.push({ kind: "dispatch", call, groups, pipeline, group });
   }
 
   #uniform(params: Uint32Array | ArrayBuffer): GPUBuffer {
@@ -178,7 +185,7 @@ export class Plan {
         pass ??= encoder.beginComputePass();
         pass.setPipeline(command.pipeline);
         pass.setBindGroup(0, command.group);
-        pass.dispatchWorkgroups(...command.call.groups);
+        pass.dispatchWorkgroups(...command.groups);
       } else {
         pass?.end();
         pass = undefined;
@@ -217,7 +224,7 @@ export class Plan {
         const pass = encoder.beginComputePass();
         pass.setPipeline(command.pipeline);
         pass.setBindGroup(0, command.group);
-        pass.dispatchWorkgroups(...command.call.groups);
+        pass.dispatchWorkgroups(...command.groups);
         pass.end();
       });
       const sum = sums.get(label) ?? { label, calls: 0, ms: 0, flop: 0 };
@@ -257,7 +264,7 @@ export class Plan {
       });
       pass.setPipeline(command.pipeline);
       pass.setBindGroup(0, command.group);
-      pass.dispatchWorkgroups(...command.call.groups);
+      pass.dispatchWorkgroups(...command.groups);
       pass.end();
     }
     const usage = 0x200 | 4; // QUERY_RESOLVE | COPY_SRC

@@ -14,6 +14,7 @@ import { checkHalf } from "../kernels/cast/cast.ts";
 import { checkMatrixUnits } from "../kernels/matmul/unit_check.ts";
 import { type Device, isCpuDriver } from "../kernels/device.ts";
 import { tokenSegments } from "../kernels/embedding/embedding.ts";
+import { DeviceError } from "../kernels/errors.ts";
 import type { Matrix } from "../kernels/layout.ts";
 import { matmul } from "../kernels/matmul/mod.ts";
 import { Plan } from "../kernels/plan.ts";
@@ -24,6 +25,7 @@ import {
   chooseMemoryPlan,
   type MambaOptions,
   type MemoryPlan,
+  memoryPlan,
   type ModelBuffers,
 } from "./gpu/buffers.ts";
 import { autotune, productShapes } from "./gpu/autotune.ts";
@@ -331,7 +333,7 @@ function own<T extends Uint32Array | Int32Array>(
 
 /**
  * Allocates a model on a device and plans its steps. Activations are recomputed in the backward where
- * `options.recompute` says so, or where they would not fit.
+ * `options.recompute` says so, or where they would not fit, or turn out not to.
  * @throws {DeviceError} that says what is needed and what there is, where the device is too small.
  */
 export async function createMamba(
@@ -348,7 +350,26 @@ export async function createMamba(
   const { chunkRows } = headChunk(device, rows, config.paddedVocabSize);
   const shapes = productShapes(config, rows, chunkRows, options.precision);
   await autotune(device, shapes, options.autotune ?? "off");
-  return await device.guard("set up the model", () => new Mamba(device, config, options, memory));
+  const make = async (memory: MemoryPlan) => {
+    let model: Mamba | undefined;
+    try {
+      return await device.guard("set up the model", () => {
+        return model = new Mamba(device, config, options, memory);
+      });
+    } catch (error) {
+      model?.destroy();
+      throw error;
+    }
+  };
+  try {
+    return await make(memory);
+  } catch (error) {
+    // WebGPU does not say how much memory there is: it shows.
+    const smaller = (options.training ?? true) && options.recompute === undefined;
+    const full = error instanceof DeviceError && error.outOfMemory;
+    if (!full || !smaller || memory.recompute) throw error;
+    return await make(memoryPlan(device, config, { ...options, recompute: true }));
+  }
 }
 
 /**
