@@ -1,10 +1,12 @@
 /** `evaluate perplexity --by`: the loss of held-out documents by what they are. @module */
+import { UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
 import { bootstrapInterval, type Interval } from "../model/evaluation/statistics.ts";
 import type { OnRow } from "../model/perplexity.ts";
 import { ParquetReader } from "../pipeline/documents/parquet_file.ts";
 import { corpusPaths } from "../pipeline/ingest/process_file.ts";
+import { hasCitations } from "../pipeline/tokens/columns.ts";
 import type { Split } from "../pipeline/tokens/order.ts";
 import type { MeshBranches } from "./mesh_tree.ts";
 import { readPlacements } from "../pipeline/tokens/placements.ts";
@@ -48,6 +50,12 @@ export class DocumentLosses {
 
   /** Reads what lies in the first `rows` rows of a split. */
   static async open(corpus: string, split: Split, rows?: number): Promise<DocumentLosses> {
+    if (!hasCitations(corpus)) {
+      throw new UserError(
+        `Cannot tell the loss by what the documents of ${corpus} are: they are no citations; leave ` +
+          "--by away",
+      );
+    }
     const pieces = new Map<number, PlacedPiece[]>();
     for await (const piece of readPlacements(corpus, split, rows)) {
       const known = pieces.get(piece.row);

@@ -3,6 +3,8 @@ import type { Command } from "../core/cli.ts";
 import { EXIT } from "../core/errors.ts";
 import { CorpusBusy } from "../pipeline/corpus.ts";
 import { runPipeline } from "../pipeline/run.ts";
+import { readTextCorpus } from "../pipeline/texts/state.ts";
+import { runTexts } from "./run_texts.ts";
 import { printSummary, RUN_OPTIONS, runOptions } from "./pipeline_options.ts";
 
 const { files: _files, ...OPTIONS } = RUN_OPTIONS;
@@ -12,7 +14,7 @@ export const command: Command = {
   summary: "Fetch and apply what is new since the last run",
   description: "Made for schedules (docs/schedule.md has a systemd timer, a crontab line and a " +
     "Kubernetes CronJob). Safe to kill at any moment and to start twice: the second says that the " +
-    "first is at work, and exits with 0.",
+    "first is at work, and exits with 0. Of a corpus of texts: what is new or changed in its folder.",
   options: {
     source: {
       type: "string",
@@ -24,6 +26,11 @@ export const command: Command = {
   examples: ["deno task pipeline refresh --corpus corpus"],
   async run(invocation) {
     try {
+      const texts = readTextCorpus(invocation.string("corpus")!);
+      if (texts) {
+        await runTexts(invocation, invocation.string("source") ?? texts.source ?? "");
+        return EXIT.done;
+      }
       const options = { ...runOptions(invocation), command: "refresh" };
       printSummary(invocation, await runPipeline(options));
     } catch (error) {

@@ -1,7 +1,8 @@
 /** `pipeline run`: everything from the mirror to shards. @module */
 import type { Command } from "../core/cli.ts";
 import { runPipeline } from "../pipeline/run.ts";
-import { buildTextCorpus, textFiles } from "../pipeline/texts/corpus.ts";
+import { textFiles } from "../pipeline/texts/corpus.ts";
+import { runTexts } from "./run_texts.ts";
 import { printSummary, RUN_OPTIONS, runOptions, withoutNetwork } from "./pipeline_options.ts";
 
 export const command: Command = {
@@ -28,24 +29,8 @@ export const command: Command = {
   ],
   async run(invocation) {
     withoutNetwork(invocation.string("source")!);
-    const options = runOptions(invocation), source = invocation.string("source")!;
-    if (textFiles(source).length === 0) {
-      return printSummary(invocation, await runPipeline(options));
-    }
-    const { splits, tokenizer_sha256 } = await buildTextCorpus({ ...options, source });
-    const sum = (of: (split: typeof splits.train) => number) =>
-      Object.values(splits).reduce((n, s) => n + of(s), 0);
-    const figures = {
-      documents: sum((s) => s.documents),
-      tokens: sum((s) => s.tokens),
-      rows: sum((s) => s.rows),
-      shards: sum((s) => s.shards.length),
-    };
-    const { corpus } = options, { reporter } = invocation;
-    if (invocation.json) {
-      return reporter.line(JSON.stringify({ corpus, source, ...figures, tokenizer_sha256 }));
-    }
-    const { documents, tokens, rows, shards } = figures;
-    reporter.line(`${documents} documents, ${tokens} tokens, ${rows} rows, ${shards} shards`);
+    const source = invocation.string("source")!;
+    if (textFiles(source).length > 0) return await runTexts(invocation, source);
+    printSummary(invocation, await runPipeline(runOptions(invocation)));
   },
 };

@@ -11,7 +11,7 @@ export const command: Command = {
   name: "pipeline train-tokenizer",
   summary: "Train a byte-level BPE tokenizer, in Hugging Face's format",
   description:
-    "Learns from the titles and abstracts of a corpus's live citations, or from files: " +
+    "Learns from the titles and abstracts of a corpus's live citations (or other texts), or from files: " +
     'the "text" of every line of .jsonl, every line of others. Equal texts give an equal file. ' +
     "<|endoftext|> is 0 and <|padding|> 1; text is put into NFC; there is no prefix space.",
   options: {

@@ -19,8 +19,15 @@ export class Corpus {
   /**
    * Opens or makes the corpus in `folder`.
    * @throws {CorpusBusy} where another process has it.
+   * @throws {UserError} where it is a corpus of other texts.
    */
   constructor(readonly folder: string) {
+    if (exists(join(folder, "texts.json"))) {
+      throw new UserError(
+        `Cannot bring PubMed into ${folder}: it is a corpus of other texts; make another and mix them ` +
+          "in training",
+      );
+    }
     this.#lock = lock(folder);
     try {
       removePartials(folder);

@@ -8,6 +8,7 @@ import { exists } from "../core/files.ts";
 import { readCatalogue } from "./corpus.ts";
 import { corpusPaths } from "./ingest/process_file.ts";
 import { seriesFolders } from "./new_series.ts";
+import { readTextCorpus } from "./texts/state.ts";
 
 /** What to allow: absolute paths and a host name. */
 export interface PipelinePermissions {
@@ -72,6 +73,8 @@ function optionOf(words: string[], name: string): string | undefined {
 }
 
 function recordedSource(corpus: string): string | undefined {
+  const texts = readTextCorpus(corpus);
+  if (texts) return texts.source;
   if (!exists(corpusPaths.catalogue(corpus))) return undefined;
   const catalogue = readCatalogue(corpus);
   try {

@@ -74,6 +74,12 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
       `Cannot bring texts into ${corpus}: it is a corpus of PubMed; make another and mix them in training`,
     );
   }
+  if (textFiles(source).length === 0) {
+    throw new UserError(
+      `Cannot bring ${corpus} up to date: it is a corpus of texts, and "${source}" is no folder of ` +
+        ".jsonl, .parquet or .txt files; name it with --source",
+    );
+  }
   const old = readTextCorpus(corpus);
   const tokenizerFile = options.tokenizer ?? (old ? tokenizerPath(corpus) : undefined);
   if (tokenizerFile === undefined) {
@@ -112,7 +118,7 @@ async function takeFiles(
 ): Promise<TextCorpusState> {
   const old = readTextCorpus(corpus), names = textFiles(source);
   const state: TextCorpusState = {
-    ...{ format: 1, tokenizer_sha256: tokenizer.sha256, settings, next: old?.next ?? 1 },
+    ...{ format: 1, source, tokenizer_sha256: tokenizer.sha256, settings, next: old?.next ?? 1 },
     files: [],
   };
   const write = (rest: TextFile[]) => {

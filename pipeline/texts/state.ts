@@ -32,6 +32,8 @@ export interface TextFile {
 /** The whole list. */
 export interface TextCorpusState {
   format: 1;
+  /** The folder of texts, as it was named last. */
+  source?: string;
   tokenizer_sha256: string;
   settings: TextCorpusSettings;
   /** The number of the next new document. */

@@ -1,6 +1,10 @@
+import { command as refresh } from "../../commands/pipeline_refresh.ts";
+import { parseInvocation } from "../../core/cli.ts";
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { ParquetFile } from "../../pipeline/documents/parquet_file.ts";
+import { permissionsFor } from "../../pipeline/permissions.ts";
+import { runPipeline } from "../../pipeline/run.ts";
 import { buildTextCorpus, textFiles } from "../../pipeline/texts/corpus.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { readTextStatus, verifyTextCorpus } from "../../pipeline/texts/check.ts";
@@ -8,6 +12,7 @@ import { readTextCorpus } from "../../pipeline/texts/state.ts";
 import { readManifest, SPLITS } from "../../pipeline/tokens/mod.ts";
 import { packedDocuments } from "../../pipeline/tokens/packed_documents.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
+import { silentReporter } from "../model/helpers.ts";
 import { ROOT } from "../shared.ts";
 import { withFolder } from "./support.ts";
 
@@ -96,4 +101,29 @@ Deno.test("texts: status counts, and verify finds what is not as it was written"
       `${tokens} is not what was written`,
       `${shard} is not what was written`,
     ]);
+  }));
+
+Deno.test("texts: a refresh takes what is new; PubMed's files are kept out", () =>
+  withFolder(async (folder) => {
+    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    Deno.mkdirSync(source);
+    Deno.writeTextFileSync(join(source, "a.jsonl"), '{"text":"one"}\n');
+    await buildTextCorpus({ corpus, source, tokenizer: TOKENIZER, sequenceLength: 16, test: 0 });
+    Deno.writeTextFileSync(join(source, "b.txt"), "two");
+    const reporter = silentReporter(), { signal } = new AbortController();
+    const run = (...words: string[]) =>
+      refresh.run(parseInvocation(refresh, ["--corpus", corpus, ...words], reporter, signal));
+    await run();
+    assertEquals(reporter.lines.at(-1)!.split(",")[0], "2 documents");
+    assertEquals(await textsIn(corpus), ["one", "two"]);
+    assertEquals(permissionsFor(["refresh", "--corpus", corpus], ROOT).read.includes(source), true);
+    await assertRejects(
+      () => run("--source", folder),
+      UserError,
+      `"${folder}" is no folder of .jsonl`,
+    );
+    const before = [...Deno.readDirSync(corpus)].map((e) => e.name).sort();
+    const options = { corpus, source: join(ROOT, "fixtures/mirror"), workers: 1 };
+    await assertRejects(() => runPipeline(options), UserError, "it is a corpus of other texts");
+    assertEquals([...Deno.readDirSync(corpus)].map((e) => e.name).sort(), before);
   }));

@@ -1,0 +1,23 @@
+/** What `pipeline run` and `refresh` do where the source is a folder of texts. @module */
+import type { Invocation } from "../core/cli.ts";
+import { buildTextCorpus } from "../pipeline/texts/corpus.ts";
+import { runOptions } from "./pipeline_options.ts";
+
+/** Brings a corpus of texts up to date with a folder, and prints what it holds. */
+export async function runTexts(invocation: Invocation, source: string): Promise<void> {
+  const options = runOptions(invocation), { corpus } = options, { reporter } = invocation;
+  const { splits, tokenizer_sha256 } = await buildTextCorpus({ ...options, source });
+  const sum = (of: (split: typeof splits.train) => number) =>
+    Object.values(splits).reduce((n, s) => n + of(s), 0);
+  const figures = {
+    documents: sum((s) => s.documents),
+    tokens: sum((s) => s.tokens),
+    rows: sum((s) => s.rows),
+    shards: sum((s) => s.shards.length),
+  };
+  if (invocation.json) {
+    return reporter.line(JSON.stringify({ corpus, source, ...figures, tokenizer_sha256 }));
+  }
+  const { documents, tokens, rows, shards } = figures;
+  reporter.line(`${documents} documents, ${tokens} tokens, ${rows} rows, ${shards} shards`);
+}
