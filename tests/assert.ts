@@ -25,5 +25,33 @@ export const assertAlmostEquals: Assertions["assertAlmostEquals"] = assertions.a
 export const assertMatch: Assertions["assertMatch"] = assertions.assertMatch;
 export const assertStringIncludes: Assertions["assertStringIncludes"] =
   assertions.assertStringIncludes;
-export const assertThrows: Assertions["assertThrows"] = assertions.assertThrows;
-export const assertRejects: Assertions["assertRejects"] = assertions.assertRejects;
+
+/** An error of another class is thrown on, as the cause says more than its class's name. */
+function checkClass(error: unknown, errorClass?: new (...args: never[]) => Error): unknown {
+  if (!errorClass || error instanceof errorClass) return error;
+  throw new Error(`Not a ${errorClass.name}: ${error}`, { cause: error });
+}
+
+export const assertThrows: Assertions["assertThrows"] = (fn, errorClass, includes) =>
+  assertions.assertThrows(
+    () => {
+      try {
+        return fn();
+      } catch (error) {
+        throw checkClass(error, errorClass);
+      }
+    },
+    errorClass,
+    includes,
+  );
+
+export const assertRejects: Assertions["assertRejects"] = async (fn, errorClass, includes) => {
+  let outcome: { error: unknown } | undefined;
+  try {
+    await fn();
+  } catch (error) {
+    outcome = { error: checkClass(error, errorClass) };
+  }
+  const settled = () => outcome ? Promise.reject(outcome.error) : Promise.resolve();
+  return await assertions.assertRejects(settled, errorClass, includes);
+};
