@@ -19,11 +19,16 @@ export interface KernelFigure {
   kernel: string;
   pass: string;
   milliseconds: number;
-  /** Arithmetic, where that is what bounds it. */
+  /** Kernels that it is made of. */
+  dispatches: number;
+  /** Arithmetic, where it counts any. */
   gflops?: number;
-  /** Bytes that must move, a second, where that is what bounds it. */
+  /** Bytes that must move, a second, where it counts them. */
   gigabytes?: number;
-  /** Share of the matrix product's GFLOP/s or the copy's GB/s of this variant. */
+  /**
+   * Of its roofline: the time that the best matrix product's GFLOP/s or the copy's GB/s of this
+   * variant would take, whichever is longer, over the time that it took.
+   */
   share: number;
 }
 
@@ -72,17 +77,15 @@ export async function measureKernels(
     const copy = 2 * COPY_BYTES / copyMs / 1e6;
     onFigure({
       ...{ variant, kernel: "copy", pass: "", milliseconds: copyMs },
-      ...{ gigabytes: copy, share: 1 },
+      ...{ dispatches: 0, gigabytes: copy, share: 1 },
     });
     const measured: Omit<KernelFigure, "share">[] = [];
-    for (const { kernel, pass, bound, plan: record } of kernelSubjects(bench, options)) {
+    for (const { kernel, pass, plan: record } of kernelSubjects(bench, options)) {
       const plan = await build(record), milliseconds = await time(plan, budgetMs);
-      const rate = (amount: number) => amount / milliseconds / 1e6;
+      const rate = (amount: number) => amount ? amount / milliseconds / 1e6 : undefined;
       measured.push({
-        ...{ variant, kernel, pass, milliseconds },
-        ...(bound === "arithmetic" ? { gflops: rate(plan.flop()) } : {
-          gigabytes: rate(plan.bytes()),
-        }),
+        ...{ variant, kernel, pass, milliseconds, dispatches: plan.dispatches },
+        ...{ gflops: rate(plan.flop()), gigabytes: rate(plan.bytes()) },
       });
       plan.destroy();
     }
@@ -90,10 +93,7 @@ export async function measureKernels(
       ...measured.map((m) => m.kernel.startsWith("matmul") ? m.gflops ?? 0 : 0),
     );
     for (const m of measured) {
-      onFigure({
-        ...m,
-        share: m.gflops === undefined ? (m.gigabytes ?? 0) / copy : m.gflops / peak,
-      });
+      onFigure({ ...m, share: Math.max((m.gflops ?? 0) / peak, (m.gigabytes ?? 0) / copy) });
     }
   } finally {
     bench.clear();
@@ -142,7 +142,10 @@ export async function benchKernels(invocation: Invocation): Promise<Record<strin
     }
   }
   reporter.line(kernelTable(figures));
-  reporter.line("of peak: GFLOP/s of the best matmul, or GB/s of the copy, of the same variant");
+  reporter.line(
+    "of roofline: the longer of its arithmetic at the best matmul's GFLOP/s and its bytes at the " +
+      "copy's GB/s, of the same variant, over its time",
+  );
   return { adapter, model, batch, length, kernels: figures };
 }
 
@@ -151,11 +154,12 @@ export function kernelTable(figures: KernelFigure[]): string {
   const number = (x: number | undefined, digits: number) =>
     x === undefined ? "" : x.toFixed(digits);
   return formatTable(
-    ["variant", "kernel", "pass", "ms", "GFLOP/s", "GB/s", "of peak"],
+    ["variant", "kernel", "pass", "dispatches", "ms", "GFLOP/s", "GB/s", "of roofline"],
     figures.map((f) => [
       f.variant,
       f.kernel,
       f.pass,
+      f.dispatches ? String(f.dispatches) : "",
       number(f.milliseconds, 3),
       number(f.gflops, 1),
       number(f.gigabytes, 2),

@@ -12,17 +12,20 @@ export interface KernelTotal {
   share: number;
   /** Of the fastest matrix product's arithmetic; undefined where a kernel counts none. */
   ofPeak?: number;
+  /** Bytes that had to move, in GB a second; undefined where a kernel counts none. */
+  gigabytes?: number;
 }
 
 /** Sums times by kernel, slowest first. Time in no kernel is copies, barriers and waiting. */
 export function kernelTotals(times: readonly KernelTime[]): KernelTotal[] {
   const whole = Math.max(1e-9, ...times.map((t) => t.start + t.ms));
-  const sums = new Map<string, { calls: number; ms: number; flop: number }>();
-  for (const { label, ms, flop } of times) {
-    const sum = sums.get(label) ?? { calls: 0, ms: 0, flop: 0 };
+  const sums = new Map<string, { calls: number; ms: number; flop: number; bytes: number }>();
+  for (const { label, ms, flop, bytes } of times) {
+    const sum = sums.get(label) ?? { calls: 0, ms: 0, flop: 0, bytes: 0 };
     sum.calls++;
     sum.ms += ms;
     sum.flop += flop;
+    sum.bytes += bytes;
     sums.set(label, sum);
   }
   const rate = ({ flop, ms }: { flop: number; ms: number }) => flop / Math.max(ms, 1e-9);
@@ -34,6 +37,7 @@ export function kernelTotals(times: readonly KernelTime[]): KernelTotal[] {
     ms: sum.ms,
     share: sum.ms / whole,
     ...(sum.flop && peak ? { ofPeak: rate(sum) / peak } : {}),
+    ...(sum.bytes ? { gigabytes: sum.bytes / Math.max(sum.ms, 1e-9) / 1e6 } : {}),
   }));
   const rest = whole - totals.reduce((sum, t) => sum + t.ms, 0);
   totals.push({ label: "copies and gaps", calls: 0, ms: Math.max(0, rest), share: rest / whole });
@@ -60,14 +64,24 @@ export function reportProfile(
   times: readonly KernelTime[],
   file: string,
 ): void {
-  const rows = kernelTotals(times).map(({ label, calls, ms, share, ofPeak }) => [
+  const totals = kernelTotals(times);
+  const rows = totals.map(({ label, calls, ms, share, ofPeak, gigabytes }) => [
     label,
     calls ? String(calls) : "",
     ms.toFixed(3),
     `${(100 * share).toFixed(1)} %`,
     ofPeak === undefined ? "" : `${(100 * ofPeak).toFixed(0)} %`,
+    gigabytes === undefined ? "" : gigabytes.toFixed(gigabytes < 10 ? 1 : 0),
   ]);
-  reporter.line(formatTable(["kernel", "calls", "ms", "of the step", "of the best product"], rows));
+  const head = ["kernel", "calls", "ms", "of the step", "of the best product", "GB/s"];
+  reporter.line(formatTable(head, rows));
+  const sum = (of: (t: KernelTime) => number) => times.reduce((n, t) => n + of(t), 0);
+  const ms = totals.reduce((n, t) => n + t.ms, 0);
+  reporter.line(
+    `${times.length} dispatches in ${ms.toFixed(1)} ms; ${(sum((t) => t.flop) / 1e9).toFixed(1)} ` +
+      `GFLOP at ${(sum((t) => t.flop) / ms / 1e6).toFixed(1)} GFLOP/s; ` +
+      `${(sum((t) => t.bytes) / 1e9).toFixed(2)} GB that had to move, as far as kernels count them`,
+  );
   reporter.line(`Trace: ${file} (open it in chrome://tracing or ui.perfetto.dev)\n`);
   writeAtomic(file, chromeTrace(times));
 }

@@ -161,6 +161,11 @@ export class Plan {
     return this.#commands.length;
   }
 
+  /** Kernels that one replay dispatches. */
+  get dispatches(): number {
+    return this.#commands.filter((c) => c.kind === "dispatch").length;
+  }
+
   /** Floating-point operations of one replay, of the kernels whose label matches. */
   flop(matching: RegExp = /./): number {
     let sum = 0;

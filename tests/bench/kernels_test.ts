@@ -15,13 +15,17 @@ Deno.test("bench kernels measures the same kernels in every variant", async () =
       device.destroy();
     }
     names.push(figures.map((f) => `${f.kernel} ${f.pass}`));
-    for (const { kernel, variant: of, milliseconds, gflops, gigabytes, share } of figures) {
+    for (
+      const { kernel, variant: of, dispatches, milliseconds, gflops, gigabytes, share } of figures
+    ) {
       const rate = gflops ?? gigabytes ?? 0;
       assert(
         milliseconds > 0 && rate > 0 && share > 0,
         `${kernel} ${milliseconds} ${rate} ${share}`,
       );
       assertEquals(of, variant);
+      assertEquals(dispatches > 0, kernel !== "copy", kernel);
+      if (kernel.startsWith("matmul")) assert(gflops! > 0 && gigabytes! > 0);
     }
     assertEquals(kernelTable(figures).split("\n").length, figures.length + 2);
   }

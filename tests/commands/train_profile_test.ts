@@ -7,7 +7,7 @@ import { assert, assertAlmostEquals, assertEquals } from "../assert.ts";
 Deno.test("kernelTotals() sums by kernel and leaves the rest to copies and gaps", () => {
   const totals = kernelTotals([
     { label: "a NT", start: 0, ms: 2, flop: 200, bytes: 0 },
-    { label: "scan", start: 3, ms: 1, flop: 25, bytes: 0 },
+    { label: "scan", start: 3, ms: 1, flop: 25, bytes: 3e6 },
     { label: "a NT", start: 5, ms: 5, flop: 500, bytes: 0 },
   ]);
   assertEquals(totals.map((t) => [t.label, t.calls, t.ms]), [
@@ -18,6 +18,7 @@ Deno.test("kernelTotals() sums by kernel and leaves the rest to copies and gaps"
   assertAlmostEquals(totals[0]!.share, 0.7, 1e-9);
   assertEquals(totals[0]!.ofPeak, 1);
   assertAlmostEquals(totals[2]!.ofPeak!, 0.25, 1e-9);
+  assertEquals(totals.map((t) => t.gigabytes), [undefined, undefined, 3]);
 });
 
 Deno.test("a step's timeline has every kernel in order, and makes a trace", async () => {
