@@ -24,9 +24,9 @@ export interface RunFile {
   /** One line that names the device. */
   device: string;
   versions: { program: string; deno: string; v8: string };
-  /** ISO 8601 times of the start and of every resumption. */
+  /** ISO 8601 times of the start and of every resumption, and what its configuration changed. */
   started: string;
-  resumed: { at: string; step: number; device: string }[];
+  resumed: { at: string; step: number; device: string; changed?: string[] }[];
   /** The steps left out, and those that the run went back from. Not of fine-tuning. */
   spikes?: SpikeEvent[];
 }

@@ -4,7 +4,7 @@ import { modelCard } from "./card.ts";
 import type { TrainerState } from "./checkpoint.ts";
 import type { MambaConfig } from "./config.ts";
 import { parameterCount } from "./parameters.ts";
-import { isRun, newRun, readRun, type RunFile, writeRun } from "./run.ts";
+import { configChanges, isRun, newRun, readRun, type RunFile, writeRun } from "./run.ts";
 import type { TrainRequest } from "./train_run.ts";
 
 /** Writes run.json, of a new run or with one more resumption. */
@@ -20,7 +20,11 @@ export function recordRun(
 ): RunFile {
   const { init, config, device, model, state } = now;
   const old = isRun(out) ? readRun(out) : undefined;
-  const resumption = { at: new Date().toISOString(), step: state.step, device };
+  const changed = old ? configChanges(old.config, config) : [];
+  const resumption = {
+    ...{ at: new Date().toISOString(), step: state.step, device },
+    ...(changed.length ? { changed } : {}),
+  };
   const changes = old ? roundingChanges(old, now) : [];
   if (changes.length) {
     reporter.log(

@@ -34,6 +34,9 @@ export function permissionsFor(words: string[], code: string): PipelinePermissio
   for (const word of words.map((w) => w.replace(/^--[\w-]+=/, ""))) {
     if (!word.startsWith("--") && !isUrl(word) && word !== "" && exists(word)) read.push(word);
   }
+  // Even where it is not there, so that the command can say so.
+  const tokenizer = optionOf(words, "tokenizer");
+  if (tokenizer !== undefined) read.push(tokenizer);
   for (const part of optionOf(words, "mix")?.split(",") ?? []) {
     const folder = part.replace(/=[\d.]+$/, "").trim();
     if (exists(folder)) read.push(folder);

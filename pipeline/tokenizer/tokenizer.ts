@@ -1,5 +1,6 @@
 /** The byte-level BPE tokenizer: text to ids and back. @module */
-import { readJson, sha256 } from "../../core/files.ts";
+import { UserError } from "../../core/errors.ts";
+import { exists, readJson, sha256 } from "../../core/files.ts";
 import { AddedTokenMatcher, spaceRuns } from "./added_tokens.ts";
 import { type StreamDecoder, TokenDecoder } from "./decoder.ts";
 import { MergeTable } from "./merges.ts";
@@ -60,6 +61,15 @@ export function encodeBound(length: number): number {
  * @throws {UserError} naming the file, and the kind where it is another.
  */
 export function loadTokenizer(path: string): Tokenizer {
+  if (!exists(path)) {
+    throw new UserError(
+      `Cannot read the tokenizer ${path}: there is no such file` +
+        (/^[\w.-]+\/[\w.-]+(@.*)?$/.test(path)
+          ? `; a Hugging Face model's comes with: deno task model tokenizer --model ${path} --out ` +
+            `tokenizer.json`
+          : ""),
+    );
+  }
   const json = readJson(path, "tokenizer");
   return new ByteLevelTokenizer(
     parseTokenizerJson(json, path),

@@ -23,3 +23,12 @@ Deno.test("every recipe resolves, with the published values", () => {
   assert(factor(5250) < 0.6 && factor(5250) > 0.5);
   assertThrows(() => configFile("biomamba-v9"), UserError, "the recipes are demo");
 });
+
+Deno.test("every value of a recipe has a comment", () => {
+  for (const name of recipeNames()) {
+    for (const line of Deno.readTextFileSync(configFile(name)).split("\n")) {
+      if (/^\s*"\w+": [^{]/.test(line)) assert(/ \/\/ \S/.test(line), `${name}: ${line}`);
+      assert(!/\{ "/.test(line), `${name} has several values in a line: ${line}`);
+    }
+  }
+});

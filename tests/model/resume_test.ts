@@ -3,7 +3,7 @@ import { exists } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { checkpointPath, listCheckpoints } from "../../model/checkpoint.ts";
 import { readMetrics } from "../../model/metrics.ts";
-import { readRun } from "../../model/run.ts";
+import { readRun, type RunFile } from "../../model/run.ts";
 import { trainRun } from "../../model/train_run.ts";
 import type { MakeModel } from "../../model/types.ts";
 import {
@@ -116,6 +116,9 @@ Deno.test("a run goes on with another batch split and device, equal within round
     });
     const config = { batch: { rows: 1, accumulate: 3 } }, { signal } = new AbortController();
     await trainRun({ ...request, resume: true, config, makeModel: elsewhere, signal });
+    const [{ step, changed }] = readRun(request.out).resumed as [RunFile["resumed"][number]];
+    const parts = ["batch.rows: 3 -> 1", "batch.accumulate: 1 -> 3"];
+    assertEquals({ step, changed }, { step: 7, changed: parts });
     const said = reporter.logged.find((line) => line.startsWith("Going on with"))!;
     assertStringIncludes(said, "another device (another device, before");
     assertStringIncludes(said, "another split of the batch (1 x 3, before 3 x 1)");

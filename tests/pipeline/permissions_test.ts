@@ -182,4 +182,6 @@ Deno.test("the permissions of a command line are its paths and its host", () =>
     const out = of("tokenize", "--input", texts, "--output", at("new/ids.npy"));
     assertEquals(out.write, [at("new"), at("new/ids.npy")]);
     assertEquals([out.net, of("status").write], [[], []]);
+    // Read or found missing by the command, which says what to do.
+    assert(of("run", "--tokenizer", at("none.json")).read.includes(at("none.json")));
   }));
