@@ -33,6 +33,8 @@ export { Interrupted, UserError } from "./core/errors.ts";
 export { consoleReporter, type Progress, type Reporter } from "./core/reporter.ts";
 
 export { type RunOptions, runPipeline, type RunSummary } from "./pipeline/run.ts";
+export { buildTextCorpus, type TextCorpusOptions } from "./pipeline/texts/corpus.ts";
+export type { SelectionSpec } from "./pipeline/tokens/selection.ts";
 export { loadTokenizer, type Tokenizer } from "./pipeline/tokenizer/mod.ts";
 export { rankPlaces, sampleRow } from "./pipeline/tokens/sampler.ts";
 

@@ -16,7 +16,7 @@ interface Rule {
   corpus: number | undefined;
 }
 
-/** Where a rule names no corpus, a word and a colon before it are no such name. */
+/** What looks like a corpus before a rule, where no column is meant. */
 const LOOKS_NAMED = /^([^=!<>|;:]+):(?!\s*(asc|desc)$)/;
 
 /**
@@ -51,7 +51,9 @@ export async function selectionsOfMix(
     const parts: string[][] = paths.map(() => []);
     for (const { text: rule, corpus } of rules(text)) {
       const column = columnOf(rule), holds = known.map((k) => k.has(column));
-      if (corpus === undefined && !holds.includes(true)) throw unknown(paths, known, column);
+      if (corpus === undefined && !holds.includes(true)) {
+        throw unknown(paths, known, rule, column);
+      }
       // A corpus that is named is told itself where it has no such column.
       paths.forEach((_, i) => {
         if (corpus === i || corpus === undefined && holds[i]) parts[i]!.push(rule);
@@ -89,17 +91,22 @@ function ruleOf(text: string, paths: readonly string[]): Rule {
       if (text.startsWith(`${name}:`)) return { text: text.slice(name.length + 1).trim(), corpus };
     }
   }
-  const named = LOOKS_NAMED.exec(text)?.[1];
-  if (named !== undefined && /[=!<>]/.test(text)) {
-    throw new UserError(
-      `Cannot use "${text}": the mix has no corpus "${named}"; it has ` +
-        paths.map((_, i) => nameOf(paths, i)).join(", "),
-    );
-  }
   return { text, corpus: undefined };
 }
 
-function unknown(paths: readonly string[], known: KnownColumns[], column: string): UserError {
+function unknown(
+  paths: readonly string[],
+  known: KnownColumns[],
+  rule: string,
+  column: string,
+): UserError {
+  const named = LOOKS_NAMED.exec(rule)?.[1];
+  if (named !== undefined) {
+    return new UserError(
+      `Cannot use "${rule}": the mix has no corpus "${named}"; it has ` +
+        paths.map((_, i) => nameOf(paths, i)).join(", "),
+    );
+  }
   const lists = known.map((k, i) => `${nameOf(paths, i)} has ${k.names.join(", ")}`);
   return new UserError(
     `Cannot select documents of the mix by "${column}": no corpus has such a column; ` +

@@ -242,7 +242,9 @@ Deno.test("a mix: rules for one corpus, rules for all", () =>
       "w.jsonl": texts("w", (i) => ({ quality: i, lang: i % 2 ? "eng" : "fre" })),
     });
     const wiki = await corpusOf(folder, "wiki", {
-      "k.jsonl": texts("k", (i) => ({ quality: i / 2, views: i })),
+      "k.jsonl": texts("k", (i) => ({
+        ...{ quality: i / 2, views: i, ...(i < 9 ? { "dc:type": "x" } : {}) },
+      })),
     });
     using mix = openMix(`${web}=0.5,${wiki}=0.5`);
     const drawn = async (spec: Partial<SelectionSpec>) => {
@@ -259,6 +261,10 @@ Deno.test("a mix: rules for one corpus, rules for all", () =>
     assertEquals(await drawn({ filter: "lang=eng" }), [
       of("w", (i) => i % 2 === 1),
       of("k", () => true),
+    ]);
+    assertEquals(await drawn({ filter: "dc:type=x" }), [
+      of("w", () => true),
+      of("k", (i) => i < 9),
     ]);
     // For one.
     assertEquals(await drawn({ filter: "wiki: quality>=15; web: lang=fre" }), [
@@ -289,6 +295,7 @@ Deno.test("a mix: rules for one corpus, rules for all", () =>
         [{ filter: "wikipedia: quality>1" }, 'the mix has no corpus "wikipedia"; it has web, wiki'],
         [{ filter: "wiki: lang=eng" }, `documents of ${wiki} by "lang": there is no such column`],
         [{ filter: "good=1", scores }, "none of the corpora is PubMed's"],
+        [{ curriculum: "wikipedia: views" }, 'the mix has no corpus "wikipedia"'],
         [{ curriculum: "quality; web: quality" }, "by quality and quality: give one curriculum"],
       ] as const
     ) await assertRejects(() => drawn(spec), UserError, message);
