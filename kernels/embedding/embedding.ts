@@ -8,7 +8,9 @@ import { packParams, type Plan } from "../plan.ts";
 import { declare, VECTOR_GROUP } from "../wgsl.ts";
 
 /** Panels that one invocation of a GPU works through; a CPU driver's takes them all. */
-const GPU_PANELS = 4;
+const GPU_PANELS = 1;
+/** Positions of a token whose gradients a GPU's invocation asks for at once. */
+const AT_ONCE = 8;
 
 /** Ranges of the table's panels that each fit a binding: [first column, columns]. */
 function panelRanges(plan: Plan, table: Matrix): [number, number][] {
@@ -93,6 +95,16 @@ export function embeddingBackward(
   plan: Plan,
   o: { dtable: Matrix; segments: Region; dx: Matrix },
 ): void {
+  // A frequent token's loads would wait for one another; they are added in the same order.
+  const gpu = plan.device.variant === "gpu-tiled",
+    at = Array.from({ length: AT_ONCE }, (_, j) => j);
+  const many = gpu
+    ? `for (; k + ${AT_ONCE}u <= end; k += ${AT_ONCE}u) {
+      ${at.map((j) => `let s${j} = segments[positions + k + ${j}u];`).join("\n      ")}
+      ${at.map((j) => `let d${j} = dx[(i * p.stride + s${j}) * 8u + id.x % 8u];`).join("\n      ")}
+      ${at.map((j) => `total += d${j};`).join(" ")}
+    }`
+    : "";
   const code = `struct P { rows: u32, panels: u32, each: u32, stride: u32, table_stride: u32 }
 ${
     declare([
@@ -111,7 +123,9 @@ ${
   let positions = 2u + 2u * p.rows;
   for (var i = id.y * p.each; i < min(p.panels, (id.y + 1u) * p.each); i++) {
     var total = vec4f();
-    for (var k = begin; k < end; k++) {
+    var k = begin;
+    ${many}
+    for (; k < end; k++) {
       total += dx[(i * p.stride + segments[positions + k]) * 8u + id.x % 8u];
     }
     dtable[(i * p.table_stride + token) * 8u + id.x % 8u] += total;

@@ -74,8 +74,8 @@ export function defaultChoice(
 /** Worthwhile depths of each tile: what more they hide, they take from the threads at work. */
 const DEPTHS: [Tile, MatmulChoice["depth"][]][] = [
   ["64x64", [16, 32]],
-  ["128x64", [16]],
-  ["64x128", [16]],
+  ["128x64", [8, 16]],
+  ["64x128", [8, 16]],
   ["128x128", [8, 16]],
   ["256x128", [8, 16]],
   ["128x256", [8, 16]],
@@ -107,7 +107,7 @@ export const sameChoice = (a: MatmulChoice, b: MatmulChoice): boolean =>
   a.stages === b.stages;
 
 /** Workgroups that a product should have, and values of K that are worth a part of their own. */
-const SPLIT_TARGET = 512, SPLIT_LEAST = 1024;
+const SPLIT_TARGET = 512, SPLIT_LEAST = 512;
 
 /**
  * Into how many parts K is cut on gpu-tiled, where an output is too small to occupy a GPU otherwise

@@ -166,24 +166,24 @@ for (const variant of VARIANTS) {
 
 Deno.test("splits() cuts K where an output is small, by the shape alone", () => {
   const cases: [[number, number, number], number][] = [
-    [[96, 1536, 8192], 8], // x_proj's weight gradient: 12 tiles, 8 x 1024 of K
-    [[1536, 64, 32768], 32], // dt_proj's
+    [[96, 1536, 8192], 16], // x_proj's weight gradient: 12 tiles, 16 x 512 of K
+    [[1536, 64, 32768], 42], // dt_proj's: 12 tiles, 504 workgroups
     [[3072, 768, 8192], 3], // in_proj's: 144 tiles
     [[8192, 3072, 768], 1], // forward
     [[50304, 768, 2048], 1],
-    [[64, 64, 2047], 1],
-    [[64, 64, 2048], 2],
+    [[64, 64, 1023], 1],
+    [[64, 64, 1024], 2],
   ];
   for (const [[m, n, k], parts] of cases) assertEquals(splits(m, n, k), parts, `${m} ${n} ${k}`);
   // Lengths are whole panels and leave no part empty.
-  for (let k = 2048; k < 40000; k += 1321) {
+  for (let k = 1024; k < 40000; k += 1321) {
     const { parts, length } = splitOf(64, 64, k, 2 ** 31);
     assert(length % 32 === 0 && (parts - 1) * length < k && parts * length >= k, String(k));
   }
   // Scratch binds: two parts of 16 KiB, not four.
   assertEquals(splitOf(64, 64, 4096, 32768), { parts: 2, length: 2048 });
-  assertEquals(splitBytes(64, 64, 4096, 2 ** 31), 65536);
-  assertEquals(splitBytes(64, 64, 1024, 2 ** 31), 0);
+  assertEquals(splitBytes(64, 64, 4096, 2 ** 31), 8 * 16384);
+  assertEquals(splitBytes(64, 64, 1000, 2 ** 31), 0);
 });
 
 Deno.test("matmul cut along K equals float64: gpu-tiled", async () => {

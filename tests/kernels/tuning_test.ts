@@ -63,13 +63,16 @@ Deno.test("choices fit the device's shared memory", () => {
       assert(of(bytes).some((c) => sameChoice(c, choice)), `${bytes} ${JSON.stringify(choice)}`);
     }
   }
-  assertEquals(new Set(of(16384).map((c) => c.tile)), new Set(["64x64", "128x128"]));
+  assertEquals(
+    new Set(of(16384).map((c) => c.tile)),
+    new Set(["64x64", "128x64", "64x128", "128x128"]),
+  );
   assertEquals(of(49152, true).length, 2 * of(49152).length);
   const limits = { variant: "gpu-tiled", workgroupBytes: 49152 } as const;
   assertEquals(defaultChoice(8192, 3072, 768, limits), { order: "n", tile: "128x128", depth: 16 });
-  assertEquals(defaultChoice(4096, 768, 1024, limits).tile, "128x64");
-  assertEquals(defaultChoice(768, 4096, 1024, limits).tile, "64x128");
-  assertEquals(defaultChoice(512, 96, 1024, limits).tile, "64x64");
+  assertEquals(defaultChoice(4096, 768, 768, limits).tile, "128x64");
+  assertEquals(defaultChoice(768, 4096, 768, limits).tile, "64x128");
+  assertEquals(defaultChoice(512, 96, 768, limits).tile, "64x64");
 });
 
 Deno.test("choices are kept in a file, and a damaged file is measured anew", async () => {
@@ -110,5 +113,5 @@ Deno.test("productShapes() lists every product of a step", () => {
   const mixed = productShapes(presetConfig("mamba-130m"), 512, 512, "mixed");
   assertEquals(mixed.map(({ product, m, n, k }) => ({ product, m, n, k })), shapes);
   assertEquals(shapeKey(mixed[0]!), "NT 512 3072 768 abc");
-  assertEquals(shapeKey(mixed[11]!), "TN 768 1536 512");
+  assertEquals(shapeKey(mixed[11]!), "TN 768 1536 512 mixed");
 });
