@@ -5,6 +5,9 @@ import { exists } from "../core/files.ts";
 import { localModel } from "../model/hub.ts";
 import { MOST_CONTEXTS } from "../model/contextual_rows.ts";
 import { extendModel } from "../model/extend.ts";
+import { openCorpusTexts } from "../pipeline/corpus_texts.ts";
+import { readHeldOut } from "../pipeline/overlap/contamination.ts";
+import { manifestPath, readManifest, splitOf } from "../pipeline/tokens/mod.ts";
 import { readTextInput } from "../pipeline/tokens/text_input.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { modelOption } from "./model_options.ts";
@@ -30,8 +33,9 @@ export const command: Command = {
     out: { type: "string", placeholder: "DIR", help: "the folder to write", required: true },
     contexts: {
       type: "string",
-      placeholder: "FILE",
-      help: "texts of the domain: JSON lines with text, or a text a line",
+      placeholder: "FILE|DIR",
+      help: "texts of the domain: JSON lines with text, a text a line, or a corpus, of which the " +
+        "documents that are not held out are read",
     },
     "context-layer": {
       type: "integer",
@@ -77,6 +81,17 @@ export const command: Command = {
   },
 };
 
-function* textsOf(path: string): Generator<string> {
-  for (const { text } of readTextInput(path)) yield text;
+/** The texts of a file, or those of a corpus that no evaluation is made on. */
+async function* textsOf(path: string): AsyncGenerator<string> {
+  if (Deno.statSync(path).isFile) {
+    for (const { text } of readTextInput(path)) yield text;
+    return;
+  }
+  using corpus = openCorpusTexts(path);
+  const shares = exists(manifestPath(path)) ? readManifest(path) : undefined;
+  const heldOut = readHeldOut(path).pmids;
+  for await (const { pmid, text } of corpus.read()) {
+    const train = !shares || splitOf(pmid, shares.validation, shares.test) === "train";
+    if (train && !heldOut.has(pmid)) yield text;
+  }
 }

@@ -7,8 +7,8 @@ export const command: Command = {
   name: "pipeline export",
   summary: "Write the documents of a corpus's shards in the format of another trainer",
   description:
-    "jsonl: one file a split, an object with id (the PMID), version, source and text on " +
-    "each line. megatron: <split>.bin and .idx of Megatron-LM, tokenized, end of text after each " +
+    "jsonl: one file a split, an object with id (the PMID, or the number of another text), " +
+    "version, source and text on each line. megatron: <split>.bin and .idx of Megatron-LM, tokenized, end of text after each " +
     "document. hf-dataset: Parquet files that load_dataset reads. The documents are those that " +
     "were packed: live, kept by the policies, not held out; their text is in NFC.",
   options: {

@@ -35,7 +35,7 @@ export interface ContextualRequest {
   /** The old pieces of each new token, by its id from `config.vocabSize` on. */
   pieces: readonly number[][];
   /** Texts as ids of the extended tokenizer. */
-  texts: Iterable<Uint16Array>;
+  texts: Iterable<Uint16Array> | AsyncIterable<Uint16Array>;
   /** Rows of a batch, and their tokens. */
   batchSize: number;
   sequenceLength: number;
@@ -61,7 +61,7 @@ export async function contextualRows(
   });
   try {
     made.model.writeParameters(states.read);
-    for (const rows of batched(contexts(request, counts), batchSize)) {
+    for await (const rows of batched(contexts(request, counts), batchSize)) {
       signal?.throwIfAborted();
       const padded = rows.map(({ ids }) => {
         const full = new Uint16Array(sequenceLength).fill(config.endOfText);
@@ -110,13 +110,13 @@ interface ContextRow {
 }
 
 /** The rows of texts with contexts that are still wanted; counts them. */
-function* contexts(
+async function* contexts(
   { config, pieces, texts, sequenceLength, onProgress }: ContextualRequest,
   counts: Uint32Array,
-): Generator<ContextRow> {
+): AsyncGenerator<ContextRow> {
   const fresh = (): ContextRow => ({ ids: [config.endOfText], found: [] });
   let done = 0;
-  for (const text of texts) {
+  for await (const text of texts) {
     if (done === pieces.length) return;
     let row = fresh();
     for (const id of text) {
@@ -136,9 +136,9 @@ function* contexts(
   }
 }
 
-function* batched<T>(items: Iterable<T>, size: number): Generator<T[]> {
+async function* batched<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
   let batch: T[] = [];
-  for (const item of items) {
+  for await (const item of items) {
     batch.push(item);
     if (batch.length < size) continue;
     yield batch;

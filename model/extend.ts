@@ -34,7 +34,7 @@ export const middleLayer = (layers: number): number => Math.ceil(layers / 2);
 /** Contexts to average over, instead of taking the mean of the pieces' rows. */
 export interface ExtendContexts {
   makeModel: MakeModel;
-  texts: Iterable<string>;
+  texts: Iterable<string> | AsyncIterable<string>;
   /** The layer whose states are averaged, from 1 to the model's; {@linkcode middleLayer} by default. */
   layer?: number;
   /** Rows of a batch, and their tokens. */
@@ -105,8 +105,8 @@ async function averages(
     );
   }
   const tokenizer = loadTokenizer(extendedTokenizer);
-  const texts = (function* () {
-    for (const text of contexts.texts) yield tokenizer.encode(text);
+  const texts = (async function* () {
+    for await (const text of contexts.texts) yield tokenizer.encode(text);
   })();
   return await contextualRows({
     ...{ makeModel, config, read, layer, pieces, texts, batchSize, sequenceLength },
