@@ -99,7 +99,7 @@ export const command: Command = {
         makeModel,
         listener,
         onProfile: invocation.boolean("profile")
-          ? (times) => reportProfile(reporter, times, join(out, "profile.json"))
+          ? (times, peaks) => reportProfile(reporter, times, join(out, "profile.json"), peaks)
           : undefined,
         reporter,
         signal,

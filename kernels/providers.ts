@@ -16,6 +16,9 @@ const DAWN = "npm:webgpu@0.6.2";
  */
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "use_vulkan_memory_model"];
 
+/** Browsers round timestamps to tenths of a millisecond, against spying. */
+const EXACT_TIMES = "disable-dawn-features=timestamp_quantization";
+
 /** Toggles to try besides: names in PUBMAMBA_DAWN_TOGGLES, between commas. */
 function moreToggles(): string[] {
   try {
@@ -52,5 +55,5 @@ export async function openProvider(name: ProviderName): Promise<Provider> {
     if (!(key in globalThis)) Object.defineProperty(globalThis, key, { value, configurable: true });
   }
   const toggles = [...TOGGLES, ...moreToggles()].join(",");
-  return { name, gpu: dawn.create([`enable-dawn-features=${toggles}`]) };
+  return { name, gpu: dawn.create([`enable-dawn-features=${toggles}`, EXACT_TIMES]) };
 }

@@ -1,5 +1,6 @@
 /** The WebGPU model as the trainer and the evaluator ask for it. @module */
 import { openDevice } from "../kernels/device.ts";
+import { measureRoofs } from "../kernels/peaks.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import type { MambaConfig } from "./config.ts";
 import type { AutotuneMode } from "./gpu/autotune.ts";
@@ -41,6 +42,7 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
         device: device.arithmetic(shape.precision),
         recurrent: () => createRecurrentMamba(device, config, model.store),
         timeline: () => model.timeline(),
+        peaks: () => measureRoofs(device, shape.precision === "mixed"),
         lost: () => lost,
         close() {
           model.destroy();

@@ -291,9 +291,15 @@ export class Mamba implements TrainableModel {
     return this.#wholeStep().profile();
   }
 
-  /** When each kernel of a training step runs on the device; see {@linkcode Plan.timeline}. */
+  /**
+   * When each kernel of a training step runs on the device; see {@linkcode Plan.timeline}. The update
+   * is one of them: weights and moments are to be written afterwards.
+   */
   timeline(): ReturnType<Plan["timeline"]> {
-    return this.#wholeStep().timeline();
+    const all = this.#wholeStep();
+    if (this.#update) all.append(this.#update.plan);
+    this.#fresh = true;
+    return all.timeline();
   }
 
   /** Gradients from zero, forward, backward; no update, so that nothing changes but gradients. */

@@ -1,6 +1,7 @@
 /** A training run as a whole: its folder, its start, going on with it, its end. @module */
 import { messageOf, UserError } from "../core/errors.ts";
 import type { Reporter } from "../core/reporter.ts";
+import type { Peaks } from "../kernels/peaks.ts";
 import type { KernelTime } from "../kernels/plan.ts";
 import {
   type Checkpoint,
@@ -40,7 +41,7 @@ export interface TrainRequest {
   resume: boolean;
   makeModel: MakeModel;
   /** Gets the times of one step's kernels before training begins. */
-  onProfile?: (times: KernelTime[]) => void;
+  onProfile?: (times: KernelTime[], peaks?: Peaks) => void;
   listener?: RunListener;
   reporter: Reporter;
   signal: AbortSignal;
@@ -104,7 +105,9 @@ async function trainFrom(
   try {
     const terms = trainingTerms(config, start.config);
     const shape = { batchSize: config.batch.rows, sequenceLength, ...terms };
-    const { model, device, recurrent, timeline } = await request.makeModel(start.config, shape);
+    const made = await request.makeModel(start.config, shape), { model, device, recurrent } = made;
+    // Before the weights are written, because a step changes them.
+    const profile = request.onProfile && await profileStep(made);
     const load = (from: Checkpoint | undefined): TrainerState => {
       model.writeParameters(from?.folder.read ?? start.read);
       model.writeMoments(from?.moments ?? noMoments(start.config));
@@ -122,11 +125,7 @@ async function trainFrom(
     const run = recordRun(request, { init, config, device, model: start.config, state });
     markDone(out);
     reporter.log(describe(run, start.config, state, totalSteps(config, sequenceLength)));
-    if (request.onProfile) {
-      if (!timeline) throw new UserError("Cannot profile: this kind of model tells no times");
-      await timeline(); // compiles
-      request.onProfile(await timeline());
-    }
+    if (profile) request.onProfile!(...profile);
     const result = await trainLoop({
       run: out,
       corpus,
@@ -159,6 +158,14 @@ async function trainFrom(
     start.close();
     checkpoint?.close();
   }
+}
+
+/** A step's kernels, and what the device reaches at best. */
+async function profileStep({ timeline, peaks }: MadeModel): Promise<[KernelTime[], Peaks?]> {
+  if (!timeline) throw new UserError("Cannot profile: this kind of model tells no times");
+  const measured = await peaks?.();
+  await timeline(); // compiles
+  return [await timeline(), measured];
 }
 
 /** The moments that every run begins with. */

@@ -4,6 +4,7 @@
  * @module
  */
 import type { LossScale } from "../kernels/adamw/loss_scale.ts";
+import type { Peaks } from "../kernels/peaks.ts";
 import type { KernelTime } from "../kernels/plan.ts";
 import type { MambaConfig } from "./config.ts";
 import type { Parameter } from "./parameters.ts";
@@ -205,8 +206,13 @@ export interface MadeModel {
   device: string;
   /** The recurrent form of `model`, on its own weights as they are then. The caller destroys it. */
   recurrent?(): Promise<RecurrentModel>;
-  /** When each kernel of a step runs on the device, where it can tell. */
+  /**
+   * When each kernel of a step runs on the device, where it can tell. Weights, moments and loss scale
+   * are to be written afterwards.
+   */
   timeline?(): Promise<KernelTime[]>;
+  /** What the device reaches at best in the model's precision. */
+  peaks?(): Promise<Peaks>;
   /** True once the device is gone for good, other than by `close`. */
   lost?(): boolean;
   /** Frees the model and the device. */

@@ -18,6 +18,15 @@ Deno.test("kernelTotals() sums by kernel and leaves the rest to copies and gaps"
   assertAlmostEquals(totals[0]!.share, 0.7, 1e-9);
   assertEquals(totals[0]!.ofPeak, 1);
   assertAlmostEquals(totals[2]!.ofPeak!, 0.25, 1e-9);
+  // A device that multiplies at 400 operations a ms and copies 50 bytes a ms.
+  const peaks = { products: 400_000, bandwidth: 50_000 };
+  const [product, , scan] = kernelTotals([
+    { label: "a NT", start: 0, ms: 8, flop: 800, bytes: 80 },
+    { label: "scan", start: 8, ms: 4, flop: 25, bytes: 100 },
+    { label: "carry", start: 12, ms: 5, flop: 0, bytes: 0 },
+  ], peaks);
+  assertAlmostEquals(product!.ofPeak!, 0.25, 1e-9);
+  assertAlmostEquals(scan!.ofPeak!, 0.5, 1e-9);
   assertEquals(totals.map((t) => t.gigabytes), [undefined, undefined, 3]);
 });
 
@@ -31,8 +40,10 @@ Deno.test("a step's timeline has every kernel in order, and makes a trace", asyn
     assert(times.length > 50);
     assertEquals([times[0]!.label, times.at(-1)!.label], [
       "embedding forward",
-      "embedding backward",
+      "adamw",
     ]);
+    const uncounted = times.filter((t) => !t.flop && !t.bytes).map((t) => t.label);
+    assertEquals([...new Set(uncounted)], []);
     for (let i = 1; i < times.length; i++) assert(times[i]!.start >= times[i - 1]!.start);
     const { traceEvents } = JSON.parse(chromeTrace(times));
     assertEquals(traceEvents.length, times.length);
