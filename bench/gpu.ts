@@ -1,210 +1,163 @@
 /**
  * `bench gpu`: all that a first look at a GPU should tell, in one command of under eight minutes
- * without arguments or network: the adapter, bandwidth and matrix-product peaks, every kernel, whole
- * training steps, generation, and PyTorch on the same device where it is installed.
+ * without arguments or network: Deno's own WebGPU, then Dawn where it is here, each with the adapter,
+ * matrix-product peaks, training steps, every kernel and generation; and PyTorch on the same device
+ * where it is installed.
  * @module
  */
 import type { Invocation } from "../core/cli.ts";
 import { messageOf } from "../core/errors.ts";
-import { writeAtomic } from "../core/files.ts";
-import { formatBytes, formatTable } from "../core/reporter.ts";
-import { type Device, isCpuDriver, openDevice } from "../kernels/device.ts";
-import type { ProviderName } from "../kernels/providers.ts";
-import { selfTest } from "../kernels/self_test.ts";
-import { type MambaConfig, presetConfig } from "../model/config.ts";
-import type { Precision } from "../model/gpu/buffers.ts";
-import { initialParameters } from "../model/initialize.ts";
-import { createRecurrentMamba } from "../model/recurrent.ts";
-import { type KernelFigure, kernelTable, measureKernels } from "./kernels.ts";
-import { measureStep, type StepFigures } from "./training_step.ts";
+import { readJson, writeAtomic } from "../core/files.ts";
+import { formatTable, type Reporter } from "../core/reporter.ts";
+import { DAWN_PACKAGE, type ProviderName } from "../kernels/providers.ts";
+import { presetConfig } from "../model/config.ts";
+import { measureProvider, type Scale } from "./gpu_sections.ts";
 import { measureTorch } from "./torch_peer.ts";
+import type { StepFigures } from "./training_step.ts";
 
-/** Seconds after which no further section is begun. */
-const BUDGET_SECONDS = 400;
+/** Seconds after which a provider begins no further section. PyTorch takes what is left of 480. */
+const SECONDS: Record<ProviderName, number> = { deno: 190, dawn: 150 };
+/** Seconds after which no peer is asked, and what Dawn's last section may take besides. */
+const PEER_SECONDS = 400, GRACE = 45;
 
-/** What is measured: the real sizes on a GPU, small ones on a CPU driver to prove the command. */
-interface Scale {
-  name: string;
-  kernels: { config: MambaConfig; batch: number; length: number };
-  kernelMs: number;
-  steps: {
-    name: string;
-    config: MambaConfig;
-    batch: number;
-    length: number;
-    precision: Precision;
-  }[];
-  generation: { config: MambaConfig; rows: number[]; tokens: number };
-  torch: { preset: string; batch: number; length: number };
-}
-
-function scaleOf(device: Device): Scale {
-  const m130 = presetConfig("mamba-130m"), m370 = presetConfig("mamba-370m");
-  const tiny = presetConfig("tiny", { vocabSize: 2048, endOfText: 0 });
-  const half = device.features.has("shader-f16");
-  const precisions: Precision[] = half ? ["f32", "mixed"] : ["f32"];
-  if (isCpuDriver(device.adapter)) {
-    return {
-      name: "small sizes, because this adapter is a CPU driver",
-      kernels: { config: tiny, batch: 2, length: 64 },
-      kernelMs: 5,
-      steps: precisions.map((precision) => ({
-        name: "tiny",
-        config: tiny,
-        batch: 2,
-        length: 64,
-        precision,
-      })),
-      generation: { config: tiny, rows: [1, 8], tokens: 8 },
-      torch: { preset: "tiny", batch: 2, length: 64 },
-    };
-  }
-  const at = (batch: number) =>
-    precisions.map((precision) => ({
-      name: "mamba-130m",
-      config: m130,
-      batch,
-      length: 1024,
-      precision,
-    }));
-  const large = { name: "mamba-370m", config: m370, batch: 8, length: 1024 };
-  return {
-    name: "full sizes",
-    kernels: { config: m130, batch: 8, length: 1024 },
-    kernelMs: 60,
-    steps: [...at(8), ...at(32), { ...large, precision: half ? "mixed" : "f32" }],
-    generation: { config: m130, rows: [1, 64], tokens: 64 },
-    torch: { preset: "mamba-130m", batch: 8, length: 1024 },
-  };
-}
-
-/** Runs every section; one that fails is reported and does not end the rest. */
+/** Runs every section with every provider, or with that of `--provider`. */
 export async function benchGpu(invocation: Invocation): Promise<Record<string, unknown>> {
   const { reporter } = invocation, began = performance.now();
-  const open = () =>
-    openDevice({
-      variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
-      provider: invocation.string("provider") as ProviderName | undefined,
-    });
-  let device = await open();
-  const scale = scaleOf(device), out: Record<string, unknown> = {};
-  const elapsed = () => (performance.now() - began) / 1000;
-  const section = async (name: string, run: () => Promise<unknown>) => {
-    if (elapsed() > BUDGET_SECONDS) {
-      reporter.line(`\n${name}: left out, the time is up`);
-      return;
-    }
-    reporter.line(`\n${name}`);
-    try {
-      out[name.replaceAll(" ", "_")] = await run();
-    } catch (error) {
-      reporter.line(`failed: ${messageOf(error)}`);
-      out[name.replaceAll(" ", "_")] = { error: messageOf(error) };
-      device.destroy(); // a device that has failed keeps failing
-      device = await open();
-    }
-  };
-  try {
-    reporter.line(`${device.description}, variant ${device.variant}, ${scale.name}`);
-    await section("adapter", () => Promise.resolve(describe(device, invocation)));
-    await section("self test", async () => {
-      const results = await selfTest(device), right = results.filter((r) => r.ok).length;
-      reporter.line(`${right} of ${results.length} kernels right`);
-      return results;
-    });
-    await section("kernels", async () => {
-      const figures: KernelFigure[] = [];
-      await measureKernels(device, scale.kernels, (f) => figures.push(f), scale.kernelMs);
-      reporter.line(kernelTable(figures));
-      return figures;
-    });
-    const steps: StepFigures[] = [];
-    for (const { precision, ...c } of scale.steps) {
-      await section(`step ${c.name} ${c.batch} x ${c.length} ${precision}`, async () => {
-        const f = await measureStep(device, c, 5, reporter, { precision, autotune: "quick" });
-        steps.push(f);
-        reporter.line(
-          `${Math.round(f.tokens_per_second).toLocaleString("en")} tokens/s, ` +
-            `${f.step_ms.toFixed(1)} ms a step, ${(f.gflops / 1000).toFixed(2)} TFLOP/s in ` +
-            `matrix products, ${formatBytes(f.device_bytes)} on the device`,
-        );
-        return f;
-      });
-    }
-    for (const rows of scale.generation.rows) {
-      await section(`generation at batch ${rows}`, async () => {
-        const rate = await measureGeneration(device, scale, rows);
-        reporter.line(`${rate.toFixed(1)} tokens/s`);
-        return { tokens_per_second: rate };
-      });
-    }
-    await section("PyTorch", async () => {
-      const { preset, batch, length } = scale.torch;
-      const peer = await measureTorch(presetConfig(preset), batch, length);
-      if (!peer) {
-        reporter.line("left out: python3 with torch and transformers is not here");
-        return {};
-      }
-      const ours = steps.filter((s) => s.model === preset && s.batch === batch);
-      const best = Math.max(...ours.map((s) => s.tokens_per_second));
-      reporter.line(formatTable(
-        ["transformers", "tokens/s", "this program is"],
-        peer.map((p) => [
-          p.mode,
-          p.tokens_per_second.toFixed(0),
-          `${(best / p.tokens_per_second).toFixed(2)}x`,
-        ]),
-      ));
-      return peer;
-    });
-    out.peak_device_bytes = device.peakBytes;
-    out.seconds = elapsed();
-    reporter.line(
-      `\nPeak device memory ${formatBytes(device.peakBytes)}, ${elapsed().toFixed(0)} s`,
-    );
-    const file = invocation.string("output");
+  const asked = invocation.string("provider") as ProviderName | undefined;
+  const file = invocation.string("output"),
+    variant = invocation.string("variant") ??
+      Deno.env.get("KERNEL_VARIANT");
+  const providers: Record<string, unknown> = {}, out: Record<string, unknown> = { providers };
+  const write = () => {
     if (file) writeAtomic(file, JSON.stringify(out, null, 1) + "\n");
-    return out;
+  };
+  const elapsed = () => (performance.now() - began) / 1000;
+  const first = asked ?? "deno";
+  const { steps, scale } = await measureProvider({
+    provider: first,
+    variant,
+    reporter,
+    seconds: invocation.number("seconds") ?? SECONDS[first],
+    onSection(figures) {
+      providers[first] = figures;
+      out.seconds = elapsed();
+      write();
+    },
+  });
+  if (asked) return out;
+  providers.dawn = await benchDawn(reporter, variant);
+  if (elapsed() < PEER_SECONDS) out.pytorch = await benchTorch(reporter, scale, steps, providers);
+  else reporter.line("\nPyTorch: left out, the time is up");
+  out.seconds = elapsed();
+  reporter.line(`\nAll in ${elapsed().toFixed(0)} s`);
+  write();
+  return out;
+}
+
+/**
+ * The figures of Dawn, from a process of its own: it is native code, and where it ends badly, or is
+ * not here, the other figures stand.
+ */
+async function benchDawn(
+  reporter: Reporter,
+  variant: string | undefined,
+): Promise<Record<string, unknown>> {
+  const file = await Deno.makeTempFile({ suffix: ".json" });
+  reporter.line("\nDawn");
+  try {
+    const command = new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["run", "--quiet", "--no-lock", "--cached-only", "--allow-all"],
+        new URL("../main.ts", import.meta.url).href,
+        ...["bench", "gpu", "--provider", "dawn", "--seconds", String(SECONDS.dawn)],
+        ...["--output", file, ...variant ? ["--variant", variant] : []],
+      ],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      env: { NO_COLOR: "1" },
+    });
+    const child = command.spawn(), errors: string[] = [];
+    const timer = setTimeout(() => child.kill("SIGKILL"), 1000 * (SECONDS.dawn + GRACE));
+    const [status] = await Promise.all([
+      child.status,
+      lines(child.stdout, (line) => reporter.line(line)),
+      lines(child.stderr, (line) => errors.push(line)),
+    ]);
+    clearTimeout(timer);
+    const written = readFigures(file);
+    if (status.success) return written;
+    const error = reasonOf(errors, status.signal);
+    reporter.line(`left out: ${error}`);
+    return { ...written, error };
+  } catch (error) {
+    reporter.line(`left out: ${messageOf(error)}`);
+    return { error: messageOf(error) };
   } finally {
-    device.destroy();
+    await Deno.remove(file);
   }
 }
 
-function describe(device: Device, { reporter }: Invocation): Record<string, unknown> {
-  const { limits } = device.gpu,
-    names = [
-      "maxBufferSize",
-      "maxStorageBufferBindingSize",
-      "maxStorageBuffersPerShaderStage",
-      "maxComputeWorkgroupStorageSize",
-      "maxComputeInvocationsPerWorkgroup",
-    ] as const;
-  const features = [...device.features].sort();
-  reporter.line(`features ${features.join(", ")}; subgroups of ${device.subgroupSize}`);
-  reporter.line(names.map((n) => `${n} ${limits[n]}`).join(", "));
-  return {
-    description: device.description,
-    variant: device.variant,
-    provider: device.provider,
-    features,
-    subgroup_size: device.subgroupSize,
-    limits: Object.fromEntries(names.map((n) => [n, limits[n]])),
-  };
+/** Why Dawn's process failed, and what to do. */
+function reasonOf(errors: readonly string[], signal: Deno.Signal | null): string {
+  const text = errors.join("\n");
+  if (/--cached-only/.test(text)) {
+    return `Dawn is not here; fetch it once with: deno cache ${DAWN_PACKAGE}`;
+  }
+  if (signal) return `Dawn's process ended by ${signal}`;
+  return errors.findLast((line) => line.trim() !== "") ?? "Dawn's process failed without a word";
 }
 
-/** Tokens a second over all rows, logits read back each time. */
-async function measureGeneration(device: Device, scale: Scale, rows: number): Promise<number> {
-  const { config, tokens } = scale.generation;
-  const model = await createRecurrentMamba(device, config, initialParameters(config, 1), {
-    rows,
-  });
+/** What the process wrote before it ended. */
+function readFigures(file: string): Record<string, unknown> {
   try {
-    const ids = Array.from({ length: rows }, (_, i) => i % config.vocabSize);
-    for (let i = 0; i < 3; i++) await model.stepRows(ids);
-    const start = performance.now();
-    for (let i = 0; i < tokens; i++) await model.stepRows(ids);
-    return rows * tokens / (performance.now() - start) * 1000;
-  } finally {
-    model.destroy();
+    const { providers } = readJson<{ providers: Record<string, unknown> }>(file, "figures");
+    return providers.dawn as Record<string, unknown>;
+  } catch {
+    return {}; // it ended before its first section did
+  }
+}
+
+async function lines(stream: ReadableStream<Uint8Array>, see: (line: string) => void) {
+  let rest = "";
+  const decoder = new TextDecoder();
+  for await (const part of stream) {
+    const all = (rest + decoder.decode(part, { stream: true })).split("\n");
+    rest = all.pop()!;
+    all.forEach(see);
+  }
+  if (rest) see(rest);
+}
+
+/** PyTorch beside the fastest step of the same model and batch by any provider. */
+async function benchTorch(
+  reporter: Reporter,
+  scale: Scale,
+  steps: readonly StepFigures[],
+  providers: Record<string, unknown>,
+): Promise<unknown> {
+  reporter.line("\nPyTorch");
+  const { preset, batch, length } = scale.torch;
+  try {
+    const peer = await measureTorch(presetConfig(preset), batch, length);
+    if (!peer) {
+      reporter.line("left out: python3 with torch and transformers is not here");
+      return {};
+    }
+    const dawn = Object.values(providers.dawn as Record<string, StepFigures>);
+    const ours = [...steps, ...dawn].filter((s) => s?.model === preset && s.batch === batch);
+    const best = Math.max(...ours.map((s) => s.tokens_per_second));
+    reporter.line(formatTable(
+      ["transformers", "tokens/s", "this program is"],
+      peer.map((p) => [
+        p.mode,
+        p.tokens_per_second.toFixed(0),
+        `${(best / p.tokens_per_second).toFixed(2)}x`,
+      ]),
+    ));
+    return peer;
+  } catch (error) {
+    reporter.line(`failed: ${messageOf(error)}`);
+    return { error: messageOf(error) };
   }
 }

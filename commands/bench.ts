@@ -41,9 +41,19 @@ export const command: Command = {
       placeholder: "F.json",
       help: "gpu: write the figures to a file, too",
     },
+    seconds: {
+      type: "integer",
+      min: 1,
+      help: "gpu: begin no section of a provider after so many seconds",
+    },
     profile: { type: "boolean", help: "train: also the time of each kernel" },
     precision: { ...precisionOption, help: "train: f32 or mixed, with f16 where products use it" },
     ...deviceOptions,
+    provider: {
+      ...deviceOptions.provider,
+      help: `${deviceOptions.provider.help}; by default gpu measures both and the others use deno`,
+      default: undefined,
+    },
   },
   examples: [
     "deno task bench gpu --output bench/results/my-gpu.json",

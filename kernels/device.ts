@@ -354,6 +354,10 @@ export const NO_ADAPTER =
   "No WebGPU adapter was found; install a Vulkan driver (on Debian or Ubuntu without a GPU: " +
   "apt-get install libvulkan1 mesa-vulkan-drivers), or run: deno task setup";
 
+/** The same where Dawn found none. */
+const NO_DAWN_ADAPTER = "Dawn accepts no adapter here: it needs a Vulkan 1.1 driver and refuses " +
+  "old CPU drivers such as lavapipe 22; leave --provider out";
+
 /** True where the adapter is OpenGL rather than Vulkan, Metal or Direct3D 12. */
 export function isOpenGl(adapter: GPUAdapter): boolean {
   const { subgroupMinSize, subgroupMaxSize, description, device } = adapter.info;
@@ -382,7 +386,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     ? await (await import("./providers.ts")).openProvider(asked)
     : asked;
   const adapter = await provider.gpu.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) throw new DeviceError(NO_ADAPTER);
+  if (!adapter) throw new DeviceError(provider.name === "dawn" ? NO_DAWN_ADAPTER : NO_ADAPTER);
   const requiredLimits: Record<string, number> = {};
   for (const name of LIMITS) requiredLimits[name] = adapter.limits[name];
   const request = (requiredFeatures: GPUFeatureName[]) =>

@@ -8,7 +8,7 @@ export const PROVIDERS = ["deno", "dawn"] as const;
 export type ProviderName = typeof PROVIDERS[number];
 
 /** Dawn's bindings on npm, loaded when asked for and never otherwise. */
-const DAWN = "npm:webgpu@0.6.2";
+export const DAWN_PACKAGE = "npm:webgpu@0.6.2";
 
 /**
  * Toggles: experimental features (subgroup matrices), f16 on NVIDIA's Vulkan, which Dawn withholds
@@ -36,13 +36,17 @@ interface DawnModule {
 
 /**
  * Deno's own WebGPU, or Dawn, which is Chrome's and reaches what Deno's does not offer.
+ * @param more toggles for Dawn besides.
  * @throws {DeviceError} where Dawn cannot be loaded, with what it needs.
  */
-export async function openProvider(name: ProviderName): Promise<Provider> {
+export async function openProvider(
+  name: ProviderName,
+  more: readonly string[] = [],
+): Promise<Provider> {
   if (name === "deno") return denoProvider();
   let dawn: DawnModule;
   try {
-    dawn = await import(DAWN) as DawnModule;
+    dawn = await import(DAWN_PACKAGE) as DawnModule;
   } catch (error) {
     const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
     throw new DeviceError(
@@ -54,6 +58,6 @@ export async function openProvider(name: ProviderName): Promise<Provider> {
   for (const [key, value] of Object.entries(dawn.globals)) {
     if (!(key in globalThis)) Object.defineProperty(globalThis, key, { value, configurable: true });
   }
-  const toggles = [...TOGGLES, ...moreToggles()].join(",");
+  const toggles = [...TOGGLES, ...moreToggles(), ...more].join(",");
   return { name, gpu: dawn.create([`enable-dawn-features=${toggles}`, EXACT_TIMES]) };
 }

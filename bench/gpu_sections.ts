@@ -1,0 +1,260 @@
+/**
+ * What `bench gpu` measures with one provider of WebGPU, section by section: the adapter, the kernels
+ * against bandwidth and arithmetic, the model's matrix products, whole training steps, generation.
+ * @module
+ */
+import { messageOf } from "../core/errors.ts";
+import { formatBytes, formatTable, type Reporter } from "../core/reporter.ts";
+import { type Device, isCpuDriver, openDevice } from "../kernels/device.ts";
+import { describeUnits, matrixConfigs } from "../kernels/matmul/matrix_units.ts";
+import { openProvider, type ProviderName } from "../kernels/providers.ts";
+import { selfTest } from "../kernels/self_test.ts";
+import { type MambaConfig, presetConfig } from "../model/config.ts";
+import type { Precision } from "../model/gpu/buffers.ts";
+import { initialParameters } from "../model/initialize.ts";
+import { createRecurrentMamba } from "../model/recurrent.ts";
+import { type KernelFigure, kernelTable, measureKernels } from "./kernels.ts";
+import { measurePeaks, PEAK_HEADINGS, peakRows } from "./product_peaks.ts";
+import { measureStep, type StepFigures } from "./training_step.ts";
+
+/** Toggles of Dawn that leave out what makes kernels safe to run unseen. */
+const UNCHECKED = ["disable_robustness", "disable_workgroup_init"];
+
+/** A training step to measure. */
+interface StepPlan {
+  name: string;
+  config: MambaConfig;
+  batch: number;
+  length: number;
+  precision: Precision;
+  /** Without matrix units, to see what they bring. */
+  plain?: boolean;
+}
+
+/** What is measured: the real sizes on a GPU, small ones on a CPU driver to prove the command. */
+export interface Scale {
+  name: string;
+  kernels: { config: MambaConfig; batch: number; length: number };
+  kernelMs: number;
+  /** Seconds for the products of one kind. */
+  productSeconds: number;
+  steps: StepPlan[];
+  generation: { config: MambaConfig; rows: number[]; tokens: number };
+  torch: { preset: string; batch: number; length: number };
+}
+
+/** The sizes for a device. */
+export function scaleOf(device: Device): Scale {
+  const half = device.features.has("shader-f16"), units = device.matrixUnits !== undefined;
+  const steps = (name: string, config: MambaConfig, batch: number, length: number): StepPlan[] => {
+    const step = (precision: Precision, plain = false): StepPlan => ({
+      ...{ name, config, batch, length, precision },
+      ...(plain ? { plain } : {}),
+    });
+    return [step("f32"), ...half ? [step("mixed")] : [], ...units ? [step("mixed", true)] : []];
+  };
+  if (isCpuDriver(device.adapter)) {
+    const tiny = presetConfig("tiny", { vocabSize: 2048, endOfText: 0 });
+    return {
+      name: "small sizes, because this adapter is a CPU driver",
+      kernels: { config: tiny, batch: 2, length: 64 },
+      kernelMs: 5,
+      productSeconds: 1,
+      steps: steps("tiny", tiny, 2, 64),
+      generation: { config: tiny, rows: [1, 8], tokens: 8 },
+      torch: { preset: "tiny", batch: 2, length: 64 },
+    };
+  }
+  const m130 = presetConfig("mamba-130m"), m370 = presetConfig("mamba-370m");
+  const large = steps("mamba-370m", m370, 8, 1024);
+  return {
+    name: "full sizes",
+    kernels: { config: m130, batch: 8, length: 1024 },
+    kernelMs: 60,
+    productSeconds: 20,
+    steps: [
+      ...steps("mamba-130m", m130, 8, 1024),
+      ...steps("mamba-130m", m130, 32, 1024).filter((s) => !s.plain),
+      large.find((s) => s.precision === "mixed") ?? large[0]!,
+    ],
+    generation: { config: m130, rows: [1, 64], tokens: 64 },
+    torch: { preset: "mamba-130m", batch: 8, length: 1024 },
+  };
+}
+
+/** What {@linkcode measureProvider} takes. */
+export interface ProviderBench {
+  provider: ProviderName;
+  variant: string | undefined;
+  reporter: Reporter;
+  /** Seconds after which no further section is begun. */
+  seconds: number;
+  /** Sees all figures so far after each section. */
+  onSection(figures: Record<string, unknown>): void;
+}
+
+/** The figures of one provider, and its training steps. */
+export interface ProviderFigures {
+  figures: Record<string, unknown>;
+  steps: StepFigures[];
+  scale: Scale;
+}
+
+/** Runs every section; one that fails is reported and does not end the rest. */
+export async function measureProvider(bench: ProviderBench): Promise<ProviderFigures> {
+  const { provider, variant, reporter } = bench, began = performance.now();
+  const open = (matrixUnits: "auto" | "off" = "auto") =>
+    openDevice({ variant, provider, matrixUnits });
+  let device = await open();
+  const scale = scaleOf(device), figures: Record<string, unknown> = {}, steps: StepFigures[] = [];
+  const elapsed = () => (performance.now() - began) / 1000;
+  const section = async (name: string, run: () => Promise<unknown>) => {
+    const key = name.replaceAll(" ", "_");
+    if (elapsed() > bench.seconds) {
+      reporter.line(`\n${name}: left out, the time is up`);
+      return;
+    }
+    reporter.line(`\n${name}`);
+    const start = elapsed();
+    try {
+      figures[key] = await run();
+    } catch (error) {
+      reporter.line(`failed: ${messageOf(error)}`);
+      figures[key] = { error: messageOf(error) };
+      device.destroy(); // a device that has failed keeps failing
+      device = await open();
+    }
+    reporter.log(`${name}: ${(elapsed() - start).toFixed(1)} s`);
+    figures.seconds = elapsed();
+    bench.onSection(figures);
+  };
+  /** Runs something on a device of its own, as the one in use differs. */
+  const apart = async <T>(other: Promise<Device>, run: (device: Device) => Promise<T>) => {
+    const own = await other;
+    try {
+      return await run(own);
+    } finally {
+      own.destroy();
+    }
+  };
+  const { config, batch, length } = scale.kernels;
+  const products = async (on: Device, precision: Precision) => {
+    const found = await measurePeaks(on, config, batch * length, precision, scale.productSeconds);
+    reporter.line(formatTable(PEAK_HEADINGS, peakRows(found)));
+    return found;
+  };
+  try {
+    reporter.line(
+      `${device.description}, WebGPU of ${provider}, variant ${device.variant}, ${scale.name}`,
+    );
+    await section("adapter", () => Promise.resolve(describe(device, reporter)));
+    await section("self test", async () => {
+      const results = await selfTest(device), right = results.filter((r) => r.ok).length;
+      reporter.line(`${right} of ${results.length} kernels right`);
+      for (const { kernel, ok, error } of results) if (!ok) reporter.line(`${kernel}: ${error}`);
+      return results;
+    });
+    await section("products f32", () => products(device, "f32"));
+    if (device.features.has("shader-f16")) {
+      const { matrixUnits } = device;
+      if (matrixUnits) await section("products matrix units", () => products(device, "mixed"));
+      await section(
+        "products f16",
+        () =>
+          matrixUnits
+            ? apart(open("off"), (own) => products(own, "mixed"))
+            : products(device, "mixed"),
+      );
+    }
+    for (const { precision, plain, ...c } of scale.steps) {
+      const name = `step ${c.name} ${c.batch} x ${c.length} ${precision}`;
+      await section(plain ? `${name} without matrix units` : name, async () => {
+        const run = (on: Device) =>
+          measureStep(on, c, 5, reporter, { precision, autotune: "quick" });
+        const f = plain ? await apart(open("off"), run) : await run(device);
+        steps.push(f);
+        reporter.line(
+          `${Math.round(f.tokens_per_second).toLocaleString("en")} tokens/s, ` +
+            `${f.step_ms.toFixed(1)} ms a step, ${(f.gflops / 1000).toFixed(2)} TFLOP/s in ` +
+            `matrix products, ${formatBytes(f.device_bytes)} on the device`,
+        );
+        return f;
+      });
+    }
+    await section("kernels", async () => {
+      const found: KernelFigure[] = [];
+      await measureKernels(device, scale.kernels, (f) => found.push(f), scale.kernelMs);
+      reporter.line(kernelTable(found));
+      return found;
+    });
+    for (const rows of scale.generation.rows) {
+      await section(`generation at batch ${rows}`, async () => {
+        const rate = await measureGeneration(device, scale, rows);
+        reporter.line(`${rate.toFixed(1)} tokens/s`);
+        return { tokens_per_second: rate };
+      });
+    }
+    if (provider === "dawn" && device.matrixUnits && !isCpuDriver(device.adapter)) {
+      await section("products matrix units without bounds checks", async () => {
+        const unchecked = openProvider("dawn", UNCHECKED);
+        return await apart(
+          unchecked.then((provider) => openDevice({ variant, provider })),
+          (own) => products(own, "mixed"),
+        );
+      });
+    }
+    figures.peak_device_bytes = device.peakBytes;
+    reporter.line(
+      `\nPeak device memory ${formatBytes(device.peakBytes)}, ${elapsed().toFixed(0)} s`,
+    );
+    bench.onSection(figures);
+    return { figures, steps, scale };
+  } finally {
+    device.destroy();
+  }
+}
+
+function describe(device: Device, reporter: Reporter): Record<string, unknown> {
+  const { limits } = device.gpu,
+    names = [
+      "maxBufferSize",
+      "maxStorageBufferBindingSize",
+      "maxStorageBuffersPerShaderStage",
+      "maxComputeWorkgroupStorageSize",
+      "maxComputeInvocationsPerWorkgroup",
+    ] as const;
+  const features = [...device.features].sort(), configs = matrixConfigs(device.adapter);
+  const units = device.matrixUnits && describeUnits(device.matrixUnits);
+  reporter.line(`features ${features.join(", ")}; subgroups of ${device.subgroupSize}`);
+  reporter.line(names.map((n) => `${n} ${limits[n]}`).join(", "));
+  reporter.line(
+    units ? `matrix units ${units}` : `no matrix units of use (${configs.length} offered)`,
+  );
+  return {
+    description: device.description,
+    variant: device.variant,
+    provider: device.provider,
+    features,
+    subgroup_size: device.subgroupSize,
+    matrix_units: units ?? null,
+    matrix_configs: configs,
+    limits: Object.fromEntries(names.map((n) => [n, limits[n]])),
+  };
+}
+
+/** Tokens a second over all rows, logits read back each time. */
+async function measureGeneration(device: Device, scale: Scale, rows: number): Promise<number> {
+  const { config, tokens } = scale.generation;
+  const model = await createRecurrentMamba(device, config, initialParameters(config, 1), {
+    rows,
+  });
+  try {
+    const ids = Array.from({ length: rows }, (_, i) => i % config.vocabSize);
+    for (let i = 0; i < 3; i++) await model.stepRows(ids);
+    const start = performance.now();
+    for (let i = 0; i < tokens; i++) await model.stepRows(ids);
+    return rows * tokens / (performance.now() - start) * 1000;
+  } finally {
+    model.destroy();
+  }
+}
