@@ -2,6 +2,7 @@
 import type { Command, Invocation } from "../core/cli.ts";
 import { Interrupted, messageOf, UsageError, UserError } from "../core/errors.ts";
 import { type Device, openDevice } from "../kernels/device.ts";
+import { requireSelfTest } from "../kernels/self_test.ts";
 import { type ModelFolder, openModelFolder } from "../model/folder.ts";
 import {
   generateBatch,
@@ -91,6 +92,7 @@ export const command: Command = {
     };
     const job = { invocation, device, folder, tokenizer, texts, options };
     try {
+      await requireSelfTest(device);
       const result = file === undefined ? await streamOne(job) : await runBatches(job);
       if (invocation.json) {
         invocation.reporter.line(JSON.stringify({ ...result, device: device.description }));

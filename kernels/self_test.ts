@@ -5,13 +5,14 @@
  * @module
  */
 import { crossEntropy } from "./cross_entropy/cross_entropy.ts";
-import type { Device } from "./device.ts";
+import { type Device, isCpuDriver } from "./device.ts";
+import { DeviceError } from "./errors.ts";
 import { fromPanels, type Matrix, matrixFloats, padded, type Region, toPanels } from "./layout.ts";
 import { matmul, type Product } from "./matmul/mod.ts";
 import { Plan } from "./plan.ts";
 import * as reference from "./reference/mod.ts";
 import { rmsNormForward } from "./rmsnorm/rmsnorm.ts";
-import { scanExtents, scanForward, type ScanShape, scanSizes } from "./scan/mod.ts";
+import { runScan } from "./scan/harness.ts";
 
 /** What one kernel came to. */
 export interface SelfTestResult {
@@ -25,12 +26,17 @@ export interface SelfTestResult {
 }
 
 type Values = Float64Array;
-interface Check {
-  kernel: string;
-  limit: number;
-  /** Queues the kernel; the returned function reads what it wrote and says what is right. */
-  prepare(bench: Bench, plan: Plan): () => Promise<{ got: ArrayLike<number>; want: Values }>;
+/** What a kernel wrote, and what is right. */
+interface Outcome {
+  got: ArrayLike<number>;
+  want: Values;
 }
+/** Either queues a kernel, and returns what reads its outcome, or does all of it. */
+type Check =
+  & { kernel: string; limit: number }
+  & ({ prepare(bench: Bench, plan: Plan): () => Promise<Outcome> } | {
+    run(device: Device): Promise<Outcome[]>;
+  });
 
 /** Buffers of one check, freed together. */
 class Bench {
@@ -152,53 +158,28 @@ const crossEntropyCheck: Check = {
 const scanCheck: Check = {
   kernel: "selective scan",
   limit: 1e-4,
-  prepare(bench, plan) {
+  async run(device) {
     const batch = 2, length = 37, channels = 40, states = 16, rows = batch * length;
     const u = numbers(rows * channels, 6), delta = numbers(rows * channels, 7);
-    const A = numbers(channels * states, 8).map((v) => -1.1 + v);
+    const A = numbers(channels * states, 8).map((v) => Math.fround(v - 1.1));
     const B = numbers(rows * states, 9), C = numbers(rows * states, 10), D = numbers(channels, 11);
-    const z = numbers(rows * channels, 12);
+    const z = numbers(rows * channels, 12), gy = numbers(rows * channels, 13);
     const starts = Uint8Array.from(
       { length: rows },
       (_, r) => Number(r % length === 0 || r === 20),
     );
-    const shape: ScanShape = {
+    const input = { batch, length, u, delta, A, B, C, D, z, softplus: true, starts };
+    const f = (values: Values) => Float32Array.from(values);
+    const got = await runScan(device, {
       ...{ batch, length, channels, states },
       ...{ softplus: true, bias: false, skip: true, gate: true, packed: true, initialState: false },
-    };
-    const { np, stride, width } = scanExtents(shape), sizes = scanSizes(bench.device, shape);
-    const bc = new Float32Array(stride * 32), par = new Float32Array(sizes.par);
-    for (let r = 0; r < rows; r++) {
-      for (let k = 0; k < states; k++) {
-        bc[r * 32 + k] = B[r * states + k]!;
-        bc[r * 32 + np + k] = C[r * states + k]!;
-      }
-    }
-    for (let c = 0; c < channels; c++) {
-      for (let k = 0; k < states; k++) par[k * width + c] = A[c * states + k]!;
-      par[np * width + c] = D[c]!;
-    }
-    const paddedStarts = new Uint32Array(stride);
-    paddedStarts.set(starts);
-    const y = bench.matrix(undefined, rows, channels);
-    scanForward(plan, shape, {
-      u: bench.matrix(u, rows, channels).region,
-      delta: bench.matrix(delta, rows, channels).region,
-      z: bench.matrix(z, rows, channels).region,
-      bc: bench.region(bc),
-      par: bench.region(par),
-      starts: bench.region(paddedStarts),
-      y: y.region,
-      state: bench.floats(sizes.state),
-      checkpoints: bench.floats(sizes.checkpoints),
-      sums: bench.floats(sizes.sums),
+    }, {
+      ...{ u: f(u), delta: f(delta), A: f(A), B: f(B), C: f(C), D: f(D), z: f(z), gy: f(gy) },
+      starts,
     });
-    return async () => ({
-      got: await bench.read(y),
-      want:
-        reference.selectiveScan({ batch, length, u, delta, A, B, C, D, z, softplus: true, starts })
-          .y,
-    });
+    const { du, ddelta, dA, dB, dC, dz } = reference.selectiveScanBackward(input, gy);
+    const want = { y: reference.selectiveScan(input).y, du, ddelta, dA, dB, dC, dz: dz! };
+    return Object.entries(want).map(([name, want]) => ({ got: got[name]!, want }));
   },
 };
 
@@ -231,28 +212,72 @@ export const selfTestCount = (device: Pick<Device, "matrixUnits">): number =>
  */
 export async function selfTest(device: Device, budget = Infinity): Promise<SelfTestResult[]> {
   const results: SelfTestResult[] = [], begin = performance.now();
-  for (const { kernel, limit, prepare } of checksOf(device)) {
+  for (const check of checksOf(device)) {
     if (performance.now() - begin > budget) break;
-    const start = performance.now(), bench = new Bench(device), plan = new Plan(device);
+    const start = performance.now(), { kernel, limit } = check;
     let error = Infinity;
     try {
-      const finish = await device.guard(`run ${kernel}`, () => {
-        const finish = prepare(bench, plan);
-        plan.submit();
-        return finish;
-      });
-      const { got, want } = await finish();
-      error = relativeError(got, want);
+      const outcomes = "run" in check
+        ? await check.run(device)
+        : [await runPrepared(device, kernel, check.prepare)];
+      error = Math.max(...outcomes.map(({ got, want }) => relativeError(got, want)));
     } catch (problem) {
       if ((problem as Error).name !== "DeviceError") throw problem;
-    } finally {
-      plan.destroy();
-      bench.free();
     }
     const milliseconds = performance.now() - start;
     results.push({ kernel, error, limit, ok: error <= limit, milliseconds });
   }
   return results;
+}
+
+async function runPrepared(
+  device: Device,
+  kernel: string,
+  prepare: (bench: Bench, plan: Plan) => () => Promise<Outcome>,
+): Promise<Outcome> {
+  const bench = new Bench(device), plan = new Plan(device);
+  try {
+    const finish = await device.guard(`run ${kernel}`, () => {
+      const finish = prepare(bench, plan);
+      plan.submit();
+      return finish;
+    });
+    return await finish();
+  } finally {
+    plan.destroy();
+    bench.free();
+  }
+}
+
+/** Milliseconds after which no further check begins on a CPU driver, which compiles slowly. */
+const CPU_BUDGET = 250;
+/** What has been found right by this process. */
+const tested = new Set<string>();
+
+/**
+ * Runs the checks on a device before anything is computed there, once for each kind of device in a
+ * process; on CPU drivers as many as a quarter of a second holds.
+ * @throws {DeviceError} that names the driver and the kernels that it computes wrongly.
+ */
+export async function requireSelfTest(device: Device): Promise<void> {
+  const { description, variant, provider, matrixUnits } = device;
+  const kind = [provider, description, variant, JSON.stringify(matrixUnits)].join("\n");
+  if (tested.has(kind)) return;
+  const results = await selfTest(device, isCpuDriver(device.adapter) ? CPU_BUDGET : Infinity);
+  const wrong = results.filter(({ ok }) => !ok);
+  if (wrong.length) {
+    const list = wrong.map(({ kernel, error, limit }) =>
+      `${kernel} (${
+        Number.isFinite(error) ? `off by ${error.toExponential(1)} of the largest value` : "failed"
+      }, at most ${limit})`
+    );
+    throw new DeviceError(
+      `Cannot compute on ${description} with the WebGPU of ${provider}: with the kernel variant ` +
+        `${variant} its driver gets ${list.join(", ")} wrong; update the driver or give another ` +
+        `--variant, and see: deno task doctor --thorough`,
+    );
+  }
+  tested.add(kind);
 }
 
 /** Infinity where anything is not finite. */

@@ -2,6 +2,7 @@
 import { openDevice } from "../kernels/device.ts";
 import { measureRoofs } from "../kernels/peaks.ts";
 import type { ProviderName } from "../kernels/providers.ts";
+import { requireSelfTest } from "../kernels/self_test.ts";
 import type { MambaConfig } from "./config.ts";
 import type { AutotuneMode } from "./gpu/autotune.ts";
 import { memoryPlan } from "./gpu/buffers.ts";
@@ -33,6 +34,7 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
   return async (config, shape) => {
     const device = await openDevice(options);
     try {
+      await requireSelfTest(device);
       const { autotune, recompute } = options;
       const model = await createMamba(device, config, { autotune, recompute, ...shape });
       let lost = false;
