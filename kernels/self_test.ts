@@ -8,6 +8,7 @@ import { crossEntropy } from "./cross_entropy/cross_entropy.ts";
 import { type Device, isCpuDriver } from "./device.ts";
 import { DeviceError } from "./errors.ts";
 import { fromPanels, type Matrix, matrixFloats, padded, type Region, toPanels } from "./layout.ts";
+import { choiceKey, defaultChoice } from "./matmul/choice.ts";
 import { matmul, type Product } from "./matmul/mod.ts";
 import { Plan } from "./plan.ts";
 import * as reference from "./reference/mod.ts";
@@ -98,13 +99,18 @@ function matmulCheck(product: Product, units = false): Check {
     kernel: `matrix product ${product}${units ? " on matrix units" : ""}`,
     limit: 1e-5,
     prepare(bench, plan) {
-      const c = bench.matrix(undefined, m, n);
+      const c = bench.matrix(undefined, m, n), { choices, variant, workgroupBytes } = bench.device;
+      // What large products run, which these would be too small for.
+      const key = choiceKey(product, m, n, k), kept = choices.get(key);
+      choices.set(key, defaultChoice(8192, 3072, 768, { variant, workgroupBytes }));
       matmul(plan, {
         product,
         a: product === "TN" ? bench.matrix(a, k, m, type) : bench.matrix(a, m, k, type),
         b: product === "NT" ? bench.matrix(b, n, k) : bench.matrix(b, k, n),
         c,
       });
+      if (kept) choices.set(key, kept);
+      else choices.delete(key);
       return async () => {
         const want = new Float64Array(m * n);
         for (let i = 0; i < m; i++) {

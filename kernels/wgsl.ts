@@ -78,10 +78,11 @@ export function rowShape({ variant, subgroupSize }: Reducing, lanes = 64): RowSh
 }
 
 /**
- * WGSL: `NAME(local, subgroup, value)` gives every invocation of a group of `lanes` neighbours their
- * combined value; all of the workgroup must call it. With `subgroups`, `lanes` is the whole
- * workgroup, and the order is that of the driver's subgroups: fixed on one device. Invocations of a
- * subgroup are taken to be neighbours in `local`, as every driver has it and the self-test proves.
+ * WGSL: `NAME(local, value)` gives every invocation of a group of `lanes` neighbours their combined
+ * value; all of the workgroup must call it. With `subgroups`, `lanes` is the whole workgroup, and the
+ * order is that of the driver's subgroups: fixed on one device. They may have any size, which is
+ * counted (some drivers report another than they use), but their invocations are taken to be
+ * neighbours in `local`: every driver has it so, and the self-test would tell.
  */
 export function reducer(
   name: string,
@@ -94,11 +95,12 @@ export function reducer(
   const built = operation === "sum" ? "subgroupAdd" : "subgroupMax";
   if (subgroups) {
     return `
-fn ${name}(local: u32, subgroup: u32, value: f32) -> f32 {
+fn ${name}(local: u32, value: f32) -> f32 {
   scratch[local] = ${built}(value);
+  let step = subgroupAdd(1u);
   workgroupBarrier();
   var a = scratch[0];
-  for (var i = subgroup; i < ${lanes}u; i += subgroup) {
+  for (var i = step; i < ${lanes}u; i += step) {
     let b = scratch[i];
     a = ${combine};
   }
@@ -107,7 +109,7 @@ fn ${name}(local: u32, subgroup: u32, value: f32) -> f32 {
 }`;
   }
   return `
-fn ${name}(local: u32, subgroup: u32, value: f32) -> f32 {
+fn ${name}(local: u32, value: f32) -> f32 {
   scratch[local] = value;
   workgroupBarrier();
   for (var s = ${lanes / 2}u; s > 0u; s /= 2u) {
@@ -123,10 +125,6 @@ fn ${name}(local: u32, subgroup: u32, value: f32) -> f32 {
   return result;
 }`;
 }
-
-/** WGSL: the parameter of `main` that {@linkcode reducer} takes, with `subgroups`. */
-export const subgroupParameter = (subgroups: boolean): string =>
-  subgroups ? ", @builtin(subgroup_size) subgroup: u32" : "";
 
 function singleRows(): RowShape {
   const size = 8, all = [0, 1, 2, 3, 4, 5, 6, 7];
@@ -167,14 +165,13 @@ function sharedRows(lanes: number, size: number, subgroups: boolean): RowShape {
     functions: `var<workgroup> scratch: array<f32, ${size}>;` + define("sum") + define("max"),
     head: `@compute @workgroup_size(${size})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) count: vec3u,
-        @builtin(local_invocation_index) local: u32${subgroupParameter(subgroups)}) {
+        @builtin(local_invocation_index) local: u32) {
   let r = (group.x + group.y * count.x) * ${rowsEach}u + local / ${lanes}u;
   let lane = local % ${lanes}u;
   let panels = select(0u, p.panels, r < p.rows);`,
     loop: (end, body) => loopPanels(end, ([v]) => body(v!.index, v!.column)),
     loopPanels,
-    reduce: (operation, value) =>
-      `row_${operation}(local, ${subgroups ? "subgroup" : "0u"}, ${value})`,
+    reduce: (operation, value) => `row_${operation}(local, ${value})`,
     owner: (column) => `(${column}) % ${lanes}u`,
     groups: (rows) => Math.ceil(rows / rowsEach),
   };

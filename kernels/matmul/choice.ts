@@ -71,14 +71,17 @@ export function defaultChoice(
   return depth ? { order: "n", tile, depth } : { order: "n", tile: "64x64", depth: 8 };
 }
 
-/** Worthwhile depths of each tile: what more they hide, they take from the threads at work. */
+/**
+ * Worthwhile depths of each tile (what more they hide, they take from the threads at work), the
+ * likeliest to win first: tuning may have to stop.
+ */
 const DEPTHS: [Tile, MatmulChoice["depth"][]][] = [
-  ["64x64", [16, 32]],
-  ["128x64", [8, 16]],
-  ["64x128", [8, 16]],
-  ["128x128", [8, 16]],
+  ["128x128", [16, 8]],
   ["256x128", [8, 16]],
   ["128x256", [8, 16]],
+  ["128x64", [16, 8]],
+  ["64x128", [16, 8]],
+  ["64x64", [16, 32]],
 ];
 
 /** All choices of a device for products of f32 operands, or (`half`) where one is f16. */
@@ -89,12 +92,13 @@ export function matmulChoices({ variant, workgroupBytes, half }: ChoiceLimits): 
     return orders.map((order) => ({ order, tile: "64x64", depth: 16 }));
   }
   const choices: MatmulChoice[] = [];
-  for (const [tile, depths] of DEPTHS) {
-    for (const depth of depths) {
-      if (tileBytes({ tile, depth }) > workgroupBytes) continue;
-      for (const order of orders) {
-        choices.push({ order, tile, depth });
-        if (half) choices.push({ order, tile, depth, half });
+  for (const order of orders) {
+    for (const stays of half ? [false, true] : [false]) {
+      for (const [tile, depths] of DEPTHS) {
+        for (const depth of depths) {
+          if (tileBytes({ tile, depth }) > workgroupBytes) continue;
+          choices.push(stays ? { order, tile, depth, half } : { order, tile, depth });
+        }
       }
     }
   }

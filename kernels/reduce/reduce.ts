@@ -6,7 +6,7 @@
 import type { Sizing } from "../device.ts";
 import type { Region } from "../layout.ts";
 import { packParams, type Plan, spread } from "../plan.ts";
-import { declare, reducer, slices, subgroupParameter, VECTOR_GROUP, vectors } from "../wgsl.ts";
+import { declare, reducer, slices, VECTOR_GROUP, vectors } from "../wgsl.ts";
 
 /** Adds up rows of partial sums. */
 export interface SumPartials {
@@ -130,9 +130,7 @@ ${
       : ""
   }
 @compute @workgroup_size(${size})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32${
-    subgroupParameter(subgroups)
-  }) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
   var i = group.x * p.blocks * ${size}u + local;
   let end = min(p.vectors, (group.x + 1u) * p.blocks * ${size}u);
   var total = 0.0;
@@ -146,7 +144,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   }
   ${
     shared
-      ? `let all = add_up(local, ${subgroups ? "subgroup" : "0u"}, total);
+      ? `let all = add_up(local, total);
   if (local == 0u) { partials[p.first + group.x] = all; }`
       : `partials[p.first + group.x * ${size}u + local] = total;`
   }
@@ -198,10 +196,10 @@ ${
   }
 var<workgroup> scratch: array<f32, ${size}>;${reducer("add_up", "sum", size, size, subgroups)}
 @compute @workgroup_size(${size})
-fn main(@builtin(local_invocation_index) local: u32${subgroupParameter(subgroups)}) {
+fn main(@builtin(local_invocation_index) local: u32) {
   var total = 0.0;
   for (var i = local; i < p.length; i += ${size}u) { total += values[i]; }
-  let all = add_up(local, ${subgroups ? "subgroup" : "0u"}, total);
+  let all = add_up(local, total);
   if (local == 0u) { result[0] ${o.accumulate ? "+=" : "="} ${o.scale ? "factor[0] * " : ""}all; }
 }`;
   plan.dispatch({
