@@ -18,6 +18,9 @@ export function tileExtents(tile: Tile): { rows: number; cols: number } {
   return { rows: rows!, cols: cols! };
 }
 
+/** See {@linkcode MatmulChoice}. */
+export type Stages = 0 | 1 | 2;
+
 /** One way to compute a product. */
 export interface MatmulChoice {
   order: TileOrder;
@@ -26,8 +29,8 @@ export interface MatmulChoice {
   depth: 8 | 16 | 32;
   /** Slabs of f16 operands stay f16 in shared memory; by default they are widened on the way in. */
   half?: boolean;
-  /** On matrix units, slabs in shared memory at once; 1 by default. */
-  stages?: 1 | 2;
+  /** On matrix units, slabs in shared memory at once; 0 loads matrices straight from storage. */
+  stages?: Stages;
 }
 
 /** What choices depend on. */

@@ -241,7 +241,7 @@ function choiceOf(
   const { choices, variant, workgroupBytes } = device, { product } = call;
   if (units) {
     const tuned = choices.get(choiceKey(product, m, n, k, halfKey(call)));
-    return tuned?.stages ? tuned : defaultUnitChoice(m, n, k, call, device);
+    return tuned?.stages !== undefined ? tuned : defaultUnitChoice(m, n, k, call, device);
   }
   return choices.get(choiceKey(product, m, n, k, halfKey(call))) ??
     choices.get(choiceKey(product, m, n, k)) ??

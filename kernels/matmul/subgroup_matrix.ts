@@ -7,6 +7,7 @@
  * - K goes in slabs of 32, a panel's width: a slab of either operand is chunks of 32 x 32 that lie in
  *   one piece in memory, whichever way it is transposed, and in shared memory at 80 bytes a line, so
  *   that eight lines meet no bank twice. Transposing costs nothing: matrices load by rows or columns.
+ * - Matrices may also be loaded straight from storage, whose panels are as good a place.
  * - The next slab is on its way into registers while this one is multiplied. With one stage of shared
  *   memory two barriers a slab, with two one.
  * - Every load is at a constant place of a chunk: compilers that guard each access need not.
@@ -72,24 +73,41 @@ export function subgroupMatrixProgram(
     chunk,
   });
   const A = side("A", a, 0), B = side("B", b, A.parts * rows / 32), sides = [A, B];
-  const chunks = B.chunk + B.parts * cols / 32, unscale = A.scale * B.scale;
+  const direct = stages === 0, unscale = A.scale * B.scale;
+  const chunks = direct ? down * across : B.chunk + B.parts * cols / 32;
 
   // Each thread's items: a vector of 8 values of a chunk, 128 to a chunk, in memory's own order.
-  const items = sides.flatMap((s) => range(s.extent * 4 / threads).map((j) => ({ s, j })));
-  items.forEach(({ s, j }, i) => {
+  const items = direct
+    ? []
+    : sides.flatMap((s) => range(s.extent * 4 / threads).map((j) => ({ s, j })));
+  const begins = (s: Side) => {
     const [from, stride, origin, end] = s.name === "A"
       ? ["p.a0", "p.ra", "m0", "p.m_padded"]
       : ["p.b0", "p.rb", "n0", "p.n_padded"];
-    const start = s.lines === "rows" ? "first" : `(first >> 5u) * ${stride}`;
+    return { from, origin, end, start: s.lines === "rows" ? "first" : `(first >> 5u) * ${stride}` };
+  };
+  items.forEach(({ s, j }, i) => {
+    const { from, start, origin, end } = begins(s);
     code.push(`let item${i} = t + ${j * threads}u; let chunk${i} = ${s.chunk}u + item${i} / 128u;
 let line${i} = item${i} % 128u / 4u * ${LINE}u + item${i} % 4u; var from${i}: u32;
 { let first = min(${origin} + item${i} / 128u * 32u, ${end} - 32u);
 from${i} = ${from} / 2u + ${start} * 4u + item${i} % 128u; }`);
     code.push(s.half ? `var r${i}: vec4u;` : `var r${i}: vec4f; var q${i}: vec4f;`);
   });
+  // Without stages, where each 32 lines of a subgroup's own begin.
+  for (const s of direct ? sides : []) {
+    const { from, start, origin, end } = begins(s);
+    for (const i of range(s.own / 32)) {
+      code.push(`var ${s.name.toLowerCase()}_from${i}: u32;
+{ let first = min(${origin} + ${s.place} * ${s.own}u + ${32 * i}u, ${end} - 32u);
+${s.name.toLowerCase()}_from${i} = ${from} / 2u + ${start} * 4u; }`);
+    }
+  }
+  const along = (k: string) =>
+    `let ka = ${A.lines === "rows" ? `(${k} >> 5u) * p.ra` : k} * 4u;
+let kb = ${B.lines === "rows" ? `(${k} >> 5u) * p.rb` : k} * 4u;`;
   const load = (k: string) =>
-    `{ let ka = ${A.lines === "rows" ? `(${k} >> 5u) * p.ra` : k} * 4u;
-let kb = ${B.lines === "rows" ? `(${k} >> 5u) * p.rb` : k} * 4u;
+    `{ ${along(k)}
 ${
       items.map(({ s: { name, half } }, i) => {
         const at = `from${i} + k${name.toLowerCase()}`;
@@ -112,13 +130,13 @@ s[${stage}chunk${i} + ${s.extent / 32}u][line${i}] = halves(x - first(high), y -
   /** Matrix `block` of a subgroup's part of a slab, at step `kk` of K. */
   const fetch = (s: Side, part: number, block: number, kk: string, stage: string) => {
     const at = block * s.size, within = at % 32, rows = s.lines === "rows";
-    const chunk = s.chunk + part * s.extent / 32 + Math.floor(at / 32);
-    return ops.load(`${s.name.toLowerCase()}${part}_${block}`, s.name === "A" ? "left" : "right", {
-      array: `s[${stage}${s.place} * ${s.own / 32}u + ${chunk}u]`,
-      offset: `${kk} * ${units.k / 8 * (rows ? 1 : 8 * LINE)}u + ${
-        within * (rows ? LINE : 1 / 8)
-      }u`,
-      stride: LINE,
+    const chunk = s.chunk + part * s.extent / 32 + Math.floor(at / 32), x = s.name.toLowerCase();
+    const line = direct ? 4 : LINE, skip = within * (rows ? line : 1 / 8);
+    const place = `${kk} * ${units.k / 8 * (rows ? 1 : 8 * line)}u + ${skip}u`;
+    return ops.load(`${x}${part}_${block}`, s.name === "A" ? "left" : "right", {
+      array: direct ? s.name : `s[${stage}${s.place} * ${s.own / 32}u + ${chunk}u]`,
+      offset: direct ? `${x}_from${Math.floor(at / 32)} + k${x} + ${place}` : place,
+      stride: line,
       // A's lines are its rows, B's are its columns, unless panels run along m and n.
       columns: rows !== (s.name === "A"),
     });
@@ -146,10 +164,12 @@ s[${stage}chunk${i} + ${s.extent / 32}u][line${i}] = halves(x - first(high), y -
       ? `for (var kk = 0u; kk < ${steps}u; kk++) ${step("kk", stage)}`
       : range(steps).map((kk) => step(`${kk}u`, stage)).join("\n");
 
-  code.push("let begin = w.z * p.part; let end = min(begin + p.part, 4u * p.k4);", load("begin"));
+  code.push("let begin = w.z * p.part; let end = min(begin + p.part, 4u * p.k4);");
+  if (!direct) code.push(load("begin"));
   const slabs =
     `for (var k0 = begin; k0 < end; k0 += ${UNIT_DEPTH}u) { let next = k0 + ${UNIT_DEPTH}u;`;
-  if (stages === 1) {
+  if (direct) code.push(slabs, along("k0"), multiply(""), "}");
+  else if (stages === 1) {
     code.push(
       slabs,
       "workgroupBarrier();",
@@ -179,7 +199,7 @@ s[${stage}chunk${i} + ${s.extent / 32}u][line${i}] = halves(x - first(high), y -
   function write(): string {
     const C = vectorOf(c), all = A_BLOCKS.flatMap((i) => B_BLOCKS.map((j) => ({ i, j })));
     const factor = unscale === 1 ? "" : ` * ${unscale}`;
-    const direct = all.map(({ i, j }) =>
+    const whole = all.map(({ i, j }) =>
       ops.store(`c${i}_${j}`, {
         array: "C",
         offset: `at + ${(j * units.n >> 5)}u * p.rc * 8u + ${
@@ -224,7 +244,7 @@ workgroupBarrier();`;
     return `${place}
 if (m0 + ${rows}u <= p.m && n0 + ${cols}u <= p.n_padded && p.accumulate == 0u) {
 let at = w.z * p.slab + ((column >> 5u) * p.rc + row) * 8u;
-${direct}
+${whole}
 } else {
 workgroupBarrier();
 ${strips}
@@ -239,7 +259,7 @@ struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumul
 @group(0) @binding(2) var<storage, read> B: array<${stored(B)}>;
 @group(0) @binding(3) var<storage, read_write> C: array<${vectorOf(c)}>;
 ${residual ? "@group(0) @binding(4) var<storage, read> D: array<vec4f>;" : ""}
-var<workgroup> s: array<array<vec4u, ${CHUNK}>, ${chunks * stages}>;
+var<workgroup> s: array<array<vec4u, ${CHUNK}>, ${chunks * (stages || 1)}>;
 ${ops.declarations}
 fn halves(x: vec4f, y: vec4f) -> vec4u {
   return vec4u(pack2x16float(x.xy), pack2x16float(x.zw), pack2x16float(y.xy), pack2x16float(y.zw));

@@ -1,7 +1,14 @@
 /** How products on matrix units are cut up: see subgroup_matrix.ts. @module */
 import type { Device } from "../device.ts";
 import type { Matrix } from "../layout.ts";
-import { blocks, type MatmulChoice, splits, type Tile, tileExtents } from "./choice.ts";
+import {
+  blocks,
+  type MatmulChoice,
+  splits,
+  type Stages,
+  type Tile,
+  tileExtents,
+} from "./choice.ts";
 import type { MatrixUnits } from "./matrix_units.ts";
 import type { Operands } from "./mod.ts";
 
@@ -25,13 +32,14 @@ export const SUBGROUPS: Record<Tile, [number, number]> = {
 /** Matrices of f16 that stand for one stored so: itself, or its rounding and what that left. */
 export const partsOf = (stored: Pick<Matrix, "type">): number => stored.type === "f16" ? 1 : 2;
 
-/** Bytes of shared memory that a program takes. */
+/** Bytes of shared memory that a program takes; without stages a chunk a subgroup, to store C. */
 export function unitBytes(
   { tile, stages = 1 }: Pick<MatmulChoice, "tile" | "stages">,
   { a, b }: Pick<Operands, "a" | "b">,
 ): number {
-  const { rows, cols } = tileExtents(tile);
-  return stages * (partsOf(a) * rows + partsOf(b) * cols) / 32 * CHUNK * 16;
+  const { rows, cols } = tileExtents(tile), [down, across] = SUBGROUPS[tile];
+  const chunks = stages * (partsOf(a) * rows + partsOf(b) * cols) / 32;
+  return (chunks || down * across) * CHUNK * 16;
 }
 
 /** Workgroup invocations of a tile. */
@@ -45,17 +53,20 @@ type Limits = Pick<Device, "workgroupBytes" | "matrixUnits">;
 const THREADS = 256;
 
 const runs = (choice: MatmulChoice, operands: Operands, { workgroupBytes, matrixUnits }: Limits) =>
+  (choice.stages !== 0 || operands.a.type && operands.b.type) &&
   unitBytes(choice, operands) <= workgroupBytes &&
   unitThreads(choice.tile, matrixUnits!) <= THREADS;
 
 /** Tiles worth trying and their stages; the large ones in both orders. */
-const TRIED: [Tile, 1 | 2][] = [
+const TRIED: [Tile, Stages][] = [
+  ["64x64", 0],
   ["64x64", 1],
   ["64x64", 2],
   ["128x64", 1],
   ["128x64", 2],
   ["64x128", 1],
   ["64x128", 2],
+  ["128x128", 0],
   ["128x128", 1],
   ["128x128", 2],
   ["256x128", 1],
@@ -78,7 +89,7 @@ export function defaultUnitChoice(
   limits: Limits,
 ): MatmulChoice {
   const parts = splits(m, n, k), wide: Tile[] = ["128x128", m < n ? "64x128" : "128x64", "64x64"];
-  const choice = (tile: Tile, stages: 1 | 2): MatmulChoice => ({
+  const choice = (tile: Tile, stages: Stages): MatmulChoice => ({
     order: "n",
     tile,
     depth: UNIT_DEPTH,

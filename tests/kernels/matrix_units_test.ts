@@ -132,19 +132,21 @@ Deno.test("products on emulated matrix units are right at awkward sizes", async 
 });
 
 Deno.test("every choice of tile and stages gives the same bits on matrix units", async () => {
-  const matrixUnits = { ...EMULATED, n: 8 }, operands = { a: f16, b: f16, c: f32 };
+  const matrixUnits = { ...EMULATED, n: 8 }, types = { a: f16, b: f16, c: f32 };
   const device = await openDevice({ variant: "gpu-tiled", matrixUnits });
-  const m = 150, n = 210, k = 70, shape = { product: "NT" as const, m, n, k, types: operands };
-  let first: Float32Array | undefined;
-  for (const choice of unitChoices(operands, device)) {
-    // Large tiles take a CPU driver long to compile.
-    if (choice.tile !== "64x64" && (choice.tile !== "64x128" || choice.stages === 2)) continue;
-    if (choice.order === "m") continue;
-    device.choices.set(shapeKey(shape), choice);
-    const { error, bits } = await worstError(device, "NT", [m, n, k], operands);
-    assert(error < 5e-7, `${JSON.stringify(choice)}: ${error}`);
-    first ??= bits;
-    assertEquals(bits, first);
+  const m = 150, n = 210, k = 70;
+  for (const product of ["NT", "NN", "TN"] as const) {
+    let first: Float32Array | undefined;
+    for (const choice of unitChoices(types, device)) {
+      // Large tiles take a CPU driver long to compile.
+      const { tile, stages, order } = choice, other = tile === "64x128" && stages === 1;
+      if (order === "m" || tile !== "64x64" && !(other && product === "NT")) continue;
+      device.choices.set(shapeKey({ product, m, n, k, types }), choice);
+      const { error, bits } = await worstError(device, product, [m, n, k], types);
+      assert(error < 5e-7, `${product} ${JSON.stringify(choice)}: ${error}`);
+      first ??= bits;
+      assertEquals(bits, first);
+    }
   }
   device.destroy();
 });
