@@ -4,8 +4,11 @@
  *
  * - The next slab is loaded into registers while this one is multiplied, then stored into the other
  *   half of shared memory: one barrier a slab.
- * - A slab is K-major: vector (k, group, thread column). 32 neighbouring threads are 4 x 8 of the
- *   block, so that eight of them read 128 bytes of B in a row and share one vector of A.
+ * - A slab is K-major: vector (k, group, thread column). 32 neighbouring threads are 4 rows x 8
+ *   columns of the block, dealt out in pairs of rows: of 16 threads each two next to each other read
+ *   the same vector of B, all eight columns 128 bytes in a row, and each two that are two apart the
+ *   same vector of A. Hardware that serves 16 threads at once where such pairs agree (NVIDIA's, as
+ *   CUTLASS relies on) then reads each operand in one go.
  * - Both fills load whole lines of memory. Where an operand's lines run along K, a thread transposes
  *   4 x 4 values; its place in the slab is turned by the K it holds, or all would meet in one bank.
  * - Indices that vary are the outer ones and constant in the loop: compilers that clamp every index
@@ -207,7 +210,7 @@ ${slab(B)}
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) t: u32) {
 ${tileIndices(order, "w")} let m0 = tm * ${rows}u; let n0 = tn * ${cols}u;
 let lane = t % 32u; let warp = t / 32u;
-let tx = warp % 2u * 8u + lane % 8u; let ty = warp / 2u * 4u + lane / 8u;
+let tx = warp % 2u * 8u + lane / 2u % 8u; let ty = warp / 2u * 4u + lane / 16u * 2u + lane % 2u;
 ${code.join("\n")}
 }`;
 }
