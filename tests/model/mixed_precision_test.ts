@@ -1,4 +1,4 @@
-import type { Device } from "../../kernels/device.ts";
+import type { Device, DeviceOptions } from "../../kernels/device.ts";
 import { configOfSizes } from "../../model/config.ts";
 import { createMamba, type Mamba } from "../../model/mamba.ts";
 import { EMBEDDING } from "../../model/parameters.ts";
@@ -19,9 +19,16 @@ function step(model: Pick<Mamba, "accumulate" | "update">, number: number): void
   model.update({ ...OPTIONS, step: number });
 }
 
-for (const variant of ["cpu-subgroup", "gpu-tiled"]) {
-  Deno.test(`mixed precision stays near the float64 model: ${variant}`, () =>
-    withDevice({ variant }, async (device) => {
+const EMULATED = { m: 16, n: 16, k: 16, lanes: 32, emulated: true };
+const CASES: [string, DeviceOptions][] = [
+  ["cpu-subgroup", { variant: "cpu-subgroup" }],
+  ["gpu-tiled", { variant: "gpu-tiled" }],
+  ["matrix units, emulated", { variant: "gpu-tiled", matrixUnits: EMULATED }],
+];
+
+for (const [name, options] of CASES) {
+  Deno.test(`mixed precision stays near the float64 model: ${name}`, () =>
+    withDevice(options, async (device) => {
       const want = new ReferenceModel(WIDE, 2, 50), got = await createMamba(device, WIDE, SIZES);
       for (const model of [want, got]) {
         model.writeParameters(values(WIDE));
