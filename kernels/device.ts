@@ -98,6 +98,8 @@ export class Device {
   #pipelines = new Map<string, GPUComputePipeline>();
   #sizes = new WeakMap<GPUBuffer | GPUTexture, number>();
   #failure: DeviceError | undefined;
+  /** Bytes written since the last submission that {@linkcode write} made. */
+  #written = 0;
 
   /** @ignore Use {@linkcode openDevice}. */
   constructor(
@@ -284,6 +286,12 @@ export class Device {
 
   /** Uploads floats or integers; ordered with the submitted work. */
   write(region: Region, data: ArrayBufferView<ArrayBuffer>, byteOffset = 0): void {
+    // What is written waits in memory for the next submission: a whole model's would double it.
+    this.#written += data.byteLength;
+    if (this.#written > UNSENT_BYTES) {
+      this.#written = 0;
+      this.gpu.queue.submit([]);
+    }
     this.gpu.queue.writeBuffer(
       region.buffer,
       region.offset + byteOffset,
@@ -333,6 +341,8 @@ export class Device {
   }
 }
 
+/** Bytes that {@linkcode Device.write} lets wait for a submission. */
+const UNSENT_BYTES = 64 << 20;
 const ENABLE_SUBGROUPS = "enable subgroups;\n";
 /** Most workgroups in one dimension that WebGPU promises. */
 const MAX_GROUPS = 65535;

@@ -3,6 +3,7 @@
  * come from the device, and none has to wait in memory for another.
  * @module
  */
+import { collectGarbage } from "../core/collect.ts";
 import { hashFile, writeAtomic } from "../core/files.ts";
 import { createSafetensors, type SafetensorsWriter } from "../core/safetensors.ts";
 import { join } from "../core/std.ts";
@@ -17,7 +18,7 @@ import {
 } from "./checkpoint.ts";
 import type { MambaConfig } from "./config.ts";
 import { type FolderContents, ModelFolderWriter } from "./folder_writer.ts";
-import { type Parameter, parameterList } from "./parameters.ts";
+import { EMBEDDING, type Parameter, parameterList } from "./parameters.ts";
 import type { TrainableModel } from "./types.ts";
 
 /** What of a parameter a checkpoint holds. */
@@ -114,6 +115,9 @@ export class CheckpointWriter {
   }
 }
 
+/** Bytes of tensors after which garbage is collected: each leaves some copies of itself behind. */
+const COLLECT_BYTES = 128 << 20;
+
 /** Saves model and state as the run's checkpoint of `state.step`. Returns its path. */
 export async function saveCheckpoint(
   run: string,
@@ -121,23 +125,39 @@ export async function saveCheckpoint(
   state: TrainerState,
   extras: { tokenizer?: Uint8Array; card?: string },
 ): Promise<string> {
-  const parameters = await model.readParameters(), moments = await model.readMoments();
-  const averages = await model.readAverages(), lossScale = await model.readLossScale?.();
-  const { config } = model, average = averages !== undefined;
+  const { config } = model, lossScale = await model.readLossScale?.();
+  const read = await tensorReader(model);
+  const average = await read("average", EMBEDDING) !== undefined;
   const writer = new CheckpointWriter(run, state.step, { config, average, ...extras });
+  let bytes = 0;
   try {
     for (const { slot, parameter: { name } } of checkpointTensors(config, average)) {
-      writer.add(
-        slot === "value"
-          ? parameters.get(name)!
-          : slot === "average"
-          ? averages!.get(name)!
-          : moments.get(name)![slot],
-      );
+      const values = (await read(slot, name))!;
+      writer.add(values);
+      if ((bytes += values.byteLength) < COLLECT_BYTES) continue;
+      collectGarbage();
+      bytes = 0;
     }
     return writer.finish({ ...state, lossScale });
   } catch (error) {
     writer.abort();
     throw error;
   }
+}
+
+/** Reads tensor by tensor where the model can: a large one's are no small part of the memory. */
+async function tensorReader(
+  model: TrainableModel,
+): Promise<(slot: CheckpointSlot, name: string) => Promise<Float32Array | undefined>> {
+  if (model.readTensor) return (slot, name) => model.readTensor!(slot, name);
+  const parameters = await model.readParameters(), moments = await model.readMoments();
+  const averages = await model.readAverages();
+  return (slot, name) =>
+    Promise.resolve(
+      slot === "value"
+        ? parameters.get(name)
+        : slot === "average"
+        ? averages?.get(name)
+        : moments.get(name)![slot],
+    );
 }

@@ -274,6 +274,13 @@ export class Mamba implements TrainableModel {
     return this.store.read("value");
   }
 
+  async readTensor(
+    slot: "value" | "m" | "v" | "average",
+    name: string,
+  ): Promise<Float32Array | undefined> {
+    return this.store.keeps(slot) ? await this.store.readOne(slot, name) : undefined;
+  }
+
   /** The gradients accumulated so far, by name, without the loss scale. */
   async readGradients(): Promise<Map<string, Float32Array>> {
     const gradients = await this.store.read("gradient"), lossScale = await this.readLossScale();

@@ -155,7 +155,8 @@ class Loop {
         }
         await this.#queueStep();
         if (this.#dueNow() && !await this.#settle()) continue;
-        if (this.#dueToSave()) await this.#beginSaving();
+        // At the end there is nothing left to go on with meanwhile.
+        if (this.#state.step < this.#steps && this.#dueToSave()) await this.#beginSaving();
       }
       await this.#save();
       this.#record.close();

@@ -151,6 +151,14 @@ export interface TrainableModel {
   swapAverages(): void;
   /** The averaged parameters; undefined where the model keeps none. */
   readAverages(): Promise<Map<string, Float32Array> | undefined>;
+  /**
+   * One parameter's values, moment or average, without the others in memory beside it; undefined
+   * where the model keeps none. A model may do without.
+   */
+  readTensor?(
+    slot: "value" | "m" | "v" | "average",
+    name: string,
+  ): Promise<Float32Array | undefined>;
   destroy(): void;
 }
 

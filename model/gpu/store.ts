@@ -194,6 +194,11 @@ export class ParameterStore {
     return new Map(parameterList(this.config).map((p) => [p.name, out.get(p.name)!]));
   }
 
+  /** Downloads one parameter's values in a slot. */
+  async readOne(slot: Slot, name: string): Promise<Float32Array> {
+    return this.#place(name).unpack(await this.#device.readFloats!(this.region(name, slot)));
+  }
+
   /** Frees every arena. */
   destroy(): void {
     for (const { regions } of this.arenas) {
