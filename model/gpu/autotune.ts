@@ -9,6 +9,7 @@ import { join } from "../../core/std.ts";
 import { type Device, isCpuDriver } from "../../kernels/device.ts";
 import type { Operands, Product } from "../../kernels/matmul/mod.ts";
 import { type MatmulChoice, sameChoice } from "../../kernels/matmul/choice.ts";
+import { describeUnits } from "../../kernels/matmul/matrix_units.ts";
 import {
   type ProductShape,
   shapeChoices,
@@ -74,7 +75,9 @@ export function tuningFile(device: Device): string | undefined {
   }
   if (!base) return undefined;
   const { vendor, architecture, device: model, description } = device.adapter.info;
-  const adapter = sha256([vendor, architecture, model, description, device.variant].join("\n"));
+  const { variant, provider, matrixUnits } = device;
+  const programs = [variant, provider, matrixUnits ? describeUnits(matrixUnits) : ""];
+  const adapter = sha256([vendor, architecture, model, description, ...programs].join("\n"));
   return join(base, "pubmamba", "autotune", `${adapter.slice(0, 16)}.json`);
 }
 
