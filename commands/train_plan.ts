@@ -7,6 +7,7 @@ import { type MambaConfig, presetConfig } from "../model/config.ts";
 import type { TrainingCorpus } from "../model/corpus.ts";
 import { openModelFolder } from "../model/folder.ts";
 import { localModel } from "../model/hub.ts";
+import type { MemoryPlan } from "../model/mamba.ts";
 import { openStart } from "../model/start.ts";
 import type { TrainConfig } from "../model/train_config.ts";
 import { trainingTerms } from "../model/training_terms.ts";
@@ -44,6 +45,8 @@ export async function printPlan(
   const bytesOf = (parts: typeof plan.keep.parts, name: string) =>
     parts.find((p) => p.name === name)?.bytes ?? 0;
   const names = plan.keep.parts.map((p) => p.name);
+  reporter.line(tensorTable(plan.keep, plan.recompute));
+  reporter.line("");
   reporter.line(formatTable(["memory", "all activations kept", "activations recomputed"], [
     ...names.map((name) => [
       name,
@@ -75,6 +78,21 @@ export async function printPlan(
       parameters: parameterCount(model),
     }));
   }
+}
+
+/** Every tensor, the largest first; those of all layers in a row, parameters with what goes with them. */
+function tensorTable(keep: MemoryPlan, recompute: MemoryPlan): string {
+  const other = new Map(recompute.tensors.map((tensor) => [tensor.name, tensor]));
+  const name = ({ name, count }: { name: string; count: number }) =>
+    count > 1 ? `${name} x ${count}` : name;
+  return formatTable(
+    ["tensor (parameters: with gradient and moments)", "all kept", "recomputed"],
+    keep.tensors.map((tensor) => [
+      name(tensor),
+      formatBytes(tensor.bytes),
+      formatBytes(other.get(tensor.name)?.bytes ?? 0),
+    ]),
+  );
 }
 
 /** The sizes of what a run would start from. */

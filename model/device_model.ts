@@ -5,8 +5,8 @@ import type { ProviderName } from "../kernels/providers.ts";
 import { requireSelfTest } from "../kernels/self_test.ts";
 import type { MambaConfig } from "./config.ts";
 import type { AutotuneMode } from "./gpu/autotune.ts";
-import { memoryPlan } from "./gpu/buffers.ts";
-import { availableBytes, createMamba, type MambaOptions, type MemoryPlan } from "./mamba.ts";
+import { type MemoryPlan, memoryPlan } from "./gpu/memory_plan.ts";
+import { availableBytes, createMamba, type MambaOptions } from "./mamba.ts";
 import { createRecurrentMamba } from "./recurrent.ts";
 import type { MakeModel } from "./types.ts";
 

@@ -20,14 +20,7 @@ import { matmul } from "../kernels/matmul/mod.ts";
 import { Plan } from "../kernels/plan.ts";
 import { Workbench } from "../kernels/workbench.ts";
 import type { MambaConfig } from "./config.ts";
-import {
-  allocateModel,
-  chooseMemoryPlan,
-  type MambaOptions,
-  type MemoryPlan,
-  memoryPlan,
-  type ModelBuffers,
-} from "./gpu/buffers.ts";
+import { allocateModel, type MambaOptions, type ModelBuffers } from "./gpu/buffers.ts";
 import { autotune, productShapes } from "./gpu/autotune.ts";
 import { headChunk } from "./gpu/head.ts";
 import type { LayerActivations } from "./gpu/layer_buffers.ts";
@@ -42,6 +35,7 @@ import {
   updatePlan,
 } from "./gpu/step_plans.ts";
 import { takeSnapshot } from "./gpu/snapshot.ts";
+import { chooseMemoryPlan, type MemoryPlan, memoryPlan } from "./gpu/memory_plan.ts";
 import type { ParameterStore } from "./gpu/store.ts";
 import { EMBEDDING } from "./parameters.ts";
 import type {
@@ -54,7 +48,8 @@ import type {
   UpdateOptions,
 } from "./types.ts";
 
-export type { MambaOptions, MemoryPlan, Precision } from "./gpu/buffers.ts";
+export type { MambaOptions, Precision } from "./gpu/buffers.ts";
+export type { MemoryPlan } from "./gpu/memory_plan.ts";
 
 /** Positions whose logits are on the host at a time: 64 of 50,280 ids take 13 MB. */
 const LOGITS_AT_ONCE = 64;

@@ -165,6 +165,13 @@ Deno.test("train --plan counts published sizes without a corpus or a run, within
     assertEquals([large.parameters, one.parameters], [129_135_360, 129_135_360]);
     assert(large.keep.total < 16e9, `8 x 1,024 takes ${large.keep.total}`);
     assert(one.keep.total < 4e9, `1 x 512 takes ${one.keep.total}`);
+    type Tensor = { name: string; count: number; bytes: number };
+    for (const { tensors, total } of [large.keep, large.recompute, one.keep]) {
+      assertEquals((tensors as Tensor[]).reduce((sum, { bytes }) => sum + bytes, 0), total);
+    }
+    const inProj = (large.keep.tensors as Tensor[]).find((t) => t.name === "mixer.in_proj.weight")!;
+    // With gradient and two moments, of 24 layers of 3,072 x 768.
+    assertEquals([inProj.count, inProj.bytes], [24, 24 * 3072 * 768 * 4 * 4]);
     const refuses = async (message: string, ...args: string[]) => {
       const { code, stderr } = await run("train", "--init=random:tiny", ...args);
       assertEquals(code, 2, stderr);

@@ -3,7 +3,7 @@ import { Device, openDevice } from "../../kernels/device.ts";
 import { DeviceError } from "../../kernels/errors.ts";
 import { type KernelCall, Plan } from "../../kernels/plan.ts";
 import { configOfSizes, type MambaConfig, presetConfig } from "../../model/config.ts";
-import { memoryPlan } from "../../model/gpu/buffers.ts";
+import { memoryPlan } from "../../model/gpu/memory_plan.ts";
 import { initialParameters } from "../../model/initialize.ts";
 import { createMamba, Mamba, type MambaOptions } from "../../model/mamba.ts";
 import { Random } from "../../model/random.ts";

@@ -1,6 +1,7 @@
 import { Device } from "../../kernels/device.ts";
 import { presetConfig } from "../../model/config.ts";
-import { chooseMemoryPlan, type MambaOptions } from "../../model/gpu/buffers.ts";
+import type { MambaOptions } from "../../model/gpu/buffers.ts";
+import { chooseMemoryPlan } from "../../model/gpu/memory_plan.ts";
 import { Mamba } from "../../model/mamba.ts";
 import { assert, assertEquals } from "../assert.ts";
 
