@@ -126,3 +126,31 @@ Deno.test("a run goes on with another batch split and device, equal within round
     assertEquals(two!.length, one!.length);
     one!.forEach(({ loss }, i) => assertAlmostEquals(two![i]!.loss, loss, 1e-5, `step ${i + 1}`));
   }));
+
+Deno.test("a run stops at its limit of hours, saves by the clock, and goes on to the same bytes", () =>
+  withFolder(async (dir) => {
+    const whole = prepare(dir, { out: join(dir, "whole") });
+    await trainRun(whole);
+    const reporter = silentReporter(), request = prepare(dir, { reporter });
+    const often = { every: 0, minutes: 1e-9, keep: 2 };
+    const config = { ...request.config, hours: 1e-9, checkpoint: often };
+    const first = await trainRun({ ...request, config });
+    assertEquals([first.step, first.finished], [0, false]);
+    assert(
+      reporter.logged.some((line) => line.endsWith("the limit of this run; --resume goes on")),
+    );
+    assert(!exists(join(request.out, "DONE")));
+    const seen: number[] = [];
+    const listener = {
+      step() {
+        seen.push(listCheckpoints(request.out).length);
+      },
+    };
+    const rest = { ...request, resume: true, listener, init: undefined };
+    const last = await trainRun({ ...rest, config: { hours: 0 } });
+    assertEquals([last.step, last.finished], [12, true]);
+    assertEquals(bytesOf(request.out, 12), bytesOf(whole.out, 12));
+    // One after every step; of these the last two, and the best where it is older.
+    assert(seen.slice(2).every((count) => count === 2 || count === 3), seen.join());
+    assertEquals(listCheckpoints(request.out).slice(-2).map((c) => c.step), [11, 12]);
+  }));
