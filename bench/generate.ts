@@ -7,15 +7,18 @@
 import type { Invocation } from "../core/cli.ts";
 import { formatTable } from "../core/reporter.ts";
 import { type Device, openDevice } from "../kernels/device.ts";
+import { measureBandwidth } from "../kernels/peaks.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import { type MambaConfig, presetConfig } from "../model/config.ts";
 import { generateBatch } from "../model/generate.ts";
-import { initialParameters } from "../model/initialize.ts";
 import { createRecurrentMamba } from "../model/recurrent.ts";
+import { quickParameters } from "./quick_parameters.ts";
 
 /** One measured case. */
-interface GenerateFigures {
+export interface GenerateFigures {
+  /** Prompts at once. */
   rows: number;
+  /** How products read the weights. */
   weights: "f32" | "f16";
   /** Of all rows together. */
   tokens_per_second: number;
@@ -32,13 +35,15 @@ export async function benchGenerate(invocation: Invocation): Promise<Record<stri
     provider: invocation.string("provider") as ProviderName | undefined,
   });
   try {
-    const copy = await copyBandwidth(device), figures: GenerateFigures[] = [];
+    const copy = await measureBandwidth(device), figures: GenerateFigures[] = [];
     for (
       const weights of device.features.has("shader-f16")
         ? ["f32", "f16"] as const
         : ["f32"] as const
     ) {
-      for (const rows of [1, 16]) figures.push(await measure(device, config, weights, rows));
+      for (const rows of [1, 16]) {
+        figures.push(await measureGeneration(device, config, weights, rows));
+      }
     }
     reporter.line(`${device.description}, variant ${device.variant}, ${model}`);
     reporter.line(`Copies within the device: ${(copy / 1e9).toFixed(1)} GB/s read and written`);
@@ -61,13 +66,15 @@ export async function benchGenerate(invocation: Invocation): Promise<Record<stri
   }
 }
 
-async function measure(
+/** Greedy generation from random weights; the best of three rounds of `tokens` tokens. */
+export async function measureGeneration(
   device: Device,
   config: MambaConfig,
   weights: "f32" | "f16",
   rows: number,
+  tokens = 32,
 ): Promise<GenerateFigures> {
-  const model = await createRecurrentMamba(device, config, initialParameters(config, 1), {
+  const model = await createRecurrentMamba(device, config, quickParameters(config), {
     rows,
     half: weights === "f16",
   });
@@ -75,7 +82,6 @@ async function measure(
   const run = (maxNewTokens: number) =>
     generateBatch(model, prompts, { maxNewTokens, ignoreEnd: true });
   await run(8); // compiles, and finds how many steps go together
-  const tokens = 32;
   let best = 0;
   for (let round = 0; round < 3; round++) {
     const start = performance.now();
@@ -93,20 +99,4 @@ async function measure(
     tokens_per_second: best,
     weight_bytes_per_second: bytes * best / rows,
   };
-}
-
-/** Bytes read and written a second by copies of 64 MiB, the best of five. */
-async function copyBandwidth(device: Device): Promise<number> {
-  const size = 1 << 26, from = device.allocate("from", size), to = device.allocate("to", size);
-  let best = 0;
-  for (let i = 0; i < 5; i++) {
-    const start = performance.now(), encoder = device.gpu.createCommandEncoder();
-    for (let k = 0; k < 4; k++) encoder.copyBufferToBuffer(from.buffer, 0, to.buffer, 0, size);
-    device.gpu.queue.submit([encoder.finish()]);
-    await device.idle();
-    best = Math.max(best, 8 * size / ((performance.now() - start) / 1000));
-  }
-  device.free(from);
-  device.free(to);
-  return best;
 }

@@ -11,11 +11,11 @@ import { openProvider, type ProviderName } from "../kernels/providers.ts";
 import { selfTest } from "../kernels/self_test.ts";
 import { type MambaConfig, presetConfig } from "../model/config.ts";
 import type { Precision } from "../model/gpu/buffers.ts";
-import { initialParameters } from "../model/initialize.ts";
-import { createRecurrentMamba } from "../model/recurrent.ts";
+import { measureGeneration } from "./generate.ts";
 import { type KernelFigure, kernelTable, measureKernels } from "./kernels.ts";
 import { measurePeaks, PEAK_HEADINGS, peakRows } from "./product_peaks.ts";
-import { measureStep, type StepFigures } from "./training_step.ts";
+import { measureScans, SCAN_HEADINGS, type ScanCase, scanRows } from "./scan_bandwidth.ts";
+import { measureStep } from "./training_step.ts";
 
 /** Toggles of Dawn that leave out what makes kernels safe to run unseen. */
 const UNCHECKED = ["disable_robustness", "disable_workgroup_init"];
@@ -40,6 +40,7 @@ export interface Scale {
   productSeconds: number;
   steps: StepPlan[];
   generation: { config: MambaConfig; rows: number[]; tokens: number };
+  scans: ScanCase[];
   torch: { preset: string; batch: number; length: number };
 }
 
@@ -61,7 +62,8 @@ export function scaleOf(device: Device): Scale {
       kernelMs: 5,
       productSeconds: 1,
       steps: steps("tiny", tiny, 2, 64),
-      generation: { config: tiny, rows: [1, 8], tokens: 8 },
+      generation: { config: tiny, rows: [1, 64], tokens: 8 },
+      scans: [[2, 64]],
       torch: { preset: "tiny", batch: 2, length: 64 },
     };
   }
@@ -78,6 +80,7 @@ export function scaleOf(device: Device): Scale {
       large.find((s) => s.precision === "mixed") ?? large[0]!,
     ],
     generation: { config: m130, rows: [1, 64], tokens: 64 },
+    scans: [[8, 1024], [32, 1024], [1, 512]],
     torch: { preset: "mamba-130m", batch: 8, length: 1024 },
   };
 }
@@ -89,33 +92,30 @@ export interface ProviderBench {
   reporter: Reporter;
   /** Seconds after which no further section is begun. */
   seconds: number;
-  /** Sees all figures so far after each section. */
-  onSection(figures: Record<string, unknown>): void;
-}
-
-/** The figures of one provider, and its training steps. */
-export interface ProviderFigures {
-  figures: Record<string, unknown>;
-  steps: StepFigures[];
-  scale: Scale;
+  /** Sections to leave out: those that another process has done, or has failed at. */
+  skip: ReadonlySet<string>;
+  /** Sees the name of a section when it begins, and undefined with all figures so far when it ends. */
+  onSection(running: string | undefined, figures: Record<string, unknown>): void;
 }
 
 /** Runs every section; one that fails is reported and does not end the rest. */
-export async function measureProvider(bench: ProviderBench): Promise<ProviderFigures> {
+export async function measureProvider(bench: ProviderBench): Promise<void> {
   const { provider, variant, reporter } = bench, began = performance.now();
   const open = (matrixUnits: "auto" | "off" = "auto") =>
     openDevice({ variant, provider, matrixUnits });
   let device = await open();
-  const scale = scaleOf(device), figures: Record<string, unknown> = {}, steps: StepFigures[] = [];
+  const scale = scaleOf(device), figures: Record<string, unknown> = { torch: scale.torch };
   const elapsed = () => (performance.now() - began) / 1000;
   const section = async (name: string, run: () => Promise<unknown>) => {
     const key = name.replaceAll(" ", "_");
+    if (bench.skip.has(key)) return;
     if (elapsed() > bench.seconds) {
       reporter.line(`\n${name}: left out, the time is up`);
       return;
     }
     reporter.line(`\n${name}`);
     const start = elapsed();
+    bench.onSection(key, figures);
     try {
       figures[key] = await run();
     } catch (error) {
@@ -125,8 +125,8 @@ export async function measureProvider(bench: ProviderBench): Promise<ProviderFig
       device = await open();
     }
     reporter.log(`${name}: ${(elapsed() - start).toFixed(1)} s`);
-    figures.seconds = elapsed();
-    bench.onSection(figures);
+    figures.peak_device_bytes = device.peakBytes;
+    bench.onSection(undefined, figures);
   };
   /** Runs something on a device of its own, as the one in use differs. */
   const apart = async <T>(other: Promise<Device>, run: (device: Device) => Promise<T>) => {
@@ -166,13 +166,19 @@ export async function measureProvider(bench: ProviderBench): Promise<ProviderFig
             : products(device, "mixed"),
       );
     }
+    await section("scan", async () => {
+      const found = await measureScans(device, config, scale.scans, scale.kernelMs);
+      const copy = found.copy_gigabytes_per_second;
+      reporter.line(`A copy within the device: ${copy.toFixed(1)} GB/s read and written`);
+      reporter.line(formatTable(SCAN_HEADINGS, scanRows(found.scans)));
+      return found;
+    });
     for (const { precision, plain, ...c } of scale.steps) {
       const name = `step ${c.name} ${c.batch} x ${c.length} ${precision}`;
       await section(plain ? `${name} without matrix units` : name, async () => {
         const run = (on: Device) =>
           measureStep(on, c, 5, reporter, { precision, autotune: "quick" });
         const f = plain ? await apart(open("off"), run) : await run(device);
-        steps.push(f);
         reporter.line(
           `${Math.round(f.tokens_per_second).toLocaleString("en")} tokens/s, ` +
             `${f.step_ms.toFixed(1)} ms a step, ${(f.gflops / 1000).toFixed(2)} TFLOP/s in ` +
@@ -189,9 +195,12 @@ export async function measureProvider(bench: ProviderBench): Promise<ProviderFig
     });
     for (const rows of scale.generation.rows) {
       await section(`generation at batch ${rows}`, async () => {
-        const rate = await measureGeneration(device, scale, rows);
-        reporter.line(`${rate.toFixed(1)} tokens/s`);
-        return { tokens_per_second: rate };
+        const { config, tokens } = scale.generation;
+        const weights = device.features.has("shader-f16") ? "f16" : "f32";
+        const found = await measureGeneration(device, config, weights, rows, tokens);
+        const rate = Math.round(found.tokens_per_second).toLocaleString("en");
+        reporter.line(`${rate} tokens/s, greedy, weights read in ${weights}`);
+        return found;
       });
     }
     if (provider === "dawn" && device.matrixUnits && !isCpuDriver(device.adapter)) {
@@ -203,12 +212,9 @@ export async function measureProvider(bench: ProviderBench): Promise<ProviderFig
         );
       });
     }
-    figures.peak_device_bytes = device.peakBytes;
     reporter.line(
       `\nPeak device memory ${formatBytes(device.peakBytes)}, ${elapsed().toFixed(0)} s`,
     );
-    bench.onSection(figures);
-    return { figures, steps, scale };
   } finally {
     device.destroy();
   }
@@ -240,21 +246,4 @@ function describe(device: Device, reporter: Reporter): Record<string, unknown> {
     matrix_configs: configs,
     limits: Object.fromEntries(names.map((n) => [n, limits[n]])),
   };
-}
-
-/** Tokens a second over all rows, logits read back each time. */
-async function measureGeneration(device: Device, scale: Scale, rows: number): Promise<number> {
-  const { config, tokens } = scale.generation;
-  const model = await createRecurrentMamba(device, config, initialParameters(config, 1), {
-    rows,
-  });
-  try {
-    const ids = Array.from({ length: rows }, (_, i) => i % config.vocabSize);
-    for (let i = 0; i < 3; i++) await model.stepRows(ids);
-    const start = performance.now();
-    for (let i = 0; i < tokens; i++) await model.stepRows(ids);
-    return rows * tokens / (performance.now() - start) * 1000;
-  } finally {
-    model.destroy();
-  }
 }

@@ -8,6 +8,7 @@ import { UsageError } from "../core/errors.ts";
 import { formatTable } from "../core/reporter.ts";
 import { type Device, openDevice, type Variant, VARIANTS } from "../kernels/device.ts";
 import { DeviceError } from "../kernels/errors.ts";
+import { copyBytes, measureBandwidth } from "../kernels/peaks.ts";
 import { Plan } from "../kernels/plan.ts";
 import { Workbench } from "../kernels/workbench.ts";
 import { configOfSizes, presetConfig } from "../model/config.ts";
@@ -36,7 +37,7 @@ export interface KernelFigure {
 const MEASURE_MS = 120;
 
 /** The least milliseconds of one replay, without the cost of a submit. */
-async function time(plan: Plan, budgetMs: number): Promise<number> {
+export async function timePlan(plan: Plan, budgetMs: number): Promise<number> {
   const { device } = plan;
   const once = async (count: number) => {
     const start = performance.now(), encoder = device.gpu.createCommandEncoder();
@@ -55,9 +56,6 @@ async function time(plan: Plan, budgetMs: number): Promise<number> {
   return Math.max(best, 1e-4);
 }
 
-/** Bytes of the buffers that the copy moves between. */
-const COPY_BYTES = 1 << 26;
-
 /** Measures every kernel on a device; `onFigure` sees each. A figure takes about 4 x `budgetMs`. */
 export async function measureKernels(
   device: Device,
@@ -72,16 +70,14 @@ export async function measureKernels(
     return plan;
   };
   try {
-    const from = bench.flat(COPY_BYTES / 4), to = bench.flat(COPY_BYTES / 4);
-    const copyMs = await time(await build((plan) => plan.copy(from, to)), budgetMs);
-    const copy = 2 * COPY_BYTES / copyMs / 1e6;
+    const copy = await measureBandwidth(device) / 1e9, copyMs = 2 * copyBytes(device) / copy / 1e6;
     onFigure({
       ...{ variant, kernel: "copy", pass: "", milliseconds: copyMs },
       ...{ dispatches: 0, gigabytes: copy, share: 1 },
     });
     const measured: Omit<KernelFigure, "share">[] = [];
     for (const { kernel, pass, plan: record } of kernelSubjects(bench, options)) {
-      const plan = await build(record), milliseconds = await time(plan, budgetMs);
+      const plan = await build(record), milliseconds = await timePlan(plan, budgetMs);
       const rate = (amount: number) => amount ? amount / milliseconds / 1e6 : undefined;
       measured.push({
         ...{ variant, kernel, pass, milliseconds, dispatches: plan.dispatches },

@@ -8,10 +8,12 @@ import type { MambaConfig } from "../model/config.ts";
 /** One way to run the peer. */
 export interface TorchFigure {
   mode: "eager" | "compiled";
-  tokens_per_second: number;
+  tokens_per_second?: number;
+  /** Why there is no figure. */
+  error?: string;
 }
 
-/** Trains on random tokens in bf16; prints one JSON line a mode. */
+/** Trains on random tokens in bf16; prints one JSON line. */
 const SCRIPT = `
 import json, sys, time
 import torch
@@ -24,8 +26,10 @@ model = MambaForCausalLM(config).to(device)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1)
 ids = torch.randint(0, spec["vocab"], (spec["batch"], spec["length"]), device=device)
 def measure(run):
-    best = float("inf")
-    for i in range(5):
+    best, began = float("inf"), time.perf_counter()
+    for i in range(8):
+        if i > 1 and time.perf_counter() - began > spec["seconds"] / 2:
+            break
         if device == "cuda":
             torch.cuda.synchronize()
         start = time.perf_counter()
@@ -40,40 +44,63 @@ def measure(run):
         if i:
             best = min(best, time.perf_counter() - start)
     return ids.numel() / best
-for mode in ["eager", "compiled"]:
-    try:
-        run = model if mode == "eager" else torch.compile(model)
-        print(json.dumps({"mode": mode, "tokens_per_second": measure(run)}), flush=True)
-    except Exception as error:
-        print(json.dumps({"mode": mode, "error": str(error)[:200]}), file=sys.stderr, flush=True)
+try:
+    run = model if spec["mode"] == "eager" else torch.compile(model)
+    print(json.dumps({"tokens_per_second": measure(run)}), flush=True)
+except Exception as error:
+    print(json.dumps({"error": str(error).strip().splitlines()[-1][:200]}), flush=True)
 `;
 
-/** Figures of the peer; undefined where it cannot run. Stops after two minutes with what there is. */
+/**
+ * Figures of the peer, each mode in a process of its own that gets half of `seconds`; undefined where
+ * it cannot run.
+ */
 export async function measureTorch(
   config: MambaConfig,
   batch: number,
   length: number,
+  seconds: number,
 ): Promise<TorchFigure[] | undefined> {
-  const spec = {
-    vocab: config.paddedVocabSize,
-    hidden: config.hiddenSize,
-    layers: config.layers,
-    state: config.stateSize,
-    batch,
-    length,
-  };
-  try {
+  if (!await hasTorch()) return undefined;
+  const figures: TorchFigure[] = [];
+  for (const mode of ["eager", "compiled"] as const) {
+    const spec = {
+      vocab: config.paddedVocabSize,
+      hidden: config.hiddenSize,
+      layers: config.layers,
+      state: config.stateSize,
+      seconds: seconds / 2,
+      batch,
+      length,
+      mode,
+    };
     const { stdout } = await new Deno.Command("python3", {
       args: ["-c", SCRIPT, JSON.stringify(spec)],
       stdout: "piped",
       stderr: "null",
-      signal: AbortSignal.timeout(120_000),
+      // Workers that compile would outlive the process and hold its output open.
+      env: { TORCHINDUCTOR_COMPILE_THREADS: "1" },
+      signal: AbortSignal.timeout(500 * seconds),
     }).output();
-    const lines = new TextDecoder().decode(stdout).split("\n").filter((line) =>
-      line.startsWith("{")
-    );
-    return lines.length ? lines.map((line) => JSON.parse(line) as TorchFigure) : undefined;
+    const line = new TextDecoder().decode(stdout).split("\n").find((line) => line.startsWith("{"));
+    const told = line ? JSON.parse(line) as Omit<TorchFigure, "mode"> : undefined;
+    const late = `it was not done in ${Math.round(seconds / 2)} s`;
+    figures.push({ mode, ...told ?? { error: late } });
+  }
+  return figures;
+}
+
+/** Whether python3 has what the peer needs. */
+async function hasTorch(): Promise<boolean> {
+  try {
+    const { success } = await new Deno.Command("python3", {
+      args: ["-c", "import torch, transformers"],
+      stdout: "null",
+      stderr: "null",
+      signal: AbortSignal.timeout(60_000),
+    }).output();
+    return success;
   } catch {
-    return undefined; // no python3, or no permission to run it
+    return false; // no python3, or no permission to run it
   }
 }

@@ -2,10 +2,10 @@
 import type { Reporter } from "../core/reporter.ts";
 import type { Device } from "../kernels/device.ts";
 import type { MambaConfig } from "../model/config.ts";
-import { initialParameters } from "../model/initialize.ts";
 import { createMamba, type MambaOptions } from "../model/mamba.ts";
 import { Random } from "../model/random.ts";
-import type { Batch } from "../model/types.ts";
+import type { Batch, StepReport } from "../model/types.ts";
+import { quickParameters } from "./quick_parameters.ts";
 
 /** A model and a batch. */
 export interface StepCase {
@@ -22,7 +22,7 @@ export interface StepFigures {
   length: number;
   precision: string;
   recompute: boolean;
-  /** Of the fastest step. */
+  /** Over the measured steps, one following the other without a pause, as in training. */
   tokens_per_second: number;
   step_ms: number;
   /** Of the matrix products alone, over the whole step's time. */
@@ -30,6 +30,9 @@ export interface StepFigures {
   device_bytes: number;
   resident_bytes: number;
 }
+
+/** Steps before those that count: the first compiles. */
+const WARM_UP = 2;
 
 /** One kernel's part of a step. */
 export type KernelShare = Awaited<
@@ -47,7 +50,8 @@ function randomBatch({ config, batch, length }: StepCase, random: Random): Batch
 }
 
 /**
- * Times `steps` steps after one that compiles..
+ * Times `steps` steps after two that compile and settle: as the trainer does, each step is prepared
+ * while the device is at the one before, whose report is read meanwhile.
  * @param onProfile gets each kernel's time, where given.
  */
 export async function measureStep(
@@ -61,12 +65,21 @@ export async function measureStep(
   const shape = { batchSize: c.batch, sequenceLength: c.length };
   const model = await createMamba(device, c.config, { ...options, ...shape });
   try {
-    model.writeParameters(initialParameters(c.config, 1));
+    model.writeParameters(quickParameters(c.config));
     const random = new Random(1, "bench"), rows = c.batch * c.length;
-    let best = Infinity;
-    for (let step = 0; step <= steps; step++) {
-      const batch = randomBatch(c, random), start = performance.now();
-      model.accumulate(batch, 1 / rows);
+    let last = performance.now(), total = 0, report: Promise<StepReport> | undefined;
+    /** Takes in the report of `step`, which began when the step before it was done. */
+    const took = async (step: number, pending: Promise<StepReport>) => {
+      const { loss } = await pending, now = performance.now(), ms = now - last;
+      last = now;
+      if (step >= WARM_UP) total += ms;
+      reporter.log(`${c.name} step ${step}: loss ${loss.toFixed(3)}, ${ms.toFixed(0)} ms`);
+    };
+    const count = WARM_UP + steps;
+    for (let step = 0; step < count; step++) {
+      const batch = randomBatch(c, random);
+      model.accumulate(batch, 1 / rows, () => report = step ? model.report() : undefined);
+      if (report) await took(step - 1, report);
       model.update({
         step: step + 1,
         learningRate: 1e-4,
@@ -76,10 +89,9 @@ export async function measureStep(
         weightDecay: 0.1,
         maxGradNorm: 1,
       });
-      const { loss } = await model.report(), ms = performance.now() - start;
-      if (step > 0) best = Math.min(best, ms); // the first step compiles
-      reporter.log(`${c.name} step ${step}: loss ${loss.toFixed(3)}, ${ms.toFixed(0)} ms`);
     }
+    await took(count - 1, model.report());
+    const mean = total / steps;
     const resident = Deno.memoryUsage().rss;
     if (onProfile) onProfile(await model.profile());
     return {
@@ -88,9 +100,9 @@ export async function measureStep(
       length: c.length,
       precision: options.precision ?? "f32",
       recompute: model.memory.recompute,
-      tokens_per_second: rows / best * 1000,
-      step_ms: best,
-      gflops: model.matmulFlop / best / 1e6,
+      tokens_per_second: rows / mean * 1000,
+      step_ms: mean,
+      gflops: model.matmulFlop / mean / 1e6,
       device_bytes: device.allocatedBytes,
       resident_bytes: resident,
     };

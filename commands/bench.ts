@@ -39,7 +39,7 @@ export const command: Command = {
     output: {
       type: "string",
       placeholder: "F.json",
-      help: "gpu: write the figures to a file, too",
+      help: "gpu: where the figures go, too (default bench-gpu.json)",
     },
     seconds: {
       type: "integer",
@@ -49,6 +49,11 @@ export const command: Command = {
     profile: { type: "boolean", help: "train: also the time of each kernel" },
     precision: { ...precisionOption, help: "train: f32 or mixed, with f16 where products use it" },
     ...deviceOptions,
+    skip: {
+      type: "list",
+      placeholder: "SECTION",
+      help: "gpu: leave a section out; may be repeated",
+    },
     provider: {
       ...deviceOptions.provider,
       help: `${deviceOptions.provider.help}; by default gpu measures both and the others use deno`,

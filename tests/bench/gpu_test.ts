@@ -1,5 +1,6 @@
 import { join } from "../../core/std.ts";
 import { benchGpu } from "../../bench/gpu.ts";
+import { runSections } from "../../bench/gpu_process.ts";
 import { command } from "../../commands/bench.ts";
 import { parseInvocation } from "../../core/cli.ts";
 import { assert, assertEquals } from "../assert.ts";
@@ -18,6 +19,10 @@ Deno.test("bench gpu runs every section of both providers, and writes what it pr
     assertEquals(Object.keys(written).sort(), Object.keys(figures).sort());
     const { deno, dawn } = written.providers;
     assert(deno.generation_at_batch_1.tokens_per_second > 0);
+    assert(deno.scan.copy_gigabytes_per_second > 0);
+    for (const { of_copy, milliseconds } of deno.scan.scans) {
+      assert(of_copy > 0 && milliseconds > 0);
+    }
     assert(deno.kernels.length > 10 && deno.peak_device_bytes > 1e6);
     for (const { kind, tflops, gain } of deno.products_f32) {
       assertEquals(kind, "f32");
@@ -29,4 +34,21 @@ Deno.test("bench gpu runs every section of both providers, and writes what it pr
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
+});
+
+Deno.test("a section that ends its process or hangs is reported, and the rest goes on", async () => {
+  const reporter = silentReporter(), seen: string[][] = [];
+  const figures = await runSections({
+    ...{ provider: "deno", variant: undefined, seconds: 60, grace: 5, sectionSeconds: 3 },
+    ...{ reporter, signal: new AbortController().signal },
+    program: new URL("./sections_program.ts", import.meta.url),
+  }, (figures) => seen.push(Object.keys(figures).sort()));
+  const { first, dying, hanging, last, ...rest } = figures as Record<string, { error?: string }>;
+  assertEquals([dying!.error, hanging!.error], [
+    "the driver ended the process by SIGKILL",
+    "it took longer than 3 s",
+  ]);
+  assertEquals([first!.error, last!.error, rest], [undefined, undefined, { peak_device_bytes: 7 }]);
+  assertEquals(seen.at(-1), ["dying", "first", "hanging", "last", "peak_device_bytes"]);
+  assertEquals(reporter.lines.filter((line) => line.startsWith("left out")).length, 2);
 });
