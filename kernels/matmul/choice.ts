@@ -84,7 +84,7 @@ const DEPTHS: [Tile, MatmulChoice["depth"][]][] = [
   ["128x256", [8, 16]],
   ["128x64", [16, 8]],
   ["64x128", [16, 8]],
-  ["64x64", [16, 32]],
+  ["64x64", [16, 8]],
 ];
 
 /** All choices of a device for products of f32 operands, or (`half`) where one is f16. */

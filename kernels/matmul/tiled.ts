@@ -1,6 +1,6 @@
 /**
- * Matrix products for GPUs: 256 threads compute a block of C through shared memory, a slab of K at a
- * time. A thread owns 4 to 16 rows by 4 to 16 columns, in groups of 4 that lie 64 apart.
+ * Matrix products for GPUs: 64 to 256 threads compute a block of C through shared memory, a slab of K
+ * at a time. A thread owns 8 or 16 rows by 8 or 16 columns, in groups of 4 that lie 32 or 64 apart.
  *
  * - The next slab is loaded into registers while this one is multiplied, then stored into the other
  *   half of shared memory: one barrier a slab.
@@ -22,14 +22,18 @@ import { enableHalf, vectorOf } from "../wgsl.ts";
 import { type MatmulChoice, tileExtents, tileIndices } from "./choice.ts";
 import type { Operands, Product } from "./mod.ts";
 
-const THREADS = 256;
+/** Threads along a tile's rows or columns: 8 values each, or 16 where that would be more than 16 threads. */
+const threadsAlong = (extent: number) => Math.min(16, extent / 8);
+
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 
 /** One operand's part in filling a slab. */
 interface Fill {
   name: "A" | "B";
-  /** Vectors of 4 rows (of A) or columns (of B) in the tile, and groups of 16 of them. */
+  /** Vectors of 4 rows (of A) or columns (of B) in the tile, and threads along them. */
   quads: number;
+  width: number;
+  /** Vectors of a thread. */
   groups: number;
   /** Whether lines run along K ("rows") or along m or n. */
   layout: "rows" | "columns";
@@ -47,17 +51,17 @@ interface Round {
   registers: "vec4f" | "vec4h";
 }
 
-/** Deals the items of A, then of B, out to rounds of 256 threads. */
-function rounds(fills: Fill[]): Round[] {
+/** Deals the items of A, then of B, out to rounds of so many threads. */
+function rounds(fills: Fill[], threads: number): Round[] {
   const out: Round[] = [];
-  let used = THREADS;
+  let used = threads;
   for (const fill of fills) {
     for (let item = 0; item < fill.items;) {
-      if (used === THREADS) {
+      if (used === threads) {
         out.push({ parts: [], registers: fill.stored });
         used = 0;
       }
-      const count = Math.min(THREADS - used, fill.items - item), round = out.at(-1)!;
+      const count = Math.min(threads - used, fill.items - item), round = out.at(-1)!;
       round.parts.push({ fill, thread: used, item, count });
       if (round.registers !== fill.stored) round.registers = "vec4f";
       used += count;
@@ -68,8 +72,12 @@ function rounds(fills: Fill[]): Round[] {
 }
 
 /** Runs each part's code in its own threads; `code` sees the part. */
-function inThreads(round: Round, code: (part: Round["parts"][number]) => string): string {
-  const { parts } = round, last = parts.at(-1)!, whole = last.thread + last.count === THREADS;
+function inThreads(
+  round: Round,
+  threads: number,
+  code: (part: Round["parts"][number]) => string,
+): string {
+  const { parts } = round, last = parts.at(-1)!, whole = last.thread + last.count === threads;
   return parts.map((part, i) => {
     const end = part.thread + part.count, open = i === parts.length - 1 && whole;
     const test = open ? "" : `if (t < ${end}u) `;
@@ -91,19 +99,19 @@ export function tiledProgram(
   const C = vectorOf(c), code: string[] = [];
   const fill = (name: "A" | "B", extent: number, layout: Fill["layout"]): Fill => {
     const stored = vectorOf(name === "A" ? a : b), quads = extent / 4;
-    const slab = half ? stored : "vec4f";
-    return { name, quads, groups: quads / 16, layout, stored, slab, items: quads * kQuads };
+    const slab = half ? stored : "vec4f", width = threadsAlong(extent);
+    const items = quads * kQuads;
+    return { name, quads, width, groups: quads / width, layout, stored, slab, items };
   };
   const A = fill("A", rows, product === "TN" ? "columns" : "rows");
   const B = fill("B", cols, product === "NT" ? "rows" : "columns");
-  const all = rounds([A, B]);
-  const perThread = rows / 16;
+  const threads = A.width * B.width, all = rounds([A, B], threads), perThread = 4 * A.groups;
 
   // Where each round's item begins in memory (from), which K it holds and where it goes.
   all.forEach((round, s) => {
     code.push(`var from${s} = 0u; var kq${s} = 0u; var place${s} = 0u; var column${s} = 0u;`);
-    code.push(inThreads(round, ({ fill, thread, item }) => {
-      const { name, quads, groups, layout } = fill, x = name === "A" ? "a" : "b";
+    code.push(inThreads(round, threads, ({ fill, thread, item }) => {
+      const { name, quads, width, groups, layout } = fill, x = name === "A" ? "a" : "b";
       const from = `p.${x}0`, stride = `p.r${x}`;
       const [origin, end] = name === "A" ? ["m0", "p.m_padded"] : ["n0", "p.n_padded"];
       const deal = layout === "rows"
@@ -113,13 +121,13 @@ export function tiledProgram(
         ? `from${s} = ${from} + at * 8u;`
         : `from${s} = ${from} + ((at >> 5u) * ${stride} + 4u * kq${s}) * 8u + ((at >> 2u) & 7u);`;
       return `let i = t - ${thread}u + ${item}u; ${deal} let at = min(${origin} + 4u * quad, ${end} - 4u);
-${start} place${s} = 4u * kq${s} * ${groups}u + quad / 16u; column${s} = (quad % 16u) ^ (kq${s} * ${turn}u);`;
+${start} place${s} = 4u * kq${s} * ${groups}u + quad / ${width}u; column${s} = (quad % ${width}u) ^ (kq${s} * ${turn}u);`;
     }));
     for (const j of range(4)) code.push(`var r${s}_${j}: ${round.registers};`);
   });
   const load = (k: string) =>
     all.map((round, s) =>
-      inThreads(round, ({ fill: { name, layout, stored } }) => {
+      inThreads(round, threads, ({ fill: { name, layout, stored } }) => {
         const stride = name === "A" ? "p.ra" : "p.rb";
         const at = layout === "rows"
           ? `let k = ${k} / 4u + kq${s}; let at = from${s} + (k >> 3u) * ${stride} * 8u + (k & 7u);`
@@ -133,7 +141,7 @@ ${start} place${s} = 4u * kq${s} * ${groups}u + quad / 16u; column${s} = (quad %
     ).join("\n");
   const store = (stage: string) =>
     all.map((round, s) =>
-      inThreads(round, ({ fill: { name, groups, layout, slab } }) =>
+      inThreads(round, threads, ({ fill: { name, groups, layout, slab } }) =>
         range(4).map((j) => {
           const value = layout === "columns"
             ? `r${s}_${j}`
@@ -186,16 +194,18 @@ ${start} place${s} = 4u * kq${s} * ${groups}u + quad / 16u; column${s} = (quad %
       range(B.groups).map((g) => {
         const sum = `c${r}_${g}`,
           d = residual ? ` + D[((n >> 5u) * p.rd + m) * 8u + ((n >> 2u) & 7u)]` : "";
-        return `{ let m = m0 + ${64 * (r >> 2) + (r & 3)}u + 4u * ty; let n = n0 + ${
-          64 * g
+        return `{ let m = m0 + ${4 * A.width * (r >> 2) + (r & 3)}u + 4u * ty; let n = n0 + ${
+          4 * B.width * g
         }u + 4u * tx;
 if (m < p.m && n < p.n_padded) { let at = w.z * p.slab + ((n >> 5u) * p.rc + m) * 8u + ((n >> 2u) & 7u);
 C[at] = ${C}(${add ? "vec4f(C[at]) + " : ""}${sum}${d}); } }`;
       })
     ).join("\n");
   code.push(`if (p.accumulate != 0u) {\n${put(true)}\n} else {\n${put(false)}\n}`);
-  const slab = ({ name, slab, groups }: Fill) =>
-    `var<workgroup> s${name}: array<array<array<${slab}, 16>, ${depth * groups}>, 2>;`;
+  const slab = ({ name, slab, width, groups }: Fill) =>
+    `var<workgroup> s${name}: array<array<array<${slab}, ${width}>, ${depth * groups}>, 2>;`;
+  const across = B.width / 8; // warps of 8 columns
+
   return `${enableHalf(a, b, c)}
 struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumulate: u32,
   m_padded: u32, n_padded: u32, part: u32, slab: u32, rd: u32, unused0: u32, unused1: u32, unused2: u32 }
@@ -206,11 +216,11 @@ struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumul
 ${residual ? "@group(0) @binding(4) var<storage, read> D: array<vec4f>;" : ""}
 ${slab(A)}
 ${slab(B)}
-@compute @workgroup_size(${THREADS})
+@compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) t: u32) {
 ${tileIndices(order, "w")} let m0 = tm * ${rows}u; let n0 = tn * ${cols}u;
 let lane = t % 32u; let warp = t / 32u;
-let tx = warp % 2u * 8u + lane / 2u % 8u; let ty = warp / 2u * 4u + lane / 16u * 2u + lane % 2u;
+let tx = warp % ${across}u * 8u + lane / 2u % 8u; let ty = warp / ${across}u * 4u + lane / 16u * 2u + lane % 2u;
 ${code.join("\n")}
 }`;
 }

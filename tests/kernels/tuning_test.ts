@@ -41,7 +41,8 @@ for (const variant of VARIANTS) {
         await bench.run((plan) => matmul(plan, { product, a, b, c }));
         const got = await device.readFloats(c.region);
         first ??= got;
-        assertEquals(got, first, `${product} ${JSON.stringify(choice)}`);
+        const other = got.findIndex((x, i) => x !== first![i]);
+        assertEquals(other, -1, `${product} ${JSON.stringify(choice)}`);
       }
       if (variant === "gpu-tiled") continue; // it would compile them all
       const figures = await tuneMatmul(device, shape, 1);

@@ -3,7 +3,7 @@ import { presetConfig } from "../../model/config.ts";
 import type { MambaOptions } from "../../model/gpu/buffers.ts";
 import { chooseMemoryPlan } from "../../model/gpu/memory_plan.ts";
 import { Mamba } from "../../model/mamba.ts";
-import { assert, assertEquals } from "../assert.ts";
+import { assert, assertEquals, assertThrows } from "../assert.ts";
 
 const GIB = 2 ** 30;
 
@@ -11,13 +11,13 @@ const GIB = 2 ** 30;
  * A device that allocates and runs nothing, but checks what WebGPU would of buffers, bindings and
  * workgroups: so that a plan can be looked at for a GPU that is not here.
  */
-function paperDevice(limit: number) {
+function paperDevice(bindings: number, buffers: number) {
   const sizes = new WeakMap<GPUBuffer, number>(), labels: string[] = [];
   let most = 0;
   const gpu = {
     limits: {
-      maxBufferSize: limit,
-      maxStorageBufferBindingSize: limit,
+      maxBufferSize: buffers,
+      maxStorageBufferBindingSize: bindings,
       maxComputeWorkgroupStorageSize: 49152,
     },
     features: new Set(["shader-f16", "subgroups", "timestamp-query"]),
@@ -37,7 +37,7 @@ function paperDevice(limit: number) {
       for (const { resource } of entries) {
         const { buffer, offset = 0, size = 0 } = resource as GPUBufferBinding;
         const end = offset + size;
-        if (offset % 256 || size > limit || !(end <= sizes.get(buffer)!)) {
+        if (offset % 256 || size > bindings || !(end <= sizes.get(buffer)!)) {
           throw new RangeError(`${label} binds ${size} bytes at ${offset}`);
         }
       }
@@ -57,8 +57,8 @@ function paperDevice(limit: number) {
   return { device, labels, largest: () => most };
 }
 
-function planned(model: string, options: MambaOptions, limit = 2 * GIB - 4) {
-  const paper = paperDevice(limit), config = presetConfig(model);
+function planned(model: string, options: MambaOptions, bindings = 2 * GIB - 4) {
+  const paper = paperDevice(bindings, 2 * GIB - 4), config = presetConfig(model);
   const memory = chooseMemoryPlan(paper.device, config, options, paper.device.memoryLimit);
   new Mamba(paper.device, config, options, memory);
   const { allocatedBytes } = paper.device;
@@ -72,6 +72,14 @@ Deno.test("mamba-2.8b at 8 x 1,024 fits 139 GiB and every limit of 2 GiB", () =>
   // The plan is of what is allocated: beyond it are each kernel's uniforms alone.
   const more = allocatedBytes - memory.total;
   assert(more >= 0 && more < 1e6, `${more} bytes more than planned`);
+});
+
+Deno.test("models are cut to bindings of 128 MiB, or refused", () => {
+  const at = (model: string, batchSize: number) =>
+    planned(model, { batchSize, sequenceLength: 1024, precision: "mixed" }, GIB / 8);
+  assert(at("mamba-130m", 8).labels.length > 700);
+  assert(at("mamba-2.8b", 1).labels.length > 2000);
+  assertThrows(() => at("mamba-2.8b", 8), Error, "the scan of 8 x 1024 tokens needs bindings of");
 });
 
 Deno.test("mamba-130m at 32 x 1,024: a step's dispatches are counted", () => {
