@@ -318,14 +318,16 @@ export interface RecurrentOptions {
  * the other changes.
  * @throws {DeviceError} where the device is too small, or cannot f16.
  */
-export function createRecurrentMamba(
+export async function createRecurrentMamba(
   device: Device,
   config: MambaConfig,
   weights: ((name: string) => Float32Array) | ParameterStore,
   options: RecurrentOptions = {},
 ): Promise<RecurrentMamba> {
-  return device.guard(
+  const model = await device.guard(
     "set up the model",
     () => new RecurrentMamba(device, config, weights, options),
   );
+  await device.idle(); // its weights are there: a first token takes what others take
+  return model;
 }
