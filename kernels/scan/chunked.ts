@@ -15,9 +15,10 @@
  * - forward: u, delta, z and y are 16, which is the least; with the kept states (64 / STAGE = 4) 20;
  * - backward: u, delta, z, gy in and du, ddelta, dz out are 28, which is the least; kept states 4, the
  *   parts of dB and dC by panel 4 out and 4 in: 40.
- * For mamba-130m (1,536 channels) that is 92 KB a token and layer, against 68 KB at the least. Cut
- * sequences read u and delta (and gy and z) a second time: 28 and 56. Exponentials a channel and token:
- * 20 forward; 33 backward, 28 of them decays (each stage but its last block is walked twice).
+ * For mamba-130m (1,536 channels) that is 92 KB a token and layer, against 68 KB at the least. Where
+ * sequences are cut, u and delta are read twice forward, delta, z and gy backward: 28 and 52. In f16 u,
+ * z and dz take half. Exponentials a channel and token: 18 forward, 30 backward (16 and 28 of them
+ * decays: each stage but its last block is walked twice).
  * @module
  */
 import type { ScanProgram } from "./lane.ts";
