@@ -33,13 +33,31 @@ export { Interrupted, UserError } from "./core/errors.ts";
 export { consoleReporter, type Progress, type Reporter } from "./core/reporter.ts";
 
 export { type RunOptions, runPipeline, type RunSummary } from "./pipeline/run.ts";
+export type { FieldSelection } from "./pipeline/citation/elements.ts";
+export type { Policies } from "./pipeline/ingest/policy.ts";
+export type { ShardSummary } from "./pipeline/ingest/shards.ts";
+export type { HttpOptions } from "./pipeline/source/http_client.ts";
+export type { PackingMethod } from "./pipeline/tokens/mod.ts";
 export { buildTextCorpus, type TextCorpusOptions } from "./pipeline/texts/corpus.ts";
 export type { SelectionSpec } from "./pipeline/tokens/selection.ts";
 export { loadTokenizer, type Tokenizer } from "./pipeline/tokenizer/mod.ts";
+export type { StreamDecoder } from "./pipeline/tokenizer/decoder.ts";
+export type { DecodeOptions, EncodeOptions } from "./pipeline/tokenizer/tokenizer.ts";
 export { rankPlaces, sampleRow } from "./pipeline/tokens/sampler.ts";
 
 export { DeviceError } from "./kernels/errors.ts";
-export { type Device, type DeviceOptions, openDevice, type Variant } from "./kernels/device.ts";
+export {
+  type Device,
+  type DeviceOptions,
+  openDevice,
+  type Provider,
+  type Variant,
+} from "./kernels/device.ts";
+export type { LossScale } from "./kernels/adamw/loss_scale.ts";
+export type { Objective } from "./kernels/cross_entropy/cross_entropy.ts";
+export type { MatrixUnits } from "./kernels/matmul/matrix_units.ts";
+export type { KernelTime } from "./kernels/plan.ts";
+export type { ProviderName } from "./kernels/providers.ts";
 
 export { type MambaConfig, presetConfig, PRESETS } from "./model/config.ts";
 export { type Parameter, parameterCount, parameterList } from "./model/parameters.ts";
@@ -51,17 +69,27 @@ export {
   type ReadParameter,
   writeModelFolder,
 } from "./model/folder.ts";
-export { downloadModel, type HubSettings, localModel } from "./model/hub.ts";
+export type { FolderContents } from "./model/folder_writer.ts";
+export { downloadModel, downloadTokenizer, type HubSettings, localModel } from "./model/hub.ts";
 export type { RowSource, Split, TrainingCorpus } from "./model/corpus.ts";
 export { openCorpus } from "./model/shard_corpus.ts";
 export { openMix } from "./model/mixed_corpus.ts";
 export { type RankRequest, type RankRow, rankRows } from "./model/rank_rows.ts";
 export { deviceModel, type DeviceModelOptions } from "./model/device_model.ts";
-export { createMamba, type Mamba, type MambaOptions } from "./model/mamba.ts";
+export {
+  createMamba,
+  type Mamba,
+  type MambaOptions,
+  type MemoryPlan,
+  type Precision,
+} from "./model/mamba.ts";
+export type { AutotuneMode } from "./model/gpu/autotune.ts";
 export type {
   Batch,
+  EvaluationReport,
   MadeModel,
   MakeModel,
+  ModelSnapshot,
   Moments,
   RecurrentModel,
   StepReport,
@@ -69,17 +97,23 @@ export type {
   TrainingTerms,
   UpdateOptions,
 } from "./model/types.ts";
-export { makeBatch } from "./model/batch.ts";
+export { type CountedBatch, makeBatch } from "./model/batch.ts";
 export type { LoopResult } from "./model/train.ts";
+export type { RunListener } from "./model/run_listener.ts";
+export type { RunSample } from "./model/samples.ts";
+export type { SpikeEvent } from "./model/spikes.ts";
 export { type PartialConfig, resolveConfig, type TrainConfig } from "./model/train_config.ts";
 export { type TrainRequest, trainRun } from "./model/train_run.ts";
 export { readMetrics, type StepMetrics } from "./model/metrics.ts";
 export {
   evaluatePerplexity,
+  type OnRow,
   type PerplexityRequest,
   type PerplexityResult,
 } from "./model/perplexity.ts";
+export type { Interval } from "./model/evaluation/statistics.ts";
 export { type CheckpointChoice, type ExportResult, exportRun } from "./model/export.ts";
 export { createRecurrentMamba, type RecurrentOptions } from "./model/recurrent.ts";
 export { type GenerateOptions, generateTokens } from "./model/generate.ts";
+export type { SamplingOptions } from "./model/sampling.ts";
 export type { GeneratedToken } from "./model/types.ts";

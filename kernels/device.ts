@@ -73,11 +73,15 @@ const LIMITS = [
 
 /** An open device. */
 export class Device {
+  /** The device as WebGPU has it. */
   readonly gpu: GPUDevice;
+  /** The adapter that it was opened on. */
   readonly adapter: GPUAdapter;
+  /** The form of the kernels that it runs. */
   readonly variant: Variant;
   /** Granted features. */
   readonly features: ReadonlySet<string>;
+  /** Where its WebGPU comes from. */
   readonly provider: string;
   /** Held, because Dawn's devices do not outlive the object that they came from. */
   readonly source: Provider["gpu"];
@@ -87,9 +91,13 @@ export class Device {
   allocatedBytes = 0;
   /** The most that was ever alive. */
   peakBytes = 0;
+  /** Bytes that may be allocated; Infinity for no limit. */
   readonly memoryLimit: number;
+  /** Most bytes of one binding. */
   readonly bindingLimit: number;
+  /** Most bytes of one buffer. */
   readonly bufferLimit: number;
+  /** Most workgroups in one dimension of a dispatch. */
   readonly groupLimit: number;
   /** What products in mixed precision multiply with, where there are such units. */
   readonly matrixUnits?: MatrixUnits;
@@ -156,6 +164,7 @@ export class Device {
   }
 
   /** @throws {DeviceError} where an error was reported since the last call. */
+  /** @throws {DeviceError} what has failed on the device since the last call. */
   check(): void {
     if (this.#failure) throw this.#failure;
   }
@@ -336,6 +345,7 @@ export class Device {
     this.check();
   }
 
+  /** Gives the device up, and all that was allocated on it. */
   destroy(): void {
     this.gpu.destroy();
   }

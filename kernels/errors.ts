@@ -5,10 +5,12 @@
  * The message says what is needed, what there is, and what to do.
  */
 export class DeviceError extends Error {
+  /** The class, for messages. */
   override name = "DeviceError";
   /** True where the device had no memory left for what was asked. */
   readonly outOfMemory: boolean;
 
+  /** @param outOfMemory whether the device had no room. */
   constructor(message: string, { outOfMemory = false }: { outOfMemory?: boolean } = {}) {
     super(message);
     this.outOfMemory = outOfMemory;

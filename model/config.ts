@@ -9,6 +9,7 @@ import { UserError } from "../core/errors.ts";
 export interface MambaConfig {
   /** d: width of the residual stream. */
   hiddenSize: number;
+  /** Mixers, one after the other. */
   layers: number;
   /** e: width inside a mixer, `expand` x d. */
   intermediateSize: number;
@@ -22,12 +23,15 @@ export interface MambaConfig {
   vocabSize: number;
   /** Rows of the embedding; softmax runs over all of them. */
   paddedVocabSize: number;
+  /** Added to the mean square by the norms. */
   normEpsilon: number;
   /** The id between documents. */
   endOfText: number;
-  /** Range of the initial delta, and its floor. */
+  /** The smallest of delta's initial values. */
   timeStepMin: number;
+  /** The largest of delta's initial values. */
   timeStepMax: number;
+  /** No initial value of delta is smaller. */
   timeStepFloor: number;
   /** Standard deviation of initial embeddings. */
   initializerRange: number;

@@ -8,11 +8,13 @@ export type Split = "train" | "validation" | "test";
 
 /** Packed rows of one split. */
 export interface RowSource {
+  /** How many rows there are. */
   readonly rows: number;
   /** Tokens in all rows, padding left out, where that is known. */
   readonly tokens?: number;
   /** Distinct documents, and documents with repetitions, where that is known. */
   readonly documents?: number;
+  /** Rows that a pass draws, where they are drawn. */
   readonly drawn?: number;
   /** Of a selection of a mix: what was selected of each corpus. */
   readonly parts?: readonly { name: string; source: RowSource }[];
@@ -24,15 +26,21 @@ export interface RowSource {
 
 /** A tokenized, packed corpus. */
 export interface TrainingCorpus {
+  /** The corpus folder, or a mix as it was given. */
   readonly path: string;
+  /** Of what the rows follow from: two corpora with the same one are the same. */
   readonly manifestSha256: string;
   /** SHA-256 of the tokenizer.json it was tokenized with. */
   readonly tokenizerSha256: string;
+  /** Ids of the tokenizer. */
   readonly vocabularySize: number;
+  /** The id that begins and ends documents. */
   readonly endOfText: number;
+  /** Tokens of a row. */
   readonly sequenceLength: number;
   /** The bytes of its tokenizer.json. */
   tokenizer(): Uint8Array;
+  /** The rows of a split. */
   split(name: Split): RowSource;
   /**
    * The same corpus with some of its training documents, and in another order. The rows are read

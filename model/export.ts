@@ -21,9 +21,13 @@ export type CheckpointChoice = "last" | "best" | number;
 export interface ExportResult {
   /** The folder written, and the checkpoint it was made from. */
   out: string;
+  /** The checkpoint that was exported. */
   checkpoint: string;
+  /** Its step. */
   step: number;
+  /** Trained values of the model. */
   parameters: number;
+  /** Which of its weights: those trained, or their moving average. */
   weights: "trained" | "average";
   /** exp of the validation loss at that step, where it was computed. */
   validationPerplexity?: number;

@@ -17,7 +17,9 @@ export type ReadParameter = (name: string) => Float32Array;
 
 /** An open model folder. */
 export interface ModelFolder {
+  /** Where it is. */
   readonly path: string;
+  /** The model's sizes. */
   readonly config: MambaConfig;
   /** The folder's tokenizer.json, where it has one. */
   readonly tokenizerFile: string | undefined;
@@ -26,6 +28,7 @@ export interface ModelFolder {
    * @throws {UserError} naming file and tensor, where a value is not finite.
    */
   read: ReadParameter;
+  /** Closes its files; nothing can be read afterwards. */
   close(): void;
 }
 

@@ -25,6 +25,7 @@ export interface FolderContents {
 
 /** What goes into a folder. */
 export interface ModelToWrite extends FolderContents {
+  /** Called for each parameter, in the model's order. */
   read: ReadParameter;
   /** Writes more files into the folder, after the others and before it gets its name. */
   more?: (folder: string) => void;

@@ -8,9 +8,11 @@ import type { GeneratedToken, RecurrentModel } from "./types.ts";
 export interface GenerateOptions extends Partial<SamplingOptions> {
   /** Most tokens to generate. */
   maxNewTokens: number;
+  /** Of the sampling; 0 by default. */
   seed?: number;
   /** Go on at the end-of-text id instead of stopping. */
   ignoreEnd?: boolean;
+  /** Ends the text where it is. */
   signal?: AbortSignal;
 }
 

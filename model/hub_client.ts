@@ -4,7 +4,9 @@ import { messageOf, UserError } from "../core/errors.ts";
 
 /** Where the hub is and what is known there. */
 export interface HubSettings {
+  /** HF_ENDPOINT, without a slash at its end. */
   endpoint: string;
+  /** HF_TOKEN, or what is kept in the cache. */
   token: string | undefined;
   /** The folder of the cache: HF_HOME. */
   home: string;

@@ -56,10 +56,14 @@ const LOGITS_AT_ONCE = 64;
 
 /** Mamba-1 on a device. */
 export class Mamba implements TrainableModel {
+  /** Its sizes. */
   readonly config: MambaConfig;
   readonly batchSize: number;
+  /** Tokens of a row (l). */
   readonly sequenceLength: number;
+  /** Where it lives. */
   readonly device: Device;
+  /** Its parameters there. */
   readonly store: ParameterStore;
   /** What was planned to be allocated. */
   readonly memory: MemoryPlan;
@@ -265,6 +269,7 @@ export class Mamba implements TrainableModel {
     return takeSnapshot(this.device, this.store, availableBytes(this.device), lossScale);
   }
 
+  /** Every parameter by its Hugging Face name, row-major. */
   readParameters(): Promise<Map<string, Float32Array>> {
     return this.store.read("value");
   }
@@ -283,6 +288,7 @@ export class Mamba implements TrainableModel {
     return new Map([...gradients].map(([name, g]) => [name, g.map((x) => x / lossScale.scale)]));
   }
 
+  /** AdamW's moments of every parameter. */
   async readMoments(): Promise<Map<string, Moments>> {
     const m = await this.store.read("m"), v = await this.store.read("v");
     return new Map([...m].map(([name, values]) => [name, { m: values, v: v.get(name)! }]));
@@ -317,6 +323,7 @@ export class Mamba implements TrainableModel {
     return this.#forward.flop(products) + (this.#train?.flop(products) ?? 0);
   }
 
+  /** Frees all that it allocated. */
   destroy(): void {
     for (const plan of [this.#forward, this.#evaluate, this.#train, this.#clear]) plan?.destroy();
     for (const plan of [this.#update?.plan, this.#exchange, this.#round]) plan?.destroy();

@@ -5,6 +5,7 @@ import type { MambaConfig } from "./config.ts";
 export interface Parameter {
   /** The Hugging Face name, such as `backbone.layers.0.mixer.A_log`. */
   name: string;
+  /** Extents, the slowest first. */
   shape: readonly number[];
   /** Number of values. */
   size: number;

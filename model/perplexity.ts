@@ -85,7 +85,9 @@ function meanOf(losses: Iterable<RowLoss>): number {
 export interface PerplexityRequest {
   /** A model folder. */
   model: string;
+  /** What it is scored on. */
   corpus: TrainingCorpus;
+  /** Which documents. */
   split: Split;
   /** Only the split's first so many rows. */
   rows?: number;
@@ -93,15 +95,21 @@ export interface PerplexityRequest {
   batchSize: number;
   /** Of the bootstrap. */
   seed?: number;
+  /** Makes what computes it. */
   makeModel: MakeModel;
+  /** Gets the losses of each row. */
   onRow?: OnRow;
+  /** Shows the progress. */
   reporter: Reporter;
+  /** Ends the evaluation without a result. */
   signal?: AbortSignal;
 }
 
 /** How well a model predicts held-out text. */
 export interface PerplexityResult {
+  /** Which documents. */
   split: Split;
+  /** Rows scored. */
   rows: number;
   /** Scored tokens: all that have a predecessor in their row, padding excluded. */
   tokens: number;
@@ -113,7 +121,9 @@ export interface PerplexityResult {
   interval: Interval;
   /** UTF-8 bytes of the scored text; with them the loss can be compared across tokenizers. */
   bytes?: number;
+  /** The loss in bits, a byte of text. */
   bits_per_byte?: number;
+  /** exp of the loss in nats, a byte of text. */
   byte_perplexity?: number;
 }
 

@@ -20,8 +20,9 @@ export interface RankRequest {
   rows: number;
   /** Of the order of rows: the seed of the run. */
   seed: number;
-  /** This rank, from 0, and how many there are. */
+  /** This rank, from 0. */
   rank: number;
+  /** How many processes share a step. */
   ranks: number;
 }
 

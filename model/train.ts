@@ -57,13 +57,17 @@ export interface LoopOptions {
 export interface LoopResult {
   /** Updates done in all, and whether these are all of the configuration's. */
   step: number;
+  /** Whether these are all that the configuration asks for. */
   finished: boolean;
+  /** Positions trained on, padding included. */
   tokens: number;
   /** The last step's. */
   loss: number;
+  /** The last one, in nats a token. */
   validationLoss?: number;
   /** Of this process, over the whole loop. */
   seconds: number;
+  /** Of this process. */
   tokensPerSecond: number;
   /** Of this process, spent reading rows and making batches; the device computes meanwhile. */
   dataSeconds: number;

@@ -29,6 +29,7 @@ import type { MadeModel, MakeModel, Moments } from "./types.ts";
 
 /** What {@linkcode trainRun} takes. */
 export interface TrainRequest {
+  /** What is trained on. */
   corpus: TrainingCorpus;
   /** A model folder, a Hugging Face id or `random:<preset>`; with `resume` it may be left out. */
   init?: string;
@@ -38,13 +39,19 @@ export interface TrainRequest {
   config: PartialConfig;
   /** Named in errors about `config`. */
   configSource?: string;
+  /** Whether to go on with the run in `out`. */
   resume: boolean;
+  /** Makes what is trained. */
   makeModel: MakeModel;
   /** Gets the times of one step's kernels before training begins. */
   onProfile?: (times: KernelTime[], peaks?: Peaks) => void;
+  /** Hears of every step. */
   listener?: RunListener;
+  /** Shows the progress and takes the log. */
   reporter: Reporter;
+  /** Has the run save and stop. */
   signal: AbortSignal;
+  /** How to go on, for the message of a run that was stopped. */
   resumeHint?: string;
 }
 

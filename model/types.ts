@@ -26,9 +26,13 @@ export interface Batch {
 export interface UpdateOptions {
   /** The update's number, counted from 1, for bias correction. */
   step: number;
+  /** The step's, by the schedule. */
   learningRate: number;
+  /** Decay of the first moment. */
   beta1: number;
+  /** Decay of the second moment. */
   beta2: number;
+  /** Added to the root of the second moment. */
   epsilon: number;
   /** Applied to matrices only: never to A_log, D, biases and norm weights. */
   weightDecay: number;
@@ -51,6 +55,7 @@ export interface StepReport {
    * finite at a larger scale, so that nothing was updated. That is no failure: the next will be.
    */
   lossScale?: number;
+  /** See `lossScale`. */
   overflow?: boolean;
 }
 
@@ -91,9 +96,11 @@ export interface ModelSnapshot {
 
 /** A model with its gradients and optimizer. Parameters go by their Hugging Face names and shapes. */
 export interface TrainableModel {
+  /** Its sizes. */
   readonly config: MambaConfig;
   /** Rows of a batch. */
   readonly batchSize: number;
+  /** Tokens of a row. */
   readonly sequenceLength: number;
   /** Uploads every parameter; `read` returns the values of one, in row-major order. */
   writeParameters(read: (name: string) => Float32Array): void;
@@ -140,7 +147,9 @@ export interface TrainableModel {
    * there is no room for them.
    */
   snapshot?(): Promise<ModelSnapshot | undefined>;
+  /** Every parameter, row-major. */
   readParameters(): Promise<Map<string, Float32Array>>;
+  /** AdamW's moments of every parameter. */
   readMoments(): Promise<Map<string, Moments>>;
   /** Uploads the averages of a run that goes on; `writeParameters` starts them from the weights. */
   writeAverages(read: (name: string) => Float32Array): void;
@@ -159,6 +168,7 @@ export interface TrainableModel {
     slot: "value" | "m" | "v" | "average",
     name: string,
   ): Promise<Float32Array | undefined>;
+  /** Frees what it holds. */
   destroy(): void;
 }
 
@@ -179,6 +189,7 @@ export interface TrainingTerms {
 
 /** One generated token. */
 export interface GeneratedToken {
+  /** The id. */
   token: number;
   /** Natural log of its probability under the model. */
   logProbability: number;
@@ -186,6 +197,7 @@ export interface GeneratedToken {
 
 /** A model that generates token by token with its recurrent state: constant memory a token. */
 export interface RecurrentModel {
+  /** Its sizes. */
   readonly config: MambaConfig;
   /** Forgets everything. */
   reset(): void;
@@ -204,11 +216,13 @@ export interface RecurrentModel {
   ): Promise<GeneratedToken[][]>;
   /** The most steps of one `greedy`. */
   readonly mostSteps?: number;
+  /** Frees what it holds. */
   destroy(): void;
 }
 
 /** A model, ready to hold weights, and the device that it lives on. */
 export interface MadeModel {
+  /** Without weights as yet. */
   model: TrainableModel;
   /** One line that names the device. */
   device: string;

@@ -37,6 +37,7 @@ import {
 
 /** What to bring into a corpus, and how. Settings left out are the corpus's own, or defaults. */
 export interface RunOptions {
+  /** The corpus folder. */
   corpus: string;
   /** A folder or URL; the corpus's own where it is left out. */
   source?: string;
@@ -44,20 +45,31 @@ export interface RunOptions {
   tokenizer?: string;
   /** File numbers: "1-12,14". */
   files?: string;
+  /** Tokens of a row of the shards. */
   sequenceLength?: number;
   /** How documents become rows. */
   packing?: PackingMethod;
+  /** Shuffles the documents. */
   seed?: number;
   /** Shares of PMIDs held out. */
   validation?: number;
+  /** Share of PMIDs held out for testing. */
   test?: number;
+  /** Which fields of a citation are kept. */
   fields?: FieldSelection;
+  /** Which citations are training text. */
   policies?: Partial<Policies>;
+  /** Threads that parse and tokenize. */
   workers: number;
+  /** Downloads at a time. */
   connections?: number;
+  /** Whether the downloaded files are kept. */
   keepRaw?: boolean;
+  /** Time limits and retries of downloads. */
   http?: HttpOptions;
+  /** Stops after what is under way. */
   signal?: AbortSignal;
+  /** Gets a line for whatever is worth one. */
   log?: (line: string) => void;
   /** Told after every file and while shards are built. */
   onProgress?: (stage: "files" | "tokens" | "shards", done: number, total: number) => void;
@@ -67,18 +79,31 @@ export interface RunOptions {
 
 /** What a run did. */
 export interface RunSummary {
+  /** The corpus folder. */
   corpus: string;
+  /** The mirror. */
   source: string;
+  /** Source files taken in by this run. */
   files_added: number;
+  /** Source files in the corpus. */
   files: number;
+  /** Records of the files added. */
   records_added: number;
+  /** Bytes of their XML. */
   xml_bytes: number;
+  /** Citations whose newest version is in force. */
   live: number;
+  /** Versions that a later one has replaced. */
   superseded: number;
+  /** Citations that NLM has deleted. */
   deleted: number;
+  /** Whether there was nothing to do. */
   up_to_date: boolean;
+  /** Whether there are tokens and shards. */
   tokenized: boolean;
+  /** What the shards came to. */
   shards?: ShardSummary;
+  /** Of this run. */
   seconds: number;
   /** Processor time of all threads since the program started. */
   processor_seconds: number;

@@ -35,16 +35,25 @@ const TEXT_FILE = /\.(jsonl|ndjson|txt|parquet)$/;
 
 /** What to make a corpus of, and how. Settings left out are the corpus's own, or defaults. */
 export interface TextCorpusOptions {
+  /** The corpus folder. */
   corpus: string;
   /** The folder of texts. */
   source: string;
+  /** A tokenizer.json. */
   tokenizer?: string;
+  /** Tokens of a row of the shards. */
   sequenceLength?: number;
+  /** How documents become rows. */
   packing?: PackingMethod;
+  /** Shuffles the documents. */
   seed?: number;
+  /** Share of documents held out for validation. */
   validation?: number;
+  /** Share of documents held out for testing. */
   test?: number;
+  /** Stops after what is under way. */
   signal?: AbortSignal;
+  /** Hears how far a stage is. */
   onProgress?: (stage: "tokens" | "shards", done: number, total: number) => void;
 }
 
