@@ -31,6 +31,8 @@ export interface MatmulChoice {
   half?: boolean;
   /** On matrix units, slabs in shared memory at once; 0 loads matrices straight from storage. */
   stages?: Stages;
+  /** On matrix units, fewer subgroups that hold more each than the tile has by default. */
+  subgroups?: 4;
 }
 
 /** What choices depend on. */
@@ -111,7 +113,7 @@ export function matmulChoices({ variant, workgroupBytes, half }: ChoiceLimits): 
 /** Whether two choices are the same. */
 export const sameChoice = (a: MatmulChoice, b: MatmulChoice): boolean =>
   a.order === b.order && a.tile === b.tile && a.depth === b.depth && !a.half === !b.half &&
-  a.stages === b.stages;
+  a.stages === b.stages && a.subgroups === b.subgroups;
 
 /** Workgroups that a product should have, and values of K that are worth a part of their own. */
 const SPLIT_TARGET = 512, SPLIT_LEAST = 512;

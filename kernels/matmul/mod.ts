@@ -265,9 +265,13 @@ function program(
   call: Operands & { product: Product; residual?: Matrix },
   units?: MatrixUnits,
 ): string {
-  const { product, residual, a, b } = call, { order, tile, depth, half, stages } = choice;
+  const { product, residual, a, b } = call, { order, tile, depth, half } = choice;
   const key = [kind, order, tile, depth, half, product, halfKey(call), !!residual].concat(
-    units ? [stages, a.exponent, b.exponent, ...Object.values(units)].map(String) : [],
+    units
+      ? [choice.stages, choice.subgroups, a.exponent, b.exponent, ...Object.values(units)].map(
+        String,
+      )
+      : [],
   ).join(" ");
   let text = PROGRAMS.get(key);
   if (!text) PROGRAMS.set(key, text = GENERATORS[kind](product, call, choice, !!residual, units!));

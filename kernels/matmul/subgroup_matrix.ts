@@ -23,7 +23,7 @@ import { enableHalf, vectorOf } from "../wgsl.ts";
 import { type MatmulChoice, tileExtents, tileIndices } from "./choice.ts";
 import { matrixOperations, type MatrixUnits } from "./matrix_units.ts";
 import type { Operands, Product } from "./mod.ts";
-import { CHUNK, LINE, partsOf, SUBGROUPS, UNIT_DEPTH, unitThreads } from "./unit_choice.ts";
+import { CHUNK, LINE, partsOf, subgroupGrid, UNIT_DEPTH, unitThreads } from "./unit_choice.ts";
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 
@@ -54,12 +54,13 @@ interface Side {
 export function subgroupMatrixProgram(
   product: Product,
   { a, b, c }: Operands,
-  { tile, order, stages = 1 }: MatmulChoice,
+  choice: MatmulChoice,
   residual: boolean,
   units: MatrixUnits,
 ): string {
-  const { rows, cols } = tileExtents(tile), [down, across] = SUBGROUPS[tile];
-  const ops = matrixOperations(units), threads = unitThreads(tile, units), code: string[] = [];
+  const { tile, order, stages = 1 } = choice, { rows, cols } = tileExtents(tile);
+  const [down, across] = subgroupGrid(choice), threads = unitThreads(choice, units);
+  const ops = matrixOperations(units), code: string[] = [];
   const side = (name: "A" | "B", stored: Operands["a"], chunk: number): Side => ({
     name,
     extent: name === "A" ? rows : cols,

@@ -19,8 +19,8 @@ export const LINE = 5;
 /** Vectors of a chunk: 32 lines of 32 values. */
 export const CHUNK = 32 * LINE;
 
-/** How a tile is dealt out to subgroups, rows x columns of them. */
-export const SUBGROUPS: Record<Tile, [number, number]> = {
+/** How a tile is dealt out to subgroups by default, rows x columns of them. */
+const SUBGROUPS: Record<Tile, [number, number]> = {
   "64x64": [2, 2],
   "128x64": [2, 2],
   "64x128": [2, 2],
@@ -29,22 +29,31 @@ export const SUBGROUPS: Record<Tile, [number, number]> = {
   "128x256": [2, 4],
 };
 
+/** How a choice deals its tile out. */
+export const subgroupGrid = ({ tile, subgroups }: UnitTile): [number, number] =>
+  subgroups === 4 ? [2, 2] : SUBGROUPS[tile];
+
+type UnitTile = Pick<MatmulChoice, "tile" | "subgroups">;
+
 /** Matrices of f16 that stand for one stored so: itself, or its rounding and what that left. */
 export const partsOf = (stored: Pick<Matrix, "type">): number => stored.type === "f16" ? 1 : 2;
 
 /** Bytes of shared memory that a program takes; without stages a chunk a subgroup, to store C. */
 export function unitBytes(
-  { tile, stages = 1 }: Pick<MatmulChoice, "tile" | "stages">,
+  choice: UnitTile & Pick<MatmulChoice, "stages">,
   { a, b }: Pick<Operands, "a" | "b">,
 ): number {
-  const { rows, cols } = tileExtents(tile), [down, across] = SUBGROUPS[tile];
+  const { rows, cols } = tileExtents(choice.tile), { stages = 1 } = choice;
+  const [down, across] = subgroupGrid(choice);
   const chunks = stages * (partsOf(a) * rows + partsOf(b) * cols) / 32;
   return (chunks || down * across) * CHUNK * 16;
 }
 
 /** Workgroup invocations of a tile. */
-export const unitThreads = (tile: Tile, { lanes }: Pick<MatrixUnits, "lanes">): number =>
-  SUBGROUPS[tile][0] * SUBGROUPS[tile][1] * lanes;
+export const unitThreads = (choice: UnitTile, { lanes }: Pick<MatrixUnits, "lanes">): number => {
+  const [down, across] = subgroupGrid(choice);
+  return down * across * lanes;
+};
 
 /** What of a device decides. */
 type Limits = Pick<Device, "workgroupBytes" | "matrixUnits">;
@@ -55,30 +64,34 @@ const THREADS = 256;
 const runs = (choice: MatmulChoice, operands: Operands, { workgroupBytes, matrixUnits }: Limits) =>
   (choice.stages !== 0 || operands.a.type && operands.b.type) &&
   unitBytes(choice, operands) <= workgroupBytes &&
-  unitThreads(choice.tile, matrixUnits!) <= THREADS;
+  unitThreads(choice, matrixUnits!) <= THREADS;
 
-/** Tiles worth trying and their stages; the large ones in both orders. */
-const TRIED: [Tile, Stages][] = [
-  ["64x64", 0],
-  ["64x64", 1],
-  ["64x64", 2],
-  ["128x64", 1],
-  ["128x64", 2],
-  ["64x128", 1],
-  ["64x128", 2],
-  ["128x128", 0],
-  ["128x128", 1],
+/** Tiles worth trying, their stages and subgroups: the likely ones for a large product first. */
+const TRIED: [Tile, Stages, 4?][] = [
+  ["128x128", 1, 4],
   ["128x128", 2],
   ["256x128", 1],
   ["128x256", 1],
+  ["128x128", 2, 4],
+  ["128x128", 1],
+  ["128x64", 2],
+  ["64x128", 2],
+  ["64x64", 2],
+  ["128x128", 0],
+  ["128x64", 1],
+  ["64x128", 1],
+  ["64x64", 1],
+  ["64x64", 0],
 ];
 
 /** All choices of a device with matrix units for such operands. They give the same bits. */
 export const unitChoices = (operands: Operands, limits: Limits): MatmulChoice[] =>
-  TRIED.flatMap(([tile, stages]): MatmulChoice[] => {
-    const choice = { order: "n", tile, depth: UNIT_DEPTH, stages } as const;
-    return tile === "64x64" ? [choice] : [choice, { ...choice, order: "m" }];
-  }).filter((choice) => runs(choice, operands, limits));
+  (["n", "m"] as const).flatMap((order) =>
+    TRIED.map(([tile, stages, subgroups]): MatmulChoice => {
+      const choice = { order, tile, depth: UNIT_DEPTH, stages } as const;
+      return subgroups ? { ...choice, subgroups } : choice;
+    })
+  ).filter((choice) => runs(choice, operands, limits));
 
 /** The choice without tuning. */
 export function defaultUnitChoice(

@@ -5,8 +5,7 @@
  */
 import { matrixUnits } from "../../kernels/matmul/matrix_units.ts";
 import { subgroupMatrixProgram } from "../../kernels/matmul/subgroup_matrix.ts";
-import { SUBGROUPS, unitBytes } from "../../kernels/matmul/unit_choice.ts";
-import type { Tile } from "../../kernels/matmul/choice.ts";
+import { unitBytes, unitChoices } from "../../kernels/matmul/unit_choice.ts";
 import type { Operands, Product } from "../../kernels/matmul/mod.ts";
 import { DAWN_PACKAGE } from "../../kernels/providers.ts";
 
@@ -42,25 +41,22 @@ for (
     { m: 8, n: 16, k: 16, lanes: 16, sized: true },
   ]
 ) {
-  for (const tile of Object.keys(SUBGROUPS) as Tile[]) {
-    for (const stages of [0, 1, 2] as const) {
-      for (const product of ["NT", "NN", "TN"] as Product[]) {
-        for (const [operands, residual] of STORED) {
-          if (stages === 0 && !(operands.a.type && operands.b.type)) continue;
-          const choice = { order: "n", tile, depth: 32, stages } as const;
-          const code = subgroupMatrixProgram(product, operands, choice, residual, units);
-          device.pushErrorScope("validation");
-          const module = device.createShaderModule({ code });
-          // Pipelines check more, but this backend has little shared memory.
-          const fits = unitBytes(choice, operands) <= bytes;
-          if (fits) device.createComputePipeline({ layout: "auto", compute: { module } });
-          const error = await device.popErrorScope();
-          if (error) {
-            say(`${product} ${JSON.stringify({ units, choice, operands })} ${error.message}`);
-          }
-          seen++;
-          built += Number(fits);
+  for (const product of ["NT", "NN", "TN"] as Product[]) {
+    for (const [operands, residual] of STORED) {
+      const limits = { workgroupBytes: 49152, matrixUnits: units };
+      for (const choice of unitChoices(operands, limits).filter((c) => c.order === "n")) {
+        const code = subgroupMatrixProgram(product, operands, choice, residual, units);
+        device.pushErrorScope("validation");
+        const module = device.createShaderModule({ code });
+        // Pipelines check more, but this backend has little shared memory.
+        const fits = unitBytes(choice, operands) <= bytes;
+        if (fits) device.createComputePipeline({ layout: "auto", compute: { module } });
+        const error = await device.popErrorScope();
+        if (error) {
+          say(`${product} ${JSON.stringify({ units, choice, operands })} ${error.message}`);
         }
+        seen++;
+        built += Number(fits);
       }
     }
   }
