@@ -56,6 +56,7 @@ export {
 export type { LossScale } from "./kernels/adamw/loss_scale.ts";
 export type { Objective } from "./kernels/cross_entropy/cross_entropy.ts";
 export type { MatrixUnits } from "./kernels/matmul/matrix_units.ts";
+export type { Peaks } from "./kernels/peaks.ts";
 export type { KernelTime } from "./kernels/plan.ts";
 export type { ProviderName } from "./kernels/providers.ts";
 
@@ -101,7 +102,7 @@ export { type CountedBatch, makeBatch } from "./model/batch.ts";
 export type { LoopResult } from "./model/train.ts";
 export type { RunListener } from "./model/run_listener.ts";
 export type { RunSample } from "./model/samples.ts";
-export type { SpikeEvent } from "./model/spikes.ts";
+export type { Spike, SpikeEvent } from "./model/spikes.ts";
 export { type PartialConfig, resolveConfig, type TrainConfig } from "./model/train_config.ts";
 export { type TrainRequest, trainRun } from "./model/train_run.ts";
 export { readMetrics, type StepMetrics } from "./model/metrics.ts";

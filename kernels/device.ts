@@ -26,7 +26,9 @@ export const VARIANTS: readonly Variant[] = ["cpu-subgroup", "cpu-plain", "gpu-t
 
 /** Where the WebGPU implementation comes from; another than Deno's can be plugged in here. */
 export interface Provider {
+  /** What it is called in messages. */
   name: string;
+  /** Its entry point. */
   gpu: { requestAdapter(options?: GPURequestAdapterOptions): Promise<GPUAdapter | null> };
 }
 
@@ -164,7 +166,7 @@ export class Device {
   }
 
   /** @throws {DeviceError} where an error was reported since the last call. */
-  /** @throws {DeviceError} what has failed on the device since the last call. */
+  /** Looks for failures. @throws {DeviceError} what has failed on the device since the last call. */
   check(): void {
     if (this.#failure) throw this.#failure;
   }

@@ -10,7 +10,7 @@ export class DeviceError extends Error {
   /** True where the device had no memory left for what was asked. */
   readonly outOfMemory: boolean;
 
-  /** @param outOfMemory whether the device had no room. */
+  /** An error with a message; `outOfMemory` tells whether the device had no room. */
   constructor(message: string, { outOfMemory = false }: { outOfMemory?: boolean } = {}) {
     super(message);
     this.outOfMemory = outOfMemory;

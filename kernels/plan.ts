@@ -66,10 +66,15 @@ export function packParams(values: (number | { f32: number })[]): ArrayBuffer {
 
 /** One dispatch of a replay. Times in milliseconds, from the first dispatch's start. */
 export interface KernelTime {
+  /** What it computes. */
   label: string;
+  /** Milliseconds after the first one. */
   start: number;
+  /** Milliseconds that it took. */
   ms: number;
+  /** Floating-point operations. */
   flop: number;
+  /** Bytes read and written. */
   bytes: number;
 }
 

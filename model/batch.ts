@@ -3,6 +3,7 @@ import { type Batch, IGNORED_TARGET } from "./types.ts";
 
 /** A micro-batch, and how many of its positions are scored. */
 export interface CountedBatch extends Batch {
+  /** How many. */
   scored: number;
 }
 

@@ -14,6 +14,7 @@ import { WEIGHT_FILES } from "./tensor_source.ts";
 
 /** What a folder holds besides weights. */
 export interface FolderContents {
+  /** The model's sizes. */
   config: MambaConfig;
   /** The bytes of tokenizer.json, where there is one. */
   tokenizer?: Uint8Array;

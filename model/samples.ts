@@ -10,7 +10,9 @@ import type { RecurrentModel } from "./types.ts";
 
 /** One line of samples.jsonl. */
 export interface RunSample {
+  /** After which update. */
   step: number;
+  /** What it was given. */
   prompt: string;
   /** What the model wrote after it. */
   text: string;

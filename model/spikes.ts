@@ -99,15 +99,19 @@ export class SpikeWatch {
 
 /** A step whose update was left out, or that the run went back from, as run.json keeps it. */
 export interface SpikeEvent {
+  /** The update. */
   step: number;
+  /** What was done about it. */
   action: "skip" | "rollback";
   /** Which of its figures were spikes, or not finite. */
   what: Spike["what"][];
   /** Null where it was not finite. */
   loss: number | null;
+  /** Before clipping; null where it was not finite. */
   grad_norm: number | null;
-  /** Of a rollback: the step of the checkpoint, and the rows of the training order left out. */
+  /** Of a rollback: the step of the checkpoint. */
   back_to?: number;
+  /** Of a rollback: how many rows of the training order. */
   rows_left_out?: number;
 }
 

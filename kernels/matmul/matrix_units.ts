@@ -21,8 +21,11 @@ export interface MatrixConfig {
 
 /** How a device's subgroups multiply: (m, k) of f16 with (k, n) of f16, added to (m, n) of f32. */
 export interface MatrixUnits {
+  /** Rows of a product. */
   m: number;
+  /** Columns of a product. */
   n: number;
+  /** What is summed over. */
   k: number;
   /** Invocations of a subgroup. */
   lanes: number;

@@ -17,7 +17,9 @@ export interface BootstrapOptions {
 
 /** Both ends of a confidence interval, in the units of the statistic. */
 export interface Interval {
+  /** The lower end. */
   low: number;
+  /** The upper end. */
   high: number;
 }
 

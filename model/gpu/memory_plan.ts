@@ -17,9 +17,11 @@ export interface MemoryPlan {
   parts: { name: string; bytes: number }[];
   /** Tensor by tensor, those of all layers together; a parameter with its gradient and moments. */
   tensors: { name: string; count: number; bytes: number }[];
+  /** Bytes in all. */
   total: number;
   /** The largest buffer, and what it is. */
   largest: { name: string; bytes: number };
+  /** Whether activations are computed again in the backward. */
   recompute: boolean;
 }
 

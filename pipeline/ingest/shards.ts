@@ -27,6 +27,7 @@ import type { TokenSettings } from "./worker_protocol.ts";
 export interface ShardSummary {
   /** False where they were up to date. */
   written: boolean;
+  /** Counts, by name. */
   figures: {
     tokens: number;
     rows: number;
