@@ -8,6 +8,7 @@ import { embeddingForward } from "../kernels/embedding/embedding.ts";
 import { FREE, greedySizes, greedyStep, ofSteps, readChoices } from "../kernels/greedy/greedy.ts";
 import { columns, fromPanels, type Matrix, padded, type Region } from "../kernels/layout.ts";
 import { matmul } from "../kernels/matmul/mod.ts";
+import { checkMatrixUnits } from "../kernels/matmul/unit_check.ts";
 import { matvec } from "../kernels/matvec/matvec.ts";
 import { packedMatvec, packWeight } from "../kernels/matvec/packed.ts";
 import { Plan } from "../kernels/plan.ts";
@@ -324,6 +325,7 @@ export async function createRecurrentMamba(
   weights: ((name: string) => Float32Array) | ParameterStore,
   options: RecurrentOptions = {},
 ): Promise<RecurrentMamba> {
+  if (options.half) await checkMatrixUnits(device);
   const model = await device.guard(
     "set up the model",
     () => new RecurrentMamba(device, config, weights, options),

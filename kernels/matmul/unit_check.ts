@@ -5,6 +5,9 @@ import { Workbench } from "../workbench.ts";
 import { describeUnits } from "./matrix_units.ts";
 import { matmul, type Product } from "./mod.ts";
 
+/** Devices that have been found right. */
+const right = new WeakSet<Device>();
+
 /** Rows, columns and depth of the products: some tiles are whole, others are cut by an edge. */
 const M = 100, N = 96, K = 64;
 
@@ -13,13 +16,13 @@ const whole = (count: number, step: number) =>
   Float32Array.from({ length: count }, (_, i) => i * step % 9 - 4);
 
 /**
- * Does nothing on a device without matrix units; else multiplies with them, in both ways in which
- * they load either operand, an f32 operand among them.
+ * Does nothing on a device without matrix units; else multiplies with them, once a device, in both
+ * ways in which they load either operand, an f32 operand among them.
  * @throws {DeviceError} where they cannot be used or a value is wrong.
  */
 export async function checkMatrixUnits(device: Device): Promise<void> {
   const { matrixUnits } = device;
-  if (!matrixUnits) return;
+  if (!matrixUnits || right.has(device)) return;
   const remedy = "use --matrix-units off", about = `matrix units (${describeUnits(matrixUnits)})`;
   for (const product of ["NT", "TN"] as Product[]) {
     const bench = new Workbench(device), a = whole(M * K, 5), b = whole(N * K, 7);
@@ -52,4 +55,5 @@ export async function checkMatrixUnits(device: Device): Promise<void> {
       );
     }
   }
+  right.add(device);
 }

@@ -1,5 +1,6 @@
-import { assert, assertEquals, assertMatch } from "../assert.ts";
+import { assert, assertEquals, assertMatch, assertRejects } from "../assert.ts";
 import { type Device, openDevice } from "../../kernels/device.ts";
+import { DeviceError } from "../../kernels/errors.ts";
 import { type Matrix } from "../../kernels/layout.ts";
 import {
   type MatrixConfig,
@@ -10,6 +11,7 @@ import {
 import type { Tile } from "../../kernels/matmul/choice.ts";
 import { matmul, type Operands, type Product } from "../../kernels/matmul/mod.ts";
 import { subgroupMatrixProgram } from "../../kernels/matmul/subgroup_matrix.ts";
+import { checkMatrixUnits } from "../../kernels/matmul/unit_check.ts";
 import { shapeKey } from "../../kernels/matmul/tune.ts";
 import { defaultUnitChoice, unitBytes, unitChoices } from "../../kernels/matmul/unit_choice.ts";
 import { Workbench } from "../../kernels/workbench.ts";
@@ -174,4 +176,17 @@ Deno.test("programs for real matrix units differ from emulated ones in their ope
   const staging = (code: string) =>
     code.split("\n").filter((l) => /^(let line|\{ let first|r\d)/.test(l));
   assertEquals(staging(real), staging(emulated));
+});
+
+Deno.test("matrix units are tried before a model is made in mixed precision", async () => {
+  const right = await openDevice({ variant: "gpu-tiled", matrixUnits: EMULATED });
+  await checkMatrixUnits(right);
+  right.destroy();
+  // Deno's WebGPU has no such units: what claims to have them fails by its own compiler.
+  const matrixUnits = { ...EMULATED, emulated: false };
+  const wrong = await openDevice({ variant: "gpu-tiled", matrixUnits });
+  const message = /^Cannot multiply on the matrix units \(16 x 16 x 16.*use --matrix-units off$/s;
+  const error = await assertRejects(() => checkMatrixUnits(wrong), DeviceError);
+  assertMatch(error.message, message);
+  wrong.destroy();
 });
