@@ -6,13 +6,12 @@
 import { collectGarbage } from "../core/collect.ts";
 import { Interrupted, UserError } from "../core/errors.ts";
 import { formatDuration, type Reporter } from "../core/reporter.ts";
-import { BackgroundSave, CheckpointThread } from "./background_save.ts";
-import { listCheckpoints, pruneCheckpoints, type TrainerState } from "./checkpoint.ts";
-import { saveCheckpoint } from "./checkpoint_writer.ts";
+import type { TrainerState } from "./checkpoint.ts";
 import { requireRows, type RowSource, type TrainingCorpus } from "./corpus.ts";
 import { meanLoss } from "./perplexity.ts";
 import type { RunListener } from "./run_listener.ts";
 import { RunRecord } from "./run_record.ts";
+import { RunSaver } from "./run_saver.ts";
 import type { RunSample } from "./samples.ts";
 import { judge, returnsPast, skipsInARow, type SpikeEvent, type Verdict } from "./spikes.ts";
 import {
@@ -124,12 +123,9 @@ class Loop {
   #dataSeconds = 0;
   #pending: PendingStep | undefined;
   #validationLoss: number | undefined;
-  #saved: { step: number; path: string } | undefined;
-  #saving: BackgroundSave | undefined;
-  #thread: CheckpointThread | undefined;
-  /** When the last step came in, the last checkpoint was saved, the event loop turned, and so on. */
+  readonly #saver: RunSaver;
+  /** When the last step came in, the event loop turned, and so on. */
   #stepTime = performance.now();
-  #saveTime = performance.now();
   #turnTime = performance.now();
   #collectTime = performance.now();
 
@@ -140,10 +136,15 @@ class Loop {
     if (config.validation.every) this.#validation = requireRows(corpus, "validation");
     this.#steps = totalSteps(config, model.sequenceLength);
     this.#state = { ...options.state };
-    this.#saved = listCheckpoints(run).find(({ step }) => step === this.#state.step);
     const { spikes } = config, steps = this.#steps;
     const about = { run, spikes, steps, reporter, listener: options.listener };
     this.#record = new RunRecord(about, this.#state.step);
+    this.#saver = new RunSaver({
+      ...{ run, model, keep: config.checkpoint.keep },
+      ...{ tokenizer: options.tokenizer, card: options.card },
+      state: () => this.#state,
+      sync: () => this.#record.sync(),
+    });
   }
 
   async run(): Promise<LoopResult> {
@@ -160,17 +161,19 @@ class Loop {
         await this.#queueStep();
         if (this.#dueNow() && !await this.#settle()) continue;
         // At the end there is nothing left to go on with meanwhile.
-        if (this.#state.step < this.#steps && this.#dueToSave()) await this.#beginSaving();
+        if (this.#state.step < this.#steps && this.#dueToSave()) {
+          if (!await this.#saver.begin(!this.#pending)) await this.#save();
+        }
       }
       await this.#save();
       this.#record.close();
       return this.#result(finished);
     } catch (error) {
       this.#record.close();
-      await this.#saving?.abort();
+      await this.#saver.abort();
       throw error;
     } finally {
-      this.#thread?.close();
+      this.#saver.close();
     }
   }
 
@@ -187,12 +190,12 @@ class Loop {
     let fed: Promise<void> | undefined;
     const gradients = queueGradients(model, batches, () => {
       if (this.#pending) this.#pending.report = model.report();
-      fed = this.#saving?.feed();
+      fed = this.#saver.feed();
     });
     // After going back there are other weights, and what was accumulated is void.
     if (!await this.#settle()) return;
     await fed;
-    await this.#advanceSaving();
+    await this.#saver.advance();
     const options = updateOptions(config, step, this.#steps), { learningRate } = options;
     const limited = config.spikes.action === "skip";
     model.update({ ...options, ...(limited ? { skipAbove: this.#record.spikes.limits } : {}) });
@@ -245,20 +248,20 @@ class Loop {
     }
     this.#record.write(metrics, samples);
     if (metrics.validation_loss !== undefined) this.#options.onValidated?.();
-    if (this.#saving?.step === step) this.#saving.settle(this.#state);
+    this.#saver.settle(step);
     this.#stepTime = performance.now();
     return true;
   }
 
   /** Goes back to the newest checkpoint, and on from there with the rows after those seen. */
   async #rollBack(pending: PendingStep, report: StepReport, verdict: Verdict): Promise<void> {
-    const { run, config, restore, reporter } = this.#options, { step } = pending;
-    await this.#settleSaving(step);
+    const { config, restore, reporter } = this.#options, { step } = pending;
+    await this.#saver.giveUp(step);
     const { rows, spikes = [] } = this.#state, { limit } = config.spikes, { gradients } = pending;
     const [bad] = verdict.what;
     const failure = await describeFailure(this.#options.model, gradients, report, bad);
     const back = restore();
-    this.#saved = listCheckpoints(run).find((c) => c.step === back.step);
+    this.#saver.restored(back.step);
     if (returnsPast(spikes, back.step) >= limit) {
       throw this.#failure(step, failure, `going back to step ${back.step} ${limit} times`);
     }
@@ -297,67 +300,8 @@ class Loop {
   /** Saves where the run stands, and waits for it. */
   async #save(): Promise<void> {
     await this.#settle();
-    await this.#finishSaving();
-    const { run, model } = this.#options, { step } = this.#state;
-    this.#saveTime = performance.now();
-    if (this.#saved?.step === step) return;
-    this.#record.sync();
-    this.#keep(step, await saveCheckpoint(run, model, this.#state, this.#extras()));
-    this.#stepTime = this.#saveTime = performance.now();
-  }
-
-  /** Saves where the run stands while it goes on, where the model can keep its tensors aside. */
-  async #beginSaving(): Promise<void> {
-    await this.#finishSaving(); // one at a time
-    const { run, model } = this.#options;
-    this.#saveTime = performance.now();
-    if (this.#saved?.step === this.#state.step) return;
-    const snapshot = await model.snapshot?.();
-    if (!snapshot) return await this.#save();
-    this.#thread ??= new CheckpointThread();
-    const { step } = this.#state, contents = { config: model.config, ...this.#extras() };
-    this.#saving = new BackgroundSave(this.#thread, snapshot, run, step, contents);
-    if (!this.#pending) this.#saving.settle(this.#state);
-  }
-
-  #extras(): { tokenizer?: Uint8Array; card?: string } {
-    const { tokenizer, card } = this.#options;
-    return { tokenizer, card: card?.(this.#state) };
-  }
-
-  /** A checkpoint is on the disk. */
-  #keep(step: number, path: string): void {
-    const { run, config } = this.#options;
-    this.#saved = { step, path };
-    pruneCheckpoints(run, config.checkpoint.keep, this.#state.best?.step);
-  }
-
-  /** Takes the checkpoint under way further, if its step has turned out to be good. */
-  async #advanceSaving(): Promise<void> {
-    const saving = this.#saving;
-    if (!saving) return;
-    const path = await saving.advance(() => this.#record.sync());
-    if (path === undefined) return;
-    this.#saving = undefined;
-    this.#keep(saving.step, path);
-  }
-
-  /** Waits for the checkpoint under way; its step has been settled. */
-  async #finishSaving(): Promise<void> {
-    const saving = this.#saving;
-    if (!saving) return;
-    const path = await saving.drain(() => this.#record.sync());
-    this.#saving = undefined;
-    this.#keep(saving.step, path);
-  }
-
-  /** After a step that has failed: gives up a checkpoint of it, and waits for one of a step before. */
-  async #settleSaving(failed: number): Promise<void> {
-    const saving = this.#saving;
-    if (!saving) return;
-    if (saving.step < failed) return await this.#finishSaving();
-    this.#saving = undefined;
-    await saving.abort();
+    await this.#saver.save();
+    this.#stepTime = performance.now();
   }
 
   #due(every: number): boolean {
@@ -374,7 +318,7 @@ class Loop {
 
   #dueToSave(): boolean {
     const { every, minutes } = this.#options.config.checkpoint;
-    const late = minutes > 0 && performance.now() - this.#saveTime >= minutes * 60_000;
+    const late = minutes > 0 && this.#saver.age >= minutes * 60_000;
     // A new best is kept: it is what most people will want to use.
     return late || this.#due(every) ||
       (this.#state.best?.step === this.#state.step &&
@@ -400,19 +344,22 @@ class Loop {
   async #interrupt(): Promise<never> {
     await this.#save();
     throw new Interrupted(
-      `Stopped after step ${this.#state.step} of ${this.#steps}; saved in ${this.#saved!.path}` +
+      `Stopped after step ${this.#state.step} of ${this.#steps}; saved in ${
+        this.#saver.saved!.path
+      }` +
         (this.#options.resumeHint ? `; go on with: ${this.#options.resumeHint}` : ""),
     );
   }
 
   async #fail({ step, gradients }: PendingStep, report: StepReport, why?: string): Promise<never> {
-    await this.#settleSaving(step);
+    await this.#saver.giveUp(step);
     throw this.#failure(step, await describeFailure(this.#options.model, gradients, report), why);
   }
 
   #failure(step: number, what: string, why?: string): UserError {
-    const saved = this.#saved
-      ? `the last good checkpoint is ${this.#saved.path}`
+    const { saved: last } = this.#saver;
+    const saved = last
+      ? `the last good checkpoint is ${last.path}`
       : "no checkpoint was saved before it";
     return new UserError(
       `Training stopped at step ${step}: ${what}${why ? `, after ${why}` : ""}; ${saved}; ` +
@@ -430,7 +377,7 @@ class Loop {
       seconds,
       tokensPerSecond: this.#tokens / seconds,
       dataSeconds: this.#dataSeconds,
-      checkpoint: this.#saved!.path,
+      checkpoint: this.#saver.saved!.path,
     };
     if (this.#validationLoss !== undefined) result.validationLoss = this.#validationLoss;
     if (!finished) {
