@@ -82,7 +82,7 @@ async function oneProcess(
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "--quiet", "--no-lock", "--cached-only", "--allow-all"],
-      (program ?? new URL("../main.ts", import.meta.url)).href,
+      program?.href ?? import.meta.resolve("../main.ts"),
       ...["bench", "gpu", "--provider", provider, "--seconds", String(seconds), "--output", file],
       ...skip.flatMap((name) => ["--skip", name]),
       ...variant ? ["--variant", variant] : [],
