@@ -61,6 +61,7 @@ export function applyLossScale(plan: Plan, o: { scale: Region; state: Region; ou
 @compute @workgroup_size(1) fn main() { out[0] = scale[0] * state[0]; }`,
     bindings: [o.scale, o.state, o.out],
     groups: [1],
+    bytes: 12,
   });
 }
 
@@ -98,5 +99,6 @@ export function updateLossScale(plan: Plan, o: { state: Region; squares: Region 
 }`,
     bindings: [o.state, o.squares],
     groups: [1],
+    bytes: 32,
   });
 }
