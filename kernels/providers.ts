@@ -3,9 +3,9 @@ import { denoProvider, type Provider } from "./device.ts";
 import { DeviceError } from "./errors.ts";
 
 /** Names that {@linkcode openProvider} takes. */
-export const PROVIDERS = ["deno", "dawn"] as const;
-/** One of {@linkcode PROVIDERS}. */
-export type ProviderName = typeof PROVIDERS[number];
+export const PROVIDERS: readonly ProviderName[] = ["deno", "dawn"];
+/** Deno's own WebGPU, or Dawn's from npm. */
+export type ProviderName = "deno" | "dawn";
 
 /** Dawn's bindings on npm, loaded when asked for and never otherwise. */
 export const DAWN_PACKAGE = "npm:webgpu@0.6.2";

@@ -3,14 +3,17 @@ import type { StepReport } from "./types.ts";
 
 /** What is watched of a step. */
 export interface StepFigures {
+  /** Mean over the step's real tokens, in nats. */
   loss: number;
-  /** Before clipping. */
+  /** Norm of all gradients, before clipping. */
   gradNorm: number;
 }
 
 /** A figure that lies far above those before it. */
 export interface Spike {
+  /** Which of a step's figures. */
   what: "loss" | "gradient norm";
+  /** What it was. */
   value: number;
   /** How many standard deviations it lies above the mean. */
   deviations: number;
