@@ -121,19 +121,23 @@ export async function measureProvider(bench: ProviderBench): Promise<void> {
     } catch (error) {
       reporter.line(`failed: ${messageOf(error)}`);
       figures[key] = { error: messageOf(error) };
+      seePeak(device);
       device.destroy(); // a device that has failed keeps failing
       device = await open();
     }
     reporter.log(`${name}: ${(elapsed() - start).toFixed(1)} s`);
-    figures.peak_device_bytes = device.peakBytes;
+    seePeak(device);
     bench.onSection(undefined, figures);
   };
+  let peak = 0;
+  const seePeak = (of: Device) => figures.peak_device_bytes = peak = Math.max(peak, of.peakBytes);
   /** Runs something on a device of its own, as the one in use differs. */
   const apart = async <T>(other: Promise<Device>, run: (device: Device) => Promise<T>) => {
     const own = await other;
     try {
       return await run(own);
     } finally {
+      seePeak(own);
       own.destroy();
     }
   };
@@ -213,7 +217,7 @@ export async function measureProvider(bench: ProviderBench): Promise<void> {
       });
     }
     reporter.line(
-      `\nPeak device memory ${formatBytes(device.peakBytes)}, ${elapsed().toFixed(0)} s`,
+      `\nPeak device memory ${formatBytes(peak)}, ${elapsed().toFixed(0)} s`,
     );
   } finally {
     device.destroy();
