@@ -37,11 +37,20 @@ export async function* rowLosses(
   onRow?: OnRow,
 ): AsyncGenerator<RowLoss> {
   const { batchSize, sequenceLength } = model;
-  for (let at = 0; at < count; at += batchSize) {
+  const begin = (at: number) => {
     const size = Math.min(batchSize, count - at);
     const rows = Array.from({ length: size }, (_, i) => source.row(at + i));
     const batch = makeBatch(rows, batchSize, sequenceLength, endOfText);
-    const { nll, targets, rowNll, positionNll } = await model.evaluate(batch);
+    const report = model.evaluate(batch);
+    report.catch(() => {}); // told where it is awaited, if it still is
+    return { at, size, batch, report };
+  };
+  // A batch is queued before the one ahead of it is taken in: the device never waits for that.
+  let next = count > 0 ? begin(0) : undefined;
+  while (next) {
+    const { at, size, batch, report } = next;
+    next = at + batchSize < count ? begin(at + batchSize) : undefined;
+    const { nll, targets, rowNll, positionNll } = await report;
     if (onRow && !positionNll) throw new TypeError("This model gives no losses of positions");
     for (let r = 0; onRow && r < size; r++) {
       const from = r * sequenceLength, to = from + sequenceLength;
