@@ -47,7 +47,10 @@ export const command: Command = {
       help: "gpu: begin no section of a provider after so many seconds",
     },
     profile: { type: "boolean", help: "train: also the time of each kernel" },
-    precision: { ...precisionOption, help: "train: f32 or mixed, with f16 where products use it" },
+    precision: {
+      ...precisionOption,
+      help: "train, autotune: f32 or mixed, with f16 where products use it",
+    },
     ...deviceOptions,
     skip: {
       type: "list",
