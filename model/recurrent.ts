@@ -18,6 +18,7 @@ import { weightTexture } from "../kernels/texture.ts";
 import type { MambaConfig } from "./config.ts";
 import { Workspace } from "./gpu/activations.ts";
 import { scanParameters } from "./gpu/layer.ts";
+import { SCAN_EXPONENT } from "./gpu/layer_buffers.ts";
 import { ParameterStore, storedSizes } from "./gpu/store.ts";
 import { EMBEDDING } from "./parameters.ts";
 import type { GeneratedToken, RecurrentModel } from "./types.ts";
@@ -80,7 +81,8 @@ export class RecurrentMamba implements RecurrentModel {
     const stream = matrix("residual stream", d), y = matrix("normed", d);
     const mixed = matrix("mixer output", d), inverseRms = w.words("inverse rms", padded(rows));
     const xz = matrix("x and z", 2 * e), u = matrix("u", e), delta = matrix("delta", e);
-    const dbl = matrix("delta, B and C", xDbl), out = matrix("scan output", e);
+    const dbl = matrix("delta, B and C", xDbl);
+    const out = { ...matrix("scan output", e), exponent: SCAN_EXPONENT };
     this.#tokens = w.words("tokens", Math.ceil(rows / 4) * 4);
     this.#logits = matrix("logits", config.paddedVocabSize);
 

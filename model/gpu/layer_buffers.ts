@@ -69,8 +69,8 @@ export const scanShape = (config: MambaConfig, { batch, length }: BatchShape): S
   initialState: false,
 });
 
-/** The scan's output has been seen to reach 1e6; f16 ends at 65,504. */
-const SCAN_EXPONENT = 6;
+/** Of the scan's output, which has been seen to reach 1e6, where f16 ends at 65,504. */
+export const SCAN_EXPONENT = 6;
 
 /** Allocates what one layer keeps, some of it in f16 where `half` says so. */
 export function layerActivations(
