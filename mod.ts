@@ -46,13 +46,8 @@ export type { DecodeOptions, EncodeOptions } from "./pipeline/tokenizer/tokenize
 export { rankPlaces, sampleRow } from "./pipeline/tokens/sampler.ts";
 
 export { DeviceError } from "./kernels/errors.ts";
-export {
-  type Device,
-  type DeviceOptions,
-  openDevice,
-  type Provider,
-  type Variant,
-} from "./kernels/device.ts";
+export { type Device, type DeviceOptions, type Provider, type Variant } from "./kernels/device.ts";
+export { openDevice } from "./kernels/open_device.ts";
 export type { LossScale } from "./kernels/adamw/loss_scale.ts";
 export type { Objective } from "./kernels/cross_entropy/cross_entropy.ts";
 export type { MatrixUnits } from "./kernels/matmul/matrix_units.ts";

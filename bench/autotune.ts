@@ -4,7 +4,8 @@
  */
 import type { Invocation } from "../core/cli.ts";
 import { formatTable } from "../core/reporter.ts";
-import { isCpuDriver, openDevice, type Variant } from "../kernels/device.ts";
+import { type Variant } from "../kernels/device.ts";
+import { isCpuDriver, openDevice } from "../kernels/open_device.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import type { MatmulChoice } from "../kernels/matmul/choice.ts";
 import { tuneMatmul } from "../kernels/matmul/tune.ts";

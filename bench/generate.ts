@@ -6,7 +6,8 @@
  */
 import type { Invocation } from "../core/cli.ts";
 import { formatTable } from "../core/reporter.ts";
-import { type Device, openDevice } from "../kernels/device.ts";
+import { type Device } from "../kernels/device.ts";
+import { openDevice } from "../kernels/open_device.ts";
 import { measureBandwidth } from "../kernels/peaks.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import { type MambaConfig, presetConfig } from "../model/config.ts";

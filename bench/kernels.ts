@@ -6,7 +6,8 @@
 import type { Invocation } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
 import { formatTable } from "../core/reporter.ts";
-import { type Device, openDevice, type Variant, VARIANTS } from "../kernels/device.ts";
+import { type Device, type Variant, VARIANTS } from "../kernels/device.ts";
+import { openDevice } from "../kernels/open_device.ts";
 import { DeviceError } from "../kernels/errors.ts";
 import { copyBytes, measureBandwidth } from "../kernels/peaks.ts";
 import { Plan } from "../kernels/plan.ts";

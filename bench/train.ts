@@ -5,7 +5,7 @@
  */
 import type { Invocation } from "../core/cli.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
-import { openDevice } from "../kernels/device.ts";
+import { openDevice } from "../kernels/open_device.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import { configOfSizes, presetConfig } from "../model/config.ts";
 import type { Precision } from "../model/gpu/buffers.ts";

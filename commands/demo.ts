@@ -3,7 +3,7 @@ import type { Command, Invocation } from "../core/cli.ts";
 import { EXIT, UserError } from "../core/errors.ts";
 import { exists, readJson, removeIfExists, writeAtomic } from "../core/files.ts";
 import { fromFileUrl, join } from "../core/std.ts";
-import { openDevice } from "../kernels/device.ts";
+import { openDevice } from "../kernels/open_device.ts";
 import { openModelFolder, writeModelFolder } from "../model/folder.ts";
 import { generateTokens } from "../model/generate.ts";
 import { evaluatePerplexity } from "../model/perplexity.ts";

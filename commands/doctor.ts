@@ -4,14 +4,8 @@ import project from "../deno.json" with { type: "json" };
 import type { Command, Invocation } from "../core/cli.ts";
 import { EXIT, messageOf } from "../core/errors.ts";
 import { formatBytes } from "../core/reporter.ts";
-import {
-  type Device,
-  isCpuDriver,
-  isOpenGl,
-  openDevice,
-  type Variant,
-  VARIANTS,
-} from "../kernels/device.ts";
+import { type Device, type Variant, VARIANTS } from "../kernels/device.ts";
+import { isCpuDriver, isOpenGl, openDevice } from "../kernels/open_device.ts";
 import { describeUnits, type MatrixConfig, matrixConfigs } from "../kernels/matmul/matrix_units.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import { selfTest, selfTestCount, type SelfTestResult } from "../kernels/self_test.ts";

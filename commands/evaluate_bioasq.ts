@@ -96,7 +96,7 @@ async function generate(
 ): Promise<BioasqQuestion[]> {
   if (!questions.length) return [];
   const { reporter, signal } = invocation;
-  const { openDevice } = await import("../kernels/device.ts");
+  const { openDevice } = await import("../kernels/open_device.ts");
   const { createRecurrentMamba } = await import("../model/recurrent.ts");
   const path = await localModel(invocation.string("model")!, reporter);
   const { folder, tokenizer } = openReader(path, await tokenizerOption(invocation));

@@ -1,7 +1,8 @@
 /** `generate`: text from a model. @module */
 import type { Command, Invocation } from "../core/cli.ts";
 import { Interrupted, messageOf, UsageError, UserError } from "../core/errors.ts";
-import { type Device, openDevice } from "../kernels/device.ts";
+import { type Device } from "../kernels/device.ts";
+import { openDevice } from "../kernels/open_device.ts";
 import { requireSelfTest } from "../kernels/self_test.ts";
 import { type ModelFolder, openModelFolder } from "../model/folder.ts";
 import {

@@ -1,7 +1,7 @@
 /** `goldens DIR`: is what this machine computes right? @module */
 import type { Command } from "../core/cli.ts";
 import { EXIT } from "../core/errors.ts";
-import { openDevice } from "../kernels/device.ts";
+import { openDevice } from "../kernels/open_device.ts";
 import { describeUnits } from "../kernels/matmul/matrix_units.ts";
 import { deviceModels } from "../model/goldens/device_models.ts";
 import { MIXED_FACTOR, runGoldens } from "../model/goldens/run.ts";

@@ -1,5 +1,6 @@
 /** What a device reaches at best, for comparison: a plain copy, and a large matrix product. @module */
-import { type Device, isCpuDriver } from "./device.ts";
+import { type Device } from "./device.ts";
+import { isCpuDriver } from "./open_device.ts";
 import { type Matrix, matrixFloats, padded } from "./layout.ts";
 import { matmul } from "./matmul/mod.ts";
 import { Plan } from "./plan.ts";

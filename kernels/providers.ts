@@ -1,5 +1,6 @@
 /** Where WebGPU comes from. @module */
-import { denoProvider, type Provider } from "./device.ts";
+import { type Provider } from "./device.ts";
+import { denoProvider } from "./open_device.ts";
 import { DeviceError } from "./errors.ts";
 
 /** Names that {@linkcode openProvider} takes. */

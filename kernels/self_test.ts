@@ -5,7 +5,8 @@
  * @module
  */
 import { crossEntropy } from "./cross_entropy/cross_entropy.ts";
-import { type Device, isCpuDriver } from "./device.ts";
+import { type Device } from "./device.ts";
+import { isCpuDriver } from "./open_device.ts";
 import { DeviceError } from "./errors.ts";
 import { fromPanels, type Matrix, matrixFloats, padded, type Region, toPanels } from "./layout.ts";
 import { choiceKey, defaultChoice } from "./matmul/choice.ts";

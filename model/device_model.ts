@@ -1,5 +1,5 @@
 /** The WebGPU model as the trainer and the evaluator ask for it. @module */
-import { openDevice } from "../kernels/device.ts";
+import { openDevice } from "../kernels/open_device.ts";
 import { measureRoofs } from "../kernels/peaks.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import { requireSelfTest } from "../kernels/self_test.ts";

@@ -12,7 +12,8 @@ import {
 } from "../kernels/adamw/loss_scale.ts";
 import { checkHalf } from "../kernels/cast/cast.ts";
 import { checkMatrixUnits } from "../kernels/matmul/unit_check.ts";
-import { type Device, isCpuDriver } from "../kernels/device.ts";
+import { type Device } from "../kernels/device.ts";
+import { isCpuDriver } from "../kernels/open_device.ts";
 import { tokenSegments } from "../kernels/embedding/embedding.ts";
 import { DeviceError } from "../kernels/errors.ts";
 import type { Matrix } from "../kernels/layout.ts";

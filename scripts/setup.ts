@@ -5,7 +5,7 @@
  */
 import { EXIT, messageOf } from "../core/errors.ts";
 import { consoleReporter } from "../core/reporter.ts";
-import { isOpenGl } from "../kernels/device.ts";
+import { isOpenGl } from "../kernels/open_device.ts";
 
 /** The Debian packages that bring Vulkan, and a driver that computes on the CPU. */
 export const PACKAGES = ["libvulkan1", "mesa-vulkan-drivers"];

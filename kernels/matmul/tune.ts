@@ -1,5 +1,6 @@
 /** Measuring which choice computes a product fastest on a device. @module */
-import { type Device, isCpuDriver } from "../device.ts";
+import { type Device } from "../device.ts";
+import { isCpuDriver } from "../open_device.ts";
 import { elementBytes, type Matrix, matrixFloats, padded } from "../layout.ts";
 import { Plan } from "../plan.ts";
 import {

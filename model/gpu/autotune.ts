@@ -6,7 +6,8 @@
  */
 import { exists, readJson, sha256, writeAtomic } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
-import { type Device, isCpuDriver } from "../../kernels/device.ts";
+import { type Device } from "../../kernels/device.ts";
+import { isCpuDriver } from "../../kernels/open_device.ts";
 import type { Operands, Product } from "../../kernels/matmul/mod.ts";
 import { type MatmulChoice, sameChoice } from "../../kernels/matmul/choice.ts";
 import { describeUnits } from "../../kernels/matmul/matrix_units.ts";

@@ -1,5 +1,6 @@
 import { type KernelFigure, kernelTable, measureKernels } from "../../bench/kernels.ts";
-import { openDevice, VARIANTS } from "../../kernels/device.ts";
+import { VARIANTS } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { configOfSizes } from "../../model/config.ts";
 import { assert, assertEquals } from "../assert.ts";
 

@@ -1,5 +1,5 @@
 import { chromeTrace, kernelTotals } from "../../commands/train_profile.ts";
-import { openDevice } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { configOfSizes } from "../../model/config.ts";
 import { createMamba } from "../../model/mamba.ts";
 import { assert, assertAlmostEquals, assertEquals } from "../assert.ts";

@@ -1,5 +1,6 @@
 /** A workbench that watches the padding, and tests in every variant. @module */
-import { type Device, openDevice, type Variant, VARIANTS } from "../../kernels/device.ts";
+import { type Device, type Variant, VARIANTS } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { fromPanels, type Matrix, padded, panelIndex, toPanels } from "../../kernels/layout.ts";
 import { Workbench } from "../../kernels/workbench.ts";
 import { assert } from "../assert.ts";

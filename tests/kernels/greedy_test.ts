@@ -1,4 +1,5 @@
-import { openDevice, VARIANTS } from "../../kernels/device.ts";
+import { VARIANTS } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { FREE, greedySizes, greedyStep, readChoices } from "../../kernels/greedy/greedy.ts";
 import { matrixFloats, padded, toPanels } from "../../kernels/layout.ts";
 import { packedMatvec, packWeight } from "../../kernels/matvec/packed.ts";

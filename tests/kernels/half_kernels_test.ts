@@ -13,7 +13,8 @@ import {
   convSiluForward,
   convSiluScratch,
 } from "../../kernels/conv_silu/conv_silu.ts";
-import { type Device, openDevice } from "../../kernels/device.ts";
+import { type Device } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import type { Region } from "../../kernels/layout.ts";
 import { sumOfSquares, sumOfSquaresScratch } from "../../kernels/reduce/reduce.ts";
 import * as reference from "../../kernels/reference/mod.ts";

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "../assert.ts";
-import { type Device, openDevice, type Variant, VARIANTS } from "../../kernels/device.ts";
+import { type Device, type Variant, VARIANTS } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { splits } from "../../kernels/matmul/choice.ts";
 import { matmul, type Product } from "../../kernels/matmul/mod.ts";
 import { splitBytes, splitOf } from "../../kernels/matmul/split.ts";

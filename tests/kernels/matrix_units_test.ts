@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "../assert.ts";
-import { type Device, openDevice } from "../../kernels/device.ts";
+import { type Device } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { DeviceError } from "../../kernels/errors.ts";
 import { type Matrix } from "../../kernels/layout.ts";
 import {

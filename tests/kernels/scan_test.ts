@@ -1,5 +1,6 @@
 import { assert } from "../assert.ts";
-import { type Device, openDevice, VARIANTS } from "../../kernels/device.ts";
+import { type Device, VARIANTS } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { selectiveScan, selectiveScanBackward } from "../../kernels/reference/selective_scan.ts";
 import type { ScanShape } from "../../kernels/scan/mod.ts";
 import { randoms } from "./randoms.ts";

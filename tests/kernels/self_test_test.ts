@@ -1,4 +1,5 @@
-import { type Device, openDevice } from "../../kernels/device.ts";
+import { type Device } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { DeviceError } from "../../kernels/errors.ts";
 import { requireSelfTest, selfTest } from "../../kernels/self_test.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";

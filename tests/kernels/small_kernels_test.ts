@@ -15,7 +15,7 @@ import * as reference from "../../kernels/reference/mod.ts";
 import { rmsNormBackward, rmsNormForward, rmsNormScratch } from "../../kernels/rmsnorm/rmsnorm.ts";
 import { Plan } from "../../kernels/plan.ts";
 import { convolutionStep } from "../../kernels/scan/step.ts";
-import { openDevice } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { assert, assertAlmostEquals, assertEquals } from "../assert.ts";
 import { assertClose, Board, deviceTest } from "./board.ts";
 import { randoms } from "./randoms.ts";

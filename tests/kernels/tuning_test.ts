@@ -1,5 +1,6 @@
 import { join } from "../../core/std.ts";
-import { openDevice, VARIANTS } from "../../kernels/device.ts";
+import { VARIANTS } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import {
   defaultChoice,
   matmulChoices,

@@ -1,4 +1,4 @@
-import { openDevice } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { join } from "../../core/std.ts";
 import { exists } from "../../core/files.ts";
 import { checkpointPath, listCheckpoints } from "../../model/checkpoint.ts";

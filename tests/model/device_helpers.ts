@@ -1,5 +1,6 @@
 /** A small model whose every path carries a gradient, and batches for it. @module */
-import { type Device, openDevice } from "../../kernels/device.ts";
+import { type Device } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { configOfSizes, type MambaConfig } from "../../model/config.ts";
 import { initialParameters } from "../../model/initialize.ts";
 import { parameterList } from "../../model/parameters.ts";

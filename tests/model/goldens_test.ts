@@ -1,7 +1,8 @@
 import { EXIT, UserError } from "../../core/errors.ts";
 import { type TensorToWrite, writeSafetensors } from "../../core/safetensors.ts";
 import { join } from "../../core/std.ts";
-import { type Device, openDevice } from "../../kernels/device.ts";
+import { type Device } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { rmsNorm, rmsNormBackward } from "../../kernels/reference/mod.ts";
 import { deviceModels } from "../../model/goldens/device_models.ts";
 import { compare, fromRows, toRows } from "../../model/goldens/golden_file.ts";

@@ -1,4 +1,5 @@
-import { openDevice, VARIANTS } from "../../kernels/device.ts";
+import { VARIANTS } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { configOfSizes } from "../../model/config.ts";
 import { generateBatch, generateTokens } from "../../model/generate.ts";
 import { initialParameters } from "../../model/initialize.ts";

@@ -1,5 +1,5 @@
 import { Interrupted } from "../../core/errors.ts";
-import { openDevice } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { DeviceError } from "../../kernels/errors.ts";
 import { join } from "../../core/std.ts";
 import { checkpointPath } from "../../model/checkpoint.ts";

@@ -1,5 +1,6 @@
 /** Large models within a device's limits, and small ones within small limits. */
-import { Device, openDevice } from "../../kernels/device.ts";
+import { Device } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/open_device.ts";
 import { DeviceError } from "../../kernels/errors.ts";
 import { type KernelCall, Plan } from "../../kernels/plan.ts";
 import { configOfSizes, type MambaConfig, presetConfig } from "../../model/config.ts";
