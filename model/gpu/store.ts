@@ -194,9 +194,17 @@ export class ParameterStore {
     return new Map(parameterList(this.config).map((p) => [p.name, out.get(p.name)!]));
   }
 
-  /** Downloads one parameter's values in a slot. */
-  async readOne(slot: Slot, name: string): Promise<Float32Array> {
-    return this.#place(name).unpack(await this.#device.readFloats!(this.region(name, slot)));
+  /**
+   * Downloads one parameter's values in a slot, a piece at a time: a download takes its size twice
+   * besides. Nothing that changes the parameter may be submitted meanwhile.
+   */
+  async readOne(slot: Slot, name: string, pieceBytes = 1 << 24): Promise<Float32Array> {
+    const region = this.region(name, slot), block = new Float32Array(region.size / 4);
+    for (let at = 0; at < region.size; at += pieceBytes) {
+      const piece = subregion(region, at, Math.min(pieceBytes, region.size - at));
+      block.set(await this.#device.readFloats!(piece), at / 4);
+    }
+    return this.#place(name).unpack(block);
   }
 
   /** Frees every arena. */

@@ -1,5 +1,6 @@
 import { type Device, VARIANTS } from "../../kernels/device.ts";
 import { Plan } from "../../kernels/plan.ts";
+import { ParameterStore } from "../../model/gpu/store.ts";
 import { createMamba } from "../../model/mamba.ts";
 import { configOfSizes } from "../../model/config.ts";
 import { ReferenceModel } from "../../model/reference.ts";
@@ -274,4 +275,15 @@ Deno.test("an update above its limits changes nothing, and exchanged averages ev
       after,
     ]);
     model.destroy();
+  }));
+
+Deno.test("a parameter read in pieces equals what was written", () =>
+  withDevice({}, async (device) => {
+    const store = new ParameterStore(device, WIDE, ["value"]), read = values(WIDE);
+    store.write("value", read);
+    for (const [name, all] of await store.read("value")) {
+      assertEquals(all, read(name), name);
+      assertEquals(await store.readOne("value", name, 4096), all, name);
+    }
+    store.destroy();
   }));
