@@ -32,8 +32,13 @@ const reason = !exists(SWIFTSHADER)
   ? " (skipped: no ../shared/goldens)"
   : "";
 
+/** The models' goldens too, which take two minutes: `deno task test:dawn`. */
+const ALL = Deno.env.get("PUBMAMBA_GOLDENS") === "all";
+
 Deno.test({
-  name: `the operations' goldens pass on Dawn, whose WGSL compiler is another${reason}`,
+  name: `the ${
+    ALL ? "" : "operations' "
+  }goldens pass on Dawn, whose WGSL compiler is another${reason}`,
   ignore: reason !== "",
   fn: async () => {
     const folder = Deno.makeTempDirSync();
@@ -45,7 +50,14 @@ Deno.test({
         }
       }
       const { code, text } = await main(
-        ["goldens", folder, "--provider", "dawn", "--variant", "gpu-tiled"],
+        [
+          "goldens",
+          ALL ? join(SHARED, "goldens") : folder,
+          "--provider",
+          "dawn",
+          "--variant",
+          "gpu-tiled",
+        ],
         ["--allow-all"],
       );
       // Not installed and no network to fetch it: the one failure that says nothing of the kernels.
