@@ -23,7 +23,8 @@ const isGroup = (c: Command | CommandGroup): c is CommandGroup => "commands" in 
 
 /** Runs the command line `args` and returns the exit code. */
 export async function main(args: string[]): Promise<number> {
-  const flags = commonFlags(args), reporter = consoleReporter(flags.quiet);
+  const flags = commonFlags(args);
+  const reporter = consoleReporter(flags.quiet);
   const abort = new AbortController();
   let signalled: number | undefined;
   const onSignal = () => {

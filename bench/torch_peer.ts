@@ -3,7 +3,7 @@
  * measure against, never needed.
  * @module
  */
-import type { MambaConfig } from "../model/config.ts";
+import type { MambaConfig } from "../model/mamba/config.ts";
 
 /** One way to run the peer. */
 export interface TorchFigure {

@@ -1,11 +1,11 @@
 /** What the evaluations of models by multiple choice share: options, running, printing. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
-import { formatReport, reportChoices, reportJson } from "../model/evaluation/choice_report.ts";
-import { compareAnswers, runChoices } from "../model/evaluation/choice_run.ts";
-import type { ChoiceAnswer, ChoiceTask } from "../model/evaluation/choices.ts";
-import { localModel } from "../model/hub.ts";
-import { writeResults } from "../model/evaluation/results_files.ts";
+import { formatReport, reportChoices, reportJson } from "../model/tasks/core/choice_report.ts";
+import { compareAnswers, runChoices } from "../model/tasks/core/choice_run.ts";
+import type { ChoiceAnswer, ChoiceTask } from "../model/tasks/core/choices.ts";
+import { localModel } from "../model/weights/hub.ts";
+import { writeResults } from "../model/tasks/core/results_files.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
@@ -36,13 +36,16 @@ export async function evaluateChoices(
   whole: ChoiceTask,
   priorGold: readonly number[],
 ): Promise<{ answers: ChoiceAnswer[]; json: Record<string, unknown> }> {
-  const { reporter, signal } = invocation, seed = invocation.number("seed")!;
-  const limit = invocation.number("limit"), model = invocation.string("model")!;
+  const { reporter, signal } = invocation;
+  const seed = invocation.number("seed")!;
+  const limit = invocation.number("limit");
+  const model = invocation.string("model")!;
   const task = { ...whole, items: whole.items.slice(0, limit) };
   if (!task.items.length) {
     throw new UserError(`Cannot evaluate ${task.name}: the data holds no question to ask`);
   }
-  const makeModel = await makeModelOf(invocation), started = new Date();
+  const makeModel = await makeModelOf(invocation);
+  const started = new Date();
   const tokenizerFile = await tokenizerOption(invocation);
   const run = async (path: string) => {
     const progress = reporter.progress(path, task.items.length, "questions");
@@ -59,9 +62,11 @@ export async function evaluateChoices(
     progress.finish();
     return result;
   };
-  const own = await run(model), basePath = invocation.string("base");
+  const own = await run(model);
+  const basePath = invocation.string("base");
   const base = basePath === undefined ? undefined : await run(basePath);
-  const finished = new Date(), labels = task.labels.length;
+  const finished = new Date();
+  const labels = task.labels.length;
   const comparison = base && compareAnswers(own.answers, base.answers, labels, seed);
   const systems = [
     { role: "model" as const, name: model, answers: own.answers },

@@ -18,12 +18,12 @@ import {
   type QuestionScore,
   readBioasq,
   scoreBioasq,
-} from "../model/evaluation/bioasq.ts";
-import { generateAnswers, submission } from "../model/evaluation/bioasq_answers.ts";
-import { openReader } from "../model/evaluation/choice_run.ts";
-import { fileDate } from "../model/evaluation/results_files.ts";
-import { bootstrapInterval, type Interval } from "../model/evaluation/statistics.ts";
-import { localModel } from "../model/hub.ts";
+} from "../model/tasks/bioasq/bioasq.ts";
+import { generateAnswers, submission } from "../model/tasks/bioasq/bioasq_answers.ts";
+import { openReader } from "../model/tasks/core/choice_run.ts";
+import { fileDate } from "../model/tasks/core/results_files.ts";
+import { bootstrapInterval, type Interval } from "../model/tasks/core/statistics.ts";
+import { localModel } from "../model/weights/hub.ts";
 import { choiceOptions, evaluateChoices } from "./choice_options.ts";
 import { deviceChoice } from "./device_options.ts";
 import { modelOption, tokenizerOption } from "./model_options.ts";
@@ -50,8 +50,10 @@ export const command: Command = {
     "deno task evaluate bioasq --gold 13B1_golden.json --model mamba-130m-hf",
   ],
   async run(invocation) {
-    const { string } = invocation, gold = readBioasq(string("gold")!, "gold file");
-    const system = string("system"), model = string("model");
+    const { string } = invocation;
+    const gold = readBioasq(string("gold")!, "gold file");
+    const system = string("system");
+    const model = string("model");
     if ((system === undefined) === (model === undefined)) {
       throw new UsageError(
         "Give either --system, the answers to score, or --model, a model to ask",
@@ -64,8 +66,10 @@ export const command: Command = {
 
 /** Asks a model everything, writes its answers as a submission, and scores them. */
 async function askModel(invocation: Invocation, gold: BioasqQuestion[]): Promise<void> {
-  const { reporter } = invocation, asked: BioasqQuestion[] = gold.filter((q) => q.answer);
-  const items = bioasqItems(asked), json: Record<string, unknown> = {};
+  const { reporter } = invocation;
+  const asked: BioasqQuestion[] = gold.filter((q) => q.answer);
+  const items = bioasqItems(asked);
+  const json: Record<string, unknown> = {};
   const system: BioasqQuestion[] = [];
   if (items.length) {
     const task = { name: "bioasq_yesno", labels: BIOASQ_VERDICTS, items };
@@ -80,7 +84,8 @@ async function askModel(invocation: Invocation, gold: BioasqQuestion[]): Promise
   }
   const open = asked.filter((q) => q.type === "factoid" || q.type === "list");
   system.push(...await generate(invocation, open.slice(0, invocation.number("limit"))));
-  const ids = new Set(system.map((q) => q.id)), limited = asked.filter((q) => ids.has(q.id));
+  const ids = new Set(system.map((q) => q.id));
+  const limited = asked.filter((q) => ids.has(q.id));
   const path = join(invocation.string("out")!, `bioasq_answers_${fileDate(new Date())}.json`);
   writeAtomic(path, JSON.stringify(submission(system), null, 2) + "\n");
   reporter.log(`Wrote ${path}`);
@@ -97,7 +102,7 @@ async function generate(
   if (!questions.length) return [];
   const { reporter, signal } = invocation;
   const { openDevice } = await import("../kernels/open_device.ts");
-  const { createRecurrentMamba } = await import("../model/recurrent.ts");
+  const { createRecurrentMamba } = await import("../model/mamba/recurrent.ts");
   const path = await localModel(invocation.string("model")!, reporter);
   const { folder, tokenizer } = openReader(path, await tokenizerOption(invocation));
   const device = await openDevice(deviceChoice(invocation));
@@ -127,7 +132,8 @@ function scoreSystem(
   system: BioasqQuestion[],
 ): BioasqScores {
   const { reporter } = invocation;
-  const scores = scoreBioasq(gold, system), measures = bioasqMeasures(scores);
+  const scores = scoreBioasq(gold, system);
+  const measures = bioasqMeasures(scores);
   const unscored = gold.filter((q) => q.type !== "summary").length - scores.length;
   if (unscored) reporter.log(`${unscored} questions without a golden exact answer are left out`);
   const missing = scores.filter((s) => !s.answered).length;

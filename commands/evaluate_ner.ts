@@ -1,14 +1,14 @@
 /** `evaluate ner`: entity-level F1 of tagged sentences, of a system's file or of a model. @module */
 import type { Command, Invocation } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
-import { openReader } from "../model/evaluation/choice_run.ts";
-import { compareConll, readConll, type TaggedSentence } from "../model/evaluation/ner.ts";
-import { formatNer, measureNer, nerJson } from "../model/evaluation/ner_report.ts";
-import { measureFields, writeTaskResults } from "../model/evaluation/results_files.ts";
-import { tagSentences } from "../model/evaluation/tagger.ts";
-import { countTags } from "../model/finetune/tagging.ts";
-import { localModel } from "../model/hub.ts";
-import { parameterCount } from "../model/parameters.ts";
+import { openReader } from "../model/tasks/core/choice_run.ts";
+import { compareConll, readConll, type TaggedSentence } from "../model/tasks/ner/ner.ts";
+import { formatNer, measureNer, nerJson } from "../model/tasks/ner/ner_report.ts";
+import { measureFields, writeTaskResults } from "../model/tasks/core/results_files.ts";
+import { tagSentences } from "../model/tasks/ner/tagger.ts";
+import { countTags } from "../model/tasks/ner/tagging.ts";
+import { localModel } from "../model/weights/hub.ts";
+import { parameterCount } from "../model/mamba/parameters.ts";
 import { choiceOptions } from "./choice_options.ts";
 import { makeModelOf } from "./device_options.ts";
 import { modelOption, tokenizerOption } from "./model_options.ts";
@@ -34,8 +34,11 @@ export const command: Command = {
     "deno task evaluate ner --gold BC5CDR-IOB/test.tsv --model runs/ner/checkpoints/step-00001430",
   ],
   async run(invocation) {
-    const { reporter, string } = invocation, seed = invocation.number("seed")!;
-    const goldFile = string("gold")!, system = string("system"), model = string("model");
+    const { reporter, string } = invocation;
+    const seed = invocation.number("seed")!;
+    const goldFile = string("gold")!;
+    const system = string("system");
+    const model = string("model");
     if ((system === undefined) === (model === undefined)) {
       throw new UsageError(
         "Give either --system, the answers to score, or --model, a model to ask",
@@ -55,8 +58,10 @@ export const command: Command = {
 };
 
 async function askModel(invocation: Invocation, gold: TaggedSentence[], model: string) {
-  const { reporter, signal } = invocation, seed = invocation.number("seed")!;
-  const path = await localModel(model, reporter), started = new Date();
+  const { reporter, signal } = invocation;
+  const seed = invocation.number("seed")!;
+  const path = await localModel(model, reporter);
+  const started = new Date();
   const { folder, tokenizer } = openReader(path, await tokenizerOption(invocation));
   const progress = reporter.progress("Tagging", gold.length, "sentences");
   try {

@@ -3,9 +3,9 @@ import type { Command } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
 import { writeAtomic } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
-import type { Split } from "../model/corpus.ts";
-import { evaluatePerplexity } from "../model/perplexity.ts";
-import { openCorpus } from "../model/shard_corpus.ts";
+import type { Split } from "../model/training/corpus.ts";
+import { evaluatePerplexity } from "../model/training/perplexity.ts";
+import { openCorpus } from "../model/training/shard_corpus.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { findMeshTree, readMeshTree } from "./mesh_tree.ts";
 import { DocumentLosses, type Facet, FACETS, groupTable } from "./perplexity_by.ts";
@@ -52,8 +52,10 @@ export const command: Command = {
     "deno task evaluate perplexity --model mamba-130m-hf --corpus corpus --split test --json",
   ],
   async run(invocation) {
-    const { reporter, signal } = invocation, model = invocation.string("model")!;
-    const folder = invocation.string("corpus")!, split = invocation.string("split") as Split;
+    const { reporter, signal } = invocation;
+    const model = invocation.string("model")!;
+    const folder = invocation.string("corpus")!;
+    const split = invocation.string("split") as Split;
     const facets = facetsOf(invocation.string("by"));
     using corpus = openCorpus(folder);
     const branches = facets.includes("branch")
@@ -92,7 +94,8 @@ export const command: Command = {
       reporter.line("");
       reporter.line(groupTable(facet, groups));
     }
-    const json = { model, ...result, ...(by ? { by } : {}) }, output = invocation.string("output");
+    const json = { model, ...result, ...(by ? { by } : {}) };
+    const output = invocation.string("output");
     if (output) writeAtomic(output, JSON.stringify(json, null, 2) + "\n");
     if (invocation.json) reporter.line(JSON.stringify(json));
   },

@@ -1,12 +1,12 @@
 /** `evaluate pubmedqa`: zero-shot accuracy on PubMedQA's official test questions. @module */
 import type { Command } from "../core/cli.ts";
-import type { ChoiceTask } from "../model/evaluation/choices.ts";
+import type { ChoiceTask } from "../model/tasks/core/choices.ts";
 import {
   PUBMEDQA_LABELS,
   pubmedqaFolds,
   pubmedqaItems,
   readPubmedqa,
-} from "../model/evaluation/pubmedqa.ts";
+} from "../model/tasks/pubmedqa/pubmedqa.ts";
 import { choiceOptions, evaluateChoices } from "./choice_options.ts";
 import { modelOption } from "./model_options.ts";
 
@@ -42,7 +42,8 @@ export const command: Command = {
   ],
   async run(invocation) {
     const { train, test } = readPubmedqa(invocation.string("data")!);
-    const split = invocation.string("split")!, fold = invocation.number("fold")!;
+    const split = invocation.string("split")!;
+    const fold = invocation.number("fold")!;
     // The folds' seed is fixed: what was developed on must not be trained on.
     const folds = pubmedqaFolds(train, 0);
     const examples = split === "test"

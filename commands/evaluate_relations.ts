@@ -12,7 +12,7 @@ import {
   macroF1,
   macroF1Of,
   precisionRecall,
-} from "../model/evaluation/classification.ts";
+} from "../model/tasks/core/classification.ts";
 import {
   compareRelations,
   readPubtator,
@@ -21,8 +21,8 @@ import {
   relationItems,
   relationWords,
   sumCounts,
-} from "../model/evaluation/relations.ts";
-import { bootstrapInterval, type Interval } from "../model/evaluation/statistics.ts";
+} from "../model/tasks/relations/relations.ts";
+import { bootstrapInterval, type Interval } from "../model/tasks/core/statistics.ts";
 import { choiceOptions, evaluateChoices } from "./choice_options.ts";
 import { modelOption } from "./model_options.ts";
 
@@ -47,8 +47,10 @@ export const command: Command = {
     "deno task evaluate relations --gold chemprot/test.jsonl --model runs/re/checkpoints/step-00000650",
   ],
   async run(invocation) {
-    const gold = invocation.string("gold")!, system = invocation.string("system");
-    const lines = /\.jsonl?$/i.test(gold), model = invocation.string("model");
+    const gold = invocation.string("gold")!;
+    const system = invocation.string("system");
+    const lines = /\.jsonl?$/i.test(gold);
+    const model = invocation.string("model");
     if ((system === undefined) === (model === undefined)) {
       throw new UsageError(
         "Give either --system, the answers to score, or --model, a model to ask",
@@ -63,7 +65,8 @@ export const command: Command = {
 async function askModel(invocation: Invocation, goldFile: string): Promise<void> {
   const examples = readRelations(goldFile);
   const labels = [...new Set(examples.map((e) => e.label))].sort();
-  const items = relationItems(examples, labels), name = "relations";
+  const items = relationItems(examples, labels);
+  const name = "relations";
   const task = { name, labels: labels.map(relationWords), items };
   const { json } = await evaluateChoices(invocation, task, items.map((item) => item.gold));
   if (invocation.json) invocation.reporter.line(JSON.stringify(json));
@@ -73,7 +76,8 @@ const formatInterval = (i: Interval) => `${i.low.toFixed(4)} to ${i.high.toFixed
 
 /** Labels of sentences. With one label a sentence, micro F1 is the share of right labels. */
 function sentences({ reporter, json, number }: Invocation, goldFile: string, systemFile: string) {
-  const gold = readRelations(goldFile), system = readRelationLines(systemFile);
+  const gold = readRelations(goldFile);
+  const system = readRelationLines(systemFile);
   if (gold.length !== system.length) {
     throw new UserError(
       `Cannot compare ${systemFile} with ${goldFile}: they have ${system.length} and ` +
@@ -86,14 +90,16 @@ function sentences({ reporter, json, number }: Invocation, goldFile: string, sys
       `Cannot compare ${systemFile} with ${goldFile}: the texts of line ${differs + 1} differ`,
     );
   }
-  const known = [...new Set(gold.map((g) => g.label))].sort(), seed = number("seed")!;
+  const known = [...new Set(gold.map((g) => g.label))].sort();
+  const seed = number("seed")!;
   const extra = [...new Set(system.map((s) => s.label))].filter((l) => l && !known.includes(l));
   const labels = [...known, ...extra as string[]];
   const items: Labelled = {
     gold: gold.map((g) => labels.indexOf(g.label)),
     predicted: system.map((s) => s.label === null ? -1 : labels.indexOf(s.label)),
   };
-  const counts = labelCounts(items, labels.length), micro = precisionRecall(sumCounts(counts));
+  const counts = labelCounts(items, labels.length);
+  const micro = precisionRecall(sumCounts(counts));
   const microInterval = bootstrapInterval(
     gold.length,
     (indices) => precisionRecall(sumCounts(labelCounts(items, labels.length, indices))).f1,
@@ -139,7 +145,8 @@ function sentences({ reporter, json, number }: Invocation, goldFile: string, sys
 /** Relations of whole documents. */
 function documents({ reporter, json, number }: Invocation, goldFile: string, systemFile: string) {
   const counts = compareRelations(readPubtator(goldFile), readPubtator(systemFile));
-  const total = sumCounts(counts), measures = precisionRecall(total);
+  const total = sumCounts(counts);
+  const measures = precisionRecall(total);
   const interval = bootstrapInterval(
     counts.length,
     (indices) => precisionRecall(sumCounts(counts, indices)).f1,

@@ -3,8 +3,8 @@ import type { Command } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
 import { hashFile, sha256 } from "../core/files.ts";
 import { resolve } from "../core/std.ts";
-import { BIOASQ_VERDICTS, bioasqItems, readBioasq } from "../model/evaluation/bioasq.ts";
-import { dealFolds } from "../model/evaluation/folds.ts";
+import { BIOASQ_VERDICTS, bioasqItems, readBioasq } from "../model/tasks/bioasq/bioasq.ts";
+import { dealFolds } from "../model/tasks/core/folds.ts";
 import { finetuneChoices, finetuneOptions } from "./finetune_options.ts";
 import { modelOption } from "./model_options.ts";
 
@@ -37,7 +37,8 @@ export const command: Command = {
     "--test 13B1_golden.json --out runs/bioasq",
   ],
   async run(invocation) {
-    const data = invocation.string("data")!, golden = invocation.string("test")!;
+    const data = invocation.string("data")!;
+    const golden = invocation.string("test")!;
     const fold = invocation.number("fold")!;
     const test = bioasqItems(readBioasq(golden, "test file"));
     const held = new Set(test.map((item) => item.id));

@@ -3,17 +3,17 @@ import type { Command, Invocation } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
 import { exists, hashFile, sha256 } from "../core/files.ts";
 import { join, resolve } from "../core/std.ts";
-import { Dictionary } from "../model/evaluation/dictionary.ts";
-import { readConll } from "../model/evaluation/ner.ts";
+import { Dictionary } from "../model/tasks/ner/dictionary.ts";
+import { readConll } from "../model/tasks/ner/ner.ts";
 import {
   compareNer,
   formatNer,
   formatNerSystems,
   measureNer,
   nerJson,
-} from "../model/evaluation/ner_report.ts";
-import { measureFields, writeTaskResults } from "../model/evaluation/results_files.ts";
-import { countTags, type TaggingSplits, taggingTask } from "../model/finetune/tagging.ts";
+} from "../model/tasks/ner/ner_report.ts";
+import { measureFields, writeTaskResults } from "../model/tasks/core/results_files.ts";
+import { countTags, type TaggingSplits, taggingTask } from "../model/tasks/ner/tagging.ts";
 import {
   finetune,
   finetuneOptions,
@@ -69,14 +69,16 @@ async function finetuneOnce(
   splits: TaggingSplits,
   run: SeedRun,
 ): Promise<RunReport> {
-  const { reporter, signal } = invocation, { train, test } = splits;
+  const { reporter, signal } = invocation;
+  const { train, test } = splits;
   const result = await finetune(
     invocation,
     run,
     (tokenizer, maxTokens) => taggingTask(splits, tokenizer, maxTokens, signal),
   );
   const { seed, checkpoint, answers, baseAnswers } = result;
-  const dictionary = new Dictionary(train), found = test.map((s) => dictionary.tag(s.tokens));
+  const dictionary = new Dictionary(train);
+  const found = test.map((s) => dictionary.tag(s.tokens));
   const counts = [found, answers, baseAnswers].map((tags) => countTags(test, tags));
   const [trivial, own, base] = counts.map((c) => measureNer(c, seed));
   const comparison = compareNer(counts[1]!, counts[2]!, seed);

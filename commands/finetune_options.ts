@@ -1,20 +1,20 @@
 /** What the fine-tuning commands share: options, running, printing. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
 import { join } from "../core/std.ts";
-import { formatReport, reportChoices, reportJson } from "../model/evaluation/choice_report.ts";
-import { compareAnswers, openReader } from "../model/evaluation/choice_run.ts";
-import { writeResults } from "../model/evaluation/results_files.ts";
-import { spreadOf } from "../model/evaluation/statistics.ts";
-import { choiceFinetuneTask, type ChoiceSplits } from "../model/finetune/choices.ts";
+import { formatReport, reportChoices, reportJson } from "../model/tasks/core/choice_report.ts";
+import { compareAnswers, openReader } from "../model/tasks/core/choice_run.ts";
+import { writeResults } from "../model/tasks/core/results_files.ts";
+import { spreadOf } from "../model/tasks/core/statistics.ts";
+import { choiceFinetuneTask, type ChoiceSplits } from "../model/tasks/core/choice_examples.ts";
 import {
   FINETUNE_DEFAULTS,
   type FinetuneResult,
   finetuneRun,
   type FinetuneTask,
-} from "../model/finetune/run.ts";
-import { localModel } from "../model/hub.ts";
-import { parameterCount } from "../model/parameters.ts";
-import { isRun } from "../model/run.ts";
+} from "../model/tasks/core/run.ts";
+import { localModel } from "../model/weights/hub.ts";
+import { parameterCount } from "../model/mamba/parameters.ts";
+import { isRun } from "../model/training/run_file.ts";
 import type { Tokenizer } from "../pipeline/tokenizer/mod.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
@@ -98,8 +98,10 @@ export async function overSeeds(
   invocation: Invocation,
   one: (run: SeedRun) => Promise<RunReport>,
 ): Promise<void> {
-  const { reporter } = invocation, first = invocation.number("seed")!;
-  const out = invocation.string("out")!, resume = invocation.boolean("resume");
+  const { reporter } = invocation;
+  const first = invocation.number("seed")!;
+  const out = invocation.string("out")!;
+  const resume = invocation.boolean("resume");
   const count = invocation.number("seeds")!;
   if (count === 1) {
     const { json } = await one({ seed: first, out, resume });
@@ -128,7 +130,8 @@ export async function finetune<Answers>(
   { seed, out, resume }: SeedRun,
   taskOf: (tokenizer: Tokenizer, maxTokens: number) => FinetuneTask<Answers>,
 ): Promise<Finetuned<Answers>> {
-  const { reporter, signal } = invocation, model = invocation.string("model")!;
+  const { reporter, signal } = invocation;
+  const model = invocation.string("model")!;
   const { folder, tokenizer } = openReader(
     await localModel(model, reporter),
     await tokenizerOption(invocation),

@@ -7,7 +7,7 @@ import {
   pubmedqaFolds,
   pubmedqaItems,
   readPubmedqa,
-} from "../model/evaluation/pubmedqa.ts";
+} from "../model/tasks/pubmedqa/pubmedqa.ts";
 import { finetuneChoices, finetuneOptions } from "./finetune_options.ts";
 import { modelOption } from "./model_options.ts";
 
@@ -34,8 +34,10 @@ export const command: Command = {
     "deno task finetune pubmedqa --model mamba-130m-hf --data pubmedqa/data --out runs/sft --resume",
   ],
   async run(invocation) {
-    const data = invocation.string("data")!, fold = invocation.number("fold")!;
-    const { train, test } = readPubmedqa(data), folds = pubmedqaFolds(train, 0);
+    const data = invocation.string("data")!;
+    const fold = invocation.number("fold")!;
+    const { train, test } = readPubmedqa(data);
+    const folds = pubmedqaFolds(train, 0);
     const files = ["ori_pqal.json", "test_ground_truth.json"].map((f) => hashFile(join(data, f)));
     await finetuneChoices(invocation, {
       name: "pubmedqa",

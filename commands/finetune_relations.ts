@@ -2,7 +2,7 @@
 import type { Command } from "../core/cli.ts";
 import { hashFile, sha256 } from "../core/files.ts";
 import { join, resolve } from "../core/std.ts";
-import { readRelations, relationItems, relationWords } from "../model/evaluation/relations.ts";
+import { readRelations, relationItems, relationWords } from "../model/tasks/relations/relations.ts";
 import { finetuneChoices, finetuneOptions } from "./finetune_options.ts";
 import { modelOption } from "./model_options.ts";
 

@@ -125,10 +125,12 @@ interface Taker {
 
 function linesTaker(entries: Entries, bad: (what: string) => UserError): Taker {
   const decoder = new TextDecoder();
-  let rest = "", count = 0;
+  let rest = "";
+  let count = 0;
   const line = (text: string) => {
     count++;
-    const trimmed = text.trim(), at = trimmed.lastIndexOf(";");
+    const trimmed = text.trim();
+    const at = trimmed.lastIndexOf(";");
     if (!trimmed || at > 0 && entries.add(trimmed.slice(at + 1), trimmed.slice(0, at))) return;
     throw bad(
       `line ${count} is "${
@@ -146,7 +148,10 @@ function linesTaker(entries: Entries, bad: (what: string) => UserError): Taker {
   };
 }
 
-const RECORD = 1, ID = 2, NAME = 3, NUMBER = 4;
+const RECORD = 1;
+const ID = 2;
+const NAME = 3;
+const NUMBER = 4;
 const TREE = new ElementTree([
   { path: "DescriptorRecord", code: RECORD, when: ON_CLOSE },
   { path: "DescriptorRecord/DescriptorUI", code: ID, when: ON_CLOSE },
@@ -155,7 +160,9 @@ const TREE = new ElementTree([
 ]);
 
 function xmlTaker(entries: Entries): Taker {
-  let ui = "", name = "", numbers: string[] = [];
+  let ui = "";
+  let name = "";
+  let numbers: string[] = [];
   const scanner = new XmlScanner(
     TREE,
     {

@@ -2,15 +2,15 @@
 import { UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
-import { bootstrapInterval, type Interval } from "../model/evaluation/statistics.ts";
-import type { OnRow } from "../model/perplexity.ts";
+import { bootstrapInterval, type Interval } from "../model/tasks/core/statistics.ts";
+import type { OnRow } from "../model/training/perplexity.ts";
 import { ParquetReader } from "../pipeline/documents/parquet_file.ts";
 import { corpusPaths } from "../pipeline/ingest/process_file.ts";
-import { hasCitations } from "../pipeline/tokens/columns.ts";
-import type { Split } from "../pipeline/tokens/order.ts";
+import { hasCitations } from "../pipeline/selection/columns.ts";
+import type { Split } from "../pipeline/shards/order.ts";
 import type { MeshBranches } from "./mesh_tree.ts";
-import { readPlacements } from "../pipeline/tokens/placements.ts";
-import type { PlacedPiece } from "../pipeline/tokens/provenance.ts";
+import { readPlacements } from "../pipeline/shards/placements.ts";
+import type { PlacedPiece } from "../pipeline/shards/provenance.ts";
 
 /** What documents can be told apart by. */
 export const FACETS = ["year", "type", "mesh", "branch"] as const;
@@ -123,7 +123,8 @@ async function describe(
   documents: DocumentLoss[],
   branches: MeshBranches,
 ): Promise<Map<string, Facts>> {
-  const path = corpusPaths.documents(corpus, source), found = new Map<string, Facts>();
+  const path = corpusPaths.documents(corpus, source);
+  const found = new Map<string, Facts>();
   if (!exists(path)) return found;
   const wanted = new Set(documents.map((d) => `${d.pmid}.${d.version}`));
   const reader = new ParquetReader(path);
@@ -158,8 +159,12 @@ async function describe(
 
 function summarize(group: string, documents: DocumentLoss[]): GroupLoss {
   const perplexity = (chosen: Iterable<DocumentLoss>) => {
-    let nll = 0, targets = 0;
-    for (const d of chosen) nll += d.nll, targets += d.targets;
+    let nll = 0;
+    let targets = 0;
+    for (const d of chosen) {
+      nll += d.nll;
+      targets += d.targets;
+    }
     return Math.exp(nll / targets);
   };
   const drawn = (indices: Uint32Array) => perplexity(Array.from(indices, (i) => documents[i]!));

@@ -109,7 +109,8 @@ const COMMON: Record<string, OptionSpec> = {
 
 /** The flags that every command takes, without checking the rest. */
 export function commonFlags(args: string[]): { quiet: boolean; verbose: boolean; help: boolean } {
-  const end = args.indexOf("--"), words = end < 0 ? args : args.slice(0, end);
+  const end = args.indexOf("--");
+  const words = end < 0 ? args : args.slice(0, end);
   const has = (...names: string[]) => words.some((w) => names.includes(w));
   return { quiet: has("--quiet"), verbose: has("--verbose"), help: has("--help", "-h") };
 }
@@ -152,7 +153,8 @@ export function parseInvocation(
   for (const [name, spec] of Object.entries(specs)) {
     options[name] = checkOption(name, spec, parsed[name]);
   }
-  const positionals = parsed._.map(String), wanted = command.positionals ?? [];
+  const positionals = parsed._.map(String);
+  const wanted = command.positionals ?? [];
   const missing = wanted.filter((p) => p.required)[positionals.length];
   if (missing) throw new UsageError(`Missing ${missing.name}: ${missing.help}`);
   if (positionals.length > wanted.length && !wanted.at(-1)?.variadic) {
@@ -190,7 +192,8 @@ function checkOption(
     throw new UsageError(`Option --${name} is "${text}": choose ${spec.choices.join(", ")}`);
   }
   if (spec.type === "string") return text;
-  const value = Number(text), whole = spec.type === "integer";
+  const value = Number(text);
+  const whole = spec.type === "integer";
   if (!Number.isFinite(value) || whole && !Number.isSafeInteger(value) || text.trim() === "") {
     throw new UsageError(
       `Option --${name} is "${text}": a ${whole ? "whole " : ""}number is needed`,
@@ -238,7 +241,8 @@ export function distance(a: string, b: string): number {
 
 /** The help page of a command. */
 export function commandHelp(command: Command): string {
-  const specs = command.options ?? {}, positionals = command.positionals ?? [];
+  const specs = command.options ?? {};
+  const positionals = command.positionals ?? [];
   const words = positionals.map((p) =>
     (p.required ? p.name : `[${p.name}]`) + (p.variadic ? "..." : "")
   );
@@ -273,7 +277,8 @@ export function commandHelp(command: Command): string {
 
 /** The help page of a group. */
 export function groupHelp(group: CommandGroup): string {
-  const names = Object.keys(group.commands), width = Math.max(...names.map((n) => n.length));
+  const names = Object.keys(group.commands);
+  const width = Math.max(...names.map((n) => n.length));
   const prefix = group.name ? group.name + " " : "";
   return [
     group.summary,
@@ -291,7 +296,10 @@ function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(/\s+/)) {
-    if (line && line.length + word.length + 1 > width) lines.push(line), line = "";
+    if (line && line.length + word.length + 1 > width) {
+      lines.push(line);
+      line = "";
+    }
     line = line ? `${line} ${word}` : word;
   }
   return [...lines, line];

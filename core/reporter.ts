@@ -48,8 +48,12 @@ export function formatDuration(seconds: number): string {
 /** Bytes as "1.2 GB" (powers of ten). */
 export function formatBytes(bytes: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
-  let i = 0, value = bytes;
-  while (value >= 1000 && i < units.length - 1) value /= 1000, i++;
+  let i = 0;
+  let value = bytes;
+  while (value >= 1000 && i < units.length - 1) {
+    value /= 1000;
+    i++;
+  }
   return `${i === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[i]}`;
 }
 
@@ -90,7 +94,8 @@ export function consoleReporter(quiet = false): Reporter {
           if (quiet || now - last < (terminal ? 100 : 5000)) return;
           last = now;
           if (!terminal) return err(draw(done, note) + "\n");
-          const width = 24, filled = total ? Math.round(width * Math.min(1, done / total)) : 0;
+          const width = 24;
+          const filled = total ? Math.round(width * Math.min(1, done / total)) : 0;
           const drawn = total ? `[${"=".repeat(filled)}${" ".repeat(width - filled)}] ` : "";
           clear();
           err(bar = drawn + draw(done, note));

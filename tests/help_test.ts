@@ -75,7 +75,8 @@ Deno.test("wrong words exit with 2, say which, and suggest what was meant", asyn
 Deno.test("every command of the command line is a task", () => {
   const { tasks } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
   for (const word of Object.keys(ROOT_COMMANDS.commands)) {
-    const task = tasks[word], command: string = task?.command ?? task ?? "";
+    const task = tasks[word];
+    const command: string = task?.command ?? task ?? "";
     // A script of the same name starts the program with fewer permissions.
     const start = command.includes("scripts/") ? `scripts/${word}.ts` : `main.ts ${word}`;
     assertStringIncludes(command, start, `deno task ${word}`);

@@ -6,7 +6,7 @@ import plotScript from "uplot/dist/uPlot.iife.min.js" with { type: "text" };
 import plotStyle from "uplot/dist/uPlot.min.css" with { type: "text" };
 import chartScript from "./charts.js" with { type: "text" };
 import pageStyle from "./page.css" with { type: "text" };
-import type { StepMetrics } from "../metrics.ts";
+import type { StepMetrics } from "../training/metrics.ts";
 
 export type { StepMetrics };
 
@@ -87,9 +87,11 @@ ${scripts}
 /** Averages runs of consecutive steps so that at most `most` points are left; the last step stays. */
 export function thinOut(metrics: StepMetrics[], most: number): StepMetrics[] {
   if (metrics.length <= most) return metrics;
-  const size = Math.ceil(metrics.length / most), out: StepMetrics[] = [];
+  const size = Math.ceil(metrics.length / most);
+  const out: StepMetrics[] = [];
   for (let at = 0; at < metrics.length; at += size) {
-    const group = metrics.slice(at, at + size), last = group.at(-1)!;
+    const group = metrics.slice(at, at + size);
+    const last = group.at(-1)!;
     // Of those that are finite: a step left out must not leave a gap in the curve.
     const mean = (key: "loss" | "learning_rate" | "grad_norm" | "tokens_per_second") => {
       const values = group.map((m) => m[key]).filter(Number.isFinite);

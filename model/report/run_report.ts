@@ -2,9 +2,9 @@
 import { formatDuration } from "../../core/reporter.ts";
 import { writeAtomic } from "../../core/files.ts";
 import { basename, join, resolve } from "../../core/std.ts";
-import { readMetrics, type StepMetrics } from "../metrics.ts";
-import { readRun } from "../run.ts";
-import { readSamples } from "../samples.ts";
+import { readMetrics, type StepMetrics } from "../training/metrics.ts";
+import { readRun } from "../training/run_file.ts";
+import { readSamples } from "../training/samples.ts";
 import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./mod.ts";
 
 /** The report's name in a run folder. */
@@ -18,7 +18,9 @@ export interface ReportExtras extends Partial<Omit<ReportData, "metrics">> {
 
 /** Writes a run's report from its folder and returns the report's path. */
 export function writeRunReport(run: string, extras: ReportExtras = {}): string {
-  const record = readRun(run), metrics = readMetrics(run), last = metrics.at(-1);
+  const record = readRun(run);
+  const metrics = readMetrics(run);
+  const last = metrics.at(-1);
   const trained = metrics.reduce((sum, m, i) => {
     const tokens = m.tokens - (metrics[i - 1]?.tokens ?? 0);
     return m.tokens_per_second > 0 ? sum + tokens / m.tokens_per_second : sum;
@@ -99,6 +101,7 @@ function validationTable(validations: StepMetrics[], weights: string): ReportTab
 
 /** What the model wrote at the last validation. */
 function lastSamples(run: string): ReportSample[] {
-  const samples = readSamples(run), step = samples.at(-1)?.step;
+  const samples = readSamples(run);
+  const step = samples.at(-1)?.step;
   return samples.filter((sample) => sample.step === step);
 }

@@ -1,7 +1,7 @@
 /** The live page of a run in training, at a port of this machine. @module */
 import { UserError } from "../../core/errors.ts";
-import type { StepMetrics } from "../metrics.ts";
-import type { RunListener } from "../run_listener.ts";
+import type { StepMetrics } from "../training/metrics.ts";
+import type { RunListener } from "../training/listener.ts";
 import type { RunStatus } from "./server.ts";
 import type { WatchAnswer, WatchMessage } from "./worker.ts";
 
@@ -60,7 +60,8 @@ export async function openWatch(
     if (!broken) onFailure(`The live page is gone: ${event.message}`);
     broken = true;
   };
-  let waiting: StepMetrics[] = [], sent = 0;
+  let waiting: StepMetrics[] = [];
+  let sent = 0;
   const flush = () => {
     if (waiting.length) send({ kind: "steps", metrics: waiting });
     waiting = [];

@@ -47,7 +47,8 @@ Deno.test("the doctor fails a driver that computes wrongly, and names the kernel
 });
 
 Deno.test("the doctor warns of little memory and disk", () => {
-  const memory = { total: 8e9, available: 1e9 }, disk = { folder: "data", free: 2e9 };
+  const memory = { total: 8e9, available: 1e9 };
+  const disk = { folder: "data", free: 2e9 };
   const messages = diagnose({ ...FINE, memory, disk }).map((f) => f.message);
   assertEquals(messages, ["Only 1.0 GB of memory are free", "Only 2.0 GB are free in data"]);
 });
@@ -55,8 +56,15 @@ Deno.test("the doctor warns of little memory and disk", () => {
 Deno.test("doctor --json ends with one object, and every kernel tested here is right", async () => {
   const { code, stdout } = await new Deno.Command(Deno.execPath(), {
     args: [
-      ...["run", "--no-prompt", "--allow-read", "--allow-sys", "--allow-env"],
-      ...[join(ROOT, "main.ts"), "doctor", "--json", "--thorough"],
+      "run",
+      "--no-prompt",
+      "--allow-read",
+      "--allow-sys",
+      "--allow-env",
+      join(ROOT, "main.ts"),
+      "doctor",
+      "--json",
+      "--thorough",
     ],
     stderr: "null",
   }).output();

@@ -5,7 +5,8 @@ import { join } from "../../core/std.ts";
 import { assertEquals, assertRejects, assertThrows } from "../assert.ts";
 
 Deno.test("readMeshTree() gives each heading its branches by name", async () => {
-  const folder = Deno.makeTempDirSync(), file = join(folder, "mtrees.bin");
+  const folder = Deno.makeTempDirSync();
+  const file = join(folder, "mtrees.bin");
   try {
     Deno.writeTextFileSync(
       file,
@@ -61,7 +62,8 @@ Deno.test("readMeshTree() reads descriptors and gzip; findMeshTree() takes the n
     write("desc2026.xml.gz", gzipSync(DESCRIPTORS));
     const newest = findMeshTree(folder);
     assertEquals(newest, join(folder, "desc2026.xml.gz"));
-    const branches = await readMeshTree(newest), both = ["C91 Growths & Cysts", "A02"];
+    const branches = await readMeshTree(newest);
+    const both = ["C91 Growths & Cysts", "A02"];
     assertEquals(branches("Gland Cysts"), both);
     assertEquals(branches("Cysts of Glands, as once named", "D900002"), both);
     assertEquals(branches("Not a heading"), []);

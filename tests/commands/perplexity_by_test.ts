@@ -1,10 +1,10 @@
 import { join } from "../../core/std.ts";
 import { DocumentLosses, type GroupLoss } from "../../commands/perplexity_by.ts";
-import { deviceModel } from "../../model/device_model.ts";
-import { writeModelFolder } from "../../model/folder.ts";
-import { evaluatePerplexity } from "../../model/perplexity.ts";
-import { openCorpus } from "../../model/shard_corpus.ts";
-import { openStart } from "../../model/start.ts";
+import { deviceModel } from "../../model/mamba/device_model.ts";
+import { writeModelFolder } from "../../model/weights/folder.ts";
+import { evaluatePerplexity } from "../../model/training/perplexity.ts";
+import { openCorpus } from "../../model/training/shard_corpus.ts";
+import { openStart } from "../../model/training/start.ts";
 import { runPipeline } from "../../pipeline/run.ts";
 import { assert, assertAlmostEquals, assertEquals } from "../assert.ts";
 import { silentReporter, withFolder } from "../model/helpers.ts";
@@ -12,7 +12,8 @@ import { ROOT } from "../shared.ts";
 
 Deno.test("DocumentLosses share out the whole loss among the documents' groups", () =>
   withFolder(async (dir) => {
-    const corpus = join(dir, "corpus"), model = join(dir, "model");
+    const corpus = join(dir, "corpus");
+    const model = join(dir, "model");
     await runPipeline({
       corpus,
       source: join(ROOT, "fixtures", "mirror"),
@@ -28,8 +29,14 @@ Deno.test("DocumentLosses share out the whole loss among the documents' groups",
     const rows = Math.min(12, opened.split("validation").rows);
     const documents = await DocumentLosses.open(corpus, "validation", rows);
     const result = await evaluatePerplexity({
-      ...{ model, corpus: opened, split: "validation", rows, batchSize: 8 },
-      ...{ makeModel: deviceModel(), onRow: documents.onRow, reporter: silentReporter() },
+      model,
+      corpus: opened,
+      split: "validation",
+      rows,
+      batchSize: 8,
+      makeModel: deviceModel(),
+      onRow: documents.onRow,
+      reporter: silentReporter(),
     });
     const { year, type, mesh } = await documents.group(corpus, ["year", "type", "mesh"]);
     const sum = (groups: GroupLoss[], of: (g: GroupLoss) => number) =>

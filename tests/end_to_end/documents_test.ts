@@ -7,7 +7,8 @@ import { ROOT } from "../shared.ts";
 /** Runs a command as a user does, with the permissions of its task; returns its stdout. */
 async function task(...words: string[]): Promise<string> {
   const { tasks } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
-  const definition = tasks[words[0]!], line: string = definition.command ?? definition;
+  const definition = tasks[words[0]!];
+  const line: string = definition.command ?? definition;
   const args = line.split(" ").slice(1).map((w) => w === "main.ts" ? join(ROOT, w) : w);
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [...args, ...words.slice(1)],
@@ -22,7 +23,8 @@ Deno.test("pipeline documents equals what the fixtures' program knows of every l
   const expected: ExpectedDocument[] = parse(new TextDecoder().decode(bytes));
   const folder = await Deno.makeTempDir();
   try {
-    const corpus = join(folder, "corpus"), source = join(ROOT, "fixtures/mirror");
+    const corpus = join(folder, "corpus");
+    const source = join(ROOT, "fixtures/mirror");
     await task("pipeline", "run", "--source", source, "--corpus", corpus, "--quiet");
     const found = parse(await task("pipeline", "documents", "--corpus", corpus));
     assertEquals(found.length, expected.length);
