@@ -1,3 +1,4 @@
+/// <reference lib="deno.unstable" />
 /**
  * The project's own lint rules, which `deno lint` runs beside the recommended ones. They hold what the
  * formatter cannot: that each statement says one thing.
