@@ -75,7 +75,7 @@ export {
 export type { RowSource, Split, TrainingCorpus } from "./model/training/corpus.ts";
 export { openCorpus } from "./model/training/shard_corpus.ts";
 export { openMix } from "./model/training/mixed_corpus.ts";
-export { type RankRequest, type RankRow, rankRows } from "./model/training/rank_rows.ts";
+export { type RankRequest, type RankRow, rankRows } from "./model/training/rows.ts";
 export { deviceModel, type DeviceModelOptions } from "./model/mamba/device_model.ts";
 export {
   createMamba,
@@ -100,7 +100,7 @@ export type {
 } from "./model/mamba/types.ts";
 export { type CountedBatch, makeBatch } from "./model/mamba/batch.ts";
 export type { LoopResult } from "./model/training/loop.ts";
-export type { RunListener } from "./model/training/listener.ts";
+export type { RunListener } from "./model/training/record.ts";
 export type { RunSample } from "./model/training/samples.ts";
 export type { Spike, SpikeEvent } from "./model/training/spikes.ts";
 export {

@@ -5,7 +5,7 @@ import { exists } from "../core/files.ts";
 import { formatDuration, formatTable } from "../core/reporter.ts";
 import { join } from "../core/std.ts";
 import { recipeNames } from "../model/training/recipes.ts";
-import { writeRunReport } from "../model/report/run_report.ts";
+import { reportAfterValidations, writeRunReport } from "../model/report/run_report.ts";
 import { readRun } from "../model/training/run_file.ts";
 import { openMix } from "../model/training/mixed_corpus.ts";
 import { openCorpus } from "../model/training/shard_corpus.ts";
@@ -105,7 +105,7 @@ export const command: Command = {
         configSource: source,
         resume,
         makeModel,
-        listener,
+        listener: reportAfterValidations(out, listener),
         onProfile: invocation.boolean("profile")
           ? (times, peaks) => reportProfile(reporter, times, join(out, "profile.json"), peaks)
           : undefined,

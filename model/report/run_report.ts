@@ -2,6 +2,7 @@
 import { formatDuration } from "../../core/reporter.ts";
 import { writeAtomic } from "../../core/files.ts";
 import { basename, join, resolve } from "../../core/std.ts";
+import type { RunListener } from "../training/record.ts";
 import { readMetrics, type StepMetrics } from "../training/metrics.ts";
 import { readRun } from "../training/run_file.ts";
 import { readSamples } from "../training/samples.ts";
@@ -76,6 +77,17 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
     }),
   );
   return path;
+}
+
+/** A listener that draws a run's report again after each validation, and passes all on to `other`. */
+export function reportAfterValidations(run: string, other: RunListener = {}): RunListener {
+  return {
+    ...other,
+    validated() {
+      other.validated?.();
+      writeRunReport(run);
+    },
+  };
 }
 
 /** Rows of the table of validations. */

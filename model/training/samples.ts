@@ -22,6 +22,9 @@ export interface RunSample {
   seed: number;
 }
 
+/** A sample that does not yet say after which step it was written. */
+export type NewSample = Omit<RunSample, "step">;
+
 /** What to draw. */
 export interface SampleOptions {
   prompt: string;
@@ -37,9 +40,9 @@ export async function drawSamples(
   model: RecurrentModel,
   tokenizer: Tokenizer,
   { prompt, count, tokens, seed }: SampleOptions,
-): Promise<Omit<RunSample, "step">[]> {
+): Promise<NewSample[]> {
   const ids = [model.config.endOfText, ...tokenizer.encode(prompt)];
-  const samples: Omit<RunSample, "step">[] = [];
+  const samples: NewSample[] = [];
   for (let i = 0; i < count; i++) {
     const temperature = i === 0 ? 0 : 0.8;
     const written: number[] = [];
@@ -61,7 +64,7 @@ export function sampler(
   tokenizerFile: Uint8Array,
   recurrent: (() => Promise<RecurrentModel>) | undefined,
   log: (message: string) => void,
-): (() => Promise<Omit<RunSample, "step">[]>) | undefined {
+): (() => Promise<NewSample[]>) | undefined {
   const { every, samples: count, prompt, sample_tokens: tokens } = validation;
   if (!every || !count || !recurrent) return undefined;
   const without = (error: unknown) => log(`Validations go without samples: ${messageOf(error)}`);

@@ -118,6 +118,22 @@ export interface SpikeEvent {
   rows_left_out?: number;
 }
 
+/** A step's figures as the run's record keeps them. */
+export function spikeEvent(
+  step: number,
+  { loss, gradNorm }: StepFigures,
+  { what }: Verdict,
+  action: SpikeEvent["action"],
+): SpikeEvent {
+  return {
+    step,
+    what,
+    loss: Number.isFinite(loss) ? loss : null,
+    grad_norm: Number.isFinite(gradNorm) ? gradNorm : null,
+    action,
+  };
+}
+
 /** What is to be done about a step. */
 export interface Verdict {
   action: "go on" | "skip" | "rollback" | "fail";

@@ -1,9 +1,10 @@
-/** What a run starts from: the words of `--init`. @module */
+/** What a run starts from: what `--init` names, or a checkpoint. @module */
 import { UserError } from "../../core/errors.ts";
 import { exists, hashFile } from "../../core/files.ts";
 import { type MambaConfig, presetConfig, PRESETS } from "../mamba/config.ts";
 import { openModelFolder, type ReadParameter } from "../weights/folder.ts";
 import { initialParameters } from "../mamba/initialize.ts";
+import type { Checkpoint } from "./checkpoint.ts";
 import type { TrainingCorpus } from "./corpus.ts";
 
 /** Weights to start from. */
@@ -47,6 +48,17 @@ export function openStart(init: string, corpus: TrainingCorpus, seed: number): S
     folder.close();
     throw error;
   }
+}
+
+/** A checkpoint as a starting point. */
+export function startOfCheckpoint(checkpoint: Checkpoint, corpus: TrainingCorpus): StartingPoint {
+  const { folder, path } = checkpoint;
+  checkFits(path, folder.config, folder.tokenizerFile, corpus);
+  const tokenizer = folder.tokenizerFile
+    ? Deno.readFileSync(folder.tokenizerFile)
+    : corpus.tokenizer();
+  // Closed with the checkpoint.
+  return { config: folder.config, read: folder.read, tokenizer, close() {} };
 }
 
 /**
