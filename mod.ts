@@ -62,7 +62,6 @@ export {
   type ModelFolder,
   type ModelToWrite,
   openModelFolder,
-  type ReadParameter,
   writeModelFolder,
 } from "./model/weights/folder.ts";
 export type { FolderContents } from "./model/weights/folder_writer.ts";
@@ -92,6 +91,7 @@ export type {
   MakeModel,
   ModelSnapshot,
   Moments,
+  ReadParameter,
   RecurrentModel,
   StepReport,
   TrainableModel,
@@ -116,7 +116,7 @@ export {
   type PerplexityRequest,
   type PerplexityResult,
 } from "./model/training/perplexity.ts";
-export type { Interval } from "./model/tasks/core/statistics.ts";
+export type { Interval } from "./model/statistics/mod.ts";
 export { type CheckpointChoice, type ExportResult, exportRun } from "./model/training/export.ts";
 export { createRecurrentMamba, type RecurrentOptions } from "./model/mamba/recurrent.ts";
 export { type GenerateOptions, generateTokens } from "./model/mamba/generate.ts";

@@ -4,7 +4,7 @@ import { join } from "../core/std.ts";
 import { formatReport, reportChoices, reportJson } from "../model/tasks/core/choice_report.ts";
 import { compareAnswers, openReader } from "../model/tasks/core/choice_run.ts";
 import { writeResults } from "../model/tasks/core/results_files.ts";
-import { spreadOf } from "../model/tasks/core/statistics.ts";
+import { spreadOf } from "../model/statistics/mod.ts";
 import { choiceFinetuneTask, type ChoiceSplits } from "../model/tasks/core/choice_examples.ts";
 import {
   FINETUNE_DEFAULTS,

@@ -6,7 +6,7 @@ import type { RunListener } from "../training/record.ts";
 import { readMetrics, type StepMetrics } from "../training/metrics.ts";
 import { readRun } from "../training/run_file.ts";
 import { readSamples } from "../training/samples.ts";
-import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./mod.ts";
+import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./page.ts";
 
 /** The report's name in a run folder. */
 export const REPORT_FILE = "report.html";

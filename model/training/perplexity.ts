@@ -4,7 +4,7 @@ import type { Reporter } from "../../core/reporter.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { makeBatch } from "../mamba/batch.ts";
 import { requireRows, type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
-import { bootstrapInterval, type Interval } from "../tasks/core/statistics.ts";
+import { bootstrapInterval, type Interval } from "../statistics/mod.ts";
 import { openModelFolder } from "../weights/folder.ts";
 import { localModel } from "../weights/hub.ts";
 import { checkFits } from "./start.ts";

@@ -2,8 +2,9 @@
 import { UserError } from "../../core/errors.ts";
 import { exists, hashFile } from "../../core/files.ts";
 import { type MambaConfig, presetConfig, PRESETS } from "../mamba/config.ts";
-import { openModelFolder, type ReadParameter } from "../weights/folder.ts";
+import { openModelFolder } from "../weights/folder.ts";
 import { initialParameters } from "../mamba/initialize.ts";
+import type { ReadParameter } from "../mamba/types.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { TrainingCorpus } from "./corpus.ts";
 
