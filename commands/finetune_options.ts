@@ -71,7 +71,7 @@ export const finetuneOptions = {
 } satisfies Record<string, OptionSpec>;
 
 /** What a finished run hands to its report. */
-export interface Finetuned<Answers> extends FinetuneResult<Answers> {
+interface Finetuned<Answers> extends FinetuneResult<Answers> {
   /** As given by the user. */
   model: string;
   out: string;

@@ -8,7 +8,7 @@ import { EMBEDDING } from "./parameters.ts";
 import type { ReadParameter } from "./types.ts";
 
 /** A model whose logits from `first` on are the components of its hidden state. */
-export interface StateModel {
+interface StateModel {
   config: MambaConfig;
   read: ReadParameter;
   first: number;

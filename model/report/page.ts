@@ -47,7 +47,7 @@ export interface ReportData {
 }
 
 /** Curves are drawn from at most so many points; each then stands for the mean of its steps. */
-export const MAX_POINTS = 4000;
+const MAX_POINTS = 4000;
 
 /** The report as one self-contained HTML page. */
 export function reportHtml(data: ReportData): string {

@@ -2,14 +2,17 @@
 import { formatDuration } from "../../core/reporter.ts";
 import { writeAtomic } from "../../core/files.ts";
 import { basename, join, resolve } from "../../core/std.ts";
-import type { RunListener } from "../training/record.ts";
-import { readMetrics, type StepMetrics } from "../training/metrics.ts";
-import { readRun } from "../training/run_file.ts";
-import { readSamples } from "../training/samples.ts";
+import {
+  readMetrics,
+  readRun,
+  readSamples,
+  type RunListener,
+  type StepMetrics,
+} from "../training/mod.ts";
 import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./page.ts";
 
 /** The report's name in a run folder. */
-export const REPORT_FILE = "report.html";
+const REPORT_FILE = "report.html";
 
 /** What a report tells beyond the run folder. */
 export interface ReportExtras extends Partial<Omit<ReportData, "metrics">> {

@@ -10,7 +10,7 @@ import { UserError } from "../../core/errors.ts";
 import type { TrainerState } from "./checkpoint.ts";
 import type { CheckpointContents } from "./checkpoint_writer.ts";
 import type { SaveAnswer, SaveMessage } from "./checkpoint_worker.ts";
-import type { ModelSnapshot } from "../mamba/types.ts";
+import type { ModelSnapshot } from "../mamba/mod.ts";
 
 /** Pieces that may be on their way to the file: what this takes of the host's memory. */
 const MOST_PIECES = 2;

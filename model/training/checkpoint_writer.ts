@@ -16,15 +16,15 @@ import {
   type StateFile,
   type TrainerState,
 } from "./checkpoint.ts";
-import type { MambaConfig } from "../mamba/config.ts";
-import { type FolderContents, ModelFolderWriter } from "../weights/folder_writer.ts";
 import {
   type CheckpointSlot,
   type CheckpointTensor,
   checkpointTensors,
-} from "../mamba/checkpoint_tensors.ts";
-import { EMBEDDING, parameterList } from "../mamba/parameters.ts";
-import type { TrainableModel } from "../mamba/types.ts";
+  EMBEDDING,
+  parameterList,
+  type TrainableModel,
+} from "../mamba/mod.ts";
+import { type FolderContents, ModelFolderWriter } from "../weights/mod.ts";
 
 /** What a checkpoint holds besides tensors and the trainer's state. */
 export interface CheckpointContents extends FolderContents {

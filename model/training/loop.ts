@@ -5,7 +5,7 @@
  */
 import { Interrupted, UserError } from "../../core/errors.ts";
 import { formatDuration, type Reporter } from "../../core/reporter.ts";
-import type { StepReport, TrainableModel } from "../mamba/types.ts";
+import type { StepReport, TrainableModel } from "../mamba/mod.ts";
 import type { TrainerState } from "./checkpoint.ts";
 import { LoopClock } from "./clock.ts";
 import type { TrainConfig } from "./configuration.ts";
@@ -26,7 +26,7 @@ import {
 } from "./step.ts";
 
 /** What the loop works with. */
-export interface LoopOptions {
+interface LoopOptions {
   /** The run folder. */
   run: string;
   corpus: TrainingCorpus;

@@ -5,7 +5,7 @@ import type { Reporter } from "../../core/reporter.ts";
 import { resolve } from "../../core/std.ts";
 import type { Peaks } from "../../kernels/peaks.ts";
 import type { KernelTime } from "../../kernels/plan.ts";
-import type { MakeModel } from "../mamba/types.ts";
+import type { MakeModel } from "../mamba/mod.ts";
 import { cleanCheckpoints } from "./checkpoint.ts";
 import { requireRows, selectedCorpus, type TrainingCorpus } from "./corpus.ts";
 import { configChanges, readRun, refuseExisting, type RunFile } from "./run_file.ts";

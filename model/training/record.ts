@@ -19,7 +19,7 @@ export interface RunListener {
 }
 
 /** What {@linkcode RunRecord} takes. */
-export interface RecordOptions {
+interface RecordOptions {
   /** The run folder. */
   run: string;
   spikes: TrainConfig["spikes"];

@@ -1,6 +1,6 @@
 /** Which rows a step trains on: in a run of one process, or on one of several ranks. @module */
 import { rankPlaces, sampleRow } from "../../pipeline/selection/sampler.ts";
-import { type CountedBatch, makeBatch } from "../mamba/batch.ts";
+import { type CountedBatch, makeBatch } from "../mamba/mod.ts";
 import type { RowSource } from "./corpus.ts";
 import type { TrainConfig } from "./configuration.ts";
 

@@ -9,10 +9,15 @@ import {
   removeCheckpoint,
   type TrainerState,
 } from "./checkpoint.ts";
-import type { MambaConfig } from "../mamba/config.ts";
-import { localModel } from "../weights/hub.ts";
+import {
+  type MadeModel,
+  type MakeModel,
+  type MambaConfig,
+  type Moments,
+  parameterList,
+} from "../mamba/mod.ts";
+import { localModel } from "../weights/mod.ts";
 import { readMetrics } from "./metrics.ts";
-import { parameterList } from "../mamba/parameters.ts";
 import { isDone, markDone } from "./run_file.ts";
 import { cardOf, describe, recordRun } from "./description.ts";
 import { planRun, type RunPlan, type TrainRequest } from "./plan.ts";
@@ -20,7 +25,6 @@ import { sampler } from "./samples.ts";
 import { openStart, startOfCheckpoint } from "./start.ts";
 import { type LoopResult, totalSteps, trainLoop } from "./loop.ts";
 import { trainingTerms } from "./terms.ts";
-import type { MadeModel, MakeModel, Moments } from "../mamba/types.ts";
 
 export type { TrainRequest };
 

@@ -4,9 +4,8 @@ import { join } from "../../core/std.ts";
 import { messageOf } from "../../core/errors.ts";
 import { DeviceError } from "../../kernels/errors.ts";
 import { type Tokenizer, tokenizerFromJson } from "../../pipeline/tokenizer/mod.ts";
-import { generateTokens } from "../mamba/generate.ts";
+import { generateTokens, type RecurrentModel } from "../mamba/mod.ts";
 import type { TrainConfig } from "./configuration.ts";
-import type { RecurrentModel } from "../mamba/types.ts";
 
 /** One line of samples.jsonl. */
 export interface RunSample {
@@ -26,7 +25,7 @@ export interface RunSample {
 export type NewSample = Omit<RunSample, "step">;
 
 /** What to draw. */
-export interface SampleOptions {
+interface SampleOptions {
   prompt: string;
   /** How many; the first takes the likeliest tokens, the others are sampled. */
   count: number;

@@ -1,11 +1,11 @@
 /** A run's checkpoints: written while it goes on where that can be, and as many kept as wanted. @module */
-import type { TrainableModel } from "../mamba/types.ts";
+import type { TrainableModel } from "../mamba/mod.ts";
 import { BackgroundSave, CheckpointThread } from "./background_save.ts";
 import { listCheckpoints, pruneCheckpoints, type TrainerState } from "./checkpoint.ts";
 import { saveCheckpoint } from "./checkpoint_writer.ts";
 
 /** What {@linkcode RunSaver} takes. */
-export interface SaverOptions {
+interface SaverOptions {
   /** The run folder. */
   run: string;
   model: TrainableModel;

@@ -1,15 +1,19 @@
 /** What a run starts from: what `--init` names, or a checkpoint. @module */
 import { UserError } from "../../core/errors.ts";
 import { exists, hashFile } from "../../core/files.ts";
-import { type MambaConfig, presetConfig, PRESETS } from "../mamba/config.ts";
-import { openModelFolder } from "../weights/folder.ts";
-import { initialParameters } from "../mamba/initialize.ts";
-import type { ReadParameter } from "../mamba/types.ts";
+import {
+  initialParameters,
+  type MambaConfig,
+  presetConfig,
+  PRESETS,
+  type ReadParameter,
+} from "../mamba/mod.ts";
+import { openModelFolder } from "../weights/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { TrainingCorpus } from "./corpus.ts";
 
 /** Weights to start from. */
-export interface StartingPoint {
+interface StartingPoint {
   config: MambaConfig;
   read: ReadParameter;
   /** The tokenizer.json to keep with the model. */

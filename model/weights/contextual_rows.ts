@@ -24,7 +24,7 @@ export const MOST_CONTEXTS = 16;
 const MOMENT_POSITIONS = 8192;
 
 /** What the averages are made of. */
-export interface ContextualRequest {
+interface ContextualRequest {
   makeModel: MakeModel;
   /** The model that is extended. */
   config: MambaConfig;
