@@ -62,7 +62,6 @@ export {
   type ModelFolder,
   type ModelToWrite,
   openModelFolder,
-  type ReadParameter,
   writeModelFolder,
 } from "./model/weights/folder.ts";
 export type { FolderContents } from "./model/weights/folder_writer.ts";
@@ -75,7 +74,7 @@ export {
 export type { RowSource, Split, TrainingCorpus } from "./model/training/corpus.ts";
 export { openCorpus } from "./model/training/shard_corpus.ts";
 export { openMix } from "./model/training/mixed_corpus.ts";
-export { type RankRequest, type RankRow, rankRows } from "./model/training/rank_rows.ts";
+export { type RankRequest, type RankRow, rankRows } from "./model/training/rows.ts";
 export { deviceModel, type DeviceModelOptions } from "./model/mamba/device_model.ts";
 export {
   createMamba,
@@ -92,6 +91,7 @@ export type {
   MakeModel,
   ModelSnapshot,
   Moments,
+  ReadParameter,
   RecurrentModel,
   StepReport,
   TrainableModel,
@@ -100,7 +100,7 @@ export type {
 } from "./model/mamba/types.ts";
 export { type CountedBatch, makeBatch } from "./model/mamba/batch.ts";
 export type { LoopResult } from "./model/training/loop.ts";
-export type { RunListener } from "./model/training/listener.ts";
+export type { RunListener } from "./model/training/record.ts";
 export type { RunSample } from "./model/training/samples.ts";
 export type { Spike, SpikeEvent } from "./model/training/spikes.ts";
 export {
@@ -116,7 +116,7 @@ export {
   type PerplexityRequest,
   type PerplexityResult,
 } from "./model/training/perplexity.ts";
-export type { Interval } from "./model/tasks/core/statistics.ts";
+export type { Interval } from "./model/statistics/mod.ts";
 export { type CheckpointChoice, type ExportResult, exportRun } from "./model/training/export.ts";
 export { createRecurrentMamba, type RecurrentOptions } from "./model/mamba/recurrent.ts";
 export { type GenerateOptions, generateTokens } from "./model/mamba/generate.ts";

@@ -33,7 +33,7 @@ interface StepPlan {
 }
 
 /** What is measured: the real sizes on a GPU, small ones on a CPU driver to prove the command. */
-export interface Scale {
+interface Scale {
   name: string;
   kernels: { config: MambaConfig; batch: number; length: number };
   kernelMs: number;
@@ -46,7 +46,7 @@ export interface Scale {
 }
 
 /** The sizes for a device. */
-export function scaleOf(device: Device): Scale {
+function scaleOf(device: Device): Scale {
   const half = device.features.has("shader-f16");
   const units = device.matrixUnits !== undefined;
   const steps = (name: string, config: MambaConfig, batch: number, length: number): StepPlan[] => {
@@ -93,7 +93,7 @@ export function scaleOf(device: Device): Scale {
 }
 
 /** What {@linkcode measureProvider} takes. */
-export interface ProviderBench {
+interface ProviderBench {
   provider: ProviderName;
   variant: string | undefined;
   reporter: Reporter;

@@ -26,7 +26,7 @@ const PIECE = 1 << 18;
 const MEMORY_FILES = 10;
 
 /** What can be set. */
-export interface PipelineBenchOptions {
+interface PipelineBenchOptions {
   /** A `.xml.gz` file; a large one is made from the fixtures where none is given. */
   input?: string;
   /** A `tokenizer.json`; the fixtures' own where none is given. */
@@ -55,7 +55,7 @@ export const benchPipelineCommand = (invocation: Invocation): Promise<Figures> =
  * busy machine takes from us shows between the two columns: by the clock, and by the processor time
  * that was used, shared out evenly among the workers.
  */
-export async function benchPipeline(
+async function benchPipeline(
   reporter: Reporter,
   options: PipelineBenchOptions = {},
 ): Promise<Figures> {

@@ -14,7 +14,7 @@ import type { Precision } from "../model/mamba/gpu/buffers.ts";
 import { headChunk } from "../model/mamba/gpu/head.ts";
 
 /** One product and its fastest program. */
-export interface PeakFigure {
+interface PeakFigure {
   /** f32, f16 (operands; arithmetic in f32) or matrix units. */
   kind: string;
   product: Product;

@@ -12,14 +12,14 @@ import { selfTest, selfTestCount, type SelfTestResult } from "../kernels/self_te
 import { deviceOptions } from "./device_options.ts";
 
 /** Something the user should know; an error keeps the program from working. */
-export interface Finding {
+interface Finding {
   level: "error" | "warning" | "note";
   message: string;
   remedy?: string;
 }
 
 /** The adapter as found. */
-export interface AdapterFacts {
+interface AdapterFacts {
   description: string;
   vendor: string;
   backend: "native" | "opengl";

@@ -22,7 +22,7 @@ import {
 import { generateAnswers, submission } from "../model/tasks/bioasq/bioasq_answers.ts";
 import { openReader } from "../model/tasks/core/choice_run.ts";
 import { fileDate } from "../model/tasks/core/results_files.ts";
-import { bootstrapInterval, type Interval } from "../model/tasks/core/statistics.ts";
+import { bootstrapInterval, type Interval } from "../model/statistics/mod.ts";
 import { localModel } from "../model/weights/hub.ts";
 import { choiceOptions, evaluateChoices } from "./choice_options.ts";
 import { deviceChoice } from "./device_options.ts";

@@ -22,7 +22,7 @@ import {
   relationWords,
   sumCounts,
 } from "../model/tasks/relations/relations.ts";
-import { bootstrapInterval, type Interval } from "../model/tasks/core/statistics.ts";
+import { bootstrapInterval, type Interval } from "../model/statistics/mod.ts";
 import { choiceOptions, evaluateChoices } from "./choice_options.ts";
 import { modelOption } from "./model_options.ts";
 

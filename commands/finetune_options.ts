@@ -4,7 +4,7 @@ import { join } from "../core/std.ts";
 import { formatReport, reportChoices, reportJson } from "../model/tasks/core/choice_report.ts";
 import { compareAnswers, openReader } from "../model/tasks/core/choice_run.ts";
 import { writeResults } from "../model/tasks/core/results_files.ts";
-import { spreadOf } from "../model/tasks/core/statistics.ts";
+import { spreadOf } from "../model/statistics/mod.ts";
 import { choiceFinetuneTask, type ChoiceSplits } from "../model/tasks/core/choice_examples.ts";
 import {
   FINETUNE_DEFAULTS,
@@ -71,7 +71,7 @@ export const finetuneOptions = {
 } satisfies Record<string, OptionSpec>;
 
 /** What a finished run hands to its report. */
-export interface Finetuned<Answers> extends FinetuneResult<Answers> {
+interface Finetuned<Answers> extends FinetuneResult<Answers> {
   /** As given by the user. */
   model: string;
   out: string;

@@ -2,7 +2,7 @@
 import { UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
-import { bootstrapInterval, type Interval } from "../model/tasks/core/statistics.ts";
+import { bootstrapInterval, type Interval } from "../model/statistics/mod.ts";
 import type { OnRow } from "../model/training/perplexity.ts";
 import { ParquetReader } from "../pipeline/documents/parquet_file.ts";
 import { corpusPaths } from "../pipeline/ingest/process_file.ts";

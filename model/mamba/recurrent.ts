@@ -33,7 +33,7 @@ import type { GeneratedToken, RecurrentModel } from "./types.ts";
 const MOST_STEPS = 32;
 
 /** The recurrent form of a model. */
-export class RecurrentMamba implements RecurrentModel {
+class RecurrentMamba implements RecurrentModel {
   readonly config: MambaConfig;
   /** Sequences that step together. */
   readonly rows: number;

@@ -2,13 +2,17 @@
 import { formatDuration } from "../../core/reporter.ts";
 import { writeAtomic } from "../../core/files.ts";
 import { basename, join, resolve } from "../../core/std.ts";
-import { readMetrics, type StepMetrics } from "../training/metrics.ts";
-import { readRun } from "../training/run_file.ts";
-import { readSamples } from "../training/samples.ts";
-import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./mod.ts";
+import {
+  readMetrics,
+  readRun,
+  readSamples,
+  type RunListener,
+  type StepMetrics,
+} from "../training/mod.ts";
+import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./page.ts";
 
 /** The report's name in a run folder. */
-export const REPORT_FILE = "report.html";
+const REPORT_FILE = "report.html";
 
 /** What a report tells beyond the run folder. */
 export interface ReportExtras extends Partial<Omit<ReportData, "metrics">> {
@@ -76,6 +80,17 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
     }),
   );
   return path;
+}
+
+/** A listener that draws a run's report again after each validation, and passes all on to `other`. */
+export function reportAfterValidations(run: string, other: RunListener = {}): RunListener {
+  return {
+    ...other,
+    validated() {
+      other.validated?.();
+      writeRunReport(run);
+    },
+  };
 }
 
 /** Rows of the table of validations. */

@@ -10,7 +10,7 @@ import { UserError } from "../../core/errors.ts";
 import type { TrainerState } from "./checkpoint.ts";
 import type { CheckpointContents } from "./checkpoint_writer.ts";
 import type { SaveAnswer, SaveMessage } from "./checkpoint_worker.ts";
-import type { ModelSnapshot } from "../mamba/types.ts";
+import type { ModelSnapshot } from "../mamba/mod.ts";
 
 /** Pieces that may be on their way to the file: what this takes of the host's memory. */
 const MOST_PIECES = 2;
@@ -86,39 +86,33 @@ export class CheckpointThread {
 
 /** One checkpoint on its way. */
 export class BackgroundSave {
-  readonly step: number;
   readonly #thread: CheckpointThread;
   readonly #snapshot: ModelSnapshot;
-  #state: TrainerState | undefined;
+  readonly #state: TrainerState;
   #read = false;
   #finished = false;
   #failure: unknown;
 
-  /** Begins the checkpoint of a step. */
+  /** Begins the checkpoint of a state, whose tensors `snapshot` keeps. */
   constructor(
     thread: CheckpointThread,
     snapshot: ModelSnapshot,
     run: string,
-    step: number,
+    state: TrainerState,
     contents: Omit<CheckpointContents, "average">,
   ) {
-    this.step = step;
     this.#thread = thread;
     this.#snapshot = snapshot;
+    this.#state = state;
     const { average } = snapshot;
-    thread.send({ kind: "begin", run, step, contents: { ...contents, average } });
-  }
-
-  /** Its step has turned out to be good, and this is where the run stands after it. */
-  settle(state: TrainerState): void {
-    this.#state = { ...state };
+    thread.send({ kind: "begin", run, step: state.step, contents: { ...contents, average } });
   }
 
   /**
-   * Reads a piece and sends it off, where there is one and room for it; to be called when the device
-   * has come to its end with a step. Never rejects: what fails is thrown by the next `advance`.
+   * Reads a piece and sends it off, where there is one and room for it. Never rejects: what fails is
+   * thrown by the next `advance`.
    */
-  async feed(): Promise<void> {
+  async readPiece(): Promise<void> {
     try {
       if (this.#read || this.#thread.full) return;
       const bytes = await this.#snapshot.read();
@@ -130,13 +124,13 @@ export class BackgroundSave {
   }
 
   /**
-   * Once all is read and the step is settled, has the checkpoint finished; `sync` makes durable what
-   * a checkpoint counts on. Returns the path once it is saved.
+   * Once all is read, has the checkpoint finished; `sync` makes durable what a checkpoint counts on.
+   * Returns the path once it is saved.
    * @throws {UserError} where writing failed.
    */
   async advance(sync: () => void): Promise<string | undefined> {
     if (this.#failure !== undefined) throw this.#failure;
-    if (this.#read && this.#state && !this.#finished) {
+    if (this.#read && !this.#finished) {
       this.#finished = true;
       sync();
       const lossScale = await this.#snapshot.lossScale();
@@ -146,16 +140,18 @@ export class BackgroundSave {
     return this.#thread.saved;
   }
 
-  /** Reads and writes all that is left, of a step that is settled. Returns the path. */
+  /** Reads and writes all that is left. Returns the path. */
   async drain(sync: () => void): Promise<string> {
     while (!this.#read) {
       await this.#thread.until(() => !this.#thread.full);
-      await this.feed();
+      await this.readPiece();
       if (this.#failure !== undefined) throw this.#failure;
     }
-    await this.advance(sync);
-    await this.#thread.until(() => this.#thread.saved !== undefined);
-    return this.#thread.saved!;
+    for (;;) {
+      const path = await this.advance(sync);
+      if (path !== undefined) return path;
+      await this.#thread.until(() => this.#thread.saved !== undefined);
+    }
   }
 
   /** Gives it up. */

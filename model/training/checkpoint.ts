@@ -7,10 +7,10 @@ import { UserError } from "../../core/errors.ts";
 import { exists, hashFile, readJson, removeIfExists } from "../../core/files.ts";
 import { openSafetensors } from "../../core/safetensors.ts";
 import { join } from "../../core/std.ts";
-import { type ModelFolder, openModelFolder, type ReadParameter } from "../weights/folder.ts";
+import type { Moments, ReadParameter } from "../mamba/mod.ts";
+import { type ModelFolder, openModelFolder } from "../weights/mod.ts";
 import type { LossScale } from "../../kernels/adamw/loss_scale.ts";
 import type { SpikeEvent } from "./spikes.ts";
-import type { Moments } from "../mamba/types.ts";
 
 /** Where a run stands. */
 export interface TrainerState {
@@ -41,7 +41,7 @@ export const OPTIMIZER = "optimizer.safetensors";
 export const AVERAGE = "average.safetensors";
 
 /** A checkpoint on disk. */
-export interface CheckpointPlace {
+interface CheckpointPlace {
   path: string;
   step: number;
 }

@@ -5,11 +5,8 @@
  */
 import { UserError } from "../../core/errors.ts";
 import type { TrainerState } from "./checkpoint.ts";
-import {
-  type CheckpointContents,
-  checkpointTensors,
-  CheckpointWriter,
-} from "./checkpoint_writer.ts";
+import { checkpointTensors } from "../mamba/checkpoint_tensors.ts";
+import { type CheckpointContents, CheckpointWriter } from "./checkpoint_writer.ts";
 import { layoutOf, type Placement } from "../mamba/gpu/placement.ts";
 
 /** What the trainer sends: one "begin", then pieces, then "finish" or "abort". */

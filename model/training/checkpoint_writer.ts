@@ -16,33 +16,15 @@ import {
   type StateFile,
   type TrainerState,
 } from "./checkpoint.ts";
-import type { MambaConfig } from "../mamba/config.ts";
-import { type FolderContents, ModelFolderWriter } from "../weights/folder_writer.ts";
-import { EMBEDDING, type Parameter, parameterList } from "../mamba/parameters.ts";
-import type { TrainableModel } from "../mamba/types.ts";
-
-/** What of a parameter a checkpoint holds. */
-export type CheckpointSlot = "value" | "m" | "v" | "average";
-
-/** One of its tensors. */
-export interface CheckpointTensor {
-  slot: CheckpointSlot;
-  parameter: Parameter;
-}
-
-/** Every tensor of a checkpoint in order: weights, both moments of each, averages where kept. */
-export function checkpointTensors(config: MambaConfig, average: boolean): CheckpointTensor[] {
-  const list = parameterList(config);
-  const all = (slot: CheckpointSlot) => list.map((parameter) => ({ slot, parameter }));
-  return [
-    ...all("value"),
-    ...list.flatMap((parameter): CheckpointTensor[] => [
-      { slot: "m", parameter },
-      { slot: "v", parameter },
-    ]),
-    ...(average ? all("average") : []),
-  ];
-}
+import {
+  type CheckpointSlot,
+  type CheckpointTensor,
+  checkpointTensors,
+  EMBEDDING,
+  parameterList,
+  type TrainableModel,
+} from "../mamba/mod.ts";
+import { type FolderContents, ModelFolderWriter } from "../weights/mod.ts";
 
 /** What a checkpoint holds besides tensors and the trainer's state. */
 export interface CheckpointContents extends FolderContents {

@@ -28,7 +28,7 @@ export interface StepMetrics {
 }
 
 /** Where a run's metrics are. */
-export const METRICS_FILE = "metrics.jsonl";
+const METRICS_FILE = "metrics.jsonl";
 
 /**
  * Reads metrics.jsonl up to `lastStep`; a line cut short by a kill ends it.

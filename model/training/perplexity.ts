@@ -2,16 +2,14 @@
 import { Interrupted } from "../../core/errors.ts";
 import type { Reporter } from "../../core/reporter.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
-import { makeBatch } from "../mamba/batch.ts";
+import { makeBatch, type MakeModel, type TrainableModel } from "../mamba/mod.ts";
+import { localModel, openModelFolder } from "../weights/mod.ts";
 import { requireRows, type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
-import { bootstrapInterval, type Interval } from "../tasks/core/statistics.ts";
-import { openModelFolder } from "../weights/folder.ts";
-import { localModel } from "../weights/hub.ts";
+import { bootstrapInterval, type Interval } from "../statistics/mod.ts";
 import { checkFits } from "./start.ts";
-import type { MakeModel, TrainableModel } from "../mamba/types.ts";
 
 /** Summed negative log-likelihood of some whole rows. */
-export interface RowLoss {
+interface RowLoss {
   rows: number;
   nll: number;
   /** Scored positions. */
@@ -29,7 +27,7 @@ export type OnRow = (
  * Evaluates rows [0, count) of a source with as few batches as possible. Yields one entry a row
  * where the model tells rows apart, otherwise one a batch.
  */
-export async function* rowLosses(
+async function* rowLosses(
   model: TrainableModel,
   source: RowSource,
   count: number,

@@ -1,6 +1,5 @@
 /** A training run as a whole: its folder, its start, going on with it, its end. @module */
 import { messageOf, UserError } from "../../core/errors.ts";
-import type { Reporter } from "../../core/reporter.ts";
 import type { Peaks } from "../../kernels/peaks.ts";
 import type { KernelTime } from "../../kernels/plan.ts";
 import {
@@ -10,50 +9,24 @@ import {
   removeCheckpoint,
   type TrainerState,
 } from "./checkpoint.ts";
-import type { MambaConfig } from "../mamba/config.ts";
-import type { TrainingCorpus } from "./corpus.ts";
-import { localModel } from "../weights/hub.ts";
+import {
+  type MadeModel,
+  type MakeModel,
+  type MambaConfig,
+  type Moments,
+  parameterList,
+} from "../mamba/mod.ts";
+import { localModel } from "../weights/mod.ts";
 import { readMetrics } from "./metrics.ts";
-import { parameterList } from "../mamba/parameters.ts";
-import { writeRunReport } from "../report/run_report.ts";
 import { isDone, markDone } from "./run_file.ts";
 import { cardOf, describe, recordRun } from "./description.ts";
-import type { RunListener } from "./listener.ts";
-import { planRun, type RunPlan } from "./plan.ts";
+import { planRun, type RunPlan, type TrainRequest } from "./plan.ts";
 import { sampler } from "./samples.ts";
-import { checkFits, openStart, type StartingPoint } from "./start.ts";
+import { openStart, startOfCheckpoint } from "./start.ts";
 import { type LoopResult, totalSteps, trainLoop } from "./loop.ts";
-import type { PartialConfig } from "./configuration.ts";
 import { trainingTerms } from "./terms.ts";
-import type { MadeModel, MakeModel, Moments } from "../mamba/types.ts";
 
-/** What {@linkcode trainRun} takes. */
-export interface TrainRequest {
-  /** What is trained on. */
-  corpus: TrainingCorpus;
-  /** A model folder, a Hugging Face id or `random:<preset>`; with `resume` it may be left out. */
-  init?: string;
-  /** The run folder. */
-  out: string;
-  /** Keys that differ from the defaults or, with `resume`, from the run's own configuration. */
-  config: PartialConfig;
-  /** Named in errors about `config`. */
-  configSource?: string;
-  /** Whether to go on with the run in `out`. */
-  resume: boolean;
-  /** Makes what is trained. */
-  makeModel: MakeModel;
-  /** Gets the times of one step's kernels before training begins. */
-  onProfile?: (times: KernelTime[], peaks?: Peaks) => void;
-  /** Hears of every step. */
-  listener?: RunListener;
-  /** Shows the progress and takes the log. */
-  reporter: Reporter;
-  /** Has the run save and stop. */
-  signal: AbortSignal;
-  /** How to go on, for the message of a run that was stopped. */
-  resumeHint?: string;
-}
+export type { TrainRequest };
 
 const START: TrainerState = { step: 0, rows: 0, tokens: 0 };
 
@@ -118,7 +91,8 @@ async function trainFrom(
     const made = await request.makeModel(start.config, shape);
     const { model, device, recurrent } = made;
     // Before the weights are written, because a step changes them.
-    const profile = request.onProfile && await profileStep(made);
+    const { onProfile } = request;
+    const profile = onProfile && await profileStep(made);
     const load = (from: Checkpoint | undefined): TrainerState => {
       model.writeParameters(from?.folder.read ?? start.read);
       model.writeMoments(from?.moments ?? noMoments(start.config));
@@ -136,7 +110,7 @@ async function trainFrom(
     const run = recordRun(request, { init, config, device, model: start.config, state });
     markDone(out);
     reporter.log(describe(run, start.config, state, totalSteps(config, sequenceLength)));
-    if (profile) request.onProfile!(...profile);
+    if (profile) onProfile?.(...profile);
     const result = await trainLoop({
       run: out,
       corpus,
@@ -145,7 +119,6 @@ async function trainFrom(
       state,
       tokenizer: start.tokenizer,
       card: (state) => cardOf(run, out, start.config, state),
-      onValidated: () => writeRunReport(out),
       listener: request.listener,
       sample: sampler(config, start.tokenizer, recurrent, (message) => reporter.log(message)),
       restore() {
@@ -183,8 +156,11 @@ async function profileStep({ timeline, peaks }: MadeModel): Promise<[KernelTime[
 /** The moments that every run begins with. */
 function noMoments(model: MambaConfig): (name: string) => Moments {
   const sizes = new Map(parameterList(model).map(({ name, size }) => [name, size]));
-  const zeros = (name: string) => new Float32Array(sizes.get(name)!);
-  return (name) => ({ m: zeros(name), v: zeros(name) });
+  return (name) => {
+    const size = sizes.get(name);
+    if (size === undefined) throw new RangeError(`No parameter is named ${name}`);
+    return { m: new Float32Array(size), v: new Float32Array(size) };
+  };
 }
 
 /** The result of a run that has nothing left to do. */
@@ -204,15 +180,4 @@ function finishedResult(out: string, { path, state }: Checkpoint): LoopResult {
     checkpoint: path,
     ...(validationLoss === undefined ? {} : { validationLoss }),
   };
-}
-
-/** A checkpoint as a starting point. */
-function startOfCheckpoint(checkpoint: Checkpoint, corpus: TrainingCorpus): StartingPoint {
-  const { folder, path } = checkpoint;
-  checkFits(path, folder.config, folder.tokenizerFile, corpus);
-  const tokenizer = folder.tokenizerFile
-    ? Deno.readFileSync(folder.tokenizerFile)
-    : corpus.tokenizer();
-  // Closed with the checkpoint.
-  return { config: folder.config, read: folder.read, tokenizer, close() {} };
 }

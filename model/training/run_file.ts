@@ -3,8 +3,7 @@ import project from "../../deno.json" with { type: "json" };
 import { UserError } from "../../core/errors.ts";
 import { exists, PARTIAL_SUFFIX, readJson, writeAtomic } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
-import { huggingFaceConfig, type MambaConfig } from "../mamba/config.ts";
-import { parameterCount } from "../mamba/parameters.ts";
+import { huggingFaceConfig, type MambaConfig, parameterCount } from "../mamba/mod.ts";
 import type { SpikeEvent } from "./spikes.ts";
 import { flatten, type TrainConfig } from "./configuration.ts";
 

@@ -1,8 +1,8 @@
 /** Watching for outliers in a run's loss and gradient norm, and what follows them. @module */
-import type { StepReport } from "../mamba/types.ts";
+import type { StepReport } from "../mamba/mod.ts";
 
 /** What is watched of a step. */
-export interface StepFigures {
+interface StepFigures {
   /** Mean over the step's real tokens, in nats. */
   loss: number;
   /** Norm of all gradients, before clipping. */
@@ -20,7 +20,7 @@ export interface Spike {
 }
 
 /** A spike as a line of a run's log. */
-export function describeSpike(spike: Spike, step: number, window: number): string {
+function describeSpike(spike: Spike, step: number, window: number): string {
   const { what, value, deviations } = spike;
   return `Step ${step}: the ${what} ${value.toPrecision(4)} is ${deviations.toFixed(1)} standard ` +
     `deviations above its last ${window} steps`;
@@ -116,6 +116,22 @@ export interface SpikeEvent {
   back_to?: number;
   /** Of a rollback: how many rows of the training order. */
   rows_left_out?: number;
+}
+
+/** A step's figures as the run's record keeps them. */
+export function spikeEvent(
+  step: number,
+  { loss, gradNorm }: StepFigures,
+  { what }: Verdict,
+  action: SpikeEvent["action"],
+): SpikeEvent {
+  return {
+    step,
+    what,
+    loss: Number.isFinite(loss) ? loss : null,
+    grad_norm: Number.isFinite(gradNorm) ? gradNorm : null,
+    action,
+  };
 }
 
 /** What is to be done about a step. */

@@ -1,9 +1,8 @@
 /** One optimizer update, as pretraining and fine-tuning do it alike. @module */
-import type { CountedBatch } from "../mamba/batch.ts";
+import type { CountedBatch, StepReport, TrainableModel, UpdateOptions } from "../mamba/mod.ts";
 import type { StepMetrics } from "./metrics.ts";
 import { scheduleFactor } from "./schedule.ts";
 import type { TrainConfig } from "./configuration.ts";
-import type { StepReport, TrainableModel, UpdateOptions } from "../mamba/types.ts";
 
 /** The micro-batches of an update, and what each one's summed loss is scaled with. */
 export interface StepGradients {

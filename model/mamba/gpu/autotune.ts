@@ -22,7 +22,6 @@ import { storedSizes } from "./placement.ts";
 
 /** How much is measured: nothing, products that matter within two seconds, or every product. */
 export type AutotuneMode = "off" | "quick" | "full";
-export const AUTOTUNE_MODES: readonly AutotuneMode[] = ["off", "quick", "full"];
 
 /** Written into each file; a change of the programs makes old files void. */
 const VERSION = 2;
@@ -66,7 +65,7 @@ export function productShapes(
 }
 
 /** Where choices are kept: the user's cache folder, or nowhere where there is none. */
-export function tuningFile(device: Device): string | undefined {
+function tuningFile(device: Device): string | undefined {
   let base: string | undefined;
   try {
     base = Deno.env.get("PUBMAMBA_CACHE") ?? Deno.env.get("XDG_CACHE_HOME") ??
@@ -91,7 +90,7 @@ interface TuningCache {
 }
 
 /** What {@linkcode autotune} did. */
-export interface AutotuneSummary {
+interface AutotuneSummary {
   /** Shapes whose choice was known, measured now, and left at the default. */
   known: number;
   measured: number;

@@ -60,7 +60,7 @@ export interface MambaOptions {
 }
 
 /** Device words of a batch's inputs. */
-export interface Inputs {
+interface Inputs {
   tokens: Region;
   starts: Region;
   targets: Region;

@@ -72,7 +72,7 @@ export function allocateHead(
 }
 
 /** What the head reads and writes. */
-export interface HeadCall {
+interface HeadCall {
   /** (R, d) */
   hidden: Matrix;
   /** (V, d) */

@@ -11,7 +11,7 @@ import {
 import type { Device } from "../../../kernels/device.ts";
 import { DeviceError } from "../../../kernels/errors.ts";
 import { type Region, subregion } from "../../../kernels/layout.ts";
-import { checkpointTensors } from "../../training/checkpoint_writer.ts";
+import { checkpointTensors } from "../checkpoint_tensors.ts";
 import type { ModelSnapshot } from "../types.ts";
 import type { ParameterStore } from "./store.ts";
 

@@ -26,7 +26,7 @@ interface Arena {
 }
 
 /** A stretch of an arena that is updated at one rate. */
-export interface UpdateRange {
+interface UpdateRange {
   rate: number;
   decay: boolean;
   regions: Partial<Record<Slot, Region>>;

@@ -9,7 +9,7 @@ import {
   promptTokens,
 } from "./choices.ts";
 import { batchScorer } from "./scorer.ts";
-import { mean } from "./statistics.ts";
+import { mean } from "../../statistics/mod.ts";
 import type { TrainableModel } from "../../mamba/types.ts";
 import { answerExample } from "./examples.ts";
 import type { FinetuneTask } from "./run.ts";

@@ -22,7 +22,7 @@ import {
   type McNemarResult,
   pairedBootstrap,
   type PairedComparison,
-} from "./statistics.ts";
+} from "../../statistics/mod.ts";
 
 /** A model folder with the tokenizer to read with. */
 export interface Reader {

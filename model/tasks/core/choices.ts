@@ -7,7 +7,7 @@ import { Interrupted } from "../../../core/errors.ts";
 import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import { accuracy, accuracyOf, type Labelled, macroF1, macroF1Of } from "./classification.ts";
 import type { Scorer } from "./scorer.ts";
-import { bootstrapInterval, type Interval, standardError } from "./statistics.ts";
+import { bootstrapInterval, type Interval, standardError } from "../../statistics/mod.ts";
 
 /** A set of questions with one set of answers. */
 export interface ChoiceTask {

@@ -1,5 +1,5 @@
 /** Measures of classification by label: accuracy, F1 by label, macro and micro. @module */
-import type { Statistic } from "./statistics.ts";
+import type { Statistic } from "../../statistics/mod.ts";
 
 /** Gold and predicted label numbers of the same items; a prediction of -1 is "no answer". */
 export interface Labelled {

@@ -3,7 +3,7 @@ import { formatTable } from "../../../core/reporter.ts";
 import { precisionRecall } from "../core/classification.ts";
 import type { Measured } from "../core/choices.ts";
 import { type EntityCounts, entityF1Of, sumEntityCounts } from "./ner.ts";
-import { bootstrapInterval, pairedBootstrap, type PairedComparison } from "../core/statistics.ts";
+import { bootstrapInterval, pairedBootstrap, type PairedComparison } from "../../statistics/mod.ts";
 
 /** Resamples; each sums the counts of thousands of sentences. */
 const RESAMPLES = 2000;

@@ -4,7 +4,7 @@
  * (1993), chapters 13 and 16; McNemar's test in its exact binomial form.
  * @module
  */
-import { Random } from "../../mamba/random.ts";
+import { Random } from "../mamba/random.ts";
 
 /** How resampling is done. */
 export interface BootstrapOptions {
