@@ -139,17 +139,12 @@ export function verdictOf(text: string): "yes" | "no" | "none" {
  * @throws {UserError} where the system answers a question that the gold file lacks, where a gold
  * question has no type or an answer that does not fit it, or where nothing can be scored.
  */
-export function scoreBioasq(gold: BioasqQuestion[], system: BioasqQuestion[]): QuestionScore[] {
-  const asked = new Set(gold.map((q) => q.id));
+export function scoreBioasq(
+  gold: readonly BioasqQuestion[],
+  system: readonly BioasqQuestion[],
+): QuestionScore[] {
+  refuseStrangers(gold, system);
   const answers = new Map(system.map((q) => [q.id, q]));
-  const unknown = system.filter((q) => !asked.has(q.id)).map((q) => `"${q.id}"`);
-  if (unknown.length) {
-    const more = unknown.length > 3 ? ` and ${unknown.length - 3} more` : "";
-    throw new UserError(
-      `Cannot score the system file: it answers questions that are not in the gold file, ` +
-        `${unknown.slice(0, 3).join(", ")}${more}; give the gold file of the same test batch`,
-    );
-  }
   const scored = gold.filter((q) => q.type !== "summary" && q.answer);
   if (!scored.length) {
     throw new UserError(
@@ -158,6 +153,25 @@ export function scoreBioasq(gold: BioasqQuestion[], system: BioasqQuestion[]): Q
     );
   }
   return scored.map((q) => scoreQuestion(q, q.answer!, answers.get(q.id)?.answer));
+}
+
+/**
+ * Refuses answers to questions that nobody asked.
+ * @throws {UserError} naming some of them.
+ */
+export function refuseStrangers(
+  gold: readonly BioasqQuestion[],
+  system: readonly BioasqQuestion[],
+): void {
+  const asked = new Set(gold.map((q) => q.id));
+  const unknown = system.filter((q) => !asked.has(q.id)).map((q) => `"${q.id}"`);
+  if (unknown.length) {
+    const more = unknown.length > 3 ? ` and ${unknown.length - 3} more` : "";
+    throw new UserError(
+      `Cannot score the system file: it answers questions that are not in the gold file, ` +
+        `${unknown.slice(0, 3).join(", ")}${more}; give the gold file of the same test batch`,
+    );
+  }
 }
 
 function scoreQuestion(
@@ -277,7 +291,7 @@ export function bioasqMeasures(
 export const BIOASQ_VERDICTS = ["yes", "no"] as const;
 
 /** The yes/no questions that have a golden answer, as the items of a multiple-choice task. */
-export function bioasqItems(questions: BioasqQuestion[]): ChoiceItem[] {
+export function bioasqItems(questions: readonly BioasqQuestion[]): ChoiceItem[] {
   return questions.flatMap(({ id, type, body, snippets, answer }) => {
     const gold = BIOASQ_VERDICTS.indexOf(answer?.verdict as "yes" | "no");
     if (type !== "yesno" || gold < 0) return [];

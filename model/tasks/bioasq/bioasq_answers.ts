@@ -43,7 +43,7 @@ export function parseGenerated(text: string, type: "factoid" | "list"): ExactAns
  * @throws {Interrupted} when the signal fires.
  */
 export async function generateAnswers(
-  questions: BioasqQuestion[],
+  questions: readonly BioasqQuestion[],
   model: RecurrentModel,
   tokenizer: Tokenizer,
   maxTokens: number,
@@ -71,7 +71,7 @@ export async function generateAnswers(
 }
 
 /** Answers in the challenge's submission format. */
-export function submission(questions: BioasqQuestion[]): Record<string, unknown> {
+export function submission(questions: readonly BioasqQuestion[]): Record<string, unknown> {
   return {
     questions: questions.map(({ id, type, body, answer }) => ({
       id,

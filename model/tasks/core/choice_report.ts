@@ -1,7 +1,15 @@
 /** The results of a multiple-choice evaluation as a table, as JSON, and as files. @module */
 import { formatTable } from "../../../core/reporter.ts";
-import type { Labelled } from "./classification.ts";
-import type { ChoiceComparison } from "./choice_run.ts";
+import { sha256 } from "../../../core/files.ts";
+import { accuracyOf, type Labelled, macroF1Of } from "./classification.ts";
+import type { SystemAnswers } from "./task.ts";
+import { measureFields, type TaskResults } from "./results_files.ts";
+import {
+  mcNemar,
+  type McNemarResult,
+  pairedBootstrap,
+  type PairedComparison,
+} from "../../statistics/mod.ts";
 import {
   type ChoiceAnswer,
   type ChoiceMeasures,
@@ -16,7 +24,11 @@ import {
 /** The systems of one evaluation: each row of the table. */
 export interface ChoiceReport {
   task: ChoiceTask;
-  rows: { role: "majority" | "model" | "base"; name: string; measures: ChoiceMeasures }[];
+  rows: {
+    role: "majority" | SystemAnswers<ChoiceAnswer>["role"];
+    name: string;
+    measures: ChoiceMeasures;
+  }[];
   comparison?: ChoiceComparison;
 }
 
@@ -27,7 +39,7 @@ export interface ChoiceReport {
 export function reportChoices(
   task: ChoiceTask,
   priorGold: readonly number[],
-  systems: { role: "model" | "base"; name: string; answers: ChoiceAnswer[] }[],
+  systems: readonly SystemAnswers<ChoiceAnswer>[],
   seed: number,
   comparison?: ChoiceComparison,
 ): ChoiceReport {
@@ -109,5 +121,78 @@ function comparisonJson({ accuracy, macroF1, mcNemar }: ChoiceComparison) {
       only_base: mcNemar.onlySecond,
       p: mcNemar.pValue,
     },
+  };
+}
+
+/** A model against its base on the same questions. */
+export interface ChoiceComparison {
+  accuracy: PairedComparison;
+  macroF1: PairedComparison;
+  mcNemar: McNemarResult;
+}
+
+/** Paired tests: is `answers` better than `base`, and how sure is that? */
+export function compareAnswers(
+  answers: ChoiceAnswer[],
+  base: ChoiceAnswer[],
+  labels: number,
+  seed: number,
+): ChoiceComparison {
+  const a = labelled(answers);
+  const b = labelled(base);
+  const count = answers.length;
+  const options = { seed };
+  const right = (list: ChoiceAnswer[]) => list.map((x) => x.predicted === x.item.gold);
+  return {
+    accuracy: pairedBootstrap(count, accuracyOf(a), accuracyOf(b), options),
+    macroF1: pairedBootstrap(count, macroF1Of(a, labels), macroF1Of(b, labels), options),
+    mcNemar: mcNemar(right(answers), right(base)),
+  };
+}
+
+/** A multiple-choice task's results, ready to be written. */
+export function choiceResults(
+  task: ChoiceTask,
+  answers: ChoiceAnswer[],
+  measures: ChoiceMeasures,
+): TaskResults {
+  return {
+    name: task.name,
+    count: task.items.length,
+    fields: {
+      ...measureFields("acc", measures.accuracy),
+      ...measureFields("f1_macro", measures.macroF1),
+    },
+    config: {
+      output_type: "multiple_choice",
+      doc_to_choice: task.labels,
+      target_delimiter: " ",
+      metric_list: [{ metric: "acc", aggregation: "mean", higher_is_better: true }],
+    },
+    samples: answers.map((answer, i) => sample(task, answer, i)),
+  };
+}
+
+function sample(task: ChoiceTask, answer: ChoiceAnswer, index: number): Record<string, unknown> {
+  const { item, logProbabilities, predicted } = answer;
+  const target = task.labels[item.gold]!;
+  const requests = task.labels.map((label, i): [string, unknown] => [
+    `gen_args_${i}`,
+    { arg_0: item.prompt, arg_1: ` ${label}` },
+  ]);
+  return {
+    doc_id: index,
+    doc: { id: item.id, truncated_tokens: answer.truncated },
+    target,
+    prediction: task.labels[predicted] ?? null,
+    arguments: Object.fromEntries(requests),
+    resps: logProbabilities.map((value) => [[value]]),
+    filtered_resps: logProbabilities.map((value) => [value]),
+    filter: "none",
+    metrics: ["acc"],
+    doc_hash: sha256(item.id),
+    prompt_hash: sha256(item.prompt),
+    target_hash: sha256(target),
+    acc: Number(predicted === item.gold),
   };
 }

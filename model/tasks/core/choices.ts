@@ -14,7 +14,7 @@ export interface ChoiceTask {
   /** As in file names: `pubmedqa`. */
   name: string;
   labels: readonly string[];
-  items: ChoiceItem[];
+  items: readonly ChoiceItem[];
 }
 
 /** One question. */
@@ -73,7 +73,7 @@ export interface AnswerOptions {
  * @throws {Interrupted} when the signal fires: half an evaluation is no result.
  */
 export async function answerChoices(
-  task: ChoiceTask,
+  task: Pick<ChoiceTask, "labels" | "items">,
   scorer: Scorer,
   tokenizer: Tokenizer,
   options: AnswerOptions = {},
@@ -106,7 +106,7 @@ function mostProbable(values: number[]): number {
 }
 
 /** The labels of answers, for the measures. */
-export function labelled(answers: ChoiceAnswer[]): Labelled {
+export function labelled(answers: readonly ChoiceAnswer[]): Labelled {
   return { gold: answers.map((a) => a.item.gold), predicted: answers.map((a) => a.predicted) };
 }
 

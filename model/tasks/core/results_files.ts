@@ -3,9 +3,11 @@
  * "acc,none" and "acc_stderr,none", and `samples_<task>_<date>.jsonl` with one line a question.
  * @module
  */
-import { sha256, writeAtomic } from "../../../core/files.ts";
+import { writeAtomic } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
-import type { ChoiceAnswer, ChoiceMeasures, ChoiceTask, Measured } from "./choices.ts";
+import type { Reporter } from "../../../core/reporter.ts";
+import type { TaskReport } from "./task.ts";
+import type { Measured } from "./choices.ts";
 
 /** What was evaluated and how; goes into the results file as it is. */
 export interface EvaluationInfo {
@@ -85,51 +87,32 @@ export function writeTaskResults(
   return { results, samples };
 }
 
-/** Writes a multiple-choice task's results. */
-export function writeResults(
+/**
+ * Prints a task's report and writes its files.
+ * @returns everything for --json: the report's object with the paths of the files
+ */
+export function writeReport(
   folder: string,
-  task: ChoiceTask,
-  answers: ChoiceAnswer[],
-  measures: ChoiceMeasures,
+  report: TaskReport,
   info: EvaluationInfo,
-): { results: string; samples: string } {
-  return writeTaskResults(folder, {
-    name: task.name,
-    count: task.items.length,
-    fields: {
-      ...measureFields("acc", measures.accuracy),
-      ...measureFields("f1_macro", measures.macroF1),
-    },
-    config: {
-      output_type: "multiple_choice",
-      doc_to_choice: task.labels,
-      target_delimiter: " ",
-      metric_list: [{ metric: "acc", aggregation: "mean", higher_is_better: true }],
-    },
-    samples: answers.map((answer, i) => sample(task, answer, i)),
-  }, info);
-}
-
-function sample(task: ChoiceTask, answer: ChoiceAnswer, index: number): Record<string, unknown> {
-  const { item, logProbabilities, predicted } = answer;
-  const target = task.labels[item.gold]!;
-  const requests = task.labels.map((label, i): [string, unknown] => [
-    `gen_args_${i}`,
-    { arg_0: item.prompt, arg_1: ` ${label}` },
-  ]);
-  return {
-    doc_id: index,
-    doc: { id: item.id, truncated_tokens: answer.truncated },
-    target,
-    prediction: task.labels[predicted] ?? null,
-    arguments: Object.fromEntries(requests),
-    resps: logProbabilities.map((value) => [[value]]),
-    filtered_resps: logProbabilities.map((value) => [value]),
-    filter: "none",
-    metrics: ["acc"],
-    doc_hash: sha256(item.id),
-    prompt_hash: sha256(item.prompt),
-    target_hash: sha256(target),
-    acc: Number(predicted === item.gold),
-  };
+  reporter: Reporter,
+): Record<string, unknown> {
+  for (const note of report.notes) reporter.log(note);
+  if (report.text) reporter.line(report.text);
+  let files: Record<string, string> = {};
+  if (report.results) {
+    const { more, ...results } = report.results;
+    files = writeTaskResults(folder, results, { ...info, more: { ...info.more, ...more } });
+  }
+  for (const { key, name, extension, contents } of report.files ?? []) {
+    const path = join(folder, `${name}_${fileDate(info.started)}${extension}`);
+    writeAtomic(path, contents);
+    files[key] = path;
+  }
+  const written = Object.values(files);
+  if (!written.length) return report.json;
+  const last = written.at(-1);
+  const all = written.length > 1 ? `${written.slice(0, -1).join(", ")} and ${last}` : last;
+  reporter.log(`Wrote ${all}`);
+  return { ...report.json, files };
 }

@@ -32,7 +32,7 @@ import {
   resolveConfig,
   type TrainConfig,
 } from "../../training/configuration.ts";
-import type { MadeModel, MakeModel, TrainableModel } from "../../mamba/types.ts";
+import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { SupervisedExample } from "./examples.ts";
 import { type Development, examplesPerStep, finetuneLoop } from "./loop.ts";
 
@@ -44,9 +44,9 @@ export interface FinetuneTask<Answers> {
   /** Tokens a row: at least the longest example, in any split. */
   rowLength: number;
   /** Examines the development split. */
-  develop: (model: TrainableModel) => Promise<Development>;
+  develop: (made: MadeModel) => Promise<Development>;
   /** Answers the test split. */
-  test: (model: TrainableModel) => Promise<Answers>;
+  test: (made: MadeModel) => Promise<Answers>;
   /** Where its files are, and a hash of what was read from them. */
   path: string;
   sha256: string;
@@ -115,9 +115,9 @@ export async function finetuneRun<Answers>(
     model.writeParameters(opened.folder.read);
     opened.close();
     reporter.log(`Testing the checkpoint of step ${best.step} once, and the base model`);
-    const answers = await task.test(model);
+    const answers = await task.test(made);
     model.writeParameters(base.read);
-    const baseAnswers = await task.test(model);
+    const baseAnswers = await task.test(made);
     const { step, dev_score: developmentScore } = best;
     return { device, step, developmentScore, checkpoint, answers, baseAnswers };
   } finally {
@@ -136,8 +136,9 @@ async function trainToBest<A>(
   request: FinetuneRequest<A>,
   old: RunFile | undefined,
   config: TrainConfig,
-  { model, device }: MadeModel,
+  made: MadeModel,
 ): Promise<Best> {
+  const { model, device } = made;
   const { task, base, out, reporter } = request;
   const { examples, rowLength } = task;
   const newest = old ? openNewestCheckpoint(out, (damage) => reporter.log(damage)) : undefined;
@@ -158,7 +159,7 @@ async function trainToBest<A>(
     config,
     examples,
     state: start,
-    develop: () => task.develop(model),
+    develop: () => task.develop(made),
     // The one that is read with, which may not be the base folder's.
     tokenizer: Deno.readFileSync(request.tokenizer.path),
     reporter,

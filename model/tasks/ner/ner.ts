@@ -98,21 +98,21 @@ export function compareEntities(gold: Entity[], predicted: Entity[]): EntityCoun
 }
 
 /**
- * Compares two files sentence by sentence.
+ * Makes sure that a system's file has the sentences of the gold file.
  * @throws {UserError} at the first token that differs: the tags would not be of the same text.
  */
-export function compareConll(
-  gold: TaggedSentence[],
-  system: TaggedSentence[],
+export function checkSameText(
+  gold: readonly TaggedSentence[],
+  system: readonly TaggedSentence[],
   files: { gold: string; system: string },
-): EntityCounts[] {
+): void {
   if (gold.length !== system.length) {
     throw new UserError(
       `Cannot compare ${files.system} with ${files.gold}: they have ${system.length} and ` +
         `${gold.length} sentences; give tags for every sentence of the gold file, in its order`,
     );
   }
-  return gold.map((sentence, s) => {
+  gold.forEach((sentence, s) => {
     const other = system[s]!;
     const length = Math.max(sentence.tokens.length, other.tokens.length);
     for (let i = 0; i < length; i++) {
@@ -125,13 +125,20 @@ export function compareConll(
           `the gold file's line ${sentence.line + i} has ${want}`,
       );
     }
-    return compareEntities(entitiesOf(sentence.tags), entitiesOf(other.tags));
   });
+}
+
+/** Compares predicted tags with the golden ones, sentence by sentence. */
+export function countTags(
+  sentences: readonly TaggedSentence[],
+  predicted: readonly string[][],
+): EntityCounts[] {
+  return sentences.map((s, i) => compareEntities(entitiesOf(s.tags), entitiesOf(predicted[i]!)));
 }
 
 /** Sums counts over sentences (or a resample of them), of one type or of all. */
 export function sumEntityCounts(
-  sentences: EntityCounts[],
+  sentences: readonly EntityCounts[],
   type?: string,
   indices?: ArrayLike<number>,
 ): Counts {
@@ -151,6 +158,6 @@ export function sumEntityCounts(
 }
 
 /** F1 of a type, or of all entities together, as a statistic over sentences. */
-export function entityF1Of(sentences: EntityCounts[], type?: string) {
+export function entityF1Of(sentences: readonly EntityCounts[], type?: string) {
   return (indices: Uint32Array) => precisionRecall(sumEntityCounts(sentences, type, indices)).f1;
 }

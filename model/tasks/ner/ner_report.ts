@@ -6,7 +6,7 @@ import { type EntityCounts, entityF1Of, sumEntityCounts } from "./ner.ts";
 import { bootstrapInterval, pairedBootstrap, type PairedComparison } from "../../statistics/mod.ts";
 
 /** Resamples; each sums the counts of thousands of sentences. */
-const RESAMPLES = 2000;
+export const NER_RESAMPLES = 2000;
 
 /** Measures of one entity type, or of all. */
 export interface EntityMeasures {
@@ -29,7 +29,7 @@ export function measureNer(sentences: EntityCounts[], seed: number): NerMeasures
   const measure = (type?: string): EntityMeasures => {
     const counts = sumEntityCounts(sentences, type);
     const { f1, ...rest } = precisionRecall(counts);
-    const options = { resamples: RESAMPLES, seed };
+    const options = { resamples: NER_RESAMPLES, seed };
     const interval = bootstrapInterval(sentences.length, entityF1Of(sentences, type), options);
     const standardError = (interval.high - interval.low) / (2 * 1.96);
     const entities = counts.truePositives + counts.falseNegatives;
@@ -44,7 +44,7 @@ export function compareNer(
   base: EntityCounts[],
   seed: number,
 ): PairedComparison {
-  const options = { resamples: RESAMPLES, seed };
+  const options = { resamples: NER_RESAMPLES, seed };
   return pairedBootstrap(sentences.length, entityF1Of(sentences), entityF1Of(base), options);
 }
 

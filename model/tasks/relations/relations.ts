@@ -40,7 +40,7 @@ export function relationPrompt(text: string, labels: readonly string[]): string 
  * @throws {UserError} for a label that is not among `labels`.
  */
 export function relationItems(
-  examples: RelationExample[],
+  examples: readonly RelationExample[],
   labels: readonly string[],
 ): ChoiceItem[] {
   return examples.map(({ text, label }, i) => {
@@ -215,7 +215,7 @@ export function compareRelations(
 }
 
 /** The sum of counts, over all or over a resample. */
-export function sumCounts(counts: Counts[], indices?: ArrayLike<number>): Counts {
+export function sumCounts(counts: readonly Counts[], indices?: ArrayLike<number>): Counts {
   const sum = { truePositives: 0, falsePositives: 0, falseNegatives: 0 };
   for (let i = 0; i < (indices ?? counts).length; i++) {
     const own = counts[indices ? indices[i]! : i]!;

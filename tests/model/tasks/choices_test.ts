@@ -11,7 +11,8 @@ import {
   measureChoices,
   promptTokens,
 } from "../../../model/tasks/core/choices.ts";
-import { fileDate, writeResults } from "../../../model/tasks/core/results_files.ts";
+import { choiceResults } from "../../../model/tasks/core/choice_report.ts";
+import { fileDate, writeTaskResults } from "../../../model/tasks/core/results_files.ts";
 import {
   batchScorer,
   logProbability,
@@ -145,7 +146,7 @@ Deno.test("the trivial baseline gives the most frequent label", () => {
   assertAlmostEquals(macroF1(trivial, 3), 6 / 8 / 3, 1e-12);
 });
 
-Deno.test("writeResults() lays files out as lm-evaluation-harness does", async () => {
+Deno.test("writeTaskResults() lays files out as lm-evaluation-harness does", async () => {
   const answers = await answerChoices(
     TASK,
     fixedScorer([-1, -2], [-2, -1], [-3, -4], [-1, -2]),
@@ -155,7 +156,7 @@ Deno.test("writeResults() lays files out as lm-evaluation-harness does", async (
   const started = new Date(Date.UTC(2026, 2, 1, 12, 30, 5, 120));
   assertEquals(fileDate(started), "2026-03-01T12-30-05.120000");
   await withFolder((folder) => {
-    const paths = writeResults(folder, TASK, answers, measures, {
+    const paths = writeTaskResults(folder, choiceResults(TASK, answers, measures), {
       model: "m",
       parameters: 10,
       device: "none",

@@ -3,16 +3,16 @@ import { exists, sha256 } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
 import { listCheckpoints } from "../../../model/training/checkpoint.ts";
 import {
+  compareAnswers,
   formatReport,
   reportChoices,
   reportJson,
 } from "../../../model/tasks/core/choice_report.ts";
-import { compareAnswers, openReader } from "../../../model/tasks/core/choice_run.ts";
+import { openReader } from "../../../model/tasks/core/reader.ts";
+import { choiceTask } from "../../../model/tasks/core/choice_task.ts";
+import { learnedTask } from "../../../model/tasks/core/finetune.ts";
+import type { TaskData } from "../../../model/tasks/core/task.ts";
 import type { ChoiceAnswer, ChoiceItem } from "../../../model/tasks/core/choices.ts";
-import {
-  choiceFinetuneTask,
-  type ChoiceSplits,
-} from "../../../model/tasks/core/choice_examples.ts";
 import { answerExample, examplesOfStep, packExamples } from "../../../model/tasks/core/examples.ts";
 import {
   FINETUNE_DEFAULTS,
@@ -92,8 +92,7 @@ function questions(count: number, first: number): ChoiceItem[] {
   }));
 }
 
-const TASK: ChoiceSplits = {
-  name: "letters",
+const DATA: TaskData<ChoiceItem> = {
   labels: ["yes", "no"],
   train: questions(22, 0),
   develop: questions(6, 30),
@@ -101,6 +100,12 @@ const TASK: ChoiceSplits = {
   path: "invented",
   sha256: sha256("letters"),
 };
+
+const LETTERS = choiceTask<ChoiceItem>({ choicesOf: (items) => [...items] }, {
+  name: "letters",
+  evaluation: { summary: "", description: "", options: {}, examples: [] },
+  read: () => DATA,
+});
 
 /** A request to fine-tune a miniature model under `dir`. */
 function prepare(
@@ -115,7 +120,12 @@ function prepare(
   }
   const { folder, tokenizer } = openReader(path);
   return {
-    task: choiceFinetuneTask(TASK, tokenizer, 64, new AbortController().signal),
+    task: learnedTask(LETTERS, DATA, {
+      tokenizer,
+      labels: DATA.labels,
+      maxTokens: 64,
+      signal: new AbortController().signal,
+    }),
     init: path,
     base: folder,
     tokenizer,
@@ -139,7 +149,7 @@ Deno.test("fine-tuning learns a task, chooses by development, and beats its base
     const request = prepare(dir);
     const result = await finetuneRun(request);
     assertEquals(result.developmentScore, 1);
-    assertEquals(result.answers.map((a) => a.predicted), TASK.test.map((item) => item.gold));
+    assertEquals(result.answers.map((a) => a.predicted), DATA.test.map((item) => item.gold));
     const metrics = readMetrics(request.out);
     assertEquals(metrics.map((m) => m.step), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     assert(metrics.at(-1)!.loss < metrics[0]!.loss - 1, `${metrics.at(-1)!.loss}`);
@@ -169,7 +179,7 @@ Deno.test("fine-tuning learns a task, chooses by development, and beats its base
       { role: "model" as const, name: "tuned", answers: result.answers },
       { role: "base" as const, name: "base", answers: result.baseAnswers },
     ];
-    const test = { name: TASK.name, labels: TASK.labels, items: TASK.test };
+    const test = { name: "letters", labels: DATA.labels, items: DATA.test };
     const report = reportChoices(test, [0, 0, 1], systems, 0, comparison);
     assert(formatReport(report).includes("It is better than its base."));
     const json = reportJson(report) as Record<string, Record<string, unknown>>;

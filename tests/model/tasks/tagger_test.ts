@@ -1,9 +1,9 @@
 import { UserError } from "../../../core/errors.ts";
 import { sha256 } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
-import { openReader } from "../../../model/tasks/core/choice_run.ts";
+import { openReader } from "../../../model/tasks/core/reader.ts";
 import { Dictionary } from "../../../model/tasks/ner/dictionary.ts";
-import type { TaggedSentence } from "../../../model/tasks/ner/ner.ts";
+import { countTags, type TaggedSentence } from "../../../model/tasks/ner/ner.ts";
 import { compareNer, formatNer, measureNer, nerJson } from "../../../model/tasks/ner/ner_report.ts";
 import {
   decodeTags,
@@ -11,12 +11,14 @@ import {
   scoreTags,
   taggingExamples,
   tagPieces,
-  tagSentences,
   tagSet,
 } from "../../../model/tasks/ner/tagger.ts";
 import { FINETUNE_DEFAULTS, finetuneRun } from "../../../model/tasks/core/run.ts";
-import { countTags, taggingTask } from "../../../model/tasks/ner/tagging.ts";
-import { openModelFolder, writeModelFolder } from "../../../model/weights/folder.ts";
+import { askModel } from "../../../model/tasks/core/evaluate.ts";
+import { learnedTask } from "../../../model/tasks/core/finetune.ts";
+import type { AnyTask } from "../../../model/tasks/core/task.ts";
+import { ner, type TagAnswer } from "../../../model/tasks/ner/task.ts";
+import { writeModelFolder } from "../../../model/weights/folder.ts";
 import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { ReferenceModel } from "../../../model/mamba/reference.ts";
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "../../assert.ts";
@@ -125,18 +127,18 @@ Deno.test("fine-tuning teaches tags, and the checkpoint tags alike when loaded",
     writeModelFolder(path, { config: MINIATURE_READER, read, tokenizer: json });
     const { folder, tokenizer } = openReader(path);
     const test = invented(9, 50);
-    const splits = {
-      name: "ner",
+    const data = {
+      labels: ["X"],
       train: invented(24, 0),
       develop: invented(6, 30),
       test,
       path: "invented",
       sha256: sha256("ner"),
     };
-    assertEquals(entityTypes(splits.train), ["X"]);
+    assertEquals(entityTypes(data.train), ["X"]);
     const signal = new AbortController().signal;
     const result = await finetuneRun({
-      task: taggingTask(splits, tokenizer, 64, signal),
+      task: learnedTask(ner, data, { tokenizer, labels: data.labels, maxTokens: 64, signal }),
       init: path,
       base: folder,
       tokenizer,
@@ -153,12 +155,18 @@ Deno.test("fine-tuning teaches tags, and the checkpoint tags alike when loaded",
       signal,
     });
     assertEquals(result.developmentScore, 1);
-    assertEquals(result.answers, test.map((s) => s.tags));
-    assert(measureNer(countTags(test, result.baseAnswers), 0).all.f1.value < 0.8);
-    const tuned = openModelFolder(result.checkpoint);
-    const options = { maxTokens: 64, batchSize: 3, makeModel: makeReference };
-    const { tags } = await tagSentences(test, tuned, tokenizer, options);
-    assertEquals(tags, result.answers);
-    tuned.close();
+    const tagsOf = (answers: unknown[]) => answers.map((a) => (a as TagAnswer).tags);
+    assertEquals(tagsOf(result.answers), test.map((s) => s.tags));
+    assert(measureNer(countTags(test, tagsOf(result.baseAnswers)), 0).all.f1.value < 0.8);
+    const model = { name: "tuned", folder: () => Promise.resolve(result.checkpoint) };
+    const { answers } = await askModel(ner as AnyTask, data, model, {
+      maxTokens: 64,
+      batchSize: 3,
+      seed: 0,
+      makeModel: makeReference,
+      reporter: silentReporter(),
+      signal,
+    });
+    assertEquals(tagsOf(answers), tagsOf(result.answers));
     folder.close();
   }));

@@ -1,14 +1,14 @@
-import { join } from "../../core/std.ts";
-import { DocumentLosses, type GroupLoss } from "../../commands/perplexity_by.ts";
-import { deviceModel } from "../../model/mamba/device_model.ts";
-import { writeModelFolder } from "../../model/weights/folder.ts";
-import { evaluatePerplexity } from "../../model/training/perplexity.ts";
-import { openCorpus } from "../../model/training/shard_corpus.ts";
-import { openStart } from "../../model/training/start.ts";
-import { runPipeline } from "../../pipeline/run.ts";
-import { assert, assertAlmostEquals, assertEquals } from "../assert.ts";
-import { silentReporter, withFolder } from "../model/helpers.ts";
-import { ROOT } from "../shared.ts";
+import { join } from "../../../core/std.ts";
+import { DocumentLosses, type GroupLoss } from "../../../model/tasks/perplexity/document_losses.ts";
+import { deviceModel } from "../../../model/mamba/device_model.ts";
+import { writeModelFolder } from "../../../model/weights/folder.ts";
+import { evaluatePerplexity } from "../../../model/training/perplexity.ts";
+import { openCorpus } from "../../../model/training/shard_corpus.ts";
+import { openStart } from "../../../model/training/start.ts";
+import { runPipeline } from "../../../pipeline/run.ts";
+import { assert, assertAlmostEquals, assertEquals } from "../../assert.ts";
+import { silentReporter, withFolder } from "../helpers.ts";
+import { ROOT } from "../../shared.ts";
 
 Deno.test("DocumentLosses share out the whole loss among the documents' groups", () =>
   withFolder(async (dir) => {

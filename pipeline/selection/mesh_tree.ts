@@ -5,12 +5,12 @@
  */
 import { createReadStream } from "node:fs";
 import { createGunzip } from "node:zlib";
-import { messageOf, UserError } from "../core/errors.ts";
-import { exists } from "../core/files.ts";
-import { join } from "../core/std.ts";
-import { XmlError } from "../pipeline/xml/markup.ts";
-import { ElementTree, ON_CLOSE } from "../pipeline/xml/element_tree.ts";
-import { XmlScanner } from "../pipeline/xml/scanner.ts";
+import { messageOf, UserError } from "../../core/errors.ts";
+import { exists } from "../../core/files.ts";
+import { join } from "../../core/std.ts";
+import { XmlError } from "../xml/markup.ts";
+import { ElementTree, ON_CLOSE } from "../xml/element_tree.ts";
+import { XmlScanner } from "../xml/scanner.ts";
 
 /**
  * Branches of a heading, such as "C04 Neoplasms"; none for one that the file does not have.

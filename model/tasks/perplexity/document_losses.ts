@@ -1,21 +1,14 @@
 /** `evaluate perplexity --by`: the loss of held-out documents by what they are. @module */
-import { UserError } from "../core/errors.ts";
-import { exists } from "../core/files.ts";
-import { formatTable } from "../core/reporter.ts";
-import { bootstrapInterval, type Interval } from "../model/statistics/mod.ts";
-import type { OnRow } from "../model/training/perplexity.ts";
-import { ParquetReader } from "../pipeline/documents/parquet_file.ts";
-import { corpusPaths } from "../pipeline/ingest/process_file.ts";
-import { hasCitations } from "../pipeline/selection/columns.ts";
-import type { Split } from "../pipeline/shards/order.ts";
-import type { MeshBranches } from "./mesh_tree.ts";
-import { readPlacements } from "../pipeline/shards/placements.ts";
-import type { PlacedPiece } from "../pipeline/shards/provenance.ts";
-
-/** What documents can be told apart by. */
-export const FACETS = ["year", "type", "mesh", "branch"] as const;
-/** One of {@linkcode FACETS}. */
-export type Facet = typeof FACETS[number];
+import { UserError } from "../../../core/errors.ts";
+import { formatTable } from "../../../core/reporter.ts";
+import { hasCitations } from "../../../pipeline/selection/columns.ts";
+import { documentFacts, type Facet } from "../../../pipeline/selection/document_facts.ts";
+import type { MeshBranches } from "../../../pipeline/selection/mesh_tree.ts";
+import type { Split } from "../../../pipeline/shards/order.ts";
+import { readPlacements } from "../../../pipeline/shards/placements.ts";
+import type { PlacedPiece } from "../../../pipeline/shards/provenance.ts";
+import type { OnRow } from "../../training/perplexity.ts";
+import { bootstrapInterval, type Interval } from "../../statistics/mod.ts";
 
 /** Groups of a facet that are shown, but for years: the rest is rare. */
 const MOST_GROUPS = 20;
@@ -93,7 +86,7 @@ export class DocumentLosses {
     const bySource = Map.groupBy(this.#documents.values(), (d) => d.source);
     const groups = new Map(facets.map((f) => [f, new Map<string, DocumentLoss[]>()]));
     for (const [source, documents] of bySource) {
-      const described = await describe(corpus, source, documents, branches);
+      const described = await documentFacts(corpus, source, documents, branches);
       for (const document of documents) {
         const facts = described.get(`${document.pmid}.${document.version}`);
         for (const [facet, members] of groups) {
@@ -112,49 +105,6 @@ export class DocumentLosses {
       return [facet, rows.slice(0, MOST_GROUPS)];
     }));
   }
-}
-
-/** A document's groups in each facet. */
-type Facts = Record<Facet, string[]>;
-
-async function describe(
-  corpus: string,
-  source: string,
-  documents: DocumentLoss[],
-  branches: MeshBranches,
-): Promise<Map<string, Facts>> {
-  const path = corpusPaths.documents(corpus, source);
-  const found = new Map<string, Facts>();
-  if (!exists(path)) return found;
-  const wanted = new Set(documents.map((d) => `${d.pmid}.${d.version}`));
-  const reader = new ParquetReader(path);
-  try {
-    let at = 0;
-    for (const count of await reader.groups()) {
-      const rows = await reader.rows<{
-        pmid: number;
-        version: number;
-        published: { iso: string };
-        publication_types: { name: string }[];
-        mesh: { ui: string; name: string; major: boolean }[];
-      }>(at, at + count, ["pmid", "version", "published", "publication_types", "mesh"]);
-      for (const { pmid, version, published, publication_types, mesh } of rows) {
-        const key = `${pmid}.${version}`;
-        if (!wanted.has(key)) continue;
-        const or = (names: string[], none: string) => names.length ? names : [none];
-        found.set(key, {
-          year: [published.iso.slice(0, 4) || "unknown"],
-          type: or(publication_types.map((t) => t.name), "none"),
-          mesh: or(mesh.filter((m) => m.major).map((m) => m.name), "none"),
-          branch: or([...new Set(mesh.flatMap((m) => branches(m.name, m.ui)))], "none"),
-        });
-      }
-      at += count;
-    }
-  } finally {
-    reader.close();
-  }
-  return found;
 }
 
 function summarize(group: string, documents: DocumentLoss[]): GroupLoss {
