@@ -67,8 +67,8 @@ export function broadcastProgram(
   declareLoad(w, "load_a", "A");
   declareLoad(w, "load_b", "B");
   declareStores(w, c, residual);
-  w.main("LANES", { workgroup: "workgroup_id", lane: "local_invocation_index" }, () => {
-    const tile = tilePlace(order, "workgroup");
+  w.main("LANES", { group: "workgroup_id", lane: "local_invocation_index" }, () => {
+    const tile = tilePlace(order, "group");
     w.line(`
       let tile_row = ${tile.row};
       let tile_column = ${tile.column};

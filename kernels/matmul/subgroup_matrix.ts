@@ -111,7 +111,7 @@ export function subgroupMatrixProgram(
   declareStrip(w, program);
   const body = () => {
     operations.findLane(w);
-    const tile = tilePlace(choice.order, "workgroup");
+    const tile = tilePlace(choice.order, "group");
     w.line(`
       let m0 = ${tile.row} * ROWS;
       let n0 = ${tile.column} * COLUMNS;
@@ -122,7 +122,7 @@ export function subgroupMatrixProgram(
     if (stages === 0) findOwnLines(w, program);
     zeroResults(w, program);
     w.blank().line(`
-      let begin = workgroup.z * p.part_length;
+      let begin = group.z * p.part_length;
       let end = min(begin + p.part_length, 4u * p.k_vectors);
     `);
     if (stages === 0) multiplyFromStorage(w, program);
@@ -130,7 +130,7 @@ export function subgroupMatrixProgram(
     else multiplyInTwoStages(w, program, items);
     storeTile(w, program);
   };
-  const builtins = { workgroup: "workgroup_id", ...operations.builtins } as const;
+  const builtins = { group: "workgroup_id", ...operations.builtins } as const;
   w.main(threads, builtins, body, operations.attributes);
   return w.program();
 }
@@ -268,16 +268,16 @@ function declareItems(w: WgslWriter, { a, b }: UnitProgram): void {
     Eight values on their way: their vector in memory where K begins, their chunk in a stage of
     shared memory, and their vector in the chunk.
   `);
-  w.struct("Item", { from: "u32", chunk: "u32", vector: "u32" });
+  w.struct("Item", { first: "u32", chunk: "u32", vector: "u32" });
   if (!isHalf(a) || !isHalf(b)) w.struct("Eight", { x: "vec4f", y: "vec4f" });
   for (const side of [a, b]) {
     const { letter, origin, chunk } = side;
     w.fn(
       `item_of_${letter}(i: u32, ${origin}: u32) -> Item`,
       `
-        let from = chunk_of_${letter}(${origin} + i / ITEMS * 32u) + i % ITEMS;
+        let first = chunk_of_${letter}(${origin} + i / ITEMS * 32u) + i % ITEMS;
         let vector = i % ITEMS / 4u * LINE + i % 4u;
-        return Item(from, ${plus("i / ITEMS", chunk)}, vector);
+        return Item(first, ${plus("i / ITEMS", chunk)}, vector);
       `,
     );
     if (isHalf(side)) declareHalfItems(w, side);
@@ -289,7 +289,7 @@ function declareItems(w: WgslWriter, { a, b }: UnitProgram): void {
 function declareHalfItems(w: WgslWriter, { name, letter }: Side): void {
   w.fn(
     `load_${letter}(item: Item, k: u32) -> vec4u`,
-    `return ${name}[item.from + along_${letter}(k)];`,
+    `return ${name}[item.first + along_${letter}(k)];`,
   );
   w.fn(
     `put_${letter}(stage: u32, item: Item, values: vec4u)`,
@@ -302,7 +302,7 @@ function declareSplitItems(w: WgslWriter, { name, letter, extent, scale }: Side)
   w.fn(
     `load_${letter}(item: Item, k: u32) -> Eight`,
     `
-      let at = item.from + along_${letter}(k);
+      let at = item.first + along_${letter}(k);
       return Eight(${name}[2u * at], ${name}[2u * at + 1u]);
     `,
   );
@@ -527,7 +527,7 @@ function storeTile(w: WgslWriter, program: UnitProgram): void {
 
 /** Stores the results straight into C. */
 function storeDirectly(w: WgslWriter, { a, b, units, operations }: UnitProgram): void {
-  w.line("let at = workgroup.z * p.part_vectors + ((column >> 5u) * p.c_stride + row) * 8u;");
+  w.line("let at = group.z * p.part_vectors + ((column >> 5u) * p.c_stride + row) * 8u;");
   for (const i of blocksOf(a)) {
     for (const j of blocksOf(b)) {
       const firstRow = i * units.m;
@@ -566,7 +566,7 @@ function storeStrips(w: WgslWriter, { a, b, units, operations }: UnitProgram): v
       const place = `${plus("row", STRIP * strip)}, ${plus("column", 32 * panel)}`;
       w.line(
         "workgroupBarrier();",
-        `store_strip(workgroup.z, sg, lane, ${place});`,
+        `store_strip(group.z, sg, lane, ${place});`,
         "workgroupBarrier();",
       );
     }

@@ -132,8 +132,8 @@ export function tiledProgram(
   }
   declareStores(w, operands.c, residual);
   declareStoresWithin(w, residual);
-  w.main("THREADS", { workgroup: "workgroup_id", t: "local_invocation_index" }, () => {
-    const tile = tilePlace(choice.order, "workgroup");
+  w.main("THREADS", { group: "workgroup_id", t: "local_invocation_index" }, () => {
+    const tile = tilePlace(choice.order, "group");
     w.line(`
       let m0 = ${tile.row} * ROWS;
       let n0 = ${tile.column} * COLUMNS;
@@ -143,7 +143,7 @@ export function tiledProgram(
     findColumns(w, depth);
     declareSums(w, program);
     w.blank().line(`
-      let begin = workgroup.z * p.part_length;
+      let begin = group.z * p.part_length;
       let end = min(begin + p.part_length, 4u * p.k_vectors);
     `);
     loadSlab(w, program, "begin");
@@ -473,7 +473,7 @@ function storeTile(w: WgslWriter, program: TiledProgram): void {
         const m = plus("m", 4 * a.width * Math.floor(row / 4) + row % 4);
         const n = plus("n", 4 * b.width * group);
         const store = add ? "add_within" : "put_within";
-        w.line(`${store}(workgroup.z, ${m}, ${n}, ${sumName(row, group)});`);
+        w.line(`${store}(group.z, ${m}, ${n}, ${sumName(row, group)});`);
       }
     }
   });
