@@ -50,7 +50,7 @@ export { type Device, type DeviceOptions, type Provider, type Variant } from "./
 export { openDevice } from "./kernels/open_device.ts";
 export type { LossScale } from "./kernels/adamw/loss_scale.ts";
 export type { Objective } from "./kernels/cross_entropy/cross_entropy.ts";
-export type { MatrixUnits } from "./kernels/matmul/matrix_units.ts";
+export type { MatrixUnits } from "./kernels/matrix_units.ts";
 export type { Peaks } from "./kernels/peaks.ts";
 export type { KernelTime } from "./kernels/plan.ts";
 export type { ProviderName } from "./kernels/providers.ts";

@@ -7,7 +7,7 @@ import { messageOf } from "../core/errors.ts";
 import { formatBytes, formatTable, type Reporter } from "../core/reporter.ts";
 import { type Device } from "../kernels/device.ts";
 import { isCpuDriver, openDevice } from "../kernels/open_device.ts";
-import { describeUnits, matrixConfigs } from "../kernels/matmul/matrix_units.ts";
+import { describeUnits, matrixConfigs } from "../kernels/matrix_units.ts";
 import { openProvider, type ProviderName } from "../kernels/providers.ts";
 import { selfTest } from "../kernels/self_test.ts";
 import { type MambaConfig, presetConfig } from "../model/mamba/config.ts";

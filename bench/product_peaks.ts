@@ -4,7 +4,7 @@
  * @module
  */
 import type { Device } from "../kernels/device.ts";
-import { describeUnits } from "../kernels/matmul/matrix_units.ts";
+import { describeUnits } from "../kernels/matrix_units.ts";
 import type { MatmulChoice } from "../kernels/matmul/choice.ts";
 import { type Product, unitsFor } from "../kernels/matmul/mod.ts";
 import { type ProductShape, tuneMatmul } from "../kernels/matmul/tune.ts";

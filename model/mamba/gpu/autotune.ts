@@ -9,8 +9,8 @@ import { join } from "../../../core/std.ts";
 import { type Device } from "../../../kernels/device.ts";
 import { isCpuDriver } from "../../../kernels/open_device.ts";
 import type { Operands, Product } from "../../../kernels/matmul/mod.ts";
-import { type MatmulChoice, sameChoice } from "../../../kernels/matmul/choice.ts";
-import { describeUnits } from "../../../kernels/matmul/matrix_units.ts";
+import { type MatmulChoice, sameChoice, tunedChoices } from "../../../kernels/matmul/choice.ts";
+import { describeUnits } from "../../../kernels/matrix_units.ts";
 import {
   type ProductShape,
   shapeChoices,
@@ -122,7 +122,7 @@ export async function autotune(
     const known = kept && choices.find((c) => sameChoice(c, kept));
     const seconds = (performance.now() - start) / 1000;
     if (known) {
-      device.choices.set(key, known);
+      tunedChoices(device).set(key, known);
       summary.known++;
     } else if (
       mode === "quick" &&
@@ -133,7 +133,7 @@ export async function autotune(
       const until = mode === "quick" ? start + 1000 * QUICK_SECONDS : Infinity;
       const tried = await tuneMatmul(device, shape, 3, until);
       // What the time did not suffice for serves this run alone.
-      if (tried.length === choices.length) cache.choices[key] = device.choices.get(key)!;
+      if (tried.length === choices.length) cache.choices[key] = tunedChoices(device).get(key)!;
       summary.measured++;
     }
   }
