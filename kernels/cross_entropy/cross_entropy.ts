@@ -80,7 +80,7 @@ function crossEntropyProgram(variant: CrossEntropyVariant): Program {
   if (variant.gradient) w.storage("scale", "f32");
   if (variant.logSumExp) w.storage("log_sum_exp", "f32", "read_write");
   w.const("LOWEST", LOWEST, "f32");
-  shape.declare(w);
+  shape.declare(w, ["sum", "max"]);
   w.fn(
     "largest_of(v: vec4f) -> f32",
     "return max(max(v.x, v.y), max(v.z, v.w));",

@@ -58,7 +58,7 @@ function forwardProgram(shape: RowShape, y: Pick<Matrix, "type">, place: SumPlac
   w.storage("inverse", "f32", "read_write");
   if (hasX) w.storage("x", "vec4f");
   if (place === "separate") w.storage("total", "vec4f", "read_write");
-  shape.declare(w);
+  shape.declare(w, ["sum"]);
   shape.main(w, () => {
     w.line("var squares = 0.0;");
     shape.loopPanels(w, "panels", (list) => {
@@ -139,7 +139,7 @@ function streamGradientProgram(shape: RowShape, accumulate: boolean): Program {
   w.storage("weight", "vec4f");
   w.storage("inverse", "f32");
   w.storage("dstream", "vec4f", "read_write");
-  shape.declare(w);
+  shape.declare(w, ["sum"]);
   shape.main(w, () => {
     w.line("var along = 0.0;");
     shape.loopPanels(w, "panels", (list) => {

@@ -17,8 +17,8 @@ export type Reduction = "sum" | "max";
 
 /** A matrix row dealt out to invocations, for kernels that reduce along rows. */
 export interface RowShape {
-  /** Declares what the other calls need; goes before `main`. */
-  declare(w: WgslWriter): void;
+  /** Declares what the other calls need, with the reductions that are used; goes before `main`. */
+  declare(w: WgslWriter, reductions: readonly Reduction[]): void;
   /**
    * Writes the entry point. Its body sees r (the row), lane (the invocation's number among those that
    * share the row) and panels: 0 where r lies beyond p.rows.
@@ -98,13 +98,14 @@ function sharedRows(lanes: number, size: number, subgroups: boolean): RowShape {
     });
   };
   return {
-    declare(w) {
+    declare(w, reductions) {
       w.comment("Invocations of a workgroup, and those that share a row.");
       w.const("GROUP", size);
       w.const("LANES", lanes);
       w.workgroup("scratch", "array<f32, GROUP>");
-      writeReducer(w, { name: "row_sum", operation: "sum", lanes, size, subgroups });
-      writeReducer(w, { name: "row_max", operation: "max", lanes, size, subgroups });
+      for (const operation of reductions) {
+        writeReducer(w, { name: `row_${operation}`, operation, lanes, size, subgroups });
+      }
     },
     main(w, body) {
       w.main("GROUP", {

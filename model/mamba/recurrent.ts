@@ -32,8 +32,8 @@ import type { GeneratedToken, RecurrentModel } from "./types.ts";
 /** Most tokens that one call of {@linkcode RecurrentMamba.greedy} makes. */
 const MOST_STEPS = 32;
 
-/** The recurrent form of a model. */
-class RecurrentMamba implements RecurrentModel {
+/** The recurrent form of a model; {@linkcode createRecurrentMamba} makes one that is ready. */
+export class RecurrentMamba implements RecurrentModel {
   readonly config: MambaConfig;
   /** Sequences that step together. */
   readonly rows: number;
@@ -197,6 +197,11 @@ class RecurrentMamba implements RecurrentModel {
       forced,
       history,
     });
+  }
+
+  /** The work of one token: the model, then the choice of the likeliest token. */
+  get plans(): readonly Plan[] {
+    return [this.#plan, this.#greedy.plan];
   }
 
   reset(): void {
