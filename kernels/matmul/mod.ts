@@ -47,8 +47,11 @@ export type Operands = Record<"a" | "b" | "c", Pick<Matrix, "type" | "exponent">
 
 /** One matrix product. */
 export interface MatmulCall {
+  /** Which product it is. */
   product: Product;
+  /** The left operand. */
   a: Matrix;
+  /** The right operand. */
   b: Matrix;
   /** Not f16 where it is accumulated into: that would round every sum. */
   c: Matrix;
@@ -63,6 +66,7 @@ export interface MatmulCall {
   sameA?: boolean;
   /** B as `weightTexture` of texture.ts made it, where B never changes: it is then not copied at all. */
   bTexture?: GPUTexture;
+  /** What profiles call it. */
   label?: string;
   /** See {@linkcode Operands}. */
   mixed?: boolean;

@@ -17,7 +17,9 @@ export const PUBMEDQA_FOLDS = 10;
 
 /** One question. */
 export interface PubmedqaExample {
+  /** Of the article that the question is the title of. */
   pmid: string;
+  /** Answerable with yes, no or maybe. */
   question: string;
   /** The abstract's sections but for the conclusion. */
   contexts: string[];
@@ -29,7 +31,9 @@ export interface PubmedqaExample {
 
 /** Both halves, each by ascending PMID. */
 export interface Pubmedqa {
+  /** What is learned from. */
   train: PubmedqaExample[];
+  /** What is asked. */
   test: PubmedqaExample[];
 }
 
