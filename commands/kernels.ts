@@ -4,7 +4,11 @@ import { UserError } from "../core/errors.ts";
 import type { Reporter } from "../core/reporter.ts";
 import type { Variant } from "../kernels/device.ts";
 import { presetConfig, PRESETS } from "../model/mamba/config.ts";
-import { KERNEL_STEPS, plannedKernels, type StepKernel } from "../model/mamba/gpu/planned_kernels.ts";
+import {
+  KERNEL_STEPS,
+  plannedKernels,
+  type StepKernel,
+} from "../model/mamba/gpu/planned_kernels.ts";
 import { deviceOptions } from "./device_options.ts";
 import { precisionOf, precisionOption } from "./precision_option.ts";
 

@@ -122,10 +122,12 @@ const QUERIES = 4096;
 
 /** Recorded work; see the module's text. */
 export class Plan {
+  /** Where it runs. */
   readonly device: Device;
   #commands: Command[] = [];
   #uniforms: GPUBuffer[] = [];
 
+  /** An empty plan. */
   constructor(device: Device) {
     this.device = device;
   }
@@ -201,6 +203,7 @@ export class Plan {
     this.#commands.push(...other.#commands);
   }
 
+  /** How many dispatches and copies it has. */
   get length(): number {
     return this.#commands.length;
   }

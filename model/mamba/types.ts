@@ -209,7 +209,7 @@ export interface RecurrentModel {
   /** Feeds one token without reading logits back: for all of a prompt but its last token. */
   feed?(token: number): void;
   /**
-   * Feeds `tokens` (one a row), then, `steps` - 1 times, each row's likeliest next token (the lowest
+   * Feeds `tokens` (one per row), then, `steps` - 1 times, each row's likeliest next token (the lowest
    * id where several are) or what `forced(step, row)` names, and returns every row's choices.
    */
   greedy?(

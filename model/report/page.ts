@@ -131,10 +131,10 @@ export function curveCards(stepsPerPoint: number): string {
 ${note}
 </div>
 <div class="charts">
-${chart("loss", "Loss, nats a token")}
+${chart("loss", "Loss, nats per token")}
 ${chart("learning_rate", "Learning rate")}
 ${chart("grad_norm", "Gradient norm before clipping")}
-${chart("tokens_per_second", "Throughput, tokens a second")}
+${chart("tokens_per_second", "Throughput, tokens per second")}
 </div>`;
 }
 

@@ -2,8 +2,8 @@
  * Saving a checkpoint while training goes on: the model keeps its tensors aside on the device, a piece
  * of them comes to the host with each step, and a thread of its own writes them.
  *
- * The folder gets its name when all is written and synced, as ever: a process killed at any moment
- * leaves the checkpoint before, and the rows and metrics after it are done again to the same bytes.
+ * The folder gets its name only when everything is written and synced. A process that is killed at any
+ * moment leaves the checkpoint before; a resumed run repeats the steps after it, to the same bytes.
  * @module
  */
 import { UserError } from "../../core/errors.ts";
@@ -12,7 +12,7 @@ import type { CheckpointContents } from "./checkpoint_writer.ts";
 import type { SaveAnswer, SaveMessage } from "./checkpoint_worker.ts";
 import type { ModelSnapshot } from "../mamba/mod.ts";
 
-/** Pieces that may be on their way to the file: what this takes of the host's memory. */
+/** How many pieces may be on their way to the file, since each takes memory of the host. */
 const MOST_PIECES = 2;
 
 /** The thread that writes checkpoints, for as long as a run lasts. */
@@ -42,7 +42,7 @@ export class CheckpointThread {
     };
   }
 
-  /** Sends a message; the bytes of a piece are gone then. @throws what writing has failed with. */
+  /** Sends a message and gives the bytes of a piece away. @throws what writing has failed with. */
   send(message: SaveMessage): void {
     if (this.#failure) throw this.#failure;
     if (message.kind === "begin") {
@@ -53,7 +53,7 @@ export class CheckpointThread {
     this.#worker.postMessage(message, message.kind === "piece" ? [message.bytes] : []);
   }
 
-  /** Whether as many pieces are on their way as may be. */
+  /** Whether no more pieces may be sent for now. */
   get full(): boolean {
     if (this.#failure) throw this.#failure;
     return this.#pieces >= MOST_PIECES;

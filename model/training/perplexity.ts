@@ -24,8 +24,8 @@ export type OnRow = (
 ) => void;
 
 /**
- * Evaluates rows [0, count) of a source with as few batches as possible. Yields one entry a row
- * where the model tells rows apart, otherwise one a batch.
+ * Evaluates rows [0, count) of a source with as few batches as possible. Yields one entry per
+ * row where the model tells rows apart, otherwise one per batch.
  */
 async function* rowLosses(
   model: TrainableModel,
@@ -40,20 +40,20 @@ async function* rowLosses(
     const rows = Array.from({ length: size }, (_, i) => source.row(at + i));
     const batch = makeBatch(rows, batchSize, sequenceLength, endOfText);
     const report = model.evaluate(batch);
-    report.catch(() => {}); // told where it is awaited, if it still is
+    report.catch(() => {}); // an error is thrown where the report is awaited
     return { at, size, batch, report };
   };
-  // A batch is queued before the one ahead of it is taken in: the device never waits for that.
+  // The next batch is queued before the results of this one are read, so the device never waits.
   let next = count > 0 ? begin(0) : undefined;
   while (next) {
     const { at, size, batch, report } = next;
     next = at + batchSize < count ? begin(at + batchSize) : undefined;
     const { nll, targets, rowNll, positionNll } = await report;
     if (onRow && !positionNll) throw new TypeError("This model gives no losses of positions");
-    for (let r = 0; onRow && r < size; r++) {
+    for (let r = 0; onRow && positionNll && r < size; r++) {
       const from = r * sequenceLength;
       const to = from + sequenceLength;
-      onRow(at + r, positionNll!.subarray(from, to), batch.targets.subarray(from, to));
+      onRow(at + r, positionNll.subarray(from, to), batch.targets.subarray(from, to));
     }
     if (!rowNll) {
       yield { rows: size, nll, targets };

@@ -59,7 +59,7 @@ export interface RunPlan {
  */
 export async function planRun(request: TrainRequest): Promise<RunPlan> {
   const { out, resume, reporter } = request;
-  // A folder by its whole path: found again from anywhere, and not taken for a hub id.
+  // The whole path of a folder is found again from anywhere and is not taken for a hub id.
   const given = request.init !== undefined && exists(request.init)
     ? resolve(request.init)
     : request.init;
@@ -77,7 +77,9 @@ export async function planRun(request: TrainRequest): Promise<RunPlan> {
     for (const change of configChanges(old.config, config)) reporter.log(`Changed: ${change}`);
   }
   const init = old?.init ?? given;
-  if (init === undefined) throw new UserError("Cannot train: say what from with --init");
+  if (init === undefined) {
+    throw new UserError("Cannot train: name the weights to start from with --init");
+  }
   return { init, config, corpus };
 }
 

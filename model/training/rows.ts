@@ -50,7 +50,7 @@ export interface RankRequest {
 /**
  * The rows of a step that a rank reads, in their order, by counting alone: ranks need not hear of each
  * other, and rank after rank they are what one rank would read, and what `train` reads with this seed
- * and as many rows a step.
+ * and as many rows per step.
  * @param source the training split of a corpus, a mix, or a selection of either
  * @throws {RangeError} where the ranks do not divide the rows, or there is no such rank
  * @throws {UserError} where a shard is missing or damaged

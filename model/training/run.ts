@@ -61,7 +61,8 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
     try {
       return await trainFrom({ ...request, corpus, makeModel: make }, plan, checkpoint);
     } catch (error) {
-      // A device's loss shows first in whatever waited for it; its own word comes a turn later.
+      // A lost device first shows as an error in whatever waited for it; the event that says it is
+      // lost comes one turn of the event loop later.
       await new Promise((resolve) => setTimeout(resolve, 0));
       if (!made?.lost?.() || losses === MOST_DEVICE_LOSSES) throw error;
       reporter.log(
@@ -90,7 +91,7 @@ async function trainFrom(
     const shape = { batchSize: config.batch.rows, sequenceLength, ...terms };
     const made = await request.makeModel(start.config, shape);
     const { model, device, recurrent } = made;
-    // Before the weights are written, because a step changes them.
+    // Before the weights are written, because profiling runs a step, which changes them.
     const { onProfile } = request;
     const profile = onProfile && await profileStep(made);
     const load = (from: Checkpoint | undefined): TrainerState => {
@@ -99,7 +100,7 @@ async function trainFrom(
       if (from?.average && terms.averageDecay) model.writeAverages(from.average);
       model.writeLossScale?.(from?.state.lossScale);
       const state = from?.state ?? START;
-      // Checkpoints past this one, damaged or left behind, would be taken for this run's.
+      // Later checkpoints, damaged or left behind, would be taken for those of the run from here on.
       for (const { path, step } of listCheckpoints(out)) {
         if (step > state.step) removeCheckpoint(path);
       }
@@ -124,7 +125,8 @@ async function trainFrom(
       restore() {
         const { every } = config.checkpoint;
         const log = (damage: string) => reporter.log(damage);
-        // Not to where the run was stopped by chance: it is to end as if it never had been.
+        // Not to a checkpoint of a step where the run was stopped by chance: it is to end as if it had
+        // never been stopped.
         const newest = openNewestCheckpoint(out, log, (step) => every > 0 && step % every === 0) ??
           openNewestCheckpoint(out, log);
         try {

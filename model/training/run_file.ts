@@ -60,7 +60,7 @@ export function refuseExisting(out: string): void {
     );
   }
   if (!exists(out)) return;
-  // What a run left that was killed as it began does not count.
+  // What a run left behind that was killed as it began does not count.
   const holds = (folder: string) =>
     [...Deno.readDirSync(folder)].some(({ name }) => !name.endsWith(PARTIAL_SUFFIX));
   if (!Deno.statSync(out).isDirectory || holds(out)) {

@@ -1,4 +1,4 @@
-/** What a model in training makes of a fixed prompt, validation after validation: samples.jsonl. @module */
+/** Texts that a model in training writes after a fixed prompt at each validation: samples.jsonl. @module */
 import { exists, writeAtomic } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { messageOf } from "../../core/errors.ts";
@@ -34,7 +34,7 @@ interface SampleOptions {
   seed: number;
 }
 
-/** Draws samples, all anew: the model's state before does not matter. */
+/** Draws samples, each from the beginning: whatever the model read before does not matter. */
 export async function drawSamples(
   model: RecurrentModel,
   tokenizer: Tokenizer,

@@ -37,13 +37,13 @@ class RunningWindow {
     if (this.#values.length > this.size) this.#values.shift();
   }
 
-  /** Undefined until a quarter of the window is full. */
+  /** Mean and deviation; undefined until a quarter of the window is full. */
   get statistics(): { mean: number; deviation: number } | undefined {
     const count = this.#values.length;
     if (count < Math.max(2, this.size / 4)) return undefined;
     const mean = this.#values.reduce((a, b) => a + b, 0) / count;
     const squares = this.#values.reduce((a, b) => a + (b - mean) ** 2, 0);
-    // A series that never moved has no scale: then any rise counts.
+    // A series that never changed has a deviation of 0: then any rise counts as a spike.
     return { mean, deviation: Math.sqrt(squares / (count - 1)) + 1e-12 * Math.abs(mean) };
   }
 }
@@ -151,7 +151,7 @@ export function judge(
 ): Verdict {
   const { loss, gradNorm, skipped, overflow, lossScale } = report;
   if (overflow && Number.isFinite(loss)) {
-    // A gradient beyond f16 is no failure: the device has halved its loss scale.
+    // A gradient beyond the range of f16 is no failure: the device has halved its loss scale.
     const line = `Step ${step}: a gradient overflowed f16; its update was left out, and the loss ` +
       `scale is ${lossScale} now`;
     return { action: "go on", what: [], lines: [line] };

@@ -4,7 +4,7 @@ import type { StepMetrics } from "./metrics.ts";
 import { scheduleFactor } from "./schedule.ts";
 import type { TrainConfig } from "./configuration.ts";
 
-/** The micro-batches of an update, and what each one's summed loss is scaled with. */
+/** The micro-batches of an update, and the factor that each one's summed loss is multiplied by. */
 export interface StepGradients {
   batches: CountedBatch[];
   /** 1 over the targets of the whole step, so that accumulation equals one large batch. */
@@ -13,7 +13,7 @@ export interface StepGradients {
 
 /**
  * Queues a step's gradients. `before` is called once the first batch is prepared and before it is
- * queued: the place for what waits for the device.
+ * queued. Whatever has to wait for the device waits there, since the next work is ready by then.
  */
 export function queueGradients(
   model: TrainableModel,

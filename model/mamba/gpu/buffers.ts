@@ -78,7 +78,7 @@ export interface ModelBuffers {
   nll: Region;
   /** [loss] at 0, [squared gradient norm] at 256 bytes. */
   result: Region;
-  /** One a layer; without a backward, or with recomputation, they share all but the stream. */
+  /** One per layer; without a backward, or with recomputation, they share all but the stream. */
   layers: LayerActivations[];
   last: Matrix;
   hidden: Matrix;

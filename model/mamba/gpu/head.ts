@@ -140,7 +140,7 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
   }
 }
 
-/** Copies rows between panel matrices of one type: one contiguous piece a panel. */
+/** Copies rows between panel matrices of one type: one contiguous piece per panel. */
 function copyRows(
   plan: Plan,
   from: Matrix,

@@ -20,8 +20,11 @@ export function accuracy({ gold, predicted }: Labelled, indices?: ArrayLike<numb
 
 /** True positives, false positives and false negatives. */
 export interface Counts {
+  /** Found, and right. */
   truePositives: number;
+  /** Found, but wrong. */
   falsePositives: number;
+  /** Not found. */
   falseNegatives: number;
 }
 
