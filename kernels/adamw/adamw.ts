@@ -6,7 +6,7 @@
  */
 import { type Region, subregion } from "../layout.ts";
 import { packParams, type Plan, spread } from "../plan.ts";
-import { declare, slices, VECTOR_GROUP } from "../wgsl.ts";
+import { declare, slices, VECTOR_GROUP } from "../wgsl/mod.ts";
 
 /** Bytes of the uniform region that {@linkcode adamWHyper} fills. */
 export const ADAMW_HYPER_BYTES = 48;

@@ -8,7 +8,7 @@
  */
 import type { Region } from "../layout.ts";
 import type { Plan } from "../plan.ts";
-import { declare } from "../wgsl.ts";
+import { declare } from "../wgsl/mod.ts";
 
 /** Where a run's loss scale stands. */
 export interface LossScale {

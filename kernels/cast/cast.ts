@@ -3,7 +3,7 @@ import type { Device } from "../device.ts";
 import { DeviceError } from "../errors.ts";
 import { type Region, subregion } from "../layout.ts";
 import { packParams, Plan, spread } from "../plan.ts";
-import { declare, VECTOR_GROUP } from "../wgsl.ts";
+import { declare, VECTOR_GROUP } from "../wgsl/mod.ts";
 
 /**
  * Queues to[i] = from[i], rounded to f16; beyond 65,504 it becomes infinity. Sizes are whole vec4s,

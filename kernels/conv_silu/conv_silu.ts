@@ -12,7 +12,7 @@ import { elementBytes, type Matrix, padded, type Region, subregion } from "../la
 import { packParams, type Plan } from "../plan.ts";
 import { sumPartials } from "../reduce/reduce.ts";
 import type { Sizing, Variant } from "../device.ts";
-import { declare, enableHalf, rowChunk, VECTOR_GROUP, vectorOf } from "../wgsl.ts";
+import { declare, enableHalf, rowChunk, VECTOR_GROUP, vectorOf } from "../wgsl/mod.ts";
 
 /** What forward and backward share. */
 export interface ConvSilu {

@@ -6,7 +6,7 @@
  */
 import type { Matrix, Region } from "../layout.ts";
 import { packParams, type Plan, spread } from "../plan.ts";
-import { declare, rowShape } from "../wgsl.ts";
+import { declare, rowShape } from "../wgsl/mod.ts";
 
 /** Operands. The rows may be a chunk of a longer list of targets. */
 export interface CrossEntropy {

@@ -5,7 +5,7 @@
  */
 import { columns, type Matrix, padded, PANEL, type Region } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
-import { declare, VECTOR_GROUP } from "../wgsl.ts";
+import { declare, VECTOR_GROUP } from "../wgsl/mod.ts";
 
 /** Panels that one invocation of a GPU works through; a CPU driver's takes them all. */
 const GPU_PANELS = 1;

@@ -6,7 +6,7 @@
 import type { Sizing } from "../device.ts";
 import type { Region } from "../layout.ts";
 import { packParams, type Plan, spread } from "../plan.ts";
-import { declare, reducer, slices, VECTOR_GROUP, vectors } from "../wgsl.ts";
+import { declare, reducer, slices, VECTOR_GROUP, vectors } from "../wgsl/mod.ts";
 
 /** Adds up rows of partial sums. */
 export interface SumPartials {

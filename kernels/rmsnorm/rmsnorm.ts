@@ -17,7 +17,7 @@ import {
   VECTOR_GROUP,
   vectorOf,
   vectors,
-} from "../wgsl.ts";
+} from "../wgsl/mod.ts";
 
 /** Operands of the forward pass; all matrices (rows, d) with one stride. */
 export interface RmsNormForward {
