@@ -9,6 +9,8 @@ export * from "./adamw.ts";
 export * from "./conv_silu.ts";
 export * from "./cross_entropy.ts";
 export * from "./embedding.ts";
+export * from "./gated_rmsnorm.ts";
 export * from "./linear.ts";
 export * from "./rmsnorm.ts";
 export * from "./selective_scan.ts";
+export * from "./ssd.ts";
