@@ -10,6 +10,14 @@ export const PARAMS = uniforms({
   stride: "u32",
   /** Chunks of a sequence. */
   chunks: "u32",
+  heads: "u32",
+  /** Heads of a group. */
+  per_group: "u32",
+  /** Heads rounded up to 32. */
+  heads_padded: "u32",
+  /** First columns of B and C in u. */
+  b_column: "u32",
+  c_column: "u32",
   /** (chunk, head, tile, step): x . (gradient of x without D and dt). */
   direct: "u32",
   /** (chunk, head, tile, step): sums over s < t of what pairs (t, s) give, by t, then by s. */
@@ -38,15 +46,9 @@ export const storedU = ({ half }: SsdShape): "vec4h" | "vec4f" => half ? "vec4h"
 
 /** Declares uniform values and sizes; then come the bindings. */
 export function declareSizes(w: WgslWriter, { shape, chunk }: SsdProgram): void {
-  const { pp, np, b, c, headWidth } = ssdExtents(shape);
-  w.const("HEADS", shape.heads);
-  w.const("GROUPS", shape.groups);
-  w.const("PER_GROUP", shape.heads / shape.groups);
+  const { pp, np } = ssdExtents(shape);
   w.const("HEAD_WIDTH", pp);
   w.const("STATES", np);
-  w.const("B_COLUMN", b);
-  w.const("C_COLUMN", c);
-  w.const("HEADS_PADDED", headWidth);
   w.const("CHUNK", chunk);
   w.const("PLANES", PLANES);
   w.uniforms("p", PARAMS);
@@ -54,21 +56,24 @@ export function declareSizes(w: WgslWriter, { shape, chunk }: SsdProgram): void 
 
 /** Declares where a chunk lies, and how values of it are found: for programs that take one chunk. */
 export function declareChunk(w: WgslWriter): void {
-  w.blank().comment("The chunk, its sequence's first row, its own, and how many steps it has.");
-  w.line("var<private> chunk: u32;", "var<private> row0: u32;", "var<private> valid: u32;");
+  w.blank().comment("The chunk, its first row, and how many steps it has; then values of p.");
+  const names = ["chunk", "row0", "valid", "stride", "heads"];
+  w.line(...names.map((name) => `var<private> ${name}: u32;`));
   w.fn(
     "enter_chunk(number: u32)",
     `chunk = number;
      let within = number % p.chunks;
      row0 = number / p.chunks * p.length + within * CHUNK;
-     valid = min(CHUNK, p.length - within * CHUNK);`,
+     valid = min(CHUNK, p.length - within * CHUNK);
+     stride = p.stride;
+     heads = p.heads;`,
   );
   w.comment(
     "The vector of a panel matrix that holds columns column to column + 3 of a chunk's step.",
   );
   w.fn(
     "at(step: u32, column: u32) -> u32",
-    "return ((column >> 5u) * p.stride + row0 + step) * 8u + ((column >> 2u) & 7u);",
+    "return ((column >> 5u) * stride + row0 + step) * 8u + ((column >> 2u) & 7u);",
   );
 }
 
@@ -76,11 +81,11 @@ export function declareChunk(w: WgslWriter): void {
 export function declareSteps(w: WgslWriter): void {
   w.fn(
     "four(head: u32, plane: u32, step: u32) -> vec4f",
-    "return steps[(((chunk * HEADS + head) * PLANES + plane) * CHUNK + step) / 4u];",
+    "return steps[(((chunk * heads + head) * PLANES + plane) * CHUNK + step) / 4u];",
   );
   w.fn(
     "one(head: u32, plane: u32, step: u32) -> f32",
-    "return steps[(((chunk * HEADS + head) * PLANES + plane) * CHUNK + step) / 4u][step % 4u];",
+    "return steps[(((chunk * heads + head) * PLANES + plane) * CHUNK + step) / 4u][step % 4u];",
   );
 }
 
@@ -88,7 +93,7 @@ export function declareSteps(w: WgslWriter): void {
 export function declareStates(w: WgslWriter): void {
   w.fn(
     "state_at(head: u32, n: u32, channel: u32) -> u32",
-    `let panel = (chunk * HEADS + head) * (HEAD_WIDTH / 32u) + (channel >> 5u);
+    `let panel = (chunk * heads + head) * (HEAD_WIDTH / 32u) + (channel >> 5u);
      return (panel * STATES + n) * 8u + ((channel >> 2u) & 7u);`,
   );
 }

@@ -99,9 +99,15 @@ class Queue {
     this.program = { shape, chunk };
     const { places, chunks } = sumPlaces(plan.device, this.program);
     this.chunks = chunks;
+    const { stride, headWidth, b, c } = ssdExtents(shape);
     this.#params = PARAMS.pack({
       length: shape.length,
-      stride: ssdExtents(shape).stride,
+      stride,
+      heads: shape.heads,
+      per_group: shape.heads / shape.groups,
+      heads_padded: headWidth,
+      b_column: b,
+      c_column: c,
       chunks: chunks / shape.batch,
       ...places,
     });
@@ -122,8 +128,10 @@ class Queue {
 
   /** What programs depend on. */
   #key() {
-    const { batch: _batch, length: _length, ...rest } = this.shape;
-    return { ...rest, chunk: this.program.chunk };
+    const { pp, np } = ssdExtents(this.shape);
+    const { softplus, skip, packed, initialState, limits, half } = this.shape;
+    const { chunk } = this.program;
+    return { pp, np, softplus, skip, packed, initialState, limits, half, chunk };
   }
 
   /** Queues a product; `over` is how many heads or groups a chunk has. */

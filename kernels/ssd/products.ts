@@ -44,7 +44,7 @@ function declareProduct(
   );
 }
 
-const BY_HEAD = ["enter_chunk(w.z);", "let head = w.y;", "let group = head / PER_GROUP;"];
+const BY_HEAD = ["enter_chunk(w.z);", "let head = w.y;", "let group = head / p.per_group;"];
 const BY_GROUP = ["enter_chunk(w.z);", "let group = w.y;"];
 
 /** Columns of u as an operand: `column` is WGSL of the first of them. */
@@ -66,8 +66,8 @@ const columnsOfGy: Operand = {
   load: ({ out, k }) => `gy[at(${k}, head * HEAD_WIDTH + ${out})]`,
 };
 const X = "head * HEAD_WIDTH";
-const B = "B_COLUMN + group * STATES";
-const C = "C_COLUMN + group * STATES";
+const B = "p.b_column + group * STATES";
+const C = "p.c_column + group * STATES";
 /** Summed over a head's states, or over its channels. */
 const statesByN: Operand = {
   along: "out",
@@ -160,7 +160,7 @@ export function statesProduct(program: SsdProgram, backward: boolean): TileProdu
 
 /** WGSL of D at four channels. */
 const skipAt = ({ skip }: SsdShape, column: string) =>
-  skip === "channel" ? `skip[(head * HEAD_WIDTH + ${column}) / 4u]` : "par[HEADS_PADDED + head]";
+  skip === "channel" ? `skip[(head * HEAD_WIDTH + ${column}) / 4u]` : "par[p.heads_padded + head]";
 
 /** y of a head: v[t] C[t] S + the sum of (C[t] . B[s]) L[t, s] dt[s] x[s] + D x[t]. */
 export function outputsProduct(program: SsdProgram): TileProduct {
@@ -221,7 +221,7 @@ const skipBuffers = ({ skip }: SsdShape): Record<string, string> =>
 
 /** WGSL that stores a row's partial sum: of a chunk and head, by tiles of columns. */
 const storeRowAt = (at: string, columns: string) => (row: string, value: string) =>
-  `sums[p.${at} + ((chunk * HEADS + head) * (${columns} / TILE_COLUMNS) + n0 / TILE_COLUMNS) * CHUNK` +
+  `sums[p.${at} + ((chunk * heads + head) * (${columns} / TILE_COLUMNS) + n0 / TILE_COLUMNS) * CHUNK` +
   ` + ${row}] = ${value};`;
 
 /** WGSL that stores four values from an index on. */
@@ -288,7 +288,7 @@ export function inputsProduct(program: SsdProgram): TileProduct {
           ],
           storeRow: storeRowAt("direct", "HEAD_WIDTH"),
           storeColumns: (column, value) =>
-            "let place = p.skips + (chunk * (CHUNK / TILE_ROWS) + m0 / TILE_ROWS) * HEADS * HEAD_WIDTH" +
+            "let place = p.skips + (chunk * (CHUNK / TILE_ROWS) + m0 / TILE_ROWS) * heads * HEAD_WIDTH" +
             ` + head * HEAD_WIDTH + ${column};\n${storeFour("place", value)}`,
         },
       },
@@ -353,7 +353,7 @@ export function pairsGradientProduct(program: SsdProgram): TileProduct {
               ],
               storeRow: storeRowAt("later", "CHUNK"),
               storeColumns: (column, value) =>
-                "let place = p.earlier + ((chunk * HEADS + head) * (CHUNK / TILE_ROWS) + m0 / TILE_ROWS)" +
+                "let place = p.earlier + ((chunk * heads + head) * (CHUNK / TILE_ROWS) + m0 / TILE_ROWS)" +
                 ` * CHUNK + ${column};\n${storeFour("place", value)}`,
             },
           },

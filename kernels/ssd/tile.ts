@@ -5,7 +5,7 @@
  *
  * - cpu-subgroup: a subgroup of 8 computes 32 x 32 values, four columns a lane; rows reach the lanes by
  *   broadcast. Few, long iterations, as its driver likes.
- * - cpu-plain: an invocation computes 8 x 32 values in registers.
+ * - cpu-plain: an invocation computes 8 x 16 values in registers.
  * - gpu-tiled: a workgroup computes up to 64 x 64 values, 4 x 4 an invocation, from slabs of 32 in
  *   workgroup memory.
  * @module
@@ -101,7 +101,7 @@ export function tileSize(
   { rows, columns }: Pick<TileProduct, "rows" | "columns">,
 ): { rows: number; columns: number } {
   if (variant === "cpu-subgroup") return { rows: 32, columns: 32 };
-  if (variant === "cpu-plain") return { rows: 8, columns: 32 };
+  if (variant === "cpu-plain") return { rows: 8, columns: 16 };
   return { rows: rows % 64 ? 32 : 64, columns: columns % 64 ? 32 : 64 };
 }
 
@@ -171,7 +171,7 @@ abstract class Form {
       else if (step.kind === "look") this.look(step.look);
       else if (step.kind === "clear") this.clear();
       else {
-        const head = "var head = group * PER_GROUP; head < (group + 1u) * PER_GROUP; head++";
+        const head = "var head = group * p.per_group; head < (group + 1u) * p.per_group; head++";
         this.w.for(head, () => this.steps(step.steps));
       }
     }
@@ -340,17 +340,17 @@ class Broadcast extends Form {
   }
 }
 
-/** One invocation a tile of 8 x 32; c{r}_{q} is row r, columns 4 q to 4 q + 3. */
+/** One invocation a tile of 8 x 16; c{r}_{q} is row r, columns 4 q to 4 q + 3. */
 class Plain extends Form {
   write(): void {
     const { w, product } = this;
-    const tiles = product.rows / 8 * (product.columns / 32);
+    const tiles = product.rows / 8 * (product.columns / 16);
     w.main(PLAIN_TILES, { w: "workgroup_id", l: "local_invocation_index" }, () => {
       w.line(`let number = w.x * ${PLAIN_TILES}u + l;`);
       w.if(`number >= ${tiles}u`, () => w.line("return;"));
-      this.placeTile("number", 8, 32);
+      this.placeTile("number", 8, 16);
       for (const r of range(8)) {
-        for (const q of range(8)) {
+        for (const q of FOUR) {
           w.line(`var c${r}_${q} = vec4f();`);
           if (product.totals) w.line(`var total${r}_${q} = vec4f();`);
         }
@@ -360,7 +360,7 @@ class Plain extends Form {
   }
 
   clear(): void {
-    for (const r of range(8)) for (const q of range(8)) this.w.line(`c${r}_${q} = vec4f();`);
+    for (const r of range(8)) for (const q of FOUR) this.w.line(`c${r}_${q} = vec4f();`);
   }
 
   add(term: Term): void {
@@ -371,7 +371,7 @@ class Plain extends Form {
         const near = this.id("near");
         w.line(...term.near?.("k", near) ?? []);
         for (const i of range(2)) this.block(`a${i}`, term, "left", `m0 + ${4 * i}u`, "k", near);
-        for (const q of range(8)) {
+        for (const q of FOUR) {
           this.block(`b${q}`, term, "right", `n0 + ${4 * q}u`, "k", near);
           for (const r of range(8)) {
             const terms = FOUR.map((j) => `a${r >> 2}_${j}.${XYZW[r & 3]} * b${q}_${j}`);
@@ -388,7 +388,7 @@ class Plain extends Form {
       if (look.storeRow) { for (const r of range(8)) w.line(`var row_sum${r} = 0.0;`); }
       const rows = range(2).map(() => this.id("rows"));
       rows.forEach((id, g) => w.line(...look.rows?.(`m0 + ${4 * g}u`, id) ?? []));
-      for (const q of range(8)) {
+      for (const q of FOUR) {
         const columns = this.id("columns");
         const column = `n0 + ${4 * q}u`;
         w.line(...look.columns?.(column, columns) ?? []);

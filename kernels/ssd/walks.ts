@@ -71,7 +71,7 @@ export const stepSizeLines = ({ shape }: Pick<SsdProgram, "shape">): string[] =>
 const declareRaw = (w: WgslWriter) =>
   w.fn(
     "raw_at(step: u32, head: u32) -> u32",
-    "return ((head >> 5u) * p.stride + row0 + step) * 32u + (head & 31u);",
+    "return ((head >> 5u) * stride + row0 + step) * 32u + (head & 31u);",
   );
 
 /** Fills `steps` of a chunk and head, an invocation each. */
@@ -86,12 +86,12 @@ export function stepsProgram(program: SsdProgram): Program {
   declareSoftplus(w);
   w.main(HEAD_GROUP, { id: "global_invocation_id" }, () => {
     w.line("let head = id.x;");
-    w.if("head >= HEADS", () => w.line("return;"));
+    w.if("head >= p.heads", () => w.line("return;"));
     w.line(
       "enter_chunk(id.y);",
       "let rate = par[head];",
-      "let bias = par[2u * HEADS_PADDED + head];",
-      "let plane = (chunk * HEADS + head) * PLANES * CHUNK;",
+      "let bias = par[2u * p.heads_padded + head];",
+      "let plane = (chunk * heads + head) * PLANES * CHUNK;",
       "var log_decay = 0.0;",
       "var document = 0.0;",
     );
@@ -151,7 +151,7 @@ export function carryProgram(program: SsdProgram, backward: boolean): Program {
     w.line("let strip = id.x;");
     w.if("strip >= STRIPS", () => w.line("return;"));
     w.line("let head = id.y;", "let sequence = id.z;");
-    w.line(`let last = (sequence * HEADS + head) * STRIPS * ${CARRIED}u + strip;`);
+    w.line(`let last = (sequence * p.heads + head) * STRIPS * ${CARRIED}u + strip;`);
     w.unroll(CARRIED, (j) => {
       w.line(`var carried${j} = ${initialState ? `${ends}[last + ${j}u * STRIPS]` : "vec4f()"};`);
     });
@@ -159,7 +159,7 @@ export function carryProgram(program: SsdProgram, backward: boolean): Program {
       w.line(
         `enter_chunk(sequence * p.chunks + ${backward ? "p.chunks - 1u - i" : "i"});`,
         `let keep = one(head, ${FROM_START}u, valid - 1u);`,
-        `let place = (chunk * HEADS + head) * STRIPS * ${CARRIED}u + strip;`,
+        `let place = (chunk * heads + head) * STRIPS * ${CARRIED}u + strip;`,
       );
       if (backward) w.line("var passed = 0.0;");
       w.unroll(CARRIED, (j) => {
@@ -171,7 +171,7 @@ export function carryProgram(program: SsdProgram, backward: boolean): Program {
         w.line(`carried${j} = keep * carried${j} + own${j};`);
       });
       if (backward) {
-        w.line("sums[p.passed + (chunk * HEADS + head) * STRIPS + strip] = keep * passed;");
+        w.line("sums[p.passed + (chunk * heads + head) * STRIPS + strip] = keep * passed;");
       }
     });
     if (initialState || !backward) {
@@ -206,7 +206,7 @@ export function finishProgram(program: SsdProgram, variant: Variant): Program {
     "tiles(place: u32, head: u32, count: u32, first: u32, end: u32, t: u32) -> f32",
     `var sum = 0.0;
      for (var i = first; i < end; i++) {
-       sum += sums[place + ((chunk * HEADS + head) * count + i) * CHUNK + t];
+       sum += sums[place + ((chunk * heads + head) * count + i) * CHUNK + t];
      }
      return sum;`,
   );
@@ -218,25 +218,25 @@ export function finishProgram(program: SsdProgram, variant: Variant): Program {
   const skipTiles = chunk / tile(chunk, pp).rows;
   w.main(HEAD_GROUP, { id: "global_invocation_id" }, () => {
     w.line("let head = id.x;");
-    w.if("head >= HEADS_PADDED", () => w.line("return;"));
-    w.line("enter_chunk(id.y);", "let part = p.parts + chunk * 3u * HEADS_PADDED + head;");
-    w.if("head >= HEADS", () => {
-      w.unroll(3, (i) => w.line(`sums[part + ${i}u * HEADS_PADDED] = 0.0;`));
+    w.if("head >= p.heads_padded", () => w.line("return;"));
+    w.line("enter_chunk(id.y);", "let part = p.parts + chunk * 3u * p.heads_padded + head;");
+    w.if("head >= heads", () => {
+      w.unroll(3, (i) => w.line(`sums[part + ${i}u * p.heads_padded] = 0.0;`));
       w.line("return;");
     });
     w.line(
       "let rate = par[head];",
-      "let bias = par[2u * HEADS_PADDED + head];",
+      "let bias = par[2u * p.heads_padded + head];",
       "var passed = 0.0;",
     );
     w.for("var i = 0u; i < STRIPS; i++", () => {
-      w.line("passed += sums[p.passed + (chunk * HEADS + head) * STRIPS + i];");
+      w.line("passed += sums[p.passed + (chunk * heads + head) * STRIPS + i];");
     });
     w.comment("What steps before k give: kept where the pairs' sums were, by step.");
     w.line("var given = passed;");
     w.for("var t = 0u; t < valid; t++", () => {
       w.line(
-        "let place = p.given + (chunk * HEADS + head) * " + stateTiles + "u * CHUNK + t;",
+        "let place = p.given + (chunk * heads + head) * " + stateTiles + "u * CHUNK + t;",
         `let gift = tiles(p.given, head, ${stateTiles}u, 0u, ${stateTiles}u, t);`,
         "sums[place] = given;",
         "given += gift;",
@@ -249,7 +249,7 @@ export function finishProgram(program: SsdProgram, variant: Variant): Program {
         `later += tiles(p.taken, head, ${stateTiles}u, 0u, ${stateTiles}u, t);`,
         `later += tiles(p.later, head, ${columnTiles}u, 0u, t / ${pairTile.columns}u + 1u, t);`,
         `later -= tiles(p.earlier, head, ${rowTiles}u, t / ${pairTile.rows}u, ${rowTiles}u, t);`,
-        `let before = sums[p.given + (chunk * HEADS + head) * ${stateTiles}u * CHUNK + t];`,
+        `let before = sums[p.given + (chunk * heads + head) * ${stateTiles}u * CHUNK + t];`,
         "let log_gradient = later + before;",
         `let direct = tiles(p.direct, head, ${directTiles}u, 0u, ${directTiles}u, t);`,
         "let raw = dt[raw_at(t, head)] + bias;",
@@ -265,15 +265,15 @@ export function finishProgram(program: SsdProgram, variant: Variant): Program {
     if (shape.skip === "head") {
       w.for(`var i = 0u; i < ${skipTiles}u; i++`, () => {
         w.line(
-          `let place = p.skips + ((chunk * ${skipTiles}u + i) * HEADS + head) * HEAD_WIDTH;`,
+          `let place = p.skips + ((chunk * ${skipTiles}u + i) * heads + head) * HEAD_WIDTH;`,
         );
         w.for("var c = 0u; c < HEAD_WIDTH; c++", () => w.line("skip_gradient += sums[place + c];"));
       });
     }
     w.line(
       "sums[part] = rate_gradient;",
-      "sums[part + HEADS_PADDED] = skip_gradient;",
-      "sums[part + 2u * HEADS_PADDED] = bias_gradient;",
+      "sums[part + p.heads_padded] = skip_gradient;",
+      "sums[part + 2u * p.heads_padded] = bias_gradient;",
     );
   });
   return w.program();
