@@ -137,6 +137,21 @@ const model: CommandGroup = {
   },
 };
 
+const tasks: CommandGroup = {
+  name: "tasks",
+  summary: "Files of tasks: their formats, and from one to another",
+  commands: {
+    convert: {
+      summary: "Write a task's file or folder in another format",
+      load: async () => (await import("./tasks_convert.ts")).command,
+    },
+    formats: {
+      summary: "List the formats that tasks read, and which of them can be written",
+      load: async () => (await import("./tasks_formats.ts")).command,
+    },
+  },
+};
+
 /** The root of the command line. */
 export const ROOT_COMMANDS: CommandGroup = {
   name: "",
@@ -174,5 +189,6 @@ export const ROOT_COMMANDS: CommandGroup = {
     model: { summary: model.summary, load: () => Promise.resolve(model) },
     evaluate: { summary: evaluate.summary, load: () => Promise.resolve(evaluate) },
     finetune: { summary: finetune.summary, load: () => Promise.resolve(finetune) },
+    tasks: { summary: tasks.summary, load: () => Promise.resolve(tasks) },
   },
 };
