@@ -6,7 +6,7 @@
  * @module
  */
 import type { Sizing } from "../device.ts";
-import { columns as columnsOf, elementBytes, type Matrix, padded, type Region } from "../layout.ts";
+import { elementBytes, type Matrix, padded, type Region } from "../layout.ts";
 import { type Plan, spread } from "../plan.ts";
 import { range } from "../range.ts";
 import { sumPartials } from "../reduce/reduce.ts";
@@ -25,8 +25,10 @@ import {
 export interface GatedRmsNorm {
   /** f32. */
   x: Matrix;
-  /** May be f16. */
+  /** May be f16, and part of a wider matrix with the same stride. */
   z: Matrix;
+  /** The first column of z in its matrix, a multiple of 32; 0 by default. */
+  zColumn?: number;
   /** (d) as the matrices' columns lie. */
   weight: Region;
   /** (groups, stride) 1 / rms, kept for the backward pass. */
@@ -45,8 +47,10 @@ const PARAMS = uniforms({
   panels: "u32",
   /** Columns in use of a group. */
   columns: "u32",
-  /** The group's first vector of a row, and its first value of inverseRms. */
+  /** The group's first vector of a row, of x's matrix and of z's; its first value of inverseRms. */
   first: "u32",
+  at: "u32",
+  z_at: "u32",
   inverse: "u32",
   epsilon: "f32",
 });
@@ -63,32 +67,34 @@ fn silu_slope(x: vec4f) -> vec4f {
   return s * (1.0 + x * (1.0 - s));
 }`;
 
-/** The groups of a norm: their parts of the matrices, and their uniform values. */
-function groupsOf(o: GatedRmsNorm) {
+/** The uniform values of each group of a norm. */
+function groupsOf(o: GatedRmsNorm): ArrayBuffer[] {
   const { rows, cols, stride } = o.x;
   const width = padded(cols) / o.groups;
-  return range(o.groups).map((group) => ({
-    part: (matrix: Matrix) => columnsOf(matrix, group * width, width),
-    params: PARAMS.pack({
+  const vectorsBefore = (column: number) => column / 32 * stride * 8;
+  return range(o.groups).map((group) =>
+    PARAMS.pack({
       rows,
       stride,
       panels: width / 32,
       columns: o.columns / o.groups,
       first: group * width / 4,
+      at: vectorsBefore(group * width),
+      z_at: vectorsBefore((o.zColumn ?? 0) + group * width),
       inverse: group * stride,
       epsilon: o.epsilon,
-    }),
-  }));
+    })
+  );
 }
 
 /** WGSL of what is normed. */
 const normed = ({ normBeforeGate }: GatedRmsNorm, index: string) =>
-  normBeforeGate ? `x[${index}]` : `x[${index}] * silu(vec4f(z[${index}]))`;
+  normBeforeGate ? `x[p.at + ${index}]` : `x[p.at + ${index}] * silu(vec4f(z[p.z_at + ${index}]))`;
 
 /** Queues the forward: y, which may be f16. */
 export function gatedRmsNormForward(plan: Plan, o: GatedRmsNorm & { y: Matrix }): void {
   const shape = rowShape(plan.device);
-  const gate = (index: string) => o.normBeforeGate ? ` * silu(vec4f(z[${index}]))` : "";
+  const gate = (index: string) => o.normBeforeGate ? ` * silu(vec4f(z[p.z_at + ${index}]))` : "";
   const code = `${enableHalf(o.z, o.y)}${PARAMS.struct("P")}
 ${
     declare([
@@ -117,22 +123,22 @@ ${shape.head}
   }
   ${
     shape.loop("panels", (index, column) =>
-      `y[${index}] = ${vectorOf(o.y)}(${normed(o, index)} * k * weight[p.first + ${column}]${
+      `y[p.at + ${index}] = ${vectorOf(o.y)}(${normed(o, index)} * k * weight[p.first + ${column}]${
         gate(index)
       });`)
   }
 }`;
-  for (const { part, params } of groupsOf(o)) {
+  for (const params of groupsOf(o)) {
     plan.dispatch({
       label: "gated rmsnorm forward",
       code,
       params,
       bindings: [
-        part(o.x).region,
-        part(o.z).region,
+        o.x.region,
+        o.z.region,
         vectors(o.weight),
         o.inverseRms,
-        part(o.y).region,
+        o.y.region,
       ],
       groups: spread(shape.groups(o.x.rows)),
       bytes: o.x.rows * padded(o.x.cols) / o.groups * (4 + elementBytes(o.z) + elementBytes(o.y)),
@@ -144,7 +150,7 @@ ${shape.head}
 export interface GatedRmsNormBackward extends GatedRmsNorm {
   /** In: the gradient of y. Out: that of x, in its place. */
   dy: Matrix;
-  /** Set; may be f16. */
+  /** Set; may be f16. Its first column is z's first. */
   dz: Matrix;
   /** (d) added to. */
   dweight: Region;
@@ -164,7 +170,9 @@ export function gatedRmsNormBackward(plan: Plan, o: GatedRmsNormBackward): void 
   const before = o.normBeforeGate;
   // What reaches the normed value: dy weight, and the gate where it comes after.
   const reaching = (index: string, column: string) =>
-    `dy[${index}] * weight[p.first + ${column}]${before ? ` * silu(vec4f(z[${index}]))` : ""}`;
+    `dy[p.at + ${index}] * weight[p.first + ${column}]${
+      before ? ` * silu(vec4f(z[p.z_at + ${index}]))` : ""
+    }`;
   const code = `${enableHalf(o.z, o.dz)}${PARAMS.struct("P")}
 ${
     declare([
@@ -190,28 +198,28 @@ ${shape.head}
   ${
     shape.loop("panels", (index, column) =>
       `{
-      let gate = vec4f(z[${index}]);
-      let own = x[${index}];
+      let gate = vec4f(z[p.z_at + ${index}]);
+      let own = x[p.at + ${index}];
       let dv = k * (${reaching(index, column)} - ${normed(o, index)} * pull);
-      dz[${index}] = ${vectorOf(o.dz)}(${
+      dz[p.at + ${index}] = ${vectorOf(o.dz)}(${
         before ? `dy[${index}] * own * k * weight[p.first + ${column}]` : "dv * own"
       } * silu_slope(gate));
-      dy[${index}] = dv${before ? "" : " * silu(gate)"};
+      dy[p.at + ${index}] = dv${before ? "" : " * silu(gate)"};
     }`)
   }
 }`;
-  for (const { part, params } of groupsOf(o)) {
+  for (const params of groupsOf(o)) {
     plan.dispatch({
       label: "gated rmsnorm backward",
       code,
       params,
       bindings: [
-        part(o.x).region,
-        part(o.z).region,
+        o.x.region,
+        o.z.region,
         vectors(o.weight),
         o.inverseRms,
-        part(o.dy).region,
-        part(o.dz).region,
+        o.dy.region,
+        o.dz.region,
       ],
       groups: spread(shape.groups(o.x.rows)),
       bytes: o.x.rows * padded(o.x.cols) / o.groups *
@@ -231,6 +239,7 @@ function weightGradient(plan: Plan, o: GatedRmsNormBackward): void {
     vectors: "u32",
     chunk: "u32",
     group_vectors: "u32",
+    z_at: "u32",
   });
   plan.dispatch({
     label: "gated rmsnorm dweight",
@@ -253,7 +262,7 @@ ${FUNCTIONS}
   var total = vec4f();
   for (var r = id.y * p.chunk; r < min(p.rows, (id.y + 1u) * p.chunk); r++) {
     let at = base + r * 8u;
-    total += dy[at] * x[at] * silu(vec4f(z[at])) * inverse[group + r];
+    total += dy[at] * x[at] * silu(vec4f(z[p.z_at + at])) * inverse[group + r];
   }
   partials[id.y * p.vectors + id.x] = total;
 }`,
@@ -263,6 +272,7 @@ ${FUNCTIONS}
       vectors: lines,
       chunk: chunk.rows,
       group_vectors: lines / o.groups,
+      z_at: (o.zColumn ?? 0) / 32 * stride * 8,
     }),
     bindings: [o.x.region, o.z.region, o.inverseRms, o.dy.region, o.scratch],
     groups: [Math.ceil(lines / VECTOR_GROUP), chunk.count],

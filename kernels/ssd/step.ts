@@ -17,8 +17,9 @@ export interface SsdStep {
   /** Rows allocated in every panel matrix. */
   stride: number;
   u: Region;
-  /** Raw steps. */
+  /** Raw steps, from column `dtColumn` of their matrix on; 0 by default. */
   dt: Region;
+  dtColumn?: number;
   par: Region;
   /** (heads x pp), where D is of channels. */
   skip?: Region;
@@ -34,6 +35,7 @@ const PARAMS = uniforms({
   heads_padded: "u32",
   b_column: "u32",
   c_column: "u32",
+  dt_column: "u32",
 });
 const GROUP = 8;
 
@@ -54,7 +56,7 @@ function stepProgram(shape: SsdShape): Program {
     w.line("let channel = id.x * 4u;", "let head = id.y;", "let row = id.z;");
     w.if("channel >= HEAD_WIDTH", () => w.line("return;"));
     w.line(
-      "let raw = dt[at(head, row)] + par[2u * p.heads_padded + head];",
+      "let raw = dt[at(p.dt_column + head, row)] + par[2u * p.heads_padded + head];",
       ...stepSizeLines({ shape }),
       "let decay = exp(size * par[head]);",
       "let place = at(head * HEAD_WIDTH + channel, row);",
@@ -96,6 +98,7 @@ export function ssdStep(plan: Plan, o: SsdStep): void {
       heads_padded: headWidth,
       b_column: b,
       c_column: c,
+      dt_column: o.dtColumn ?? 0,
     }),
     bindings: { u: o.u, dt: o.dt, par: o.par, skip: o.skip, state: o.state, y: o.y },
     groups: [Math.ceil(pp / 4 / GROUP), heads, batch],

@@ -8,7 +8,7 @@ import {
   openCheckpoint,
   openNewestCheckpoint,
 } from "./checkpoint.ts";
-import { parseConfig } from "../mamba/config.ts";
+import { parseConfig } from "../mamba/config_file.ts";
 import { assertWritableFolder, writeModelFolder } from "../weights/folder.ts";
 import { readMetrics } from "./metrics.ts";
 import { parameterCount } from "../mamba/parameters.ts";
