@@ -18,14 +18,8 @@
  * @module
  */
 export { type CountedBatch, makeBatch } from "./batch.ts";
-export {
-  configOfSizes,
-  huggingFaceConfig,
-  type MambaConfig,
-  parseConfig,
-  presetConfig,
-  PRESETS,
-} from "./config.ts";
+export { configOfSizes, type MambaConfig, presetConfig, PRESETS } from "./config.ts";
+export { huggingFaceConfig, parseConfig } from "./config_file.ts";
 export {
   type CheckpointSlot,
   type CheckpointTensor,

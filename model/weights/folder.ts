@@ -6,7 +6,8 @@
 import { UserError } from "../../core/errors.ts";
 import { exists, readJson } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
-import { type MambaConfig, parseConfig } from "../mamba/config.ts";
+import type { MambaConfig } from "../mamba/config.ts";
+import { parseConfig } from "../mamba/config_file.ts";
 import { canonicalName, EMBEDDING, type Parameter, parameterList } from "../mamba/parameters.ts";
 import type { ReadParameter } from "../mamba/types.ts";
 import { openTensorSource } from "./tensor_source.ts";

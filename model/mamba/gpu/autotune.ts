@@ -18,7 +18,7 @@ import {
   tuneMatmul,
 } from "../../../kernels/matmul/tune.ts";
 import type { MambaConfig } from "../config.ts";
-import { storedSizes } from "./placement.ts";
+import { kindOf } from "../kinds.ts";
 
 /** How much is measured: nothing, products that matter within two seconds, or every product. */
 export type AutotuneMode = "off" | "quick" | "full";
@@ -39,7 +39,8 @@ export function productShapes(
   headRows: number,
   precision: "f32" | "mixed" = "f32",
 ): ProductShape[] {
-  const { e, r, xDbl } = storedSizes(config);
+  const mixer = kindOf(config).device;
+  const output = mixer.output(config);
   const d = config.hiddenSize;
   const type = (half: boolean) => half && precision === "mixed" ? { type: "f16" as const } : {};
   /** Of y = x W^T; `half` lists which of x, y and the gradient of y are f16 besides W. */
@@ -56,10 +57,10 @@ export function productShapes(
     ];
   };
   return [
-    ...linear(rows, 2 * e, d, "xyg"),
-    ...linear(rows, xDbl, e, "x"),
-    ...linear(rows, e, r, ""),
-    ...linear(rows, d, e, ""),
+    ...mixer.products(config, precision === "mixed").flatMap(({ out, input, half }) =>
+      linear(rows, out, input, half)
+    ),
+    ...linear(rows, d, output.width, output.half ? "x" : ""),
     ...linear(Math.min(rows, headRows), config.paddedVocabSize, d, "x"),
   ];
 }

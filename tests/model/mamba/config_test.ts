@@ -1,10 +1,6 @@
 import { UserError } from "../../../core/errors.ts";
-import {
-  huggingFaceConfig,
-  parseConfig,
-  presetConfig,
-  PRESETS,
-} from "../../../model/mamba/config.ts";
+import { presetConfig, PRESETS } from "../../../model/mamba/config.ts";
+import { huggingFaceConfig, parseConfig } from "../../../model/mamba/config_file.ts";
 import { parameterCount } from "../../../model/mamba/parameters.ts";
 import { assertEquals, assertThrows } from "../../assert.ts";
 

@@ -1,6 +1,6 @@
 import { openSafetensors } from "../../../core/safetensors.ts";
 import { join } from "../../../core/std.ts";
-import { parseConfig } from "../../../model/mamba/config.ts";
+import { parseConfig } from "../../../model/mamba/config_file.ts";
 import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { canonicalName, parameterList } from "../../../model/mamba/parameters.ts";
 import { ReferenceModel, ReferenceRecurrentModel } from "../../../model/mamba/reference.ts";

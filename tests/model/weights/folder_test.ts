@@ -6,7 +6,7 @@ import {
   writeSafetensors,
 } from "../../../core/safetensors.ts";
 import { join } from "../../../core/std.ts";
-import { huggingFaceConfig } from "../../../model/mamba/config.ts";
+import { huggingFaceConfig } from "../../../model/mamba/config_file.ts";
 import { openModelFolder, writeModelFolder } from "../../../model/weights/folder.ts";
 import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { EMBEDDING, parameterList } from "../../../model/mamba/parameters.ts";
