@@ -9,7 +9,7 @@ import {
   openNewestCheckpoint,
 } from "./checkpoint.ts";
 import { parseConfig } from "../mamba/config_file.ts";
-import { assertWritableFolder, writeModelFolder } from "../weights/folder.ts";
+import { assertWritableFolder, type ModelLayout, writeModelFolder } from "../weights/folder.ts";
 import { readMetrics } from "./metrics.ts";
 import { parameterCount } from "../mamba/parameters.ts";
 import { readRun } from "./run_file.ts";
@@ -34,9 +34,10 @@ export interface ExportResult {
 }
 
 /**
- * Writes a run's model as a Hugging Face folder, with a model card filled from the run.
+ * Writes a run's model as a folder that others load, with a model card filled from the run.
  * @param choose the weights as trained, their moving average, or those that validation scored: the
  * average where the run keeps one and does not say otherwise.
+ * @param layout who loads the folder.
  * @throws {UserError} where `run` is no run, has no such checkpoint, or `out` exists.
  */
 export function exportRun(
@@ -45,6 +46,7 @@ export function exportRun(
   choice: CheckpointChoice = "last",
   choose: "scored" | "trained" | "average" = "scored",
   log: (message: string) => void = () => {},
+  layout: ModelLayout = "hf",
 ): ExportResult {
   const record = readRun(run);
   assertWritableFolder(out);
@@ -83,7 +85,7 @@ export function exportRun(
         : { perplexity: { value: validationPerplexity, split: "validation" } }),
     });
     const tokenizer = tokenizerFile ? Deno.readFileSync(tokenizerFile) : undefined;
-    writeModelFolder(out, { config, read, tokenizer, card });
+    writeModelFolder(out, { config, read, tokenizer, card, layout });
     const result: ExportResult = { out, checkpoint: checkpoint.path, step, parameters, weights };
     return validationPerplexity === undefined ? result : { ...result, validationPerplexity };
   } finally {
