@@ -133,17 +133,17 @@ export function exists(path: string): boolean {
   }
 }
 
-/**
- * Reads and parses a JSON file.
- * @throws {UserError} naming the file, when it is missing or is no JSON.
- */
-export function readJson<T = unknown>(path: string, what = "file"): T {
-  let text: string;
+/** The text of a file. @throws {UserError} that names it where it cannot be read. */
+export function readText(path: string, what = "file"): string {
   try {
-    text = Deno.readTextFileSync(path);
+    return Deno.readTextFileSync(path);
   } catch (error) {
     throw new UserError(`Cannot read the ${what} ${path}: ${reason(error)}`);
   }
+}
+
+/** What a JSON text says. @throws {UserError} that names its file where it is no JSON. */
+export function parseJson<T = unknown>(text: string, path: string, what = "file"): T {
   try {
     return JSON.parse(text) as T;
   } catch (error) {
@@ -151,6 +151,14 @@ export function readJson<T = unknown>(path: string, what = "file"): T {
       `Cannot parse the ${what} ${path}: it is not valid JSON (${(error as Error).message})`,
     );
   }
+}
+
+/**
+ * Reads and parses a JSON file.
+ * @throws {UserError} naming the file, when it is missing or is no JSON.
+ */
+export function readJson<T = unknown>(path: string, what = "file"): T {
+  return parseJson<T>(readText(path, what), path, what);
 }
 
 function reason(error: unknown): string {

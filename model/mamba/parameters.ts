@@ -19,6 +19,9 @@ export interface Parameter {
 /** The name of the embedding, which is the head too. */
 export const EMBEDDING = "backbone.embeddings.weight";
 
+/** The name of a head that is stored beside the embedding. */
+export const HEAD = "lm_head.weight";
+
 /** Every parameter in the model's order; the tied head is the embedding and is not listed again. */
 export function parameterList(config: MambaConfig): Parameter[] {
   const { hiddenSize: d } = config;
@@ -54,4 +57,9 @@ export function parameterCount(config: MambaConfig): number {
 /** The Hugging Face name of a tensor named in either layout. */
 export function canonicalName(name: string): string {
   return name === "backbone.embedding.weight" ? EMBEDDING : name;
+}
+
+/** The name in the state-spaces layout of a parameter. */
+export function stateSpacesName(name: string): string {
+  return name === EMBEDDING ? "backbone.embedding.weight" : name;
 }

@@ -4,16 +4,28 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
-import { exists, readJson } from "../../core/files.ts";
+import { exists, parseJson, readJson, readText } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import type { MambaConfig } from "../mamba/config.ts";
 import { parseConfig } from "../mamba/config_file.ts";
-import { canonicalName, EMBEDDING, type Parameter, parameterList } from "../mamba/parameters.ts";
+import { kindOf } from "../mamba/kinds.ts";
+import {
+  canonicalName,
+  EMBEDDING,
+  HEAD,
+  type Parameter,
+  parameterList,
+} from "../mamba/parameters.ts";
 import type { ReadParameter } from "../mamba/types.ts";
 import { openTensorSource } from "./tensor_source.ts";
 import type { TensorSource } from "./tensors.ts";
 
-export { assertWritableFolder, type ModelToWrite, writeModelFolder } from "./folder_writer.ts";
+export {
+  assertWritableFolder,
+  type ModelLayout,
+  type ModelToWrite,
+  writeModelFolder,
+} from "./folder_writer.ts";
 
 /** An open model folder. */
 export interface ModelFolder {
@@ -32,8 +44,6 @@ export interface ModelFolder {
   close(): void;
 }
 
-const HEAD = "lm_head.weight";
-
 /**
  * Opens a model folder of either layout and checks every tensor's name and shape.
  * @throws {UserError} naming the file, the tensor, what was expected and what was found.
@@ -44,7 +54,7 @@ export function openModelFolder(path: string): ModelFolder {
   if (!exists(configFile)) {
     throw new UserError(`Cannot load the model ${path}: it has no config.json`);
   }
-  const json = readJson<Record<string, unknown>>(configFile, "model configuration");
+  const json = readConfig(configFile);
   const config = parseConfig(json, configFile);
   const tokenizer = join(path, "tokenizer.json");
   const tokenizerFile = exists(tokenizer) ? tokenizer : undefined;
@@ -53,6 +63,7 @@ export function openModelFolder(path: string): ModelFolder {
   }
   const source = openTensorSource(path);
   try {
+    checkKind(source, config);
     const stored = checkTensors(source, config);
     const parameters = new Map(parameterList(config).map((p) => [p.name, p]));
     return {
@@ -73,6 +84,41 @@ export function openModelFolder(path: string): ModelFolder {
     throw error;
   }
 }
+
+/**
+ * A config.json as it stands. `transformers` writes Infinity, of time_step_limit, in a way that JSON does
+ * not have.
+ */
+function readConfig(path: string): Record<string, unknown> {
+  const text = readText(path, "model configuration");
+  const infinite = /("time_step_limit"\s*:\s*\[[^\]]*?)\bInfinity\b/;
+  return parseJson<Record<string, unknown>>(
+    text.replace(infinite, '$1"Infinity"'),
+    path,
+    "model configuration",
+  );
+}
+
+/**
+ * A folder whose tensors are of the other kind than its configuration.
+ * @throws {UserError} that names the key.
+ */
+function checkKind(source: TensorSource, config: MambaConfig): void {
+  const { other } = KIND_TENSORS[config.kind];
+  const stranger = source.names.find((name) => name.endsWith(`.mixer.${other}`));
+  if (stranger === undefined) return;
+  const { name } = kindOf(config);
+  throw new UserError(
+    `Cannot load ${
+      source.find(stranger)?.file ?? source.path
+    }: config.json makes it a ${name} model ` +
+      `(model_type, or ssm_cfg.layer), but it has the tensor "${stranger}" of the other kind; put ` +
+      `the config.json of these weights beside them`,
+  );
+}
+
+/** A tensor that only models of the other kind have. */
+const KIND_TENSORS = { mamba: { other: "dt_bias" }, mamba2: { other: "x_proj.weight" } } as const;
 
 /** Checks names and shapes; returns each parameter's name in the file by its canonical name. */
 function checkTensors(source: TensorSource, config: MambaConfig): Map<string, string> {

@@ -56,7 +56,7 @@ interface Golden {
   tol: Record<string, { f32_rel: number }>;
 }
 
-for (const name of ["m1a", "m1b"]) {
+for (const name of ["m1a", "m1b", "m2a", "m2b"]) {
   const folder = join(SHARED, "goldens");
   const load = () => {
     const golden: Golden = JSON.parse(Deno.readTextFileSync(join(folder, `${name}.json`)));
