@@ -95,7 +95,8 @@ const readsScores: Place = (value, { rights }) => {
 
 /** A model or tokenizer: a folder or file, or a hub id, which is fetched into the hub's cache. */
 const readsModel: Place = (value, line) => {
-  if (isThere(value) || !isHubId(value)) return line.rights.read(value);
+  line.rights.read(value); // even where it is not there, so that the command can see that
+  if (isThere(value) || !isHubId(value)) return;
   reachHub(line);
   line.rights.change(join(hubHome(line.environment), "hub"));
 };
@@ -114,11 +115,6 @@ function reachHub({ rights, environment }: Line): void {
   }
 }
 
-/** What training starts from: random weights by name, or a model. */
-const startsFrom: Place = (value, line) => {
-  if (!value.startsWith("random:")) return readsModel(value, line);
-};
-
 /** The folder of a training run; to go on with it takes what its run.json names. */
 const runs: Place = async (value, line) => {
   line.rights.writeFolder(value);
@@ -127,7 +123,7 @@ const runs: Place = async (value, line) => {
   const corpus = textAt(run, "corpus", "path");
   if (corpus !== undefined) await (/=[\d.]+$/.test(corpus) ? readsMix : reads)(corpus, line);
   const init = textAt(run, "init"), scores = textAt(run, "config", "data", "scores");
-  if (init !== undefined) await startsFrom(init, line);
+  if (init !== undefined) await readsModel(init, line);
   if (scores) await readsScores(scores, line);
 };
 
@@ -194,7 +190,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
     options: {
       corpus: reads,
       mix: readsMix,
-      init: startsFrom,
+      init: readsModel,
       out: runs,
       config: readsConfig,
       set: readsSetting,
@@ -210,12 +206,12 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "model tokenizer": { options: { model: readsModel, out: writesFile } },
   "finetune pubmedqa": FINETUNE,
-  "finetune bioasq": FINETUNE,
+  "finetune bioasq": { device: true, options: { ...FINETUNE.options, test: reads } },
   "finetune ner": FINETUNE,
   "finetune relations": FINETUNE,
   "evaluate perplexity": {
     device: true,
-    options: { ...MODEL, corpus: reads, "mesh-tree": reads, output: writesFile },
+    options: { model: readsModel, corpus: reads, "mesh-tree": reads, output: writesFile },
   },
   "evaluate pubmedqa": {
     device: true,
@@ -229,7 +225,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "evaluate ner": {
     device: true,
-    options: { ...MODEL, base: readsModel, gold: reads, system: reads, out: writesFolder },
+    options: { ...MODEL, gold: reads, system: reads, out: writesFolder },
     defaults: { out: "results" },
   },
   "evaluate relations": {
@@ -262,7 +258,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
     },
   },
   "pipeline duplicates": { options: { corpus: reads, out: writesFile } },
-  "pipeline export": { options: { corpus: reads, scores: readsScores, out: writesFolder } },
+  "pipeline export": { options: { corpus: reads, out: writesFolder } },
   "pipeline tokenize": { options: { tokenizer: reads, input: reads, output: writesFile } },
   "pipeline train-tokenizer": { options: { corpus: reads, input: reads, out: writesFile } },
   "pipeline extend-tokenizer": {

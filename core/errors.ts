@@ -37,7 +37,8 @@ const RIGHTS: Record<string, { may: string; from: string }> = {
   write: { may: "write", from: "name that file or folder with one of the command's options" },
   net: {
     may: "reach",
-    from: "a task reaches the host of --source, or Hugging Face's hub where a model's id is given, " +
+    from:
+      "a task reaches the host of --source, or Hugging Face's hub where a model's id is given, " +
       "and no other",
   },
 };

@@ -53,7 +53,8 @@ export function openAtomic(path: string): AtomicFile {
       throw error;
     }
   };
-  const open = () => guard(() => Deno.openSync(partial, { write: true, create: true, truncate: true }));
+  const open = () =>
+    guard(() => Deno.openSync(partial, { write: true, create: true, truncate: true }));
   let file: Deno.FsFile;
   try {
     file = open();
