@@ -90,8 +90,8 @@ const tries = {
   listen: () => Deno.listen({ port: 0 }).close(),
   run: () => new Deno.Command("true").outputSync(),
   environment: () => Deno.env.get("HOME"),
-  importRemote: () => import("https://" + "deno.land/std/mod.ts"),
-  importPackage: () => import("npm:" + "left-pad-of-nobody@1.0.0"),
+  importRemote: () => import(["https", "//deno.land/std/mod.ts"].join(":")),
+  importPackage: () => import(["npm", "a-package-of-nobody@1.0.0"].join(":")),
   system: () => Deno.hostname(),
   library: () => Deno.dlopen("/lib/x.so", {}),
 };
