@@ -54,6 +54,13 @@ const reads: Place = (value, { rights }) => rights.read(value);
 const writesFile: Place = (value, { rights }) => rights.writeFile(value);
 const writesFolder: Place = (value, { rights }) => rights.writeFolder(value);
 
+/** A file of ids, and the file of offsets that comes with it. */
+const writesIds: Place = async (value, { rights }) => {
+  const { offsetsPath } = await import("../pipeline/tokens/tokenize_file.ts");
+  rights.writeFile(value);
+  rights.writeFile(offsetsPath(value));
+};
+
 /** The folder of a corpus that is changed; a new series is built beside it and takes its place. */
 const changesCorpus: Place = async (value, { rights }) => {
   const { seriesFolders } = await import("../pipeline/permissions.ts");
@@ -259,7 +266,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "pipeline duplicates": { options: { corpus: reads, out: writesFile } },
   "pipeline export": { options: { corpus: reads, out: writesFolder } },
-  "pipeline tokenize": { options: { tokenizer: reads, input: reads, output: writesFile } },
+  "pipeline tokenize": { options: { tokenizer: reads, input: reads, output: writesIds } },
   "pipeline train-tokenizer": { options: { corpus: reads, input: reads, out: writesFile } },
   "pipeline extend-tokenizer": {
     options: { tokenizer: reads, corpus: reads, input: reads, out: writesFile },
