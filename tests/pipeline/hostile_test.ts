@@ -11,8 +11,16 @@ import { runPipeline } from "../../pipeline/run.ts";
 import { hashFile } from "../../core/files.ts";
 import { LIMITS } from "../../pipeline/source/http_client.ts";
 import { isWholePage, linksOf } from "../../pipeline/source/listing.ts";
+import { readRecords } from "../../pipeline/texts/records.ts";
+import { MAX_TEXT_CHARACTERS, readLines } from "../../pipeline/tokens/text_input.ts";
 import { readDoctype } from "../../pipeline/xml/doctype.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "../assert.ts";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "../assert.ts";
 import { ROOT, runTask, taskWords } from "../shared.ts";
 import {
   article,
@@ -133,6 +141,35 @@ Deno.test("a contact that would begin another header is refused in a sentence", 
       UserError,
       'Cannot send the contact "me@example.org\\nCookie: a": it must be an e-mail address or a URL',
     );
+  }));
+
+Deno.test("a link that leads nowhere is told in a sentence", () =>
+  withFolder(async (folder) => {
+    const source = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const path = putFile(source, "baseline", 1, pubmedSet(article(7)));
+    Deno.renameSync(path, join(folder, "elsewhere.gz"));
+    Deno.symlinkSync(join(folder, "nowhere.gz"), path);
+    await assertRejects(
+      () => runPipeline({ source, corpus, workers: 1 }),
+      UserError,
+      `Cannot read ${path}: it is a link that leads nowhere`,
+    );
+  }));
+
+Deno.test("lines are found across blocks, and a line without end is refused", () =>
+  withFolder((folder) => {
+    const path = join(folder, "texts.txt"), long = "x".repeat(2_500_000);
+    const lines = ["a", long, "", `${long}é`, "b"];
+    Deno.writeTextFileSync(path, lines.join("\r\n"));
+    assertEquals([...readLines(path)].map(({ line }) => line), lines);
+    const error = assertThrows(() => [...readLines(path, 1_000_000)], UserError);
+    assertStringIncludes(error.message, "line 2: it is longer than 1000000 characters");
+    Deno.truncateSync(path, MAX_TEXT_CHARACTERS + 1);
+    return assertRejects(
+      () => readRecords(path).next(),
+      UserError,
+      `it has ${MAX_TEXT_CHARACTERS + 1} bytes, and a document at most ${MAX_TEXT_CHARACTERS}`,
+    ).then(() => {});
   }));
 
 /** A job for the file at `path`. */
