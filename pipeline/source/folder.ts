@@ -1,6 +1,6 @@
 /** A local folder with `baseline/` and `updatefiles/`. @module */
 import { join } from "../../core/std.ts";
-import { messageOf, UserError } from "../../core/errors.ts";
+import { UserError } from "../../core/errors.ts";
 import { FOLDERS, parseName } from "./names.ts";
 import { parseMd5, type Source, type SourceFile } from "./source.ts";
 
@@ -20,12 +20,12 @@ export class FolderSource implements Source {
         if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
           continue;
         }
-        throw new UserError(`Cannot read the folder ${path}: ${messageOf(error)}`);
+        throw new UserError(`Cannot read the folder ${path}: ${(error as Error).message}`);
       }
       for (const entry of entries) {
         const name = entry.isDirectory ? undefined : parseName(entry.name);
         if (!name) continue;
-        const stat = statOf(join(path, entry.name));
+        const stat = Deno.statSync(join(path, entry.name));
         const stamp = `${stat.size} ${stat.mtime?.toISOString() ?? ""}`;
         files.push({ ...name, folder, fileName: entry.name, stamp });
       }
@@ -59,17 +59,5 @@ export class FolderSource implements Source {
 
   obtain(file: SourceFile): Promise<string> {
     return Promise.resolve(join(this.place, file.folder, file.fileName));
-  }
-}
-
-/** @throws {UserError} where the file cannot be looked at. */
-function statOf(path: string): Deno.FileInfo {
-  try {
-    return Deno.statSync(path);
-  } catch (error) {
-    const why = error instanceof Deno.errors.NotFound
-      ? "it is a link that leads nowhere"
-      : messageOf(error);
-    throw new UserError(`Cannot read ${path}: ${why}; put the file there, or take the link away`);
   }
 }

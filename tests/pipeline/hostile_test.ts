@@ -143,19 +143,6 @@ Deno.test("a contact that would begin another header is refused in a sentence", 
     );
   }));
 
-Deno.test("a link that leads nowhere is told in a sentence", () =>
-  withFolder(async (folder) => {
-    const source = join(folder, "mirror"), corpus = join(folder, "corpus");
-    const path = putFile(source, "baseline", 1, pubmedSet(article(7)));
-    Deno.renameSync(path, join(folder, "elsewhere.gz"));
-    Deno.symlinkSync(join(folder, "nowhere.gz"), path);
-    await assertRejects(
-      () => runPipeline({ source, corpus, workers: 1 }),
-      UserError,
-      `Cannot read ${path}: it is a link that leads nowhere`,
-    );
-  }));
-
 Deno.test("lines are found across blocks, and a line without end is refused", () =>
   withFolder((folder) => {
     const path = join(folder, "texts.txt"), long = "x".repeat(2_500_000);
