@@ -37,13 +37,13 @@ export type { FieldSelection } from "./pipeline/citation/elements.ts";
 export type { Policies } from "./pipeline/ingest/policy.ts";
 export type { ShardSummary } from "./pipeline/ingest/shards.ts";
 export type { HttpOptions } from "./pipeline/source/http_client.ts";
-export type { PackingMethod } from "./pipeline/tokens/mod.ts";
+export type { PackingMethod } from "./pipeline/shards/mod.ts";
 export { buildTextCorpus, type TextCorpusOptions } from "./pipeline/texts/corpus.ts";
-export type { SelectionSpec } from "./pipeline/tokens/selection.ts";
+export type { SelectionSpec } from "./pipeline/selection/selection.ts";
 export { loadTokenizer, type Tokenizer } from "./pipeline/tokenizer/mod.ts";
 export type { StreamDecoder } from "./pipeline/tokenizer/decoder.ts";
 export type { DecodeOptions, EncodeOptions } from "./pipeline/tokenizer/tokenizer.ts";
-export { rankPlaces, sampleRow } from "./pipeline/tokens/sampler.ts";
+export { rankPlaces, sampleRow } from "./pipeline/selection/sampler.ts";
 
 export { DeviceError } from "./kernels/errors.ts";
 export { type Device, type DeviceOptions, type Provider, type Variant } from "./kernels/device.ts";
@@ -55,31 +55,35 @@ export type { Peaks } from "./kernels/peaks.ts";
 export type { KernelTime } from "./kernels/plan.ts";
 export type { ProviderName } from "./kernels/providers.ts";
 
-export { type MambaConfig, presetConfig, PRESETS } from "./model/config.ts";
-export { type Parameter, parameterCount, parameterList } from "./model/parameters.ts";
-export { initialParameters } from "./model/initialize.ts";
+export { type MambaConfig, presetConfig, PRESETS } from "./model/mamba/config.ts";
+export { type Parameter, parameterCount, parameterList } from "./model/mamba/parameters.ts";
+export { initialParameters } from "./model/mamba/initialize.ts";
 export {
   type ModelFolder,
   type ModelToWrite,
   openModelFolder,
-  type ReadParameter,
   writeModelFolder,
-} from "./model/folder.ts";
-export type { FolderContents } from "./model/folder_writer.ts";
-export { downloadModel, downloadTokenizer, type HubSettings, localModel } from "./model/hub.ts";
-export type { RowSource, Split, TrainingCorpus } from "./model/corpus.ts";
-export { openCorpus } from "./model/shard_corpus.ts";
-export { openMix } from "./model/mixed_corpus.ts";
-export { type RankRequest, type RankRow, rankRows } from "./model/rank_rows.ts";
-export { deviceModel, type DeviceModelOptions } from "./model/device_model.ts";
+} from "./model/weights/folder.ts";
+export type { FolderContents } from "./model/weights/folder_writer.ts";
+export {
+  downloadModel,
+  downloadTokenizer,
+  type HubSettings,
+  localModel,
+} from "./model/weights/hub.ts";
+export type { RowSource, Split, TrainingCorpus } from "./model/training/corpus.ts";
+export { openCorpus } from "./model/training/shard_corpus.ts";
+export { openMix } from "./model/training/mixed_corpus.ts";
+export { type RankRequest, type RankRow, rankRows } from "./model/training/rows.ts";
+export { deviceModel, type DeviceModelOptions } from "./model/mamba/device_model.ts";
 export {
   createMamba,
   type Mamba,
   type MambaOptions,
   type MemoryPlan,
   type Precision,
-} from "./model/mamba.ts";
-export type { AutotuneMode } from "./model/gpu/autotune.ts";
+} from "./model/mamba/mamba.ts";
+export type { AutotuneMode } from "./model/mamba/gpu/autotune.ts";
 export type {
   Batch,
   EvaluationReport,
@@ -87,29 +91,34 @@ export type {
   MakeModel,
   ModelSnapshot,
   Moments,
+  ReadParameter,
   RecurrentModel,
   StepReport,
   TrainableModel,
   TrainingTerms,
   UpdateOptions,
-} from "./model/types.ts";
-export { type CountedBatch, makeBatch } from "./model/batch.ts";
-export type { LoopResult } from "./model/train.ts";
-export type { RunListener } from "./model/run_listener.ts";
-export type { RunSample } from "./model/samples.ts";
-export type { Spike, SpikeEvent } from "./model/spikes.ts";
-export { type PartialConfig, resolveConfig, type TrainConfig } from "./model/train_config.ts";
-export { type TrainRequest, trainRun } from "./model/train_run.ts";
-export { readMetrics, type StepMetrics } from "./model/metrics.ts";
+} from "./model/mamba/types.ts";
+export { type CountedBatch, makeBatch } from "./model/mamba/batch.ts";
+export type { LoopResult } from "./model/training/loop.ts";
+export type { RunListener } from "./model/training/record.ts";
+export type { RunSample } from "./model/training/samples.ts";
+export type { Spike, SpikeEvent } from "./model/training/spikes.ts";
+export {
+  type PartialConfig,
+  resolveConfig,
+  type TrainConfig,
+} from "./model/training/configuration.ts";
+export { type TrainRequest, trainRun } from "./model/training/run.ts";
+export { readMetrics, type StepMetrics } from "./model/training/metrics.ts";
 export {
   evaluatePerplexity,
   type OnRow,
   type PerplexityRequest,
   type PerplexityResult,
-} from "./model/perplexity.ts";
-export type { Interval } from "./model/evaluation/statistics.ts";
-export { type CheckpointChoice, type ExportResult, exportRun } from "./model/export.ts";
-export { createRecurrentMamba, type RecurrentOptions } from "./model/recurrent.ts";
-export { type GenerateOptions, generateTokens } from "./model/generate.ts";
-export type { SamplingOptions } from "./model/sampling.ts";
-export type { GeneratedToken } from "./model/types.ts";
+} from "./model/training/perplexity.ts";
+export type { Interval } from "./model/statistics/mod.ts";
+export { type CheckpointChoice, type ExportResult, exportRun } from "./model/training/export.ts";
+export { createRecurrentMamba, type RecurrentOptions } from "./model/mamba/recurrent.ts";
+export { type GenerateOptions, generateTokens } from "./model/mamba/generate.ts";
+export type { SamplingOptions } from "./model/mamba/sampling.ts";
+export type { GeneratedToken } from "./model/mamba/types.ts";

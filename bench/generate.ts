@@ -10,13 +10,13 @@ import { type Device } from "../kernels/device.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { measureBandwidth } from "../kernels/peaks.ts";
 import type { ProviderName } from "../kernels/providers.ts";
-import { type MambaConfig, presetConfig } from "../model/config.ts";
-import { generateBatch } from "../model/generate.ts";
-import { createRecurrentMamba } from "../model/recurrent.ts";
+import { type MambaConfig, presetConfig } from "../model/mamba/config.ts";
+import { generateBatch } from "../model/mamba/generate.ts";
+import { createRecurrentMamba } from "../model/mamba/recurrent.ts";
 import { quickParameters } from "./quick_parameters.ts";
 
 /** One measured case. */
-export interface GenerateFigures {
+interface GenerateFigures {
   /** Prompts at once. */
   rows: number;
   /** How products read the weights. */
@@ -29,14 +29,16 @@ export interface GenerateFigures {
 
 /** Runs the benchmark; the best of three rounds of each case. */
 export async function benchGenerate(invocation: Invocation): Promise<Record<string, unknown>> {
-  const { reporter } = invocation, model = invocation.string("model") ?? "mamba-130m";
+  const { reporter } = invocation;
+  const model = invocation.string("model") ?? "mamba-130m";
   const config = presetConfig(model);
   const device = await openDevice({
     variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
     provider: invocation.string("provider") as ProviderName | undefined,
   });
   try {
-    const copy = await measureBandwidth(device), figures: GenerateFigures[] = [];
+    const copy = await measureBandwidth(device);
+    const figures: GenerateFigures[] = [];
     for (
       const weights of device.features.has("shader-f16")
         ? ["f32", "f16"] as const
@@ -59,8 +61,11 @@ export async function benchGenerate(invocation: Invocation): Promise<Record<stri
       ]),
     ));
     return {
-      ...{ device: device.description, variant: device.variant, model },
-      ...{ copy_bytes_per_second: copy, cases: figures },
+      device: device.description,
+      variant: device.variant,
+      model,
+      copy_bytes_per_second: copy,
+      cases: figures,
     };
   } finally {
     device.destroy();

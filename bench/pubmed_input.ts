@@ -3,13 +3,15 @@ import { createHash } from "node:crypto";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { fromFileUrl, join } from "../core/std.ts";
 
-const FIXTURES = fromFileUrl(new URL("../fixtures/", import.meta.url)), SYNTHETIC_BYTES = 120e6;
+const FIXTURES = fromFileUrl(new URL("../fixtures/", import.meta.url));
+const SYNTHETIC_BYTES = 120e6;
 
 /** A mirror of `copies` baseline files, all of them `input`. */
 export function makeMirror(folder: string, input: string, copies: number): string {
   const mirror = join(folder, `mirror-${copies}`);
   Deno.mkdirSync(join(mirror, "baseline"), { recursive: true });
-  const data = Deno.readFileSync(input), md5 = createHash("md5").update(data).digest("hex");
+  const data = Deno.readFileSync(input);
+  const md5 = createHash("md5").update(data).digest("hex");
   for (let i = 1; i <= copies; i++) {
     const name = `pubmed26n${String(i).padStart(4, "0")}.xml.gz`;
     Deno.writeFileSync(join(mirror, "baseline", name), data);
@@ -20,7 +22,8 @@ export function makeMirror(folder: string, input: string, copies: number): strin
 
 /** One large file out of the fixtures' records, under new PMIDs. */
 export function makeInput(path: string): string {
-  const decoder = new TextDecoder(), records: string[] = [];
+  const decoder = new TextDecoder();
+  const records: string[] = [];
   for (const { name } of Deno.readDirSync(join(FIXTURES, "mirror/baseline"))) {
     if (!name.endsWith(".gz")) continue;
     const xml = decoder.decode(

@@ -4,7 +4,7 @@ import { UsageError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
 import { join } from "../core/std.ts";
-import { type CheckpointChoice, exportRun } from "../model/export.ts";
+import { type CheckpointChoice, exportRun } from "../model/training/export.ts";
 
 export const command: Command = {
   name: "export",
@@ -40,11 +40,13 @@ export const command: Command = {
     "deno task export --run runs/biomamba --out biomamba-130m --push my-org/biomamba-130m",
   ],
   async run(invocation) {
-    const { reporter } = invocation, push = invocation.string("push");
-    const run = invocation.string("run")!, out = invocation.string("out")!;
+    const { reporter } = invocation;
+    const push = invocation.string("push");
+    const run = invocation.string("run")!;
+    const out = invocation.string("out")!;
     const choice = checkpointChoice(invocation.string("checkpoint")!);
     const weights = invocation.string("weights") as "scored" | "trained" | "average";
-    const hub = push === undefined ? undefined : await import("../model/push.ts");
+    const hub = push === undefined ? undefined : await import("../model/weights/push.ts");
     if (push !== undefined) hub!.checkPush(push); // before the work
     // A folder whose publishing failed before is published as it is.
     const written = push !== undefined && exists(join(out, "config.json"));

@@ -16,8 +16,10 @@ export const command: Command = {
   options: { corpus: CORPUS },
   examples: ["deno task pipeline verify --corpus corpus"],
   async run(invocation) {
-    const corpus = invocation.string("corpus")!, { reporter, signal } = invocation;
-    const texts = readTextCorpus(corpus), catalogue = texts ? undefined : readCatalogue(corpus);
+    const corpus = invocation.string("corpus")!;
+    const { reporter, signal } = invocation;
+    const texts = readTextCorpus(corpus);
+    const catalogue = texts ? undefined : readCatalogue(corpus);
     const progress = reporter.progress("Files", 0);
     try {
       const options = {

@@ -64,7 +64,8 @@ export function openAtomic(path: string): AtomicFile {
     Deno.mkdirSync(dirname(path), { recursive: true });
     file = open();
   }
-  let size = 0, isOpen = true;
+  let size = 0;
+  let isOpen = true;
   const writeAll = (data: Uint8Array) => {
     for (let at = 0; at < data.length;) at += guard(() => file.writeSync(data.subarray(at)));
   };
@@ -187,7 +188,8 @@ export function sha256(data: Uint8Array | string): string {
 
 /** A file's hash in hex, read in blocks so that memory stays flat. */
 export function hashFile(path: string, algorithm: "sha256" | "md5" = "sha256"): string {
-  const hash = createHash(algorithm), block = new Uint8Array(1 << 20);
+  const hash = createHash(algorithm);
+  const block = new Uint8Array(1 << 20);
   const file = Deno.openSync(path, { read: true });
   try {
     for (let n = file.readSync(block); n !== null; n = file.readSync(block)) {
@@ -197,4 +199,21 @@ export function hashFile(path: string, algorithm: "sha256" | "md5" = "sha256"): 
     file.close();
   }
   return hash.digest("hex");
+}
+
+/**
+ * Opens a file for reading.
+ * @param what the kind of file, for the message
+ * @param remedy what the user can do about a file that cannot be read
+ * @throws {UserError} saying what could not be read and why.
+ */
+export function openForReading(path: string, what: string, remedy: string): Deno.FsFile {
+  try {
+    return Deno.openSync(path, { read: true });
+  } catch (error) {
+    const reason = error instanceof Deno.errors.NotFound
+      ? "there is no such file"
+      : messageOf(error);
+    throw new UserError(`Cannot read the ${what} ${path}: ${reason}; ${remedy}`);
+  }
 }

@@ -11,7 +11,7 @@ import type { Policies } from "./ingest/policy.ts";
 import { corpusPaths } from "./ingest/process_file.ts";
 import type { RunOptions } from "./run.ts";
 import { contaminationPath } from "./overlap/contamination.ts";
-import { type PackingMethod, tokenizerPath } from "./tokens/mod.ts";
+import { type PackingMethod, tokenizerPath } from "./shards/mod.ts";
 
 /** The source has a later series than the corpus; caught by the run, which then builds anew. */
 export class NewSeries extends Error {

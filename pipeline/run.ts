@@ -24,7 +24,7 @@ import {
 } from "./ingest/shards.ts";
 import type { HttpOptions } from "./source/http_client.ts";
 import { parseSelection } from "./source/names.ts";
-import type { PackingMethod } from "./tokens/mod.ts";
+import type { PackingMethod } from "./shards/mod.ts";
 import { openSource } from "./source/source.ts";
 import {
   besides,

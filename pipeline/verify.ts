@@ -14,7 +14,7 @@ import {
   readManifest,
   shardsFolder,
   tokenizerPath,
-} from "./tokens/mod.ts";
+} from "./shards/mod.ts";
 
 /** What was looked at and what is wrong. */
 export interface Verification {

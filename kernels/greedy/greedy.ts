@@ -10,7 +10,7 @@
  */
 import { type Matrix, type Region, subregion } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
-import { declare } from "../wgsl.ts";
+import { declare } from "../wgsl/mod.ts";
 
 /** Operands of {@linkcode greedyStep}. */
 export interface GreedyStep {

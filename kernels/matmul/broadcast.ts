@@ -13,7 +13,7 @@
  * @module
  */
 import { TEXTURE_WIDTH } from "../device.ts";
-import { enableHalf, vectorOf } from "../wgsl.ts";
+import { enableHalf, vectorOf } from "../wgsl/mod.ts";
 import type { Operands, Product } from "./mod.ts";
 import { tileIndices, type TileOrder } from "./choice.ts";
 

@@ -3,7 +3,7 @@
  * registers from storage buffers; no shared memory, whose barriers are slow on a CPU.
  * @module
  */
-import { enableHalf, vectorOf } from "../wgsl.ts";
+import { enableHalf, vectorOf } from "../wgsl/mod.ts";
 import type { Operands, Product } from "./mod.ts";
 
 const TILE = 16;

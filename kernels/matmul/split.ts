@@ -6,7 +6,7 @@
 import type { Device } from "../device.ts";
 import { type Matrix, matrixFloats, padded, PANEL, type Region, subregion } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
-import { declare, enableHalf, vectorOf } from "../wgsl.ts";
+import { declare, enableHalf, vectorOf } from "../wgsl/mod.ts";
 import { splitLength, splits } from "./choice.ts";
 
 /** How a product's K is cut. */

@@ -19,7 +19,7 @@
  * choices give the same bits, but not those of other programs.
  * @module
  */
-import { enableHalf, vectorOf } from "../wgsl.ts";
+import { enableHalf, vectorOf } from "../wgsl/mod.ts";
 import { type MatmulChoice, tileExtents, tileIndices } from "./choice.ts";
 import { matrixOperations, type MatrixUnits } from "./matrix_units.ts";
 import type { Operands, Product } from "./mod.ts";

@@ -18,7 +18,7 @@
  * Each output is summed over k in order by fma, whatever the tile: see choice.ts.
  * @module
  */
-import { enableHalf, vectorOf } from "../wgsl.ts";
+import { enableHalf, vectorOf } from "../wgsl/mod.ts";
 import { type MatmulChoice, tileExtents, tileIndices } from "./choice.ts";
 import type { Operands, Product } from "./mod.ts";
 

@@ -5,7 +5,7 @@
  */
 import { columns, type Matrix, padded, PANEL, panelBytes, type Region } from "../layout.ts";
 import { packParams, type Plan } from "../plan.ts";
-import { vectorOf } from "../wgsl.ts";
+import { vectorOf } from "../wgsl/mod.ts";
 
 /** Operands; x and y are contiguous vectors, (padded columns) and (padded rows) floats. */
 export interface Matvec {

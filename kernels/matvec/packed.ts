@@ -9,7 +9,7 @@ import { type Device, TEXTURE_WIDTH } from "../device.ts";
 import { type Matrix, PANEL, panelBytes, type Region, subregion } from "../layout.ts";
 import { packParams, Plan, spread } from "../plan.ts";
 import { copyToTexture } from "../texture.ts";
-import { declare, VECTOR_GROUP } from "../wgsl.ts";
+import { declare, VECTOR_GROUP } from "../wgsl/mod.ts";
 
 /** A weight in the packed order; only the `cpu-subgroup` variant reads it. */
 export interface PackedWeight {

@@ -2,9 +2,8 @@
 import type { Device } from "../../kernels/device.ts";
 import { columns, type Matrix } from "../../kernels/layout.ts";
 import { Workbench } from "../../kernels/workbench.ts";
-import { storedSizes } from "../gpu/placement.ts";
-import { createMamba, type Mamba, type Precision } from "../mamba.ts";
-import { createRecurrentMamba } from "../recurrent.ts";
+import { createMamba, createRecurrentMamba, storedSizes } from "../mamba/gpu/mod.ts";
+import type { Mamba, Precision } from "../mamba/mod.ts";
 import { fromRows } from "./golden_file.ts";
 import type { GoldenModels } from "./models.ts";
 import type { GoldenResults } from "./operations.ts";
@@ -30,9 +29,12 @@ export function deviceModels(device: Device, precision: Precision = "f32"): Gold
 
 /** The activations of the first layer that goldens have, and the last norm's. */
 async function readActivations(model: Mamba): Promise<GoldenResults> {
-  const { config, batchSize: b, sequenceLength: l } = model, bench = new Workbench(model.device);
-  const { e: stored, r, np } = storedSizes(config), { intermediateSize: e, stateSize: n } = config;
-  const { layers, last, hidden } = model.activations, first = layers[0]!;
+  const { config, batchSize: b, sequenceLength: l } = model;
+  const bench = new Workbench(model.device);
+  const { e: stored, r, np } = storedSizes(config);
+  const { intermediateSize: e, stateSize: n } = config;
+  const { layers, last, hidden } = model.activations;
+  const first = layers[0]!;
   const values = (matrix: Matrix) => bench.values(matrix);
   const across = async (matrix: Matrix, cols: number) =>
     fromRows(await values({ ...matrix, cols }), b, cols, l);
@@ -40,7 +42,8 @@ async function readActivations(model: Mamba): Promise<GoldenResults> {
   const state = (from: number) =>
     fromRows(bc.filter((_, i) => i % 32 >= from && i % 32 < from + n), b, n, l);
   const par = await bench.floats(first.par, np * stored);
-  const after = await values(layers[1]?.stream ?? last), before = await values(first.stream);
+  const after = await values(layers[1]?.stream ?? last);
+  const before = await values(first.stream);
   return {
     "layer0.norm_out": await values(first.y),
     "layer0.scan_u": await across(first.u, e),

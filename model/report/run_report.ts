@@ -2,13 +2,17 @@
 import { formatDuration } from "../../core/reporter.ts";
 import { writeAtomic } from "../../core/files.ts";
 import { basename, join, resolve } from "../../core/std.ts";
-import { readMetrics, type StepMetrics } from "../metrics.ts";
-import { readRun } from "../run.ts";
-import { readSamples } from "../samples.ts";
-import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./mod.ts";
+import {
+  readMetrics,
+  readRun,
+  readSamples,
+  type RunListener,
+  type StepMetrics,
+} from "../training/mod.ts";
+import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./page.ts";
 
 /** The report's name in a run folder. */
-export const REPORT_FILE = "report.html";
+const REPORT_FILE = "report.html";
 
 /** What a report tells beyond the run folder. */
 export interface ReportExtras extends Partial<Omit<ReportData, "metrics">> {
@@ -18,7 +22,9 @@ export interface ReportExtras extends Partial<Omit<ReportData, "metrics">> {
 
 /** Writes a run's report from its folder and returns the report's path. */
 export function writeRunReport(run: string, extras: ReportExtras = {}): string {
-  const record = readRun(run), metrics = readMetrics(run), last = metrics.at(-1);
+  const record = readRun(run);
+  const metrics = readMetrics(run);
+  const last = metrics.at(-1);
   const trained = metrics.reduce((sum, m, i) => {
     const tokens = m.tokens - (metrics[i - 1]?.tokens ?? 0);
     return m.tokens_per_second > 0 ? sum + tokens / m.tokens_per_second : sum;
@@ -76,6 +82,17 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
   return path;
 }
 
+/** A listener that draws a run's report again after each validation, and passes all on to `other`. */
+export function reportAfterValidations(run: string, other: RunListener = {}): RunListener {
+  return {
+    ...other,
+    validated() {
+      other.validated?.();
+      writeRunReport(run);
+    },
+  };
+}
+
 /** Rows of the table of validations. */
 const SHOWN_VALIDATIONS = 12;
 
@@ -99,6 +116,7 @@ function validationTable(validations: StepMetrics[], weights: string): ReportTab
 
 /** What the model wrote at the last validation. */
 function lastSamples(run: string): ReportSample[] {
-  const samples = readSamples(run), step = samples.at(-1)?.step;
+  const samples = readSamples(run);
+  const step = samples.at(-1)?.step;
   return samples.filter((sample) => sample.step === step);
 }

@@ -2,7 +2,7 @@
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
 import { corpusPaths } from "../ingest/process_file.ts";
-import { breathe } from "../tokens/breathe.ts";
+import { breathe } from "../../core/breathe.ts";
 import { readTexts, type TextRow } from "./reader.ts";
 
 /** Reading never waits, so signals are let through after so many documents. */

@@ -16,7 +16,7 @@ import {
   type PackingMethod,
   readManifest,
   tokenizerPath,
-} from "../tokens/mod.ts";
+} from "../shards/mod.ts";
 import { compareNewFiles } from "./compare_later.ts";
 import type { Policies } from "./policy.ts";
 import { corpusPaths } from "./process_file.ts";

@@ -3,7 +3,7 @@ import { Interrupted } from "../../core/errors.ts";
 import { hashFile } from "../../core/files.ts";
 import { readTexts } from "../documents/reader.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
-import { TokenFileWriter } from "../tokens/mod.ts";
+import { TokenFileWriter } from "../shards/mod.ts";
 import { dropReason } from "./policy.ts";
 import { corpusPaths, processFile } from "./process_file.ts";
 import type { Task, TaskOutcome, TokenOutcome, TokenSettings } from "./worker_protocol.ts";

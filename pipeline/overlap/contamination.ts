@@ -7,7 +7,7 @@ import { hashFile, readJson, sha256, writeAtomic } from "../../core/files.ts";
 import { exists } from "../../core/files.ts";
 import { basename, join } from "../../core/std.ts";
 import { Interrupted, UserError } from "../../core/errors.ts";
-import type { LiveSet } from "../tokens/shard_documents.ts";
+import type { LiveSet } from "../shards/shard_documents.ts";
 import { type EvaluationItem, readEvaluationItems } from "./evaluation_items.ts";
 import { NgramIndex } from "./ngram_index.ts";
 

@@ -5,7 +5,7 @@
  */
 import { UserError } from "../../core/errors.ts";
 import { readJson } from "../../core/files.ts";
-import { readLines } from "../tokens/text_input.ts";
+import { readLines } from "../../core/text_input.ts";
 
 /** One question, passage or sentence that a model will be tested on. */
 export interface EvaluationItem {

@@ -7,7 +7,7 @@ import { abstractText, documentText, type Section } from "../citation/types.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
 import { corpusPaths } from "../ingest/process_file.ts";
 import { readStatus, type Status } from "../status.ts";
-import { TokenFile } from "../tokens/token_file.ts";
+import { TokenFile } from "../shards/token_file.ts";
 
 /** A name and how often it was seen. */
 export type Count = [name: string, count: number];

@@ -2,8 +2,8 @@
 import { exists } from "../../core/files.ts";
 import { Interrupted, messageOf } from "../../core/errors.ts";
 import { diskUse, shardStatus, type Status } from "../status.ts";
-import { TokenFile } from "../tokens/token_file.ts";
-import { manifestPath } from "../tokens/mod.ts";
+import { TokenFile } from "../shards/token_file.ts";
+import { manifestPath } from "../shards/mod.ts";
 import { checkHash, checkShards, checkTokenizer, type Verification } from "../verify.ts";
 import { columnsOf, type TextCorpusState, textDocumentsPath, textTokensPath } from "./state.ts";
 

@@ -15,8 +15,8 @@ import {
   type PackingMethod,
   TokenFileWriter,
   tokenizerPath,
-} from "../tokens/mod.ts";
-import { breathe } from "../tokens/breathe.ts";
+} from "../shards/mod.ts";
+import { breathe } from "../../core/breathe.ts";
 import { ColumnRows, ColumnSurvey } from "./columns.ts";
 import { compareNewTexts } from "./compare_later.ts";
 import { TextDocumentWriter } from "./documents.ts";

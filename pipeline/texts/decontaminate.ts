@@ -5,7 +5,7 @@ import type { DecontaminateCorpusOptions, Decontamination } from "../decontamina
 import { figuresOf } from "../ingest/shards.ts";
 import { findContamination, writeContamination } from "../overlap/contamination.ts";
 import { loadTokenizer } from "../tokenizer/mod.ts";
-import { manifestPath, tokenizerPath } from "../tokens/mod.ts";
+import { manifestPath, tokenizerPath } from "../shards/mod.ts";
 import { checkedTextFiles } from "./compare_later.ts";
 import { buildTextShards } from "./corpus.ts";
 import { checkedTexts } from "./documents.ts";

@@ -7,7 +7,7 @@ import type { SchemaElement } from "hyparquet";
 import { Interrupted } from "../../core/errors.ts";
 import { ParquetFile, ParquetReader } from "../documents/parquet_file.ts";
 import type { CheckedDocument } from "../overlap/contamination.ts";
-import { breathe } from "../tokens/breathe.ts";
+import { breathe } from "../../core/breathe.ts";
 import type { Column, Scalar } from "./columns.ts";
 import { type TextCorpusState, textDocumentsPath } from "./state.ts";
 

@@ -1,7 +1,7 @@
 /** `texts.json`: what a corpus of texts holds, and where it lies. @module */
 import { exists, readJson } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
-import type { PackingMethod } from "../tokens/packing.ts";
+import type { PackingMethod } from "../shards/packing.ts";
 import type { Column } from "./columns.ts";
 
 /** Settings that hold for the whole corpus. */

@@ -4,7 +4,7 @@ import { FREE, greedySizes, greedyStep, readChoices } from "../../kernels/greedy
 import { matrixFloats, padded, toPanels } from "../../kernels/layout.ts";
 import { packedMatvec, packWeight } from "../../kernels/matvec/packed.ts";
 import { Plan } from "../../kernels/plan.ts";
-import { argmax, logSumExp } from "../../model/sampling.ts";
+import { argmax, logSumExp } from "../../model/mamba/sampling.ts";
 import { assert, assertAlmostEquals, assertEquals } from "../assert.ts";
 import { randoms } from "./randoms.ts";
 

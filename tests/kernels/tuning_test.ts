@@ -10,8 +10,8 @@ import {
 import { matmul, type Product } from "../../kernels/matmul/mod.ts";
 import { shapeChoices, shapeKey, tuneMatmul } from "../../kernels/matmul/tune.ts";
 import { Workbench } from "../../kernels/workbench.ts";
-import { presetConfig } from "../../model/config.ts";
-import { autotune, productShapes } from "../../model/gpu/autotune.ts";
+import { presetConfig } from "../../model/mamba/config.ts";
+import { autotune, productShapes } from "../../model/mamba/gpu/autotune.ts";
 import { assert, assertEquals } from "../assert.ts";
 import { randoms } from "./randoms.ts";
 

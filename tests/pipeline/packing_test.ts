@@ -1,6 +1,6 @@
 import { join } from "../../core/std.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
-import { pack, type PackingMethod } from "../../pipeline/tokens/packing.ts";
+import { pack, type PackingMethod } from "../../pipeline/shards/packing.ts";
 import { assert, assertEquals } from "../assert.ts";
 import { SHARED, sharedTest } from "../shared.ts";
 

@@ -1,5 +1,5 @@
 import { UserError } from "../../core/errors.ts";
-import { Blend, BLEND_BLOCK, parseMix } from "../../pipeline/tokens/blend.ts";
+import { Blend, BLEND_BLOCK, parseMix } from "../../pipeline/selection/blend.ts";
 import { assert, assertEquals, assertThrows } from "../assert.ts";
 
 const source = (rows: number, share: number, tokensPerRow = 1000) => ({

@@ -1,4 +1,4 @@
-import { sampleRow } from "../../pipeline/tokens/sampler.ts";
+import { sampleRow } from "../../pipeline/selection/sampler.ts";
 import { assert, assertEquals } from "../assert.ts";
 
 Deno.test("sampler: every epoch visits every row once", () => {

@@ -1,15 +1,15 @@
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
-import { openMix } from "../../model/mixed_corpus.ts";
-import { openCorpus } from "../../model/shard_corpus.ts";
+import { openMix } from "../../model/training/mixed_corpus.ts";
+import { openCorpus } from "../../model/training/shard_corpus.ts";
 import { readCatalogue } from "../../pipeline/corpus.ts";
 import { liveDocuments } from "../../pipeline/documents/live_documents.ts";
 import type { PrintedDocument } from "../../pipeline/documents/reader.ts";
 import { runPipeline } from "../../pipeline/run.ts";
-import { fulfils, parseConditions, parseUpsampling } from "../../pipeline/tokens/conditions.ts";
-import { packedDocuments } from "../../pipeline/tokens/packed_documents.ts";
-import { type SelectedRows, selectRows } from "../../pipeline/tokens/selection.ts";
-import { rankPlaces, sampleRow } from "../../pipeline/tokens/sampler.ts";
+import { fulfils, parseConditions, parseUpsampling } from "../../pipeline/selection/conditions.ts";
+import { packedDocuments } from "../../pipeline/shards/packed_documents.ts";
+import { type SelectedRows, selectRows } from "../../pipeline/selection/selection.ts";
+import { rankPlaces, sampleRow } from "../../pipeline/selection/sampler.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "../assert.ts";
 import { ROOT } from "../shared.ts";
 

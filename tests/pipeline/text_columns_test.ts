@@ -2,7 +2,7 @@ import { parquetWriteFile } from "hyparquet-writer";
 import { exists } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
-import { openMix } from "../../model/mixed_corpus.ts";
+import { openMix } from "../../model/training/mixed_corpus.ts";
 import { ColumnRows, ColumnSurvey } from "../../pipeline/texts/columns.ts";
 import { buildTextCorpus, type TextCorpusOptions } from "../../pipeline/texts/corpus.ts";
 import { readTextDocuments } from "../../pipeline/texts/documents.ts";
@@ -12,7 +12,7 @@ import {
   type SelectedRows,
   type SelectionSpec,
   selectRows,
-} from "../../pipeline/tokens/selection.ts";
+} from "../../pipeline/selection/selection.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "../assert.ts";
 import { ROOT } from "../shared.ts";
 import { withFolder } from "./support.ts";

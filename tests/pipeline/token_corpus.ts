@@ -8,7 +8,7 @@ import {
   type ShardOptions,
   type TokenizableDocument,
   writeTokenFile,
-} from "../../pipeline/tokens/mod.ts";
+} from "../../pipeline/shards/mod.ts";
 import { assertEquals } from "../assert.ts";
 
 const WORDS = "Metformin lowers glucose in adults with diabetes and renal disease after trials"

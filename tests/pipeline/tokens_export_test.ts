@@ -1,8 +1,8 @@
 import { join } from "../../core/std.ts";
 import { ParquetReader } from "../../pipeline/documents/parquet_file.ts";
-import { splitOf, SPLITS } from "../../pipeline/tokens/mod.ts";
-import { exportDocuments } from "../../pipeline/tokens/export.ts";
-import { packedDocuments } from "../../pipeline/tokens/packed_documents.ts";
+import { splitOf, SPLITS } from "../../pipeline/shards/mod.ts";
+import { exportDocuments } from "../../pipeline/shards/export.ts";
+import { packedDocuments } from "../../pipeline/shards/packed_documents.ts";
 import { assertEquals } from "../assert.ts";
 import { standard, textOf } from "./token_corpus.ts";
 

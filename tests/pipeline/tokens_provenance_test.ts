@@ -1,8 +1,8 @@
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
-import { SPLITS } from "../../pipeline/tokens/mod.ts";
-import { locate, whereIs } from "../../pipeline/tokens/provenance.ts";
-import { openShards } from "../../pipeline/tokens/read.ts";
+import { SPLITS } from "../../pipeline/shards/mod.ts";
+import { locate, whereIs } from "../../pipeline/shards/provenance.ts";
+import { openShards } from "../../pipeline/shards/read.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { LENGTH, standard, textOf } from "./token_corpus.ts";
 

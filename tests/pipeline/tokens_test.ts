@@ -2,10 +2,10 @@ import { join } from "../../core/std.ts";
 import { exists, hashFile } from "../../core/files.ts";
 import { Interrupted, UserError } from "../../core/errors.ts";
 import { ParquetReader } from "../../pipeline/documents/parquet_file.ts";
-import { type Manifest, splitOf, SPLITS } from "../../pipeline/tokens/mod.ts";
-import { shardBits } from "../../pipeline/tokens/build.ts";
-import { openShards } from "../../pipeline/tokens/read.ts";
-import { TokenBlocks } from "../../pipeline/tokens/token_blocks.ts";
+import { type Manifest, splitOf, SPLITS } from "../../pipeline/shards/mod.ts";
+import { shardBits } from "../../pipeline/shards/build.ts";
+import { openShards } from "../../pipeline/shards/read.ts";
+import { TokenBlocks } from "../../pipeline/shards/token_blocks.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "../assert.ts";
 import { Corpus, LENGTH, standard } from "./token_corpus.ts";
 

@@ -2,9 +2,9 @@ import { join } from "../../core/std.ts";
 import { exists } from "../../core/files.ts";
 import { UserError } from "../../core/errors.ts";
 import { tokenizerFromJson, trainTokenizer } from "../../pipeline/tokenizer/mod.ts";
-import { readNpyHeader } from "../../pipeline/tokens/npy.ts";
-import { readTextInput } from "../../pipeline/tokens/text_input.ts";
-import { offsetsPath, tokenizeFile } from "../../pipeline/tokens/tokenize_file.ts";
+import { readNpyHeader } from "../../pipeline/shards/npy.ts";
+import { readTextInput } from "../../core/text_input.ts";
+import { offsetsPath, tokenizeFile } from "../../pipeline/shards/tokenize_file.ts";
 import { assertEquals, assertRejects, assertThrows } from "../assert.ts";
 import { withFolder } from "./support.ts";
 
