@@ -20,7 +20,7 @@ import { isThere, Rights } from "../core/rights.ts";
 import { join } from "../core/std.ts";
 
 /** What a command line is asked for besides the value of the option at hand. */
-interface Line {
+export interface Line {
   rights: Rights;
   environment: Environment;
   /** Every value of `--name VALUE` and `--name=VALUE`. */
@@ -30,10 +30,10 @@ interface Line {
 }
 
 /** Gives the rights that a value of an option needs. */
-type Place = (value: string, line: Line) => void | Promise<void>;
+export type Place = (value: string, line: Line) => void | Promise<void>;
 
 /** An entry of the table. */
-interface CommandPlaces {
+export interface CommandPlaces {
   /** By option; "" stands for the words without dashes. */
   options?: Record<string, Place>;
   /** Values of options that are not given. */
@@ -172,13 +172,12 @@ function textAt(value: unknown, ...keys: string[]): string | undefined {
 }
 
 const MODEL = { model: readsModel, tokenizer: readsModel };
-const FINETUNE: CommandPlaces = {
-  device: true,
-  options: { ...MODEL, data: reads, out: runs },
-};
 const READS_CORPUS: CommandPlaces = { options: { corpus: reads } };
 
-/** Every command by its words, and its options that name places. */
+/**
+ * Every command by its words, or a group by its first word where its commands are alike, and the
+ * options that name places.
+ */
 export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries<CommandPlaces>({
   "demo": {
     device: true,
@@ -212,32 +211,24 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
     options: { ...MODEL, out: writesFolder, contexts: reads },
   },
   "model tokenizer": { options: { model: readsModel, out: writesFile } },
-  "finetune pubmedqa": FINETUNE,
-  "finetune bioasq": { device: true, options: { ...FINETUNE.options, test: reads } },
-  "finetune ner": FINETUNE,
-  "finetune relations": FINETUNE,
+  "finetune": {
+    device: true,
+    options: { ...MODEL, data: reads, test: reads, out: runs },
+  },
   "evaluate perplexity": {
     device: true,
     options: { model: readsModel, corpus: reads, "mesh-tree": reads, output: writesFile },
   },
-  "evaluate pubmedqa": {
+  "evaluate": {
     device: true,
-    options: { ...MODEL, base: readsModel, data: reads, out: writesFolder },
-    defaults: { out: "results" },
-  },
-  "evaluate bioasq": {
-    device: true,
-    options: { ...MODEL, base: readsModel, gold: reads, system: reads, out: writesFolder },
-    defaults: { out: "results" },
-  },
-  "evaluate ner": {
-    device: true,
-    options: { ...MODEL, gold: reads, system: reads, out: writesFolder },
-    defaults: { out: "results" },
-  },
-  "evaluate relations": {
-    device: true,
-    options: { ...MODEL, base: readsModel, gold: reads, system: reads, out: writesFolder },
+    options: {
+      ...MODEL,
+      base: readsModel,
+      data: reads,
+      gold: reads,
+      system: reads,
+      out: writesFolder,
+    },
     defaults: { out: "results" },
   },
   "pipeline run": {
@@ -274,6 +265,11 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   "pipeline compare-tokenizers": { options: { corpus: reads, input: reads, "": reads } },
 }));
 
+/** The entry of a command line; undefined where there is none. */
+export function placesOf(words: readonly string[]): CommandPlaces | undefined {
+  return PLACES.get(words.slice(0, 2).join(" ")) ?? PLACES.get(words[0] ?? "");
+}
+
 /**
  * The rights of a command line.
  * @param words the words behind the program's name
@@ -287,7 +283,7 @@ export async function rightsFor(
 ): Promise<Rights> {
   const rights = new Rights();
   rights.read(code);
-  const places = PLACES.get(words.slice(0, 2).join(" ")) ?? PLACES.get(words[0] ?? "");
+  const places = placesOf(words);
   if (!places) return rights; // help, or a command that there is not
   const { options = {}, defaults = {}, device, system } = places;
   const line: Line = {
