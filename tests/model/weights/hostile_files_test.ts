@@ -1,13 +1,13 @@
 /** Model files that were made to harm: each is refused in a sentence. @module */
-import { UserError } from "../../core/errors.ts";
-import { join } from "../../core/std.ts";
-import { huggingFaceConfig } from "../../model/config.ts";
-import { openModelFolder, writeModelFolder } from "../../model/folder.ts";
-import { initialParameters } from "../../model/initialize.ts";
-import { openPytorchFile } from "../../model/pytorch_file.ts";
-import { openZip } from "../../model/zip.ts";
-import { assert, assertEquals, assertThrows } from "../assert.ts";
-import { MINIATURE, MINIATURE_TOKENIZER, withFolder, writeJson } from "./helpers.ts";
+import { UserError } from "../../../core/errors.ts";
+import { join } from "../../../core/std.ts";
+import { huggingFaceConfig } from "../../../model/mamba/config.ts";
+import { openModelFolder, writeModelFolder } from "../../../model/weights/folder.ts";
+import { initialParameters } from "../../../model/mamba/initialize.ts";
+import { openPytorchFile } from "../../../model/weights/pytorch_file.ts";
+import { openZip } from "../../../model/weights/zip.ts";
+import { assert, assertEquals, assertThrows } from "../../assert.ts";
+import { MINIATURE, MINIATURE_TOKENIZER, withFolder, writeJson } from "../helpers.ts";
 import { Pickler, saveZip } from "./pytorch_files.ts";
 
 /** A folder with the miniature model. */
