@@ -129,7 +129,8 @@ const runs: Place = async (value, line) => {
   const run = parsed(() => readJson(join(value, "run.json")));
   const corpus = textAt(run, "corpus", "path");
   if (corpus !== undefined) await (/=[\d.]+$/.test(corpus) ? readsMix : reads)(corpus, line);
-  const init = textAt(run, "init"), scores = textAt(run, "config", "data", "scores");
+  const init = textAt(run, "init");
+  const scores = textAt(run, "config", "data", "scores");
   if (init !== undefined) await readsModel(init, line);
   if (scores) await readsScores(scores, line);
 };
@@ -311,7 +312,8 @@ export async function rightsFor(
 
 /** Every value of `--name VALUE` and `--name=VALUE`; a word behind `--` is no option. */
 function valuesOf(words: readonly string[], name: string): string[] {
-  const end = words.indexOf("--"), before = end < 0 ? words : words.slice(0, end);
+  const end = words.indexOf("--");
+  const before = end < 0 ? words : words.slice(0, end);
   return before.flatMap((word, i) => {
     if (word === `--${name}`) return before[i + 1] === undefined ? [] : [before[i + 1]!];
     return word.startsWith(`--${name}=`) ? [word.slice(name.length + 3)] : [];

@@ -67,11 +67,22 @@ const rightsAt = (home: string) => async (...words: string[]) => {
 
 Deno.test("training may read its corpora and write its run; the hub is reached where it is named", () =>
   withFolder(async (home) => {
-    const of = rightsAt(home), at = (name: string) => join(home, name), code = resolve(ROOT);
+    const of = rightsAt(home);
+    const at = (name: string) => join(home, name);
+    const code = resolve(ROOT);
     const cache = at(".cache/pubmamba");
     const random = await of(
-      ...["train", "--mix", `${at("a")}=0.5,${at("b")}=0.5`, "--init", "random:tiny"],
-      ...["--out", at("run"), "--watch", "8080", "--scores", `a: ${at("s.jsonl")}`],
+      "train",
+      "--mix",
+      `${at("a")}=0.5,${at("b")}=0.5`,
+      "--init",
+      "random:tiny",
+      "--out",
+      at("run"),
+      "--watch",
+      "8080",
+      "--scores",
+      `a: ${at("s.jsonl")}`,
     );
     assertEquals(random.net, ["127.0.0.1:8080"]);
     assertEquals(random.write, [cache, at("run"), at("run.partial")].sort());
@@ -92,7 +103,9 @@ Deno.test("training may read its corpora and write its run; the hub is reached w
 
 Deno.test("to go on with a run takes what its run.json and its configuration name", () =>
   withFolder(async (home) => {
-    const of = rightsAt(home), at = (name: string) => join(home, name), run = at("run");
+    const of = rightsAt(home);
+    const at = (name: string) => join(home, name);
+    const run = at("run");
     Deno.mkdirSync(run);
     const record = (path: string, scores: string) =>
       Deno.writeTextFileSync(
@@ -114,13 +127,15 @@ Deno.test("to go on with a run takes what its run.json and its configuration nam
   }));
 
 Deno.test("defaults are granted as given values are; commands unknown, or asked for help, get nothing", async () => {
-  const of = rightsAt("/nowhere"),
-    code = resolve(ROOT),
-    write = async (...words: string[]) => (await of(...words)).write;
+  const of = rightsAt("/nowhere");
+  const code = resolve(ROOT);
+  const write = async (...words: string[]) => (await of(...words)).write;
   assert((await write("evaluate", "ner", "--gold", "g.tsv")).includes(resolve("results")));
   assert((await write("demo")).includes(resolve("demo-output")));
   assertEquals(await write("pipeline", "report", "--corpus", "c"), [
-    ...[resolve("c"), resolve("c/report.html"), resolve("c/report.html.partial")],
+    resolve("c"),
+    resolve("c/report.html"),
+    resolve("c/report.html.partial"),
   ]);
   for (const words of [["constructor"], ["pipeline", "constructor"], ["--help"], []]) {
     const rights = await of(...words);

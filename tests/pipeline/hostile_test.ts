@@ -37,7 +37,8 @@ import {
 const MEGABYTE = 1_000_000;
 
 Deno.test("a DOCTYPE takes time in proportion to its length, whatever it is made of", () => {
-  const inside = (text: string) => `<!DOCTYPE a [${text}]>`, space = " ".repeat(MEGABYTE);
+  const inside = (text: string) => `<!DOCTYPE a [${text}]>`;
+  const space = " ".repeat(MEGABYTE);
   const many = (text: string) => text.repeat(MEGABYTE / text.length);
   const malformed = [
     inside(`<!ELEMENT a${space}<`),
@@ -84,7 +85,8 @@ Deno.test("a listing takes time in proportion to its length, whatever it is made
     [" ", 0],
   ];
   for (const [piece, links] of pages) {
-    const count = Math.floor(2 * MEGABYTE / piece.length), page = piece.repeat(count);
+    const count = Math.floor(2 * MEGABYTE / piece.length);
+    const page = piece.repeat(count);
     assertEquals([...linksOf(page)].length, links * count, piece);
     assertEquals(isWholePage(page), piece === "</pre>", piece);
     assertEquals(isWholePage(page + "x"), false, piece);
@@ -104,7 +106,8 @@ Deno.test("links are found in every spelling, with what stands behind them", () 
 
 Deno.test("answers longer than any of NLM's are refused at once", () =>
   withFolder(async (folder) => {
-    const root = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const root = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putFile(root, "baseline", 1, pubmedSet(article(7)));
     const http = { retryDelay: 0.002, readTimeout: 5 };
     /** A body without end. */
@@ -135,7 +138,8 @@ Deno.test("answers longer than any of NLM's are refused at once", () =>
 
 Deno.test("a contact that would begin another header is refused in a sentence", () =>
   withFolder(async (folder) => {
-    const http = { contact: "me@example.org\nCookie: a" }, corpus = join(folder, "corpus");
+    const http = { contact: "me@example.org\nCookie: a" };
+    const corpus = join(folder, "corpus");
     await assertRejects(
       () => runPipeline({ source: "http://127.0.0.1:9/", corpus, workers: 1, http }),
       UserError,
@@ -145,7 +149,8 @@ Deno.test("a contact that would begin another header is refused in a sentence", 
 
 Deno.test("lines are found across blocks, and a line without end is refused", () =>
   withFolder((folder) => {
-    const path = join(folder, "texts.txt"), long = "x".repeat(2_500_000);
+    const path = join(folder, "texts.txt");
+    const long = "x".repeat(2_500_000);
     const lines = ["a", long, "", `${long}é`, "b"];
     Deno.writeTextFileSync(path, lines.join("\r\n"));
     assertEquals([...readLines(path)].map(({ line }) => line), lines);
@@ -171,7 +176,8 @@ const jobOf = (path: string, corpus: string) => ({
 
 Deno.test("more records than any file has are refused; rejects go to the disk as they come", () =>
   withFolder(async (folder) => {
-    const path = join(folder, nameOf(1)), record = "<PubmedArticle/>";
+    const path = join(folder, nameOf(1));
+    const record = "<PubmedArticle/>";
     const write = (records: number) =>
       Deno.writeFileSync(path, gzipSync(pubmedSet(record.repeat(records)), { level: 1 }));
     write(MAX_FILE_RECORDS + 1);
@@ -182,7 +188,8 @@ Deno.test("more records than any file has are refused; rejects go to the disk as
       `Cannot take ${path}: it has more than 2000000 records and deletions`,
     );
     assert(Deno.memoryUsage().rss - before < 5e8, "rejects are held in memory");
-    const { rejected } = corpusPaths, file = rejected(folder, jobOf(path, folder).source);
+    const { rejected } = corpusPaths;
+    const file = rejected(folder, jobOf(path, folder).source);
     assertEquals([...Deno.readDirSync(join(folder, "rejected"))], []);
     write(50_000);
     const { counts, records } = await processFile(jobOf(path, folder));
@@ -190,7 +197,10 @@ Deno.test("more records than any file has are refused; rejects go to the disk as
     const lines = Deno.readTextFileSync(file).trimEnd().split("\n");
     assertEquals(lines.length, 50_000);
     assertEquals(JSON.parse(lines.at(-1)!), {
-      ...{ pmid: null, version: 1, ordinal: 49_999, reason: "no-pmid" },
+      pmid: null,
+      version: 1,
+      ordinal: 49_999,
+      reason: "no-pmid",
     });
     Deno.writeFileSync(path, gzipSync(pubmedSet(article(7))));
     await processFile(jobOf(path, folder));
@@ -228,7 +238,8 @@ Deno.test("a worker is stopped in the middle of a computation that hears nothing
 
 Deno.test("a task that is told to stop in the middle of a long word stops, and the next run goes on", () =>
   withFolder(async (folder) => {
-    const root = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const root = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     // A word of many letters is one pretoken, whose merges are found without a pause.
     const abstract = "acgt".repeat(5 * MEGABYTE);
     putFile(root, "baseline", 1, pubmedSet(article(7, { abstract })));
