@@ -232,7 +232,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
     },
     defaults: { out: "results" },
   },
-  "tasks convert": { options: { input: reads, out: writesFolder } },
+  "tasks convert": { options: { input: reads, out: writesFile } },
   "tasks formats": {},
   "pipeline run": {
     options: { source: readsSource, corpus: changesCorpus, tokenizer: reads },
