@@ -10,7 +10,8 @@ import { verifyCorpus } from "../../pipeline/verify.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
 import { ROOT } from "../shared.ts";
 import { faults, random } from "./faults.ts";
-import { digestOf, documentsOf, type Fault, serveFile, withFolder, withServer } from "./support.ts";
+import { badMirror } from "./bad_mirror.ts";
+import { digestOf, documentsOf, withFolder, withServer } from "./support.ts";
 
 const FIXTURES = join(ROOT, "fixtures/mirror"), TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 /** At least so many of a run, and as many of a refresh. */
@@ -69,38 +70,6 @@ const options = (corpus: string) => [
   ...["--validation", "0.05", "--test", "0.05"],
 ];
 
-/** Every fourth answer or so is one of a bad mirror's. */
-function badMirror(next: () => number): Fault {
-  const damaged = new Set<string>();
-  return (request, path) => {
-    const kind = Math.floor(next() * 24), local = join(FIXTURES, path);
-    if (kind === 0) return new Response("busy", { status: 503 });
-    if (kind === 1) {
-      return new Response("slow down", { status: 429, headers: { "retry-after": "0" } });
-    }
-    if (!path.endsWith(".gz")) return undefined;
-    const data = Deno.readFileSync(local);
-    // The connection breaks off: fewer bytes than the length promised.
-    if (kind < 4) return broken(data, Math.floor(next() * data.length));
-    if (kind === 4) return new Response(data); // the whole file, to a Range too
-    if (kind === 5 && !damaged.has(path)) {
-      damaged.add(path);
-      return new Response(data.map((byte, i) => i === 999 ? byte ^ 1 : byte));
-    }
-    return serveFile(request, local);
-  };
-}
-
-function broken(data: Uint8Array, size: number): Response {
-  const body = new ReadableStream({
-    start(controller) {
-      controller.enqueue(data.slice(0, size));
-      controller.close();
-    },
-  });
-  return new Response(body, { headers: { "content-length": String(data.length) } });
-}
-
 const runOf = (corpus: string, ...more: string[]) => [
   ...["run", "--source", FIXTURES, ...options(corpus), ...more],
 ];
@@ -146,7 +115,7 @@ Deno.test("a refresh from a bad mirror, killed at random moments, ends in the sa
         assertStringIncludes(await finish(["refresh", "--corpus", corpus]), "Nothing to do");
         Deno.removeSync(corpus, { recursive: true });
       }
-    }, badMirror(next));
+    }, badMirror(FIXTURES, next));
   }));
 
 Deno.test("an interrupted run saves, says so and exits with 130", () =>
