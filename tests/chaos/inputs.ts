@@ -5,13 +5,15 @@ import { exists } from "../../core/files.ts";
 import type { Progress, WrongInput } from "./inputs_child.ts";
 
 const CHILD = fromFileUrl(new URL("./inputs_child.ts", import.meta.url));
-/** One mutant may take so long, and a process so much memory. */
-const HANG_MS = 10_000;
+/**
+ * One mutant may take so many seconds of the processor, or, on a machine that is busy with other
+ * things, so many of the clock; and a process so much memory.
+ */
+const HANG_SECONDS = 10;
+const HANG_CLOCK_MS = 60_000;
 const MEMORY = 1e9;
 /** Mutants that one process should read: enough that starting it costs little. */
 export const BATCH = 20_000;
-/** Starting a process takes its time on a busy machine. */
-const START_MS = 60_000;
 
 /** What came of a stretch of mutants. */
 export interface InputFigures {
@@ -81,7 +83,8 @@ async function readBatch(
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  let next = from, since = performance.now(), at = -1, stopped = false;
+  let next = from, at = -1, stopped = false;
+  let since = performance.now(), cpu = 0;
   let hung: number | undefined;
   const kill = () => {
     try {
@@ -93,11 +96,15 @@ async function readBatch(
     if (now !== at) {
       at = now;
       since = performance.now();
+      cpu = processorSeconds(process.pid);
     }
     if (performance.now() > until + 2000) {
       stopped = true;
       kill();
-    } else if (performance.now() - since > (at < 0 ? START_MS : HANG_MS)) {
+    } else if (
+      performance.now() - since > HANG_CLOCK_MS ||
+      processorSeconds(process.pid) - cpu > HANG_SECONDS
+    ) {
       hung = at;
       kill();
     }
@@ -128,12 +135,22 @@ async function readBatch(
   if (code === 0 || stopped) return { read: next };
   const last = currentMutant(place), index = last < 0 ? from : last;
   if (hung !== undefined) {
-    figures.hangs.push({ index, subject: "?", error: `more than ${HANG_MS / 1000} s` });
+    figures.hangs.push({ index, subject: "?", error: `more than ${HANG_SECONDS} s` });
   } else {
     const error = `ended with ${signal ?? code}: ${(await errors).slice(0, 2000)}`;
     figures.aborts.push({ index, subject: "?", error });
   }
   return { read: next, fatal: index };
+}
+
+/** The processor time that a process has used, in seconds; 0 where the system does not say. */
+function processorSeconds(pid: number): number {
+  try {
+    const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).split(") ").at(-1)?.split(" ") ?? [];
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  } catch {
+    return 0;
+  }
 }
 
 /** The mutant that the process is at; -1 before the first. */

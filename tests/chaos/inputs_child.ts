@@ -4,6 +4,7 @@
  * @module
  */
 import process from "node:process";
+import { removeIfExists } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { Chance } from "./chance.ts";
 import { makeSubjects, type Subject } from "./subjects.ts";
@@ -43,7 +44,9 @@ export function subjectOf(subjects: Subject[], chance: Chance): Subject {
 
 if (import.meta.main) {
   const [folder = "", ...numbers] = Deno.args, [seed = 0, from = 0, to = 0] = numbers.map(Number);
-  const { subjects, close } = makeSubjects(join(folder, "files"));
+  const files = join(folder, "files");
+  removeIfExists(files, { recursive: true });
+  const { subjects, close } = makeSubjects(files);
   const at = Deno.openSync(join(folder, "at"), { write: true, create: true, truncate: true });
   const number = new Float64Array(1);
   let progress: Progress = { next: from, counts: {}, wrong: [], peak: 0 };
