@@ -1,6 +1,6 @@
 /** `pipeline decontaminate`: finds what gives evaluation away, and builds the shards without it. */
 import { Corpus } from "./corpus.ts";
-import { liveTexts } from "./documents/live_texts.ts";
+import { everyText } from "./documents/live_texts.ts";
 import { checkedFiles } from "./ingest/compare_later.ts";
 import { DEFAULT_POLICIES } from "./ingest/policy.ts";
 import { buildTokensAndShards, shardSettings, type ShardSummary } from "./ingest/shards.ts";
@@ -42,7 +42,7 @@ export async function decontaminateCorpus(
   const corpus = new Corpus(options.corpus);
   try {
     const { catalogue } = corpus, { onProgress, signal } = options;
-    const texts = liveTexts(
+    const texts = everyText(
       options.corpus,
       catalogue,
       (done, total) => onProgress?.("files", done, total),

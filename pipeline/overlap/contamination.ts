@@ -25,6 +25,8 @@ export interface CheckedDocument {
   /** Of another text: where it is from, and the PMIDs that it says it is of. */
   name?: { source: string; id: string };
   pmids?: readonly number[];
+  /** False for a version that is not in force: it is held out too, for it may come back. */
+  live?: boolean;
 }
 
 /** A document of a corpus of texts. */
@@ -150,13 +152,20 @@ async function compare(
   const { recheck, against } = report, pmids = new Set(report.held_out_by_pmid);
   const documentsWith = new Map(recheck.seen), present = new Set<number>();
   const found: { overlap: ReportedOverlap; ngrams: number[] }[] = [];
+  const notInForce: { pmid: number; ngrams: number[] }[] = [];
   const names = new Map<number, TextName>(report.held_out_texts?.map((t) => [t.number, t]));
   let count = 0;
-  for await (const { pmid, text, name, pmids: own = [pmid] } of documents) {
-    if (++count % 1000 === 0 && signal?.aborted) {
+  let read = 0;
+  for await (const { pmid, text, name, pmids: own = [pmid], live = true } of documents) {
+    if (++read % 1000 === 0 && signal?.aborted) {
       throw new Interrupted("Stopped; nothing was changed");
     }
     const held = own.some((p) => pmids.has(p)), shared = index.overlaps(text);
+    if (!live) {
+      for (const { ngrams } of shared) notInForce.push({ pmid, ngrams });
+      continue;
+    }
+    count++;
     if (held) present.add(pmid);
     if (name && (held || shared.length)) names.set(pmid, { number: pmid, ...name });
     const runs = new Set<number>();
@@ -173,8 +182,10 @@ async function compare(
     for (const n of runs) documentsWith.set(n, (documentsWith.get(n) ?? 0) + 1);
   }
   const later = new Set(found.map((f) => keyOf(f.overlap)));
+  const telling = ({ ngrams }: { ngrams: number[] }) =>
+    ngrams.some((n) => (documentsWith.get(n) ?? 0) <= COMMON_IN);
   const overlaps = found
-    .filter(({ ngrams }) => ngrams.some((n) => documentsWith.get(n)! <= COMMON_IN))
+    .filter(telling)
     .map(({ overlap }) => overlap)
     // A document that came again is told of as it is now.
     .concat(report.overlaps.filter((o) => !later.has(keyOf(o))));
@@ -182,7 +193,9 @@ async function compare(
   const byPmid = texts
     ? new Set([...texts.filter((t) => t.by === "pmid").map((t) => t.number), ...present])
     : pmids;
-  const overlapping = recheck.keep_overlaps ? [] : overlaps.map(keyOf);
+  const overlapping = recheck.keep_overlaps
+    ? []
+    : [...overlaps.map(keyOf), ...notInForce.filter(telling).map((d) => d.pmid)];
   const before = new Set(report.held_out_by_overlap);
   const held = new Set([...before, ...overlapping.filter((p) => !byPmid.has(p))]);
   const heldTexts = (numbers: Iterable<number>, by: "pmid" | "overlap") =>

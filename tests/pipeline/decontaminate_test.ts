@@ -6,7 +6,7 @@ import { readManifest, SPLITS } from "../../pipeline/tokens/mod.ts";
 import { whereIs } from "../../pipeline/tokens/provenance.ts";
 import { assert, assertEquals } from "../assert.ts";
 import { ROOT } from "../shared.ts";
-import { article, pubmedSet, putFile } from "./support.ts";
+import { article, deletion, pubmedSet, putFile } from "./support.ts";
 
 const PASSAGE =
   "the quick brown fox jumps over the lazy dog and then sleeps until the morning comes";
@@ -16,11 +16,12 @@ function abstractOf(pmid: number): string {
   return pmid === 12 || pmid === 44 ? `${words}. ${PASSAGE}.` : words;
 }
 
-const records = (from: number, to: number) =>
+const records = (from: number, to: number, ...more: string[]) =>
   pubmedSet(
     ...Array.from({ length: to - from }, (_, i) => {
       return article(from + i, { abstract: abstractOf(from + i) });
     }),
+    ...more,
   );
 
 /** The PMIDs in the shards, by asking for each. */
@@ -77,6 +78,29 @@ Deno.test("decontaminate: what is held out stays out, through updates and a new 
     Deno.removeSync(contaminationPath(corpus));
     await run();
     assertEquals((await inShards(corpus, 46)).length, 45);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+Deno.test("decontaminate: a version that a deletion brings back is held out as the others are", async () => {
+  const folder = Deno.makeTempDirSync();
+  try {
+    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const run = (more: Partial<RunOptions> = {}) =>
+      runPipeline({ corpus, source: mirror, workers: 1, ...more });
+    // PMID 12 has the passage in its first version; the second, in force, is a title alone.
+    const bare = article(12, { version: 2, abstract: "" });
+    putFile(mirror, "baseline", 1, records(1, 31, bare));
+    await run({ tokenizer: join(ROOT, "fixtures/tokenizer.json"), sequenceLength: 64 });
+    const questions = join(folder, "questions.json");
+    Deno.writeTextFileSync(questions, JSON.stringify([{ question: `Does ${PASSAGE}?` }]));
+    await decontaminateCorpus({ corpus, against: [questions] });
+    assertEquals((await inShards(corpus, 30)).includes(12), false);
+
+    putFile(mirror, "updatefiles", 2, pubmedSet(deletion([12, 2])));
+    await run();
+    assertEquals((await inShards(corpus, 30)).includes(12), false);
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
