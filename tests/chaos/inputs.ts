@@ -92,7 +92,7 @@ async function readBatch(
     } catch { /* it has ended */ }
   };
   const watchdog = setInterval(() => {
-    const now = currentMutant(place);
+    const now = currentMutant(place).index;
     if (now !== at) {
       at = now;
       since = performance.now();
@@ -133,12 +133,12 @@ async function readBatch(
   const { code, signal } = await process.status;
   clearInterval(watchdog);
   if (code === 0 || stopped) return { read: next };
-  const last = currentMutant(place), index = last < 0 ? from : last;
+  const last = currentMutant(place), index = Math.max(from, last.index), { subject } = last;
   if (hung !== undefined) {
-    figures.hangs.push({ index, subject: "?", error: `more than ${HANG_SECONDS} s` });
+    figures.hangs.push({ index, subject, error: `more than ${HANG_SECONDS} s` });
   } else {
     const error = `ended with ${signal ?? code}: ${(await errors).slice(0, 2000)}`;
-    figures.aborts.push({ index, subject: "?", error });
+    figures.aborts.push({ index, subject, error });
   }
   return { read: next, fatal: index };
 }
@@ -153,12 +153,11 @@ function processorSeconds(pid: number): number {
   }
 }
 
-/** The mutant that the process is at; -1 before the first. */
-function currentMutant(place: string): number {
+/** The mutant that the process is at, and whom it is for; -1 before the first. */
+function currentMutant(place: string): { index: number; subject: string } {
   try {
-    const bytes = Deno.readFileSync(place);
-    return bytes.length === 8 ? new Float64Array(bytes.buffer)[0] ?? -1 : -1;
-  } catch {
-    return -1;
-  }
+    const [number = "", ...subject] = Deno.readTextFileSync(place).trim().split(" ");
+    if (/^\d+$/.test(number)) return { index: Number(number), subject: subject.join(" ") };
+  } catch { /* it has not begun */ }
+  return { index: -1, subject: "?" };
 }

@@ -1,10 +1,11 @@
 /**
  * Reads the mutants FROM to TO of SEED, a process of its own, so that a hang or an abort ends it and
- * nothing else. Writes the number of the mutant at hand to FOLDER/at, and lines of JSON to stdout.
+ * nothing else. Writes the number and the subject of the mutant at hand to FOLDER/at, and lines of JSON to stdout.
  * @module
  */
 import process from "node:process";
 import { removeIfExists } from "../../core/files.ts";
+import { consoleReporter } from "../../core/reporter.ts";
 import { join } from "../../core/std.ts";
 import { Chance } from "./chance.ts";
 import { makeSubjects, type Subject } from "./subjects.ts";
@@ -48,20 +49,18 @@ if (import.meta.main) {
   removeIfExists(files, { recursive: true });
   const { subjects, close } = makeSubjects(files);
   const at = Deno.openSync(join(folder, "at"), { write: true, create: true, truncate: true });
-  const number = new Float64Array(1);
+  const reporter = consoleReporter();
   let progress: Progress = { next: from, counts: {}, wrong: [], peak: 0 };
   const report = (next: number) => {
     progress.next = next;
     progress.peak = process.resourceUsage().maxRSS * 1024;
-    // deno-lint-ignore no-console
-    console.log(JSON.stringify(progress));
+    reporter.line(JSON.stringify(progress));
     progress = { next, counts: {}, wrong: [], peak: 0 };
   };
   for (let index = from; index < to; index++) {
-    number[0] = index;
-    at.seekSync(0, Deno.SeekMode.Start);
-    at.writeSync(new Uint8Array(number.buffer));
     const chance = chanceOf(seed, index), subject = subjectOf(subjects, chance);
+    at.seekSync(0, Deno.SeekMode.Start);
+    at.writeSync(new TextEncoder().encode(`${index} ${subject.name}`.padEnd(60)));
     const count = progress.counts[subject.name] ??= { read: 0, refused: 0 };
     count.read++;
     try {
