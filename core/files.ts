@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { dirname } from "./std.ts";
-import { isDiskFull, UserError } from "./errors.ts";
+import { isDiskFull, messageOf, UserError } from "./errors.ts";
 
 /** The suffix of a file that is being written; readers skip it, the next writer replaces it. */
 export const PARTIAL_SUFFIX = ".partial";
@@ -53,15 +53,24 @@ export function openAtomic(path: string): AtomicFile {
       throw error;
     }
   };
-  Deno.mkdirSync(dirname(path), { recursive: true });
-  const file = guard(() => Deno.openSync(partial, { write: true, create: true, truncate: true }));
-  let size = 0, open = true;
+  const open = () =>
+    guard(() => Deno.openSync(partial, { write: true, create: true, truncate: true }));
+  let file: Deno.FsFile;
+  try {
+    file = open();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    // Only where it is missing: a task may write the file without the right to its folder.
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    file = open();
+  }
+  let size = 0, isOpen = true;
   const writeAll = (data: Uint8Array) => {
     for (let at = 0; at < data.length;) at += guard(() => file.writeSync(data.subarray(at)));
   };
   const close = () => {
-    if (open) file.close();
-    open = false;
+    if (isOpen) file.close();
+    isOpen = false;
   };
   return {
     write(data) {
@@ -80,7 +89,7 @@ export function openAtomic(path: string): AtomicFile {
       syncFolder(dirname(path));
     },
     abort() {
-      if (!open) return;
+      if (!isOpen) return;
       close();
       removeIfExists(partial);
     },
@@ -128,6 +137,10 @@ export function exists(path: string): boolean {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
       return false;
     }
+    // Words that are no paths may be longer than any name, or hold what no name can.
+    if (/ENAMETOOLONG|os error 36|file name too long|nul byte/i.test((error as Error).message)) {
+      return false;
+    }
     throw error;
   }
 }
@@ -154,7 +167,7 @@ export function readJson<T = unknown>(path: string, what = "file"): T {
 
 function reason(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such file";
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }
 
 /** The SHA-256 of bytes or text, in hex. */

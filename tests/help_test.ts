@@ -76,8 +76,8 @@ Deno.test("every command of the command line is a task", () => {
   const { tasks } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
   for (const word of Object.keys(ROOT_COMMANDS.commands)) {
     const task = tasks[word], command: string = task?.command ?? task ?? "";
-    // A script of the same name starts the program with fewer permissions.
-    const start = command.includes("scripts/") ? `scripts/${word}.ts` : `main.ts ${word}`;
+    // The launcher starts main.ts with the rights that the words need; a benchmark may do anything.
+    const start = word === "bench" ? `main.ts ${word}` : `scripts/launch.ts ${word}`;
     assertStringIncludes(command, start, `deno task ${word}`);
   }
 });

@@ -5,6 +5,7 @@
  * @module
  */
 import { exists, readJson, sha256, writeAtomic } from "../../core/files.ts";
+import { ownCache } from "../../core/locations.ts";
 import { join } from "../../core/std.ts";
 import { type Device } from "../../kernels/device.ts";
 import { isCpuDriver } from "../../kernels/open_device.ts";
@@ -65,21 +66,18 @@ export function productShapes(
 
 /** Where choices are kept: the user's cache folder, or nowhere where there is none. */
 export function tuningFile(device: Device): string | undefined {
-  let base: string | undefined;
+  let cache: string | undefined;
   try {
-    base = Deno.env.get("PUBMAMBA_CACHE") ?? Deno.env.get("XDG_CACHE_HOME") ??
-      Deno.env.get("LOCALAPPDATA");
-    const home = Deno.env.get("HOME");
-    base ??= home && join(home, ".cache");
+    cache = ownCache((name) => Deno.env.get(name));
   } catch {
     return undefined; // not permitted to look
   }
-  if (!base) return undefined;
+  if (!cache) return undefined;
   const { vendor, architecture, device: model, description } = device.adapter.info;
   const { variant, provider, matrixUnits } = device;
   const programs = [variant, provider, matrixUnits ? describeUnits(matrixUnits) : ""];
   const adapter = sha256([vendor, architecture, model, description, ...programs].join("\n"));
-  return join(base, "pubmamba", "autotune", `${adapter.slice(0, 16)}.json`);
+  return join(cache, "autotune", `${adapter.slice(0, 16)}.json`);
 }
 
 interface TuningCache {

@@ -3,7 +3,8 @@
  * @module
  */
 import { join } from "../../core/std.ts";
-import { removeIfExists, writeAtomic } from "../../core/files.ts";
+import { UserError } from "../../core/errors.ts";
+import { RejectWriter } from "./reject_writer.ts";
 import { abstractText, type Citation, documentText } from "../citation/types.ts";
 import type { FieldSelection } from "../citation/elements.ts";
 import type { FileEvents } from "../catalogue/catalogue.ts";
@@ -33,6 +34,9 @@ export interface FileOutcome {
   counts: Partial<Record<DropReason, number>>;
   events: FileEvents;
 }
+
+/** The most records and deletions of one file: PubMed's have 30,000, and memory grows with them. */
+export const MAX_FILE_RECORDS = 2_000_000;
 
 /** Where a source's files lie in a corpus. */
 export const corpusPaths = {
@@ -76,18 +80,28 @@ export async function processFile(
     job.fields,
   );
   const records: number[][] = [[], [], []], deleted: number[][] = [[], [], []];
-  const counts: FileOutcome["counts"] = {}, rejects: string[] = [];
+  const counts: FileOutcome["counts"] = {};
+  const rejects = new RejectWriter(corpusPaths.rejected(job.corpus, job.source));
   let ordinal = 0, total = 0, documents = 0;
   const drop = (pmid: number, version: number, at: number, reason: DropReason) => {
     counts[reason] = (counts[reason] ?? 0) + 1;
-    rejects.push(JSON.stringify({ pmid: pmid || null, version, ordinal: at, reason }) + "\n");
+    rejects.add({ pmid: pmid || null, version, ordinal: at, reason });
+  };
+  const next = () => {
+    if (ordinal === MAX_FILE_RECORDS) {
+      throw new UserError(
+        `Cannot take ${job.path}: it has more than ${MAX_FILE_RECORDS} records and deletions, which no ` +
+          "file of PubMed's has; take it from another mirror",
+      );
+    }
+    return ordinal++;
   };
   try {
     const xmlBytes = await readXml(
       job.path,
       {
         citation(citation) {
-          const at = ordinal++, { pmid, version } = citation;
+          const at = next(), { pmid, version } = citation;
           total++;
           if (pmid === 0 || pmid > 0x7fffffff) return drop(0, version, at, "no-pmid");
           writer.add(citation, at);
@@ -99,16 +113,14 @@ export async function processFile(
         },
         deletions(list) {
           for (const { pmid, version } of list) {
-            deleted[0]!.push(pmid), deleted[1]!.push(version), deleted[2]!.push(ordinal++);
+            deleted[0]!.push(pmid), deleted[1]!.push(version), deleted[2]!.push(next());
           }
         },
       },
       job.fields,
       signal,
     );
-    const rejected = corpusPaths.rejected(job.corpus, job.source);
-    if (rejects.length > 0) writeAtomic(rejected, rejects.join(""));
-    else removeIfExists(rejected);
+    rejects.commit();
     const documentsSha256 = writer.commit();
     return {
       records: total,
@@ -127,6 +139,7 @@ export async function processFile(
     };
   } catch (error) {
     writer.abort();
+    rejects.abort();
     throw error;
   }
 }

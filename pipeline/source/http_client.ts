@@ -7,6 +7,9 @@ import { Interrupted, isDiskFull, messageOf, UserError } from "../../core/errors
 /** How hard to try. */
 export const RETRIES = { attempts: 8, wrongMd5: 3, redirects: 5 } as const;
 
+/** The longest answers that are taken, in bytes: many times what NLM's server has ever sent. */
+export const LIMITS = { listingBytes: 16 << 20, md5Bytes: 1 << 16, fileBytes: 2 ** 32 } as const;
+
 /** Settings of a mirror; all in seconds. */
 export interface HttpOptions {
   /** Longest wait for the next bytes. Default 60. */
@@ -31,7 +34,6 @@ export class HttpStatusError extends UserError {
 type Request = (headers: Record<string, string>) => Promise<Response>;
 
 const USER_AGENT = "pubmamba/0.1 (PubMed bulk reader";
-const MAX_TEXT = 64 << 20;
 
 /** Makes requests to the host of one URL. */
 export class HttpClient {
@@ -47,19 +49,41 @@ export class HttpClient {
     } catch {
       throw new UserError(`Cannot read from ${place}: it is not a URL`);
     }
+    // It goes into a header of every request, where a line end would begin another header.
+    if (options.contact !== undefined && !/^[ -~]*$/.test(options.contact)) {
+      throw new UserError(
+        `Cannot send the contact ${
+          JSON.stringify(options.contact)
+        }: it must be an e-mail address or ` +
+          "a URL, on one line and in ASCII",
+      );
+    }
     this.#options = { readTimeout: 60, totalTimeout: 3600, retryDelay: 1, ...options };
     this.#userAgent = `${USER_AGENT}${options.contact ? `; ${options.contact}` : ""})`;
   }
 
-  /** A small text; `reject` may say what is wrong with it, and it is asked for again. */
-  text(url: URL, signal: AbortSignal | undefined, reject: (text: string) => string | undefined) {
+  /**
+   * A text of at most `limit` bytes; `reject` may say what is wrong with it, and it is asked for again.
+   * @throws {UserError} at once where it is longer.
+   */
+  text(
+    url: URL,
+    signal: AbortSignal | undefined,
+    limit: number,
+    reject: (text: string) => string | undefined,
+  ): Promise<string> {
     return this.retrying(url, signal, async (request) => {
       const response = await request({});
       const parts: Uint8Array[] = [];
       let size = 0;
       for await (const chunk of this.body(response, signal)) {
         parts.push(chunk);
-        if ((size += chunk.length) > MAX_TEXT) throw new Error("the answer is too long for a text");
+        if ((size += chunk.length) > limit) {
+          throw new UserError(
+            `Cannot use ${url}: the answer is longer than ${limit} bytes; check the URL given as ` +
+              "--source",
+          );
+        }
       }
       const expected = response.headers.get("content-length");
       if (

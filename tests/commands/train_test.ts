@@ -11,7 +11,7 @@ import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
 import { withFolder } from "../model/helpers.ts";
 import { serveHub } from "../model/hub_server.ts";
-import { ROOT } from "../shared.ts";
+import { ROOT, runTask, taskWords } from "../shared.ts";
 
 /** A corpus of 300 invented documents, tokenized with the fixtures' tokenizer. */
 async function makeCorpus(corpus: string): Promise<void> {
@@ -220,25 +220,10 @@ async function hubServes(
   const asked: string[] = [], { server, endpoint } = serveHub(folder, { asked });
   const env = { HF_ENDPOINT: endpoint, HF_HOME: home, HF_TOKEN: "hf_test", NO_COLOR: "1" };
   try {
-    await body(async (...args) => {
-      const flags = permissions(args[0]!);
-      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-        args: ["run", ...flags, join(ROOT, "main.ts"), ...args],
-        cwd: dirname(home),
-        env,
-      }).output();
-      const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-      return { code, stdout: text(stdout), stderr: text(stderr) };
-    }, asked);
+    await body((...args) => runTask(args, { cwd: dirname(home), env }), asked);
   } finally {
     await server.shutdown();
   }
-}
-
-/** The permissions that `deno task NAME` gives. */
-function permissions(name: string): string[] {
-  const { tasks } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
-  return (tasks[name] as string).split(" ").filter((word) => word.startsWith("--"));
 }
 
 Deno.test("train --watch serves a live page, with the task's permissions", () =>
@@ -246,10 +231,10 @@ Deno.test("train --watch serves a live page, with the task's permissions", () =>
     const corpus = join(dir, "corpus"), out = join(dir, "run");
     await makeCorpus(corpus);
     const child = new Deno.Command(Deno.execPath(), {
-      args: [
-        ...["run", ...permissions("train"), join(ROOT, "main.ts"), "train", "--watch=0"],
-        ...["--corpus", corpus, "--out", out, ...OPTIONS, "--recompute=on"],
-      ],
+      args: taskWords(
+        "train",
+        ...["--watch=0", "--corpus", corpus, "--out", out, ...OPTIONS, "--recompute=on"],
+      ),
       stdout: "null",
       stderr: "piped",
     }).spawn();

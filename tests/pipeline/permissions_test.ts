@@ -1,8 +1,8 @@
 /** The pipeline under the least permissions: more than these the runtime refuses. @module */
 import { join, resolve } from "../../core/std.ts";
 import { assert, assertEquals, assertMatch } from "../assert.ts";
-import { permissionFlags, permissionsFor } from "../../pipeline/permissions.ts";
-import { ROOT } from "../shared.ts";
+import { rightsFor } from "../../commands/permissions.ts";
+import { ROOT, runTask } from "../shared.ts";
 import { documentsOf, withFolder, withServer } from "./support.ts";
 
 /** A corpus's folder and those of a change of series. */
@@ -51,12 +51,15 @@ Deno.test("network to the mirror alone, reads and writes under the corpus alone,
 
       const elsewhere = await run(host, join(folder, "elsewhere"));
       assertEquals(elsewhere.code, 1);
-      assertMatch(elsewhere.log, /Requires (read|write) access to .*elsewhere/);
+      assertMatch(
+        elsewhere.log,
+        /no right to (read|write) "\S+elsewhere\S*"; name that file or folder/,
+      );
       assertEquals([...Deno.readDirSync(folder)].map((e) => e.name), ["corpus"]);
 
       const otherHost = await run("localhost:1", corpus);
       assertEquals(otherHost.code, 1);
-      assertMatch(otherHost.log, /Requires net access to "127\.0\.0\.1/);
+      assertMatch(otherHost.log, /this task has no right to reach "127\.0\.0\.1.*; a task reaches/);
     })
   ));
 
@@ -87,6 +90,8 @@ const tries = {
   listen: () => Deno.listen({ port: 0 }).close(),
   run: () => new Deno.Command("true").outputSync(),
   environment: () => Deno.env.get("HOME"),
+  importRemote: () => import(["https", "//deno.land/std/mod.ts"].join(":")),
+  importPackage: () => import(["npm", "a-package-of-nobody@1.0.0"].join(":")),
   system: () => Deno.hostname(),
   library: () => Deno.dlopen("/lib/x.so", {}),
 };
@@ -95,7 +100,7 @@ for (const [name, action] of Object.entries(tries)) {
     await action();
     say(name + " done");
   } catch (error) {
-    say(name + " " + error.name);
+    say(name + " " + (/cached-only|no-remote/.exec(error.message)?.[0] ?? error.name));
   }
 }`;
 
@@ -142,7 +147,8 @@ Deno.test({
         flags = [];
         await task("refresh", "--workers", "1");
         assertEquals(flags, [
-          ...["--no-prompt", `--allow-read=${[...beside(corpus), resolve(ROOT)].sort()}`],
+          ...["--no-prompt", "--no-remote", "--cached-only"],
+          `--allow-read=${[...beside(corpus), resolve(ROOT)].sort()}`,
           ...[`--allow-write=${beside(corpus)}`, `--allow-net=${host}`],
         ]);
       }, (_request, path) => {
@@ -160,6 +166,7 @@ Deno.test({
           ...["readPassword NotCapable", "writeOutside NotCapable", "escape NotCapable"],
           ...["fetchMirror done", "fetchOther NotCapable", "otherPort NotCapable"],
           ...["listen NotCapable", "run NotCapable", "environment NotCapable"],
+          ...["importRemote no-remote", "importPackage cached-only"],
           ...["system NotCapable", "library NotCapable"],
         ],
       );
@@ -168,20 +175,51 @@ Deno.test({
     }),
 });
 
-Deno.test("the permissions of a command line are its paths and its host", () =>
-  withFolder((folder) => {
-    const at = (name: string) => join(folder, name), texts = at("a,b");
-    Deno.mkdirSync(texts);
-    const of = (...words: string[]) => permissionsFor(words, ROOT);
-    const https = of("run", "--source=https://ftp.example.org/pubmed/", "--corpus", at("c"));
+Deno.test("the rights of a command line are its paths and its host", () =>
+  withFolder(async (folder) => {
+    const at = (name: string) => join(folder, name);
+    const of = async (...words: string[]) => (await rightsFor(["pipeline", ...words], ROOT)).lists;
+    const https = await of("run", "--source=https://ftp.example.org/pubmed/", "--corpus", at("c"));
     assertEquals(https.net, ["ftp.example.org"]);
     assertEquals(https.write, beside(at("c")));
-    const local = of("run", "--source", texts, "--corpus", at("c"));
-    assertEquals([local.net, local.read.includes(texts)], [[], true]);
-    assert(permissionFlags(local)[0]!.includes("a,,b"), "a comma ends a path in Deno's lists");
-    const out = of("tokenize", "--input", texts, "--output", at("new/ids.npy"));
-    assertEquals(out.write, [at("new"), at("new/ids.npy")]);
-    assertEquals([out.net, of("status").write], [[], []]);
+    const local = await of("run", "--source", at("texts"), "--corpus", at("c"));
+    assertEquals([local.net, local.read.includes(at("texts"))], [[], true]);
+    const out = await of("tokenize", "--input", at("texts"), "--output", at("new/ids.npy"));
+    assertEquals(out.write, [at("new"), at("new/ids.npy"), at("new/ids.npy.partial")]);
+    const beneath = await of("tokenize", "--input", at("texts"), "--output", at("ids.npy"));
+    assertEquals(beneath.write, [at("ids.npy"), at("ids.npy.partial")]);
     // Read or found missing by the command, which says what to do.
-    assert(of("run", "--tokenizer", at("none.json")).read.includes(at("none.json")));
+    assert((await of("run", "--tokenizer", at("none.json"))).read.includes(at("none.json")));
+    for (const reading of ["status", "verify", "documents", "locate", "where", "sample"]) {
+      assertEquals((await of(reading, "--corpus", at("c"))).write, [], reading);
+    }
+    const long = await of("sample", "--corpus", at("c"), "--filter", "x".repeat(5000) + ">=1");
+    assertEquals(long.read, [at("c"), resolve(ROOT)].sort());
+  }));
+
+Deno.test("a path with a comma is refused in a sentence, before anything starts", () =>
+  withFolder(async (folder) => {
+    const corpus = join(folder, "a,b");
+    const { code, stderr } = await runTask(["pipeline", "status", "--corpus", corpus]);
+    assertEquals(code, 1);
+    assertMatch(stderr, /^Cannot use \S+a,b: the comma in its name would cut it in two/);
+  }));
+
+Deno.test("reading commands work on a corpus that they may not write", () =>
+  withFolder(async (folder) => {
+    const corpus = join(folder, "corpus"), tokenizer = join(ROOT, "fixtures/tokenizer.json");
+    const done = async (...words: string[]) => {
+      const { code, stdout, stderr } = await runTask(["pipeline", ...words, "--corpus", corpus]);
+      assertEquals(code, 0, stderr);
+      return stdout;
+    };
+    await done("run", "--source", FIXTURES, "--files", "5", "--tokenizer", tokenizer);
+    assertMatch(await done("status"), /files +1/);
+    assertMatch(await done("verify"), /1 files, .* all as written/);
+    const [first] = (await done("documents")).split("\n"), { pmid } = JSON.parse(first!);
+    const place = JSON.parse(await done("where", "--pmid", String(pmid), "--json"));
+    const row = String(place.pieces[0]?.row ?? 0), shard = place.shard || "train-00000";
+    assertMatch(await done("locate", "--shard", shard, "--row", row), /PMID \d+ version/);
+    assertMatch(await done("sample", "--batch-size", "1"), /"tokens":\[/);
+    assertMatch(await done("export", "--format", "jsonl", "--out", join(folder, "texts")), /./);
   }));

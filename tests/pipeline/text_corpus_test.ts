@@ -3,7 +3,7 @@ import { parseInvocation } from "../../core/cli.ts";
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { ParquetFile } from "../../pipeline/documents/parquet_file.ts";
-import { permissionsFor } from "../../pipeline/permissions.ts";
+import { rightsFor } from "../../commands/permissions.ts";
 import { runPipeline } from "../../pipeline/run.ts";
 import { buildTextCorpus, textFiles } from "../../pipeline/texts/corpus.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
@@ -116,7 +116,8 @@ Deno.test("texts: a refresh takes what is new; PubMed's files are kept out", () 
     await run();
     assertEquals(reporter.lines.at(-1)!.split(",")[0], "2 documents");
     assertEquals(await textsIn(corpus), ["one", "two"]);
-    assertEquals(permissionsFor(["refresh", "--corpus", corpus], ROOT).read.includes(source), true);
+    const rights = await rightsFor(["pipeline", "refresh", "--corpus", corpus], ROOT);
+    assertEquals(rights.lists.read.includes(source), true);
     await assertRejects(
       () => run("--source", folder),
       UserError,

@@ -6,7 +6,7 @@ import { type Command, parseInvocation } from "../../core/cli.ts";
 import { join, resolve } from "../../core/std.ts";
 import { decontaminateCorpus } from "../../pipeline/decontaminate.ts";
 import { readContamination } from "../../pipeline/overlap/contamination.ts";
-import { permissionsFor } from "../../pipeline/permissions.ts";
+import { rightsFor } from "../../commands/permissions.ts";
 import { buildTextCorpus } from "../../pipeline/texts/corpus.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { SPLITS } from "../../pipeline/tokens/mod.ts";
@@ -140,13 +140,10 @@ Deno.test("texts: duplicates, documents and places are told by file and id", () 
   }));
 
 Deno.test("scores of a mix are readable to the pipeline's task", () =>
-  withFolder((folder) => {
+  withFolder(async (folder) => {
     const [a, b] = [join(folder, "a.jsonl"), join(folder, "b.jsonl")];
     for (const path of [a, b]) Deno.writeTextFileSync(path, "{}\n");
-    const { read } = permissionsFor(
-      ["sample", "--mix", "x=1", "--scores", `w: ${a}; v: ${b}`],
-      ROOT,
-    );
+    const words = ["pipeline", "sample", "--mix", "x=1", "--scores", `w: ${a}; v: ${b}`];
+    const { read } = (await rightsFor(words, ROOT)).lists;
     assertEquals([a, b].filter((path) => !read.includes(resolve(path))), []);
-    return Promise.resolve();
   }));
