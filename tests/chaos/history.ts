@@ -17,6 +17,7 @@ import { Chance } from "./chance.ts";
 import { type Ending, finish, killed, Running, Wrong } from "./program.ts";
 import { World } from "./world.ts";
 
+const MENDED = exists(join(ROOT, "pipeline/catalogue/seal.ts"));
 const TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 /** What a killed process still holds for a moment after its end was told. */
 const LOCK_TRIES = 40;
@@ -158,6 +159,10 @@ class History {
       [2, "two at once", () => this.#twoAtOnce()],
       [1, "other settings", () => this.#otherSettings()],
       [this.#disk ? 3 : 0, "full disk", () => this.#fullDisk()],
+      [this.#disk && MENDED ? 2 : 0, "read only", () => this.#readOnly()],
+      [MENDED ? 2 : 0, "verify beside a refresh", () => this.#verifyBeside()],
+      [MENDED ? 1 : 0, "new year", () => this.#newYear()],
+      [MENDED ? 1 : 0, "what others keep", () => this.#neighbours()],
     ];
     let at = chance.below(kinds.reduce((sum, [weight]) => sum + weight, 0));
     for (const [weight, kind, take] of kinds) {
@@ -286,7 +291,9 @@ class History {
     this.#equal("PMIDs in the shards", [...packed].sort((a, b) => a - b), this.world.training());
     this.#equal("the bytes of an undisturbed run", digestOf(this.#corpus), digestOf(this.#twin));
     for (const entry of [...Deno.readDirSync(this.#corpus)]) {
-      if (/\.partial$|^raw$/.test(entry.name)) throw new Wrong(`${entry.name} was left behind`);
+      if (/\.partial$|^raw$|^next-|^old-/.test(entry.name)) {
+        throw new Wrong(`${entry.name} was left behind`);
+      }
     }
   }
 
@@ -309,15 +316,14 @@ class History {
     const path = join(this.#folder, `evaluation${this.#evaluations.length}.json`);
     this.world.writeEvaluation(path);
     this.#evaluations.push(path);
-    const against = this.#evaluations.flatMap((file) => ["--against", file]);
-    const words = ["decontaminate", "--corpus", this.#corpus, ...against];
+    // What was held out before stays held out.
+    const words = ["decontaminate", "--corpus", this.#corpus, "--against", path];
     // A corpus that a run left half done is whole before it is compared.
-    if (this.#torn) await this.#effective(this.#refreshWords());
-    if (this.#torn || this.chance.happens(0.5)) await this.#killSome(words, 2);
+    if (this.#torn) await this.#refresh(() => {});
+    if (this.chance.happens(0.5)) await this.#killSome(words, 2);
     await this.#effective(words);
     await this.#effective(this.#refreshWords());
-    await runPipeline(this.#settings);
-    await decontaminateCorpus({ corpus: this.#twin, against: this.#evaluations });
+    await decontaminateCorpus({ corpus: this.#twin, against: [path] });
     await this.#twinRuns();
   }
 
@@ -329,29 +335,33 @@ class History {
     }
   }
 
-  /** Damages one file of a whole corpus: verify has to find it. */
+  /**
+   * Damages one file of a whole corpus: verify has to find it, and a repair or a mere refresh to make
+   * it again. What no run can make is put back, as from a backup.
+   */
   async #damage(how: "flip" | "lose"): Promise<void> {
     if (this.#torn) await this.#refresh(() => {});
-    const files: string[] = [];
-    for (const folder of ["documents", "tokens", "shards/train"]) {
-      for (const { name } of Deno.readDirSync(join(this.#corpus, folder))) {
-        files.push(join(this.#corpus, folder, name));
-      }
-    }
-    const path = this.chance.of(files.sort()), bytes = Deno.readFileSync(path);
-    const at = this.chance.below(bytes.length);
-    const what = how === "flip" ? `byte ${at} of ${path}` : path;
+    const files = filesOf(this.#corpus).filter((name) => !/^(\.lock|catalogue\.)/.test(name));
+    const name = this.chance.of(files), path = join(this.#corpus, name);
+    const bytes = Deno.readFileSync(path), at = this.chance.below(bytes.length);
+    const what = how === "flip" ? `byte ${at} of ${name}` : name;
     this.#onStep(`  ${what}`);
-    if (how === "lose") Deno.removeSync(path);
+    if (how === "lose" || bytes.length === 0) Deno.removeSync(path);
     else {Deno.writeFileSync(
         path,
         bytes.map((b, i) => i === at ? b ^ 1 << this.chance.below(8) : b),
       );}
-    const { code, stdout, stderr } = await this.#command(["verify", "--corpus", this.#corpus]);
+    const verify = ["verify", "--corpus", this.#corpus];
+    const { code, stdout, stderr } = await this.#command(verify);
     if (code !== 1 || !/^Wrong: /m.test(stdout)) {
       throw new Wrong(`verify did not find the damage of ${what}\n${stdout}${stderr}`);
     }
-    Deno.writeFileSync(path, bytes);
+    if (/^(tokenizer|contamination)\.json$/.test(name)) Deno.writeFileSync(path, bytes);
+    else if (how === "flip" || this.chance.happens(0.5)) {
+      await this.#command([...verify, "--repair"]);
+    }
+    await this.#refresh(() => {});
+    await this.#verify();
   }
 
   /** Files get dates of other years; what they hold is what counts. */
@@ -400,6 +410,82 @@ class History {
     this.#equal("the bytes after a refused setting", digestOf(this.#corpus), before);
   }
 
+  /** A corpus that cannot be written can be looked at, and a refresh says what is the matter. */
+  async #readOnly(): Promise<void> {
+    const disk = this.#disk;
+    if (!disk) return;
+    if (this.#torn) await this.#refresh(() => {});
+    this.world.publish();
+    if (!system("mount", "-o", "remount,ro", disk)) throw new Error(`Cannot remount ${disk}`);
+    try {
+      for (const word of ["status", "verify", "documents"]) {
+        const { code, stdout, stderr } = await this.#command([word, "--corpus", this.#corpus]);
+        if (code !== 0) {
+          throw new Wrong(`${word} of a read-only corpus: ${code}\n${stdout}${stderr}`);
+        }
+      }
+      const { code, stderr } = await this.#command(this.#refreshWords());
+      if (code !== 1 || !/^Cannot /m.test(stderr)) {
+        throw new Wrong(`a refresh of a read-only corpus: ${code}\n${stderr}`);
+      }
+    } finally {
+      system("mount", "-o", "remount,rw", disk);
+    }
+    await this.#refresh(() => {});
+  }
+
+  /** Whoever verifies while a refresh is at work finds a whole corpus, the old one or the new. */
+  async #verifyBeside(): Promise<void> {
+    if (this.#torn) await this.#refresh(() => {});
+    this.world.publish();
+    this.#figures.commands += 2;
+    const refresh = new Running("pipeline", this.#refreshWords()).ending();
+    await new Promise((resolve) => setTimeout(resolve, this.chance.number() * this.#usual));
+    const verify = await finish("pipeline", ["verify", "--corpus", this.#corpus]);
+    const { code, stderr } = await refresh;
+    if (code !== 0) throw new Wrong(`a refresh that is verified failed with ${code}\n${stderr}`);
+    if (verify.code !== 0) {
+      throw new Wrong(`verify beside a refresh: ${verify.code}\n${verify.stdout}${verify.stderr}`);
+    }
+    await this.#twinRuns();
+  }
+
+  /**
+   * A new year's series, of which only a part is there at first; the refreshes that go over to it are
+   * killed.
+   */
+  async #newYear(): Promise<void> {
+    const { chance, world } = this;
+    if (this.#torn) await this.#refresh(() => {});
+    const whole = world.baseline, part = chance.below(whole), before = digestOf(this.#corpus);
+    if (part > 0) {
+      world.newYear(part);
+      const { code, stderr } = await this.#command(this.#refreshWords());
+      if (code !== 1 || !/^Cannot go over to the series/m.test(stderr)) {
+        throw new Wrong(`${part} of ${whole} files of a new year were taken: ${code}\n${stderr}`);
+      }
+      this.#equal("the bytes beside half a new year", digestOf(this.#corpus), before);
+      world.completeBaseline();
+    } else world.newYear(whole);
+    await this.#killSome(this.#refreshWords(), chance.below(4));
+    await this.#refresh(() => {});
+  }
+
+  /** Folders beside the corpus are not the program's, whatever they are called. */
+  async #neighbours(): Promise<void> {
+    const places = [".old", ".next", ".partial"].map((suffix) => this.#corpus + suffix);
+    for (const place of places) {
+      Deno.mkdirSync(place, { recursive: true });
+      Deno.writeTextFileSync(join(place, "precious.txt"), place);
+    }
+    await this.#refresh(() => this.world.publish());
+    for (const place of places) {
+      const found = Deno.readTextFileSync(join(place, "precious.txt"));
+      this.#equal(`the file in ${place}`, found, place);
+      Deno.removeSync(place, { recursive: true });
+    }
+  }
+
   /** The disk fills up while there is something to do: it is said, and the next refresh goes on. */
   async #fullDisk(): Promise<void> {
     const disk = this.#disk;
@@ -416,6 +502,14 @@ class History {
     this.#torn = code !== 0;
     await this.#refresh(() => {});
   }
+}
+
+/** Every file under a folder, by its place in it. */
+function filesOf(folder: string, inside = ""): string[] {
+  return [...Deno.readDirSync(join(folder, inside))].flatMap((entry) => {
+    const name = inside === "" ? entry.name : `${inside}/${entry.name}`;
+    return entry.isDirectory ? filesOf(folder, name) : [name];
+  }).sort();
 }
 
 function freeBytes(disk: string): number {

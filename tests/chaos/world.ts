@@ -59,6 +59,29 @@ export class World {
     for (let number = 1; number <= count; number++) this.#put(number, this.#entries(20, false));
   }
 
+  /**
+   * Begins the next year's series with the first `count` files of its baseline, of as many as the old
+   * one has; the old series is gone.
+   */
+  newYear(count: number): void {
+    for (const number of this.files.keys()) this.#remove(number);
+    this.files.clear();
+    this.year++;
+    for (let number = 1; number <= count; number++) this.#put(number, this.#entries(20, false));
+  }
+
+  /** Adds what the baseline of a new year still lacks. */
+  completeBaseline(): void {
+    for (let number = this.files.size + 1; number <= this.#baseline; number++) {
+      this.#put(number, this.#entries(20, false));
+    }
+  }
+
+  /** How many files a baseline has. */
+  get baseline(): number {
+    return this.#baseline;
+  }
+
   /** Publishes an update file; returns its number. */
   publish(): number {
     const number = this.files.size + 1;
