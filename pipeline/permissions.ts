@@ -6,7 +6,7 @@
 import { dirname, resolve } from "../core/std.ts";
 import { exists } from "../core/files.ts";
 import { readCatalogue } from "./corpus.ts";
-import { corpusPaths } from "./ingest/process_file.ts";
+import { corpusPaths } from "./corpus_paths.ts";
 import { seriesFolders } from "./new_series.ts";
 import { readTextCorpus } from "./texts/state.ts";
 
@@ -15,11 +15,13 @@ export interface PipelinePermissions {
   read: string[];
   write: string[];
   net: string[];
+  /** What to ask the system: how much memory there is, for the number of workers. */
+  sys: string[];
 }
 
 /**
  * The permissions of `pipeline WORDS`: reads of every path that a word names and of `code`; writes
- * under the corpus (and beside it, where a new year's series is built) and in the folder of --out or
+ * under the corpus and in the folder of --out or
  * --output; network to the source's host alone, for run and refresh.
  * @param code the program's own folder
  */
@@ -46,21 +48,22 @@ export function permissionsFor(words: string[], code: string): PipelinePermissio
     const file = part.replace(/^[^:]*:/, "").trim();
     if (file !== "" && exists(file)) read.push(file);
   }
-  const net: string[] = [];
+  const net: string[] = [], sys: string[] = [];
   if (words[0] === "run" || words[0] === "refresh") {
+    sys.push("systemMemoryInfo");
     const source = optionOf(words, "source") ?? (corpus ? recordedSource(corpus) : undefined);
     if (source !== undefined && isUrl(source)) net.push(hostOf(source));
     else if (source !== undefined) read.push(source);
   }
   const write = places(written);
-  return { read: places([...read, ...write]), write, net: net.filter((host) => host !== "") };
+  return { read: places([...read, ...write]), write, net: net.filter((host) => host !== ""), sys };
 }
 
 /** The permissions as options of `deno run`. */
-export function permissionFlags({ read, write, net }: PipelinePermissions): string[] {
+export function permissionFlags({ read, write, net, sys }: PipelinePermissions): string[] {
   const flag = (name: string, list: string[]) =>
     list.length ? [`--allow-${name}=${list.map((p) => p.replaceAll(",", ",,")).join()}`] : [];
-  return [...flag("read", read), ...flag("write", write), ...flag("net", net)];
+  return [...flag("read", read), ...flag("write", write), ...flag("net", net), ...flag("sys", sys)];
 }
 
 const isUrl = (text: string): boolean => /^https?:\/\//i.test(text);

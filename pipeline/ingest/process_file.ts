@@ -2,11 +2,12 @@
  * One source file from XML to documents, rejects and tokens: what a worker does.
  * @module
  */
-import { join } from "../../core/std.ts";
-import { removeIfExists, writeAtomic } from "../../core/files.ts";
+import { exists, hashFile, removeIfExists, writeAtomic } from "../../core/files.ts";
+import { MAX_NUMBER } from "../citation/builder.ts";
 import { abstractText, type Citation, documentText } from "../citation/types.ts";
 import type { FieldSelection } from "../citation/elements.ts";
 import type { FileEvents } from "../catalogue/catalogue.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import { DocumentWriter } from "../documents/writer.ts";
 import { type DropReason, dropReason, type Policies, type PolicyView } from "./policy.ts";
 import { readXml, verifyMd5 } from "./read_xml.ts";
@@ -29,21 +30,12 @@ export interface FileOutcome {
   documents: number;
   xmlBytes: number;
   documentsSha256: string;
+  /** Of the list of rejects; "" where nothing was dropped. */
+  rejectedSha256: string;
   /** Reason -> number of records or documents dropped. */
   counts: Partial<Record<DropReason, number>>;
   events: FileEvents;
 }
-
-/** Where a source's files lie in a corpus. */
-export const corpusPaths = {
-  documents: (corpus: string, source: string): string =>
-    join(corpus, "documents", source + ".parquet"),
-  rejected: (corpus: string, source: string): string => join(corpus, "rejected", source + ".jsonl"),
-  tokens: (corpus: string, source: string): string => join(corpus, "tokens", source + ".tokens"),
-  raw: (corpus: string): string => join(corpus, "raw"),
-  catalogue: (corpus: string): string => join(corpus, "catalogue.sqlite"),
-  lock: (corpus: string): string => join(corpus, ".lock"),
-};
 
 /** The policies' view of a citation. */
 export function policyView(citation: Citation): PolicyView {
@@ -78,9 +70,18 @@ export async function processFile(
   const records: number[][] = [[], [], []], deleted: number[][] = [[], [], []];
   const counts: FileOutcome["counts"] = {}, rejects: string[] = [];
   let ordinal = 0, total = 0, documents = 0;
-  const drop = (pmid: number, version: number, at: number, reason: DropReason) => {
+  const drop = (
+    pmid: number,
+    version: number,
+    at: number,
+    reason: DropReason,
+    element?: string,
+  ) => {
     counts[reason] = (counts[reason] ?? 0) + 1;
-    rejects.push(JSON.stringify({ pmid: pmid || null, version, ordinal: at, reason }) + "\n");
+    const rest = element === undefined ? {} : { element: element.slice(0, 80) };
+    rejects.push(
+      JSON.stringify({ pmid: pmid || null, version, ordinal: at, reason, ...rest }) + "\n",
+    );
   };
   try {
     const xmlBytes = await readXml(
@@ -89,7 +90,8 @@ export async function processFile(
         citation(citation) {
           const at = ordinal++, { pmid, version } = citation;
           total++;
-          if (pmid === 0 || pmid > 0x7fffffff) return drop(0, version, at, "no-pmid");
+          if (pmid === 0 || pmid > MAX_NUMBER) return drop(0, version, at, "no-pmid");
+          if (version === 0) return drop(pmid, version, at, "bad-version");
           writer.add(citation, at);
           documents++;
           records[0]!.push(pmid), records[1]!.push(version), records[2]!.push(at);
@@ -99,9 +101,14 @@ export async function processFile(
         },
         deletions(list) {
           for (const { pmid, version } of list) {
+            if (pmid === 0 || pmid > MAX_NUMBER || version === 0) {
+              drop(pmid, version, ordinal, "bad-deletion");
+              continue;
+            }
             deleted[0]!.push(pmid), deleted[1]!.push(version), deleted[2]!.push(ordinal++);
           }
         },
+        unknown: (name) => drop(0, 0, ordinal, "unknown-element", name),
       },
       job.fields,
       signal,
@@ -115,6 +122,7 @@ export async function processFile(
       documents,
       xmlBytes,
       documentsSha256,
+      rejectedSha256: exists(rejected) ? hashFile(rejected) : "",
       counts,
       events: {
         pmids: Int32Array.from(records[0]!),
