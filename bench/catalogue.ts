@@ -38,6 +38,7 @@ export function benchCatalogue(path: string, citations: number): CatalogueFigure
       ...{ number, name: String(number), folder: "baseline", md5: "", state: "documents" },
       ...{ records: RECORDS, documents: RECORDS, deletions: 0, xml_bytes: 0, counts: "{}" },
       ...{ tokens: null, documents_sha256: "", tokens_sha256: null, stamp: "" },
+      ...{ rejected_sha256: "", raw: 0 },
     }, {
       ...{ pmids, versions: ones, ordinals },
       ...{ deletedPmids: none, deletedVersions: none, deletedOrdinals: none },

@@ -5,7 +5,7 @@ import { formatTable } from "../core/reporter.ts";
 import { bootstrapInterval, type Interval } from "../model/evaluation/statistics.ts";
 import type { OnRow } from "../model/perplexity.ts";
 import { ParquetReader } from "../pipeline/documents/parquet_file.ts";
-import { corpusPaths } from "../pipeline/ingest/process_file.ts";
+import { corpusPaths } from "../pipeline/corpus_paths.ts";
 import { hasCitations } from "../pipeline/tokens/columns.ts";
 import type { Split } from "../pipeline/tokens/order.ts";
 import type { MeshBranches } from "./mesh_tree.ts";

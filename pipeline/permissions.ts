@@ -5,7 +5,7 @@
  */
 import { exists } from "../core/files.ts";
 import { readCatalogue } from "./corpus.ts";
-import { corpusPaths } from "./ingest/process_file.ts";
+import { corpusPaths } from "./corpus_paths.ts";
 import { readTextCorpus } from "./texts/state.ts";
 
 export { seriesFolders } from "./new_series.ts";

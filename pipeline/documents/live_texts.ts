@@ -1,7 +1,7 @@
 /** The training texts of a corpus's live citations, in the order of its files. @module */
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
-import { corpusPaths } from "../ingest/process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import { breathe } from "../tokens/breathe.ts";
 import { readTexts, type TextRow } from "./reader.ts";
 

@@ -28,5 +28,5 @@ export async function compareNewFiles(corpus: Corpus, signal?: AbortSignal): Pro
     recheck: { ...report.recheck, checked: [], seen: [] },
   };
   const from = waiting.length === files.length ? anew : report;
-  writeContamination(corpus.folder, await compareLater(texts, from, options));
+  writeContamination(corpus.folder, await compareLater(texts, from, options), corpus.catalogue);
 }

@@ -11,7 +11,7 @@ import type { RunOptions } from "../run.ts";
 import type { Source } from "../source/source.ts";
 import type { PlannedFile } from "./plan.ts";
 import type { Policies } from "./policy.ts";
-import { corpusPaths } from "./process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 import type { TaskOutcome, TokenSettings } from "./worker_protocol.ts";
 
@@ -144,6 +144,8 @@ export class FileTaker {
       documents_sha256: outcome!.documentsSha256,
       tokens_sha256: tokens?.sha256 ?? null,
       stamp: file.stamp,
+      rejected_sha256: outcome!.rejectedSha256,
+      raw: Number(this.#source.remote && this.#options.keepRaw === true),
     };
     this.#catalogue.addFile(row, outcome!.events, issuedAgain);
   }

@@ -59,7 +59,7 @@ async function killUntilDone(args: string[], next: () => number, longest: number
 async function isWhole(corpus: string): Promise<void> {
   const catalogue = readCatalogue(corpus);
   try {
-    assertEquals((await verifyCorpus(corpus, catalogue)).problems, []);
+    assertEquals((await verifyCorpus(corpus)).problems, []);
   } finally {
     catalogue.close();
   }

@@ -54,6 +54,7 @@ function rowOf(number: number, events: Event[]): FileRow {
     ...{ number, name: `file${number}`, folder: "baseline", md5: "", state: "documents" as const },
     ...{ records: documents, documents, deletions: events.length - documents, xml_bytes: 0 },
     ...{ counts: "{}", tokens: null, documents_sha256: "", tokens_sha256: null, stamp: "" },
+    ...{ rejected_sha256: "", raw: 0 },
   };
 }
 

@@ -77,9 +77,11 @@ const sections = (nodes: Node[]): Section[] =>
     category: attribute(n, "NlmCategory"),
     text: textOf(n),
   }));
+/** 1 where nothing is said, 0 where it is no number from 1 to 2^31 - 1. */
 const versionOf = (node: Node) => {
+  if (node.attributes.Version === undefined) return 1;
   const text = attribute(node, "Version");
-  return /^\d{1,6}$/.test(text) && Number(text) > 0 ? Number(text) : 1;
+  return /^\d{1,10}$/.test(text) && Number(text) < 2 ** 31 ? Number(text) : 0;
 };
 const number = (node: Node | undefined) => {
   const text = textOf(node);
@@ -201,9 +203,7 @@ export function oracle(xml: Uint8Array): { citations: Citation[]; deletions: Del
   return {
     citations: records.filter((r) => /^Pubmed(Book)?Article$/.test(r.name)).map(citationOf),
     deletions: records.filter((r) => r.name === "DeleteCitation").flatMap((d) =>
-      all(d, "PMID").map((p) => ({ pmid: number(p), version: versionOf(p) })).filter((x) =>
-        x.pmid > 0
-      )
+      all(d, "PMID").map((p) => ({ pmid: number(p), version: versionOf(p) }))
     ),
   };
 }
