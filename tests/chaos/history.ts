@@ -307,7 +307,7 @@ class History {
     const { chance, world } = this;
     if (chance.happens(0.8)) world.publish();
     if (chance.happens(0.3)) world.issueAgain();
-    const done = await this.#killSome(this.#refreshWords(), chance.between(1, 6));
+    const done = await this.#killSome(this.#refreshWords(), chance.between(2, 12));
     if (done) this.#torn = false;
     if (done) await this.#twinRuns();
   }
