@@ -139,6 +139,8 @@ function move(from: string, to: string, names: readonly string[]): void {
  * they are if that is taken.
  */
 function removeSeries(folder: string, corpus: string): void {
+  // The mark goes just before the folder, so an empty one may be without it.
+  if (isThere(folder)) removeIfEmpty(folder);
   if (readMark(folder) === undefined) return;
   for (const sub of OWN_FOLDERS) {
     const at = join(folder, sub);
