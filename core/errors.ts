@@ -58,3 +58,15 @@ export function isDiskFull(error: unknown): boolean {
   const code = (error as Error & { code?: string }).code;
   return code === "ENOSPC" || /ENOSPC|no space left|os error 28/i.test(error.message);
 }
+
+/** Any value as a sentence can hold it: its JSON, cut where it is long, or its type. */
+export function shown(value: unknown, longest = 100): string {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    // too deep to be written down
+  }
+  text ??= value === undefined ? "undefined" : `a value of the type ${typeof value}`;
+  return text.length > longest ? `${text.slice(0, longest)}...` : text;
+}

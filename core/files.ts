@@ -145,13 +145,23 @@ export function exists(path: string): boolean {
   }
 }
 
+/** The longest JSON that is parsed where nothing shorter is asked for: about what a string holds. */
+const MAX_JSON_BYTES = 500_000_000;
+
 /**
  * Reads and parses a JSON file.
- * @throws {UserError} naming the file, when it is missing or is no JSON.
+ * @param limit a longer file, in bytes, is refused before it is read: parsing takes many times its room
+ * @throws {UserError} naming the file, when it is missing, too long or no JSON.
  */
-export function readJson<T = unknown>(path: string, what = "file"): T {
+export function readJson<T = unknown>(path: string, what = "file", limit = MAX_JSON_BYTES): T {
   let text: string;
   try {
+    const { size } = Deno.statSync(path);
+    if (size > limit) {
+      throw new UserError(
+        `it has ${size} bytes, and at most ${limit} are read; take the right file`,
+      );
+    }
     text = Deno.readTextFileSync(path);
   } catch (error) {
     throw new UserError(`Cannot read the ${what} ${path}: ${reason(error)}`);

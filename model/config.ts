@@ -3,7 +3,7 @@
  * (`d_model`, `n_layer`, `ssm_cfg`) and Hugging Face's `MambaForCausalLM`, which is the one written.
  * @module
  */
-import { UserError } from "../core/errors.ts";
+import { shown, UserError } from "../core/errors.ts";
 
 /** The sizes of a Mamba-1 language model whose head is tied to its embeddings. */
 export interface MambaConfig {
@@ -180,7 +180,7 @@ function refuseOthers(record: ConfigReader): void {
   }
   const attention = record.value("attn_layer_idx");
   if (Array.isArray(attention) && attention.length) refuse("it has attention layers");
-  if (type !== undefined && type !== "mamba") refuse(`its model_type is ${JSON.stringify(type)}`);
+  if (type !== undefined && type !== "mamba") refuse(`its model_type is ${shown(type)}`);
   if (!record.has("d_model") && !record.has("hidden_size")) {
     refuse("it has neither d_model nor hidden_size");
   }
@@ -208,7 +208,7 @@ class ConfigReader {
   }
   fail(key: string, wanted: string): never {
     const value = this.value(key);
-    const found = value === undefined ? "missing" : JSON.stringify(value);
+    const found = value === undefined ? "missing" : shown(value);
     throw new UserError(
       `Cannot read the model configuration ${this.file}: ${this.prefix}${key} is ${found}, ` +
         `it must be ${wanted}`,

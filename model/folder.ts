@@ -6,6 +6,7 @@
 import { UserError } from "../core/errors.ts";
 import { exists, readJson } from "../core/files.ts";
 import { join } from "../core/std.ts";
+import { readTokenizerJson } from "../pipeline/tokenizer/mod.ts";
 import { type MambaConfig, parseConfig } from "./config.ts";
 import { canonicalName, EMBEDDING, type Parameter, parameterList } from "./parameters.ts";
 import { openTensorSource, type TensorSource } from "./tensor_source.ts";
@@ -34,6 +35,9 @@ export interface ModelFolder {
 
 const HEAD = "lm_head.weight";
 
+/** A config.json is a few kilobytes. */
+const MAX_JSON_BYTES = 1 << 22;
+
 /**
  * Opens a model folder of either layout and checks every tensor's name and shape.
  * @throws {UserError} naming the file, the tensor, what was expected and what was found.
@@ -44,7 +48,7 @@ export function openModelFolder(path: string): ModelFolder {
   if (!exists(configFile)) {
     throw new UserError(`Cannot load the model ${path}: it has no config.json`);
   }
-  const json = readJson<Record<string, unknown>>(configFile, "model configuration");
+  const json = readJson<Record<string, unknown>>(configFile, "model configuration", MAX_JSON_BYTES);
   const config = parseConfig(json, configFile);
   const tokenizer = join(path, "tokenizer.json");
   const tokenizerFile = exists(tokenizer) ? tokenizer : undefined;
@@ -53,6 +57,7 @@ export function openModelFolder(path: string): ModelFolder {
   }
   const source = openTensorSource(path);
   try {
+    checkLayers(source, config, configFile);
     const stored = checkTensors(source, config);
     const parameters = new Map(parameterList(config).map((p) => [p.name, p]));
     return {
@@ -72,6 +77,18 @@ export function openModelFolder(path: string): ModelFolder {
     source.close();
     throw error;
   }
+}
+
+/**
+ * Compares the number of layers with the tensors that there are, before a list of all that should be
+ * there is made: it would be as long as config.json says.
+ */
+function checkLayers(source: TensorSource, { layers }: MambaConfig, configFile: string): void {
+  if (layers <= source.names.length) return;
+  throw new UserError(
+    `Cannot load ${source.path}: ${configFile} says that the model has ${layers} layers, but there ` +
+      `are ${source.names.length} tensors in all; take both from the same model`,
+  );
 }
 
 /** Checks names and shapes; returns each parameter's name in the file by its canonical name. */
@@ -148,12 +165,17 @@ function checkTiedHead(source: TensorSource, embedding: Float32Array): void {
 
 /** Ids of a tokenizer.json: the largest one, plus 1. */
 function tokenizerSize(path: string): number {
-  const json = readJson<
-    { model?: { vocab?: Record<string, number> }; added_tokens?: { id: number }[] }
-  >(path, "tokenizer");
+  const json = readTokenizerJson(path) as {
+    model?: { vocab?: Record<string, unknown> } | null;
+    added_tokens?: ({ id?: unknown } | null)[] | null;
+  } | null;
   let last = -1;
-  for (const id of Object.values(json.model?.vocab ?? {})) last = Math.max(last, id);
-  for (const { id } of json.added_tokens ?? []) last = Math.max(last, id);
+  const take = (id: unknown) => {
+    if (Number.isSafeInteger(id)) last = Math.max(last, id as number);
+  };
+  for (const id of Object.values(json?.model?.vocab ?? {})) take(id);
+  const added = json?.added_tokens;
+  if (Array.isArray(added)) { for (const token of added) take(token?.id); }
   if (last < 0) throw new UserError(`Cannot read the tokenizer ${path}: it has no vocabulary`);
   return last + 1;
 }

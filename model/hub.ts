@@ -190,6 +190,13 @@ async function downloadBlob(
       for await (const chunk of remote.body) {
         if (first && remote.whole()) target.seekSync(have = 0, Deno.SeekMode.Start);
         first = false;
+        if (have + chunk.length > size) {
+          have = 0;
+          throw new UserError(
+            `Cannot use ${url}: more than the ${size} bytes came that the hub lists; run the command ` +
+              "again",
+          );
+        }
         for (let at = 0; at < chunk.length;) at += target.writeSync(chunk.subarray(at));
         progress.update(have += chunk.length, formatBytes(have));
       }

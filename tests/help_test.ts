@@ -72,6 +72,20 @@ Deno.test("wrong words exit with 2, say which, and suggest what was meant", asyn
   assertStringIncludes(option.stderr, "deno task doctor --help");
 });
 
+Deno.test("words that every object has are no commands and no options", async () => {
+  for (const word of ["constructor", "__proto__", "toString", "hasOwnProperty"]) {
+    const root = await run(word), group = await run("pipeline", word);
+    assertEquals([root.code, group.code], [2, 2]);
+    assertStringIncludes(root.stderr, `Unknown command "${word}"`);
+    assertStringIncludes(group.stderr, `Unknown command "pipeline ${word}"`);
+    for (const option of [`--${word}`, `--${word}=3`, `--no-${word}`]) {
+      const { code, stderr } = await run("doctor", option);
+      assertEquals(code, 2, option);
+      assertStringIncludes(stderr, "Unknown option --");
+    }
+  }
+});
+
 Deno.test("every command of the command line is a task", () => {
   const { tasks } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
   for (const word of Object.keys(ROOT_COMMANDS.commands)) {

@@ -4,11 +4,10 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
-import { readJson } from "../../core/files.ts";
 import { learnMerges } from "./learn_merges.ts";
 import { MergeTable } from "./merges.ts";
 import { PretokenCounter } from "./pretoken_counts.ts";
-import { MAX_VOCABULARY, parseTokenizerJson } from "./tokenizer_json.ts";
+import { MAX_VOCABULARY, parseTokenizerJson, readTokenizerJson } from "./tokenizer_json.ts";
 
 /** A tokenizer.json with its parts that change. */
 interface ExtensibleJson {
@@ -29,7 +28,7 @@ export interface Extension {
 
 /** A counter of pretokens for the tokenizer in `path`, to be given to {@linkcode extendTokenizer}. */
 export function counterFor(path: string): PretokenCounter {
-  return new PretokenCounter(parseTokenizerJson(readJson(path, "tokenizer"), path).nfc);
+  return new PretokenCounter(parseTokenizerJson(readTokenizerJson(path), path).nfc);
 }
 
 /**
@@ -44,7 +43,7 @@ export function extendTokenizer(
   count: number,
   minimumCount = 2,
 ): Extension {
-  const json = readJson<ExtensibleJson>(path, "tokenizer");
+  const json = readTokenizerJson<ExtensibleJson>(path);
   const definition = parseTokenizerJson(json, path), firstId = definition.bytes.size;
   if (firstId + count > MAX_VOCABULARY) {
     throw new UserError(
@@ -99,8 +98,8 @@ export function extendTokenizer(
  * @throws {UserError} where `extended` does not keep the base's ids.
  */
 export function oldPieces(basePath: string, extendedPath: string): number[][] {
-  const base = parseTokenizerJson(readJson(basePath, "tokenizer"), basePath);
-  const extended = parseTokenizerJson(readJson(extendedPath, "tokenizer"), extendedPath);
+  const base = parseTokenizerJson(readTokenizerJson(basePath), basePath);
+  const extended = parseTokenizerJson(readTokenizerJson(extendedPath), extendedPath);
   const text = (bytes: Uint8Array) => String.fromCharCode(...bytes);
   for (let id = 0; id < base.bytes.size; id++) {
     const before = text(base.bytes.get(id)), after = text(extended.bytes.get(id));

@@ -1,11 +1,15 @@
 /** The byte-level BPE tokenizer: text to ids and back. @module */
 import { UserError } from "../../core/errors.ts";
-import { exists, readJson, sha256 } from "../../core/files.ts";
+import { exists, sha256 } from "../../core/files.ts";
 import { AddedTokenMatcher, spaceRuns } from "./added_tokens.ts";
 import { type StreamDecoder, TokenDecoder } from "./decoder.ts";
 import { MergeTable } from "./merges.ts";
 import { Scanner } from "./scanner.ts";
-import { parseTokenizerJson, type TokenizerDefinition } from "./tokenizer_json.ts";
+import {
+  parseTokenizerJson,
+  readTokenizerJson,
+  type TokenizerDefinition,
+} from "./tokenizer_json.ts";
 
 /** How to encode. */
 export interface EncodeOptions {
@@ -70,7 +74,7 @@ export function loadTokenizer(path: string): Tokenizer {
           : ""),
     );
   }
-  const json = readJson(path, "tokenizer");
+  const json = readTokenizerJson(path);
   return new ByteLevelTokenizer(
     parseTokenizerJson(json, path),
     sha256(Deno.readFileSync(path)),

@@ -193,6 +193,16 @@ Deno.test("models are named by their hub ids, and a folder of that name wins", (
       const copied = await hub("model", "tokenizer", "--model=org/model", "--out", out);
       assertEquals([copied.code, Deno.readFileSync(out)], [0, tokenizer], copied.stderr);
       assertEquals(asked.filter((path) => path.startsWith("/cdn/")), ["/cdn/tokenizer.json"]);
+      // A task may make no symbolic links: a blob gets a second name and is not copied.
+      const cache = join(dir, "hub", "hub", "models--org--model");
+      const [blob] = [...Deno.readDirSync(join(cache, "blobs"))].map(({ name }) => name);
+      const [snapshot] = [...Deno.readDirSync(join(cache, "snapshots"))].map(({ name }) => name);
+      const places = [
+        join(cache, "blobs", blob!),
+        join(cache, "snapshots", snapshot!, "tokenizer.json"),
+      ];
+      const [one, two] = places.map((path) => Deno.statSync(path).ino);
+      assertEquals(one, two);
       const words = ["--prompt=The", "--max-new-tokens=3", "--json"];
       const text = await hub("generate", "--model=org/model", ...words);
       assertEquals(text.code, 0, text.stderr);
