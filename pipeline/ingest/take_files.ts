@@ -98,14 +98,16 @@ export class FileTaker {
       ...(tokens ? { tokens: { tokenizer: tokens.tokenizer, seed: tokens.seed } } : {}),
     });
     if (signal?.aborted) throw new Interrupted();
+    if (source.remote && !keepRaw) {
+      // Before the catalogue has the file: a run killed in between fetches it again, where the other
+      // way round would leave a download behind that nothing asks for any more.
+      removeIfExists(path);
+      removeEmptyFolder(raw);
+    }
     this.#record(outcome, file, md5, issuedAgain);
     added.files++;
     added.records += outcome.file!.records;
     added.xmlBytes += outcome.file!.xmlBytes;
-    if (source.remote && !keepRaw) {
-      removeIfExists(path);
-      removeEmptyFolder(raw);
-    }
   }
 
   /** Runs `action` as one of at most `connections` at a time. */

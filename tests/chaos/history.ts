@@ -150,7 +150,7 @@ class History {
     const kinds: [number, string, () => Promise<void>][] = [
       [3, "publish and refresh", () => this.#refresh(() => world.publish())],
       [2, "issue again and refresh", () => this.#refresh(() => world.issueAgain())],
-      [6, "kill refreshes", () => this.#killedRefresh()],
+      [12, "kill refreshes", () => this.#killedRefresh()],
       [2, "decontaminate", () => this.#decontaminate()],
       [1, "verify", () => this.#verify()],
       [2, "flip a byte", () => this.#damage("flip")],
@@ -313,13 +313,13 @@ class History {
   }
 
   async #decontaminate(): Promise<void> {
+    // A corpus that a run left half done is whole before it is compared.
+    if (this.#torn) await this.#refresh(() => {});
     const path = join(this.#folder, `evaluation${this.#evaluations.length}.json`);
     this.world.writeEvaluation(path);
     this.#evaluations.push(path);
     // What was held out before stays held out.
     const words = ["decontaminate", "--corpus", this.#corpus, "--against", path];
-    // A corpus that a run left half done is whole before it is compared.
-    if (this.#torn) await this.#refresh(() => {});
     if (this.chance.happens(0.5)) await this.#killSome(words, 2);
     await this.#effective(words);
     await this.#effective(this.#refreshWords());
