@@ -13,8 +13,8 @@ import { noFigures, readMutants } from "./inputs.ts";
 import { mutateJson } from "./mutations.ts";
 import { TrainingRoom } from "./training.ts";
 
-const HISTORIES = faults(1, 4, 20);
-const MUTANTS = faults(1000, 20_000, 100_000);
+const HISTORIES = faults(1, 3, 20);
+const MUTANTS = faults(1000, 10_000, 100_000);
 
 Deno.test("random histories end in the corpus of an undisturbed run and of the model", () =>
   withFolder(async (folder) => {
@@ -53,7 +53,7 @@ Deno.test("an export that is killed leaves all of a model folder or none of it",
   withFolder(async (folder) => {
     const room = new TrainingRoom(folder);
     await room.prepare(["export"]);
-    for (let seed = 1; seed <= faults(1, 4, 10); seed++) {
+    for (let seed = 1; seed <= faults(1, 2, 10); seed++) {
       await room.killUntilDone("export", new Chance(seed), 5);
     }
   }));

@@ -17,7 +17,6 @@ import { Chance } from "./chance.ts";
 import { type Ending, finish, killed, Running, Wrong } from "./program.ts";
 import { World } from "./world.ts";
 
-const MENDED = exists(join(ROOT, "pipeline/catalogue/seal.ts"));
 const TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 /** What a killed process still holds for a moment after its end was told. */
 const LOCK_TRIES = 40;
@@ -159,10 +158,10 @@ class History {
       [2, "two at once", () => this.#twoAtOnce()],
       [1, "other settings", () => this.#otherSettings()],
       [this.#disk ? 3 : 0, "full disk", () => this.#fullDisk()],
-      [this.#disk && MENDED ? 2 : 0, "read only", () => this.#readOnly()],
-      [MENDED ? 2 : 0, "verify beside a refresh", () => this.#verifyBeside()],
-      [MENDED ? 1 : 0, "new year", () => this.#newYear()],
-      [MENDED ? 1 : 0, "what others keep", () => this.#neighbours()],
+      [this.#disk ? 2 : 0, "read only", () => this.#readOnly()],
+      [2, "verify beside a refresh", () => this.#verifyBeside()],
+      [1, "new year", () => this.#newYear()],
+      [1, "what others keep", () => this.#neighbours()],
     ];
     let at = chance.below(kinds.reduce((sum, [weight]) => sum + weight, 0));
     for (const [weight, kind, take] of kinds) {
