@@ -150,6 +150,7 @@ class History {
       [3, "publish and refresh", () => this.#refresh(() => world.publish())],
       [2, "issue again and refresh", () => this.#refresh(() => world.issueAgain())],
       [12, "kill refreshes", () => this.#killedRefresh()],
+      [1, "interrupt", () => this.#interrupt()],
       [2, "decontaminate", () => this.#decontaminate()],
       [1, "verify", () => this.#verify()],
       [2, "flip a byte", () => this.#damage("flip")],
@@ -309,6 +310,24 @@ class History {
     const done = await this.#killSome(this.#refreshWords(), chance.between(2, 12));
     if (done) this.#torn = false;
     if (done) await this.#twinRuns();
+  }
+
+  /** Ctrl-C: the refresh stops and says so, or was too early or too late to be stopped. */
+  async #interrupt(): Promise<void> {
+    this.world.publish();
+    if (this.#torn) await this.#effective(this.#refreshWords());
+    this.world.publish();
+    this.#figures.commands++;
+    const running = new Running("pipeline", this.#refreshWords());
+    const timer = setTimeout(() => running.interrupt(), this.chance.number() * this.#usual);
+    const { code, stderr, signalled } = await running.ending();
+    clearTimeout(timer);
+    // Before the program listens to signals, the system ends it.
+    if (code !== 0 && code !== 130 && !signalled) {
+      throw new Wrong(`an interrupted refresh ended with ${code}\n${stderr}`);
+    }
+    this.#torn = true;
+    await this.#refresh(() => {});
   }
 
   async #decontaminate(): Promise<void> {

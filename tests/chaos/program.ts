@@ -10,6 +10,8 @@ export interface Ending {
   /** The exit code; 137 where it was killed. */
   code: number;
   killed: boolean;
+  /** Ended by the interrupt itself, before it listened to it. */
+  signalled: boolean;
   stdout: string;
   stderr: string;
 }
@@ -56,6 +58,13 @@ export class Running {
     } catch { /* it has ended by itself */ }
   }
 
+  /** Asks the whole group to stop, as a terminal's Ctrl-C does. */
+  interrupt(): void {
+    try {
+      Deno.kill(-this.#process.pid, "SIGINT");
+    } catch { /* it has ended by itself */ }
+  }
+
   /** Waits for the end. @throws {Wrong} where it hangs or fails in a way that nobody foresaw. */
   async ending(): Promise<Ending> {
     let hung = false;
@@ -68,6 +77,7 @@ export class Running {
     const decoder = new TextDecoder();
     const ending = {
       code,
+      signalled: signal === "SIGINT",
       killed: this.#killed && (signal === "SIGKILL" || code === 137),
       stdout: decoder.decode(stdout),
       stderr: decoder.decode(stderr),
@@ -76,7 +86,7 @@ export class Running {
     if (hung) throw new Wrong(`"${what}" ran for more than ${HANG_MS / 1000} s\n${ending.stderr}`);
     if (ending.killed) return ending;
     const unforeseen = /--verbose shows where|panicked|Uncaught|out of memory|Requires \w+ access/;
-    if (signal !== null || unforeseen.test(ending.stderr)) {
+    if (signal !== null && signal !== "SIGINT" || unforeseen.test(ending.stderr)) {
       throw new Wrong(`"${what}" ended with ${signal ?? code}\n${ending.stderr}`);
     }
     return ending;
