@@ -11,6 +11,10 @@ import { SCHEMA_CHANGES, SCHEMA_VERSION, TABLES } from "./tables.ts";
 /** In the place of a version: a file that is no catalogue. */
 const NOT_OURS = "none";
 
+/** SQLite's code of failed reads and writes, and the one of a file that ends too soon. */
+const IO_ERROR = 10;
+const SHORT_READ = 522;
+
 /** What a column of a row can be, in either direction. */
 type Value = string | number | bigint | null | Uint8Array;
 
@@ -71,14 +75,17 @@ export class Database {
    */
   constructor(readonly path: string, options: { readOnly?: boolean } = {}) {
     let version: string | undefined;
+    let opened: DatabaseSync | undefined;
     try {
       if (!options.readOnly) Deno.mkdirSync(dirname(path), { recursive: true });
-      this.database = new DatabaseSync(path, { readOnly: options.readOnly === true });
+      opened = new DatabaseSync(path, { readOnly: options.readOnly === true });
+      this.database = opened;
       this.database.exec("PRAGMA busy_timeout = 10000");
       // A file of another program is left as it is.
       version = this.#schemaVersion();
       if (!options.readOnly && version !== NOT_OURS) this.#prepareForWriting(version);
     } catch (error) {
+      if (opened?.isOpen) opened.close();
       throw catalogueError(path, error, options.readOnly);
     }
     if (version === NOT_OURS) {
@@ -230,6 +237,14 @@ function catalogueError(path: string, error: unknown, readOnly = false): Error {
   if (isDiskFull(error) || /disk is full/i.test(message)) {
     return new UserError(
       `Cannot write the catalogue ${path}: the disk is full; free some space and run the same command again`,
+    );
+  }
+  // SQLite's extended codes: the lowest byte tells the kind, the rest what it was doing.
+  const code = (error as { errcode?: number } | undefined)?.errcode ?? 0;
+  if ((code & 0xff) === IO_ERROR && code !== SHORT_READ) {
+    return new UserError(
+      `Cannot use the catalogue ${path}: the disk is full or failing (${message}, ${code}); free some ` +
+        "space, and run the same command again",
     );
   }
   if (/malformed|not a database|disk I\/O|corrupt/i.test(message)) {

@@ -4,10 +4,12 @@
  * @module
  */
 import { join } from "../../core/std.ts";
+import { UserError } from "../../core/errors.ts";
 import { exists } from "../../core/files.ts";
+import { Catalogue } from "../../pipeline/catalogue/catalogue.ts";
 import { readCatalogue } from "../../pipeline/corpus.ts";
 import { verifyCorpus } from "../../pipeline/verify.ts";
-import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "../assert.ts";
 import { ROOT } from "../shared.ts";
 import { faults, random } from "./faults.ts";
 import { badMirror } from "./bad_mirror.ts";
@@ -180,6 +182,37 @@ Deno.test({
         await finish(["refresh", "--corpus", corpus]);
         await isWhole(corpus);
         assert((await documentsOf(corpus)).length > before.length);
+      } finally {
+        system("umount", disk);
+      }
+    }),
+});
+
+Deno.test({
+  name: "a catalogue that a full disk keeps from being opened is not called damaged",
+  ignore: !mountable,
+  fn: () =>
+    withFolder((folder) => {
+      const system = (command: string, ...args: string[]) =>
+        new Deno.Command(command, { args }).outputSync().success;
+      const disk = join(folder, "disk");
+      Deno.mkdirSync(disk);
+      if (!system("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk)) return; // no right to
+      try {
+        const path = join(disk, "catalogue.sqlite");
+        new Catalogue(path).close();
+        const filler = Deno.openSync(join(disk, "filler"), { write: true, create: true });
+        try {
+          assertThrows(() => {
+            for (;;) filler.writeSync(new Uint8Array(4096));
+          });
+        } finally {
+          filler.close();
+        }
+        const error = assertThrows(() => new Catalogue(path), UserError);
+        assertStringIncludes(error.message, "the disk is full");
+        Deno.removeSync(join(disk, "filler"));
+        new Catalogue(path).close();
       } finally {
         system("umount", disk);
       }
