@@ -55,11 +55,23 @@ export function holdFolder(folder: string): HeldFolder {
     if (error instanceof UserError) throw error;
     throw new UserError(`Cannot write the corpus folder ${folder}: ${(error as Error).message}`);
   }
-  if (file.tryLockSync(true)) return { before, existed, release: () => file.close() };
+  if (file.tryLockSync(true) && isStillThere(file, folder)) {
+    return {
+      before,
+      existed,
+      release: () => file.close(),
+    };
+  }
   file.close();
   throw new CorpusBusy(
     `Cannot change the corpus ${folder}: another process is at work on it; wait until it is done`,
   );
+}
+
+/** False where a failed first run of another process has removed the lock's file meanwhile. */
+function isStillThere(file: Deno.FsFile, folder: string): boolean {
+  const path = corpusPaths.lock(folder);
+  return exists(path) && Deno.statSync(path).ino === file.statSync().ino;
 }
 
 /** A corpus opened for changing; only one process at a time has it. */
@@ -158,8 +170,11 @@ export function removeMade(folder: string, { before, existed }: HeldFolder): voi
       Deno.removeSync(join(folder, sub));
     } catch { /* it is not there, or not empty */ }
   }
-  if (exists(corpusPaths.raw(folder))) return;
   const path = corpusPaths.catalogue(folder);
+  if (exists(corpusPaths.raw(folder))) {
+    if (made("catalogue.sqlite") && exists(path)) setSeal(path);
+    return;
+  }
   if (made("catalogue.sqlite")) {
     removeSeal(path);
     removeIfExists(path);

@@ -7,7 +7,7 @@
  */
 import { join } from "../core/std.ts";
 import { readJson, removeIfExists, syncFolder, writeAtomic } from "../core/files.ts";
-import { UserError } from "../core/errors.ts";
+import { messageOf, UserError } from "../core/errors.ts";
 import { corpusPaths, isOwnFile, OWN_FOLDERS, SERIES_ENTRIES } from "./corpus_paths.ts";
 
 /** What `series.json` says, the mark of a folder that the program made and may remove. */
@@ -70,8 +70,21 @@ export function prepareNextSeries(corpus: string): string {
       );
     }
   }
+  for (const name of SERIES_ENTRIES) refuseElsewhere(corpus, name);
   if (readMark(next) === undefined) markSeries(next, "");
   return next;
+}
+
+/** @throws {UserError} where a part of the corpus lies on another disk, for it could not be exchanged by renaming */
+function refuseElsewhere(corpus: string, name: string): void {
+  const path = join(corpus, name);
+  if (!isThere(path)) return;
+  const { isSymlink, dev } = Deno.lstatSync(path);
+  if (!isSymlink && dev === Deno.statSync(corpus).dev) return;
+  throw new UserError(
+    `Cannot build a new year's series in ${corpus}: ${path} is a link or another disk; make a corpus ` +
+      "of the new series in another folder",
+  );
 }
 
 /** Puts the finished series in `next-series/` in its place. Its catalogue and the old one must be closed. */
@@ -98,8 +111,7 @@ export function finishSwap(corpus: string): void {
   const next = corpusPaths.nextSeries(corpus), old = corpusPaths.oldSeries(corpus);
   if (phase === "out") {
     markSeries(old, "");
-    // The catalogue first, so that nobody reads a half of each.
-    move(corpus, old, [...SERIES_ENTRIES].reverse());
+    moveOut(corpus, old);
     enter(corpus, "in");
   }
   if (phase !== "clean") {
@@ -110,6 +122,26 @@ export function finishSwap(corpus: string): void {
   removeSeries(next, corpus);
   removeIfExists(note);
   syncFolder(corpus);
+}
+
+/**
+ * Moves the old series out of the way, the catalogue first, so that nobody reads a half of each. Where
+ * the system does not let a part of it go, all of it comes back.
+ */
+function moveOut(corpus: string, old: string): void {
+  try {
+    move(corpus, old, [...SERIES_ENTRIES].reverse());
+  } catch (error) {
+    move(old, corpus, SERIES_ENTRIES);
+    removeSeries(old, corpus);
+    removeIfExists(corpusPaths.swap(corpus));
+    throw new UserError(
+      `Cannot put the new series in the place of the old one in ${corpus}: ${
+        messageOf(error)
+      }; the old ` +
+        `one is as it was, the new one is in ${corpusPaths.nextSeries(corpus)}`,
+    );
+  }
 }
 
 function enter(corpus: string, phase: Phase): void {

@@ -13,6 +13,7 @@ import { droppedOf } from "./catalogue/tables.ts";
 import { Corpus, readCatalogue } from "./corpus.ts";
 import { contaminationPath, corpusPaths, isOwnFile, unfinishedPath } from "./corpus_paths.ts";
 import { fileName } from "./source/names.ts";
+import { breathe } from "./tokens/breathe.ts";
 import { readEvents } from "./ingest/rebuild.ts";
 import { type CorpusRecord, type RecordedFile, stateOfRecorded } from "./recorded_files.ts";
 import {
@@ -153,6 +154,7 @@ async function checkAll(
   if (broken) problems.push(`the catalogue is damaged: ${broken}`);
   let documents = 0, current = 0;
   for (const [i, file] of files.entries()) {
+    await breathe(); // so that a signal is heard
     if (signal?.aborted) throw new Interrupted("Stopped");
     const inFile = await checkFile(corpus, catalogue, file, found);
     documents += inFile.documents;
@@ -171,7 +173,7 @@ async function checkAll(
   if (documents !== counts.records) {
     problems.push(`the catalogue counts ${counts.records} documents, there are ${documents}`);
   }
-  const shards = checkShards(corpus, catalogue, files, found);
+  const shards = await checkShards(corpus, catalogue, files, found, signal);
   return { files: files.length, documents, shards, live: counts.live, ...found };
 }
 
@@ -287,12 +289,13 @@ function checkRaw(corpus: string, file: FileRow, found: Findings): void {
  * Checks the shards against their manifest, and the manifest against the corpus's record and its
  * source files; returns how many shards there are.
  */
-export function checkShards(
+export async function checkShards(
   corpus: string,
   record: Pick<CorpusRecord, "get">,
   files: { name: string; md5: string }[],
   found: Findings,
-): number {
+  signal?: AbortSignal,
+): Promise<number> {
   const { problems, renewable } = found, path = manifestPath(corpus);
   const before = problems.length;
   reportRecorded(record, "manifest", path, problems);
@@ -309,20 +312,22 @@ export function checkShards(
     return 0;
   }
   try {
-    return checkManifest(corpus, manifest, files, found);
+    return await checkManifest(corpus, manifest, files, found, signal);
   } catch (error) {
+    if (error instanceof Interrupted) throw error;
     // A manifest whose damage left it JSON can say anything.
     if (problems.length === before) throw error;
     return 0;
   }
 }
 
-function checkManifest(
+async function checkManifest(
   corpus: string,
   manifest: Manifest,
   files: { name: string; md5: string }[],
   found: Findings,
-): number {
+  signal?: AbortSignal,
+): Promise<number> {
   const { problems } = found;
   const sources = (list: { name: string; md5: string }[]) =>
     list.map((s) => `${s.name} ${s.md5}`).sort().join("\n");
@@ -334,6 +339,8 @@ function checkManifest(
   let count = 0;
   for (const [split, { shards, rows, documents, tokens }] of Object.entries(manifest.splits)) {
     for (const { tokens_file, documents_file } of shards) {
+      await breathe();
+      if (signal?.aborted) throw new Interrupted("Stopped");
       for (const { path, sha256 } of [tokens_file, documents_file]) {
         checkHash(join(shardsFolder(corpus), path), sha256, found);
       }

@@ -134,7 +134,9 @@ export class Catalogue extends Database {
   }
 
   #apply(number: number, events: FileEvents): void {
-    const record = this.prepare(PUT_RECORD), deletion = this.prepare(PUT_DELETION);
+    // Millions of calls, so SQLite's own statements; the transaction around explains their errors.
+    const record = this.database.prepare(PUT_RECORD);
+    const deletion = this.database.prepare(PUT_DELETION);
     const { pmids, versions, ordinals, deletedPmids, deletedVersions, deletedOrdinals } = events;
     for (let i = 0; i < pmids.length; i++) {
       record.run(pmids[i]!, versions[i]!, number, ordinals[i]!);

@@ -39,15 +39,9 @@ export interface Source {
 export const placeOf = (place: string): string =>
   /^[a-z][a-z0-9+.-]+:\/\//i.test(place) ? place : resolve(place);
 
-/** A place as people may see it: without the password that a URL can hold. */
-export function shownPlace(place: string): string {
-  if (!/^https?:\/\//i.test(place)) return place;
-  try {
-    return splitUser(place).place;
-  } catch {
-    return place.replace(/\/\/[^/@]*@/, "//");
-  }
-}
+/** A place as people may see it: without the user and password that a URL can hold. */
+export const shownPlace = (place: string): string =>
+  place.replace(/^([a-z][a-z0-9+.-]+:\/\/)[^/?#]*@/i, "$1");
 
 /** A URL without user and password, and the header that says them; "" where there are none. */
 export function splitUser(place: string): { place: string; authorization: string } {

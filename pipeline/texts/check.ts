@@ -3,6 +3,7 @@ import { exists } from "../../core/files.ts";
 import { Interrupted, messageOf, UserError } from "../../core/errors.ts";
 import { holdFolder } from "../corpus.ts";
 import { diskUse, shardStatus, type Status } from "../status.ts";
+import { breathe } from "../tokens/breathe.ts";
 import { TokenFile } from "../tokens/token_file.ts";
 import {
   checkHash,
@@ -72,17 +73,17 @@ export async function verifyTextCorpus(
   corpus: string,
   options: VerifyOptions = {},
 ): Promise<Verification> {
-  const first = lookAtTexts(corpus, options);
+  const first = await lookAtTexts(corpus, options);
   if (first.problems.length === 0) return first;
   const release = await holdStill(corpus, options);
   try {
-    return lookAtTexts(corpus, options);
+    return await lookAtTexts(corpus, options);
   } finally {
     release();
   }
 }
 
-function lookAtTexts(corpus: string, options: VerifyOptions): Verification {
+async function lookAtTexts(corpus: string, options: VerifyOptions): Promise<Verification> {
   const state = readTextCorpus(corpus);
   if (!state) {
     throw new UserError(`Cannot find a corpus of texts in ${corpus}: it has no texts.json`);
@@ -97,6 +98,7 @@ function lookAtTexts(corpus: string, options: VerifyOptions): Verification {
   }
   checkTokenizer(corpus, tokenizer_sha256, problems);
   for (const [i, file] of files.entries()) {
+    await breathe();
     if (options.signal?.aborted) throw new Interrupted("Stopped");
     const path = textTokensPath(corpus, file.name);
     checkHash(path, file.tokens_sha256, found);
@@ -117,7 +119,7 @@ function lookAtTexts(corpus: string, options: VerifyOptions): Verification {
   }
   const record = { get: (key: string) => records?.[key] };
   checkHeldOut(corpus, record, problems);
-  const shards = checkShards(corpus, record, files, found);
+  const shards = await checkShards(corpus, record, files, found, options.signal);
   return { files: files.length, documents, shards, live: documents, ...found };
 }
 

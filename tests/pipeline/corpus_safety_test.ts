@@ -1,4 +1,5 @@
 /** What lies in or beside a corpus folder and is not the pipeline's is never touched. @module */
+import { DatabaseSync } from "node:sqlite";
 import { exists } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
@@ -115,12 +116,20 @@ function copyFolder(from: string, to: string): void {
   }
 }
 
-/** Runs `action` on a system that fails at the `fail`th renaming or removing; false where it came to the end. */
-async function cutAt(fail: number, action: () => Promise<unknown> | void): Promise<boolean> {
+/**
+ * Runs `action` on a system that fails at the `fail`th renaming or removing, and at all that follow (as
+ * for a process that was killed) or at that one alone; false where it came to the end.
+ */
+async function cutAt(
+  fail: number,
+  action: () => Promise<unknown> | void,
+  once = false,
+): Promise<boolean> {
   const { renameSync, removeSync } = Deno;
   let call = 0;
   const failing = <A extends unknown[]>(real: (...args: A) => void) => (...args: A) => {
-    if (call++ === fail) throw new Error("the plug is pulled");
+    const at = call++;
+    if (once ? at === fail : at >= fail) throw new Error("the plug is pulled");
     real(...args);
   };
   Deno.renameSync = failing(renameSync);
@@ -150,15 +159,17 @@ Deno.test("a change of series cut short at any step is ended by the next run", (
     // The new series is whole, and the swap has not begun.
     copyFolder(at("plain"), join(at("ready"), "next-series"));
     markSeries(join(at("ready"), "next-series"), "");
-    let steps = 0;
-    for (let fail = 0;; fail++) {
-      const corpus = at(`corpus${fail}`);
+    let steps = 0, turns = 0;
+    for (let step = 0;; step++) {
+      const corpus = at(`corpus${step}`), fail = step >> 1, once = step % 2 === 0;
       copyFolder(at("ready"), corpus);
-      const cut = await cutAt(fail, () => swapIn(corpus));
-      const once = exists(join(corpus, "series-swap.json"));
+      const cut = await cutAt(fail, () => swapIn(corpus), once);
+      const noted = exists(join(corpus, "series-swap.json"));
       await cutAt(fail % 5, () => finishSwap(corpus)); // cut again on the way
       finishSwap(corpus);
-      const begun = once || !cut;
+      // Where the system fails once while the old series goes out, it comes back.
+      const begun = noted || !cut;
+      turns += Number(once && cut && !begun);
       assertEquals(digestOf(corpus), begun ? whole : old, `cut at step ${fail}`);
       const { problems } = await verifyCorpus(corpus);
       assertEquals(problems, [], `cut at step ${fail}`);
@@ -166,10 +177,11 @@ Deno.test("a change of series cut short at any step is ended by the next run", (
         const names = [...Deno.readDirSync(corpus)].map((e) => e.name);
         assertEquals(names.filter((name) => /series/.test(name)), []);
       }
-      if (!cut) break;
+      if (!cut && !once) break;
       steps = fail;
     }
     assert(steps > 25, `only ${steps} steps were cut`);
+    assert(turns > 5, `only ${turns} swaps were taken back`);
     // The command itself goes on with what is there.
     await cutAt(12, () => swapIn(at("ready")));
     assertEquals((await run(mirror, at("ready"))).up_to_date, true);
@@ -240,6 +252,45 @@ Deno.test("a corpus behind a link stays on its disk through a new series", () =>
     assertEquals([...Deno.readDirSync(folder)].map((e) => e.name).sort(), [
       ...["corpus", "disk", "mirror"],
     ]);
+  }));
+
+Deno.test("a corpus of which a part lies elsewhere gets no new series, and stays as it is", () =>
+  withFolder(async (folder) => {
+    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const options = { tokenizer: TOKENIZER, sequenceLength: 64 };
+    putBaseline(mirror, 26, 1);
+    await run(mirror, corpus, options);
+    Deno.renameSync(join(corpus, "shards"), join(folder, "shards"));
+    Deno.symlinkSync(join(folder, "shards"), join(corpus, "shards"));
+    const before = digestOf(corpus);
+    putBaseline(mirror, 27, 1, "new");
+    await assertRejects(() => run(mirror, corpus), UserError, "shards is a link or another disk");
+    assertEquals(digestOf(corpus), before);
+    assertEquals((await verifyCorpus(corpus)).problems, []);
+  }));
+
+Deno.test("a corpus of an earlier version is read, and brought up to date by the next run", () =>
+  withFolder(async (folder) => {
+    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    putFile(mirror, "baseline", 1, pubmedSet(article(1), article(2, { abstract: "" })));
+    await run(mirror, corpus, { tokenizer: TOKENIZER, sequenceLength: 64 });
+    const before = digestOf(corpus), path = join(corpus, "catalogue.sqlite");
+    const database = new DatabaseSync(path);
+    database.exec(
+      "ALTER TABLE files DROP COLUMN rejected_sha256; ALTER TABLE files DROP COLUMN raw",
+    );
+    database.exec("UPDATE meta SET value = '1' WHERE key = 'schema'");
+    database.exec("DELETE FROM meta WHERE key IN ('manifest_sha256', 'baseline_files')");
+    database.close();
+    Deno.removeSync(join(corpus, "catalogue.sha256"));
+    assertEquals((await documentsOf(corpus)).map((d) => d.pmid), [1, 2]);
+    const { problems } = await verifyCorpus(corpus);
+    assertEquals(problems.map((problem) => /catalogue\.sha256|manifest\.json/.exec(problem)?.[0]), [
+      ...["catalogue.sha256", "manifest.json"],
+    ]);
+    await run(mirror, corpus);
+    assertEquals((await verifyCorpus(corpus)).problems, []);
+    assertEquals(digestOf(corpus), before);
   }));
 
 /** Runs the real task, with the permissions that it gives itself. */
