@@ -20,7 +20,7 @@ import { isThere, Rights } from "../core/rights.ts";
 import { join } from "../core/std.ts";
 
 /** What a command line is asked for besides the value of the option at hand. */
-interface Line {
+export interface Line {
   rights: Rights;
   environment: Environment;
   /** Every value of `--name VALUE` and `--name=VALUE`. */
@@ -30,10 +30,10 @@ interface Line {
 }
 
 /** Gives the rights that a value of an option needs. */
-type Place = (value: string, line: Line) => void | Promise<void>;
+export type Place = (value: string, line: Line) => void | Promise<void>;
 
 /** An entry of the table. */
-interface CommandPlaces {
+export interface CommandPlaces {
   /** By option; "" stands for the words without dashes. */
   options?: Record<string, Place>;
   /** Values of options that are not given. */
@@ -53,6 +53,13 @@ const DEVICE_VARIABLES = ["KERNEL_VARIANT", "PUBMAMBA_DAWN_TOGGLES", "XDG_RUNTIM
 const reads: Place = (value, { rights }) => rights.read(value);
 const writesFile: Place = (value, { rights }) => rights.writeFile(value);
 const writesFolder: Place = (value, { rights }) => rights.writeFolder(value);
+
+/** A file of ids, and the file of offsets that comes with it. */
+const writesIds: Place = async (value, { rights }) => {
+  const { offsetsPath } = await import("../pipeline/tokens/tokenize_file.ts");
+  rights.writeFile(value);
+  rights.writeFile(offsetsPath(value));
+};
 
 /** The folder of a corpus that is changed; a new series is built beside it and takes its place. */
 const changesCorpus: Place = async (value, { rights }) => {
@@ -126,7 +133,8 @@ const runs: Place = async (value, line) => {
   const run = parsed(() => readJson(join(value, "run.json")));
   const corpus = textAt(run, "corpus", "path");
   if (corpus !== undefined) await (/=[\d.]+$/.test(corpus) ? readsMix : reads)(corpus, line);
-  const init = textAt(run, "init"), scores = textAt(run, "config", "data", "scores");
+  const init = textAt(run, "init");
+  const scores = textAt(run, "config", "data", "scores");
   if (init !== undefined) await readsModel(init, line);
   if (scores) await readsScores(scores, line);
 };
@@ -169,13 +177,12 @@ function textAt(value: unknown, ...keys: string[]): string | undefined {
 }
 
 const MODEL = { model: readsModel, tokenizer: readsModel };
-const FINETUNE: CommandPlaces = {
-  device: true,
-  options: { ...MODEL, data: reads, out: runs },
-};
 const READS_CORPUS: CommandPlaces = { options: { corpus: reads } };
 
-/** Every command by its words, and its options that name places. */
+/**
+ * Every command by its words, or a group by its first word where its commands are alike, and the
+ * options that name places.
+ */
 export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries<CommandPlaces>({
   "demo": {
     device: true,
@@ -209,32 +216,24 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
     options: { ...MODEL, out: writesFolder, contexts: reads },
   },
   "model tokenizer": { options: { model: readsModel, out: writesFile } },
-  "finetune pubmedqa": FINETUNE,
-  "finetune bioasq": { device: true, options: { ...FINETUNE.options, test: reads } },
-  "finetune ner": FINETUNE,
-  "finetune relations": FINETUNE,
+  "finetune": {
+    device: true,
+    options: { ...MODEL, data: reads, test: reads, out: runs },
+  },
   "evaluate perplexity": {
     device: true,
     options: { model: readsModel, corpus: reads, "mesh-tree": reads, output: writesFile },
   },
-  "evaluate pubmedqa": {
+  "evaluate": {
     device: true,
-    options: { ...MODEL, base: readsModel, data: reads, out: writesFolder },
-    defaults: { out: "results" },
-  },
-  "evaluate bioasq": {
-    device: true,
-    options: { ...MODEL, base: readsModel, gold: reads, system: reads, out: writesFolder },
-    defaults: { out: "results" },
-  },
-  "evaluate ner": {
-    device: true,
-    options: { ...MODEL, gold: reads, system: reads, out: writesFolder },
-    defaults: { out: "results" },
-  },
-  "evaluate relations": {
-    device: true,
-    options: { ...MODEL, base: readsModel, gold: reads, system: reads, out: writesFolder },
+    options: {
+      ...MODEL,
+      base: readsModel,
+      data: reads,
+      gold: reads,
+      system: reads,
+      out: writesFolder,
+    },
     defaults: { out: "results" },
   },
   "pipeline run": {
@@ -265,13 +264,18 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "pipeline duplicates": { options: { corpus: reads, out: writesFile } },
   "pipeline export": { options: { corpus: reads, out: writesFolder } },
-  "pipeline tokenize": { options: { tokenizer: reads, input: reads, output: writesFile } },
+  "pipeline tokenize": { options: { tokenizer: reads, input: reads, output: writesIds } },
   "pipeline train-tokenizer": { options: { corpus: reads, input: reads, out: writesFile } },
   "pipeline extend-tokenizer": {
     options: { tokenizer: reads, corpus: reads, input: reads, out: writesFile },
   },
   "pipeline compare-tokenizers": { options: { corpus: reads, input: reads, "": reads } },
 }));
+
+/** The entry of a command line; undefined where there is none. */
+export function placesOf(words: readonly string[]): CommandPlaces | undefined {
+  return PLACES.get(words.slice(0, 2).join(" ")) ?? PLACES.get(words[0] ?? "");
+}
 
 /**
  * The rights of a command line.
@@ -286,7 +290,7 @@ export async function rightsFor(
 ): Promise<Rights> {
   const rights = new Rights();
   rights.read(code);
-  const places = PLACES.get(words.slice(0, 2).join(" ")) ?? PLACES.get(words[0] ?? "");
+  const places = placesOf(words);
   if (!places) return rights; // help, or a command that there is not
   const { options = {}, defaults = {}, device, system } = places;
   const line: Line = {
@@ -312,7 +316,8 @@ export async function rightsFor(
 
 /** Every value of `--name VALUE` and `--name=VALUE`; a word behind `--` is no option. */
 function valuesOf(words: readonly string[], name: string): string[] {
-  const end = words.indexOf("--"), before = end < 0 ? words : words.slice(0, end);
+  const end = words.indexOf("--");
+  const before = end < 0 ? words : words.slice(0, end);
   return before.flatMap((word, i) => {
     if (word === `--${name}`) return before[i + 1] === undefined ? [] : [before[i + 1]!];
     return word.startsWith(`--${name}=`) ? [word.slice(name.length + 3)] : [];

@@ -37,7 +37,8 @@ export function* linksOf(html: string): Generator<Link> {
   const lower = html.toLowerCase();
   // Case that takes another number of characters would move everything behind it.
   const text = lower.length === html.length ? lower : html;
-  const nextEnd = finder(text, ">"), nextTag = finder(text, "<");
+  const nextEnd = finder(text, ">");
+  const nextTag = finder(text, "<");
   for (let at = text.indexOf("href"); at >= 0; at = text.indexOf("href", at)) {
     at += "href".length;
     let from = afterSpace(text, at);
@@ -55,7 +56,8 @@ export function* linksOf(html: string): Generator<Link> {
     const close = nextTag(end + 1);
     if (close < 0) return;
     if (!text.startsWith("</a>", close)) continue;
-    const stampFrom = close + "</a>".length, stampTo = endOfStamp(text, stampFrom);
+    const stampFrom = close + "</a>".length;
+    const stampTo = endOfStamp(text, stampFrom);
     yield { target: html.slice(from, to), stamp: html.slice(stampFrom, stampTo) };
     at = stampTo;
   }

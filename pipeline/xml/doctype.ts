@@ -19,7 +19,14 @@ const STOPS_CONTENT = `<>"'&%`;
 const STOPS_LIST = `()<>"'&%`;
 /** The types of attributes that are a word. */
 const ATTRIBUTE_TYPES = [
-  ...["CDATA", "ID", "IDREF", "IDREFS", "ENTITY", "ENTITIES", "NMTOKEN", "NMTOKENS"],
+  "CDATA",
+  "ID",
+  "IDREF",
+  "IDREFS",
+  "ENTITY",
+  "ENTITIES",
+  "NMTOKEN",
+  "NMTOKENS",
 ];
 
 /** Reads a whole `<!DOCTYPE ... >`. */

@@ -12,14 +12,16 @@ import { Pickler, saveZip } from "./pytorch_files.ts";
 
 /** A folder with the miniature model. */
 function miniature(dir: string): string {
-  const path = join(dir, "model"), read = initialParameters(MINIATURE, 1);
+  const path = join(dir, "model");
+  const read = initialParameters(MINIATURE, 1);
   writeModelFolder(path, { config: MINIATURE, read, tokenizer: MINIATURE_TOKENIZER });
   return path;
 }
 
 Deno.test("a configuration of a billion layers is compared with the tensors first", () =>
   withFolder((dir) => {
-    const path = miniature(dir), config = huggingFaceConfig(MINIATURE);
+    const path = miniature(dir);
+    const config = huggingFaceConfig(MINIATURE);
     for (const layers of [1e9, 2 ** 31 - 1, 1000]) {
       writeJson(path, "config.json", { ...config, num_hidden_layers: layers });
       const { message } = assertThrows(() => openModelFolder(path), UserError);
@@ -29,7 +31,8 @@ Deno.test("a configuration of a billion layers is compared with the tensors firs
 
 Deno.test("JSON that nests without end, or is far too long, is refused in a sentence", () =>
   withFolder((dir) => {
-    const path = miniature(dir), deep = "[".repeat(200_000) + "]".repeat(200_000);
+    const path = miniature(dir);
+    const deep = "[".repeat(200_000) + "]".repeat(200_000);
     Deno.writeTextFileSync(join(path, "config.json"), `{"model_type":${deep}}`);
     assertThrows(
       () => openModelFolder(path),
@@ -109,16 +112,19 @@ function placeOf(bytes: Uint8Array, signature: number): number {
   throw new Error("there is no such signature");
 }
 
-const DIRECTORY_END = 0x06054b50, ENTRY = 0x02014b50;
+const DIRECTORY_END = 0x06054b50;
+const ENTRY = 0x02014b50;
 
 Deno.test("archives that point outside themselves are refused in a sentence", () =>
   withFolder((dir) => {
     const path = join(dir, "pytorch_model.bin");
     saveZip(path, dictionary((p) => p.text("x").int(1)), { 0: new Uint8Array(8) });
-    const good = Deno.readFileSync(path), end = placeOf(good, DIRECTORY_END);
+    const good = Deno.readFileSync(path);
+    const end = placeOf(good, DIRECTORY_END);
     /** Opens the archive after a change, and reads every member of it. */
     const read = (change: (view: DataView<ArrayBuffer>) => Uint8Array<ArrayBuffer> | void) => {
-      const copy = good.slice(), changed = change(new DataView(copy.buffer)) ?? copy;
+      const copy = good.slice();
+      const changed = change(new DataView(copy.buffer)) ?? copy;
       Deno.writeFileSync(path, changed);
       const zip = openZip(path);
       try {
@@ -139,7 +145,8 @@ Deno.test("archives that point outside themselves are refused in a sentence", ()
     // A size of 0xffffffff stands in an extra field, of which there is none.
     fails((view) => view.setUint16(entry + 30, 60_000, true), "ends early");
     const locator = (offset: bigint) => (view: DataView<ArrayBuffer>) => {
-      const whole = new Uint8Array(good.length + 20), at = new DataView(whole.buffer);
+      const whole = new Uint8Array(good.length + 20);
+      const at = new DataView(whole.buffer);
       whole.set(new Uint8Array(view.buffer, 0, end));
       whole.set(new Uint8Array(view.buffer, end), end + 20);
       at.setUint32(end, 0x07064b50, true);
@@ -150,8 +157,10 @@ Deno.test("archives that point outside themselves are refused in a sentence", ()
       fails(locator(offset), "it points to byte");
     }
     const withField = (id: number, size: number) => (view: DataView<ArrayBuffer>) => {
-      const name = view.getUint16(entry + 28, true), after = entry + 46 + name;
-      const whole = new Uint8Array(good.length + 4 + size), at = new DataView(whole.buffer);
+      const name = view.getUint16(entry + 28, true);
+      const after = entry + 46 + name;
+      const whole = new Uint8Array(good.length + 4 + size);
+      const at = new DataView(whole.buffer);
       whole.set(good.subarray(0, after));
       whole.set(good.subarray(after), after + 4 + size);
       at.setUint32(entry + 42, 0xffffffff, true);

@@ -12,8 +12,16 @@ import { runPipeline } from "../../pipeline/run.ts";
 import { hashFile } from "../../core/files.ts";
 import { LIMITS } from "../../pipeline/source/http_client.ts";
 import { isWholePage, linksOf } from "../../pipeline/source/listing.ts";
+import { readRecords } from "../../pipeline/texts/records.ts";
+import { MAX_TEXT_CHARACTERS, readLines } from "../../pipeline/tokens/text_input.ts";
 import { readDoctype } from "../../pipeline/xml/doctype.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "../assert.ts";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "../assert.ts";
 import { ROOT, runTask, taskWords } from "../shared.ts";
 import {
   article,
@@ -30,7 +38,8 @@ import {
 const MEGABYTE = 1_000_000;
 
 Deno.test("a DOCTYPE takes time in proportion to its length, whatever it is made of", () => {
-  const inside = (text: string) => `<!DOCTYPE a [${text}]>`, space = " ".repeat(MEGABYTE);
+  const inside = (text: string) => `<!DOCTYPE a [${text}]>`;
+  const space = " ".repeat(MEGABYTE);
   const many = (text: string) => text.repeat(MEGABYTE / text.length);
   const malformed = [
     inside(`<!ELEMENT a${space}<`),
@@ -77,7 +86,8 @@ Deno.test("a listing takes time in proportion to its length, whatever it is made
     [" ", 0],
   ];
   for (const [piece, links] of pages) {
-    const count = Math.floor(2 * MEGABYTE / piece.length), page = piece.repeat(count);
+    const count = Math.floor(2 * MEGABYTE / piece.length);
+    const page = piece.repeat(count);
     assertEquals([...linksOf(page)].length, links * count, piece);
     assertEquals(isWholePage(page), piece === "</pre>", piece);
     assertEquals(isWholePage(page + "x"), false, piece);
@@ -97,7 +107,8 @@ Deno.test("links are found in every spelling, with what stands behind them", () 
 
 Deno.test("answers longer than any of NLM's are refused at once", () =>
   withFolder(async (folder) => {
-    const root = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const root = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putFile(root, "baseline", 1, pubmedSet(article(7)));
     const http = { retryDelay: 0.002, readTimeout: 5 };
     /** A body without end. */
@@ -128,12 +139,30 @@ Deno.test("answers longer than any of NLM's are refused at once", () =>
 
 Deno.test("a contact that would begin another header is refused in a sentence", () =>
   withFolder(async (folder) => {
-    const http = { contact: "me@example.org\nCookie: a" }, corpus = join(folder, "corpus");
+    const http = { contact: "me@example.org\nCookie: a" };
+    const corpus = join(folder, "corpus");
     await assertRejects(
       () => runPipeline({ source: "http://127.0.0.1:9/", corpus, workers: 1, http }),
       UserError,
       'Cannot send the contact "me@example.org\\nCookie: a": it must be an e-mail address or a URL',
     );
+  }));
+
+Deno.test("lines are found across blocks, and a line without end is refused", () =>
+  withFolder((folder) => {
+    const path = join(folder, "texts.txt");
+    const long = "x".repeat(2_500_000);
+    const lines = ["a", long, "", `${long}é`, "b"];
+    Deno.writeTextFileSync(path, lines.join("\r\n"));
+    assertEquals([...readLines(path)].map(({ line }) => line), lines);
+    const error = assertThrows(() => [...readLines(path, 1_000_000)], UserError);
+    assertStringIncludes(error.message, "line 2: it is longer than 1000000 characters");
+    Deno.truncateSync(path, MAX_TEXT_CHARACTERS + 1);
+    return assertRejects(
+      () => readRecords(path).next(),
+      UserError,
+      `it has ${MAX_TEXT_CHARACTERS + 1} bytes, and a document at most ${MAX_TEXT_CHARACTERS}`,
+    ).then(() => {});
   }));
 
 /** A job for the file at `path`. */
@@ -148,7 +177,8 @@ const jobOf = (path: string, corpus: string) => ({
 
 Deno.test("more records than any file has are refused; rejects go to the disk as they come", () =>
   withFolder(async (folder) => {
-    const path = join(folder, nameOf(1)), record = "<PubmedArticle/>";
+    const path = join(folder, nameOf(1));
+    const record = "<PubmedArticle/>";
     const write = (records: number) =>
       Deno.writeFileSync(path, gzipSync(pubmedSet(record.repeat(records)), { level: 1 }));
     write(MAX_FILE_RECORDS + 1);
@@ -159,7 +189,8 @@ Deno.test("more records than any file has are refused; rejects go to the disk as
       `Cannot take ${path}: it has more than 2000000 records and deletions`,
     );
     assert(Deno.memoryUsage().rss - before < 5e8, "rejects are held in memory");
-    const { rejected } = corpusPaths, file = rejected(folder, jobOf(path, folder).source);
+    const { rejected } = corpusPaths;
+    const file = rejected(folder, jobOf(path, folder).source);
     assertEquals([...Deno.readDirSync(join(folder, "rejected"))], []);
     write(50_000);
     const { counts, records } = await processFile(jobOf(path, folder));
@@ -167,7 +198,10 @@ Deno.test("more records than any file has are refused; rejects go to the disk as
     const lines = Deno.readTextFileSync(file).trimEnd().split("\n");
     assertEquals(lines.length, 50_000);
     assertEquals(JSON.parse(lines.at(-1)!), {
-      ...{ pmid: null, version: 1, ordinal: 49_999, reason: "no-pmid" },
+      pmid: null,
+      version: 1,
+      ordinal: 49_999,
+      reason: "no-pmid",
     });
     Deno.writeFileSync(path, gzipSync(pubmedSet(article(7))));
     await processFile(jobOf(path, folder));
@@ -205,7 +239,8 @@ Deno.test("a worker is stopped in the middle of a computation that hears nothing
 
 Deno.test("a task that is told to stop in the middle of a long word stops, and the next run goes on", () =>
   withFolder(async (folder) => {
-    const root = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const root = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     // A word of many letters is one pretoken, whose merges are found without a pause.
     const abstract = "acgt".repeat(5 * MEGABYTE);
     putFile(root, "baseline", 1, pubmedSet(article(7, { abstract })));

@@ -184,9 +184,12 @@ Deno.test("the rights of a command line are its paths and its host", () =>
     const local = await of("run", "--source", at("texts"), "--corpus", at("c"));
     assertEquals([local.net, local.read.includes(at("texts"))], [[], true]);
     const out = await of("tokenize", "--input", at("texts"), "--output", at("new/ids.npy"));
-    assertEquals(out.write, [at("new"), at("new/ids.npy"), at("new/ids.npy.partial")]);
+    const ids = (folder: string) =>
+      ["ids.npy", "ids.npy.partial", "ids.offsets.npy", "ids.offsets.npy.partial"]
+        .map((name) => at(join(folder, name)));
+    assertEquals(out.write, [at("new"), ...ids("new")]);
     const beneath = await of("tokenize", "--input", at("texts"), "--output", at("ids.npy"));
-    assertEquals(beneath.write, [at("ids.npy"), at("ids.npy.partial")]);
+    assertEquals(beneath.write, ids("."));
     // Read or found missing by the command, which says what to do.
     assert((await of("run", "--tokenizer", at("none.json"))).read.includes(at("none.json")));
     for (const reading of ["status", "verify", "documents", "locate", "where", "sample"]) {
@@ -221,4 +224,48 @@ Deno.test("reading commands work on a corpus that they may not write", () =>
     assertMatch(await done("locate", "--shard", shard, "--row", row), /PMID \d+ version/);
     assertMatch(await done("sample", "--batch-size", "1"), /"tokens":\[/);
     assertMatch(await done("export", "--format", "jsonl", "--out", join(folder, "texts")), /./);
+  }));
+
+Deno.test("every command of the pipeline does its work with its task's rights", () =>
+  withFolder(async (cwd) => {
+    const tokenizer = join(ROOT, "fixtures/tokenizer.json");
+    const done = async (...words: string[]) => {
+      const { code, stderr } = await runTask(["pipeline", ...words], { cwd });
+      assertEquals(code, 0, `${words.join(" ")}: ${stderr}`);
+    };
+    const row = (i: number) => ({ id: `d${i}`, text: `Text ${i} of cells and drugs. `.repeat(8) });
+    const lines = (from: number) =>
+      Array.from({ length: 60 }, (_, i) => JSON.stringify(row(from + i)) + "\n").join("");
+    Deno.mkdirSync(join(cwd, "texts"));
+    Deno.writeTextFileSync(join(cwd, "texts/a.jsonl"), lines(0));
+    Deno.writeTextFileSync(join(cwd, "items.jsonl"), JSON.stringify(row(5)) + "\n");
+    const rows = ["--tokenizer", tokenizer, "--sequence-length", "64"];
+    await done("run", "--source", FIXTURES, "--corpus", "pubmed", "--files", "4-5", ...rows);
+    await done("run", "--source", "texts", "--corpus", "web", ...rows);
+    Deno.writeTextFileSync(join(cwd, "texts/b.jsonl"), lines(60));
+    for (const corpus of ["web", "pubmed"]) {
+      await done("refresh", "--corpus", corpus);
+      await done("status", "--corpus", corpus);
+      await done("duplicates", "--corpus", corpus, "--out", `${corpus}.pairs.jsonl`);
+      await done("export", "--corpus", corpus, "--format", "jsonl", "--out", `exported/${corpus}`);
+    }
+    await done("decontaminate", "--corpus", "web", "--against", "items.jsonl");
+    await done("decontaminate", "--corpus", "pubmed", "items.jsonl");
+    for (const corpus of ["web", "pubmed"]) await done("verify", "--corpus", corpus);
+    await done("report", "--corpus", "pubmed");
+    await done("report", "--corpus", "pubmed", "--out", "pages/report.html");
+    await done("sample", "--mix", "pubmed=0.5,web=0.5", "--batch-size", "2");
+    const learnt = ["--vocab-size", "300", "--out", "tokenizers/new.json"];
+    await done("train-tokenizer", "--corpus", "pubmed", ...learnt);
+    await done("train-tokenizer", "--input", "texts/a.jsonl", ...learnt);
+    const more = ["--input", "texts/a.jsonl", "--add", "4", "--out", "extended.json"];
+    await done("extend-tokenizer", "--tokenizer", "tokenizers/new.json", ...more);
+    await done("compare-tokenizers", "extended.json", tokenizer, "--input", "texts/a.jsonl");
+    const text = ["--tokenizer", tokenizer, "--input", "texts/a.jsonl"];
+    await done("tokenize", ...text, "--output", "ids/a.npy");
+    await done("tokenize", ...text, "--output=b.npy");
+    assertEquals([...Deno.readDirSync(cwd)].map(({ name }) => name).sort(), [
+      ...["b.npy", "b.offsets.npy", "exported", "extended.json", "ids", "items.jsonl", "pages"],
+      ...["pubmed", "pubmed.pairs.jsonl", "texts", "tokenizers", "web", "web.pairs.jsonl"],
+    ]);
   }));

@@ -41,7 +41,8 @@ Deno.test("two tokens with one id are refused: a text could write the end of a d
 
 Deno.test("merges that make the end of a document are refused", () => {
   refused(({ model, added_tokens: added }) => {
-    const [end] = added, { vocab } = model;
+    const [end] = added;
+    const { vocab } = model;
     vocab[end!.content] = end!.id;
     vocab["<|endoftext"] = Object.keys(vocab).length + 10;
     vocab["|>"] = Object.keys(vocab).length + 11;
@@ -78,7 +79,8 @@ Deno.test("a normalizer that nests is read from its file to any depth", () =>
 
 Deno.test("a vocabulary of millions is refused by its length, before it is parsed", () =>
   withFolder((folder) => {
-    const path = join(folder, "tokenizer.json"), many: string[] = [];
+    const path = join(folder, "tokenizer.json");
+    const many: string[] = [];
     for (let i = 0; i < 1_500_000; i++) many.push(`"t${i}":0`);
     Deno.writeTextFileSync(path, `{"model":{"type":"BPE","vocab":{${many.join()}},"merges":[]}}`);
     const { size } = Deno.statSync(path);
