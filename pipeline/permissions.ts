@@ -1,6 +1,6 @@
 /**
- * What a corpus needs of the machine besides its own folder: the folders beside it in which a new
- * year's series is built, and the source that it remembers.
+ * What a corpus needs of the machine: its own folder, in which a new year's series is built too, and
+ * the source that it remembers.
  * @module
  */
 import { exists } from "../core/files.ts";
