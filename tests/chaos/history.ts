@@ -59,11 +59,11 @@ export async function playHistory(seed: number, options: HistoryOptions): Promis
   const history = new History(seed, options);
   const play = () => history.play();
   if (!history.remote) return await play();
-  const faults = new Chance(seed ^ 0x5eed);
-  return await withServer(history.world.root, (url) => {
+  const faults = new Chance(seed ^ 0x5eed), { root } = history.world;
+  return await withServer(root, (url) => {
     history.source = url;
     return play();
-  }, (request, path) => badMirror(history.world.root, () => faults.number())(request, path));
+  }, badMirror(root, () => faults.number()));
 }
 
 function system(command: string, ...args: string[]): boolean {
