@@ -70,6 +70,10 @@ const changesCorpus: Place = async (value, { rights }) => {
 /** A corpus that is changed in its place, never by a new series. */
 const changesFolder: Place = (value, { rights }) => rights.change(value);
 
+/** A corpus that is read, and changed where it is to be repaired. */
+const repairsCorpus: Place = (value, { rights, has }) =>
+  has("repair") ? rights.change(value) : rights.read(value);
+
 /** A corpus that is read, and its source asked for what is new. */
 const refreshesCorpus: Place = async (value, line) => {
   await changesCorpus(value, line);
@@ -234,17 +238,20 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "tasks convert": { options: { input: reads, out: writesFile } },
   "tasks formats": {},
+  kernels: { device: true },
   "pipeline run": {
+    system: ["systemMemoryInfo"], // for the number of workers
     options: { source: readsSource, corpus: changesCorpus, tokenizer: reads },
   },
   "pipeline refresh": {
+    system: ["systemMemoryInfo"],
     options: { source: readsSource, corpus: refreshesCorpus, tokenizer: reads },
   },
   "pipeline decontaminate": {
     options: { corpus: changesFolder, against: reads, "": reads },
   },
   "pipeline status": READS_CORPUS,
-  "pipeline verify": READS_CORPUS,
+  "pipeline verify": { options: { corpus: repairsCorpus } },
   "pipeline documents": READS_CORPUS,
   "pipeline locate": { options: { corpus: reads, shard: reads } },
   "pipeline where": READS_CORPUS,

@@ -1,11 +1,11 @@
 /**
- * What a corpus needs of the machine besides its own folder: the folders beside it in which a new
- * year's series is built, and the source that it remembers.
+ * What a corpus needs of the machine: its own folder, in which a new year's series is built too, and
+ * the source that it remembers.
  * @module
  */
 import { exists } from "../core/files.ts";
 import { readCatalogue } from "./corpus.ts";
-import { corpusPaths } from "./ingest/process_file.ts";
+import { corpusPaths } from "./corpus_paths.ts";
 import { readTextCorpus } from "./texts/state.ts";
 
 export { seriesFolders } from "./new_series.ts";

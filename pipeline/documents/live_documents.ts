@@ -1,7 +1,7 @@
 /** The live documents of a corpus, by ascending PMID. @module */
 import { UserError } from "../../core/errors.ts";
 import type { Catalogue } from "../catalogue/catalogue.ts";
-import { corpusPaths } from "../ingest/process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import { DocumentStore, type PrintedDocument } from "./reader.ts";
 
 /**

@@ -1,7 +1,7 @@
 /** Names of drugs, genes and diseases, as the citations of a corpus are indexed with them. @module */
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
-import { corpusPaths } from "../ingest/process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import { ParquetReader } from "./parquet_file.ts";
 
 /** Kinds of terms. */

@@ -1,6 +1,6 @@
 /** Documents that come after `pipeline decontaminate` are compared before they become shards. @module */
 import type { Corpus } from "../corpus.ts";
-import { liveTexts } from "../documents/live_texts.ts";
+import { everyText } from "../documents/live_texts.ts";
 import { compareLater, readContamination, writeContamination } from "../overlap/contamination.ts";
 
 /** How source files are known in a report. */
@@ -19,7 +19,7 @@ export async function compareNewFiles(corpus: Corpus, signal?: AbortSignal): Pro
   const waiting = files.filter((f) => !known.has(f));
   if (waiting.length === 0) return;
   const names = new Set(waiting.map((f) => f.slice(0, f.lastIndexOf(" "))));
-  const texts = liveTexts(corpus.folder, corpus.catalogue, undefined, names);
+  const texts = everyText(corpus.folder, corpus.catalogue, undefined, names);
   const checked = waiting, options = { checked, ...(signal ? { signal } : {}) };
   // Of a new series all files are new: what was counted of the old one does not count again.
   const anew = {
@@ -28,5 +28,5 @@ export async function compareNewFiles(corpus: Corpus, signal?: AbortSignal): Pro
     recheck: { ...report.recheck, checked: [], seen: [] },
   };
   const from = waiting.length === files.length ? anew : report;
-  writeContamination(corpus.folder, await compareLater(texts, from, options));
+  writeContamination(corpus.folder, await compareLater(texts, from, options), corpus.catalogue);
 }

@@ -2,12 +2,14 @@
  * One source file from XML to documents, rejects and tokens: what a worker does.
  * @module
  */
-import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
+import { exists, hashFile } from "../../core/files.ts";
+import { MAX_NUMBER } from "../citation/builder.ts";
 import { RejectWriter } from "./reject_writer.ts";
 import { abstractText, type Citation, documentText } from "../citation/types.ts";
 import type { FieldSelection } from "../citation/elements.ts";
 import type { FileEvents } from "../catalogue/catalogue.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import { DocumentWriter } from "../documents/writer.ts";
 import { type DropReason, dropReason, type Policies, type PolicyView } from "./policy.ts";
 import { readXml, verifyMd5 } from "./read_xml.ts";
@@ -30,6 +32,8 @@ export interface FileOutcome {
   documents: number;
   xmlBytes: number;
   documentsSha256: string;
+  /** Of the list of rejects; "" where nothing was dropped. */
+  rejectedSha256: string;
   /** Reason -> number of records or documents dropped. */
   counts: Partial<Record<DropReason, number>>;
   events: FileEvents;
@@ -37,17 +41,6 @@ export interface FileOutcome {
 
 /** The most records and deletions of one file: PubMed's have 30,000, and memory grows with them. */
 export const MAX_FILE_RECORDS = 2_000_000;
-
-/** Where a source's files lie in a corpus. */
-export const corpusPaths = {
-  documents: (corpus: string, source: string): string =>
-    join(corpus, "documents", source + ".parquet"),
-  rejected: (corpus: string, source: string): string => join(corpus, "rejected", source + ".jsonl"),
-  tokens: (corpus: string, source: string): string => join(corpus, "tokens", source + ".tokens"),
-  raw: (corpus: string): string => join(corpus, "raw"),
-  catalogue: (corpus: string): string => join(corpus, "catalogue.sqlite"),
-  lock: (corpus: string): string => join(corpus, ".lock"),
-};
 
 /** The policies' view of a citation. */
 export function policyView(citation: Citation): PolicyView {
@@ -81,11 +74,19 @@ export async function processFile(
   );
   const records: number[][] = [[], [], []], deleted: number[][] = [[], [], []];
   const counts: FileOutcome["counts"] = {};
-  const rejects = new RejectWriter(corpusPaths.rejected(job.corpus, job.source));
+  const rejected = corpusPaths.rejected(job.corpus, job.source);
+  const rejects = new RejectWriter(rejected);
   let ordinal = 0, total = 0, documents = 0;
-  const drop = (pmid: number, version: number, at: number, reason: DropReason) => {
+  const drop = (
+    pmid: number,
+    version: number,
+    at: number,
+    reason: DropReason,
+    element?: string,
+  ) => {
     counts[reason] = (counts[reason] ?? 0) + 1;
-    rejects.add({ pmid: pmid || null, version, ordinal: at, reason });
+    const rest = element === undefined ? {} : { element: element.slice(0, 80) };
+    rejects.add({ pmid: pmid || null, version, ordinal: at, reason, ...rest });
   };
   const next = () => {
     if (ordinal === MAX_FILE_RECORDS) {
@@ -103,7 +104,8 @@ export async function processFile(
         citation(citation) {
           const at = next(), { pmid, version } = citation;
           total++;
-          if (pmid === 0 || pmid > 0x7fffffff) return drop(0, version, at, "no-pmid");
+          if (pmid === 0 || pmid > MAX_NUMBER) return drop(0, version, at, "no-pmid");
+          if (version === 0) return drop(pmid, version, at, "bad-version");
           writer.add(citation, at);
           documents++;
           records[0]!.push(pmid), records[1]!.push(version), records[2]!.push(at);
@@ -113,9 +115,14 @@ export async function processFile(
         },
         deletions(list) {
           for (const { pmid, version } of list) {
+            if (pmid === 0 || pmid > MAX_NUMBER || version === 0) {
+              drop(pmid, version, ordinal, "bad-deletion");
+              continue;
+            }
             deleted[0]!.push(pmid), deleted[1]!.push(version), deleted[2]!.push(next());
           }
         },
+        unknown: (name) => drop(0, 0, ordinal, "unknown-element", name),
       },
       job.fields,
       signal,
@@ -127,6 +134,7 @@ export async function processFile(
       documents,
       xmlBytes,
       documentsSha256,
+      rejectedSha256: exists(rejected) ? hashFile(rejected) : "",
       counts,
       events: {
         pmids: Int32Array.from(records[0]!),

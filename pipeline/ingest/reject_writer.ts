@@ -10,6 +10,8 @@ export interface Reject {
   /** The record's position in its source file. */
   ordinal: number;
   reason: DropReason;
+  /** The name of an element that no record may be. */
+  element?: string;
 }
 
 /** Lines are gathered up to so many characters before they go to the disk. */

@@ -11,7 +11,7 @@ import type { RunOptions } from "../run.ts";
 import type { Source } from "../source/source.ts";
 import type { PlannedFile } from "./plan.ts";
 import type { Policies } from "./policy.ts";
-import { corpusPaths } from "./process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 import type { TaskOutcome, TokenSettings } from "./worker_protocol.ts";
 
@@ -98,14 +98,16 @@ export class FileTaker {
       ...(tokens ? { tokens: { tokenizer: tokens.tokenizer, seed: tokens.seed } } : {}),
     });
     if (signal?.aborted) throw new Interrupted();
+    if (source.remote && !keepRaw) {
+      // Before the catalogue has the file: a run killed in between fetches it again, where the other
+      // way round would leave a download behind that nothing asks for any more.
+      removeIfExists(path);
+      removeEmptyFolder(raw);
+    }
     this.#record(outcome, file, md5, issuedAgain);
     added.files++;
     added.records += outcome.file!.records;
     added.xmlBytes += outcome.file!.xmlBytes;
-    if (source.remote && !keepRaw) {
-      removeIfExists(path);
-      removeEmptyFolder(raw);
-    }
   }
 
   /** Runs `action` as one of at most `connections` at a time. */
@@ -144,6 +146,8 @@ export class FileTaker {
       documents_sha256: outcome!.documentsSha256,
       tokens_sha256: tokens?.sha256 ?? null,
       stamp: file.stamp,
+      rejected_sha256: outcome!.rejectedSha256,
+      raw: Number(this.#source.remote && this.#options.keepRaw === true),
     };
     this.#catalogue.addFile(row, outcome!.events, issuedAgain);
   }

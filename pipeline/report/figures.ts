@@ -5,7 +5,7 @@ import type { Catalogue } from "../catalogue/catalogue.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
 import { abstractText, documentText, type Section } from "../citation/types.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
-import { corpusPaths } from "../ingest/process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import { readStatus, type Status } from "../status.ts";
 import { TokenFile } from "../shards/token_file.ts";
 

@@ -1,7 +1,7 @@
 /** What documents can be told apart by: their year, their types, their MeSH headings. @module */
 import { exists } from "../../core/files.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
-import { corpusPaths } from "../ingest/process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import type { MeshBranches } from "./mesh_tree.ts";
 
 /** What documents can be told apart by. */

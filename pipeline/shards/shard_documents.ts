@@ -151,9 +151,9 @@ export class ShardDocuments {
   /**
    * A hash of everything that the shard's bytes follow from.
    * @param settings of the packer, as text
-   * @param md5Of the MD5 of a source file
+   * @param originOf what a source file's tokens are: hashes of the file and of the tokens
    */
-  digest(settings: string, md5Of: (source: string) => string): string {
+  digest(settings: string, originOf: (source: string) => string): string {
     const hash = createHash("sha256").update(settings + "\n"), numbers = new Map<string, number>();
     const entry = new Uint32Array(4);
     for (let i = 0; i < this.#count; i++) {
@@ -161,7 +161,7 @@ export class ShardDocuments {
       let number = numbers.get(source);
       if (number === undefined) {
         numbers.set(source, number = numbers.size);
-        hash.update(`${source} ${md5Of(source)}\n`);
+        hash.update(`${source} ${originOf(source)}\n`);
       }
       entry.set([number, this.pmid(i), this.version(i), this.#field(i, ORDINAL)]);
       hash.update(bytesOf(entry));

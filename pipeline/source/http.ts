@@ -7,7 +7,7 @@ import { UserError } from "../../core/errors.ts";
 import { hashFile, removeIfExists } from "../../core/files.ts";
 import { formatBytes } from "../../core/reporter.ts";
 import { FOLDERS, parseName } from "./names.ts";
-import { parseMd5, type Source, type SourceFile } from "./source.ts";
+import { parseMd5, shownPlace, type Source, type SourceFile, splitUser } from "./source.ts";
 import { HttpClient, type HttpOptions, HttpStatusError, LIMITS, RETRIES } from "./http_client.ts";
 import { isWholePage, linksOf } from "./listing.ts";
 
@@ -26,8 +26,13 @@ export class HttpSource implements Source {
   readonly #client: HttpClient;
 
   constructor(url: string, options: HttpOptions) {
-    this.place = url.endsWith("/") ? url : url + "/";
-    this.#client = new HttpClient(this.place, options);
+    // The password goes into a header, so that no message and no report can show it.
+    const { place, authorization } = withoutUser(url);
+    this.place = place.endsWith("/") ? place : place + "/";
+    this.#client = new HttpClient(this.place, {
+      ...options,
+      ...(authorization ? { authorization } : {}),
+    });
   }
 
   async list(signal?: AbortSignal): Promise<SourceFile[]> {
@@ -181,6 +186,15 @@ function tooLong(url: URL): UserError {
     `Cannot take ${url}: it is longer than ${formatBytes(LIMITS.fileBytes)}, which no file of ` +
       "PubMed's is; use another mirror",
   );
+}
+
+/** @throws {UserError} where it is no URL */
+function withoutUser(url: string): { place: string; authorization: string } {
+  try {
+    return splitUser(url);
+  } catch {
+    throw new UserError(`Cannot read from ${shownPlace(url)}: it is not a URL`);
+  }
 }
 
 function isFile(path: string): boolean {

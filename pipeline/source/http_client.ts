@@ -20,6 +20,8 @@ export interface HttpOptions {
   retryDelay?: number;
   /** An e-mail address or URL for the mirror's keepers, sent in the User-Agent. */
   contact?: string;
+  /** The value of an Authorization header, for a mirror that asks for a password. */
+  authorization?: string;
   /** Told of every attempt that failed and will be repeated. */
   onRetry?: (message: string) => void;
 }
@@ -38,7 +40,11 @@ const USER_AGENT = "pubmamba/0.1 (PubMed bulk reader";
 /** Makes requests to the host of one URL. */
 export class HttpClient {
   readonly #origin: string;
-  readonly #options: HttpOptions & Required<Omit<HttpOptions, "onRetry" | "contact">>;
+  readonly #options:
+    & HttpOptions
+    & Required<
+      Omit<HttpOptions, "onRetry" | "contact" | "authorization">
+    >;
   readonly #userAgent: string;
   // One controller a request, so that a stalled body can be ended.
   readonly #controllers = new WeakMap<Response, AbortController>();
@@ -134,6 +140,16 @@ export class HttpClient {
     }
   }
 
+  #ownHeaders(): Record<string, string> {
+    const { authorization } = this.#options;
+    return {
+      "User-Agent": this.#userAgent,
+      // The stored file is wanted, not a compression of it that length and Range do not fit.
+      "Accept-Encoding": "identity",
+      ...(authorization ? { Authorization: authorization } : {}),
+    };
+  }
+
   async #request(url: URL, headers: Record<string, string>, signal?: AbortSignal) {
     let target = url;
     for (let hop = 0; hop <= RETRIES.redirects; hop++) {
@@ -149,8 +165,7 @@ export class HttpClient {
         response = await fetch(target, {
           redirect: "manual",
           signal: controller.signal,
-          // The stored file is wanted, not a compression of it that length and Range do not fit.
-          headers: { "User-Agent": this.#userAgent, "Accept-Encoding": "identity", ...headers },
+          headers: { ...this.#ownHeaders(), ...headers },
         });
       } finally {
         clearTimeout(timer);

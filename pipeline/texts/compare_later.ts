@@ -1,7 +1,7 @@
 /** Texts that come after `pipeline decontaminate` are compared before they become shards. @module */
 import { compareLater, readContamination, writeContamination } from "../overlap/contamination.ts";
 import { checkedTexts } from "./documents.ts";
-import type { TextCorpusState } from "./state.ts";
+import { type TextCorpusState, textRecord } from "./state.ts";
 
 /** How a corpus's files are known in a report. */
 export const checkedTextFiles = ({ files }: TextCorpusState): string[] =>
@@ -37,5 +37,6 @@ export async function compareNewTexts(
   writeContamination(
     corpus,
     await compareLater(texts, gone ? anew : report, { checked, ...stop }),
+    textRecord(corpus),
   );
 }

@@ -33,6 +33,8 @@ export interface ElementHandler {
   open(code: number): void;
   /** The element closed; its content is `[from, to)`, for {@linkcode TextReader.read}. */
   close(code: number, from: number, to: number, marks: number, high: number): void;
+  /** A child of the root closed that the tree does not name. */
+  unknown?(name: string): void;
 }
 
 const MAX_DEPTH = 4096;

@@ -76,6 +76,12 @@ export class ElementTree {
     }
   }
 
+  /** True where the root may have a child of the name `bytes[from, to)`. */
+  names(bytes: Uint8Array, from: number, to: number): boolean {
+    return this.transitions[this.width + this.find(bytes, from, to, hashName(bytes, from, to))] !==
+      0;
+  }
+
   /** The id of the name `bytes[from, to)` whose {@linkcode hashName} is `hash`; 0 where no rule has it. */
   find(bytes: Uint8Array, from: number, to: number, hash: number): number {
     const slots = this.#slots, mask = ElementTree.#SLOTS - 1, length = to - from;

@@ -159,8 +159,11 @@ export class XmlScanner extends ContentScanner {
 
   #child(at: number): number {
     // Checked here: the element scanner takes its first byte for granted.
-    this.name(at + 1, "a tag");
-    return this.element(at, 1);
+    const nameEnd = this.name(at + 1, "a tag"), end = this.element(at, 1);
+    if (!this.tree.names(this.bytes, at + 1, nameEnd)) {
+      this.handler.unknown?.(this.decode(at + 1, nameEnd));
+    }
+    return end;
   }
 
   #start(at: number): number {

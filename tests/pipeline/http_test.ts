@@ -2,9 +2,13 @@
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { exists } from "../../core/files.ts";
+import type { Catalogue } from "../../pipeline/catalogue/catalogue.ts";
+import { DEFAULT_POLICIES } from "../../pipeline/ingest/policy.ts";
+import { FileTaker } from "../../pipeline/ingest/take_files.ts";
+import { WorkerPool } from "../../pipeline/ingest/worker_pool.ts";
 import { type RunOptions, runPipeline } from "../../pipeline/run.ts";
 import { retryAfter } from "../../pipeline/source/http_client.ts";
-import { parseMd5 } from "../../pipeline/source/source.ts";
+import { openSource, parseMd5 } from "../../pipeline/source/source.ts";
 import { parseName, parseSelection } from "../../pipeline/source/names.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "../assert.ts";
 import { ROOT } from "../shared.ts";
@@ -333,3 +337,25 @@ Deno.test("MD5 files, Retry-After and selections are read in all their forms", (
   assertEquals([1, 3, 4, 7, 8].map(selected), [true, true, false, true, false]);
   assertThrows(() => parseSelection("3-1"), Error, "3-1");
 });
+
+Deno.test("a download is gone before the catalogue has its file: a kill in between leaves none", () =>
+  withFolder((folder) =>
+    withServer(FIXTURES, async (url) => {
+      const corpus = join(folder, "corpus"), source = openSource(url, FAST);
+      const file = (await source.list()).find((f) => f.number === 5);
+      if (!file) throw new Error("the fixtures have no file 5");
+      const left: boolean[] = [];
+      const catalogue = {
+        addFile: () => left.push(exists(join(corpus, "raw"))),
+      } as unknown as Catalogue;
+      const pool = new WorkerPool(1);
+      try {
+        const settings = { fields: "text" as const, policies: DEFAULT_POLICIES, tokens: undefined };
+        const taker = new FileTaker(source, catalogue, pool, settings, { corpus, workers: 1 });
+        await taker.take([{ file, md5: await source.md5(file), issuedAgain: false }]);
+      } finally {
+        await pool.close();
+      }
+      assertEquals(left, [false]);
+    })
+  ));

@@ -4,13 +4,16 @@
  * @module
  */
 import { join } from "../../core/std.ts";
+import { UserError } from "../../core/errors.ts";
 import { exists } from "../../core/files.ts";
+import { Catalogue } from "../../pipeline/catalogue/catalogue.ts";
 import { readCatalogue } from "../../pipeline/corpus.ts";
 import { verifyCorpus } from "../../pipeline/verify.ts";
-import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "../assert.ts";
 import { ROOT } from "../shared.ts";
 import { faults, random } from "./faults.ts";
-import { digestOf, documentsOf, type Fault, serveFile, withFolder, withServer } from "./support.ts";
+import { badMirror } from "./bad_mirror.ts";
+import { digestOf, documentsOf, withFolder, withServer } from "./support.ts";
 
 const FIXTURES = join(ROOT, "fixtures/mirror"), TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 /** At least so many of a run, and as many of a refresh. */
@@ -58,7 +61,7 @@ async function killUntilDone(args: string[], next: () => number, longest: number
 async function isWhole(corpus: string): Promise<void> {
   const catalogue = readCatalogue(corpus);
   try {
-    assertEquals((await verifyCorpus(corpus, catalogue)).problems, []);
+    assertEquals((await verifyCorpus(corpus)).problems, []);
   } finally {
     catalogue.close();
   }
@@ -68,38 +71,6 @@ const options = (corpus: string) => [
   ...["--corpus", corpus, "--tokenizer", TOKENIZER, "--sequence-length", "128"],
   ...["--validation", "0.05", "--test", "0.05"],
 ];
-
-/** Every fourth answer or so is one of a bad mirror's. */
-function badMirror(next: () => number): Fault {
-  const damaged = new Set<string>();
-  return (request, path) => {
-    const kind = Math.floor(next() * 24), local = join(FIXTURES, path);
-    if (kind === 0) return new Response("busy", { status: 503 });
-    if (kind === 1) {
-      return new Response("slow down", { status: 429, headers: { "retry-after": "0" } });
-    }
-    if (!path.endsWith(".gz")) return undefined;
-    const data = Deno.readFileSync(local);
-    // The connection breaks off: fewer bytes than the length promised.
-    if (kind < 4) return broken(data, Math.floor(next() * data.length));
-    if (kind === 4) return new Response(data); // the whole file, to a Range too
-    if (kind === 5 && !damaged.has(path)) {
-      damaged.add(path);
-      return new Response(data.map((byte, i) => i === 999 ? byte ^ 1 : byte));
-    }
-    return serveFile(request, local);
-  };
-}
-
-function broken(data: Uint8Array, size: number): Response {
-  const body = new ReadableStream({
-    start(controller) {
-      controller.enqueue(data.slice(0, size));
-      controller.close();
-    },
-  });
-  return new Response(body, { headers: { "content-length": String(data.length) } });
-}
 
 const runOf = (corpus: string, ...more: string[]) => [
   ...["run", "--source", FIXTURES, ...options(corpus), ...more],
@@ -146,7 +117,7 @@ Deno.test("a refresh from a bad mirror, killed at random moments, ends in the sa
         assertStringIncludes(await finish(["refresh", "--corpus", corpus]), "Nothing to do");
         Deno.removeSync(corpus, { recursive: true });
       }
-    }, badMirror(next));
+    }, badMirror(FIXTURES, next));
   }));
 
 Deno.test("an interrupted run saves, says so and exits with 130", () =>
@@ -211,6 +182,37 @@ Deno.test({
         await finish(["refresh", "--corpus", corpus]);
         await isWhole(corpus);
         assert((await documentsOf(corpus)).length > before.length);
+      } finally {
+        system("umount", disk);
+      }
+    }),
+});
+
+Deno.test({
+  name: "a catalogue that a full disk keeps from being opened is not called damaged",
+  ignore: !mountable,
+  fn: () =>
+    withFolder((folder) => {
+      const system = (command: string, ...args: string[]) =>
+        new Deno.Command(command, { args }).outputSync().success;
+      const disk = join(folder, "disk");
+      Deno.mkdirSync(disk);
+      if (!system("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk)) return; // no right to
+      try {
+        const path = join(disk, "catalogue.sqlite");
+        new Catalogue(path).close();
+        const filler = Deno.openSync(join(disk, "filler"), { write: true, create: true });
+        try {
+          assertThrows(() => {
+            for (;;) filler.writeSync(new Uint8Array(4096));
+          });
+        } finally {
+          filler.close();
+        }
+        const error = assertThrows(() => new Catalogue(path), UserError);
+        assertStringIncludes(error.message, "the disk is full");
+        Deno.removeSync(join(disk, "filler"));
+        new Catalogue(path).close();
       } finally {
         system("umount", disk);
       }

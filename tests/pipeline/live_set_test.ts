@@ -4,10 +4,8 @@ import { Catalogue, type FileEvents, type FileRow } from "../../pipeline/catalog
 import { LiveBits } from "../../pipeline/catalogue/live_set.ts";
 import { assertEquals } from "../assert.ts";
 import { faults } from "./faults.ts";
+import { type Event, liveRecords } from "./live_model.ts";
 import { withFolder } from "./support.ts";
-
-/** A record, or a version that a DeleteCitation names. */
-type Event = { pmid: number; version: number; deleted: boolean };
 
 const ROUNDS = faults(60, 200, 400);
 
@@ -32,20 +30,10 @@ function randomFile(next: (below: number) => number): Event[] {
   return events;
 }
 
-/** The rules as they are written down: files in order, one event after another. */
-function naive(files: Map<number, Event[]>): string[] {
-  const versions = new Map<number, Map<number, string>>();
-  for (const [number, events] of [...files].sort(([a], [b]) => a - b)) {
-    events.forEach(({ pmid, version, deleted }, ordinal) => {
-      const held = versions.get(pmid) ?? new Map<number, string>();
-      versions.set(pmid, held);
-      if (deleted) held.delete(version);
-      else held.set(version, `${pmid} v${version} file ${number} record ${ordinal}`);
-    });
-  }
-  return [...versions].filter(([, held]) => held.size > 0).sort(([a], [b]) => a - b)
-    .map(([, held]) => held.get(Math.max(...held.keys()))!);
-}
+const naive = (files: Map<number, Event[]>): string[] =>
+  liveRecords(files).map(({ event, file, ordinal }) =>
+    `${event.pmid} v${event.version} file ${file} record ${ordinal}`
+  );
 
 function eventsOf(events: Event[]): FileEvents {
   const column = (deleted: boolean, value: (e: Event, i: number) => number) =>
@@ -66,6 +54,7 @@ function rowOf(number: number, events: Event[]): FileRow {
     ...{ number, name: `file${number}`, folder: "baseline", md5: "", state: "documents" as const },
     ...{ records: documents, documents, deletions: events.length - documents, xml_bytes: 0 },
     ...{ counts: "{}", tokens: null, documents_sha256: "", tokens_sha256: null, stamp: "" },
+    ...{ rejected_sha256: "", raw: 0 },
   };
 }
 

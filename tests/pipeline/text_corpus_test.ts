@@ -87,7 +87,7 @@ Deno.test("texts: status counts, and verify finds what is not as it was written"
     const manifest = readManifest(corpus);
     assertEquals(status.tokens, SPLITS.reduce((n, s) => n + manifest.splits[s].tokens, 0));
     assertEquals(status.split_documents, "2.439%"); // one document of 41 is longer than a row
-    const whole = verifyTextCorpus(corpus, state);
+    const whole = await verifyTextCorpus(corpus);
     assertEquals([whole.problems, whole.documents, whole.files], [[], 41, 2]);
 
     const tokens = join(corpus, "tokens/b.txt.tokens"), bytes = Deno.readFileSync(tokens);
@@ -96,7 +96,7 @@ Deno.test("texts: status counts, and verify finds what is not as it was written"
     const shard = join(corpus, "shards", manifest.splits.train.shards[0]!.tokens_file.path);
     Deno.truncateSync(shard, 200);
     Deno.removeSync(join(corpus, "tokenizer.json"));
-    assertEquals(verifyTextCorpus(corpus, state).problems, [
+    assertEquals((await verifyTextCorpus(corpus)).problems, [
       `${join(corpus, "tokenizer.json")} is missing`,
       `${tokens} is not what was written`,
       `${shard} is not what was written`,

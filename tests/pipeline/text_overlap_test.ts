@@ -3,15 +3,17 @@ import { command as duplicates } from "../../commands/pipeline_duplicates.ts";
 import { command as locate } from "../../commands/pipeline_locate.ts";
 import { command as where } from "../../commands/pipeline_where.ts";
 import { type Command, parseInvocation } from "../../core/cli.ts";
+import { UserError } from "../../core/errors.ts";
 import { join, resolve } from "../../core/std.ts";
 import { decontaminateCorpus } from "../../pipeline/decontaminate.ts";
-import { readContamination } from "../../pipeline/overlap/contamination.ts";
 import { rightsFor } from "../../commands/permissions.ts";
+import { contaminationPath, readContamination } from "../../pipeline/overlap/contamination.ts";
+import { verifyTextCorpus } from "../../pipeline/texts/check.ts";
 import { buildTextCorpus } from "../../pipeline/texts/corpus.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { SPLITS } from "../../pipeline/shards/mod.ts";
 import { packedDocuments } from "../../pipeline/shards/packed_documents.ts";
-import { assert, assertEquals } from "../assert.ts";
+import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { silentReporter } from "../model/helpers.ts";
 import { ROOT } from "../shared.ts";
 import { withFolder } from "./support.ts";
@@ -101,6 +103,27 @@ Deno.test("texts: decontamination by PMID and shared words, by name, through lat
     const { documents_checked, documents_held_out } = readContamination(corpus)!;
     assertEquals([documents_checked, documents_held_out], [4, 2]);
     assertEquals(await inShards(corpus), ["b", "g"]);
+
+    // A second report adds to the first, and without it no shards are built.
+    const more = join(folder, "more.json");
+    Deno.writeTextFileSync(more, JSON.stringify({ "9": { question: words("g") } }));
+    await decontaminateCorpus({ corpus, against: [more] });
+    assertEquals(held().toSorted(), [
+      ...["a.jsonl H overlap", "b.jsonl 1 overlap", "b.jsonl 2 overlap"],
+    ]);
+    assertEquals(readContamination(corpus)!.documents_held_out, 3);
+    assertEquals(await inShards(corpus), ["b"]);
+    Deno.removeSync(contaminationPath(corpus));
+    await assertRejects(run, UserError, "contamination.json is missing");
+    await assertRejects(
+      () => decontaminateCorpus({ corpus, against: [more] }),
+      UserError,
+      "--anew",
+    );
+    await decontaminateCorpus({ corpus, against: [more], anew: true });
+    assertEquals(held(), ["b.jsonl 2 overlap"]);
+    await run();
+    assertEquals((await verifyTextCorpus(corpus)).problems, []);
   }));
 
 Deno.test("texts: duplicates, documents and places are told by file and id", () =>
