@@ -35,7 +35,8 @@ export function* readLines(
   try {
     for (let n = file.readSync(block); n !== null; n = file.readSync(block)) {
       bytesRead += n;
-      const lines = decode(block.subarray(0, n)).split("\n"), rest = lines.pop() ?? "";
+      const lines = decode(block.subarray(0, n)).split("\n");
+      const rest = lines.pop() ?? "";
       for (const end of lines) {
         const line = pieces.length === 0 ? end : pieces.join("") + end;
         pieces = [];

@@ -74,7 +74,8 @@ Deno.test("wrong words exit with 2, say which, and suggest what was meant", asyn
 
 Deno.test("words that every object has are no commands and no options", async () => {
   for (const word of ["constructor", "__proto__", "toString", "hasOwnProperty"]) {
-    const root = await run(word), group = await run("pipeline", word);
+    const root = await run(word);
+    const group = await run("pipeline", word);
     assertEquals([root.code, group.code], [2, 2]);
     assertStringIncludes(root.stderr, `Unknown command "${word}"`);
     assertStringIncludes(group.stderr, `Unknown command "pipeline ${word}"`);
@@ -106,7 +107,8 @@ Deno.test("a negative number is a value; --json answers an error with an object"
 Deno.test("every command of the command line is a task", () => {
   const { tasks } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
   for (const word of Object.keys(ROOT_COMMANDS.commands)) {
-    const task = tasks[word], command: string = task?.command ?? task ?? "";
+    const task = tasks[word];
+    const command: string = task?.command ?? task ?? "";
     // The launcher starts main.ts with the rights that the words need; a benchmark may do anything.
     const start = word === "bench" ? `main.ts ${word}` : `scripts/launch.ts ${word}`;
     assertStringIncludes(command, start, `deno task ${word}`);

@@ -4,7 +4,7 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
-import { exists, parseJson, readJson, readText } from "../../core/files.ts";
+import { exists, parseJson, readText } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import type { MambaConfig } from "../mamba/config.ts";
 import { parseConfig } from "../mamba/config_file.ts";

@@ -25,7 +25,8 @@ export type { HubSettings } from "./hub_client.ts";
 /** The settings of the environment. */
 export function hubSettings(): HubSettings {
   const get = (name: string) => Deno.env.get(name);
-  const home = hubHome(get), tokenFile = join(home, "token");
+  const home = hubHome(get);
+  const tokenFile = join(home, "token");
   const kept = exists(tokenFile) ? Deno.readTextFileSync(tokenFile).trim() : "";
   return { endpoint: hubEndpoint(get), token: get("HF_TOKEN") || kept || undefined, home };
 }

@@ -48,7 +48,8 @@ function fetchFrom({ endpoint, token }: HubSettings): typeof fetch {
 }
 
 /** The longest list of files that is read, and the most files of a repository. */
-const MAX_ANSWER_BYTES = 1 << 24, MAX_FILES = 10_000;
+const MAX_ANSWER_BYTES = 1 << 24;
+const MAX_FILES = 10_000;
 
 /** What the hub says about a repository, which ends in an error where it goes on for ever. */
 function limited(response: Response): Response {

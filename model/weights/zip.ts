@@ -133,7 +133,8 @@ function zip64Values(
   { size, offset }: { size: number; offset: number },
 ): { size: number; offset: number } {
   for (let at = 0; at + 4 <= view.byteLength;) {
-    const id = view.getUint16(at, true), end = at + 4 + view.getUint16(at + 2, true);
+    const id = view.getUint16(at, true);
+    const end = at + 4 + view.getUint16(at + 2, true);
     let value = at + 4;
     const next = () => {
       if (value + 8 > Math.min(end, view.byteLength)) throw broken();

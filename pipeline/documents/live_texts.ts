@@ -34,7 +34,8 @@ export async function* everyText(
   onFile?: (done: number, total: number) => void,
   only?: ReadonlySet<string>,
 ): AsyncGenerator<TextRow & { live: boolean }> {
-  const live = new LiveBits(catalogue), files = catalogue.files();
+  const live = new LiveBits(catalogue);
+  const files = catalogue.files();
   const names = files.map((f) => f.name).filter((n) => only?.has(n) ?? true).sort();
   let read = 0;
   for (const [done, source] of names.entries()) {

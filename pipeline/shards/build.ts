@@ -87,8 +87,12 @@ export async function buildShards(options: ShardOptions): Promise<Manifest> {
     `${md5s.get(source) ?? ""} ${sha256 ?? hashFile(path)}`,
   ]));
   const selection = {
-    ...{ tokenFiles, live: options.live, tokenizerSha256: tokenizer.sha256 },
-    ...{ seed, validation, test },
+    tokenFiles,
+    live: options.live,
+    tokenizerSha256: tokenizer.sha256,
+    seed,
+    validation,
+    test,
   };
   const index = new DocumentIndex(selection, sequenceLength);
   if (index.sizes.train.documents === 0) {
@@ -101,7 +105,8 @@ export async function buildShards(options: ShardOptions): Promise<Manifest> {
           : "give texts that are not empty, or hold out less of them"),
     );
   }
-  const folder = shardsFolder(corpus), ledger = new Ledger(corpus);
+  const folder = shardsFolder(corpus);
+  const ledger = new Ledger(corpus);
   const settings = JSON.stringify([
     PIPELINE_VERSION,
     sequenceLength,
@@ -113,7 +118,8 @@ export async function buildShards(options: ShardOptions): Promise<Manifest> {
   const splits = {} as Manifest["splits"];
   let done = 0;
   for (const split of SPLITS) {
-    const size = index.sizes[split], shards: ShardEntry[] = [];
+    const size = index.sizes[split];
+    const shards: ShardEntry[] = [];
     const bits = shardBits(
       expectedRows(size, sequenceLength, packing.method) * sequenceLength * 2,
       options.maxShardBytes ?? MAX_SHARD_BYTES,
@@ -130,8 +136,13 @@ export async function buildShards(options: ShardOptions): Promise<Manifest> {
       if (!entry && documents.count > 0) {
         ledger.record(name, null);
         entry = await writeShard(documents, digest, {
-          ...{ folder, stem: `${split}/${name}`, sequenceLength, endOfText: tokenizer.endOfText },
-          ...{ window: packing.window, method: packing.method, signal: options.signal },
+          folder,
+          stem: `${split}/${name}`,
+          sequenceLength,
+          endOfText: tokenizer.endOfText,
+          window: packing.window,
+          method: packing.method,
+          signal: options.signal,
         });
         ledger.record(name, entry);
       }

@@ -126,7 +126,8 @@ export function sumShards(
   shardBits: number,
 ): SplitEntry {
   const sum = (of: (s: ShardEntry) => number) => shards.reduce((a, s) => a + of(s), 0);
-  const rows = sum((s) => s.rows), tokens = sum((s) => s.tokens);
+  const rows = sum((s) => s.rows);
+  const tokens = sum((s) => s.tokens);
   return {
     rows,
     documents: sum((s) => s.documents),

@@ -27,7 +27,8 @@ export async function decontaminateTexts(
   options: DecontaminateCorpusOptions,
   state: TextCorpusState,
 ): Promise<Decontamination> {
-  const { corpus, against, onProgress, signal } = options, held = holdFolder(corpus);
+  const { corpus, against, onProgress, signal } = options;
+  const held = holdFolder(corpus);
   try {
     const record = textRecord(corpus);
     if (!options.anew) checkContamination(corpus, record);

@@ -110,7 +110,8 @@ export function columnsOf(state: TextCorpusState): Column[] {
   const all = new Map<string, Column>();
   for (const { columns = [] } of state.files) {
     for (const column of columns) {
-      const { name } = column, before = all.get(name) ?? column;
+      const { name } = column;
+      const before = all.get(name) ?? column;
       const kind = before.kind === column.kind ? column.kind : "mixed";
       all.set(name, { name, kind, list: before.list || column.list });
     }

@@ -270,7 +270,13 @@ Deno.test("train --watch serves a live page, with the task's permissions", () =>
     const child = new Deno.Command(Deno.execPath(), {
       args: taskWords(
         "train",
-        ...["--watch=0", "--corpus", corpus, "--out", out, ...OPTIONS, "--recompute=on"],
+        "--watch=0",
+        "--corpus",
+        corpus,
+        "--out",
+        out,
+        ...OPTIONS,
+        "--recompute=on",
       ),
       stdout: "null",
       stderr: "piped",
