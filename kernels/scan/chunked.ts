@@ -232,12 +232,16 @@ function writeOutputs(w: WgslWriter, s: ScanShape): void {
   }
 }
 
+/** WGSL for what the threads of each quad of states left in workgroup memory for a step and channel. */
+const quadTerms = (s: ScanShape, name: string): string[] =>
+  range(extents(s).quads).map((q) => `${name}[step][${q * 32}u + c]`);
+
 /** Writes `quad_sum_NAME(step, c)`: the sum over the quads of states of what threads left in NAME. */
 function writeQuadSum(w: WgslWriter, s: ScanShape, name: string): void {
-  w.fn(`quad_sum_${name}(step: u32, c: u32) -> f32`, () => {
-    const terms = range(extents(s).quads).map((q) => `${name}[step][${q * 32}u + c]`);
-    w.line(`return ${sumOf(terms)};`);
-  });
+  w.fn(
+    `quad_sum_${name}(step: u32, c: u32) -> f32`,
+    `return ${sumOf(quadTerms(s, name))};`,
+  );
 }
 
 /**
@@ -318,9 +322,12 @@ function writeBackwardDeclarations(w: WgslWriter, s: ScanShape, subgroups: boole
     writeLoadStates(w, "dstate");
     writeStoreStates(w, "dstate");
   }
-  for (const name of s.gate ? ["part_y", "part_g", "part_w"] : ["part_g", "part_w"]) {
-    writeQuadSum(w, s, name);
-  }
+  writeQuadSum(w, s, "part_y");
+  writeQuadSum(w, s, "part_g");
+  w.fn(
+    "add_quads_part_w(first: f32, step: u32, c: u32) -> f32",
+    `return ${sumOf(["first", ...quadTerms(s, "part_w")])};`,
+  );
   w.fn(
     "octet_index(c: u32, q: u32, value: u32) -> u32",
     "return (c / 8u) * (8u * QUADS) + q * 8u + value;",
@@ -436,7 +443,7 @@ function writeItemGradients(w: WgslWriter, s: ScanShape): void {
         let t = first + block + step;
         let item = owned[block / BLOCK * ${per}u + ${k}u];
         let gB = quad_sum_part_g(step, c);
-        let draw = (item.u * gB + quad_sum_part_w(step, c)) * item.slope;
+        let draw = add_quads_part_w(item.u * gB, step, c) * item.slope;
         dbias += draw;
         dskip += item.dy * item.u;
       `);
@@ -475,11 +482,11 @@ function writePartsOfBC(w: WgslWriter): void {
 function writeParameterGradients(w: WgslWriter): void {
   w.line("let out = p.dpar_parts + (wg.z * p.segments + segment) * (NP + 2u) * width + ch;");
   w.unroll(4, (k) => w.line(`parts[out + (q * 4u + ${k}u) * width] = dA.${"xyzw"[k]};`));
-  w.line("part_g[0][li] = dskip;", "part_w[0][li] = dbias;", "workgroupBarrier();");
+  w.line("part_y[0][li] = dskip;", "part_g[0][li] = dbias;", "workgroupBarrier();");
   w.if("q == 0u", () => {
     w.line(
-      "parts[out + NP * width] = quad_sum_part_g(0u, c);",
-      "parts[out + (NP + 1u) * width] = quad_sum_part_w(0u, c);",
+      "parts[out + NP * width] = quad_sum_part_y(0u, c);",
+      "parts[out + (NP + 1u) * width] = quad_sum_part_g(0u, c);",
     );
   });
 }
