@@ -44,7 +44,11 @@ type Check =
 
 /** On matrix units A is f16 and B is f32, which they take in two parts. */
 function matmulCheck(product: Product, units = false): Check {
-  const m = 37, n = 65, k = 70, b = numbers(n * k, 2), type = units ? "f16" : undefined;
+  const m = 37;
+  const n = 65;
+  const k = 70;
+  const b = numbers(n * k, 2);
+  const type = units ? "f16" : undefined;
   const a = numbers(m * k, 1).map((x) => units ? Math.f16round(x) : x);
   const at = product === "TN"
     ? (i: number, x: number) => a[x * m + i]!

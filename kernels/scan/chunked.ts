@@ -11,13 +11,13 @@
  * once. The forward keeps the state that enters each stage, nothing larger; the backward recomputes a
  * stage from it, and walks blocks of 4 steps whose states stay in registers.
  *
- * What moves, bytes a channel and token in f32, for 16 states and sequences uncut:
+ * What moves, in bytes per channel and token in f32, for 16 states and sequences uncut:
  * - forward: u, delta, z and y are 16, which is the least; with the kept states (64 / STAGE = 4) 20;
  * - backward: u, delta, z, gy in and du, ddelta, dz out are 28, which is the least; kept states 4, the
  *   parts of dB and dC by panel 4 out and 4 in: 40.
- * For mamba-130m (1,536 channels) that is 92 KB a token and layer, against 68 KB at the least. Where
+ * For mamba-130m (1,536 channels) that is 92 KB per token and layer, against 68 KB at the least. Where
  * sequences are cut, u and delta are read twice forward, delta, z and gy backward: 28 and 52. In f16 u,
- * z and dz take half. Exponentials a channel and token: 18 forward, 30 backward (16 and 28 of them
+ * z and dz take half. Exponentials per channel and token: 18 forward, 30 backward (16 and 28 of them
  * decays: each stage but its last block is walked twice).
  * @module
  */
