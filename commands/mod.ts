@@ -154,6 +154,10 @@ export const ROOT_COMMANDS: CommandGroup = {
       summary: "Compare the device's operations and models with golden results",
       load: async () => (await import("./goldens.ts")).command,
     },
+    kernels: {
+      summary: "List the GPU kernels of a model's steps, or print one as WGSL",
+      load: async () => (await import("./kernels.ts")).command,
+    },
     pipeline: { summary: pipeline.summary, load: () => Promise.resolve(pipeline) },
     train: {
       summary: "Train a Mamba on a corpus, from given or random weights",

@@ -9,7 +9,8 @@
 import type { Device } from "./device.ts";
 import { DeviceError } from "./errors.ts";
 import type { Region } from "./layout.ts";
-import type { Program } from "./wgsl/writer.ts";
+import { describeProgram } from "./wgsl/describe.ts";
+import type { Program, ProgramBinding } from "./wgsl/writer.ts";
 
 /** What may be bound: a region as storage (or, marked so, as a uniform), or a texture. */
 export type Bound = Region | GPUTextureView | { uniform: Region };
@@ -102,6 +103,20 @@ export interface KernelTime {
   bytes: number;
 }
 
+/** A dispatch as it is planned: what a person reads, or sends in a report of a bug. */
+export interface PlannedKernel {
+  /** What it is called in profiles. */
+  label: string;
+  /** The WGSL text that the device compiles. */
+  code: string;
+  /** What group 0 binds, by ascending number; of a buffer with its bytes. */
+  bindings: (ProgramBinding & { binding: number; bytes?: number })[];
+  /** Invocations of a workgroup in each dimension. */
+  workgroupSize: [number, number, number];
+  /** Workgroups in each dimension. */
+  groups: [number, number, number];
+}
+
 /** Timestamps of a query set: as many as WebGPU allows. */
 const QUERIES = 4096;
 
@@ -133,8 +148,7 @@ export class Plan {
         );
       }
     }
-    const text = typeof call.code === "string" ? call.code : call.code.code;
-    const pipeline = this.device.pipeline(call.label, text);
+    const pipeline = this.device.pipeline(call.label, textOf(call));
     const resources: GPUBindingResource[] = [];
     if (call.params) resources.push({ buffer: this.#uniform(call.params) });
     for (const b of bound) {
@@ -194,6 +208,13 @@ export class Plan {
   /** Kernels that one replay dispatches. */
   get dispatches(): number {
     return this.#commands.filter((c) => c.kind === "dispatch").length;
+  }
+
+  /** The dispatches of one replay, in order, with their programs. */
+  kernels(): PlannedKernel[] {
+    return this.#commands.flatMap((command) =>
+      command.kind === "dispatch" ? [describeCall(command.call, command.groups)] : []
+    );
   }
 
   /** Floating-point operations of one replay, of the kernels whose label matches. */
@@ -324,6 +345,25 @@ export class Plan {
     this.#uniforms = [];
     this.#commands = [];
   }
+}
+
+const textOf = ({ code }: KernelCall): string => typeof code === "string" ? code : code.code;
+
+function describeCall(call: KernelCall, groups: [number, number, number]): PlannedKernel {
+  const code = textOf(call);
+  const { bindings, workgroupSize } = describeProgram(code);
+  const sizes = boundInOrder(call).map((bound) => {
+    if ("uniform" in bound) return bound.uniform.size;
+    return "buffer" in bound ? bound.size : undefined;
+  });
+  if (call.params) sizes.unshift(call.params.byteLength);
+  return {
+    label: call.label,
+    code,
+    bindings: bindings.map((binding) => ({ ...binding, bytes: sizes[binding.binding] })),
+    workgroupSize,
+    groups,
+  };
 }
 
 const bufferBinding = ({ buffer, offset, size }: Region): GPUBufferBinding => ({

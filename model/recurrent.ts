@@ -182,6 +182,11 @@ export class RecurrentMamba implements RecurrentModel {
     });
   }
 
+  /** The work of one token: the model, then the choice of the likeliest token. */
+  get plans(): readonly Plan[] {
+    return [this.#plan, this.#greedy.plan];
+  }
+
   reset(): void {
     const encoder = this.#device.gpu.createCommandEncoder();
     for (const { window, state } of this.#states) {

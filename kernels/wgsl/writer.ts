@@ -72,6 +72,7 @@ export class WgslWriter {
   line(...texts: string[]): this {
     for (const text of texts) {
       for (const line of dedent(text)) {
+        if (isBinding(this.#lines.at(-1)) && !isBinding(line)) this.blank();
         this.#lines.push(line === "" ? "" : INDENT.repeat(this.#depth) + line);
       }
     }
@@ -239,6 +240,9 @@ export class WgslWriter {
     return [...head, body].join("\n") + "\n";
   }
 }
+
+/** Whether a line declares a binding: what follows the bindings is set apart. */
+const isBinding = (line: string | undefined) => line?.startsWith("@group(") ?? false;
 
 /** The lines of a text without what indentation all of them share, and without empty ones around. */
 export function dedent(text: string): string[] {
