@@ -202,7 +202,7 @@ ${shape.head}
       let own = x[p.at + ${index}];
       let dv = k * (${reaching(index, column)} - ${normed(o, index)} * pull);
       dz[p.at + ${index}] = ${vectorOf(o.dz)}(${
-        before ? `dy[${index}] * own * k * weight[p.first + ${column}]` : "dv * own"
+        before ? `dy[p.at + ${index}] * own * k * weight[p.first + ${column}]` : "dv * own"
       } * silu_slope(gate));
       dy[p.at + ${index}] = dv${before ? "" : " * silu(gate)"};
     }`)
