@@ -16,6 +16,7 @@ import { numbers } from "./random.ts";
 import * as reference from "./reference/mod.ts";
 import { rmsNormForward } from "./rmsnorm/rmsnorm.ts";
 import { runScan } from "./scan/harness.ts";
+import { runSsd } from "./ssd/harness.ts";
 import { Workbench } from "./workbench.ts";
 
 /** What one kernel came to. */
@@ -182,6 +183,45 @@ const scanCheck: Check = {
   },
 };
 
+const ssdCheck: Check = {
+  kernel: "state space duality",
+  limit: 1e-4,
+  async run(device) {
+    const [batch, length, heads, groups, p, n] = [2, 70, 4, 2, 20, 16] as const;
+    const rows = batch * length;
+    const input: reference.SsdInput = {
+      batch,
+      length,
+      heads,
+      groups,
+      x: numbers(rows * heads * p, 14),
+      dt: numbers(rows * heads, 15),
+      A: numbers(heads, 16).map((v) => Math.fround(v - 1.1)),
+      B: numbers(rows * groups * n, 17),
+      C: numbers(rows * groups * n, 18),
+      D: numbers(heads, 19),
+      softplus: true,
+      starts: Uint8Array.from({ length: rows }, (_, r) => Number(r % length === 0 || r === 20)),
+    };
+    const gy = numbers(rows * heads * p, 20);
+    const got = await runSsd(device, {
+      batch,
+      length,
+      heads,
+      groups,
+      headSize: p,
+      states: n,
+      softplus: true,
+      skip: "head",
+      packed: true,
+      initialState: false,
+    }, { ...input, gy });
+    const { dx, ddt, dA, dB, dC } = reference.ssdBackward(input, gy);
+    const want = { y: reference.ssd(input).y, dx, ddt, dA, dB, dC };
+    return Object.entries(want).map(([name, want]) => ({ got: got[name] ?? [], want }));
+  },
+};
+
 const padTo32 = (values: Values): Float32Array<ArrayBuffer> => {
   const out = new Float32Array(padded(values.length));
   out.set(values);
@@ -195,6 +235,7 @@ const CHECKS: Check[] = [
   matmulCheck("TN"),
   crossEntropyCheck,
   scanCheck,
+  ssdCheck,
 ];
 const UNIT_CHECKS: Check[] = (["NT", "NN", "TN"] as const).map((p) => matmulCheck(p, true));
 
@@ -255,6 +296,11 @@ async function runPrepared(
   }
 }
 
+/** The checks of recurrences, of which a model needs one. */
+const RECURRENCES = ["selective scan", "state space duality"] as const;
+/** A recurrence that a model computes. */
+export type Recurrence = (typeof RECURRENCES)[number];
+
 /** Milliseconds after which no further check begins on a CPU driver, which compiles slowly. */
 const CPU_BUDGET = 250;
 /** What has been found right by this process. */
@@ -263,17 +309,23 @@ const tested = new Set<string>();
 /**
  * Runs the checks on a device before anything is computed there, once for each kind of device in a
  * process; on CPU drivers as many as a quarter of a second holds. Matrix units, which only mixed
- * precision uses, are checked there: see unit_check.ts.
+ * precision uses, are checked there: see unit_check.ts. Of the recurrences the one that is needed is
+ * checked.
  * @throws {DeviceError} that names the driver and the kernels that it computes wrongly.
  */
-export async function requireSelfTest(device: Device): Promise<void> {
+export async function requireSelfTest(
+  device: Device,
+  recurrence: Recurrence = "selective scan",
+): Promise<void> {
   const { description, variant, provider } = device;
-  const kind = [provider, description, variant].join("\n");
+  const kind = [provider, description, variant, recurrence].join("\n");
   if (tested.has(kind)) return;
   const results = await selfTest(
     device,
     isCpuDriver(device.adapter) ? CPU_BUDGET : Infinity,
-    CHECKS,
+    CHECKS.filter(({ kernel }) =>
+      kernel === recurrence || !RECURRENCES.some((other) => other === kernel)
+    ),
   );
   const wrong = results.filter(({ ok }) => !ok);
   if (wrong.length) {

@@ -92,6 +92,7 @@ export function cardOf(run: RunFile, out: string, model: MambaConfig, state: Tra
     name: basename(resolve(out)),
     base: run.init.startsWith("random:") ? undefined : run.init,
     parameters: parameterCount(model),
+    kind: model.kind,
     steps: state.step,
     tokens: state.tokens,
     sequenceLength: run.sequence_length,

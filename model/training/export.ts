@@ -77,6 +77,7 @@ export function exportRun(
       name: basename(resolve(out)),
       base: record.init.startsWith("random:") ? undefined : record.init,
       parameters,
+      kind: config.kind,
       steps: step,
       tokens,
       sequenceLength: record.sequence_length,

@@ -10,6 +10,8 @@ interface CardFacts {
   /** The Hugging Face id or folder it was trained on from; undefined for random weights. */
   base: string | undefined;
   parameters: number;
+  /** Which kind of Mamba it is. */
+  kind: "mamba" | "mamba2";
   steps: number;
   /** Positions trained on. */
   tokens: number;
@@ -27,6 +29,7 @@ interface CardFacts {
 /** The card's text: the front matter that the hub reads, then prose for people. */
 export function modelCard(facts: CardFacts): string {
   const { name, base, perplexity } = facts;
+  const loader = facts.kind === "mamba2" ? "Mamba2ForCausalLM" : "MambaForCausalLM";
   const baseName = base === undefined || isHubId(base) ? base : basename(base);
   const front = [
     "---",
@@ -35,7 +38,7 @@ export function modelCard(facts: CardFacts): string {
     `license: ${base === undefined ? "mit" : "apache-2.0"}`,
     "library_name: transformers",
     "pipeline_tag: text-generation",
-    "tags:\n- mamba\n- biomedical\n- pubmed",
+    `tags:\n- ${facts.kind}\n- biomedical\n- pubmed`,
     ...(facts.task === undefined ? ["datasets:\n- ncbi/pubmed"] : []),
     ...(base !== undefined && isHubId(base) ? [`base_model: ${base}`] : []),
     ...(perplexity ? modelIndex(name, perplexity) : []),
@@ -69,10 +72,10 @@ export function modelCard(facts: CardFacts): string {
     "## Use",
     "",
     "```python",
-    "from transformers import AutoTokenizer, MambaForCausalLM",
+    `from transformers import AutoTokenizer, ${loader}`,
     "",
     'tokenizer = AutoTokenizer.from_pretrained("this folder")',
-    'model = MambaForCausalLM.from_pretrained("this folder")',
+    `model = ${loader}.from_pretrained("this folder")`,
     "```",
     "",
     "## Limits",

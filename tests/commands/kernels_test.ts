@@ -5,7 +5,11 @@ import { UserError } from "../../core/errors.ts";
 import type { Reporter } from "../../core/reporter.ts";
 import { describeProgram } from "../../kernels/wgsl/describe.ts";
 import { configOfSizes } from "../../model/mamba/config.ts";
-import { KERNEL_STEPS, plannedKernels, type StepKernel } from "../../model/mamba/gpu/planned_kernels.ts";
+import {
+  KERNEL_STEPS,
+  plannedKernels,
+  type StepKernel,
+} from "../../model/mamba/gpu/planned_kernels.ts";
 import { assert, assertEquals, assertThrows } from "../assert.ts";
 
 const SMALL = configOfSizes({ hiddenSize: 64, layers: 3, vocabSize: 100 });
