@@ -8,6 +8,7 @@ import { exists, readJson } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { type MambaConfig, parseConfig } from "../mamba/config.ts";
 import { canonicalName, EMBEDDING, type Parameter, parameterList } from "../mamba/parameters.ts";
+import { parseTaught, type Taught } from "./taught.ts";
 import { openTensorSource, type TensorSource } from "./tensor_source.ts";
 
 export { assertWritableFolder, type ModelToWrite, writeModelFolder } from "./folder_writer.ts";
@@ -23,6 +24,8 @@ export interface ModelFolder {
   readonly config: MambaConfig;
   /** The folder's tokenizer.json, where it has one. */
   readonly tokenizerFile: string | undefined;
+  /** The task that the model was taught, with its labels; undefined for a language model. */
+  readonly taught?: Taught;
   /**
    * One parameter as float32, read from the disk.
    * @throws {UserError} naming file and tensor, where a value is not finite.
@@ -46,6 +49,7 @@ export function openModelFolder(path: string): ModelFolder {
   }
   const json = readJson<Record<string, unknown>>(configFile, "model configuration");
   const config = parseConfig(json, configFile);
+  const taught = parseTaught(json, configFile);
   const tokenizer = join(path, "tokenizer.json");
   const tokenizerFile = exists(tokenizer) ? tokenizer : undefined;
   if (tokenizerFile && json.unpadded_vocab_size === undefined) {
@@ -59,6 +63,7 @@ export function openModelFolder(path: string): ModelFolder {
       path,
       config,
       tokenizerFile,
+      taught,
       read(name) {
         const own = stored.get(name);
         if (!own || !parameters.has(name)) throw new RangeError(`No parameter is named ${name}`);

@@ -10,6 +10,7 @@ import { dirname, join, resolve } from "../../core/std.ts";
 import { huggingFaceConfig, type MambaConfig } from "../mamba/config.ts";
 import type { ReadParameter } from "./folder.ts";
 import { type Parameter, parameterList } from "../mamba/parameters.ts";
+import { type Taught, taughtJson } from "./taught.ts";
 import { WEIGHT_FILES } from "./tensor_source.ts";
 
 /** What a folder holds besides weights. */
@@ -20,6 +21,8 @@ export interface FolderContents {
   tokenizer?: Uint8Array;
   /** The text of README.md. */
   card?: string;
+  /** The task that the model was taught, with its labels. */
+  taught?: Taught;
   /** Weights above this many bytes are written as several files (default 5 GB). */
   maxShardBytes?: number;
 }
@@ -96,7 +99,7 @@ export class ModelFolderWriter {
   /** Writes the other files, the caller's among them, and gives the folder its name. */
   finish(more?: (folder: string) => void): void {
     if (this.#shard < this.#shards.length) throw new RangeError(`${this.#path} lacks parameters`);
-    const { config, tokenizer, card } = this.#contents;
+    const { config, tokenizer, card, taught } = this.#contents;
     const partial = this.#partial;
     const json = (name: string, value: unknown) =>
       writeAtomic(join(partial, name), JSON.stringify(value, null, 2) + "\n");
@@ -112,7 +115,7 @@ export class ModelFolderWriter {
       json("tokenizer_config.json", tokenizerConfig(tokenizer, endOfText));
     }
     if (card) writeAtomic(join(partial, "README.md"), card);
-    json("config.json", huggingFaceConfig(config));
+    json("config.json", { ...huggingFaceConfig(config), ...(taught ? taughtJson(taught) : {}) });
     more?.(partial);
     syncFolder(partial);
     removeIfExists(this.#path); // an empty folder, as checked before

@@ -9,7 +9,8 @@ import { parameterCount } from "../../mamba/parameters.ts";
 import type { MakeModel } from "../../mamba/types.ts";
 import { openReader } from "./reader.ts";
 import { type EvaluationInfo, writeReport } from "./results_files.ts";
-import type { AnyTask, Given, SystemAnswers, TaskData } from "./task.ts";
+import type { Taught } from "../../weights/taught.ts";
+import type { AnyTask, Given, SystemAnswers, Task, TaskData } from "./task.ts";
 
 /** What {@linkcode evaluateTask} takes. */
 export interface EvaluateRequest {
@@ -46,6 +47,8 @@ export interface NamedModel {
 /** What one model answered. */
 export interface ModelAnswers {
   answers: unknown[];
+  /** The data with the labels that the model was asked for: its own, where it was taught the task. */
+  data: TaskData<unknown>;
   parameters: number;
   device: string;
 }
@@ -91,18 +94,26 @@ export async function evaluateTask(
     return report.json;
   }
   const own = await askModel(task, data, model!, request);
-  const other = base && await askModel(task, data, base, request);
+  const other = base && await askModel(task, own.data, base, request);
+  if (other && !task.answersNameLabels && other.data.labels.join() !== own.data.labels.join()) {
+    throw new UserError(
+      `Cannot compare ${model!.name} with ${base!.name}: they were taught other labels, ` +
+        `${own.data.labels.join(", ")} and ${other.data.labels.join(", ")}; ` +
+        `name a base that was taught the same labels, or none`,
+    );
+  }
   const systems: SystemAnswers<unknown>[] = [
     { role: "model", name: model!.name, answers: own.answers },
     ...(other ? [{ role: "base" as const, name: base!.name, answers: other.answers }] : []),
   ];
-  const report = task.report({ data, systems, purpose: "evaluate", given, seed });
+  const report = task.report({ data: own.data, systems, purpose: "evaluate", given, seed });
   const info: EvaluationInfo = {
     model: model!.name,
     parameters: own.parameters,
     device: own.device,
     seed,
     limit,
+    original: whole.test.length,
     started,
     finished: new Date(),
   };
@@ -112,9 +123,9 @@ export async function evaluateTask(
 /** Loads a model folder, asks it every item of `data.test`, and frees everything. */
 export async function askModel(
   task: AnyTask,
-  data: TaskData<unknown>,
+  given: TaskData<unknown>,
   model: NamedModel,
-  request: Omit<EvaluateRequest, "given" | "system" | "model" | "base" | "out">,
+  request: Omit<EvaluateRequest, "system" | "model" | "base" | "out">,
 ): Promise<ModelAnswers> {
   const [approach] = task.approaches;
   if (!approach) {
@@ -123,8 +134,12 @@ export async function askModel(
     );
   }
   const { folder, tokenizer } = openReader(await model.folder(), request.tokenizerFile);
-  const progress = request.reporter.progress(model.name, data.test.length, task.units);
+  const progress = request.reporter.progress(model.name, given.test.length, task.units);
   try {
+    const data = fitted(task, given, folder.taught, request.given);
+    for (const note of data.notes?.slice(given.notes?.length ?? 0) ?? []) {
+      request.reporter.log(note);
+    }
     const reader = {
       tokenizer,
       labels: data.labels,
@@ -140,7 +155,7 @@ export async function askModel(
     try {
       made.model.writeParameters(folder.read);
       const answers = await approach.answer(data.test, made, reader);
-      return { answers, parameters: parameterCount(folder.config), device: made.device };
+      return { answers, data, parameters: parameterCount(folder.config), device: made.device };
     } finally {
       made.close();
     }
@@ -148,4 +163,15 @@ export async function askModel(
     progress.finish();
     folder.close();
   }
+}
+
+/** The data in the labels that a model was taught, where it was taught this task. */
+export function fitted<Item, Answer>(
+  task: Task<Item, Answer>,
+  data: TaskData<Item>,
+  taught: Taught | undefined,
+  given: Given,
+): TaskData<Item> {
+  if (taught?.task !== task.name) return data;
+  return task.fit?.(data, taught.labels, given) ?? data;
 }

@@ -17,15 +17,9 @@ import {
 } from "../../training/step.ts";
 import type { TrainConfig } from "../../training/configuration.ts";
 import type { TrainableModel } from "../../mamba/types.ts";
+import type { Taught } from "../../weights/taught.ts";
+import type { Development } from "./task.ts";
 import { examplesOfStep, packExamples, type SupervisedExample } from "./examples.ts";
-
-/** How the model does on the development split. */
-export interface Development {
-  /** What chooses the checkpoint: accuracy or F1, 0 to 1. */
-  score: number;
-  /** Mean negative log-probability of what is right, in nats; decides between equal scores. */
-  loss: number;
-}
 
 /** What the loop works with. */
 export interface FinetuneLoopOptions {
@@ -40,6 +34,8 @@ export interface FinetuneLoopOptions {
   develop: () => Promise<Development>;
   tokenizer?: Uint8Array;
   card?: string;
+  /** Kept with the weights. */
+  taught?: Taught;
   reporter: Reporter;
   signal: AbortSignal;
   resumeHint?: string;
@@ -74,8 +70,8 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
   let bestLoss = lines.find((m) => m.step === state.best?.step)?.dev_loss ?? Infinity;
   const save = async () => {
     metrics.sync();
-    const { tokenizer, card } = options;
-    const path = await saveCheckpoint(run, model, state, { tokenizer, card });
+    const { tokenizer, card, taught } = options;
+    const path = await saveCheckpoint(run, model, state, { tokenizer, card, taught });
     pruneCheckpoints(run, 1, state.best?.step);
     return path;
   };

@@ -34,11 +34,14 @@ import {
 } from "../../training/configuration.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { SupervisedExample } from "./examples.ts";
-import { type Development, examplesPerStep, finetuneLoop } from "./loop.ts";
+import { examplesPerStep, finetuneLoop } from "./loop.ts";
+import type { Development } from "./task.ts";
 
 /** What a model is taught, and how it is examined. */
 export interface FinetuneTask<Answers> {
   name: string;
+  /** The label set, which the model keeps. */
+  labels: readonly string[];
   /** What is learned from. */
   examples: SupervisedExample[];
   /** Tokens a row: at least the longest example, in any split. */
@@ -162,6 +165,7 @@ async function trainToBest<A>(
     develop: () => task.develop(made),
     // The one that is read with, which may not be the base folder's.
     tokenizer: Deno.readFileSync(request.tokenizer.path),
+    taught: { task: task.name, labels: task.labels },
     reporter,
     signal: request.signal,
     resumeHint: request.resumeHint,

@@ -63,6 +63,8 @@ export interface TaskData<Item> {
   path: string;
   /** Of everything that was read: a run is gone on with only where this is equal. */
   sha256: string;
+  /** The label that means "none of the others", which F1 leaves out; undefined where there is none. */
+  negative?: string;
   /** What the user is told about the reading, such as items that were left out. */
   notes?: string[];
 }
@@ -93,6 +95,19 @@ export interface Approach<Item, Answer> {
    * @throws {Interrupted} when the reader's signal fires: half an evaluation is no result.
    */
   answer(items: readonly Item[], made: MadeModel, reader: TaskReader): Promise<Answer[]>;
+  /**
+   * How well the model does on the development split, where that is told in another way than by its
+   * answers' first measure and loss.
+   */
+  develop?(items: readonly Item[], made: MadeModel, reader: TaskReader): Promise<Development>;
+}
+
+/** How a model does on the development split. */
+export interface Development {
+  /** What chooses the checkpoint: accuracy or F1, 0 to 1. */
+  score: number;
+  /** Mean negative log-probability of what is right, in nats; decides between equal scores. */
+  loss: number;
 }
 
 /** One measure of a system. Each has units of its own, since not every question has every measure. */
@@ -194,10 +209,18 @@ export interface Task<Item, Answer> {
    */
   readAnswers?(path: string, data: TaskData<Item>): Answer[];
   /**
-   * The measures of one system's answers, one per item.
-   * @param labels the label set of {@linkcode TaskData}
+   * The same data for a model that was taught the task with a label set of its own; the labels of the
+   * data have to be among them where a task says nothing else.
+   * @throws {UserError} where the data cannot be answered in these labels.
    */
-  score(items: readonly Item[], answers: readonly Answer[], labels: readonly string[]): Score;
+  fit?(data: TaskData<Item>, labels: readonly string[], given: Given): TaskData<Item>;
+  /**
+   * Whether answers name their labels, so that systems with different label sets can be compared;
+   * otherwise answers are numbers in one set.
+   */
+  readonly answersNameLabels?: boolean;
+  /** The measures of one system's answers, one per item of `items`, which are some of the data's. */
+  score(data: TaskData<Item>, items: readonly Item[], answers: readonly Answer[]): Score;
   /** Results in words and as JSON. */
   report(request: ReportRequest<Item, Answer>): TaskReport;
 }

@@ -29,9 +29,21 @@ export function relationWords(label: string): string {
   return label.toLowerCase().replace(/[-_]/g, " ");
 }
 
-/** The prompt of one sentence; the answer follows as " inhibitor". */
+/** Labels that mean "none of the others" in the sets that are in use, in lower case. */
+const NEGATIVE_LABELS = ["false", "none", "negative", "no_relation", "no relation", "na"];
+
+/** The label among some that means "none of the others", where there is one. */
+export function negativeLabel(labels: readonly string[]): string | undefined {
+  return labels.find((label) => NEGATIVE_LABELS.includes(label.toLowerCase()));
+}
+
+/**
+ * The prompt of one sentence; the answer follows as " inhibitor". Which entity is the chemical the
+ * sets do not say: the marks are in the order of the text.
+ */
 export function relationPrompt(text: string, labels: readonly string[]): string {
-  return `Name the relation of the chemical in << >> to the protein in [[ ]] as one of: ` +
+  return `Name the relation of the two marked entities, the first in << >> and the second in ` +
+    `[[ ]], as one of: ` +
     `${labels.map(relationWords).join(", ")}.\n\nSentence:\n${text.trim()}\n\nAnswer:`;
 }
 

@@ -209,13 +209,22 @@ Deno.test("bioasqItems() asks the yes/no questions with their snippets, each onc
   }
 });
 
-Deno.test("parseGenerated() reads a name, or names between commas, each once", () => {
+Deno.test("parseGenerated() reads a name, or names by line, each once", () => {
   const parse = (text: string, type: "factoid" | "list") => parseGenerated(text, type).lists.flat();
   assertEquals(parse(" \n Insulin.\nQuestion: next", "factoid"), ["insulin"]);
   assertEquals(parse("", "factoid"), []);
-  assertEquals(parse(" BRCA1, TP53; brca1 and IL-2.", "list"), ["brca1", "tp53", "il-2"]);
-  assertEquals(parse(" - 5-HT, 2) p53", "list"), ["5-ht", "p53"]);
-  assertEquals(parse(Array.from({ length: 150 }, (_, i) => `x${i}`).join(","), "list").length, 100);
+  assertEquals(parse(" BRCA1\nTP53\nbrca1\nIL-2.", "list"), ["brca1", "tp53", "il-2"]);
+  // Names hold commas, semicolons and "and": only a line ends one.
+  assertEquals(parse(" 1,2-dichloroethane\nMaturity, onset; young\nhand and foot\n", "list"), [
+    "1,2-dichloroethane",
+    "maturity, onset; young",
+    "hand and foot",
+  ]);
+  assertEquals(parse(" - 5-HT\n 2) p53", "list"), ["5-ht", "p53"]);
+  assertEquals(
+    parse(Array.from({ length: 150 }, (_, i) => `x${i}`).join("\n"), "list").length,
+    100,
+  );
 });
 
 Deno.test("generateAnswers() answers factoids and lists, and submits them", async () => {
@@ -229,7 +238,7 @@ Deno.test("generateAnswers() answers factoids and lists, and submits them", asyn
   const questions = [question("y", "yesno"), question("f", "factoid"), question("l", "list")];
   assertEquals(
     generationPrompt(questions[2]!),
-    "Answer the following biomedical research question with a list of names, separated by commas, " +
+    "Answer the following biomedical research question with a list of names, one per line, " +
       "based on the provided context.\n\nQuestion: Which?\n\nContext:\nThat.\n\nAnswer:",
   );
   const model = new ReferenceRecurrentModel(

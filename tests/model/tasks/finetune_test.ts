@@ -2,12 +2,6 @@ import { Interrupted, UserError } from "../../../core/errors.ts";
 import { exists, sha256 } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
 import { listCheckpoints } from "../../../model/training/checkpoint.ts";
-import {
-  compareAnswers,
-  formatReport,
-  reportChoices,
-  reportJson,
-} from "../../../model/tasks/core/choice_report.ts";
 import { openReader } from "../../../model/tasks/core/reader.ts";
 import { choiceTask } from "../../../model/tasks/core/choice_task.ts";
 import { learnedTask } from "../../../model/tasks/core/finetune.ts";
@@ -31,9 +25,10 @@ import {
   assertAlmostEquals,
   assertEquals,
   assertRejects,
+  assertStringIncludes,
   assertThrows,
 } from "../../assert.ts";
-import { byteTokenizerJson, MINIATURE_READER } from "./helpers.ts";
+import { byteTokenizerJson, givenOf, MINIATURE_READER } from "./helpers.ts";
 import { makeReference, silentReporter, withFolder } from "../helpers.ts";
 
 const EXAMPLES = [
@@ -172,19 +167,27 @@ Deno.test("fine-tuning learns a task, chooses by development, and beats its base
     assertEquals(again.answers, result.answers);
     assertEquals(readRun(request.out).resumed, []);
 
-    const comparison = compareAnswers(result.answers, result.baseAnswers, 2, 0);
-    assert(comparison.accuracy.difference > 0.3, `${comparison.accuracy.difference}`);
-    assert(comparison.mcNemar.pValue < 0.05);
-    const systems = [
-      { role: "model" as const, name: "tuned", answers: result.answers },
-      { role: "base" as const, name: "base", answers: result.baseAnswers },
-    ];
-    const test = { name: "letters", labels: DATA.labels, items: DATA.test };
-    const report = reportChoices(test, [0, 0, 1], systems, 0, comparison);
-    assert(formatReport(report).includes("It is better than its base."));
-    const json = reportJson(report) as Record<string, Record<string, unknown>>;
-    assertEquals(json.majority!.name, "always yes");
-    assertEquals([json.majority!.accuracy, json.model!.accuracy], [0.5, 1]);
+    const report = LETTERS.report({
+      data: DATA,
+      systems: [
+        { role: "model", name: "tuned", answers: result.answers },
+        { role: "base", name: "base", answers: result.baseAnswers },
+      ],
+      purpose: "finetune",
+      given: givenOf(),
+      seed: 0,
+    });
+    assertStringIncludes(report.text, "It is better than its base. It is better than the trivial");
+    const json = report.json as Record<string, Record<string, number>>;
+    assertEquals([json.majority!.name, json.majority!.accuracy], ["always yes", 0.5]);
+    const { comparison, comparison_with_trivial } = report.json as Record<
+      string,
+      { accuracy: { difference: number }; mcnemar: { p: number } }
+    >;
+    assertEquals(json.model!.accuracy, 1);
+    assert(comparison!.accuracy.difference > 0.3, `${comparison!.accuracy.difference}`);
+    assert(comparison!.mcnemar.p < 0.05);
+    assertEquals(comparison_with_trivial!.accuracy.difference, 0.5);
     request.base.close();
   }));
 
