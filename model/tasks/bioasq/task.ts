@@ -172,8 +172,9 @@ export const bioasq: Task<BioasqQuestion, BioasqAnswer> = {
     const golden = given.string("test")!;
     const fold = given.number("fold")!;
     const all = readBioasq(data, "training file").filter(isTaught);
-    const test = readBioasq(golden, "test file").filter((question) => question.answer);
-    const held = new Set(test.map((question) => question.id));
+    const asked = readBioasq(golden, "test file");
+    const test = asked.filter((question) => question.answer);
+    const held = new Set(asked.map((question) => question.id));
     const train = all.filter((question) => !held.has(question.id));
     if (train.length < 10 || test.length === 0) {
       throw new UserError(

@@ -215,7 +215,7 @@ export function fitLabels<Item>(data: TaskData<Item>, labels: readonly string[])
 /** What a task of multiple choice adds to what they have in common. */
 export interface ChoiceTaskParts<Item>
   extends
-    Pick<Task<Item, ChoiceAnswer>, "name" | "evaluation" | "finetuning" | "read">,
+    Pick<Task<Item, ChoiceAnswer>, "name" | "evaluation" | "finetuning" | "prediction" | "read">,
     Partial<Pick<Task<Item, ChoiceAnswer>, "units" | "variant" | "readAnswers">> {
   measures?: LabelMeasures;
   /** Of the intervals, where not as many as usual. */

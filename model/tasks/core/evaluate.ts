@@ -7,10 +7,10 @@ import { UsageError, UserError } from "../../../core/errors.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import { parameterCount } from "../../mamba/parameters.ts";
 import type { MakeModel } from "../../mamba/types.ts";
-import { openReader } from "./reader.ts";
+import { openReader, type Reader } from "./reader.ts";
 import { type EvaluationInfo, writeReport } from "./results_files.ts";
 import type { Taught } from "../../weights/taught.ts";
-import type { AnyTask, Given, SystemAnswers, Task, TaskData } from "./task.ts";
+import type { AnyTask, Approach, Given, SystemAnswers, Task, TaskData } from "./task.ts";
 
 /** What {@linkcode evaluateTask} takes. */
 export interface EvaluateRequest {
@@ -133,35 +133,53 @@ export async function askModel(
       `Cannot ask a model for ${task.name} of this kind: only the answers of a --system are scored`,
     );
   }
-  const { folder, tokenizer } = openReader(await model.folder(), request.tokenizerFile);
-  const progress = request.reporter.progress(model.name, given.test.length, task.units);
+  const opened = openReader(await model.folder(), request.tokenizerFile);
   try {
-    const data = fitted(task, given, folder.taught, request.given);
+    const data = fitted(task, given, opened.folder.taught, request.given);
     for (const note of data.notes?.slice(given.notes?.length ?? 0) ?? []) {
       request.reporter.log(note);
     }
+    const asked = { name: model.name, units: task.units, labels: data.labels };
+    return { ...await answerWith(approach, data.test, opened, asked, request), data };
+  } finally {
+    opened.folder.close();
+  }
+}
+
+/** Puts items to an open model folder. */
+export async function answerWith<Item, Answer>(
+  approach: Approach<Item, Answer>,
+  items: readonly Item[],
+  { folder, tokenizer }: Reader,
+  { name, units, labels }: { name: string; units: string; labels: readonly string[] },
+  request: Pick<
+    EvaluateRequest,
+    "maxTokens" | "batchSize" | "makeModel" | "reporter" | "signal"
+  >,
+): Promise<{ answers: Answer[]; parameters: number; device: string }> {
+  const progress = request.reporter.progress(name, items.length, units);
+  try {
     const reader = {
       tokenizer,
-      labels: data.labels,
+      labels,
       maxTokens: request.maxTokens,
       signal: request.signal,
       onProgress: (done: number) => progress.update(done),
     };
     const made = await request.makeModel(folder.config, {
       batchSize: request.batchSize,
-      sequenceLength: approach.rowLength(data.test, reader),
+      sequenceLength: approach.rowLength(items, reader),
       training: false,
     });
     try {
       made.model.writeParameters(folder.read);
-      const answers = await approach.answer(data.test, made, reader);
-      return { answers, data, parameters: parameterCount(folder.config), device: made.device };
+      const answers = await approach.answer(items, made, reader);
+      return { answers, parameters: parameterCount(folder.config), device: made.device };
     } finally {
       made.close();
     }
   } finally {
     progress.finish();
-    folder.close();
   }
 }
 

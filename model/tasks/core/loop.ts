@@ -12,7 +12,6 @@ import {
   describeFailure,
   queueGradients,
   stepMetrics,
-  tokensOf,
   updateOptions,
 } from "../../training/step.ts";
 import type { TrainConfig } from "../../training/configuration.ts";
@@ -136,7 +135,8 @@ async function trainStep(
         `start again with a lower --learning-rate`,
     );
   }
-  const own = tokensOf(model, batches);
+  // What was read; the padding of rows is no part of it.
+  const own = some.reduce((sum, example) => sum + example.tokens.length, 0);
   state.step = step;
   state.rows += some.length;
   state.tokens += own;

@@ -156,6 +156,8 @@ async function trainToBest<A>(
       `${examples.length} examples, ${config.steps} steps of ${examplesPerStep(config)}, ` +
       `rows of ${rowLength} tokens, on ${device}`,
   );
+  const cut = examples.filter((example) => example.cut).length;
+  if (cut) reporter.log(`${cut} of the examples were cut to --max-tokens`);
   const state = await finetuneLoop({
     run: out,
     model,

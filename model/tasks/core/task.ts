@@ -49,6 +49,24 @@ export interface FinetuneHelp extends TaskHelp {
   defaults?: { epochs?: number; learningRate?: number };
 }
 
+/** How a task's answers to new text, which has none as yet, are asked for and written. */
+export interface Prediction<Item, Answer> extends TaskHelp {
+  /** The labels of a task that has the same for every model; undefined where a model keeps its own. */
+  labels?: readonly string[];
+  /**
+   * Reads what the options name.
+   * @throws {UserError} naming the file and the line, for another shape.
+   */
+  read(given: Given): Item[];
+  /** What goes to the output: lines of JSON, but where the options ask for another format. */
+  write(predicted: {
+    items: readonly Item[];
+    answers: readonly Answer[];
+    labels: readonly string[];
+    given: Given;
+  }): string;
+}
+
 /** The items of a task by their use, and where they came from. */
 export interface TaskData<Item> {
   /** The names of what can be answered: the label set that belongs to a model taught on these data. */
@@ -194,6 +212,8 @@ export interface Task<Item, Answer> {
   readonly evaluation: TaskHelp;
   /** Undefined for a task that is not taught. */
   readonly finetuning?: FinetuneHelp;
+  /** Undefined for a task whose questions always come with their answers. */
+  readonly prediction?: Prediction<Item, Answer>;
   /** The ways to put it to a model, the default first; empty where only answers can be scored. */
   readonly approaches: readonly Approach<Item, Answer>[];
   /** Another task under the same name, where the options ask for one, as by the kind of a file. */

@@ -16,6 +16,7 @@ import {
   type TaggedSentence,
 } from "./ner.ts";
 import { NER_RESAMPLES, typeTable } from "./ner_report.ts";
+import { conllLines, entityLines, type RawSentence, readRawSentences } from "./text.ts";
 import { chooseTypes, fitTypes, type NerData, parseTypes } from "./types.ts";
 import {
   decodeTags,
@@ -99,6 +100,32 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
     },
     defaults: { epochs: 10, learningRate: 5e-5 },
     examples: ["deno task finetune ner --model mamba-130m-hf --data BC5CDR-IOB --out runs/ner"],
+  },
+  prediction: {
+    summary: "Tag the named entities of new text",
+    description:
+      "Reads a text per line, or the field text of each line of JSON (.jsonl), splits it into " +
+      "sentences and words, and tags them with the entity types that the model was taught. Prints a " +
+      "line of JSON per text with its entities: first and last character, type, words.",
+    options: {
+      input: { type: "string", placeholder: "F", help: "the file of texts", required: true },
+      format: {
+        type: "string",
+        help: "entities per text, or a tag per word",
+        choices: ["jsonl", "conll"],
+        default: "jsonl",
+      },
+    },
+    examples: [
+      "deno task predict ner --model runs/ner/checkpoints/step-00001430 --input abstracts.txt",
+    ],
+    read: (given) => readRawSentences(given.string("input")!),
+    write({ items, answers, given }) {
+      const tags = answers.map((answer) => answer.tags);
+      return given.string("format") === "conll"
+        ? conllLines(items, tags)
+        : entityLines(items as readonly RawSentence[], tags);
+    },
   },
   read(given, purpose): NerData {
     const types = given.string("types");

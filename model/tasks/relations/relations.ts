@@ -57,7 +57,7 @@ export function relationItems(
 ): ChoiceItem[] {
   return examples.map(({ text, label }, i) => {
     const gold = labels.indexOf(label);
-    if (gold < 0) {
+    if (gold < 0 && label !== NO_LABEL) {
       throw new UserError(
         `Cannot use example ${i + 1}: its label "${label}" is not among ${labels.join(", ")}`,
       );
@@ -66,9 +66,13 @@ export function relationItems(
   });
 }
 
-/** A sentence with `<< chemical >>` and `[[ protein ]]` marked, and the relation between them. */
+/** Stands for the label of a sentence that has none as yet. */
+export const NO_LABEL = "";
+
+/** A sentence with two entities marked, `<< first >>` and `[[ second ]]`, and their relation. */
 export interface RelationExample {
   text: string;
+  /** {@linkcode NO_LABEL} where it is to be predicted. */
   label: string;
 }
 

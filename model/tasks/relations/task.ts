@@ -1,6 +1,7 @@
 /** Relations between entities as a task: labels of marked sentences, and pairs of whole documents. @module */
 import { UserError } from "../../../core/errors.ts";
 import { hashFile, sha256 } from "../../../core/files.ts";
+import { readTextInput } from "../../../core/text_input.ts";
 import { join, resolve } from "../../../core/std.ts";
 import { choiceTask } from "../core/choice_task.ts";
 import { type ChoiceAnswer, labelled } from "../core/choices.ts";
@@ -11,6 +12,7 @@ import { labelTable, relationMeasures, RESAMPLES } from "./relation_report.ts";
 import {
   compareRelations,
   negativeLabel,
+  NO_LABEL,
   type PubtatorDocument,
   readPubtator,
   readRelationLines,
@@ -66,6 +68,27 @@ export const relations = choiceTask<RelationExample>(FORM, {
   name: "relations",
   evaluation,
   finetuning,
+  prediction: {
+    summary: "Name the relation of the two marked entities of new sentences",
+    description:
+      "Reads the field text of each line of JSON (.jsonl), or a sentence per line, with the first " +
+      "entity in << >> and the second in [[ ]], and prints a line of JSON for each with the label " +
+      "that is the most probable of those that the model was taught.",
+    options: {
+      input: { type: "string", placeholder: "F", help: "the file of sentences", required: true },
+    },
+    examples: [
+      "deno task predict relations --model runs/re/checkpoints/step-00000650 --input sentences.jsonl",
+    ],
+    read: (given) =>
+      [...readTextInput(given.string("input")!)].map(({ text }) => ({ text, label: NO_LABEL })),
+    write: ({ items, answers, labels }) =>
+      items.map(({ text }, i) => {
+        const { predicted, logProbabilities } = answers[i]!;
+        const log_probability = logProbabilities[predicted] ?? null;
+        return JSON.stringify({ text, label: labels[predicted] ?? null, log_probability }) + "\n";
+      }).join(""),
+  },
   variant: (given) => {
     const gold = given.string("gold");
     const documents = gold !== undefined && !/\.jsonl?$/i.test(gold);

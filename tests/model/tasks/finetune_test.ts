@@ -154,6 +154,9 @@ Deno.test("fine-tuning learns a task, chooses by development, and beats its base
     // Warm-up over a tenth of 12 steps is 1 step; the cosine ends at zero.
     assertAlmostEquals(metrics[0]!.learning_rate, 0.03, 1e-12);
     assertAlmostEquals(metrics.at(-1)!.learning_rate, 0, 1e-12);
+    // What was read counts, not the padding of rows: four epochs of the training examples.
+    const read = request.task.examples.reduce((sum, e) => sum + e.tokens.length, 0);
+    assertEquals(metrics.at(-1)!.tokens, 4 * read);
     assertEquals(listCheckpoints(request.out).map((c) => c.step), [result.step]);
     const { config, task } = readRun(request.out);
     assertEquals([config.steps, task], [12, "letters"]);
