@@ -15,9 +15,12 @@ import {
 } from "./core/cli.ts";
 import { EXIT, Interrupted, isDiskFull, messageOf, UsageError, UserError } from "./core/errors.ts";
 import { consoleReporter } from "./core/reporter.ts";
+import { styled } from "./core/terminal.ts";
 import { ROOT_COMMANDS } from "./commands/mod.ts";
 
 const SAME_SIGNAL_MS = 300;
+
+const red = (text: string): string => styled(text, "red", Deno.stderr);
 
 const isGroup = (c: Command | CommandGroup): c is CommandGroup => "commands" in c;
 
@@ -56,20 +59,21 @@ export async function main(args: string[]): Promise<number> {
     if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
     return await found.command.run(invocation) ?? EXIT.done;
   } catch (error) {
+    if (flags.json) reporter.line(JSON.stringify({ error: messageOf(error) }));
     if (flags.verbose && error instanceof Error && error.stack) console.error(error.stack);
     if (error instanceof Interrupted) {
       console.error(error.message || "Interrupted");
       return EXIT.interrupted;
     }
     if (error instanceof UsageError) {
-      console.error(`${error.message}\nSee: deno task ${where ? where + " " : ""}--help`);
+      console.error(`${red(error.message)}\nSee: deno task ${where ? where + " " : ""}--help`);
       return EXIT.usage;
     }
     if (isDiskFull(error) && !(error instanceof UserError)) {
       console.error("Cannot write: the disk is full; free some space and run the command again");
       return EXIT.failed;
     }
-    console.error(messageOf(error));
+    console.error(red(messageOf(error)));
     // Not something we foresaw: the trace is what a bug report needs.
     const foreseen = error instanceof UserError || (error as Error)?.name === "DeviceError";
     if (!foreseen && !flags.verbose) console.error("(--verbose shows where it happened)");

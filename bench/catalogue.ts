@@ -12,7 +12,7 @@ const RECORDS = 30_000;
 const REVISED = 5;
 
 /** What was measured. */
-export interface CatalogueFigures {
+interface CatalogueFigures {
   citations: number;
   /** Thousands a second: PMIDs that ascend, a file a transaction. */
   inserts: number;

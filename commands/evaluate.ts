@@ -2,7 +2,7 @@
 import type { Command, CommandGroup, Invocation, OptionSpec } from "../core/cli.ts";
 import { type AnyTask, isTask, type Measurement } from "../model/tasks/core/task.ts";
 import { evaluateTask, type NamedModel } from "../model/tasks/core/evaluate.ts";
-import { TASKS } from "../model/tasks/mod.ts";
+import { TASKS } from "../model/tasks/list.ts";
 import { localModel } from "../model/weights/hub.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";

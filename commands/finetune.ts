@@ -3,7 +3,7 @@ import type { Command, CommandGroup, OptionSpec } from "../core/cli.ts";
 import { finetuneOverSeeds } from "../model/tasks/core/finetune.ts";
 import { FINETUNE_DEFAULTS } from "../model/tasks/core/run.ts";
 import { type AnyTask, type FinetuneHelp, isTask } from "../model/tasks/core/task.ts";
-import { TASKS } from "../model/tasks/mod.ts";
+import { TASKS } from "../model/tasks/list.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { namedModel } from "./evaluate.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";

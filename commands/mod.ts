@@ -87,6 +87,21 @@ const model: CommandGroup = {
   },
 };
 
+const tasks: CommandGroup = {
+  name: "tasks",
+  summary: "Files of tasks: their formats, and from one to another",
+  commands: {
+    convert: {
+      summary: "Write a task's file or folder in another format",
+      load: async () => (await import("./tasks_convert.ts")).command,
+    },
+    formats: {
+      summary: "List the formats that tasks read, and which of them can be written",
+      load: async () => (await import("./tasks_formats.ts")).command,
+    },
+  },
+};
+
 /** The root of the command line. */
 export const ROOT_COMMANDS: CommandGroup = {
   name: "",
@@ -103,6 +118,10 @@ export const ROOT_COMMANDS: CommandGroup = {
     goldens: {
       summary: "Compare the device's operations and models with golden results",
       load: async () => (await import("./goldens.ts")).command,
+    },
+    kernels: {
+      summary: "List the GPU kernels of a model's steps, or print one as WGSL",
+      load: async () => (await import("./kernels.ts")).command,
     },
     pipeline: { summary: pipeline.summary, load: () => Promise.resolve(pipeline) },
     train: {
@@ -134,5 +153,6 @@ export const ROOT_COMMANDS: CommandGroup = {
       summary: "Teach a model a task from examples, and test it",
       load: async () => (await import("./finetune.ts")).group,
     },
+    tasks: { summary: tasks.summary, load: () => Promise.resolve(tasks) },
   },
 };

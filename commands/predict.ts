@@ -3,7 +3,7 @@ import type { Command, CommandGroup } from "../core/cli.ts";
 import { writeAtomic } from "../core/files.ts";
 import { predictTask } from "../model/tasks/core/predict.ts";
 import { type AnyTask, isTask, type Prediction } from "../model/tasks/core/task.ts";
-import { TASKS } from "../model/tasks/mod.ts";
+import { TASKS } from "../model/tasks/list.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { namedModel } from "./evaluate.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";

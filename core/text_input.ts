@@ -40,7 +40,7 @@ export function* readLines(path: string): Generator<{ line: string; bytesRead: n
 const withoutReturn = (line: string) => line.endsWith("\r") ? line.slice(0, -1) : line;
 
 /** A line of JSON that has a text. */
-export interface JsonRecord {
+interface JsonRecord {
   text: string;
   [key: string]: unknown;
 }

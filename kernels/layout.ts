@@ -20,13 +20,17 @@ export const padded = (n: number): number => Math.ceil(n / PANEL) * PANEL;
 
 /** A piece of a device buffer. Offset and size in bytes; the offset is a multiple of 256. */
 export interface Region {
+  /** The buffer that it lies in. */
   buffer: GPUBuffer;
+  /** Where it begins, in bytes. */
   offset: number;
+  /** How long it is, in bytes. */
   size: number;
 }
 
 /** A matrix in panel layout. */
 export interface Matrix {
+  /** Where its values lie. */
   region: Region;
   /** Rows in use. */
   rows: number;

@@ -9,7 +9,7 @@ import { type Device } from "./device.ts";
 import { isCpuDriver } from "./open_device.ts";
 import { DeviceError } from "./errors.ts";
 import { fromPanels, type Matrix, matrixFloats, padded, type Region, toPanels } from "./layout.ts";
-import { choiceKey, defaultChoice } from "./matmul/choice.ts";
+import { choiceKey, defaultChoice, tunedChoices } from "./matmul/choice.ts";
 import { matmul, type Product } from "./matmul/mod.ts";
 import { Plan } from "./plan.ts";
 import * as reference from "./reference/mod.ts";
@@ -100,7 +100,8 @@ function matmulCheck(product: Product, units = false): Check {
     kernel: `matrix product ${product}${units ? " on matrix units" : ""}`,
     limit: 1e-5,
     prepare(bench, plan) {
-      const c = bench.matrix(undefined, m, n), { choices, variant, workgroupBytes } = bench.device;
+      const c = bench.matrix(undefined, m, n), { variant, workgroupBytes } = bench.device;
+      const choices = tunedChoices(bench.device);
       // What large products run, which these would be too small for.
       const key = choiceKey(product, m, n, k), kept = choices.get(key);
       choices.set(key, defaultChoice(8192, 3072, 768, { variant, workgroupBytes }));

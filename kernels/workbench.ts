@@ -17,9 +17,11 @@ import { Plan } from "./plan.ts";
 
 /** See the module's text. Everything allocated through it is freed by `clear`. */
 export class Workbench {
+  /** Where it computes. */
   readonly device: Device;
   #regions: Region[] = [];
 
+  /** Nothing is allocated yet. */
   constructor(device: Device) {
     this.device = device;
   }
@@ -86,6 +88,7 @@ export class Workbench {
     return (await this.device.readFloats(region)).subarray(0, count);
   }
 
+  /** Frees all that was allocated through it. */
   clear(): void {
     for (const region of this.#regions) this.device.free(region);
     this.#regions = [];

@@ -46,7 +46,7 @@ Deno.test("--help of every command exits 0 and prints to stdout alone", async ()
   for await (const { words, command } of commands()) {
     const { code, stdout, stderr } = await run(...words, "--help");
     assertEquals([code, stderr], [0, ""], words.join(" "));
-    assertStringIncludes(stdout, command.summary);
+    assertStringIncludes(stdout.replace(/\s+/g, " "), command.summary);
     assertStringIncludes(stdout, "Examples:\n  deno task ");
     assertStringIncludes(stdout, "--json");
   }
@@ -70,6 +70,23 @@ Deno.test("wrong words exit with 2, say which, and suggest what was meant", asyn
   assertEquals(option.code, 2);
   assertStringIncludes(option.stderr, "did you mean --json?");
   assertStringIncludes(option.stderr, "deno task doctor --help");
+});
+
+Deno.test("help fits 80 columns where there is no terminal", async () => {
+  for await (const { words } of commands()) {
+    const { stdout } = await run(...words, "--help");
+    const long = stdout.split("\n").filter((line) => line.length > 80);
+    assertEquals(long, [], words.join(" "));
+  }
+});
+
+Deno.test("a negative number is a value; --json answers an error with an object", async () => {
+  const negative = await run("train", "--steps", "-3", "--json");
+  assertEquals(negative.code, 2);
+  assertStringIncludes(negative.stderr, "Option --steps is -3: it must be at least 1");
+  assertEquals(JSON.parse(negative.stdout.trim().split("\n").at(-1) ?? ""), {
+    error: "Option --steps is -3: it must be at least 1",
+  });
 });
 
 Deno.test("every command of the command line is a task", () => {

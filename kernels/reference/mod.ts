@@ -12,3 +12,7 @@ export * from "./embedding.ts";
 export * from "./linear.ts";
 export * from "./rmsnorm.ts";
 export * from "./selective_scan.ts";
+export * from "./crf.ts";
+export * from "./dropout.ts";
+export * from "./label_loss.ts";
+export * from "./readout.ts";

@@ -2,9 +2,8 @@
 import type { Device } from "../../kernels/device.ts";
 import { columns, type Matrix } from "../../kernels/layout.ts";
 import { Workbench } from "../../kernels/workbench.ts";
-import { storedSizes } from "../mamba/gpu/placement.ts";
-import { createMamba, type Mamba, type Precision } from "../mamba/mamba.ts";
-import { createRecurrentMamba } from "../mamba/recurrent.ts";
+import { createMamba, createRecurrentMamba, storedSizes } from "../mamba/gpu/mod.ts";
+import type { Mamba, Precision } from "../mamba/mod.ts";
 import { fromRows } from "./golden_file.ts";
 import type { GoldenModels } from "./models.ts";
 import type { GoldenResults } from "./operations.ts";

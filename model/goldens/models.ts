@@ -8,19 +8,22 @@
 import { UserError } from "../../core/errors.ts";
 import { readJson } from "../../core/files.ts";
 import { openSafetensors, type SafetensorsFile } from "../../core/safetensors.ts";
-import { type MambaConfig, parseConfig } from "../mamba/config.ts";
-import { canonicalName, EMBEDDING, parameterList } from "../mamba/parameters.ts";
 import {
   type Batch,
+  canonicalName,
+  EMBEDDING,
   IGNORED_TARGET,
+  type MambaConfig,
+  parameterList,
+  parseConfig,
   type RecurrentModel,
   type TrainableModel,
-} from "../mamba/types.ts";
+} from "../mamba/mod.ts";
 import { checkShape, startsOf } from "./golden_file.ts";
 import type { GoldenResults } from "./operations.ts";
 
 /** A trainable model that lets goldens look inside. */
-export interface GoldenModel extends TrainableModel {
+interface GoldenModel extends TrainableModel {
   /** (b l, padded vocabulary) */
   logits(batch: Batch): Promise<ArrayLike<number>>;
   /** By Hugging Face name. */
@@ -30,7 +33,7 @@ export interface GoldenModel extends TrainableModel {
 }
 
 /** The state of one layer, of a batch of 1. */
-export interface GoldenState {
+interface GoldenState {
   /** (e, convKernel - 1) the last inputs of the convolution, oldest first. */
   conv: ArrayLike<number>;
   /** (e, n) */
@@ -38,7 +41,7 @@ export interface GoldenState {
 }
 
 /** A generator that lets goldens look inside. */
-export interface GoldenGenerator extends RecurrentModel {
+interface GoldenGenerator extends RecurrentModel {
   readStates(): Promise<GoldenState[]>;
 }
 

@@ -38,7 +38,7 @@ export interface MambaConfig {
 }
 
 /** Sizes that a preset leaves to the tokenizer. */
-export interface VocabularySizes {
+interface VocabularySizes {
   vocabSize: number;
   endOfText: number;
 }
@@ -57,7 +57,7 @@ const PRESET_SIZES: Record<string, { hiddenSize: number; layers: number }> = {
 export const PRESETS: readonly string[] = Object.keys(PRESET_SIZES);
 
 /** The vocabulary of the published models (GPT-NeoX-20B's tokenizer). */
-export const NEOX_VOCABULARY: VocabularySizes = { vocabSize: 50277, endOfText: 0 };
+const NEOX_VOCABULARY: VocabularySizes = { vocabSize: 50277, endOfText: 0 };
 
 /**
  * The configuration of a preset: the two small ones of this project, or a published size.

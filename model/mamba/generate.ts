@@ -56,7 +56,7 @@ export async function* generateTokens(
 }
 
 /** A model whose rows step together. */
-export interface BatchRecurrentModel extends Pick<RecurrentModel, "greedy" | "mostSteps"> {
+interface BatchRecurrentModel extends Pick<RecurrentModel, "greedy" | "mostSteps"> {
   readonly config: MambaConfig;
   readonly rows: number;
   reset(): void;

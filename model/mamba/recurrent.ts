@@ -32,7 +32,7 @@ import type { GeneratedToken, RecurrentModel } from "./types.ts";
 /** Most tokens that one call of {@linkcode RecurrentMamba.greedy} makes. */
 const MOST_STEPS = 32;
 
-/** The recurrent form of a model. */
+/** The recurrent form of a model; {@linkcode createRecurrentMamba} makes one that is ready. */
 export class RecurrentMamba implements RecurrentModel {
   readonly config: MambaConfig;
   /** Sequences that step together. */
@@ -197,6 +197,11 @@ export class RecurrentMamba implements RecurrentModel {
       forced,
       history,
     });
+  }
+
+  /** The work of one token: the model, then the choice of the likeliest token. */
+  get plans(): readonly Plan[] {
+    return [this.#plan, this.#greedy.plan];
   }
 
   reset(): void {

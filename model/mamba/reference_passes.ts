@@ -7,7 +7,7 @@ import { EMBEDDING } from "./parameters.ts";
 export type Tensors = Map<string, Float64Array>;
 
 /** What a mixer's forward pass leaves for the backward pass. Rows are (b l). */
-export interface LayerActivations {
+interface LayerActivations {
   /** (rows, d) the residual stream that enters, and its norm. */
   stream: Float64Array;
   normed: Float64Array;

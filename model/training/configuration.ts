@@ -59,7 +59,7 @@ const schema = v.strictObject({
     max_grad_norm: v.optional(atLeast0, 1),
     /** Each layer learns this much slower than the one above it; 1 for all alike. */
     layer_decay: v.optional(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), 1),
-    /** Parameters that stay as they are: names with * for any text, separated by commas. */
+    /** Parameters that are not trained: names with * for any text, separated by commas. */
     freeze: v.optional(v.string(), ""),
   }),
   objective: section({
@@ -100,7 +100,7 @@ const schema = v.strictObject({
     sample_tokens: v.optional(whole(1), 48),
   }),
   average: section({
-    /** Keep an exponential moving average of the weights, with this decay a step; 0 for none. */
+    /** Keep an exponential moving average of the weights, with this decay per step; 0 for none. */
     decay: v.optional(beta, 0),
   }),
   spikes: section({
@@ -114,7 +114,7 @@ const schema = v.strictObject({
     action: v.optional(v.picklist(["log", "skip", "rollback"]), "log"),
     /** Over how many steps mean and deviation run. */
     window: v.optional(whole(2), 100),
-    /** A run ends after so many updates left out in a row, or returns from the same stretch. */
+    /** A run ends after so many updates left out in a row, or so many returns from the same steps. */
     limit: v.optional(whole(1), 5),
   }),
 });

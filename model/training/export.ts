@@ -1,17 +1,15 @@
 /** From a run to a model folder that others load. @module */
 import { UserError } from "../../core/errors.ts";
 import { basename, resolve } from "../../core/std.ts";
-import { modelCard } from "../weights/card.ts";
+import { parameterCount, parseConfig } from "../mamba/mod.ts";
+import { assertWritableFolder, modelCard, writeModelFolder } from "../weights/mod.ts";
 import {
   type Checkpoint,
   listCheckpoints,
   openCheckpoint,
   openNewestCheckpoint,
 } from "./checkpoint.ts";
-import { parseConfig } from "../mamba/config.ts";
-import { assertWritableFolder, writeModelFolder } from "../weights/folder.ts";
 import { readMetrics } from "./metrics.ts";
-import { parameterCount } from "../mamba/parameters.ts";
 import { readRun } from "./run_file.ts";
 
 /** Which checkpoint: the newest undamaged one, the one of the lowest validation loss, or a step's. */

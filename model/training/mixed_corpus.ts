@@ -60,7 +60,12 @@ export function openMix(text: string): TrainingCorpus & Disposable {
       const paths = parts.map(({ path }) => path);
       const specs = await selectionsOfMix(paths, spec);
       const chosen = await Promise.all(
-        corpora.map((c, i) => selects(specs[i]!) ? c.select!(specs[i]!) : c),
+        corpora.map((c, i) => {
+          const own = specs[i];
+          if (!own || !selects(own)) return c;
+          if (!c.select) throw new RangeError(`Nothing is known of the documents of ${c.path}`);
+          return c.select(own);
+        }),
       );
       const sources = chosen.map((c) => c.split("train"));
       const train = {

@@ -2,16 +2,14 @@
 import { Interrupted } from "../../core/errors.ts";
 import type { Reporter } from "../../core/reporter.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
-import { makeBatch } from "../mamba/batch.ts";
+import { makeBatch, type MakeModel, type TrainableModel } from "../mamba/mod.ts";
+import { localModel, openModelFolder } from "../weights/mod.ts";
 import { requireRows, type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
-import { bootstrapInterval, type Interval } from "../tasks/core/statistics.ts";
-import { openModelFolder } from "../weights/folder.ts";
-import { localModel } from "../weights/hub.ts";
+import { bootstrapInterval, type Interval } from "../statistics/mod.ts";
 import { checkFits } from "./start.ts";
-import type { MakeModel, TrainableModel } from "../mamba/types.ts";
 
 /** Summed negative log-likelihood of some whole rows. */
-export interface RowLoss {
+interface RowLoss {
   rows: number;
   nll: number;
   /** Scored positions. */
@@ -26,10 +24,10 @@ export type OnRow = (
 ) => void;
 
 /**
- * Evaluates rows [0, count) of a source with as few batches as possible. Yields one entry a row
- * where the model tells rows apart, otherwise one a batch.
+ * Evaluates rows [0, count) of a source with as few batches as possible. Yields one entry per
+ * row where the model tells rows apart, otherwise one per batch.
  */
-export async function* rowLosses(
+async function* rowLosses(
   model: TrainableModel,
   source: RowSource,
   count: number,
@@ -42,20 +40,20 @@ export async function* rowLosses(
     const rows = Array.from({ length: size }, (_, i) => source.row(at + i));
     const batch = makeBatch(rows, batchSize, sequenceLength, endOfText);
     const report = model.evaluate(batch);
-    report.catch(() => {}); // told where it is awaited, if it still is
+    report.catch(() => {}); // an error is thrown where the report is awaited
     return { at, size, batch, report };
   };
-  // A batch is queued before the one ahead of it is taken in: the device never waits for that.
+  // The next batch is queued before the results of this one are read, so the device never waits.
   let next = count > 0 ? begin(0) : undefined;
   while (next) {
     const { at, size, batch, report } = next;
     next = at + batchSize < count ? begin(at + batchSize) : undefined;
     const { nll, targets, rowNll, positionNll } = await report;
     if (onRow && !positionNll) throw new TypeError("This model gives no losses of positions");
-    for (let r = 0; onRow && r < size; r++) {
+    for (let r = 0; onRow && positionNll && r < size; r++) {
       const from = r * sequenceLength;
       const to = from + sequenceLength;
-      onRow(at + r, positionNll!.subarray(from, to), batch.targets.subarray(from, to));
+      onRow(at + r, positionNll.subarray(from, to), batch.targets.subarray(from, to));
     }
     if (!rowNll) {
       yield { rows: size, nll, targets };

@@ -9,12 +9,11 @@ import { join } from "../../core/std.ts";
 import { type MambaConfig, parseConfig } from "../mamba/config.ts";
 import { canonicalName, EMBEDDING, type Parameter, parameterList } from "../mamba/parameters.ts";
 import { parseTaught, type Taught } from "./taught.ts";
-import { openTensorSource, type TensorSource } from "./tensor_source.ts";
+import type { ReadParameter } from "../mamba/types.ts";
+import { openTensorSource } from "./tensor_source.ts";
+import type { TensorSource } from "./tensors.ts";
 
 export { assertWritableFolder, type ModelToWrite, writeModelFolder } from "./folder_writer.ts";
-
-/** Returns a parameter's values, row-major, by Hugging Face name. */
-export type ReadParameter = (name: string) => Float32Array;
 
 /** An open model folder. */
 export interface ModelFolder {

@@ -8,8 +8,8 @@ import { exists, removeIfExists, syncFolder, writeAtomic } from "../../core/file
 import { createSafetensors, type SafetensorsWriter } from "../../core/safetensors.ts";
 import { dirname, join, resolve } from "../../core/std.ts";
 import { huggingFaceConfig, type MambaConfig } from "../mamba/config.ts";
-import type { ReadParameter } from "./folder.ts";
 import { type Parameter, parameterList } from "../mamba/parameters.ts";
+import type { ReadParameter } from "../mamba/types.ts";
 import { type Taught, taughtJson } from "./taught.ts";
 import { WEIGHT_FILES } from "./tensor_source.ts";
 

@@ -88,7 +88,7 @@ export async function listRepository(
 }
 
 /** Bytes on their way. */
-export interface Download {
+interface Download {
   /** True where the hub sends the whole file, whatever was asked; known with the first bytes. */
   whole(): boolean;
   body: ReadableStream<Uint8Array>;

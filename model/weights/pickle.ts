@@ -7,7 +7,7 @@
 import { UserError } from "../../core/errors.ts";
 
 /** A global that a pickle names, such as "torch FloatStorage". */
-export class PickleGlobal {
+class PickleGlobal {
   constructor(readonly name: string) {}
 }
 

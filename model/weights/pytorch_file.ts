@@ -5,7 +5,7 @@
  */
 import { UserError } from "../../core/errors.ts";
 import { type PickleMeaning, type PickleValue, readPickle } from "./pickle.ts";
-import type { TensorSource } from "./tensor_source.ts";
+import type { TensorSource } from "./tensors.ts";
 import { openZip, type ZipArchive } from "./zip.ts";
 
 const STORAGES: Record<string, { dtype: string; width: number }> = {

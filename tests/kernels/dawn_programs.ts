@@ -3,7 +3,7 @@
  * against them, then how many it saw. Run in a process of its own: Dawn is native code.
  * @module
  */
-import { matrixUnits } from "../../kernels/matmul/matrix_units.ts";
+import { matrixUnits } from "../../kernels/matrix_units.ts";
 import { subgroupMatrixProgram } from "../../kernels/matmul/subgroup_matrix.ts";
 import { unitBytes, unitChoices } from "../../kernels/matmul/unit_choice.ts";
 import type { Operands, Product } from "../../kernels/matmul/mod.ts";
@@ -45,7 +45,7 @@ for (
     for (const [operands, residual] of STORED) {
       const limits = { workgroupBytes: 49152, matrixUnits: units };
       for (const choice of unitChoices(operands, limits).filter((c) => c.order === "n")) {
-        const code = subgroupMatrixProgram(product, operands, choice, residual, units);
+        const { code } = subgroupMatrixProgram(product, operands, choice, residual, units);
         device.pushErrorScope("validation");
         const module = device.createShaderModule({ code });
         // Pipelines check more, but this backend has little shared memory.

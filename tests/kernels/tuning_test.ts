@@ -6,6 +6,7 @@ import {
   matmulChoices,
   sameChoice,
   tileBytes,
+  tunedChoices,
 } from "../../kernels/matmul/choice.ts";
 import { matmul, type Product } from "../../kernels/matmul/mod.ts";
 import { shapeChoices, shapeKey, tuneMatmul } from "../../kernels/matmul/tune.ts";
@@ -37,7 +38,7 @@ for (const variant of VARIANTS) {
           if (type && tile !== "64x64" && !choice.half) continue;
           if ((type || product !== "NT") && !FEW.includes(`${tile}x${depth}`)) continue;
         }
-        device.choices.set(shapeKey(shape), choice);
+        tunedChoices(device).set(shapeKey(shape), choice);
         const c = bench.matrix(undefined, m, n);
         await bench.run((plan) => matmul(plan, { product, a, b, c }));
         const got = await device.readFloats(c.region);
@@ -48,7 +49,7 @@ for (const variant of VARIANTS) {
       if (variant === "gpu-tiled") continue; // it would compile them all
       const figures = await tuneMatmul(device, shape, 1);
       assertEquals(figures.length, shapeChoices(device, shape).length);
-      assertEquals(device.choices.get(shapeKey(shape)), figures[0]!.choice);
+      assertEquals(tunedChoices(device).get(shapeKey(shape)), figures[0]!.choice);
     }
     bench.clear();
     device.destroy();
@@ -88,13 +89,13 @@ Deno.test("choices are kept in a file, and a damaged file is measured anew", asy
       const device = await openDevice({});
       const summary = await autotune(device, shapes, "full", file);
       assertEquals([summary.known, summary.measured], [known!, measured!]);
-      assertEquals(device.choices.size, 2);
+      assertEquals(tunedChoices(device).size, 2);
       device.destroy();
     }
     Deno.writeTextFileSync(file, '{"version":2,"choices":{"NT 64 96 64":{"order":"x","tile":7}}}');
     const device = await openDevice({});
     assertEquals((await autotune(device, shapes, "off", file)).known, 0);
-    assertEquals(device.choices.size, 0);
+    assertEquals(tunedChoices(device).size, 0);
     assertEquals((await autotune(device, shapes, "quick", file)).left, 2);
     assertEquals((await autotune(device, shapes, "full", file)).measured, 2);
     device.destroy();

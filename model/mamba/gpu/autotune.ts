@@ -9,8 +9,8 @@ import { join } from "../../../core/std.ts";
 import { type Device } from "../../../kernels/device.ts";
 import { isCpuDriver } from "../../../kernels/open_device.ts";
 import type { Operands, Product } from "../../../kernels/matmul/mod.ts";
-import { type MatmulChoice, sameChoice } from "../../../kernels/matmul/choice.ts";
-import { describeUnits } from "../../../kernels/matmul/matrix_units.ts";
+import { type MatmulChoice, sameChoice, tunedChoices } from "../../../kernels/matmul/choice.ts";
+import { describeUnits } from "../../../kernels/matrix_units.ts";
 import {
   type ProductShape,
   shapeChoices,
@@ -22,7 +22,6 @@ import { storedSizes } from "./placement.ts";
 
 /** How much is measured: nothing, products that matter within two seconds, or every product. */
 export type AutotuneMode = "off" | "quick" | "full";
-export const AUTOTUNE_MODES: readonly AutotuneMode[] = ["off", "quick", "full"];
 
 /** Written into each file; a change of the programs makes old files void. */
 const VERSION = 2;
@@ -66,7 +65,7 @@ export function productShapes(
 }
 
 /** Where choices are kept: the user's cache folder, or nowhere where there is none. */
-export function tuningFile(device: Device): string | undefined {
+function tuningFile(device: Device): string | undefined {
   let base: string | undefined;
   try {
     base = Deno.env.get("PUBMAMBA_CACHE") ?? Deno.env.get("XDG_CACHE_HOME") ??
@@ -91,7 +90,7 @@ interface TuningCache {
 }
 
 /** What {@linkcode autotune} did. */
-export interface AutotuneSummary {
+interface AutotuneSummary {
   /** Shapes whose choice was known, measured now, and left at the default. */
   known: number;
   measured: number;
@@ -123,7 +122,7 @@ export async function autotune(
     const known = kept && choices.find((c) => sameChoice(c, kept));
     const seconds = (performance.now() - start) / 1000;
     if (known) {
-      device.choices.set(key, known);
+      tunedChoices(device).set(key, known);
       summary.known++;
     } else if (
       mode === "quick" &&
@@ -134,7 +133,7 @@ export async function autotune(
       const until = mode === "quick" ? start + 1000 * QUICK_SECONDS : Infinity;
       const tried = await tuneMatmul(device, shape, 3, until);
       // What the time did not suffice for serves this run alone.
-      if (tried.length === choices.length) cache.choices[key] = device.choices.get(key)!;
+      if (tried.length === choices.length) cache.choices[key] = tunedChoices(device).get(key)!;
       summary.measured++;
     }
   }

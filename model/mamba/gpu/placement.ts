@@ -20,7 +20,7 @@ export interface Placement {
 }
 
 /** Extents of a layer's matrices as stored: e and r padded to whole panels. */
-export interface StoredSizes {
+interface StoredSizes {
   /** Padded e. */
   e: number;
   /** Padded r. */
@@ -39,7 +39,7 @@ export function storedSizes(config: MambaConfig): StoredSizes {
 }
 
 /** Rows, columns and row placement of a parameter that is stored as a matrix. */
-export interface MatrixForm {
+interface MatrixForm {
   /** Rows as stored. */
   rows: number;
   cols: number;

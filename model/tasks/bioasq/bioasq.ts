@@ -36,17 +36,23 @@ const TYPES: readonly BioasqType[] = ["yesno", "factoid", "list", "summary"];
 
 /** An exact answer, lower-cased: a yes/no verdict, or ranked answers each with its synonyms. */
 export interface ExactAnswer {
+  /** Of a yes/no question. */
   verdict?: "yes" | "no" | "none";
+  /** Of other questions: the answers, best first, each with its synonyms. */
   lists: string[][];
 }
 
 /** One question of a gold file or of a system's file. */
 export interface BioasqQuestion {
+  /** As in the file. */
   id: string;
   /** Missing in some system files; the gold file's type decides. */
   type: BioasqType | undefined;
+  /** The question itself. */
   body: string;
+  /** Passages that the organizers found to bear on it. */
   snippets: string[];
+  /** Missing where the file has none. */
   answer: ExactAnswer | undefined;
   /** The golden answers in whole sentences; what a summary question has alone. */
   ideal?: string[];
@@ -54,12 +60,17 @@ export interface BioasqQuestion {
 
 /** How one question was answered. Only the fields of its type are set. */
 export interface QuestionScore {
+  /** Of the question. */
   id: string;
+  /** By the gold file. */
   type: BioasqType;
   /** False where the system has no exact answer for it. */
   answered: boolean;
+  /** Of a yes/no question: 1 where the verdict is right. */
   yesno?: { gold: "yes" | "no" | "none"; correct: number };
+  /** Of a factoid question: found at the first place, found at all, 1 over its place. */
   factoid?: { strict: number; lenient: number; reciprocalRank: number };
+  /** Of a list question: of its answers. */
   list?: { precision: number; recall: number; f1: number };
 }
 

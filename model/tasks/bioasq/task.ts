@@ -7,7 +7,7 @@ import type { ChoiceAnswer } from "../core/choices.ts";
 import { packExamples } from "../core/examples.ts";
 import { dealFolds } from "../core/folds.ts";
 import { reportSystems } from "../core/report.ts";
-import { mean } from "../core/statistics.ts";
+import { mean } from "../../statistics/mod.ts";
 import type { Approach, Score, Task, TaskData } from "../core/task.ts";
 import {
   BIOASQ_MEASURES,

@@ -18,7 +18,7 @@ import { type Labelled, labelMeasures } from "./classification.ts";
 import { answerExample } from "./examples.ts";
 import { type ReportParts, reportSystems, type TrivialSystem } from "./report.ts";
 import { batchScorer } from "./scorer.ts";
-import { mean } from "./statistics.ts";
+import { mean } from "../../statistics/mod.ts";
 import type {
   Approach,
   Measure,

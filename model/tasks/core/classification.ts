@@ -1,5 +1,5 @@
 /** Measures of classification by label: accuracy, F1 by label, macro and micro. @module */
-import type { Statistic } from "./statistics.ts";
+import type { Statistic } from "../../statistics/mod.ts";
 import type { Measure } from "./task.ts";
 
 /** Gold and predicted label numbers of the same items; a prediction of -1 is "no answer". */
@@ -21,8 +21,11 @@ export function accuracy({ gold, predicted }: Labelled, indices?: ArrayLike<numb
 
 /** True positives, false positives and false negatives. */
 export interface Counts {
+  /** Found, and right. */
   truePositives: number;
+  /** Found, but wrong. */
   falsePositives: number;
+  /** Not found. */
   falseNegatives: number;
 }
 

@@ -15,7 +15,7 @@ import { openReader } from "./reader.ts";
 import { allUnits } from "./report.ts";
 import { writeReport } from "./results_files.ts";
 import { finetuneRun, type FinetuneTask } from "./run.ts";
-import { spreadOf } from "./statistics.ts";
+import { spreadOf } from "../../statistics/mod.ts";
 import type { AnyTask, Approach, Development, Given, Task, TaskData, TaskReader } from "./task.ts";
 
 /** What {@linkcode finetuneOverSeeds} takes. */

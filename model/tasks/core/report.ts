@@ -13,7 +13,7 @@ import {
   pairedBootstrap,
   type PairedComparison,
   standardError,
-} from "./statistics.ts";
+} from "../../statistics/mod.ts";
 import type { ReportFile, ReportRequest, Score, SystemAnswers, TaskReport } from "./task.ts";
 
 /** A measure's value with its 95% bootstrap interval and standard error. */

@@ -8,7 +8,7 @@ import { join } from "../../../core/std.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import type { TaskReport } from "./task.ts";
 import type { Measured } from "./report.ts";
-import { DEFAULT_RESAMPLES } from "./statistics.ts";
+import { DEFAULT_RESAMPLES } from "../../statistics/mod.ts";
 
 /** What was evaluated and how; goes into the results file as it is. */
 export interface EvaluationInfo {

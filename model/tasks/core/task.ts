@@ -14,7 +14,7 @@ import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import type { SupervisedExample } from "./examples.ts";
 import type { TaskResults } from "./results_files.ts";
-import type { Statistic } from "./statistics.ts";
+import type { Statistic } from "../../statistics/mod.ts";
 
 /** The options that a user gave, already checked: the part of an invocation that tasks look at. */
 export interface Given {

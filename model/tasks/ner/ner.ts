@@ -8,7 +8,9 @@ import { type Counts, precisionRecall } from "../core/classification.ts";
 
 /** A sentence: its tokens, and their tags such as O, B-Disease, I-Disease. */
 export interface TaggedSentence {
+  /** Its words. */
   tokens: string[];
+  /** O, B-type or I-type, one for each word. */
   tags: string[];
   /** The line of its first token, from 1, for messages. */
   line: number;
@@ -16,8 +18,11 @@ export interface TaggedSentence {
 
 /** An entity: tokens [start, end) of a sentence. */
 export interface Entity {
+  /** What kind of entity. */
   type: string;
+  /** Its first token. */
   start: number;
+  /** The token after its last. */
   end: number;
 }
 
@@ -165,6 +170,9 @@ export function sumEntityCounts(
 }
 
 /** F1 of a type, or of all entities together, as a statistic over sentences. */
-export function entityF1Of(sentences: readonly EntityCounts[], type?: string) {
+export function entityF1Of(
+  sentences: readonly EntityCounts[],
+  type?: string,
+): (indices: Uint32Array) => number {
   return (indices: Uint32Array) => precisionRecall(sumEntityCounts(sentences, type, indices)).f1;
 }

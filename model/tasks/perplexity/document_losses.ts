@@ -8,7 +8,7 @@ import type { Split } from "../../../pipeline/shards/order.ts";
 import { readPlacements } from "../../../pipeline/shards/placements.ts";
 import type { PlacedPiece } from "../../../pipeline/shards/provenance.ts";
 import type { OnRow } from "../../training/perplexity.ts";
-import { bootstrapInterval, type Interval } from "../core/statistics.ts";
+import { bootstrapInterval, type Interval } from "../../statistics/mod.ts";
 
 /** Groups of a facet that are shown, but for years: the rest is rare. */
 const MOST_GROUPS = 20;

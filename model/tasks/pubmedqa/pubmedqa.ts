@@ -20,7 +20,9 @@ export const PUBMEDQA_FILES = ["ori_pqal.json", "test_ground_truth.json"] as con
 
 /** One question. */
 export interface PubmedqaExample {
+  /** Of the article that the question is the title of. */
   pmid: string;
+  /** Answerable with yes, no or maybe. */
   question: string;
   /** The abstract's sections but for the conclusion. */
   contexts: string[];
@@ -32,7 +34,9 @@ export interface PubmedqaExample {
 
 /** Both halves, each by ascending PMID. */
 export interface Pubmedqa {
+  /** What is learned from. */
   train: PubmedqaExample[];
+  /** What is asked. */
   test: PubmedqaExample[];
 }
 

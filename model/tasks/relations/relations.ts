@@ -71,6 +71,7 @@ export const NO_LABEL = "";
 
 /** A sentence with two entities marked, `<< first >>` and `[[ second ]]`, and their relation. */
 export interface RelationExample {
+  /** The sentence, with its marks. */
   text: string;
   /** {@linkcode NO_LABEL} where it is to be predicted. */
   label: string;
@@ -127,9 +128,13 @@ export function readRelations(path: string): RelationExample[] {
 
 /** An entity of a PubTator document: characters [start, end) of title, a space, abstract. */
 export interface PubtatorMention {
+  /** Its first character. */
   start: number;
+  /** The character after its last. */
   end: number;
+  /** What stands there. */
   text: string;
+  /** Such as Chemical or Disease. */
   type: string;
   /** Concept identifiers; several for a composite mention. */
   ids: string[];
@@ -137,9 +142,13 @@ export interface PubtatorMention {
 
 /** One PubTator document. */
 export interface PubtatorDocument {
+  /** Of the article. */
   pmid: string;
+  /** The article's title. */
   title: string;
+  /** The article's abstract. */
   abstract: string;
+  /** In the order of the file. */
   mentions: PubtatorMention[];
   /** Relation type and the two concepts, such as CID D008750 D003866. */
   relations: { type: string; first: string; second: string }[];

@@ -4,12 +4,13 @@
  * (1993), chapters 13 and 16; McNemar's test in its exact binomial form.
  * @module
  */
-import { Random } from "../../mamba/random.ts";
+import { Random } from "../mamba/random.ts";
 
 /** How resampling is done. */
 export interface BootstrapOptions {
   /** Number of resamples; 10,000 gives interval ends good to about 1% of the interval's width. */
   resamples?: number;
+  /** Of the resampling; 0 by default. */
   seed?: number;
   /** Coverage of the interval, 0 to 1. */
   level?: number;
@@ -59,10 +60,13 @@ export function standardError(values: ArrayLike<number>): number {
 
 /** How much a score varies between runs that differ in their seed alone. */
 export interface Spread {
+  /** Of the values. */
   mean: number;
   /** Of the sample (n - 1); 0 for one value. */
   standard_deviation: number;
+  /** The smallest value. */
   least: number;
+  /** The largest value. */
   greatest: number;
 }
 

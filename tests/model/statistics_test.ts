@@ -8,8 +8,8 @@ import {
   signTest,
   spreadOf,
   standardError,
-} from "../../../model/tasks/core/statistics.ts";
-import { assert, assertAlmostEquals, assertEquals, assertThrows } from "../../assert.ts";
+} from "../../model/statistics/mod.ts";
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "../assert.ts";
 
 Deno.test("mean() and standardError() equal hand-computed values", () => {
   assertEquals(mean([1, 2, 3, 6]), 3);
