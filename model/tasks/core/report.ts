@@ -4,7 +4,7 @@
  * @module
  */
 import { formatTable } from "../../../core/reporter.ts";
-import { measureFields, type TaskResults } from "./results_files.ts";
+import { measureFields } from "./results_files.ts";
 import {
   bootstrapInterval,
   type Interval,
@@ -14,15 +14,15 @@ import {
   type PairedComparison,
   standardError,
 } from "../../statistics/mod.ts";
-import type { ReportFile, ReportRequest, Score, SystemAnswers, TaskReport } from "./task.ts";
-
-/** A measure's value with its 95% bootstrap interval and standard error. */
-export interface Measured {
-  value: number;
-  interval: Interval;
-  /** Of a mean: s / sqrt(n). Of another measure: the bootstrap's half interval / 1.96. */
-  standardError: number;
-}
+import type {
+  Measured,
+  ReportFile,
+  ReportRequest,
+  Score,
+  SystemAnswers,
+  TaskReport,
+  TaskResults,
+} from "./task.ts";
 
 /** One system with its measures by key. */
 export interface MeasuredSystem {
@@ -200,37 +200,60 @@ export function formatInterval({ low, high }: Interval): string {
   return `${low.toFixed(4)} to ${high.toFixed(4)}`;
 }
 
+/** An interval where room is scarce. */
+const shortInterval = ({ low, high }: Interval) => `${low.toFixed(4)}-${high.toFixed(4)}`;
+
 /** More measures than these make rows of measures instead of rows of systems. */
 const MOST_COLUMNS = 3;
 
-/** All systems with all measures. */
+/** All systems with all measures: a row per system, or per measure where there are many of them. */
 export function systemsTable(title: string, systems: readonly MeasuredSystem[]): string {
   const [{ score: { measures } }] = systems as [MeasuredSystem];
-  if (measures.length <= MOST_COLUMNS) {
-    return formatTable(
-      [title, ...measures.flatMap(({ name }) => [name, "95%"])],
-      systems.map(({ name, measured }) => [
-        name,
-        ...measures.flatMap(({ key }) => {
-          const m = measured[key]!;
-          return [m.value.toFixed(4), formatInterval(m.interval)];
-        }),
-      ]),
-    );
-  }
-  const differ = measures.some(({ count }) => count !== measures[0]!.count);
+  if (measures.length > MOST_COLUMNS) return measuresTable(title, systems);
+  const shown = measures.length === MOST_COLUMNS ? shortInterval : formatInterval;
   return formatTable(
-    [title, ...systems.flatMap(({ name }) => [name, "95%"]), ...differ ? ["of"] : []],
+    [title, ...measures.flatMap(({ name }) => [name, "95%"])],
+    systems.map(({ name, measured }) => [
+      name,
+      ...measures.flatMap(({ key }) => {
+        const m = measured[key]!;
+        return [m.value.toFixed(4), shown(m.interval)];
+      }),
+    ]),
+  );
+}
+
+function measuresTable(title: string, systems: readonly MeasuredSystem[]): string {
+  const [{ score: { measures } }] = systems as [MeasuredSystem];
+  // Measures of questions of several kinds tell how many there are of each.
+  const differ = measures.some(({ count }) => count !== measures[0]!.count);
+  // Long names, such as folders, stand above the table; their columns are headed by their part.
+  const named = systems.filter(({ key, name }) =>
+    key !== "system" && name.length > LONGEST_HEADING
+  );
+  const table = formatTable(
+    [
+      "measure",
+      ...systems.flatMap((s) => [named.includes(s) ? s.key : heading(s), "95%"]),
+      ...differ ? ["of"] : [],
+    ],
     measures.map(({ key, name, count }) => [
       name,
       ...systems.flatMap(({ measured }) => {
         const m = measured[key]!;
-        return [m.value.toFixed(4), count ? formatInterval(m.interval) : "-"];
+        return [m.value.toFixed(4), count ? shortInterval(m.interval) : "-"];
       }),
       ...differ ? [String(count)] : [],
     ]),
   );
+  if (!named.length) return table;
+  return [`${title}: ${named.map(({ key, name }) => `${key} ${name}`).join(", ")}`, table]
+    .join("\n\n");
 }
+
+const heading = ({ key, name }: MeasuredSystem) => key === "system" ? key : name;
+
+const LONGEST_HEADING = 12;
 
 const signed = (value: number) => (value < 0 ? "" : "+") + value.toFixed(4);
 
@@ -259,7 +282,10 @@ function comparisonText(
       `${test.onlySecond} only in the base)`,
     ]
     : [];
-  return `Against ${whom}: ${[...differences, ...items].join(", ")}`;
+  const all = [...differences, ...items];
+  return all.length > 2
+    ? `Against ${whom}:\n  ${all.join("\n  ")}`
+    : `Against ${whom}: ${all.join(", ")}`;
 }
 
 /** What the first measure says against the base, and against the trivial system. */

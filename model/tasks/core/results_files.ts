@@ -6,8 +6,7 @@
 import { writeAtomic } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
 import type { Reporter } from "../../../core/reporter.ts";
-import type { TaskReport } from "./task.ts";
-import type { Measured } from "./report.ts";
+import type { Measured, TaskReport, TaskResults } from "./task.ts";
 import { DEFAULT_RESAMPLES } from "../../statistics/mod.ts";
 
 /** What was evaluated and how; goes into the results file as it is. */
@@ -40,21 +39,6 @@ export function measureFields(name: string, measured: Measured): Record<string, 
     [`${name}_stderr,none`]: measured.standardError,
     [`${name}_ci95,none`]: [measured.interval.low, measured.interval.high],
   };
-}
-
-/** One task's results, ready to be written. */
-export interface TaskResults {
-  /** As in file names. */
-  name: string;
-  /** Questions or sentences that were asked. */
-  count: number;
-  /** Resamples of the intervals; 10,000 where not said. */
-  resamples?: number;
-  /** Keys as the harness has them: see {@linkcode measureFields}. */
-  fields: Record<string, unknown>;
-  /** How the task was put, for the harness's `configs`. */
-  config: Record<string, unknown>;
-  samples: Record<string, unknown>[];
 }
 
 /** Writes results and samples into `folder` and returns their paths. */

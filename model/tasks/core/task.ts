@@ -13,8 +13,7 @@ import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import type { SupervisedExample } from "./examples.ts";
-import type { TaskResults } from "./results_files.ts";
-import type { Statistic } from "../../statistics/mod.ts";
+import type { Interval, Statistic } from "../../statistics/mod.ts";
 
 /** The options that a user gave, already checked: the part of an invocation that tasks look at. */
 export interface Given {
@@ -142,6 +141,14 @@ export interface Measure {
   values?: ArrayLike<number>;
 }
 
+/** A measure's value with its 95% bootstrap interval and standard error. */
+export interface Measured {
+  value: number;
+  interval: Interval;
+  /** Of a mean: s / sqrt(n). Of another measure: the bootstrap's half interval / 1.96. */
+  standardError: number;
+}
+
 /** How good a system's answers are. */
 export interface Score {
   /** The first one chooses checkpoints and stands for the task in summaries. */
@@ -185,6 +192,21 @@ export interface ReportFile {
   /** With the dot. */
   extension: string;
   contents: string;
+}
+
+/** One task's results, ready to be written. */
+export interface TaskResults {
+  /** As in file names. */
+  name: string;
+  /** Questions or sentences that were asked. */
+  count: number;
+  /** Resamples of the intervals; 10,000 where not said. */
+  resamples?: number;
+  /** Keys as the harness has them: "acc,none", "acc_stderr,none", "acc_ci95,none". */
+  fields: Record<string, unknown>;
+  /** How the task was put, for the harness's `configs`. */
+  config: Record<string, unknown>;
+  samples: Record<string, unknown>[];
 }
 
 /** Results for people, for programs and for files. */
