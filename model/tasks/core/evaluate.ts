@@ -133,7 +133,11 @@ export async function askModel(
       `Cannot ask a model for ${task.name} of this kind: only the answers of a --system are scored`,
     );
   }
-  const opened = openReader(await model.folder(), request.tokenizerFile);
+  const opened = openReader(await model.folder(), {
+    tokenizerFile: request.tokenizerFile,
+    seed: request.seed,
+    log: (message) => request.reporter.log(message),
+  });
   try {
     const data = fitted(task, given, opened.folder.taught, request.given);
     for (const note of data.notes?.slice(given.notes?.length ?? 0) ?? []) {

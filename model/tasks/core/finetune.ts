@@ -86,7 +86,11 @@ async function finetuneOnce(
   request: FinetuneTaskRequest,
 ): Promise<RunReport> {
   const { given, reporter, signal, model, seed, out } = request;
-  const { folder, tokenizer } = openReader(await model.folder(), request.tokenizerFile);
+  const { folder, tokenizer } = openReader(await model.folder(), {
+    tokenizerFile: request.tokenizerFile,
+    seed,
+    log: (message) => reporter.log(message),
+  });
   const started = new Date();
   try {
     const { labels } = data;

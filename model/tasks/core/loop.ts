@@ -129,7 +129,9 @@ async function trainStep(
   const update = updateOptions(config, step, config.steps);
   model.update(update);
   const report = await model.report();
-  if (!Number.isFinite(report.loss) || !Number.isFinite(report.gradNorm)) {
+  // In mixed precision an overflow leaves the update out and lowers the scale: that is no failure.
+  const finite = Number.isFinite(report.loss) && Number.isFinite(report.gradNorm);
+  if (!finite && !report.overflow) {
     throw new UserError(
       `Fine-tuning stopped at step ${step}: ${await describeFailure(model, gradients, report)}; ` +
         `start again with a lower --learning-rate`,

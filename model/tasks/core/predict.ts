@@ -29,7 +29,10 @@ export async function predictTask(
   const { model, given, reporter } = request;
   const items = prediction.read(given);
   if (!items.length) throw new UserError(`Cannot predict ${task.name}: there is no text to read`);
-  const opened = openReader(await model.folder(), request.tokenizerFile);
+  const opened = openReader(await model.folder(), {
+    tokenizerFile: request.tokenizerFile,
+    log: (message) => reporter.log(message),
+  });
   try {
     const { taught } = opened.folder;
     const own = taught?.task === task.name ? taught.labels : undefined;

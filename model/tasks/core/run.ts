@@ -32,6 +32,7 @@ import {
   resolveConfig,
   type TrainConfig,
 } from "../../training/configuration.ts";
+import { trainingTerms } from "../../training/terms.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { SupervisedExample } from "./examples.ts";
 import { examplesPerStep, finetuneLoop } from "./loop.ts";
@@ -108,6 +109,7 @@ export async function finetuneRun<Answers>(
   const made = await request.makeModel(base.config, {
     batchSize: config.batch.rows,
     sequenceLength: task.rowLength,
+    ...trainingTerms(config, base.config),
   });
   const { model, device } = made;
   try {
@@ -146,7 +148,10 @@ async function trainToBest<A>(
   const { examples, rowLength } = task;
   const newest = old ? openNewestCheckpoint(out, (damage) => reporter.log(damage)) : undefined;
   model.writeParameters(newest?.folder.read ?? base.read);
-  if (newest) model.writeMoments(newest.moments);
+  if (newest) {
+    model.writeMoments(newest.moments);
+    model.writeLossScale?.(newest.state.lossScale);
+  }
   const start: TrainerState = newest?.state ?? { step: 0, rows: 0, tokens: 0 };
   newest?.close();
   Deno.mkdirSync(out, { recursive: true });

@@ -248,12 +248,31 @@ Deno.test("openReader() asks for a tokenizer where the model has none, and for t
     const file = join(dir, "tokenizer.json");
     const json = byteTokenizerJson();
     Deno.writeTextFileSync(file, JSON.stringify(json));
-    const reader = openReader(bare, file);
+    const reader = openReader(bare, { tokenizerFile: file });
     assertEquals(reader.tokenizer.endOfText, 0);
     reader.folder.close();
     const model = json.model as { vocab: Record<string, number>; merges: string[] };
     model.vocab["ĠyesĠno"] = 300;
     model.merges.push("Ġyes Ġno");
     Deno.writeTextFileSync(file, JSON.stringify(json));
-    assertThrows(() => openReader(bare, file), UserError, "has 301 ids and the model's embedding");
+    assertThrows(
+      () => openReader(bare, { tokenizerFile: file }),
+      UserError,
+      "has 301 ids and the model's embedding",
+    );
+  }));
+
+Deno.test("openReader() makes random weights of a preset with a tokenizer, by seed", () =>
+  withFolder((dir) => {
+    const tokenizerFile = join(dir, "tokenizer.json");
+    Deno.writeTextFileSync(tokenizerFile, JSON.stringify(byteTokenizerJson()));
+    assertThrows(() => openReader("random:tiny"), UserError, "name one with --tokenizer");
+    assertThrows(() => openReader("random:huge", { tokenizerFile }), UserError, "choose tiny");
+    const norm = (seed: number) => {
+      const { folder, tokenizer } = openReader("random:tiny", { tokenizerFile, seed });
+      assertEquals(folder.config.vocabSize, tokenizer.vocabularySize);
+      return folder.read("backbone.layers.0.mixer.in_proj.weight").slice(0, 9);
+    };
+    assertEquals(norm(1), norm(1));
+    assert(norm(1).join() !== norm(2).join());
   }));
