@@ -52,6 +52,8 @@ export function benchCatalogue(path: string, citations: number): CatalogueFigure
       documents_sha256: "",
       tokens_sha256: null,
       stamp: "",
+      rejected_sha256: "",
+      raw: 0,
     }, {
       pmids,
       versions: ones,

@@ -12,6 +12,7 @@ import { measureBandwidth } from "../kernels/peaks.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import { type MambaConfig, presetConfig } from "../model/mamba/config.ts";
 import { generateBatch } from "../model/mamba/generate.ts";
+import { parameterList } from "../model/mamba/parameters.ts";
 import { createRecurrentMamba } from "../model/mamba/recurrent.ts";
 import { quickParameters } from "./quick_parameters.ts";
 
@@ -95,10 +96,8 @@ export async function measureGeneration(
     best = Math.max(best, rows * tokens / ((performance.now() - start) / 1000));
   }
   model.destroy();
-  const { paddedVocabSize: v, hiddenSize: d, intermediateSize: e, layers } = config;
-  const layer = 3 * d * e + e * (config.timeStepRank + 2 * config.stateSize) +
-    e * config.timeStepRank;
-  const bytes = (v * d + layers * layer) * (weights === "f16" ? 2 : 4);
+  const matrices = parameterList(config).filter((p) => p.decayed && p.shape.length === 2);
+  const bytes = matrices.reduce((sum, { size }) => sum + size, 0) * (weights === "f16" ? 2 : 4);
   return {
     rows,
     weights,

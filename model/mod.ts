@@ -28,7 +28,7 @@
  */
 export type { Progress, Reporter } from "../core/reporter.ts";
 export type { LossScale } from "../kernels/adamw/loss_scale.ts";
-export type { MatrixUnits } from "../kernels/matmul/matrix_units.ts";
+export type { MatrixUnits } from "../kernels/matrix_units.ts";
 export type { Peaks } from "../kernels/peaks.ts";
 export type { KernelTime } from "../kernels/plan.ts";
 export type { ProviderName } from "../kernels/providers.ts";

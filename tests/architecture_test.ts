@@ -11,7 +11,7 @@ const ALLOWED: Record<string, string[]> = {
   "commands/": ["core/", "kernels/", "model/", "pipeline/", "bench/"],
   "bench/": ["core/", "kernels/", "model/", "pipeline/"],
   "fixtures/": ["core/", "pipeline/tokenizer/"],
-  "scripts/": ["core/", "kernels/", "pipeline/permissions.ts"],
+  "scripts/": ["core/", "kernels/", "commands/permissions.ts"],
   "main.ts": ["core/", "commands/mod.ts"],
   "mod.ts": ["core/", "kernels/", "model/", "pipeline/"],
 };

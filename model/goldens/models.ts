@@ -8,6 +8,7 @@
 import { UserError } from "../../core/errors.ts";
 import { readJson } from "../../core/files.ts";
 import { openSafetensors, type SafetensorsFile } from "../../core/safetensors.ts";
+import { kindOf } from "../mamba/kinds.ts";
 import {
   type Batch,
   canonicalName,
@@ -33,10 +34,10 @@ interface GoldenModel extends TrainableModel {
 }
 
 /** The state of one layer, of a batch of 1. */
-interface GoldenState {
-  /** (e, convKernel - 1) the last inputs of the convolution, oldest first. */
+export interface GoldenState {
+  /** (channels, convKernel - 1) the last inputs of the convolution, oldest first. */
   conv: ArrayLike<number>;
-  /** (e, n) */
+  /** (e, n), or (heads, head size, n) */
   scan: ArrayLike<number>;
 }
 
@@ -104,7 +105,7 @@ function describe(path: string) {
 
 /**
  * Opens the model golden described by `path` (a .json) and checks that every tensor it names is
- * there. Other architectures than Mamba-1 are described, and have no configuration.
+ * there.
  * @throws {UserError} when anything is missing or malformed.
  */
 export function openGoldenModel(path: string): GoldenModelFile {
@@ -123,7 +124,6 @@ export function openGoldenModel(path: string): GoldenModelFile {
     const configFile = `${base}_config.json`;
     const json = readJson(configFile, "golden configuration");
     const common = { name, architecture, groups, golden, train, read, close };
-    if (architecture !== "Mamba1") return { ...common, config: undefined as never };
     const config = parseConfig(json, configFile);
     for (const parameter of parameterList(config)) {
       for (const kind of ["batch/grad", "packed/grad", "train/final"]) {
@@ -284,18 +284,21 @@ export async function runGenerate(
   }
 }
 
+const channelsOf = (config: MambaConfig) => kindOf(config).parameters.channels(config);
+
 /**
  * The goldens keep the last convKernel inputs of each layer's convolution, one more than a state
- * does: (e, convKernel) a layer, gathered while the prompt is fed.
+ * does: (channels, convKernel) a layer, gathered while the prompt is fed.
  */
 const newWindow = (config: MambaConfig) =>
   Array.from(
     { length: config.layers },
-    () => new Float64Array(config.intermediateSize * config.convKernel),
+    () => new Float64Array(channelsOf(config) * config.convKernel),
   );
 
 function slide(config: MambaConfig, window: Float64Array[], states: GoldenState[]): void {
-  const { convKernel: k, intermediateSize: e } = config;
+  const { convKernel: k } = config;
+  const e = channelsOf(config);
   states.forEach(({ conv }, i) => {
     const rows = window[i]!;
     rows.copyWithin(0, 1);

@@ -10,11 +10,17 @@ import {
   convSiluScratch,
 } from "../../kernels/conv_silu/conv_silu.ts";
 import { crossEntropy } from "../../kernels/cross_entropy/cross_entropy.ts";
+import {
+  gatedRmsNormBackward,
+  gatedRmsNormForward,
+  gatedRmsNormScratch,
+} from "../../kernels/gated_rmsnorm/gated_rmsnorm.ts";
 import { padded, type Region } from "../../kernels/layout.ts";
 import { matmul } from "../../kernels/matmul/mod.ts";
 import { sum, sumOfSquares, sumOfSquaresScratch } from "../../kernels/reduce/reduce.ts";
 import { rmsNormBackward, rmsNormForward, rmsNormScratch } from "../../kernels/rmsnorm/rmsnorm.ts";
 import { runScan } from "../../kernels/scan/harness.ts";
+import { runSsd } from "../../kernels/ssd/harness.ts";
 import { convolutionStep } from "../../kernels/scan/step.ts";
 import type { Workbench } from "../../kernels/workbench.ts";
 import { fromRows, type GoldenCase, startsOf, toRows } from "./golden_file.ts";
@@ -36,6 +42,8 @@ export const OPERATIONS: Readonly<Record<string, OperationRunner>> = {
   selective_scan: runSelectiveScan,
   cross_entropy: runCrossEntropy,
   adamw: runAdamW,
+  ssd: runStateSpaceDuality,
+  gated_rmsnorm: runGatedRmsNorm,
 };
 
 /** Those that mixed precision computes otherwise. */
@@ -44,6 +52,8 @@ export const HALF_OPERATIONS: readonly string[] = [
   "conv_silu",
   "selective_scan",
   "cross_entropy",
+  "ssd",
+  "gated_rmsnorm",
 ];
 
 const optional = (golden: GoldenCase, name: string) =>
@@ -344,4 +354,74 @@ async function runAdamW(bench: Workbench, golden: GoldenCase): Promise<GoldenRes
     results[`v.${name}`] = await bench.floats(v, size);
   }
   return { ...results, grad_norms: norms };
+}
+
+async function runStateSpaceDuality(
+  bench: Workbench,
+  golden: GoldenCase,
+  half?: "f16",
+): Promise<GoldenResults> {
+  const [batch, length, heads, headSize] = golden.inputs.x as [number, number, number, number];
+  const [, , groups, states] = golden.inputs.B as [number, number, number, number];
+  const packed = "cu_seqlens" in golden.inputs;
+  const out = await runSsd(bench.device, {
+    batch,
+    length,
+    heads,
+    headSize,
+    groups,
+    states,
+    softplus: true,
+    skip: golden.inputs.D?.length === 2 ? "channel" : "head",
+    packed,
+    initialState: false,
+    half: half !== undefined,
+  }, {
+    x: golden.input("x"),
+    dt: golden.input("dt"),
+    A: golden.input("A"),
+    B: golden.input("B"),
+    C: golden.input("C"),
+    D: golden.input("D"),
+    dtBias: golden.input("dt_bias"),
+    starts: packed ? startsOf(golden.integers("cu_seqlens"), batch, length) : undefined,
+    gy: golden.input("gy"),
+  });
+  const { ddtBias = [] } = out;
+  return { ...out, ddt_bias: ddtBias };
+}
+
+async function runGatedRmsNorm(
+  bench: Workbench,
+  golden: GoldenCase,
+  half?: "f16",
+): Promise<GoldenResults> {
+  const [rows, cols] = golden.inputs.x as [number, number];
+  const matrix = (values?: Float64Array, type?: "f16") => bench.matrix(values, rows, cols, type);
+  const x = matrix(golden.input("x"));
+  const shared = {
+    x,
+    z: matrix(golden.input("z"), half),
+    weight: bench.flat(golden.input("weight")),
+    inverseRms: bench.flat(x.stride),
+    groups: 1,
+    columns: cols,
+    epsilon: Number(golden.attributes.eps),
+    normBeforeGate: golden.attributes.norm_before_gate === true,
+  };
+  const y = matrix(undefined, half);
+  const dx = matrix(golden.input("gy"));
+  const dz = matrix(undefined, half);
+  const dweight = bench.flat(padded(cols));
+  await bench.run((plan) => {
+    gatedRmsNormForward(plan, { ...shared, y });
+    const scratch = bench.flat(gatedRmsNormScratch(plan, rows, cols));
+    gatedRmsNormBackward(plan, { ...shared, dy: dx, dz, dweight, scratch });
+  });
+  return {
+    y: await bench.values(y),
+    dx: await bench.values(dx),
+    dz: await bench.values(dz),
+    dweight: await bench.floats(dweight, cols),
+  };
 }

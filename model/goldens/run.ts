@@ -156,10 +156,6 @@ export async function runGoldens(
     for (const file of folder.models) {
       for (const [group, tensors] of file.groups) {
         const name = `${file.name}/${group}`;
-        if (file.architecture !== "Mamba1") {
-          skip(name, `the architecture ${file.architecture} is not built`);
-          continue;
-        }
         const results = await runGroup(file, models, group);
         const factor = mixed && !isGeneration(group) ? MIXED_FACTOR : 1;
         for (const { tensor, limit } of tensors) {

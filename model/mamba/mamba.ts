@@ -1,5 +1,5 @@
 /**
- * Mamba-1 on the device: forward, backward and AdamW over packed batches, as plans that are built
+ * A model on the device: forward, backward and AdamW over packed batches, as plans that are built
  * once and replayed.
  * @module
  */
@@ -55,7 +55,7 @@ export type { MemoryPlan } from "./gpu/memory_plan.ts";
 /** Positions whose logits are on the host at a time: 64 of 50,280 ids take 13 MB. */
 const LOGITS_AT_ONCE = 64;
 
-/** Mamba-1 on a device. */
+/** A model on a device. */
 export class Mamba implements TrainableModel {
   /** Its sizes. */
   readonly config: MambaConfig;

@@ -18,21 +18,21 @@
  * @module
  */
 export { type CountedBatch, makeBatch } from "./batch.ts";
-export {
-  configOfSizes,
-  huggingFaceConfig,
-  type MambaConfig,
-  parseConfig,
-  presetConfig,
-  PRESETS,
-} from "./config.ts";
+export { configOfSizes, type MambaConfig, presetConfig, PRESETS } from "./config.ts";
+export { huggingFaceConfig, parseConfig } from "./config_file.ts";
 export {
   type CheckpointSlot,
   type CheckpointTensor,
   checkpointTensors,
 } from "./checkpoint_tensors.ts";
 export type { DeviceModelOptions } from "./device_model.ts";
-export { generateBatch, type GenerateOptions, generateTokens, StopText, tokensBefore } from "./generate.ts";
+export {
+  generateBatch,
+  type GenerateOptions,
+  generateTokens,
+  StopText,
+  tokensBefore,
+} from "./generate.ts";
 export type { AutotuneMode } from "./gpu/autotune.ts";
 export { stateModel } from "./hidden_states.ts";
 export { initialParameters, initialValues } from "./initialize.ts";

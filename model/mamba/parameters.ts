@@ -1,5 +1,6 @@
-/** Every parameter of a Mamba-1 model by its Hugging Face name. @module */
+/** Every parameter of a model by its Hugging Face name. @module */
 import type { MambaConfig } from "./config.ts";
+import { kindOf } from "./kinds.ts";
 
 /** One parameter tensor. */
 export interface Parameter {
@@ -18,10 +19,19 @@ export interface Parameter {
 /** The name of the embedding, which is the head too. */
 export const EMBEDDING = "backbone.embeddings.weight";
 
+/** The name of a head that is stored beside the embedding. */
+export const HEAD = "lm_head.weight";
+
 /** Every parameter in the model's order; the tied head is the embedding and is not listed again. */
 export function parameterList(config: MambaConfig): Parameter[] {
-  const { hiddenSize: d, intermediateSize: e, stateSize: n, timeStepRank: r } = config;
-  const make = (name: string, shape: number[], decayed: boolean, layer: number): Parameter => ({
+  const { hiddenSize: d } = config;
+  const mixer = kindOf(config).parameters.list(config);
+  const make = (
+    name: string,
+    shape: readonly number[],
+    decayed: boolean,
+    layer: number,
+  ): Parameter => ({
     name,
     shape,
     size: shape.reduce((a, b) => a * b, 1),
@@ -30,18 +40,10 @@ export function parameterList(config: MambaConfig): Parameter[] {
   });
   const list = [make(EMBEDDING, [config.paddedVocabSize, d], true, -1)];
   for (let i = 0; i < config.layers; i++) {
-    const layer = (name: string, shape: number[], decayed: boolean) =>
-      list.push(make(`backbone.layers.${i}.${name}`, shape, decayed, i));
-    layer("norm.weight", [d], false);
-    layer("mixer.A_log", [e, n], false);
-    layer("mixer.D", [e], false);
-    layer("mixer.in_proj.weight", [2 * e, d], true);
-    layer("mixer.conv1d.weight", [e, 1, config.convKernel], true);
-    layer("mixer.conv1d.bias", [e], false);
-    layer("mixer.x_proj.weight", [r + 2 * n, e], true);
-    layer("mixer.dt_proj.weight", [e, r], true);
-    layer("mixer.dt_proj.bias", [e], false);
-    layer("mixer.out_proj.weight", [d, e], true);
+    list.push(make(`backbone.layers.${i}.norm.weight`, [d], false, i));
+    for (const { name, shape, decayed } of mixer) {
+      list.push(make(`backbone.layers.${i}.mixer.${name}`, shape, decayed, i));
+    }
   }
   list.push(make("backbone.norm_f.weight", [d], false, config.layers));
   return list;
@@ -55,4 +57,9 @@ export function parameterCount(config: MambaConfig): number {
 /** The Hugging Face name of a tensor named in either layout. */
 export function canonicalName(name: string): string {
   return name === "backbone.embedding.weight" ? EMBEDDING : name;
+}
+
+/** The name in the state-spaces layout of a parameter. */
+export function stateSpacesName(name: string): string {
+  return name === EMBEDDING ? "backbone.embedding.weight" : name;
 }

@@ -1,5 +1,5 @@
 /**
- * Mamba-1 token by token on the device, with its recurrent state: constant memory and time a token.
+ * A model token by token on the device, with its recurrent state: constant memory and time a token.
  * @module
  */
 import { castToHalf } from "../../kernels/cast/cast.ts";
@@ -12,20 +12,19 @@ import {
   ofSteps,
   readChoices,
 } from "../../kernels/greedy/greedy.ts";
-import { columns, fromPanels, type Matrix, padded, type Region } from "../../kernels/layout.ts";
+import { fromPanels, type Matrix, padded, type Region } from "../../kernels/layout.ts";
 import { matmul } from "../../kernels/matmul/mod.ts";
 import { checkMatrixUnits } from "../../kernels/matmul/unit_check.ts";
 import { matvec } from "../../kernels/matvec/matvec.ts";
 import { packedMatvec, packWeight } from "../../kernels/matvec/packed.ts";
 import { Plan } from "../../kernels/plan.ts";
 import { rmsNormForward } from "../../kernels/rmsnorm/rmsnorm.ts";
-import { convolutionStep, scanStep } from "../../kernels/scan/step.ts";
 import { weightTexture } from "../../kernels/texture.ts";
 import type { MambaConfig } from "./config.ts";
 import { Workspace } from "./gpu/activations.ts";
-import { scanParameters } from "./gpu/layer.ts";
-import { SCAN_EXPONENT } from "./gpu/layer_buffers.ts";
-import { ParameterStore, storedSizes } from "./gpu/store.ts";
+import type { MixerStep, StepState } from "./gpu/mixer.ts";
+import { ParameterStore } from "./gpu/store.ts";
+import { kindOf } from "./kinds.ts";
 import { EMBEDDING } from "./parameters.ts";
 import type { GeneratedToken, RecurrentModel } from "./types.ts";
 
@@ -46,8 +45,9 @@ export class RecurrentMamba implements RecurrentModel {
   #plan: Plan;
   #tokens: Region;
   #logits: Matrix;
-  /** Convolution windows and scan states, layer by layer. */
-  #states: { window: Region; state: Region }[] = [];
+  /** A mixer's step, and its convolution windows and recurrent states, layer by layer. */
+  #mixer: MixerStep;
+  #states: StepState[] = [];
   /** The choice of a token a row on the device, and what it reads and writes. */
   #greedy: { plan: Plan; progress: Region; forced: Region; history: Region };
 
@@ -78,7 +78,6 @@ export class RecurrentMamba implements RecurrentModel {
       prepare.submit();
     }
     const w = this.#workspace = new Workspace(device);
-    const { e, r, np, xDbl } = storedSizes(config);
     // One row's panels touch, so that it is a plain vector.
     const d = config.hiddenSize;
     const stride = rows === 1 ? 1 : padded(rows);
@@ -92,11 +91,6 @@ export class RecurrentMamba implements RecurrentModel {
     const y = matrix("normed", d);
     const mixed = matrix("mixer output", d);
     const inverseRms = w.words("inverse rms", padded(rows));
-    const xz = matrix("x and z", 2 * e);
-    const u = matrix("u", e);
-    const delta = matrix("delta", e);
-    const dbl = matrix("delta, B and C", xDbl);
-    const out = { ...matrix("scan output", e), exponent: SCAN_EXPONENT };
     this.#tokens = w.words("tokens", Math.ceil(rows / 4) * 4);
     this.#logits = matrix("logits", config.paddedVocabSize);
 
@@ -118,14 +112,21 @@ export class RecurrentMamba implements RecurrentModel {
       if (texture) this.#textures.push(texture);
       matmul(plan, { product: "NT", a: x, b: weight, c: to, bTexture: texture, label });
     };
+    const mixer = this.#mixer = kindOf(config).device.step({
+      device,
+      config,
+      store,
+      plan,
+      prepare,
+      rows,
+      stride,
+      words: (what, count) => w.words(what, count),
+      matrix,
+      multiply,
+    });
     embeddingForward(plan, { table: store.matrix(EMBEDDING), tokens: this.#tokens, x: stream });
     for (let i = 0; i < config.layers; i++) {
       const name = (kind: string) => `backbone.layers.${i}.${kind}`;
-      const window = w.words("window", rows * (config.convKernel - 1) * e || 4);
-      const state = w.words("state", rows * np * e);
-      const par = w.words("A, D and bias", (np + 2) * e);
-      this.#states.push({ window, state });
-      scanParameters(prepare, store, i, par);
       rmsNormForward(plan, {
         residual: stream,
         ...(i ? { x: mixed, sum: stream } : {}),
@@ -134,40 +135,8 @@ export class RecurrentMamba implements RecurrentModel {
         inverseRms,
         epsilon: config.normEpsilon,
       });
-      multiply(name("mixer.in_proj.weight"), y, xz);
-      convolutionStep(plan, {
-        x: xz.region,
-        weight: store.region(name("mixer.conv1d.weight")),
-        bias: store.region(name("mixer.conv1d.bias")),
-        window,
-        u: u.region,
-        rows,
-        stride,
-        width: config.convKernel,
-        channels: config.intermediateSize,
-        padded: e,
-      });
-      multiply(name("mixer.x_proj.weight"), u, dbl);
-      multiply(name("mixer.dt_proj.weight"), columns(dbl, 0, r), delta);
-      const channels = config.intermediateSize;
-      const states = config.stateSize;
-      scanStep(plan, {
-        u: u.region,
-        delta: delta.region,
-        bc: dbl.region,
-        bcOffset: r,
-        par,
-        z: xz.region,
-        zOffset: e,
-        state,
-        y: out.region,
-        rows,
-        stride,
-        states,
-        channels,
-        padded: e,
-      });
-      multiply(name("mixer.out_proj.weight"), out, mixed);
+      this.#states.push(mixer.layer(i, y));
+      multiply(name("mixer.out_proj.weight"), mixer.out, mixed);
     }
     rmsNormForward(plan, {
       residual: stream,
@@ -295,27 +264,14 @@ export class RecurrentMamba implements RecurrentModel {
   }
 
   /**
-   * The first row's last width - 1 convolution inputs (oldest first) and scan state of a layer, by
-   * channel.
+   * The first row's last width - 1 convolution inputs (oldest first) and recurrent state of a layer,
+   * as the goldens have them.
    */
   async readState(layer: number): Promise<{ window: Float32Array; state: Float32Array }> {
     const { window, state } = this.#states[layer]!;
-    const { e, np } = storedSizes(this.config);
     const windows = await this.#device.readFloats(window);
     const states = await this.#device.readFloats(state);
-    const { intermediateSize, stateSize, convKernel } = this.config;
-    const before = convKernel - 1;
-    return {
-      window: Float32Array.from(
-        { length: intermediateSize * before },
-        (_, i) => windows[(i % before) * e + Math.floor(i / before)]!,
-      ),
-      state: Float32Array.from({ length: intermediateSize * stateSize }, (_, i) => {
-        const c = Math.floor(i / stateSize);
-        const n = i % stateSize;
-        return states[((c >> 5) * np + n) * 32 + (c & 31)]!;
-      }),
-    };
+    return this.#mixer.read({ window: windows, state: states });
   }
 
   /** Times every kernel of a step, one by one; see {@linkcode Plan.profile}. */

@@ -1,11 +1,12 @@
 /**
- * Mamba-1 in plain float64 TypeScript: the specification that the WebGPU model is compared with, and
+ * The model in plain float64 TypeScript: the specification that the WebGPU model is compared with, and
  * the model of tests that need no device.
  * Parameters and moments are kept as float32 values, as they are stored; arithmetic is float64.
  * @module
  */
 import * as ops from "../../kernels/reference/mod.ts";
 import type { MambaConfig } from "./config.ts";
+import { kindOf } from "./kinds.ts";
 import { parameterList } from "./parameters.ts";
 import {
   type Activations,
@@ -225,10 +226,11 @@ export class ReferenceRecurrentModel implements RecurrentModel {
   }
 
   reset(): void {
-    const { intermediateSize: e, stateSize: n, convKernel, layers } = this.config;
+    const { convKernel, layers } = this.config;
+    const { channels, stateValues } = kindOf(this.config).parameters;
     this.#states = Array.from({ length: layers }, () => ({
-      conv: new Float64Array(e * (convKernel - 1)),
-      scan: new Float64Array(e * n),
+      conv: new Float64Array(channels(this.config) * (convKernel - 1)),
+      scan: new Float64Array(stateValues(this.config)),
     }));
   }
 

@@ -2,7 +2,12 @@
 import { UserError } from "../../core/errors.ts";
 import { basename, resolve } from "../../core/std.ts";
 import { parameterCount, parseConfig } from "../mamba/mod.ts";
-import { assertWritableFolder, modelCard, writeModelFolder } from "../weights/mod.ts";
+import {
+  assertWritableFolder,
+  modelCard,
+  type ModelLayout,
+  writeModelFolder,
+} from "../weights/mod.ts";
 import {
   type Checkpoint,
   listCheckpoints,
@@ -32,9 +37,10 @@ export interface ExportResult {
 }
 
 /**
- * Writes a run's model as a Hugging Face folder, with a model card filled from the run.
+ * Writes a run's model as a folder that others load, with a model card filled from the run.
  * @param choose the weights as trained, their moving average, or those that validation scored: the
  * average where the run keeps one and does not say otherwise.
+ * @param layout who loads the folder.
  * @throws {UserError} where `run` is no run, has no such checkpoint, or `out` exists.
  */
 export function exportRun(
@@ -43,6 +49,7 @@ export function exportRun(
   choice: CheckpointChoice = "last",
   choose: "scored" | "trained" | "average" = "scored",
   log: (message: string) => void = () => {},
+  layout: ModelLayout = "hf",
 ): ExportResult {
   const record = readRun(run);
   assertWritableFolder(out);
@@ -81,7 +88,7 @@ export function exportRun(
         : { perplexity: { value: validationPerplexity, split: "validation" } }),
     });
     const tokenizer = tokenizerFile ? Deno.readFileSync(tokenizerFile) : undefined;
-    writeModelFolder(out, { config, read, tokenizer, card, taught });
+    writeModelFolder(out, { config, read, tokenizer, card, taught, layout });
     const result: ExportResult = { out, checkpoint: checkpoint.path, step, parameters, weights };
     return validationPerplexity === undefined ? result : { ...result, validationPerplexity };
   } finally {

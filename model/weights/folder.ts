@@ -4,16 +4,30 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
-import { exists, readJson } from "../../core/files.ts";
+import { exists, parseJson, readText } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
-import { type MambaConfig, parseConfig } from "../mamba/config.ts";
-import { canonicalName, EMBEDDING, type Parameter, parameterList } from "../mamba/parameters.ts";
+import type { MambaConfig } from "../mamba/config.ts";
+import { parseConfig } from "../mamba/config_file.ts";
+import { kindOf } from "../mamba/kinds.ts";
+import {
+  canonicalName,
+  EMBEDDING,
+  HEAD,
+  type Parameter,
+  parameterList,
+} from "../mamba/parameters.ts";
+import { readTokenizerJson } from "../../pipeline/tokenizer/mod.ts";
 import { parseTaught, type Taught } from "./taught.ts";
 import type { ReadParameter } from "../mamba/types.ts";
 import { openTensorSource } from "./tensor_source.ts";
 import type { TensorSource } from "./tensors.ts";
 
-export { assertWritableFolder, type ModelToWrite, writeModelFolder } from "./folder_writer.ts";
+export {
+  assertWritableFolder,
+  type ModelLayout,
+  type ModelToWrite,
+  writeModelFolder,
+} from "./folder_writer.ts";
 
 /** An open model folder. */
 export interface ModelFolder {
@@ -34,7 +48,8 @@ export interface ModelFolder {
   close(): void;
 }
 
-const HEAD = "lm_head.weight";
+/** A config.json is a few kilobytes. */
+const MAX_JSON_BYTES = 1 << 22;
 
 /**
  * Opens a model folder of either layout and checks every tensor's name and shape.
@@ -46,7 +61,7 @@ export function openModelFolder(path: string): ModelFolder {
   if (!exists(configFile)) {
     throw new UserError(`Cannot load the model ${path}: it has no config.json`);
   }
-  const json = readJson<Record<string, unknown>>(configFile, "model configuration");
+  const json = readConfig(configFile);
   const config = parseConfig(json, configFile);
   const taught = parseTaught(json, configFile);
   const tokenizer = join(path, "tokenizer.json");
@@ -56,6 +71,8 @@ export function openModelFolder(path: string): ModelFolder {
   }
   const source = openTensorSource(path);
   try {
+    checkLayers(source, config, configFile);
+    checkKind(source, config);
     const stored = checkTensors(source, config);
     const parameters = new Map(parameterList(config).map((p) => [p.name, p]));
     return {
@@ -76,6 +93,53 @@ export function openModelFolder(path: string): ModelFolder {
     source.close();
     throw error;
   }
+}
+
+/**
+ * A config.json as it stands. `transformers` writes Infinity, of time_step_limit, in a way that JSON does
+ * not have.
+ */
+function readConfig(path: string): Record<string, unknown> {
+  const text = readText(path, "model configuration", MAX_JSON_BYTES);
+  const infinite = /("time_step_limit"\s*:\s*\[[^\]]*?)\bInfinity\b/;
+  return parseJson<Record<string, unknown>>(
+    text.replace(infinite, '$1"Infinity"'),
+    path,
+    "model configuration",
+  );
+}
+
+/**
+ * A folder whose tensors are of the other kind than its configuration.
+ * @throws {UserError} that names the key.
+ */
+function checkKind(source: TensorSource, config: MambaConfig): void {
+  const { other } = KIND_TENSORS[config.kind];
+  const stranger = source.names.find((name) => name.endsWith(`.mixer.${other}`));
+  if (stranger === undefined) return;
+  const { name } = kindOf(config);
+  throw new UserError(
+    `Cannot load ${
+      source.find(stranger)?.file ?? source.path
+    }: config.json makes it a ${name} model ` +
+      `(model_type, or ssm_cfg.layer), but it has the tensor "${stranger}" of the other kind; put ` +
+      `the config.json of these weights beside them`,
+  );
+}
+
+/** A tensor that only models of the other kind have. */
+const KIND_TENSORS = { mamba: { other: "dt_bias" }, mamba2: { other: "x_proj.weight" } } as const;
+
+/**
+ * Compares the number of layers with the tensors that there are, before a list of all that should be
+ * there is made: it would be as long as config.json says.
+ */
+function checkLayers(source: TensorSource, { layers }: MambaConfig, configFile: string): void {
+  if (layers <= source.names.length) return;
+  throw new UserError(
+    `Cannot load ${source.path}: ${configFile} says that the model has ${layers} layers, but there ` +
+      `are ${source.names.length} tensors in all; take both from the same model`,
+  );
 }
 
 /** Checks names and shapes; returns each parameter's name in the file by its canonical name. */
@@ -153,12 +217,17 @@ function checkTiedHead(source: TensorSource, embedding: Float32Array): void {
 
 /** Ids of a tokenizer.json: the largest one, plus 1. */
 function tokenizerSize(path: string): number {
-  const json = readJson<
-    { model?: { vocab?: Record<string, number> }; added_tokens?: { id: number }[] }
-  >(path, "tokenizer");
+  const json = readTokenizerJson(path) as {
+    model?: { vocab?: Record<string, unknown> } | null;
+    added_tokens?: ({ id?: unknown } | null)[] | null;
+  } | null;
   let last = -1;
-  for (const id of Object.values(json.model?.vocab ?? {})) last = Math.max(last, id);
-  for (const { id } of json.added_tokens ?? []) last = Math.max(last, id);
+  const take = (id: unknown) => {
+    if (Number.isSafeInteger(id)) last = Math.max(last, id as number);
+  };
+  for (const id of Object.values(json?.model?.vocab ?? {})) take(id);
+  const added = json?.added_tokens;
+  if (Array.isArray(added)) { for (const token of added) take(token?.id); }
   if (last < 0) throw new UserError(`Cannot read the tokenizer ${path}: it has no vocabulary`);
   return last + 1;
 }

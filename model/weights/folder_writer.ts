@@ -1,15 +1,23 @@
 /**
- * Writing model folders in the Hugging Face layout: beside their place and then renamed, so that one
- * exists whole or not at all.
+ * Writing model folders, in the Hugging Face layout or in mamba_ssm's: beside their place and then
+ * renamed, so that one exists whole or not at all.
  * @module
  */
 import { UserError } from "../../core/errors.ts";
 import { exists, removeIfExists, syncFolder, writeAtomic } from "../../core/files.ts";
 import { createSafetensors, type SafetensorsWriter } from "../../core/safetensors.ts";
 import { dirname, join, resolve } from "../../core/std.ts";
-import { huggingFaceConfig, type MambaConfig } from "../mamba/config.ts";
-import { type Parameter, parameterList } from "../mamba/parameters.ts";
+import type { MambaConfig } from "../mamba/config.ts";
+import { huggingFaceConfig, stateSpacesConfig } from "../mamba/config_file.ts";
+import {
+  EMBEDDING,
+  HEAD,
+  type Parameter,
+  parameterList,
+  stateSpacesName,
+} from "../mamba/parameters.ts";
 import type { ReadParameter } from "../mamba/types.ts";
+import { type PytorchTensor, PytorchWriter } from "./pytorch_writer.ts";
 import { type Taught, taughtJson } from "./taught.ts";
 import { WEIGHT_FILES } from "./tensor_source.ts";
 
@@ -23,9 +31,19 @@ export interface FolderContents {
   card?: string;
   /** The task that the model was taught, with its labels. */
   taught?: Taught;
-  /** Weights above this many bytes are written as several files (default 5 GB). */
+  /** Weights above this many bytes are written as several files (default 5 GB); in "hf" alone. */
   maxShardBytes?: number;
+  /** Whose folder it is: that of `transformers` (by default), or of `mamba_ssm`. */
+  layout?: ModelLayout;
 }
+
+/** Who loads a folder. */
+export type ModelLayout = "hf" | "mamba-ssm";
+
+/** A file of weights under construction. */
+type WeightsFile = Pick<SafetensorsWriter, "commit" | "abort"> & {
+  write(values: Float32Array): void;
+};
 
 /** What goes into a folder. */
 export interface ModelToWrite extends FolderContents {
@@ -60,7 +78,7 @@ export class ModelFolderWriter {
   readonly #shards: Parameter[][];
   #shard = 0;
   #parameter = 0;
-  #file: SafetensorsWriter | undefined;
+  #file: WeightsFile | undefined;
   #open = true;
 
   /** @throws {UserError} where `path` exists and is not an empty folder. */
@@ -83,11 +101,13 @@ export class ModelFolderWriter {
   add(values: Float32Array): void {
     const parameters = this.#shards[this.#shard];
     if (!parameters) throw new RangeError(`${this.#path} has all its parameters`);
-    this.#file ??= createSafetensors(
-      join(this.#partial, fileName(this.#shards.length, this.#shard)),
-      parameters.map(({ name, shape }) => ({ name, shape, dtype: "F32" })),
-      { format: "pt" },
-    );
+    this.#file ??= this.#contents.layout === "mamba-ssm"
+      ? new PytorchWriter(join(this.#partial, WEIGHT_FILES.pytorch), stateSpacesTensors(parameters))
+      : createSafetensors(
+        join(this.#partial, fileName(this.#shards.length, this.#shard)),
+        parameters.map(({ name, shape }) => ({ name, shape, dtype: "F32" })),
+        { format: "pt" },
+      );
     this.#file.write(values);
     if (++this.#parameter < parameters.length) return;
     this.#file.commit();
@@ -99,7 +119,7 @@ export class ModelFolderWriter {
   /** Writes the other files, the caller's among them, and gives the folder its name. */
   finish(more?: (folder: string) => void): void {
     if (this.#shard < this.#shards.length) throw new RangeError(`${this.#path} lacks parameters`);
-    const { config, tokenizer, card, taught } = this.#contents;
+    const { config, tokenizer, card, taught, layout } = this.#contents;
     const partial = this.#partial;
     const json = (name: string, value: unknown) =>
       writeAtomic(join(partial, name), JSON.stringify(value, null, 2) + "\n");
@@ -115,7 +135,8 @@ export class ModelFolderWriter {
       json("tokenizer_config.json", tokenizerConfig(tokenizer, endOfText));
     }
     if (card) writeAtomic(join(partial, "README.md"), card);
-    json("config.json", { ...huggingFaceConfig(config), ...(taught ? taughtJson(taught) : {}) });
+    const ofConfig = layout === "mamba-ssm" ? stateSpacesConfig : huggingFaceConfig;
+    json("config.json", { ...ofConfig(config), ...(taught ? taughtJson(taught) : {}) });
     more?.(partial);
     syncFolder(partial);
     removeIfExists(this.#path); // an empty folder, as checked before
@@ -143,8 +164,18 @@ export function assertWritableFolder(path: string): void {
   }
 }
 
+/** What mamba_ssm's state dictionary holds: its own name of the embedding, and the tied head. */
+function stateSpacesTensors(parameters: readonly Parameter[]): PytorchTensor[] {
+  const tensors = parameters.map(({ name, shape }) => ({ name: stateSpacesName(name), shape }));
+  const embedding = tensors.find(({ name }) => name === stateSpacesName(EMBEDDING));
+  if (!embedding) return tensors;
+  return [...tensors, { name: HEAD, shape: embedding.shape, same: embedding.name }];
+}
+
 /** The parameters of each file. */
-function shardsOf({ config, maxShardBytes: limit = 5e9 }: FolderContents): Parameter[][] {
+function shardsOf({ config, layout, maxShardBytes = 5e9 }: FolderContents): Parameter[][] {
+  // mamba_ssm reads one file.
+  const limit = layout === "mamba-ssm" ? Infinity : maxShardBytes;
   const shards: Parameter[][] = [[]];
   let bytes = 0;
   for (const parameter of parameterList(config)) {

@@ -18,6 +18,7 @@ export { extendModel } from "./extend.ts";
 export {
   assertWritableFolder,
   type ModelFolder,
+  type ModelLayout,
   type ModelToWrite,
   openModelFolder,
   writeModelFolder,

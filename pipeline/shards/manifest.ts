@@ -1,7 +1,7 @@
 /** `shards/manifest.json`: what the shards hold and what they were made from. @module */
 import { exists, readJson } from "../../core/files.ts";
-import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
+import { manifestPath } from "../corpus_paths.ts";
 import { type Split, SPLITS } from "./order.ts";
 import type { PackingMethod } from "./packing.ts";
 
@@ -82,12 +82,7 @@ export interface Manifest {
   splits: Record<Split, SplitEntry>;
 }
 
-/** Where a corpus keeps its shards. */
-export const shardsFolder = (corpus: string): string => join(corpus, "shards");
-/** Where a corpus keeps its manifest. */
-export const manifestPath = (corpus: string): string => join(corpus, "shards", "manifest.json");
-/** Where a corpus keeps the tokenizer that its shards were made with. */
-export const tokenizerPath = (corpus: string): string => join(corpus, "tokenizer.json");
+export { manifestPath, shardsFolder, tokenizerPath } from "../corpus_paths.ts";
 
 /**
  * Reads a corpus's manifest.
@@ -105,9 +100,9 @@ export function readManifest(corpus: string): Manifest {
     );
   }
   const manifest = readJson<Manifest>(path, "manifest");
-  if (manifest.format !== 1 || SPLITS.some((s) => !Array.isArray(manifest.splits?.[s]?.shards))) {
+  if (manifest?.format !== 1 || SPLITS.some((s) => !Array.isArray(manifest.splits?.[s]?.shards))) {
     throw new UserError(
-      `Cannot use the manifest ${path}: its format is ${manifest.format}, not 1; make the shards again`,
+      `Cannot use the manifest ${path}: its format is ${manifest?.format}, not 1; make the shards again`,
     );
   }
   return manifest;
@@ -131,7 +126,8 @@ export function sumShards(
   shardBits: number,
 ): SplitEntry {
   const sum = (of: (s: ShardEntry) => number) => shards.reduce((a, s) => a + of(s), 0);
-  const rows = sum((s) => s.rows), tokens = sum((s) => s.tokens);
+  const rows = sum((s) => s.rows);
+  const tokens = sum((s) => s.tokens);
   return {
     rows,
     documents: sum((s) => s.documents),

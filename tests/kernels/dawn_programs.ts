@@ -25,14 +25,16 @@ const device = await adapter.requestDevice({
 });
 if (matrixUnits(adapter)) say("this adapter was thought to offer no shapes");
 
-const f16 = { type: "f16" as const }, f32 = {};
+const f16 = { type: "f16" as const };
+const f32 = {};
 const STORED: [Operands, boolean][] = [
   [{ a: f16, b: f16, c: f32 }, false],
   [{ a: f16, b: f16, c: f16 }, false],
   [{ a: { exponent: 6 }, b: f16, c: f32 }, true],
   [{ a: f32, b: f32, c: f32, mixed: true }, false],
 ];
-let seen = 0, built = 0;
+let seen = 0;
+let built = 0;
 for (
   const units of [
     { m: 16, n: 16, k: 16, lanes: 32 },

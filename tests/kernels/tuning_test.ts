@@ -21,15 +21,20 @@ const FEW = ["64x128x16", "128x128x8", "256x128x8"];
 
 for (const variant of VARIANTS) {
   Deno.test(`every choice of a product gives the same bits: ${variant}`, async () => {
-    const device = await openDevice({ variant }), bench = new Workbench(device);
-    const m = 150, n = 210, k = 70, half = "f16" as const;
+    const device = await openDevice({ variant });
+    const bench = new Workbench(device);
+    const m = 150;
+    const n = 210;
+    const k = 70;
+    const half = "f16" as const;
     const operands: [Product, "f16"?][] = [["NT"], ["NN"], ["TN"], ["NT", half]];
     for (const [product, type] of operands.slice(0, variant === "gpu-tiled" ? 4 : 3)) {
       const upload = (rows: number, cols: number, seed: number) =>
         bench.matrix(randoms(rows * cols, seed), rows, cols, type);
       const a = product === "TN" ? upload(k, m, 1) : upload(m, k, 1);
       const b = product === "NT" ? upload(n, k, 2) : upload(k, n, 2);
-      const types = { a: { type }, b: { type }, c: {} }, shape = { product, m, n, k, types };
+      const types = { a: { type }, b: { type }, c: {} };
+      const shape = { product, m, n, k, types };
       let first: Float32Array | undefined;
       for (const choice of shapeChoices(device, shape)) {
         const { order, tile, depth } = choice;
@@ -79,7 +84,8 @@ Deno.test("choices fit the device's shared memory", () => {
 });
 
 Deno.test("choices are kept in a file, and a damaged file is measured anew", async () => {
-  const folder = Deno.makeTempDirSync(), file = join(folder, "a", "tuning.json");
+  const folder = Deno.makeTempDirSync();
+  const file = join(folder, "a", "tuning.json");
   const shapes = [
     { product: "NT" as const, m: 64, n: 96, k: 64 },
     { product: "TN" as const, m: 96, n: 64, k: 64 },

@@ -1,7 +1,12 @@
 /** What the model's tests share. @module */
 import { join } from "../../core/std.ts";
 import type { Reporter } from "../../core/reporter.ts";
-import { configOfSizes, type MambaConfig } from "../../model/mamba/config.ts";
+import {
+  configOfSizes,
+  type Mamba2Config,
+  mamba2OfSizes,
+  type MambaConfig,
+} from "../../model/mamba/config.ts";
 import type { Split, TrainingCorpus } from "../../model/training/corpus.ts";
 import { Random } from "../../model/mamba/random.ts";
 import { ReferenceModel, ReferenceRecurrentModel } from "../../model/mamba/reference.ts";
@@ -15,6 +20,17 @@ export const MINIATURE: MambaConfig = configOfSizes({
   vocabSize: 21,
   stateSize: 3,
   timeStepRank: 2,
+});
+
+/** A Mamba-2 model of odd sizes: 4 heads of 5 channels in 2 groups, of 3 states. */
+export const MINIATURE2: Mamba2Config = mamba2OfSizes({
+  hiddenSize: 10,
+  layers: 2,
+  vocabSize: 21,
+  stateSize: 3,
+  headSize: 5,
+  groups: 2,
+  chunkSize: 32,
 });
 
 /** Runs `body` with a folder that is removed afterwards. */

@@ -5,6 +5,7 @@
  * @module
  */
 import { exists, readJson, sha256, writeAtomic } from "../../../core/files.ts";
+import { ownCache } from "../../../core/locations.ts";
 import { join } from "../../../core/std.ts";
 import { type Device } from "../../../kernels/device.ts";
 import { isCpuDriver } from "../../../kernels/open_device.ts";
@@ -18,7 +19,7 @@ import {
   tuneMatmul,
 } from "../../../kernels/matmul/tune.ts";
 import type { MambaConfig } from "../config.ts";
-import { storedSizes } from "./placement.ts";
+import { kindOf } from "../kinds.ts";
 
 /** How much is measured: nothing, products that matter within two seconds, or every product. */
 export type AutotuneMode = "off" | "quick" | "full";
@@ -39,7 +40,8 @@ export function productShapes(
   headRows: number,
   precision: "f32" | "mixed" = "f32",
 ): ProductShape[] {
-  const { e, r, xDbl } = storedSizes(config);
+  const mixer = kindOf(config).device;
+  const output = mixer.output(config);
   const d = config.hiddenSize;
   const type = (half: boolean) => half && precision === "mixed" ? { type: "f16" as const } : {};
   /** Of y = x W^T; `half` lists which of x, y and the gradient of y are f16 besides W. */
@@ -56,31 +58,28 @@ export function productShapes(
     ];
   };
   return [
-    ...linear(rows, 2 * e, d, "xyg"),
-    ...linear(rows, xDbl, e, "x"),
-    ...linear(rows, e, r, ""),
-    ...linear(rows, d, e, ""),
+    ...mixer.products(config, precision === "mixed").flatMap(({ out, input, half }) =>
+      linear(rows, out, input, half)
+    ),
+    ...linear(rows, d, output.width, output.half ? "x" : ""),
     ...linear(Math.min(rows, headRows), config.paddedVocabSize, d, "x"),
   ];
 }
 
 /** Where choices are kept: the user's cache folder, or nowhere where there is none. */
 function tuningFile(device: Device): string | undefined {
-  let base: string | undefined;
+  let cache: string | undefined;
   try {
-    base = Deno.env.get("PUBMAMBA_CACHE") ?? Deno.env.get("XDG_CACHE_HOME") ??
-      Deno.env.get("LOCALAPPDATA");
-    const home = Deno.env.get("HOME");
-    base ??= home && join(home, ".cache");
+    cache = ownCache((name) => Deno.env.get(name));
   } catch {
     return undefined; // not permitted to look
   }
-  if (!base) return undefined;
+  if (!cache) return undefined;
   const { vendor, architecture, device: model, description } = device.adapter.info;
   const { variant, provider, matrixUnits } = device;
   const programs = [variant, provider, matrixUnits ? describeUnits(matrixUnits) : ""];
   const adapter = sha256([vendor, architecture, model, description, ...programs].join("\n"));
-  return join(base, "pubmamba", "autotune", `${adapter.slice(0, 16)}.json`);
+  return join(cache, "autotune", `${adapter.slice(0, 16)}.json`);
 }
 
 interface TuningCache {

@@ -1,18 +1,13 @@
 /** What a layer keeps and what the layers share: shapes and allocation. @module */
-import { convSiluScratch } from "../../../kernels/conv_silu/conv_silu.ts";
 import type { Sizing } from "../../../kernels/device.ts";
 import type { Matrix, Region } from "../../../kernels/layout.ts";
 import { rmsNormScratch } from "../../../kernels/rmsnorm/rmsnorm.ts";
-import { type ScanShape, scanSizes } from "../../../kernels/scan/mod.ts";
 import type { MambaConfig } from "../config.ts";
+import { kindOf } from "../kinds.ts";
 import type { Workspace } from "./activations.ts";
-import { storedSizes } from "./placement.ts";
+import type { BatchShape, MixerActivations, MixerAllocation, MixerScratch } from "./mixer.ts";
 
-/** A batch's extents. */
-export interface BatchShape {
-  batch: number;
-  length: number;
-}
+export type { BatchShape } from "./mixer.ts";
 
 /** What a layer keeps from the forward for the backward. */
 export interface LayerActivations {
@@ -21,56 +16,15 @@ export interface LayerActivations {
   inverseRms: Region;
   /** (R, d) normed. */
   y: Matrix;
-  /** (R, 2e) x and z. */
-  xz: Matrix;
-  /** (R, e) */
-  u: Matrix;
-  /** (R, r + 32) */
-  xDbl: Matrix;
-  /** (R, e) before bias and softplus. */
-  delta: Matrix;
-  /** (R, e) the scan's gated output. */
-  out: Matrix;
-  /** (np + 2, e) A, D, bias of delta. */
-  par: Region;
-  checkpoints: Region;
-  sums: Region;
-  state: Region;
+  mixer: MixerActivations;
 }
 
 /** Scratch that all layers' backward passes share. */
 export interface LayerScratch {
-  /** (R, 2e) gradients of x and z. */
-  dxz: Matrix;
-  /** (R, e) gradient of the scan's output, then, in its place, that of u. */
-  dout: Matrix;
-  ddelta: Matrix;
-  dxDbl: Matrix;
   /** (R, d) */
   dy: Matrix;
-  dpar: Region;
-  parts: Region;
-  dcheckpoints: Region;
-  /** For column sums of norms and convolutions. */
-  partials: Region;
+  mixer: MixerScratch;
 }
-
-/** What a layer scans. */
-export const scanShape = (config: MambaConfig, { batch, length }: BatchShape): ScanShape => ({
-  batch,
-  length,
-  channels: storedSizes(config).e,
-  states: config.stateSize,
-  softplus: true,
-  bias: true,
-  skip: true,
-  gate: true,
-  packed: true,
-  initialState: false,
-});
-
-/** Of the scan's output, which has been seen to reach 1e6, where f16 ends at 65,504. */
-export const SCAN_EXPONENT = 6;
 
 /** Allocates what one layer keeps, some of it in f16 where `half` says so. */
 export function layerActivations(
@@ -82,25 +36,19 @@ export function layerActivations(
   half?: "f16",
 ): LayerActivations {
   const rows = shape.batch * shape.length;
-  const { e, xDbl } = storedSizes(config);
-  const sizes = scanSizes(device, scanShape(config, shape));
-  const d = config.hiddenSize;
-  const matrix = (what: string, cols: number, type?: "f16") =>
-    workspace.matrix(`layer ${index} ${what}`, rows, cols, type);
-  const words = (what: string, count: number) => workspace.words(`layer ${index} ${what}`, count);
+  const to: MixerAllocation<MambaConfig> = {
+    device,
+    config,
+    shape,
+    half,
+    matrix: (what, cols, type) => workspace.matrix(`layer ${index} ${what}`, rows, cols, type),
+    words: (what, count) => workspace.words(`layer ${index} ${what}`, count),
+  };
   return {
-    stream: matrix("residual stream", d),
-    inverseRms: words("inverse rms", rows),
-    y: matrix("normed", d, half),
-    xz: matrix("x and z", 2 * e, half),
-    u: matrix("u", e, half),
-    xDbl: matrix("delta, B and C", xDbl),
-    delta: matrix("delta", e),
-    out: { ...matrix("scan output", e), exponent: SCAN_EXPONENT },
-    par: words("A, D and bias", sizes.par),
-    checkpoints: words("states", sizes.checkpoints),
-    sums: words("decay sums", sizes.sums),
-    state: words("last state", sizes.state),
+    stream: to.matrix("residual stream", config.hiddenSize),
+    inverseRms: to.words("inverse rms", rows),
+    y: to.matrix("normed", config.hiddenSize, half),
+    mixer: kindOf(config).device.activations(to),
   };
 }
 
@@ -113,25 +61,22 @@ export function layerScratch(
   half?: "f16",
 ): LayerScratch {
   const rows = shape.batch * shape.length;
-  const { e, xDbl } = storedSizes(config);
   const d = config.hiddenSize;
-  const sizes = scanSizes(device, scanShape(config, shape));
-  const matrix = (what: string, cols: number) => workspace.matrix(what, rows, cols);
+  const mixer = kindOf(config).device;
+  const partials = Math.max(
+    rmsNormScratch({ device }, rows, d),
+    mixer.partials(device, config, rows),
+  );
+  const to: MixerAllocation<MambaConfig> = {
+    device,
+    config,
+    shape,
+    half,
+    matrix: (what, cols, type) => workspace.matrix(what, rows, cols, type),
+    words: (what, count) => workspace.words(what, count),
+  };
   return {
-    dxz: workspace.matrix("gradient of x and z", rows, 2 * e, half),
-    dout: matrix("gradient of the scan's output and of u", e),
-    ddelta: matrix("gradient of delta", e),
-    dxDbl: matrix("gradient of delta, B and C", xDbl),
-    dy: matrix("gradient of the norm's output", d),
-    dpar: workspace.words("gradient of A, D and bias", sizes.par),
-    parts: workspace.words("gradients of the scan by part", sizes.parts),
-    dcheckpoints: workspace.words("gradient of the states", sizes.dcheckpoints),
-    partials: workspace.words(
-      "column sums",
-      Math.max(
-        rmsNormScratch({ device }, rows, d),
-        convSiluScratch({ device }, rows, e, config.convKernel),
-      ),
-    ),
+    dy: to.matrix("gradient of the norm's output", d),
+    mixer: mixer.scratch(to, workspace.words("column sums", partials)),
   };
 }

@@ -2,13 +2,12 @@
 import type { Device, Sizing } from "../../../kernels/device.ts";
 import { DeviceError } from "../../../kernels/errors.ts";
 import { matrixFloats } from "../../../kernels/layout.ts";
-import { scanSizes } from "../../../kernels/scan/mod.ts";
 import type { MambaConfig } from "../config.ts";
+import { kindOf } from "../kinds.ts";
 import { splitBytes } from "../../../kernels/matmul/split.ts";
 import { productShapes } from "./autotune.ts";
 import { headChunk } from "./head.ts";
-import { scanShape } from "./layer_buffers.ts";
-import { kindOf, storedSizes } from "./placement.ts";
+import { nameInLayer } from "./placement.ts";
 import { allocateModel, type MambaOptions, shapeOf } from "./buffers.ts";
 
 /** What a model takes on a device, before anything is allocated. */
@@ -73,7 +72,7 @@ export function memoryPlan(
   for (const { parameter, arena, floats } of store.placements) {
     const bytes = Object.keys(store.arenas[arena]!.regions)
       .reduce((sum, slot) => sum + (slot === "half" ? 2 : 4) * floats, 0);
-    add(kindOf(parameter.name), 1, bytes);
+    add(nameInLayer(parameter.name), 1, bytes);
     parameters -= bytes;
   }
   if (parameters) add("between parameters", 1, parameters);
@@ -98,16 +97,10 @@ const SLOT_NAMES: Record<string, string> = {
   half: "parameters in f16",
 };
 
-/** Bytes of the largest region that the scan binds; products cut theirs, and the rest binds less. */
-function scanBytes(device: Sizing, config: MambaConfig, options: MambaOptions): number {
-  const rows = options.batchSize * options.sequenceLength;
-  const { e } = storedSizes(config);
-  const { checkpoints, dcheckpoints, sums, parts } = scanSizes(
-    device,
-    scanShape(config, shapeOf(options)),
-  );
-  const forward = [matrixFloats(rows, e), checkpoints, sums];
-  return 4 * Math.max(...forward, ...(options.training ?? true ? [parts, dcheckpoints] : []));
+/** Bytes of the largest region that a mixer binds; products cut theirs, and the rest binds less. */
+function mixerBytes(device: Sizing, config: MambaConfig, options: MambaOptions): number {
+  const { device: mixer } = kindOf(config);
+  return mixer.largestBinding(device, config, shapeOf(options), options.training ?? true);
 }
 
 /** The scratch of products whose K is cut: a buffer of each size in use. */
@@ -127,16 +120,17 @@ function operandTextureBytes(
   options: MambaOptions,
 ): number {
   const rows = options.batchSize * options.sequenceLength;
-  const { e } = storedSizes(config);
+  const mixer = kindOf(config).device;
+  const output = mixer.output(config);
   const { hiddenSize: d, paddedVocabSize: vocabulary } = config;
-  const weights = [matrixFloats(vocabulary, d), matrixFloats(2 * e, d)];
-  const wide = matrixFloats(rows, 2 * e);
+  const weights = [matrixFloats(vocabulary, d), matrixFloats(mixer.widest(config), d)];
+  const wide = matrixFloats(rows, mixer.widest(config));
   const bytes = (element: number, operands: number[]) =>
     2 * 2 * element * 2 ** Math.ceil(Math.log2(Math.max(...operands)));
   if (options.precision !== "mixed") return bytes(4, [...weights, wide]);
   const { chunkRows } = headChunk(device, rows, vocabulary);
   return bytes(2, [...weights, wide]) +
-    bytes(4, [matrixFloats(chunkRows, vocabulary), matrixFloats(rows, e)]);
+    bytes(4, [matrixFloats(chunkRows, vocabulary), matrixFloats(rows, output.width)]);
 }
 
 /**
@@ -164,7 +158,7 @@ export function chooseMemoryPlan(
         `available on ${device.description}; use a smaller batch, sequence length or model`,
     );
   }
-  const bound = scanBytes(device, config, options);
+  const bound = mixerBytes(device, config, options);
   if (bound > device.bindingLimit) {
     throw new DeviceError(
       `The model does not fit: the scan of ${options.batchSize} x ${options.sequenceLength} tokens ` +

@@ -18,4 +18,4 @@ export { createRecurrentMamba, type RecurrentOptions } from "../recurrent.ts";
 export { recurrentModel } from "../recurrent_model.ts";
 export { type AutotuneMode, productShapes } from "./autotune.ts";
 export { headChunk } from "./head.ts";
-export { layoutOf, type Placement, storedSizes } from "./placement.ts";
+export { layoutOf, type Placement } from "./placement.ts";

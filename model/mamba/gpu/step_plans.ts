@@ -111,7 +111,7 @@ export function backwardPlan({ device, config, options, buffers }: StepSetting):
     dstream,
     accumulate: false,
     dweight: store.region(NORM, "gradient"),
-    scratch: scratch.partials,
+    scratch: scratch.mixer.partials,
   });
   for (let i = config.layers - 1; i >= 0; i--) {
     const a = layers[i]!;

@@ -11,9 +11,7 @@ import type { Allocator, Device } from "../../../kernels/device.ts";
 import { type Matrix, padded, type Region, subregion } from "../../../kernels/layout.ts";
 import type { MambaConfig } from "../config.ts";
 import { type Parameter, parameterList } from "../parameters.ts";
-import { kindOf, layoutOf, matrixForm, type Placement, scanGroups } from "./placement.ts";
-
-export { storedSizes } from "./placement.ts";
+import { layoutOf, matrixForm, type Placement, storedGroups } from "./placement.ts";
 
 /** What a stored tensor holds for each of its values. */
 export type Slot = "value" | "gradient" | "m" | "v" | "average" | "half";
@@ -75,8 +73,8 @@ export class ParameterStore {
       arenas[arena]!.floats += size;
       return { arena, offset };
     };
-    for (const group of scanGroups(parameterList(config))) {
-      // A_log, D and the bias of delta lie together, in the order in which the scan binds them.
+    for (const group of storedGroups(config, parameterList(config))) {
+      // What a recurrence binds together lies together.
       const parts = group.map((parameter) => layoutOf(config, parameter));
       const floats = parts.reduce((n, p) => n + p.floats, 0);
       const { arena, offset } = place(floats, group[0]!.decayed);
@@ -104,7 +102,7 @@ export class ParameterStore {
     return placement;
   }
 
-  /** The region of a parameter (flat for vectors; A_log transposed, states by channels). */
+  /** The region of a parameter (flat for vectors, as the mixer has them). */
   region(name: string, slot: Slot = "value", floats?: number): Region {
     const { arena, offset, floats: own } = this.#place(name);
     const region = this.arenas[arena]!.regions[slot];
@@ -114,7 +112,7 @@ export class ParameterStore {
 
   /** A parameter as a panel matrix, padded extents included. */
   matrix(name: string, slot: Slot = "value"): Matrix {
-    const form = matrixForm(this.config, kindOf(name));
+    const form = matrixForm(this.config, name);
     if (!form) throw new RangeError(`${name} is not stored as a matrix`);
     return {
       region: this.region(name, slot),

@@ -1,6 +1,6 @@
 import { openSafetensors } from "../../../core/safetensors.ts";
 import { join } from "../../../core/std.ts";
-import { parseConfig } from "../../../model/mamba/config.ts";
+import { parseConfig } from "../../../model/mamba/config_file.ts";
 import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { canonicalName, parameterList } from "../../../model/mamba/parameters.ts";
 import { ReferenceModel, ReferenceRecurrentModel } from "../../../model/mamba/reference.ts";
@@ -56,7 +56,7 @@ interface Golden {
   tol: Record<string, { f32_rel: number }>;
 }
 
-for (const name of ["m1a", "m1b"]) {
+for (const name of ["m1a", "m1b", "m2a", "m2b"]) {
   const folder = join(SHARED, "goldens");
   const load = () => {
     const golden: Golden = JSON.parse(Deno.readTextFileSync(join(folder, `${name}.json`)));

@@ -6,13 +6,14 @@ import {
   writeSafetensors,
 } from "../../../core/safetensors.ts";
 import { join } from "../../../core/std.ts";
-import { huggingFaceConfig } from "../../../model/mamba/config.ts";
+import { huggingFaceConfig } from "../../../model/mamba/config_file.ts";
 import { openModelFolder, writeModelFolder } from "../../../model/weights/folder.ts";
 import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { EMBEDDING, parameterList } from "../../../model/mamba/parameters.ts";
 import { assert, assertEquals, assertThrows } from "../../assert.ts";
 import { SHARED, sharedTest } from "../../shared.ts";
-import { MINIATURE, withFolder, writeJson } from "../helpers.ts";
+import { openPytorchFile } from "../../../model/weights/pytorch_file.ts";
+import { MINIATURE, MINIATURE2, withFolder, writeJson } from "../helpers.ts";
 
 const tokenizer = new TextEncoder().encode(JSON.stringify({
   added_tokens: [{ id: 0, content: "<|endoftext|>" }],
@@ -155,11 +156,67 @@ for (const model of ["m1a", "m1b"]) {
       }),
   );
 }
-sharedTest("goldens", "openModelFolder() refuses Mamba-2 by name", () =>
+for (const config of [MINIATURE, MINIATURE2]) {
+  Deno.test(`a ${config.kind} folder in either layout holds the same, bit for bit`, () =>
+    withFolder((dir) => {
+      const values = initialParameters(config, 3);
+      for (const layout of ["hf", "mamba-ssm"] as const) {
+        const path = join(dir, layout);
+        writeModelFolder(path, { config, read: values, tokenizer, layout });
+        const folder = openModelFolder(path);
+        assertEquals(folder.config, config);
+        for (const { name } of parameterList(config)) {
+          assertEquals(folder.read(name), values(name), name);
+        }
+        folder.close();
+      }
+      assert(exists(join(dir, "mamba-ssm", "pytorch_model.bin")));
+      const json = JSON.parse(Deno.readTextFileSync(join(dir, "mamba-ssm", "config.json")));
+      assertEquals(json.ssm_cfg.layer, config.kind === "mamba" ? "Mamba1" : "Mamba2");
+      const file = openPytorchFile(join(dir, "mamba-ssm", "pytorch_model.bin"));
+      assertEquals(file.floats("lm_head.weight"), values(EMBEDDING));
+      assertEquals(file.floats("backbone.embedding.weight"), values(EMBEDDING));
+      file.close();
+    }));
+}
+
+Deno.test("openModelFolder() refuses weights of the other kind, naming the key", () =>
   withFolder((dir) => {
-    for (const suffix of ["", "_hf"]) {
-      const config = join(SHARED, "goldens", `m2a_config${suffix}.json`);
-      Deno.copyFileSync(config, join(dir, "config.json"));
-      assertThrows(() => openModelFolder(dir), UserError, "it is a Mamba-2 model");
+    for (const [config, other] of [[MINIATURE, MINIATURE2], [MINIATURE2, MINIATURE]] as const) {
+      const path = join(dir, config.kind);
+      writeModelFolder(path, { config, read: initialParameters(config, 1) });
+      writeJson(path, "config.json", huggingFaceConfig(other));
+      assertThrows(() => openModelFolder(path), UserError, "model_type, or ssm_cfg.layer");
     }
+  }));
+
+sharedTest("goldens", "openModelFolder() reads both layouts of Mamba-2", () =>
+  withFolder((dir) => {
+    const goldens = (name: string) => join(SHARED, "goldens", name);
+    const configs = ["", "_hf"].map((suffix) => {
+      const path = join(dir, `m2a${suffix}`);
+      Deno.mkdirSync(path);
+      Deno.copyFileSync(goldens(`m2a_config${suffix}.json`), join(path, "config.json"));
+      Deno.copyFileSync(goldens("m2a_weights.safetensors"), join(path, "model.safetensors"));
+      const folder = openModelFolder(path);
+      folder.read(EMBEDDING);
+      folder.close();
+      return { ...folder.config, initializerRange: 0, endOfText: 0 };
+    });
+    assertEquals(configs[0], configs[1]);
+  }));
+
+Deno.test("openModelFolder() reads Infinity in config.json, which JSON does not have", () =>
+  withFolder((dir) => {
+    const path = join(dir, "model");
+    writeModelFolder(path, { config: MINIATURE2, read: initialParameters(MINIATURE2, 1) });
+    const file = join(path, "config.json");
+    const text = Deno.readTextFileSync(file);
+    Deno.writeTextFileSync(
+      file,
+      text.replace("{", '{\n  "time_step_limit": [\n0.0,\nInfinity\n],'),
+    );
+    const folder = openModelFolder(path);
+    folder.close();
+    assertEquals(folder.config, MINIATURE2);
   }));
