@@ -3,6 +3,7 @@ import type { Command, CommandGroup, Invocation, OptionSpec } from "../core/cli.
 import { type AnyTask, isTask, type Measurement } from "../model/tasks/core/task.ts";
 import { evaluateTask, type NamedModel } from "../model/tasks/core/evaluate.ts";
 import { TASKS } from "../model/tasks/list.ts";
+import { isRandom } from "../model/tasks/core/reader.ts";
 import { localModel } from "../model/weights/hub.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
@@ -84,7 +85,9 @@ function measurementCommand(measurement: Measurement): Command {
 export function namedModel(invocation: Invocation, option: string): NamedModel | undefined {
   const name = invocation.string(option);
   if (name === undefined) return undefined;
-  return { name, folder: () => localModel(name, invocation.reporter) };
+  const folder = () =>
+    isRandom(name) ? Promise.resolve(name) : localModel(name, invocation.reporter);
+  return { name, folder };
 }
 
 /** `evaluate` with a command per task. */

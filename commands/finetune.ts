@@ -6,6 +6,7 @@ import { type AnyTask, type FinetuneHelp, isTask } from "../model/tasks/core/tas
 import { TASKS } from "../model/tasks/list.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { namedModel } from "./evaluate.ts";
+import { precisionOf, precisionOption } from "./precision_option.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
 const { batch, optimizer, schedule } = FINETUNE_DEFAULTS;
@@ -40,6 +41,20 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
       max: 0.99,
       default: schedule.warmup,
     },
+    "layer-decay": {
+      type: "number",
+      help: "each layer learns this much slower than the one above it; 1 for all alike",
+      min: 0.01,
+      max: 1,
+      default: 1,
+    },
+    freeze: {
+      type: "string",
+      placeholder: "NAMES",
+      help: "parameters that stay as they are: names with * for any text, separated by commas",
+      default: "",
+    },
+    precision: precisionOption,
     "batch-size": { type: "integer", help: "rows computed at once", min: 1, default: batch.rows },
     accumulate: {
       type: "integer",
@@ -71,7 +86,7 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
     name: `finetune ${task.name}`,
     ...help,
     options: {
-      model: modelOption("the model to begin from", true),
+      model: modelOption("the model to begin from (or random:tiny and the like, with --tokenizer)", true),
       ...options,
       ...sharedOptions(defaults),
     },
@@ -85,6 +100,7 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
         epochs: invocation.number("epochs")!,
         config: {
           ...FINETUNE_DEFAULTS,
+          precision: precisionOf(invocation),
           batch: {
             rows: invocation.number("batch-size"),
             accumulate: invocation.number("accumulate"),
@@ -92,6 +108,8 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
           optimizer: {
             learning_rate: invocation.number("learning-rate"),
             weight_decay: invocation.number("weight-decay"),
+            layer_decay: invocation.number("layer-decay"),
+            freeze: invocation.string("freeze"),
           },
           schedule: { ...schedule, warmup: invocation.number("warmup") },
         },

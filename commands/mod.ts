@@ -145,6 +145,10 @@ export const ROOT_COMMANDS: CommandGroup = {
       summary: "Score models and answers, with intervals",
       load: async () => (await import("./evaluate.ts")).group,
     },
+    predict: {
+      summary: "Answer new text with a model that was taught a task",
+      load: async () => (await import("./predict.ts")).group,
+    },
     finetune: {
       summary: "Teach a model a task from examples, and test it",
       load: async () => (await import("./finetune.ts")).group,

@@ -42,6 +42,7 @@ const SUB_ROOMS: Record<string, string[]> = {
     "model/weights/",
     "model/training/",
     "pipeline/selection/",
+    "pipeline/shards/",
     "pipeline/tokenizer/",
   ],
   "model/report/": ["core/", "model/training/"],
@@ -60,6 +61,7 @@ const SUB_ROOMS: Record<string, string[]> = {
     "pipeline/documents/",
     "pipeline/shards/",
     "pipeline/texts/",
+    "pipeline/xml/",
   ],
   // These two still lean on files of `pipeline/` itself, which lean on them.
   "pipeline/ingest/": ["core/", "pipeline/"],

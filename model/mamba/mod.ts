@@ -26,7 +26,13 @@ export {
   checkpointTensors,
 } from "./checkpoint_tensors.ts";
 export type { DeviceModelOptions } from "./device_model.ts";
-export { generateBatch, type GenerateOptions, generateTokens, StopText } from "./generate.ts";
+export {
+  generateBatch,
+  type GenerateOptions,
+  generateTokens,
+  StopText,
+  tokensBefore,
+} from "./generate.ts";
 export type { AutotuneMode } from "./gpu/autotune.ts";
 export { stateModel } from "./hidden_states.ts";
 export { initialParameters, initialValues } from "./initialize.ts";

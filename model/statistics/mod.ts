@@ -27,7 +27,19 @@ export interface Interval {
 /** A statistic of a resample: `indices` names the drawn items, with repetitions. */
 export type Statistic = (indices: Uint32Array) => number;
 
-const DEFAULTS = { resamples: 10_000, seed: 0, level: 0.95 };
+/** Resamples where nothing else is said. */
+export const DEFAULT_RESAMPLES = 10_000;
+
+const DEFAULTS = { resamples: DEFAULT_RESAMPLES, seed: 0, level: 0.95 };
+
+/** The options with the defaults for those that are left out or undefined. */
+function completed({ resamples, seed, level }: BootstrapOptions): Required<BootstrapOptions> {
+  return {
+    resamples: resamples ?? DEFAULTS.resamples,
+    seed: seed ?? DEFAULTS.seed,
+    level: level ?? DEFAULTS.level,
+  };
+}
 
 /** The mean; NaN where there is nothing. */
 export function mean(values: ArrayLike<number>): number {
@@ -104,7 +116,7 @@ export function bootstrapInterval(
   options: BootstrapOptions = {},
 ): Interval {
   if (count === 0) return { low: NaN, high: NaN };
-  const full = { ...DEFAULTS, ...options };
+  const full = completed(options);
   const values = new Float64Array(full.resamples);
   let r = 0;
   resample(count, full, (indices) => values[r++] = statistic(indices));
@@ -142,7 +154,7 @@ export function pairedBootstrap(
   b: Statistic,
   options: BootstrapOptions = {},
 ): PairedComparison {
-  const full = { ...DEFAULTS, ...options };
+  const full = completed(options);
   const values = new Float64Array(full.resamples);
   const all = Uint32Array.from({ length: count }, (_, i) => i);
   const difference = a(all) - b(all);

@@ -106,7 +106,7 @@ export async function saveCheckpoint(
   run: string,
   model: TrainableModel,
   state: TrainerState,
-  extras: { tokenizer?: Uint8Array; card?: string },
+  extras: Pick<FolderContents, "tokenizer" | "card" | "taught">,
 ): Promise<string> {
   const { config } = model;
   const lossScale = await model.readLossScale?.();

@@ -92,7 +92,7 @@ const schema = v.strictObject({
   validation: section({
     /** Compute the validation loss every so many steps and at the end; 0 for never. */
     every: v.optional(whole(0), 0),
-    /** Rows of the validation split that are used, from its first one. */
+    /** Rows of the validation split that are used, drawn by the seed; of a mix by its shares. */
     rows: v.optional(whole(1), 64),
     /** Score the averaged weights where the run keeps them, or the weights as trained. */
     weights: v.optional(v.picklist(["average", "trained"]), "average"),

@@ -16,8 +16,8 @@ export interface RowSource {
   readonly documents?: number;
   /** Rows that a pass draws, where they are drawn. */
   readonly drawn?: number;
-  /** Of a selection of a mix: what was selected of each corpus. */
-  readonly parts?: readonly { name: string; source: RowSource }[];
+  /** Of a mix: what there is of each corpus, or what was selected of it, and its share of tokens. */
+  readonly parts?: readonly { name: string; source: RowSource; share?: number }[];
   /** Row `index`: sequenceLength token ids. */
   row(index: number): Uint16Array;
   /** The row at a place in the training order, where `sampleRow` does not decide it: of a mix or a selection. */

@@ -56,7 +56,7 @@ export function exportRun(
   const checkpoint = chooseCheckpoint(run, choice, log);
   const { step, tokens } = checkpoint.state;
   try {
-    const { config, tokenizerFile } = checkpoint.folder;
+    const { config, tokenizerFile, taught } = checkpoint.folder;
     const { average, validation } = record.config;
     const scored = average.decay > 0 && validation.weights === "average" ? "average" : "trained";
     const weights = choose === "scored" ? scored : choose;
@@ -89,7 +89,7 @@ export function exportRun(
         : { perplexity: { value: validationPerplexity, split: "validation" } }),
     });
     const tokenizer = tokenizerFile ? Deno.readFileSync(tokenizerFile) : undefined;
-    writeModelFolder(out, { config, read, tokenizer, card, layout });
+    writeModelFolder(out, { config, read, tokenizer, card, taught, layout });
     const result: ExportResult = { out, checkpoint: checkpoint.path, step, parameters, weights };
     return validationPerplexity === undefined ? result : { ...result, validationPerplexity };
   } finally {

@@ -10,7 +10,7 @@ import type { TrainerState } from "./checkpoint.ts";
 import { LoopClock } from "./clock.ts";
 import type { TrainConfig } from "./configuration.ts";
 import { requireRows, type RowSource, type TrainingCorpus } from "./corpus.ts";
-import { meanLoss } from "./perplexity.ts";
+import { type HeldOutLoss, heldOutLoss } from "./perplexity.ts";
 import { type RunListener, RunRecord } from "./record.ts";
 import { stepBatches } from "./rows.ts";
 import type { NewSample } from "./samples.ts";
@@ -197,6 +197,12 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
         samples = seen.samples;
         validationLoss = seen.loss;
         metrics.validation_loss = seen.loss;
+        if (seen.byCorpus) {
+          const parts = Object.entries(seen.byCorpus);
+          for (const [name, loss] of parts) metrics[`validation_loss:${name}`] = loss;
+          const told = parts.map(([name, loss]) => `${name} ${loss.toFixed(4)}`);
+          reporter.log(`Validation after step ${step}: ${told.join(", ")}`);
+        }
         if (!state.best || seen.loss < state.best.loss) state.best = { step, loss: seen.loss };
       }
 
@@ -249,14 +255,14 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
 async function validate(
   { model, config, corpus, sample }: LoopOptions,
   heldOut: RowSource,
-): Promise<{ loss: number; samples?: NewSample[] }> {
+): Promise<HeldOutLoss & { samples?: NewSample[] }> {
   const { weights, rows } = config.validation;
   const averaged = config.average.decay > 0 && weights === "average";
   if (averaged) model.swapAverages();
-  const loss = await meanLoss(model, heldOut, rows, corpus.endOfText);
+  const seen = await heldOutLoss(model, heldOut, rows, corpus.endOfText, config.seed);
   const samples = await sample?.();
   if (averaged) model.swapAverages();
-  return samples ? { loss, samples } : { loss };
+  return samples ? { ...seen, samples } : seen;
 }
 
 /** A step whose update the run undoes. */

@@ -19,6 +19,8 @@ export interface StepMetrics {
   tokens_per_second: number;
   /** In nats per token, in steps after which it was computed. */
   validation_loss?: number;
+  /** Of a mix: the validation loss on each corpus by its name. */
+  [byCorpus: `validation_loss:${string}`]: number;
   /** 1 where the step's update was left out because of a spike or of an overflow of f16. */
   skipped?: number;
   /** On the first step after a return to a checkpoint: the step that spiked. */

@@ -51,7 +51,7 @@ export function openMix(text: string): TrainingCorpus & Disposable {
         const sources = corpora.map((c) => c.split(name));
         rows = name === "train"
           ? blended(sources, parts, first.sequenceLength)
-          : oneAfterTheOther(sources);
+          : heldOutOf(sources, parts);
         splits.set(name, rows);
       }
       return rows;
@@ -82,6 +82,19 @@ export function openMix(text: string): TrainingCorpus & Disposable {
     [Symbol.dispose]: close,
   };
   return mix;
+}
+
+/** The held-out rows of all corpora, which stay told apart. */
+function heldOutOf(sources: RowSource[], parts: Part[]): RowSource {
+  const paths = parts.map(({ path }) => path);
+  return {
+    ...oneAfterTheOther(sources),
+    parts: sources.map((source, i) => ({
+      name: nameOf(paths, i),
+      source,
+      share: parts[i]!.share,
+    })),
+  };
 }
 
 function oneAfterTheOther(sources: RowSource[]): RowSource {

@@ -22,6 +22,7 @@
  * | `rows.ts`                                | which rows a step trains on, alone or as one of ranks    |
  * | `step.ts`, `schedule.ts`                 | gradients and the update; fine-tuning uses them too      |
  * | `spikes.ts`                              | judges a step: go on, leave out, go back, fail           |
+ * | `held_out.ts`                            | which rows of a held-out split are scored                |
  * | `perplexity.ts`, `samples.ts`            | the validation loss, and what the model writes           |
  * | `record.ts`                              | writes the step, and tells whoever listens               |
  * | `metrics.ts`, `tensorboard.ts`           | metrics.jsonl, and the same for TensorBoard              |
@@ -30,7 +31,8 @@
  * | `checkpoint_writer.ts`, `checkpoint.ts`  | writes, lists, checks and opens a checkpoint             |
  * | `clock.ts`                               | what took how long                                       |
  *
- * Afterwards `export.ts` makes a model folder of a checkpoint.
+ * Afterwards `export.ts` makes a model folder of a checkpoint, and `scored_weights.ts` opens a run or a
+ * checkpoint with the weights that its validation scored.
  * @module
  */
 export {
@@ -43,6 +45,7 @@ export {
   removeCheckpoint,
   type TrainerState,
 } from "./checkpoint.ts";
+export { openScoredWeights } from "./scored_weights.ts";
 export { saveCheckpoint } from "./checkpoint_writer.ts";
 export {
   mergeConfig,

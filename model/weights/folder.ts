@@ -17,6 +17,7 @@ import {
   parameterList,
 } from "../mamba/parameters.ts";
 import { readTokenizerJson } from "../../pipeline/tokenizer/mod.ts";
+import { parseTaught, type Taught } from "./taught.ts";
 import type { ReadParameter } from "../mamba/types.ts";
 import { openTensorSource } from "./tensor_source.ts";
 import type { TensorSource } from "./tensors.ts";
@@ -36,6 +37,8 @@ export interface ModelFolder {
   readonly config: MambaConfig;
   /** The folder's tokenizer.json, where it has one. */
   readonly tokenizerFile: string | undefined;
+  /** The task that the model was taught, with its labels; undefined for a language model. */
+  readonly taught?: Taught;
   /**
    * One parameter as float32, read from the disk.
    * @throws {UserError} naming file and tensor, where a value is not finite.
@@ -60,6 +63,7 @@ export function openModelFolder(path: string): ModelFolder {
   }
   const json = readConfig(configFile);
   const config = parseConfig(json, configFile);
+  const taught = parseTaught(json, configFile);
   const tokenizer = join(path, "tokenizer.json");
   const tokenizerFile = exists(tokenizer) ? tokenizer : undefined;
   if (tokenizerFile && json.unpadded_vocab_size === undefined) {
@@ -75,6 +79,7 @@ export function openModelFolder(path: string): ModelFolder {
       path,
       config,
       tokenizerFile,
+      taught,
       read(name) {
         const own = stored.get(name);
         if (!own || !parameters.has(name)) throw new RangeError(`No parameter is named ${name}`);

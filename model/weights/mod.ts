@@ -5,6 +5,7 @@
  * | ---------------------------------------- | ------------------------------------------------------- |
  * | `folder.ts`                              | opens a model folder, checks every tensor               |
  * | `folder_writer.ts`, `card.ts`            | writes one, with its model card                         |
+ * | `taught.ts`                              | the task and the labels that a model was taught         |
  * | `tensors.ts`, `tensor_source.ts`         | named tensors of a folder, whatever the files' format   |
  * | `pytorch_file.ts`, `pickle.ts`, `zip.ts` | PyTorch's own format, read without running any of it    |
  * | `hub.ts`, `hub_client.ts`, `push.ts`     | downloads from the Hub, and uploads to it               |
@@ -23,6 +24,7 @@ export {
   writeModelFolder,
 } from "./folder.ts";
 export { type FolderContents, ModelFolderWriter } from "./folder_writer.ts";
+export { type Taught } from "./taught.ts";
 export {
   downloadModel,
   downloadTokenizer,

@@ -54,6 +54,8 @@ export interface BioasqQuestion {
   snippets: string[];
   /** Missing where the file has none. */
   answer: ExactAnswer | undefined;
+  /** The golden answers in whole sentences; what a summary question has alone. */
+  ideal?: string[];
 }
 
 /** How one question was answered. Only the fields of its type are set. */
@@ -117,6 +119,7 @@ function parseQuestion(value: unknown, index: number, fail: Fail): BioasqQuestio
     id: id as string,
     type: type as BioasqType | undefined,
     body: typeof record.body === "string" ? record.body : "",
+    ideal: [record.ideal_answer].flat().filter((text) => typeof text === "string"),
     snippets: snippets.filter(isRecord).map((s) => s.text).filter((t) => typeof t === "string"),
     answer: parseExactAnswer(record.exact_answer, () =>
       fail(

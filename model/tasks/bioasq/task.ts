@@ -2,23 +2,25 @@
 import { UserError } from "../../../core/errors.ts";
 import { hashFile, sha256 } from "../../../core/files.ts";
 import { resolve } from "../../../core/std.ts";
-import { type ChoiceForm, labelWords, reportChoiceTask } from "../core/choice_task.ts";
+import { type ChoiceForm, labelWords } from "../core/choice_task.ts";
 import type { ChoiceAnswer } from "../core/choices.ts";
+import { packExamples } from "../core/examples.ts";
 import { dealFolds } from "../core/folds.ts";
+import { reportSystems } from "../core/report.ts";
 import { mean } from "../../statistics/mod.ts";
-import type { Approach, ReportRequest, Task, TaskData, TaskReport } from "../core/task.ts";
+import type { Approach, Score, Task, TaskData } from "../core/task.ts";
 import {
   BIOASQ_MEASURES,
   BIOASQ_VERDICTS,
   bioasqItems,
   bioasqMeasures,
   type BioasqQuestion,
+  type ExactAnswer,
   readBioasq,
   refuseStrangers,
   scoreBioasq,
 } from "./bioasq.ts";
-import { generateAnswers, submission } from "./bioasq_answers.ts";
-import { reportScores } from "./bioasq_report.ts";
+import { generateAnswers, generationExamples, golden, submission } from "./bioasq_answers.ts";
 
 /** What was said to one question. */
 export interface BioasqAnswer {
@@ -31,44 +33,78 @@ export interface BioasqAnswer {
 const VERDICTS: ChoiceForm<BioasqQuestion> = { choicesOf: bioasqItems };
 const WEIGHED = labelWords(VERDICTS);
 
+/** Whether there is something to learn from a question. */
+const isTaught = (question: BioasqQuestion) =>
+  isVerdict(question) || golden(question) !== undefined;
+
+/** What folds hold in equal shares: the verdicts, and the kinds of question. */
+function kindOf({ type, answer }: BioasqQuestion): number {
+  if (type !== "yesno") return ["factoid", "list", "summary"].indexOf(type!);
+  return answer?.verdict === "yes" ? 3 : 4;
+}
+
 const isVerdict = (question: BioasqQuestion) => bioasqItems([question]).length > 0;
+
+const isOpen = ({ type, answer }: BioasqQuestion) =>
+  answer !== undefined && (type === "factoid" || type === "list");
 
 /** Yes or no by which is more probable, names by generating them. */
 const WORDS: Approach<BioasqQuestion, BioasqAnswer> = {
   name: "words",
-  rowLength: (items, reader) => WEIGHED.rowLength(items.filter(isVerdict), reader),
-  examples: (items, reader) => WEIGHED.examples(items.filter(isVerdict), reader),
+  rowLength(items, reader) {
+    const weighed = WEIGHED.rowLength(items.filter(isVerdict), reader);
+    const learned = generationExamples(items, reader.tokenizer, reader.maxTokens);
+    const longest = Math.max(weighed, ...learned.map((e) => e.tokens.length));
+    return Math.min(reader.maxTokens, Math.ceil(longest / 64) * 64);
+  },
+  examples(items, reader) {
+    return [
+      ...WEIGHED.examples(items.filter(isVerdict), reader),
+      ...generationExamples(items, reader.tokenizer, reader.maxTokens),
+    ];
+  },
   async answer(items, made, reader) {
     const verdicts = items.filter(isVerdict);
-    const open = items.filter((q) => q.answer && (q.type === "factoid" || q.type === "list"));
+    const open = items.filter(isOpen);
+    const byId = new Map(items.map((question) => [question.id, question]));
     const answers = new Map<string, BioasqAnswer>();
     for (const choice of await WEIGHED.answer(verdicts, made, reader)) {
-      const question = verdicts.find((q) => q.id === choice.item.id)!;
+      const question = byId.get(choice.item.id)!;
       const verdict = BIOASQ_VERDICTS[choice.predicted] ?? "none";
-      answers.set(question.id, {
-        question: { ...question, answer: { verdict, lists: [] } },
-        choice,
-      });
+      const answer: ExactAnswer = { verdict, lists: [] };
+      answers.set(question.id, { question: { ...question, answer }, choice });
     }
     if (open.length) {
-      const model = await made.recurrent!();
+      if (!made.recurrent) throw new TypeError("This model has no recurrent form to generate with");
+      const model = await made.recurrent();
+      const { tokenizer, maxTokens, signal } = reader;
+      const onProgress = (done: number) => reader.onProgress?.(verdicts.length + done);
       try {
-        const onProgress = (done: number) => reader.onProgress?.(verdicts.length + done);
-        const options = { signal: reader.signal, onProgress };
-        for (
-          const question of await generateAnswers(
-            open,
-            model,
-            reader.tokenizer,
-            reader.maxTokens,
-            options,
-          )
-        ) answers.set(question.id, { question });
+        const options = { signal, onProgress };
+        for (const q of await generateAnswers(open, model, tokenizer, maxTokens, options)) {
+          answers.set(q.id, { question: q });
+        }
       } finally {
         model.destroy();
       }
     }
     return items.map((question) => answers.get(question.id) ?? {});
+  },
+  /** Names are not generated after every epoch: their part is the loss, which decides between equals. */
+  async develop(items, made, reader) {
+    const verdicts = await WEIGHED.answer(items.filter(isVerdict), made, reader);
+    const { model } = made;
+    const { batchSize, sequenceLength, config } = model;
+    const examples = WORDS.examples(items, reader);
+    let nll = 0;
+    let targets = 0;
+    for (const batch of packExamples(examples, batchSize, sequenceLength, config.endOfText)) {
+      const report = await model.evaluate(batch);
+      nll += report.nll;
+      targets += report.targets;
+    }
+    const right = verdicts.map((a) => Number(a.predicted === a.item.gold));
+    return { score: right.length ? mean(right) : 0, loss: nll / targets };
   },
 };
 
@@ -96,12 +132,13 @@ export const bioasq: Task<BioasqQuestion, BioasqAnswer> = {
     ],
   },
   finetuning: {
-    summary: "Teach a model to answer BioASQ's yes/no questions, and test it beside its base",
+    summary: "Teach a model to answer BioASQ's questions, and test it beside its base",
     description:
-      "Trains on nine tenths of the yes/no questions of a training file, each with its snippets, " +
-      "with the loss on the answer alone; takes the epoch that does best on the last tenth, then " +
-      "asks the questions of the golden test file once. Test questions are left out of the training " +
-      "file.",
+      "Trains on nine tenths of the questions of a training file, all four kinds (yes/no, factoid, " +
+      "list, summary), each with its snippets, with the loss on the answer alone. On the last tenth " +
+      "it takes the epoch with the best yes/no accuracy, of equals that with the lowest loss; then " +
+      "asks the questions of the golden test file once, and reports the ten official measures. Test " +
+      "questions are left out of the training file.",
     options: {
       data: {
         type: "string",
@@ -134,18 +171,19 @@ export const bioasq: Task<BioasqQuestion, BioasqAnswer> = {
     const data = given.string("data")!;
     const golden = given.string("test")!;
     const fold = given.number("fold")!;
-    const test = readBioasq(golden, "test file").filter(isVerdict);
-    const held = new Set(test.map((question) => question.id));
-    const all = readBioasq(data, "training file").filter(isVerdict);
+    const all = readBioasq(data, "training file").filter(isTaught);
+    const asked = readBioasq(golden, "test file");
+    const test = asked.filter((question) => question.answer);
+    const held = new Set(asked.map((question) => question.id));
     const train = all.filter((question) => !held.has(question.id));
     if (train.length < 10 || test.length === 0) {
       throw new UserError(
-        `Cannot fine-tune on ${data}: it has ${train.length} yes/no questions beside the ` +
-          `${test.length} of ${golden}; at least 10 and 1 are needed`,
+        `Cannot fine-tune on ${data}: it has ${train.length} questions with golden answers beside ` +
+          `the ${test.length} of ${golden}; at least 10 and 1 are needed`,
       );
     }
     const left = all.length - train.length;
-    const folds = dealFolds(bioasqItems(train).map((item) => item.gold), 10, 0, "bioasq");
+    const folds = dealFolds(train.map(kindOf), 10, 0, "bioasq");
     return {
       labels,
       train: train.filter((_, i) => folds[i] !== fold),
@@ -162,43 +200,64 @@ export const bioasq: Task<BioasqQuestion, BioasqAnswer> = {
     const byId = new Map(system.map((q) => [q.id, q]));
     return test.map(({ id }) => ({ question: byId.get(id) }));
   },
-  score(items, answers) {
-    const scores = scoreBioasq(items, saidOf(answers));
-    const verdicts = answers.flatMap(({ choice }) => choice ? [choice] : []);
-    return {
-      measures: BIOASQ_MEASURES.map((key) => {
-        const own = scores.filter((s) => key.startsWith(s.type));
-        return {
-          key,
-          name: key,
-          count: own.length,
-          statistic: (indices) => bioasqMeasures(own, indices)[key],
-        };
-      }),
-      loss: mean(verdicts.map((a) => -a.logProbabilities[a.item.gold]!)),
-    };
-  },
+  score: (_data, items, answers) => scoreQuestions(items, answers),
   report(request) {
-    if (request.purpose === "finetune") return reportVerdicts(request);
-    const { data, systems, seed, given } = request;
+    const { data: { test }, systems, given } = request;
     const [own] = systems;
     const said = saidOf(own!.answers);
-    if (own!.role === "system") return reportScores(data.test, said, seed, given);
-    const verdicts = data.test.some(isVerdict) ? reportVerdicts(request) : undefined;
-    const report = reportScores(data.test, said, seed);
-    return {
-      ...report,
-      notes: [...verdicts?.notes ?? [], ...report.notes],
-      text: [...verdicts ? [verdicts.text] : [], report.text].join("\n\n"),
-      json: { ...report.json, ...(verdicts ? { yesno: verdicts.json } : {}) },
-      results: verdicts?.results,
-      files: [{
+    const scores = scoreBioasq(test, said);
+    const measures = bioasqMeasures(scores);
+    const unscored = test.filter((q) => q.type !== "summary").length - scores.length;
+    const missing = scores.filter((s) => !s.answered).length;
+    const notes = [
+      ...unscored ? [`${unscored} questions without a golden exact answer are left out`] : [],
+      ...missing ? [`${missing} questions without a system answer count as wrong`] : [],
+    ];
+    const scored = own!.role === "system";
+    if (scored && given.json && !given.boolean("intervals")) {
+      // A program that wants the ten numbers alone does not wait for the resampling.
+      return { score: measures.yesno_acc, notes, text: "", json: { ...measures } };
+    }
+    const cut = own!.answers.filter((a) => a.choice?.truncated).length;
+    const report = reportSystems({
+      request,
+      name: "bioasq",
+      units: "questions",
+      score: (answers) => scoreQuestions(test, answers),
+      trivial: {
+        key: "always_yes",
+        name: "always yes",
+        score: scoreQuestions(test, test.map(alwaysYes)),
+      },
+      notes: [...cut ? [`${cut} prompts were cut to --max-tokens`] : [], ...notes],
+      config: {
+        output_type: "multiple_choice and generate_until",
+        description: "prompts in the form of BioMamba's for PubMedQA; BioMamba's own for BioASQ " +
+          "are not known",
+        metric_list: BIOASQ_MEASURES.map((metric) => ({ metric, higher_is_better: true })),
+      },
+      samples: (answers) => answers.map((answer, i) => sampleOf(test[i]!, answer, i)),
+      files: scored ? [] : [{
         key: "answers",
         name: "bioasq_answers",
         extension: ".json",
         contents: JSON.stringify(submission(said), null, 2) + "\n",
       }],
+    });
+    const extra = {
+      intervals: Object.fromEntries(BIOASQ_MEASURES.map((key) => {
+        const [low, high] = report.json[`${key}_interval`] as [number, number];
+        return [key, { low, high }];
+      })),
+      questions: Object.fromEntries(
+        ["yesno", "factoid", "list"].map((type) => [
+          type,
+          scores.filter((s) => s.type === type).length,
+        ]),
+      ),
+      missing,
     };
+    return { ...report, json: { ...report.json, ...measures, ...extra } };
   },
 };
 
@@ -207,15 +266,46 @@ function saidOf(answers: readonly BioasqAnswer[]): BioasqQuestion[] {
   return answers.flatMap(({ question }) => question ? [question] : []);
 }
 
-/** The yes/no questions as a task of multiple choice. */
-function reportVerdicts(request: ReportRequest<BioasqQuestion, BioasqAnswer>): TaskReport {
-  const { data, purpose } = request;
-  const systems = request.systems.map((system) => ({
-    ...system,
-    answers: system.answers.flatMap(({ choice }) => choice ? [choice] : []),
-  }));
-  const test = data.test.filter(isVerdict);
-  const own = { ...request, systems, data: { ...data, test } };
-  // Most yes/no questions of the challenge are to be answered yes: the trivial system.
-  return reportChoiceTask("bioasq_yesno", VERDICTS, own, purpose === "evaluate" ? [0] : undefined);
+/** The trivial system, which knows that most yes/no questions are to be answered yes. */
+function alwaysYes(question: BioasqQuestion): BioasqAnswer {
+  if (question.type !== "yesno") return {};
+  return { question: { ...question, answer: { verdict: "yes", lists: [] } } };
+}
+
+/** The ten measures, each over the questions of its own kind. */
+function scoreQuestions(
+  items: readonly BioasqQuestion[],
+  answers: readonly BioasqAnswer[],
+): Score {
+  const scores = scoreBioasq(items, saidOf(answers));
+  return {
+    measures: BIOASQ_MEASURES.map((key) => {
+      const own = scores.filter((s) => key.startsWith(s.type));
+      return {
+        key,
+        name: key,
+        count: own.length,
+        statistic: (indices) => bioasqMeasures(own, indices)[key],
+      };
+    }),
+    right: scores.map(({ yesno, factoid, list }) =>
+      (yesno?.correct ?? factoid?.strict ?? list?.f1) === 1
+    ),
+  };
+}
+
+/** A line of the samples file. */
+function sampleOf(
+  { id, type, body, answer: gold }: BioasqQuestion,
+  { question, choice }: BioasqAnswer,
+  index: number,
+): Record<string, unknown> {
+  const said = question?.answer;
+  return {
+    doc_id: index,
+    doc: { id, type, body },
+    target: gold?.verdict ?? gold?.lists ?? null,
+    prediction: said?.verdict ?? said?.lists ?? null,
+    ...choice ? { resps: choice.logProbabilities.map((value) => [[value]]) } : {},
+  };
 }

@@ -3,31 +3,29 @@
  * sentences have in common. The answer is the label that is most probable as the words after a prompt.
  * @module
  */
+import { UserError } from "../../../core/errors.ts";
+import { sha256 } from "../../../core/files.ts";
 import {
   answerChoices,
   type ChoiceAnswer,
   type ChoiceItem,
   labelled,
   labelTokens,
+  majorityLabel,
   promptTokens,
 } from "./choices.ts";
-import {
-  choiceResults,
-  compareAnswers,
-  formatReport,
-  reportChoices,
-  reportJson,
-} from "./choice_report.ts";
-import { accuracyOf, macroF1Of } from "./classification.ts";
+import { type Labelled, labelMeasures } from "./classification.ts";
 import { answerExample } from "./examples.ts";
+import { type ReportParts, reportSystems, type TrivialSystem } from "./report.ts";
 import { batchScorer } from "./scorer.ts";
 import { mean } from "../../statistics/mod.ts";
 import type {
   Approach,
+  Measure,
   ReportRequest,
   Score,
-  SystemAnswers,
   Task,
+  TaskData,
   TaskReader,
   TaskReport,
 } from "./task.ts";
@@ -61,9 +59,10 @@ export function labelWords<Item>(form: ChoiceForm<Item>): Approach<Item, ChoiceA
       const { tokenizer, maxTokens, labels } = reader;
       const answers = answersOf(reader);
       const limit = maxTokens - longestAnswer(answers);
-      return form.choicesOf(items, labels).map(({ prompt, gold }) =>
-        answerExample(promptTokens(prompt, tokenizer, limit).tokens, answers[gold]!)
-      );
+      return form.choicesOf(items, labels).map(({ prompt, gold }) => {
+        const { tokens, truncated } = promptTokens(prompt, tokenizer, limit);
+        return { ...answerExample(tokens, answers[gold]!), cut: truncated };
+      });
     },
     answer(items, { model }, reader) {
       const { labels, tokenizer } = reader;
@@ -80,86 +79,174 @@ function spokenLabels<Item>(form: ChoiceForm<Item>, labels: readonly string[]): 
 
 const longestAnswer = (answers: number[][]) => Math.max(...answers.map((a) => a.length));
 
-/** Accuracy and macro F1; the loss is that of the right label. */
-export function scoreChoices(answers: readonly ChoiceAnswer[], labels: readonly string[]): Score {
-  const list = labelled(answers);
-  const right = answers.map((a) => a.predicted === a.item.gold);
-  const count = answers.length;
+/** The measures of labels, and how surprised the model was by the right ones. */
+export function scoreChoices(
+  answers: readonly ChoiceAnswer[],
+  labels: readonly string[],
+  measures: LabelMeasures = (items) => labelMeasures(items, labels.length),
+  negative?: string,
+  resamples?: number,
+): Score {
+  const losses = answers.map((a) => -(a.logProbabilities[a.item.gold] ?? NaN));
   return {
-    measures: [
-      {
-        key: "acc",
-        name: "accuracy",
-        count,
-        statistic: accuracyOf(list),
-        values: right.map(Number),
-      },
-      {
-        key: "f1_macro",
-        name: "macro F1",
-        count,
-        statistic: macroF1Of(list, labels.length),
-      },
-    ],
-    right,
-    loss: mean(answers.map((a) => -a.logProbabilities[a.item.gold]!)),
+    measures: measures(labelled(answers), labels, negative),
+    right: answers.map((a) => a.predicted === a.item.gold),
+    loss: mean(losses),
+    resamples,
+  };
+}
+
+/** The measures of a task of labels, from numbers of labels. */
+export type LabelMeasures = (
+  items: Labelled,
+  labels: readonly string[],
+  negative: string | undefined,
+) => Measure[];
+
+/** The trivial system that always gives the commonest label of the training split. */
+export function majoritySystem<Item>(
+  form: ChoiceForm<Item>,
+  { data }: Pick<ReportRequest<Item, ChoiceAnswer>, "data">,
+  measures?: LabelMeasures,
+  prior: readonly number[] = form
+    .choicesOf(data.train.length ? data.train : data.test, data.labels).map((item) => item.gold),
+): TrivialSystem {
+  const { labels, test, negative } = data;
+  const majority = majorityLabel(prior, labels.length);
+  const choices = form.choicesOf(test, labels);
+  const answers = choices.map((item) => ({
+    item,
+    logProbabilities: [],
+    predicted: majority,
+    truncated: 0,
+  }));
+  const [word] = spokenLabels(form, [labels[majority]!]);
+  return {
+    key: "majority",
+    name: `always ${word}`,
+    score: scoreChoices(answers, labels, measures, negative),
+  };
+}
+
+/** What a report of labels adds to what it can say by itself. */
+export interface ChoiceReportParts extends Pick<ReportParts<unknown, ChoiceAnswer>, "details"> {
+  /** As in tables and file names. */
+  name: string;
+  units: string;
+  measures?: LabelMeasures;
+  resamples?: number;
+  /**
+   * The labels whose majority the trivial system gives; by default those of the training split, or of
+   * the test split where there is none.
+   */
+  prior?: readonly number[];
+}
+
+/** The tables and the results file of a task of multiple choice. */
+export function reportChoices<Item>(
+  form: ChoiceForm<Item>,
+  request: ReportRequest<Item, ChoiceAnswer>,
+  { name, units, measures, resamples, prior, details }: ChoiceReportParts,
+): TaskReport {
+  const { labels, negative } = request.data;
+  const words = spokenLabels(form, labels);
+  const cut = request.systems[0]!.answers.filter((a) => a.truncated).length;
+  return reportSystems({
+    request,
+    name,
+    units,
+    score: (answers) => scoreChoices(answers, labels, measures, negative, resamples),
+    trivial: majoritySystem(form, request, measures, prior),
+    notes: cut ? [`${cut} prompts were cut to --max-tokens`] : [],
+    details,
+    config: {
+      output_type: "multiple_choice",
+      doc_to_choice: words,
+      target_delimiter: " ",
+      metric_list: [{ metric: "acc", aggregation: "mean", higher_is_better: true }],
+    },
+    samples: (answers) => answers.map((answer, i) => choiceSample(words, answer, i)),
+  });
+}
+
+/** A line of the samples file as the harness has it. */
+export function choiceSample(
+  labels: readonly string[],
+  { item, logProbabilities, predicted, truncated, said }: ChoiceAnswer,
+  index: number,
+): Record<string, unknown> {
+  const target = labels[item.gold]!;
+  const requests = labels.map((label, i): [string, unknown] => [
+    `gen_args_${i}`,
+    { arg_0: item.prompt, arg_1: ` ${label}` },
+  ]);
+  return {
+    doc_id: index,
+    doc: { id: item.id, truncated_tokens: truncated },
+    target,
+    prediction: labels[predicted] ?? said ?? null,
+    arguments: Object.fromEntries(requests),
+    resps: logProbabilities.map((value) => [[value]]),
+    filtered_resps: logProbabilities.map((value) => [value]),
+    filter: "none",
+    metrics: ["acc"],
+    doc_hash: sha256(item.id),
+    prompt_hash: sha256(item.prompt),
+    target_hash: sha256(target),
+    acc: Number(predicted === item.gold),
   };
 }
 
 /**
- * The table and the results file of a task of multiple choice; see {@linkcode reportChoices}.
- * @param name as in tables and file names
- * @param prior the labels whose majority the trivial system gives; by default those of the training
- * split, or of the test split where there is none
+ * Data for a model that has labels of its own: they are asked in place of the data's.
+ * @throws {UserError} where a golden label is not among them.
  */
-export function reportChoiceTask<Item>(
-  name: string,
-  form: ChoiceForm<Item>,
-  request: Pick<ReportRequest<Item, ChoiceAnswer>, "data" | "systems" | "seed" | "development">,
-  prior?: readonly number[],
-): TaskReport {
-  const { data, systems, seed, development } = request;
-  const { train, test } = data;
-  const labels = spokenLabels(form, data.labels);
-  const [own, base] = systems as [SystemAnswers<ChoiceAnswer>, SystemAnswers<ChoiceAnswer>?];
-  const task = { name, labels, items: form.choicesOf(test, data.labels) };
-  const report = reportChoices(
-    task,
-    prior ?? form.choicesOf(train.length ? train : test, data.labels).map((item) => item.gold),
-    systems,
-    seed,
-    base && compareAnswers(own.answers, base.answers, labels.length, seed),
-  );
-  const chosen = development
-    ? { development: { step: development.step, accuracy: development.score } }
-    : {};
-  const { measures } = report.rows[1]!;
-  const { task: _task, questions: _questions, ...more } = reportJson(report);
-  const cut = own.answers.filter((a) => a.truncated).length;
-  return {
-    score: measures.accuracy.value,
-    notes: cut ? [`${cut} prompts were cut to --max-tokens`] : [],
-    text: formatReport(report),
-    json: { ...reportJson(report), ...chosen },
-    results: { ...choiceResults(task, own.answers, measures), more: { ...chosen, ...more } },
-  };
+export function fitLabels<Item>(data: TaskData<Item>, labels: readonly string[]): TaskData<Item> {
+  const strange = data.labels.filter((label) => !labels.includes(label));
+  if (strange.length) {
+    throw new UserError(
+      `Cannot ask the model for the labels of ${data.path}: it was taught ${labels.join(", ")}, ` +
+        `and the data have also ${strange.join(", ")}; give data with the labels it was taught`,
+    );
+  }
+  return { ...data, labels };
 }
 
 /** What a task of multiple choice adds to what they have in common. */
-export type ChoiceTaskParts<Item> =
-  & Pick<Task<Item, ChoiceAnswer>, "name" | "evaluation" | "finetuning" | "read">
-  & Partial<Pick<Task<Item, ChoiceAnswer>, "units" | "variant" | "readAnswers" | "report">>;
+export interface ChoiceTaskParts<Item>
+  extends
+    Pick<Task<Item, ChoiceAnswer>, "name" | "evaluation" | "finetuning" | "prediction" | "read">,
+    Partial<Pick<Task<Item, ChoiceAnswer>, "units" | "variant" | "readAnswers">> {
+  measures?: LabelMeasures;
+  /** Of the intervals, where not as many as usual. */
+  resamples?: number;
+  /** A table of one system by label. */
+  details?(
+    data: TaskData<Item>,
+    answers: readonly ChoiceAnswer[],
+  ): { text: string; json: Record<string, unknown> };
+}
 
 /** A task of multiple choice. */
 export function choiceTask<Item>(
   form: ChoiceForm<Item>,
-  parts: ChoiceTaskParts<Item>,
+  { measures, resamples, details, ...parts }: ChoiceTaskParts<Item>,
 ): Task<Item, ChoiceAnswer> {
+  const { name, units = "questions" } = parts;
   return {
-    units: "questions",
-    approaches: [labelWords(form)],
-    score: (_items, answers, labels) => scoreChoices(answers, labels),
-    report: (request) => reportChoiceTask(parts.name, form, request),
     ...parts,
+    units,
+    approaches: [labelWords(form)],
+    fit: fitLabels,
+    score: ({ labels, negative }, _items, answers) =>
+      scoreChoices(answers, labels, measures, negative, resamples),
+    report: (request) =>
+      reportChoices(form, request, {
+        name,
+        units,
+        measures,
+        resamples,
+        details: details && ((answers) => details(request.data, answers)),
+      }),
   };
 }

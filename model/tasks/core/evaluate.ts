@@ -7,9 +7,10 @@ import { UsageError, UserError } from "../../../core/errors.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import { parameterCount } from "../../mamba/parameters.ts";
 import type { MakeModel } from "../../mamba/types.ts";
-import { openReader } from "./reader.ts";
+import { openReader, type Reader } from "./reader.ts";
 import { type EvaluationInfo, writeReport } from "./results_files.ts";
-import type { AnyTask, Given, SystemAnswers, TaskData } from "./task.ts";
+import type { Taught } from "../../weights/taught.ts";
+import type { AnyTask, Approach, Given, SystemAnswers, Task, TaskData } from "./task.ts";
 
 /** What {@linkcode evaluateTask} takes. */
 export interface EvaluateRequest {
@@ -46,6 +47,8 @@ export interface NamedModel {
 /** What one model answered. */
 export interface ModelAnswers {
   answers: unknown[];
+  /** The data with the labels that the model was asked for: its own, where it was taught the task. */
+  data: TaskData<unknown>;
   parameters: number;
   device: string;
 }
@@ -91,18 +94,26 @@ export async function evaluateTask(
     return report.json;
   }
   const own = await askModel(task, data, model!, request);
-  const other = base && await askModel(task, data, base, request);
+  const other = base && await askModel(task, own.data, base, request);
+  if (other && !task.answersNameLabels && other.data.labels.join() !== own.data.labels.join()) {
+    throw new UserError(
+      `Cannot compare ${model!.name} with ${base!.name}: they were taught other labels, ` +
+        `${own.data.labels.join(", ")} and ${other.data.labels.join(", ")}; ` +
+        `name a base that was taught the same labels, or none`,
+    );
+  }
   const systems: SystemAnswers<unknown>[] = [
     { role: "model", name: model!.name, answers: own.answers },
     ...(other ? [{ role: "base" as const, name: base!.name, answers: other.answers }] : []),
   ];
-  const report = task.report({ data, systems, purpose: "evaluate", given, seed });
+  const report = task.report({ data: own.data, systems, purpose: "evaluate", given, seed });
   const info: EvaluationInfo = {
     model: model!.name,
     parameters: own.parameters,
     device: own.device,
     seed,
     limit,
+    original: whole.test.length,
     started,
     finished: new Date(),
   };
@@ -112,9 +123,9 @@ export async function evaluateTask(
 /** Loads a model folder, asks it every item of `data.test`, and frees everything. */
 export async function askModel(
   task: AnyTask,
-  data: TaskData<unknown>,
+  given: TaskData<unknown>,
   model: NamedModel,
-  request: Omit<EvaluateRequest, "given" | "system" | "model" | "base" | "out">,
+  request: Omit<EvaluateRequest, "system" | "model" | "base" | "out">,
 ): Promise<ModelAnswers> {
   const [approach] = task.approaches;
   if (!approach) {
@@ -122,30 +133,67 @@ export async function askModel(
       `Cannot ask a model for ${task.name} of this kind: only the answers of a --system are scored`,
     );
   }
-  const { folder, tokenizer } = openReader(await model.folder(), request.tokenizerFile);
-  const progress = request.reporter.progress(model.name, data.test.length, task.units);
+  const opened = openReader(await model.folder(), {
+    tokenizerFile: request.tokenizerFile,
+    seed: request.seed,
+    log: (message) => request.reporter.log(message),
+  });
+  try {
+    const data = fitted(task, given, opened.folder.taught, request.given);
+    for (const note of data.notes?.slice(given.notes?.length ?? 0) ?? []) {
+      request.reporter.log(note);
+    }
+    const asked = { name: model.name, units: task.units, labels: data.labels };
+    return { ...await answerWith(approach, data.test, opened, asked, request), data };
+  } finally {
+    opened.folder.close();
+  }
+}
+
+/** Puts items to an open model folder. */
+export async function answerWith<Item, Answer>(
+  approach: Approach<Item, Answer>,
+  items: readonly Item[],
+  { folder, tokenizer }: Reader,
+  { name, units, labels }: { name: string; units: string; labels: readonly string[] },
+  request: Pick<
+    EvaluateRequest,
+    "maxTokens" | "batchSize" | "makeModel" | "reporter" | "signal"
+  >,
+): Promise<{ answers: Answer[]; parameters: number; device: string }> {
+  const progress = request.reporter.progress(name, items.length, units);
   try {
     const reader = {
       tokenizer,
-      labels: data.labels,
+      labels,
       maxTokens: request.maxTokens,
       signal: request.signal,
       onProgress: (done: number) => progress.update(done),
     };
     const made = await request.makeModel(folder.config, {
       batchSize: request.batchSize,
-      sequenceLength: approach.rowLength(data.test, reader),
+      sequenceLength: approach.rowLength(items, reader),
       training: false,
     });
     try {
       made.model.writeParameters(folder.read);
-      const answers = await approach.answer(data.test, made, reader);
+      const answers = await approach.answer(items, made, reader);
       return { answers, parameters: parameterCount(folder.config), device: made.device };
     } finally {
       made.close();
     }
   } finally {
     progress.finish();
-    folder.close();
   }
+}
+
+/** The data in the labels that a model was taught, where it was taught this task. */
+export function fitted<Item, Answer>(
+  task: Task<Item, Answer>,
+  data: TaskData<Item>,
+  taught: Taught | undefined,
+  given: Given,
+): TaskData<Item> {
+  if (taught?.task !== task.name) return data;
+  return task.fit?.(data, taught.labels, given) ?? data;
 }

@@ -11,12 +11,12 @@ import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { PartialConfig } from "../../training/configuration.ts";
 import { isRun } from "../../training/run_file.ts";
 import { type NamedModel, variantOf } from "./evaluate.ts";
-import type { Development } from "./loop.ts";
 import { openReader } from "./reader.ts";
+import { allUnits } from "./report.ts";
 import { writeReport } from "./results_files.ts";
 import { finetuneRun, type FinetuneTask } from "./run.ts";
 import { spreadOf } from "../../statistics/mod.ts";
-import type { AnyTask, Approach, Given, Task, TaskData, TaskReader } from "./task.ts";
+import type { AnyTask, Approach, Development, Given, Task, TaskData, TaskReader } from "./task.ts";
 
 /** What {@linkcode finetuneOverSeeds} takes. */
 export interface FinetuneTaskRequest {
@@ -86,7 +86,11 @@ async function finetuneOnce(
   request: FinetuneTaskRequest,
 ): Promise<RunReport> {
   const { given, reporter, signal, model, seed, out } = request;
-  const { folder, tokenizer } = openReader(await model.folder(), request.tokenizerFile);
+  const { folder, tokenizer } = openReader(await model.folder(), {
+    tokenizerFile: request.tokenizerFile,
+    seed,
+    log: (message) => reporter.log(message),
+  });
   const started = new Date();
   try {
     const { labels } = data;
@@ -147,15 +151,16 @@ export function learnedTask<Item, Answer>(
   const rowLength = approach.rowLength([...train, ...develop, ...test], reader);
   return {
     name: task.name,
+    labels,
     path,
     sha256,
     rowLength,
     examples: approach.examples(train, reader),
     async develop(made): Promise<Development> {
+      if (approach.develop) return await approach.develop(develop, made, reader);
       const answers = await approach.answer(develop, made, reader);
-      const { measures: [primary], loss } = task.score(develop, answers, labels);
-      const all = Uint32Array.from({ length: primary!.count }, (_, i) => i);
-      return { score: primary!.statistic(all), loss: loss ?? NaN };
+      const { measures: [primary], loss } = task.score(data, develop, answers);
+      return { score: primary!.statistic(allUnits(primary!.count)), loss: loss ?? NaN };
     },
     test: (made: MadeModel) => approach.answer(test, made, reader),
   };

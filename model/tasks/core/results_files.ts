@@ -6,8 +6,8 @@
 import { writeAtomic } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
 import type { Reporter } from "../../../core/reporter.ts";
-import type { TaskReport } from "./task.ts";
-import type { Measured } from "./choices.ts";
+import type { Measured, TaskReport, TaskResults } from "./task.ts";
+import { DEFAULT_RESAMPLES } from "../../statistics/mod.ts";
 
 /** What was evaluated and how; goes into the results file as it is. */
 export interface EvaluationInfo {
@@ -19,6 +19,8 @@ export interface EvaluationInfo {
   seed: number;
   /** Only the first so many questions; undefined for all. */
   limit?: number;
+  /** How many questions there are, where not all were asked. */
+  original?: number;
   started: Date;
   finished: Date;
   /** More for the results file: baselines, comparisons. */
@@ -39,23 +41,10 @@ export function measureFields(name: string, measured: Measured): Record<string, 
   };
 }
 
-/** One task's results, ready to be written. */
-export interface TaskResults {
-  /** As in file names. */
-  name: string;
-  /** Questions or sentences. */
-  count: number;
-  /** Keys as the harness has them: see {@linkcode measureFields}. */
-  fields: Record<string, unknown>;
-  /** How the task was put, for the harness's `configs`. */
-  config: Record<string, unknown>;
-  samples: Record<string, unknown>[];
-}
-
 /** Writes results and samples into `folder` and returns their paths. */
 export function writeTaskResults(
   folder: string,
-  { name, count, fields, config, samples: all }: TaskResults,
+  { name, count, resamples, fields, config, samples: all }: TaskResults,
   info: EvaluationInfo,
 ): { results: string; samples: string } {
   const date = fileDate(info.started);
@@ -68,14 +57,14 @@ export function writeTaskResults(
     configs: { [name]: { task: name, num_fewshot: 0, ...config } },
     versions: { [name]: 1 },
     "n-shot": { [name]: 0 },
-    "n-samples": { [name]: { original: count, effective: count } },
+    "n-samples": { [name]: { original: info.original ?? count, effective: count } },
     config: {
       model: "pubmamba",
       model_args: `pretrained=${info.model}`,
       model_num_parameters: info.parameters,
       device: info.device,
       limit: info.limit ?? null,
-      bootstrap_iters: 10_000,
+      bootstrap_iters: resamples ?? DEFAULT_RESAMPLES,
       random_seed: info.seed,
     },
     date: info.started.getTime() / 1000,

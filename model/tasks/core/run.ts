@@ -32,13 +32,17 @@ import {
   resolveConfig,
   type TrainConfig,
 } from "../../training/configuration.ts";
+import { trainingTerms } from "../../training/terms.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { SupervisedExample } from "./examples.ts";
-import { type Development, examplesPerStep, finetuneLoop } from "./loop.ts";
+import { examplesPerStep, finetuneLoop } from "./loop.ts";
+import type { Development } from "./task.ts";
 
 /** What a model is taught, and how it is examined. */
 export interface FinetuneTask<Answers> {
   name: string;
+  /** The label set, which the model keeps. */
+  labels: readonly string[];
   /** What is learned from. */
   examples: SupervisedExample[];
   /** Tokens a row: at least the longest example, in any split. */
@@ -105,6 +109,7 @@ export async function finetuneRun<Answers>(
   const made = await request.makeModel(base.config, {
     batchSize: config.batch.rows,
     sequenceLength: task.rowLength,
+    ...trainingTerms(config, base.config),
   });
   const { model, device } = made;
   try {
@@ -143,7 +148,10 @@ async function trainToBest<A>(
   const { examples, rowLength } = task;
   const newest = old ? openNewestCheckpoint(out, (damage) => reporter.log(damage)) : undefined;
   model.writeParameters(newest?.folder.read ?? base.read);
-  if (newest) model.writeMoments(newest.moments);
+  if (newest) {
+    model.writeMoments(newest.moments);
+    model.writeLossScale?.(newest.state.lossScale);
+  }
   const start: TrainerState = newest?.state ?? { step: 0, rows: 0, tokens: 0 };
   newest?.close();
   Deno.mkdirSync(out, { recursive: true });
@@ -153,6 +161,8 @@ async function trainToBest<A>(
       `${examples.length} examples, ${config.steps} steps of ${examplesPerStep(config)}, ` +
       `rows of ${rowLength} tokens, on ${device}`,
   );
+  const cut = examples.filter((example) => example.cut).length;
+  if (cut) reporter.log(`${cut} of the examples were cut to --max-tokens`);
   const state = await finetuneLoop({
     run: out,
     model,
@@ -162,6 +172,7 @@ async function trainToBest<A>(
     develop: () => task.develop(made),
     // The one that is read with, which may not be the base folder's.
     tokenizer: Deno.readFileSync(request.tokenizer.path),
+    taught: { task: task.name, labels: task.labels },
     reporter,
     signal: request.signal,
     resumeHint: request.resumeHint,

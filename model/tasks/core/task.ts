@@ -13,8 +13,7 @@ import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import type { SupervisedExample } from "./examples.ts";
-import type { TaskResults } from "./results_files.ts";
-import type { Statistic } from "../../statistics/mod.ts";
+import type { Interval, Statistic } from "../../statistics/mod.ts";
 
 /** The options that a user gave, already checked: the part of an invocation that tasks look at. */
 export interface Given {
@@ -49,6 +48,24 @@ export interface FinetuneHelp extends TaskHelp {
   defaults?: { epochs?: number; learningRate?: number };
 }
 
+/** How a task's answers to new text, which has none as yet, are asked for and written. */
+export interface Prediction<Item, Answer> extends TaskHelp {
+  /** The labels of a task that has the same for every model; undefined where a model keeps its own. */
+  labels?: readonly string[];
+  /**
+   * Reads what the options name.
+   * @throws {UserError} naming the file and the line, for another shape.
+   */
+  read(given: Given): Item[];
+  /** What goes to the output: lines of JSON, but where the options ask for another format. */
+  write(predicted: {
+    items: readonly Item[];
+    answers: readonly Answer[];
+    labels: readonly string[];
+    given: Given;
+  }): string;
+}
+
 /** The items of a task by their use, and where they came from. */
 export interface TaskData<Item> {
   /** The names of what can be answered: the label set that belongs to a model taught on these data. */
@@ -63,6 +80,8 @@ export interface TaskData<Item> {
   path: string;
   /** Of everything that was read: a run is gone on with only where this is equal. */
   sha256: string;
+  /** The label that means "none of the others", which F1 leaves out; undefined where there is none. */
+  negative?: string;
   /** What the user is told about the reading, such as items that were left out. */
   notes?: string[];
 }
@@ -93,6 +112,19 @@ export interface Approach<Item, Answer> {
    * @throws {Interrupted} when the reader's signal fires: half an evaluation is no result.
    */
   answer(items: readonly Item[], made: MadeModel, reader: TaskReader): Promise<Answer[]>;
+  /**
+   * How well the model does on the development split, where that is told in another way than by its
+   * answers' first measure and loss.
+   */
+  develop?(items: readonly Item[], made: MadeModel, reader: TaskReader): Promise<Development>;
+}
+
+/** How a model does on the development split. */
+export interface Development {
+  /** What chooses the checkpoint: accuracy or F1, 0 to 1. */
+  score: number;
+  /** Mean negative log-probability of what is right, in nats; decides between equal scores. */
+  loss: number;
 }
 
 /** One measure of a system. Each has units of its own, since not every question has every measure. */
@@ -107,6 +139,14 @@ export interface Measure {
   statistic: Statistic;
   /** Where the measure is the mean of a value per unit, these values: they give its standard error. */
   values?: ArrayLike<number>;
+}
+
+/** A measure's value with its 95% bootstrap interval and standard error. */
+export interface Measured {
+  value: number;
+  interval: Interval;
+  /** Of a mean: s / sqrt(n). Of another measure: the bootstrap's half interval / 1.96. */
+  standardError: number;
 }
 
 /** How good a system's answers are. */
@@ -154,6 +194,21 @@ export interface ReportFile {
   contents: string;
 }
 
+/** One task's results, ready to be written. */
+export interface TaskResults {
+  /** As in file names. */
+  name: string;
+  /** Questions or sentences that were asked. */
+  count: number;
+  /** Resamples of the intervals; 10,000 where not said. */
+  resamples?: number;
+  /** Keys as the harness has them: "acc,none", "acc_stderr,none", "acc_ci95,none". */
+  fields: Record<string, unknown>;
+  /** How the task was put, for the harness's `configs`. */
+  config: Record<string, unknown>;
+  samples: Record<string, unknown>[];
+}
+
 /** Results for people, for programs and for files. */
 export interface TaskReport {
   /** Of the first measure of the first system. */
@@ -179,6 +234,8 @@ export interface Task<Item, Answer> {
   readonly evaluation: TaskHelp;
   /** Undefined for a task that is not taught. */
   readonly finetuning?: FinetuneHelp;
+  /** Undefined for a task whose questions always come with their answers. */
+  readonly prediction?: Prediction<Item, Answer>;
   /** The ways to put it to a model, the default first; empty where only answers can be scored. */
   readonly approaches: readonly Approach<Item, Answer>[];
   /** Another task under the same name, where the options ask for one, as by the kind of a file. */
@@ -194,10 +251,18 @@ export interface Task<Item, Answer> {
    */
   readAnswers?(path: string, data: TaskData<Item>): Answer[];
   /**
-   * The measures of one system's answers, one per item.
-   * @param labels the label set of {@linkcode TaskData}
+   * The same data for a model that was taught the task with a label set of its own; the labels of the
+   * data have to be among them where a task says nothing else.
+   * @throws {UserError} where the data cannot be answered in these labels.
    */
-  score(items: readonly Item[], answers: readonly Answer[], labels: readonly string[]): Score;
+  fit?(data: TaskData<Item>, labels: readonly string[], given: Given): TaskData<Item>;
+  /**
+   * Whether answers name their labels, so that systems with different label sets can be compared;
+   * otherwise answers are numbers in one set.
+   */
+  readonly answersNameLabels?: boolean;
+  /** The measures of one system's answers, one per item of `items`, which are some of the data's. */
+  score(data: TaskData<Item>, items: readonly Item[], answers: readonly Answer[]): Score;
   /** Results in words and as JSON. */
   report(request: ReportRequest<Item, Answer>): TaskReport;
 }

@@ -133,12 +133,19 @@ export function checkSameText(
   });
 }
 
-/** Compares predicted tags with the golden ones, sentence by sentence. */
+/**
+ * Compares predicted tags with the golden ones, sentence by sentence.
+ * @param types predictions of other types are not looked at; all are by default
+ */
 export function countTags(
   sentences: readonly TaggedSentence[],
   predicted: readonly string[][],
+  types?: readonly string[],
 ): EntityCounts[] {
-  return sentences.map((s, i) => compareEntities(entitiesOf(s.tags), entitiesOf(predicted[i]!)));
+  return sentences.map((s, i) => {
+    const found = entitiesOf(predicted[i]!).filter((e) => types?.includes(e.type) ?? true);
+    return compareEntities(entitiesOf(s.tags), found);
+  });
 }
 
 /** Sums counts over sentences (or a resample of them), of one type or of all. */

@@ -18,7 +18,7 @@ const TAG_CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 /** The tags of a task and the token that stands for each. */
 export interface TagSet {
   /** O, then B-type and I-type of each type in alphabetical order. */
-  tags: string[];
+  tags: readonly string[];
   ids: number[];
 }
 
@@ -27,15 +27,19 @@ export function tagsOf(types: readonly string[]): string[] {
   return ["O", ...[...types].sort().flatMap((type) => [`B-${type}`, `I-${type}`])];
 }
 
+/** The entity types of some tags. */
+export function typesOf(tags: readonly string[]): string[] {
+  return [...new Set(tags.filter((tag) => tag !== "O").map((tag) => tag.slice(2)))].sort();
+}
+
 /**
- * The tags of some entity types with the tokens that stand for them.
+ * Tags with the tokens that stand for them.
  * @throws {UserError} for more types than there are characters to stand for their tags.
  */
-export function tagSet(types: readonly string[], tokenizer: Tokenizer): TagSet {
-  const tags = tagsOf(types);
+export function tagSet(tags: readonly string[], tokenizer: Tokenizer): TagSet {
   if (tags.length > TAG_CHARACTERS.length) {
     throw new UserError(
-      `Cannot tag ${types.length} entity types: at most ${
+      `Cannot tag ${typesOf(tags).length} entity types: at most ${
         (TAG_CHARACTERS.length - 1) / 2
       } can be ` +
         `told apart; give data of fewer types`,
@@ -46,8 +50,11 @@ export function tagSet(types: readonly string[], tokenizer: Tokenizer): TagSet {
 
 /** The entity types that occur in sentences, in alphabetical order. */
 export function entityTypes(sentences: readonly TaggedSentence[]): string[] {
-  const types = sentences.flatMap((s) => s.tags.filter((t) => t !== "O").map((t) => t.slice(2)));
-  return [...new Set(types)].sort();
+  const types = new Set<string>();
+  for (const { tags } of sentences) {
+    for (const type of typesOf(tags)) types.add(type);
+  }
+  return [...types].sort();
 }
 
 /** A stretch of a sentence as the model reads it, twice. */

@@ -1,19 +1,23 @@
 /** Named entities as a task. @module */
+import type { OptionSpec } from "../../../core/cli.ts";
 import { UserError } from "../../../core/errors.ts";
 import { exists, hashFile, sha256 } from "../../../core/files.ts";
 import { join, resolve } from "../../../core/std.ts";
-import { measureFields } from "../core/results_files.ts";
-import type { Approach, ReportRequest, Task, TaskReport } from "../core/task.ts";
+import { ratioMeasures } from "../core/classification.ts";
+import { reportSystems } from "../core/report.ts";
+import type { Approach, Score, Task } from "../core/task.ts";
 import { Dictionary } from "./dictionary.ts";
-import { checkSameText, countTags, entityF1Of, readConll, type TaggedSentence } from "./ner.ts";
 import {
-  compareNer,
-  formatNer,
-  formatNerSystems,
-  measureNer,
-  NER_RESAMPLES,
-  nerJson,
-} from "./ner_report.ts";
+  checkSameText,
+  countTags,
+  type EntityCounts,
+  readConll,
+  sumEntityCounts,
+  type TaggedSentence,
+} from "./ner.ts";
+import { NER_RESAMPLES, typeTable } from "./ner_report.ts";
+import { conllLines, entityLines, type RawSentence, readRawSentences } from "./text.ts";
+import { chooseTypes, fitTypes, type NerData, parseTypes } from "./types.ts";
 import {
   decodeTags,
   entityTypes,
@@ -46,6 +50,12 @@ const TAG_TOKENS: Approach<TaggedSentence, TagAnswer> = {
   },
 };
 
+const TYPES: OptionSpec = {
+  type: "string",
+  placeholder: "A,B=C",
+  help: "only entities of these types count; B=C takes the files' B as C",
+};
+
 /** Names of chemicals, diseases and the like, in sentences that are split into words. */
 export const ner: Task<TaggedSentence, TagAnswer> = {
   name: "ner",
@@ -60,6 +70,12 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
       "intervals are 95% bootstrap intervals over sentences.",
     options: {
       gold: { type: "string", placeholder: "F.tsv", help: "the golden tags", required: true },
+      train: {
+        type: "string",
+        placeholder: "F.tsv",
+        help: "the training split, to put a dictionary of its entities beside the model",
+      },
+      types: TYPES,
     },
     examples: [
       "deno task evaluate ner --gold BC5CDR-IOB/test.tsv --system predictions.tsv",
@@ -80,32 +96,65 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
         help: "a folder with train.tsv, devel.tsv (or dev.tsv) and test.tsv",
         required: true,
       },
+      types: TYPES,
     },
     defaults: { epochs: 10, learningRate: 5e-5 },
     examples: ["deno task finetune ner --model mamba-130m-hf --data BC5CDR-IOB --out runs/ner"],
   },
-  read(given, purpose) {
+  prediction: {
+    summary: "Tag the named entities of new text",
+    description:
+      "Reads a text per line, or the field text of each line of JSON (.jsonl), splits it into " +
+      "sentences and words, and tags them with the entity types that the model was taught. Prints a " +
+      "line of JSON per text with its entities: first and last character, type, words.",
+    options: {
+      input: { type: "string", placeholder: "F", help: "the file of texts", required: true },
+      format: {
+        type: "string",
+        help: "entities per text, or a tag per word",
+        choices: ["jsonl", "conll"],
+        default: "jsonl",
+      },
+    },
+    examples: [
+      "deno task predict ner --model runs/ner/checkpoints/step-00001430 --input abstracts.txt",
+    ],
+    read: (given) => readRawSentences(given.string("input")!),
+    write({ items, answers, given }) {
+      const tags = answers.map((answer) => answer.tags);
+      return given.string("format") === "conll"
+        ? conllLines(items, tags)
+        : entityLines(items as readonly RawSentence[], tags);
+    },
+  },
+  read(given, purpose): NerData {
+    const types = given.string("types");
+    const readSplits = (paths: string[]) => {
+      const splits = paths.map(readConll);
+      return types === undefined ? splits : chooseTypes(splits, parseTypes(types));
+    };
     if (purpose === "evaluate") {
       const gold = given.string("gold")!;
-      const test = readConll(gold);
+      const known = given.string("train");
+      const [test, train = []] = readSplits(known === undefined ? [gold] : [gold, known]);
+      const labels = tagsOf(entityTypes(test!));
       const path = resolve(gold);
-      const labels = entityTypes(test);
-      return { labels, train: [], develop: [], test, path, sha256: hashFile(gold) };
+      return { labels, train, develop: [], test: test!, path, sha256: hashFile(gold) };
     }
     const data = given.string("data")!;
     const files = ["train", exists(join(data, "dev.tsv")) ? "dev" : "devel", "test"]
       .map((split) => join(data, `${split}.tsv`));
-    const [train, develop, test] = files.map(readConll);
+    const [train, develop, test] = readSplits(files);
     if (!train!.length || !develop!.length || !test!.length) {
       throw new UserError(`Cannot fine-tune on ${data}: one of its files holds no sentence`);
     }
     return {
-      labels: entityTypes([...train!, ...develop!, ...test!]),
+      labels: tagsOf(entityTypes([...train!, ...develop!, ...test!])),
       train: train!,
       develop: develop!,
       test: test!,
       path: resolve(data),
-      sha256: sha256(files.map((file) => hashFile(file)).join("\n")),
+      sha256: sha256([...files.map((file) => hashFile(file)), ...types ? [types] : []].join("\n")),
     };
   },
   readAnswers(path, { test, path: gold }) {
@@ -113,29 +162,68 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
     checkSameText(test, system, { gold, system: path });
     return system.map(({ tags }) => ({ tags }));
   },
-  score(items, answers, labels) {
-    const counts = countTags(items, answers.map((a) => a.tags));
-    return {
-      measures: [{
-        key: "f1",
-        name: "F1",
-        count: items.length,
-        statistic: entityF1Of(counts),
-      }],
-      resamples: NER_RESAMPLES,
-      loss: lossOf(items, answers, labels),
-    };
+  answersNameLabels: true,
+  fit: fitTypes,
+  score: scoreTagged,
+  report(request) {
+    const { data } = request;
+    const { test, train } = data;
+    const found = new Dictionary(train);
+    const dictionary = test.map((s) => ({ tags: found.tag(s.tokens) }));
+    return reportSystems({
+      request,
+      name: "ner",
+      units: "sentences",
+      score: (answers) => scoreTagged(data, test, answers),
+      trivial: train.length
+        ? {
+          key: "dictionary",
+          name: "dictionary of the training split",
+          score: scoreTagged(data, test, dictionary),
+        }
+        : undefined,
+      details: (answers) => typeTable(countsOf(data, test, answers)),
+      config: { output_type: "tags", metric_list: [{ metric: "f1", higher_is_better: true }] },
+      samples: (answers) =>
+        test.map(({ tokens, tags }, i) => ({
+          doc_id: i,
+          doc: { tokens },
+          target: tags,
+          prediction: answers[i]!.tags,
+        })),
+    });
   },
-  report: (request) => request.purpose === "finetune" ? reportTaught(request) : reportOne(request),
 };
+
+function countsOf(
+  { scored }: NerData,
+  items: readonly TaggedSentence[],
+  answers: readonly TagAnswer[],
+): EntityCounts[] {
+  return countTags(items, answers.map((a) => a.tags), scored);
+}
+
+/** Entity-level measures; a sentence is right where all its entities are, and no others. */
+function scoreTagged(
+  data: NerData,
+  items: readonly TaggedSentence[],
+  answers: readonly TagAnswer[],
+): Score {
+  const sums = countsOf(data, items, answers).map((counts) => sumEntityCounts([counts]));
+  return {
+    measures: ratioMeasures(sums),
+    resamples: NER_RESAMPLES,
+    right: sums.map((c) => c.falsePositives + c.falseNegatives === 0),
+    loss: lossOf(items, answers, data.labels),
+  };
+}
 
 /** Mean negative log-probability of the golden tags of all words, in nats. */
 function lossOf(
   items: readonly TaggedSentence[],
   answers: readonly TagAnswer[],
-  labels: readonly string[],
+  tags: readonly string[],
 ): number {
-  const tags = tagsOf(labels);
   let nll = 0;
   let words = 0;
   items.forEach((item, s) =>
@@ -145,70 +233,4 @@ function lossOf(
     })
   );
   return nll / words;
-}
-
-/** What goes into the results file of a system. */
-function resultsOf(test: readonly TaggedSentence[], answers: readonly TagAnswer[]) {
-  return {
-    name: "ner",
-    count: test.length,
-    config: { output_type: "tags", metric_list: [{ metric: "f1", higher_is_better: true }] },
-    samples: test.map(({ tokens, tags }, i) => ({
-      doc_id: i,
-      doc: { tokens },
-      target: tags,
-      prediction: answers[i]!.tags,
-    })),
-  };
-}
-
-/** One system by type of entity. */
-function reportOne({ data, systems, seed }: ReportRequest<TaggedSentence, TagAnswer>): TaskReport {
-  const { test } = data;
-  const { answers } = systems[0]!;
-  const measures = measureNer(countTags(test, answers.map((a) => a.tags)), seed);
-  const json = { ...nerJson(measures), sentences: test.length };
-  const fields = measureFields("f1", measures.all.f1);
-  return {
-    score: measures.all.f1.value,
-    notes: [],
-    text: formatNer(measures),
-    json,
-    results: { ...resultsOf(test, answers), fields, more: { ner: json } },
-  };
-}
-
-/** A model that was taught, beside its base and a dictionary of the training split. */
-function reportTaught(request: ReportRequest<TaggedSentence, TagAnswer>): TaskReport {
-  const { data: { train, test }, systems, seed, development } = request;
-  const [model, base] = systems;
-  const dictionary = new Dictionary(train);
-  const found = test.map((s) => dictionary.tag(s.tokens));
-  const counts = [found, ...systems.map((s) => s.answers.map((a) => a.tags))]
-    .map((tags) => countTags(test, tags));
-  const [trivial, own, other] = counts.map((c) => measureNer(c, seed));
-  const json = {
-    development: { step: development?.step, f1: development?.score },
-    dictionary: nerJson(trivial!),
-    model: { name: model!.name, ...nerJson(own!) },
-    base: { name: base!.name, ...nerJson(other!) },
-    comparison: compareNer(counts[1]!, counts[2]!, seed),
-  };
-  const table = formatNerSystems([
-    { name: "dictionary of the training split", measures: trivial! },
-    { name: model!.name, measures: own! },
-    { name: base!.name, measures: other! },
-  ]);
-  const fields = {
-    ...measureFields("f1", own!.all.f1),
-    "precision,none": own!.all.precision,
-    "recall,none": own!.all.recall,
-  };
-  return {
-    score: own!.all.f1.value,
-    notes: [],
-    text: `${table}\n\n${formatNer(own!)}`,
-    json,
-    results: { ...resultsOf(test, model!.answers), fields, more: json },
-  };
 }

@@ -41,8 +41,8 @@ export class DocumentLosses {
     this.#pieces = pieces;
   }
 
-  /** Reads what lies in the first `rows` rows of a split. */
-  static async open(corpus: string, split: Split, rows?: number): Promise<DocumentLosses> {
+  /** Reads what lies in the rows of a split. */
+  static async open(corpus: string, split: Split): Promise<DocumentLosses> {
     if (!hasCitations(corpus)) {
       throw new UserError(
         `Cannot tell the loss by what the documents of ${corpus} are: they are no citations; leave ` +
@@ -50,7 +50,7 @@ export class DocumentLosses {
       );
     }
     const pieces = new Map<number, PlacedPiece[]>();
-    for await (const piece of readPlacements(corpus, split, rows)) {
+    for await (const piece of readPlacements(corpus, split)) {
       const known = pieces.get(piece.row);
       if (known) known.push(piece);
       else pieces.set(piece.row, [piece]);

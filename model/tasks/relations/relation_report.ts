@@ -1,102 +1,52 @@
-/** Relations in words: labels of sentences from a system's file, and relations of whole documents. @module */
+/** What is reported of the relations of sentences: micro and macro measures, and a row per label. @module */
 import { formatTable } from "../../../core/reporter.ts";
 import {
-  type Counts,
+  itemCounts,
   labelCounts,
   type Labelled,
-  macroF1,
-  macroF1Of,
+  labelMeasures,
   precisionRecall,
+  ratioMeasures,
 } from "../core/classification.ts";
-import { bootstrapInterval, type Interval } from "../../statistics/mod.ts";
-import type { TaskReport } from "../core/task.ts";
-import { sumCounts } from "./relations.ts";
+import type { Measure } from "../core/task.ts";
 
-const RESAMPLES = 2000;
+/** Resamples; each goes over thousands of sentences several times. */
+export const RESAMPLES = 2000;
 
-const formatInterval = (i: Interval) => `${i.low.toFixed(4)} to ${i.high.toFixed(4)}`;
-
-/**
- * Labels of sentences. With one label per sentence, micro F1 is the share of right labels. Macro F1
- * is over the gold file's labels: a label that only the system uses has no recall.
- * @param labels the gold file's first, then those that only the system uses
- * @param known how many of them are the gold file's
- */
-export function reportSentences(
+/** Micro F1, precision and recall without the negative label; macro F1 and accuracy over all. */
+export function relationMeasures(
   items: Labelled,
   labels: readonly string[],
-  known: number,
-  seed: number,
-): TaskReport {
-  const count = items.gold.length;
-  const counts = labelCounts(items, labels.length);
-  const micro = precisionRecall(sumCounts(counts));
-  const microInterval = bootstrapInterval(
-    count,
-    (indices) => precisionRecall(sumCounts(labelCounts(items, labels.length, indices))).f1,
-    { resamples: RESAMPLES, seed },
-  );
-  const macro = macroF1(items, labels.length) * labels.length / known;
-  const macroInterval = bootstrapInterval(
-    count,
-    (indices) => macroF1Of(items, labels.length)(indices) * labels.length / known,
-    { resamples: RESAMPLES, seed },
-  );
-  const rows = counts.map((c, i) => {
-    const { precision, recall, f1 } = precisionRecall(c);
-    const support = c.truePositives + c.falseNegatives;
-    return [labels[i]!, ...[precision, recall, f1].map((v) => v.toFixed(4)), "", String(support)];
-  });
-  const all = String(count);
-  const { precision, recall, f1 } = micro;
-  rows.push(
-    ["macro", "", "", macro.toFixed(4), formatInterval(macroInterval), all],
-    [
-      "micro",
-      ...[precision, recall, f1].map((v) => v.toFixed(4)),
-      formatInterval(microInterval),
-      all,
-    ],
-  );
-  return {
-    score: f1,
-    notes: [],
-    text: formatTable(
-      ["label", "precision", "recall", "F1", "95% interval of F1", "sentences"],
-      rows,
-    ),
-    json: {
-      micro_f1: f1,
-      macro_f1: macro,
-      intervals: { micro_f1: microInterval, macro_f1: macroInterval },
-      sentences: count,
-      labels: Object.fromEntries(labels.map((l, i) => [l, precisionRecall(counts[i]!)])),
-    },
-  };
+  negative?: string,
+): Measure[] {
+  const left = negative === undefined ? undefined : labels.indexOf(negative);
+  const [accuracy, macro] = labelMeasures(items, labels.length) as [Measure, Measure];
+  return [...ratioMeasures(itemCounts(items, left), "micro"), macro, accuracy];
 }
 
-/** Relations of whole documents. */
-export function reportDocuments(counts: Counts[], seed: number): TaskReport {
-  const total = sumCounts(counts);
-  const measures = precisionRecall(total);
-  const interval = bootstrapInterval(
-    counts.length,
-    (indices) => precisionRecall(sumCounts(counts, indices)).f1,
-    { seed },
-  );
-  const relations = total.truePositives + total.falseNegatives;
+/** Precision, recall and F1 of every label. */
+export function labelTable(
+  items: Labelled,
+  labels: readonly string[],
+): { text: string; json: Record<string, unknown> } {
+  const rows = labelCounts(items, labels.length).map((counts, i) => ({
+    label: labels[i]!,
+    support: counts.truePositives + counts.falseNegatives,
+    ratios: precisionRecall(counts),
+  }));
   return {
-    score: measures.f1,
-    notes: [],
     text: formatTable(
-      ["precision", "recall", "F1", "95% interval of F1", "relations", "documents"],
-      [[
-        ...[measures.precision, measures.recall, measures.f1].map((v) => v.toFixed(4)),
-        formatInterval(interval),
-        String(relations),
-        String(counts.length),
-      ]],
+      ["label", "precision", "recall", "F1", "sentences"],
+      rows.map(({ label, support, ratios: { precision, recall, f1 } }) => [
+        label,
+        ...[precision, recall, f1].map((v) => v.toFixed(4)),
+        String(support),
+      ]),
     ),
-    json: { ...measures, interval, relations, documents: counts.length },
+    json: {
+      labels: Object.fromEntries(
+        rows.map(({ label, support, ratios }) => [label, { ...ratios, sentences: support }]),
+      ),
+    },
   };
 }

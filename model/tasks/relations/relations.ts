@@ -29,9 +29,21 @@ export function relationWords(label: string): string {
   return label.toLowerCase().replace(/[-_]/g, " ");
 }
 
-/** The prompt of one sentence; the answer follows as " inhibitor". */
+/** Labels that mean "none of the others" in the sets that are in use, in lower case. */
+const NEGATIVE_LABELS = ["false", "none", "negative", "no_relation", "no relation", "na"];
+
+/** The label among some that means "none of the others", where there is one. */
+export function negativeLabel(labels: readonly string[]): string | undefined {
+  return labels.find((label) => NEGATIVE_LABELS.includes(label.toLowerCase()));
+}
+
+/**
+ * The prompt of one sentence; the answer follows as " inhibitor". Which entity is the chemical the
+ * sets do not say: the marks are in the order of the text.
+ */
 export function relationPrompt(text: string, labels: readonly string[]): string {
-  return `Name the relation of the chemical in << >> to the protein in [[ ]] as one of: ` +
+  return `Name the relation of the two marked entities, the first in << >> and the second in ` +
+    `[[ ]], as one of: ` +
     `${labels.map(relationWords).join(", ")}.\n\nSentence:\n${text.trim()}\n\nAnswer:`;
 }
 
@@ -45,7 +57,7 @@ export function relationItems(
 ): ChoiceItem[] {
   return examples.map(({ text, label }, i) => {
     const gold = labels.indexOf(label);
-    if (gold < 0) {
+    if (gold < 0 && label !== NO_LABEL) {
       throw new UserError(
         `Cannot use example ${i + 1}: its label "${label}" is not among ${labels.join(", ")}`,
       );
@@ -54,11 +66,14 @@ export function relationItems(
   });
 }
 
-/** A sentence with `<< chemical >>` and `[[ protein ]]` marked, and the relation between them. */
+/** Stands for the label of a sentence that has none as yet. */
+export const NO_LABEL = "";
+
+/** A sentence with two entities marked, `<< first >>` and `[[ second ]]`, and their relation. */
 export interface RelationExample {
   /** The sentence, with its marks. */
   text: string;
-  /** The relation. */
+  /** {@linkcode NO_LABEL} where it is to be predicted. */
   label: string;
 }
 

@@ -1,14 +1,18 @@
 /** Relations between entities as a task: labels of marked sentences, and pairs of whole documents. @module */
 import { UserError } from "../../../core/errors.ts";
 import { hashFile, sha256 } from "../../../core/files.ts";
+import { readTextInput } from "../../../core/text_input.ts";
 import { join, resolve } from "../../../core/std.ts";
-import { choiceTask, reportChoiceTask } from "../core/choice_task.ts";
-import type { ChoiceAnswer } from "../core/choices.ts";
-import { type Counts, precisionRecall } from "../core/classification.ts";
-import type { AnyTask, FinetuneHelp, Task, TaskHelp } from "../core/task.ts";
-import { reportDocuments, reportSentences } from "./relation_report.ts";
+import { choiceTask } from "../core/choice_task.ts";
+import { type ChoiceAnswer, labelled } from "../core/choices.ts";
+import { type Counts, ratioMeasures } from "../core/classification.ts";
+import { reportSystems } from "../core/report.ts";
+import type { AnyTask, FinetuneHelp, Score, Task, TaskHelp } from "../core/task.ts";
+import { labelTable, relationMeasures, RESAMPLES } from "./relation_report.ts";
 import {
   compareRelations,
+  negativeLabel,
+  NO_LABEL,
   type PubtatorDocument,
   readPubtator,
   readRelationLines,
@@ -23,10 +27,10 @@ const evaluation: TaskHelp = {
   summary: "Score relations between entities: precision, recall and F1",
   description:
     'Two kinds of file. JSON lines (.jsonl) with "text" and "label", as ChemProt: micro and macro ' +
-    "F1 over labels, where a null label is a missing answer and counts as wrong. PubTator: the " +
+    "F1 over labels, where a null label is a missing answer and counts as wrong, and a label such " +
+    'as "false", which means none of the others, is neither found nor missed. PubTator: the ' +
     "relations of each document, all of their parts right, micro-averaged. With --model, a model " +
-    "labels the sentences of a JSON lines file by the most probable label; its accuracy is the " +
-    "micro F1. The intervals are 95% bootstrap intervals over sentences or documents.",
+    "labels the sentences of a JSON lines file by the most probable label. The intervals are 95% bootstrap intervals over sentences or documents.",
   options: {
     gold: { type: "string", placeholder: "F", help: "the golden relations", required: true },
   },
@@ -57,11 +61,6 @@ const finetuning: FinetuneHelp = {
   ],
 };
 
-/** An answer that came in a file may be a label that the gold file does not have. */
-interface RelationAnswer extends ChoiceAnswer {
-  said?: string | null;
-}
-
 const FORM = { choicesOf: relationItems, wordsOf: relationWords };
 
 /** The relation of two marked entities of a sentence. */
@@ -69,6 +68,27 @@ export const relations = choiceTask<RelationExample>(FORM, {
   name: "relations",
   evaluation,
   finetuning,
+  prediction: {
+    summary: "Name the relation of the two marked entities of new sentences",
+    description:
+      "Reads the field text of each line of JSON (.jsonl), or a sentence per line, with the first " +
+      "entity in << >> and the second in [[ ]], and prints a line of JSON for each with the label " +
+      "that is the most probable of those that the model was taught.",
+    options: {
+      input: { type: "string", placeholder: "F", help: "the file of sentences", required: true },
+    },
+    examples: [
+      "deno task predict relations --model runs/re/checkpoints/step-00000650 --input sentences.jsonl",
+    ],
+    read: (given) =>
+      [...readTextInput(given.string("input")!)].map(({ text }) => ({ text, label: NO_LABEL })),
+    write: ({ items, answers, labels }) =>
+      items.map(({ text }, i) => {
+        const { predicted, logProbabilities } = answers[i]!;
+        const log_probability = logProbabilities[predicted] ?? null;
+        return JSON.stringify({ text, label: labels[predicted] ?? null, log_probability }) + "\n";
+      }).join(""),
+  },
   variant: (given) => {
     const gold = given.string("gold");
     const documents = gold !== undefined && !/\.jsonl?$/i.test(gold);
@@ -82,7 +102,9 @@ export const relations = choiceTask<RelationExample>(FORM, {
       const examples = readRelations(gold);
       const labels = [...new Set(examples.map((e) => e.label))].sort();
       const path = resolve(gold);
-      return { labels, train: [], develop: [], test: examples, path, sha256: hashFile(gold) };
+      const negative = negativeLabel(labels);
+      const hash = hashFile(gold);
+      return { labels, negative, train: [], develop: [], test: examples, path, sha256: hash };
     }
     const data = given.string("data")!;
     const files = ["train", "dev", "test"].map((split) => join(data, `${split}.jsonl`));
@@ -91,6 +113,7 @@ export const relations = choiceTask<RelationExample>(FORM, {
     const labels = [...new Set(all.map((e) => e.label))].sort();
     return {
       labels,
+      negative: negativeLabel(labels),
       train: train!,
       develop: develop!,
       test: test!,
@@ -98,7 +121,7 @@ export const relations = choiceTask<RelationExample>(FORM, {
       sha256: sha256(files.map((file) => hashFile(file)).join("\n")),
     };
   },
-  readAnswers(path, { labels, test, path: goldFile }): RelationAnswer[] {
+  readAnswers(path, { labels, test, path: goldFile }): ChoiceAnswer[] {
     const system = readRelationLines(path);
     if (test.length !== system.length) {
       throw new UserError(
@@ -112,25 +135,21 @@ export const relations = choiceTask<RelationExample>(FORM, {
         `Cannot compare ${path} with ${goldFile}: the texts of line ${differs + 1} differ`,
       );
     }
+    const strange = [...new Set(system.map((s) => s.label))]
+      .filter((label) => label !== null && !labels.includes(label));
     return relationItems(test, labels).map((item, i) => {
       const { label } = system[i]!;
-      const predicted = label === null ? -1 : labels.indexOf(label);
-      return { item, logProbabilities: [], predicted, truncated: 0, said: label };
+      const answer = { item, logProbabilities: [], truncated: 0 };
+      if (label === null) return { ...answer, predicted: -1 };
+      const known = labels.indexOf(label);
+      // An answer beyond the labels counts against precision, as any other wrong one.
+      const predicted = known < 0 ? labels.length + strange.indexOf(label) : known;
+      return { ...answer, predicted, said: label };
     });
   },
-  report(request) {
-    const [own] = request.systems;
-    if (own?.role !== "system") return reportChoiceTask("relations", FORM, request);
-    const { labels: known, test } = request.data;
-    const said = own.answers.map((a: RelationAnswer) => a.said);
-    const extra = [...new Set(said)].filter((l) => l && !known.includes(l)) as string[];
-    const labels = [...known, ...extra];
-    const items = {
-      gold: test.map((item) => known.indexOf(item.label)),
-      predicted: said.map((l) => l ? labels.indexOf(l) : -1),
-    };
-    return reportSentences(items, labels, known.length, request.seed);
-  },
+  measures: relationMeasures,
+  resamples: RESAMPLES,
+  details: ({ labels }, answers) => labelTable(labelled(answers), labels),
 });
 
 /** The relations of whole documents, whose entities are given. */
@@ -146,13 +165,32 @@ const documentRelations: Task<PubtatorDocument, Counts> = {
     return { labels: [], train: [], develop: [], test, path, sha256: hashFile(gold) };
   },
   readAnswers: (path, { test }) => compareRelations(test, readPubtator(path)),
-  score: (_items, answers) => ({
-    measures: [{
-      key: "f1",
-      name: "F1",
-      count: answers.length,
-      statistic: (indices) => precisionRecall(sumCounts(answers, indices)).f1,
-    }],
-  }),
-  report: ({ systems, seed }) => reportDocuments(systems[0]!.answers, seed),
+  score: (_data, _items, answers) => scoreDocuments(answers),
+  report: (request) =>
+    reportSystems({
+      request,
+      name: "relations",
+      units: "documents",
+      score: scoreDocuments,
+      details: (answers) => {
+        const { truePositives, falseNegatives } = sumCounts(answers);
+        const relations = truePositives + falseNegatives;
+        return { text: `${relations} golden relations`, json: { relations } };
+      },
+      config: { output_type: "relations" },
+      samples: (answers) =>
+        answers.map((counts, i) => ({
+          doc_id: i,
+          doc: { id: request.data.test[i]!.pmid },
+          counts,
+        })),
+    }),
 };
+
+/** Relations right, wrong and missed, over whole documents. */
+function scoreDocuments(answers: readonly Counts[]): Score {
+  return {
+    measures: ratioMeasures(answers),
+    right: answers.map((c) => c.falsePositives + c.falseNegatives === 0),
+  };
+}

@@ -27,7 +27,7 @@ Deno.test("DocumentLosses share out the whole loss among the documents' groups",
     const start = openStart("random:tiny", opened, 0);
     writeModelFolder(model, start);
     const rows = Math.min(12, opened.split("validation").rows);
-    const documents = await DocumentLosses.open(corpus, "validation", rows);
+    const documents = await DocumentLosses.open(corpus, "validation");
     const result = await evaluatePerplexity({
       model,
       corpus: opened,
