@@ -15,15 +15,19 @@ import {
 } from "./core/cli.ts";
 import { EXIT, Interrupted, isDiskFull, messageOf, UsageError, UserError } from "./core/errors.ts";
 import { consoleReporter } from "./core/reporter.ts";
+import { styled } from "./core/terminal.ts";
 import { ROOT_COMMANDS } from "./commands/mod.ts";
 
 const SAME_SIGNAL_MS = 300;
+
+const red = (text: string): string => styled(text, "red", Deno.stderr);
 
 const isGroup = (c: Command | CommandGroup): c is CommandGroup => "commands" in c;
 
 /** Runs the command line `args` and returns the exit code. */
 export async function main(args: string[]): Promise<number> {
-  const flags = commonFlags(args), reporter = consoleReporter(flags.quiet);
+  const flags = commonFlags(args);
+  const reporter = consoleReporter(flags.quiet);
   const abort = new AbortController();
   let signalled: number | undefined;
   const onSignal = () => {
@@ -55,13 +59,14 @@ export async function main(args: string[]): Promise<number> {
     if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
     return await found.command.run(invocation) ?? EXIT.done;
   } catch (error) {
+    if (flags.json) reporter.line(JSON.stringify({ error: messageOf(error) }));
     if (flags.verbose && error instanceof Error && error.stack) console.error(error.stack);
     if (error instanceof Interrupted) {
       console.error(error.message || "Interrupted");
       return EXIT.interrupted;
     }
     if (error instanceof UsageError) {
-      console.error(`${error.message}\nSee: deno task ${where ? where + " " : ""}--help`);
+      console.error(`${red(error.message)}\nSee: deno task ${where ? where + " " : ""}--help`);
       return EXIT.usage;
     }
     if (isDiskFull(error) && !(error instanceof UserError)) {
@@ -69,10 +74,10 @@ export async function main(args: string[]): Promise<number> {
       return EXIT.failed;
     }
     if (error instanceof Deno.errors.NotCapable) {
-      console.error(`Cannot go on: ${messageOf(error)}`);
+      console.error(red(`Cannot go on: ${messageOf(error)}`));
       return EXIT.failed;
     }
-    console.error(messageOf(error));
+    console.error(red(messageOf(error)));
     // Not something we foresaw: the trace is what a bug report needs.
     const foreseen = error instanceof UserError || (error as Error)?.name === "DeviceError";
     if (!foreseen && !flags.verbose) console.error("(--verbose shows where it happened)");

@@ -9,19 +9,21 @@ import { isCpuDriver, openDevice } from "../kernels/open_device.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import type { MatmulChoice } from "../kernels/matmul/choice.ts";
 import { tuneMatmul } from "../kernels/matmul/tune.ts";
-import { presetConfig } from "../model/config.ts";
-import { productShapes } from "../model/gpu/autotune.ts";
-import { headChunk } from "../model/gpu/head.ts";
+import { presetConfig } from "../model/mamba/config.ts";
+import { productShapes } from "../model/mamba/gpu/autotune.ts";
+import { headChunk } from "../model/mamba/gpu/head.ts";
 
 /** Seconds for a shape, after which no further choice is begun. */
-const GPU_SECONDS = 10, CPU_SECONDS = 3;
+const GPU_SECONDS = 10;
+const CPU_SECONDS = 3;
 
 /**
  * Times the choices for the preset of `--model` (small by default) in `--precision`, at 512 tokens on
  * a CPU driver and 8 x 1,024 on a GPU; the likeliest first, as many as there is time for.
  */
 export async function benchAutotune(invocation: Invocation): Promise<Record<string, unknown>> {
-  const { reporter } = invocation, name = invocation.string("model") ?? "small";
+  const { reporter } = invocation;
+  const name = invocation.string("model") ?? "small";
   const precision = invocation.string("precision") === "mixed" ? "mixed" : "f32";
   const device = await openDevice({
     variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
@@ -29,16 +31,20 @@ export async function benchAutotune(invocation: Invocation): Promise<Record<stri
   });
   try {
     if (precision === "mixed") device.requireHalf();
-    const config = presetConfig(name), slow = isCpuDriver(device.adapter);
-    const tokens = slow ? 512 : 8192, seconds = slow ? CPU_SECONDS : GPU_SECONDS;
+    const config = presetConfig(name);
+    const slow = isCpuDriver(device.adapter);
+    const tokens = slow ? 512 : 8192;
+    const seconds = slow ? CPU_SECONDS : GPU_SECONDS;
     const { chunkRows } = headChunk(device, tokens, config.paddedVocabSize);
     const about = { variant: device.variant, model: name, precision, tokens };
     reporter.line(
       `${device.description}, variant ${device.variant}, ${name}, ${precision}, ${tokens} tokens`,
     );
-    const rows: string[][] = [], figures: Record<string, unknown>[] = [];
+    const rows: string[][] = [];
+    const figures: Record<string, unknown>[] = [];
     for (const shape of productShapes(config, tokens, chunkRows, precision)) {
-      const { product, m, n, k } = shape, until = performance.now() + 1000 * seconds;
+      const { product, m, n, k } = shape;
+      const until = performance.now() + 1000 * seconds;
       const timed = await tuneMatmul(device, shape, 3, until);
       timed.forEach(({ choice, ms, isDefault }, i) => {
         const gflops = 2 * m * n * k / ms / 1e6;

@@ -12,7 +12,7 @@ const RECORDS = 30_000;
 const REVISED = 5;
 
 /** What was measured. */
-export interface CatalogueFigures {
+interface CatalogueFigures {
   citations: number;
   /** Thousands a second: PMIDs that ascend, a file a transaction. */
   inserts: number;
@@ -29,21 +29,41 @@ export interface CatalogueFigures {
 
 /** Fills a catalogue at `path` with `citations` (rounded to whole files) and measures. */
 export function benchCatalogue(path: string, citations: number): CatalogueFigures {
-  const catalogue = new Catalogue(path), added = Math.max(1, Math.round(citations / RECORDS));
+  const catalogue = new Catalogue(path);
+  const added = Math.max(1, Math.round(citations / RECORDS));
   const column = (value: (i: number) => number) =>
     Int32Array.from({ length: RECORDS }, (_, i) => value(i));
-  const none = new Int32Array(0), ones = column(() => 1), ordinals = column((i) => i);
+  const none = new Int32Array(0);
+  const ones = column(() => 1);
+  const ordinals = column((i) => i);
   const addFile = (number: number, pmids: Int32Array) =>
     catalogue.addFile({
-      ...{ number, name: String(number), folder: "baseline", md5: "", state: "documents" },
-      ...{ records: RECORDS, documents: RECORDS, deletions: 0, xml_bytes: 0, counts: "{}" },
-      ...{ tokens: null, documents_sha256: "", tokens_sha256: null, stamp: "" },
-      ...{ rejected_sha256: "", raw: 0 },
+      number,
+      name: String(number),
+      folder: "baseline",
+      md5: "",
+      state: "documents",
+      records: RECORDS,
+      documents: RECORDS,
+      deletions: 0,
+      xml_bytes: 0,
+      counts: "{}",
+      tokens: null,
+      documents_sha256: "",
+      tokens_sha256: null,
+      stamp: "",
+      rejected_sha256: "",
+      raw: 0,
     }, {
-      ...{ pmids, versions: ones, ordinals },
-      ...{ deletedPmids: none, deletedVersions: none, deletedOrdinals: none },
+      pmids,
+      versions: ones,
+      ordinals,
+      deletedPmids: none,
+      deletedVersions: none,
+      deletedOrdinals: none,
     });
-  const total = added * RECORDS, revised = REVISED * RECORDS;
+  const total = added * RECORDS;
+  const revised = REVISED * RECORDS;
   const inserting = timed(() => {
     for (let file = 0; file < added; file++) {
       addFile(file + 1, column((i) => file * RECORDS + i + 1));

@@ -10,13 +10,14 @@ import { type Device } from "../kernels/device.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { measureBandwidth } from "../kernels/peaks.ts";
 import type { ProviderName } from "../kernels/providers.ts";
-import { type MambaConfig, presetConfig } from "../model/config.ts";
-import { generateBatch } from "../model/generate.ts";
-import { createRecurrentMamba } from "../model/recurrent.ts";
+import { type MambaConfig, presetConfig } from "../model/mamba/config.ts";
+import { generateBatch } from "../model/mamba/generate.ts";
+import { parameterList } from "../model/mamba/parameters.ts";
+import { createRecurrentMamba } from "../model/mamba/recurrent.ts";
 import { quickParameters } from "./quick_parameters.ts";
 
 /** One measured case. */
-export interface GenerateFigures {
+interface GenerateFigures {
   /** Prompts at once. */
   rows: number;
   /** How products read the weights. */
@@ -29,14 +30,16 @@ export interface GenerateFigures {
 
 /** Runs the benchmark; the best of three rounds of each case. */
 export async function benchGenerate(invocation: Invocation): Promise<Record<string, unknown>> {
-  const { reporter } = invocation, model = invocation.string("model") ?? "mamba-130m";
+  const { reporter } = invocation;
+  const model = invocation.string("model") ?? "mamba-130m";
   const config = presetConfig(model);
   const device = await openDevice({
     variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
     provider: invocation.string("provider") as ProviderName | undefined,
   });
   try {
-    const copy = await measureBandwidth(device), figures: GenerateFigures[] = [];
+    const copy = await measureBandwidth(device);
+    const figures: GenerateFigures[] = [];
     for (
       const weights of device.features.has("shader-f16")
         ? ["f32", "f16"] as const
@@ -59,8 +62,11 @@ export async function benchGenerate(invocation: Invocation): Promise<Record<stri
       ]),
     ));
     return {
-      ...{ device: device.description, variant: device.variant, model },
-      ...{ copy_bytes_per_second: copy, cases: figures },
+      device: device.description,
+      variant: device.variant,
+      model,
+      copy_bytes_per_second: copy,
+      cases: figures,
     };
   } finally {
     device.destroy();
@@ -90,10 +96,8 @@ export async function measureGeneration(
     best = Math.max(best, rows * tokens / ((performance.now() - start) / 1000));
   }
   model.destroy();
-  const { paddedVocabSize: v, hiddenSize: d, intermediateSize: e, layers } = config;
-  const layer = 3 * d * e + e * (config.timeStepRank + 2 * config.stateSize) +
-    e * config.timeStepRank;
-  const bytes = (v * d + layers * layer) * (weights === "f16" ? 2 : 4);
+  const matrices = parameterList(config).filter((p) => p.decayed && p.shape.length === 2);
+  const bytes = matrices.reduce((sum, { size }) => sum + size, 0) * (weights === "f16" ? 2 : 4);
   return {
     rows,
     weights,

@@ -13,7 +13,7 @@ import { messageOf } from "../core/errors.ts";
 import { writeAtomic } from "../core/files.ts";
 import { formatBytes, formatTable, type Reporter } from "../core/reporter.ts";
 import type { ProviderName } from "../kernels/providers.ts";
-import { presetConfig } from "../model/config.ts";
+import { presetConfig } from "../model/mamba/config.ts";
 import { runSections, SECTION_PROCESS, type SectionFigures } from "./gpu_process.ts";
 import { measureProvider } from "./gpu_sections.ts";
 import { measureTorch } from "./torch_peer.ts";
@@ -22,7 +22,8 @@ import type { StepFigures } from "./training_step.ts";
 /** Seconds after which a provider begins no further section. PyTorch takes what is left of 480. */
 const SECONDS: Record<ProviderName, number> = { deno: 200, dawn: 150 };
 /** Seconds after which no peer is asked, and of the whole command. */
-const PEER_SECONDS = 410, ALL_SECONDS = 470;
+const PEER_SECONDS = 410;
+const ALL_SECONDS = 470;
 /** Seconds that a provider's last section may take besides. */
 const GRACE = 30;
 /** Where figures go that no `--output` is given for. */
@@ -30,7 +31,8 @@ const DEFAULT_FILE = "bench-gpu.json";
 /** Runs every section with every provider, or with that of `--provider`. */
 export async function benchGpu(invocation: Invocation): Promise<Record<string, unknown>> {
   if (Deno.env.get(SECTION_PROCESS)) return await sections(invocation);
-  const { reporter, signal } = invocation, began = performance.now();
+  const { reporter, signal } = invocation;
+  const began = performance.now();
   const elapsed = () => (performance.now() - began) / 1000;
   const file = invocation.string("output") ?? DEFAULT_FILE;
   const variant = invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT");
@@ -94,10 +96,10 @@ async function benchTorch(
 ): Promise<unknown> {
   reporter.line("\nPyTorch");
   try {
-    const all = Object.values(providers),
-      torch = all.find((p) => p.torch)?.torch as
-        | { preset: string; batch: number; length: number }
-        | undefined;
+    const all = Object.values(providers);
+    const torch = all.find((p) => p.torch)?.torch as
+      | { preset: string; batch: number; length: number }
+      | undefined;
     if (!torch) {
       reporter.line("left out: no step was measured to compare with");
       return {};

@@ -8,7 +8,7 @@ import { DAWN_PACKAGE, type ProviderName } from "../kernels/providers.ts";
 export type SectionFigures = Record<string, unknown>;
 
 /** What {@linkcode runSections} takes. */
-export interface SectionsRequest {
+interface SectionsRequest {
   provider: ProviderName;
   variant: string | undefined;
   /** Seconds after which no further section is begun, and what the last may take besides. */
@@ -34,7 +34,8 @@ export async function runSections(
   request: SectionsRequest,
   onFigures: (figures: SectionFigures) => void,
 ): Promise<SectionFigures> {
-  const { reporter, seconds, grace } = request, began = performance.now();
+  const { reporter, seconds, grace } = request;
+  const began = performance.now();
   const elapsed = () => (performance.now() - began) / 1000;
   const file = await Deno.makeTempFile({ suffix: ".json" });
   let figures: SectionFigures = {};
@@ -81,9 +82,20 @@ async function oneProcess(
 ): Promise<string | undefined> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [
-      ...["run", "--quiet", "--no-lock", "--cached-only", "--allow-all"],
+      "run",
+      "--quiet",
+      "--no-lock",
+      "--cached-only",
+      "--allow-all",
       program?.href ?? import.meta.resolve("../main.ts"),
-      ...["bench", "gpu", "--provider", provider, "--seconds", String(seconds), "--output", file],
+      "bench",
+      "gpu",
+      "--provider",
+      provider,
+      "--seconds",
+      String(seconds),
+      "--output",
+      file,
       ...skip.flatMap((name) => ["--skip", name]),
       ...variant ? ["--variant", variant] : [],
     ],
@@ -92,8 +104,11 @@ async function oneProcess(
     stderr: "piped",
     env: { NO_COLOR: "1", [SECTION_PROCESS]: "1" },
   }).spawn();
-  const errors: string[] = [], began = performance.now();
-  let late: string | undefined, since = began, section: unknown;
+  const errors: string[] = [];
+  const began = performance.now();
+  let late: string | undefined;
+  let since = began;
+  let section: unknown;
   const end = (why: string | undefined) => {
     late = why;
     try {
@@ -105,8 +120,12 @@ async function oneProcess(
   const stop = () => end("stopped");
   signal.addEventListener("abort", stop);
   const watch = setInterval(() => {
-    const now = performance.now(), { running } = readFigures(file);
-    if (running !== section) section = running, since = now;
+    const now = performance.now();
+    const { running } = readFigures(file);
+    if (running !== section) {
+      section = running;
+      since = now;
+    }
     if (now - since > 1000 * sectionSeconds) end(`it took longer than ${sectionSeconds} s`);
     else if (now - began > 1000 * most) end("the time is up");
   }, 500);

@@ -7,11 +7,11 @@ import { messageOf } from "../core/errors.ts";
 import { formatBytes, formatTable, type Reporter } from "../core/reporter.ts";
 import { type Device } from "../kernels/device.ts";
 import { isCpuDriver, openDevice } from "../kernels/open_device.ts";
-import { describeUnits, matrixConfigs } from "../kernels/matmul/matrix_units.ts";
+import { describeUnits, matrixConfigs } from "../kernels/matrix_units.ts";
 import { openProvider, type ProviderName } from "../kernels/providers.ts";
 import { selfTest } from "../kernels/self_test.ts";
-import { type MambaConfig, presetConfig } from "../model/config.ts";
-import type { Precision } from "../model/gpu/buffers.ts";
+import { type MambaConfig, presetConfig } from "../model/mamba/config.ts";
+import type { Precision } from "../model/mamba/gpu/buffers.ts";
 import { measureGeneration } from "./generate.ts";
 import { type KernelFigure, kernelTable, measureKernels } from "./kernels.ts";
 import { measurePeaks, PEAK_HEADINGS, peakRows } from "./product_peaks.ts";
@@ -33,7 +33,7 @@ interface StepPlan {
 }
 
 /** What is measured: the real sizes on a GPU, small ones on a CPU driver to prove the command. */
-export interface Scale {
+interface Scale {
   name: string;
   kernels: { config: MambaConfig; batch: number; length: number };
   kernelMs: number;
@@ -46,11 +46,16 @@ export interface Scale {
 }
 
 /** The sizes for a device. */
-export function scaleOf(device: Device): Scale {
-  const half = device.features.has("shader-f16"), units = device.matrixUnits !== undefined;
+function scaleOf(device: Device): Scale {
+  const half = device.features.has("shader-f16");
+  const units = device.matrixUnits !== undefined;
   const steps = (name: string, config: MambaConfig, batch: number, length: number): StepPlan[] => {
     const step = (precision: Precision, plain = false): StepPlan => ({
-      ...{ name, config, batch, length, precision },
+      name,
+      config,
+      batch,
+      length,
+      precision,
       ...(plain ? { plain } : {}),
     });
     return [step("f32"), ...half ? [step("mixed")] : [], ...units ? [step("mixed", true)] : []];
@@ -68,7 +73,8 @@ export function scaleOf(device: Device): Scale {
       torch: { preset: "tiny", batch: 2, length: 64 },
     };
   }
-  const m130 = presetConfig("mamba-130m"), m370 = presetConfig("mamba-370m");
+  const m130 = presetConfig("mamba-130m");
+  const m370 = presetConfig("mamba-370m");
   const large = steps("mamba-370m", m370, 8, 1024);
   return {
     name: "full sizes",
@@ -87,7 +93,7 @@ export function scaleOf(device: Device): Scale {
 }
 
 /** What {@linkcode measureProvider} takes. */
-export interface ProviderBench {
+interface ProviderBench {
   provider: ProviderName;
   variant: string | undefined;
   reporter: Reporter;
@@ -101,11 +107,13 @@ export interface ProviderBench {
 
 /** Runs every section; one that fails is reported and does not end the rest. */
 export async function measureProvider(bench: ProviderBench): Promise<void> {
-  const { provider, variant, reporter } = bench, began = performance.now();
+  const { provider, variant, reporter } = bench;
+  const began = performance.now();
   const open = (matrixUnits: "auto" | "off" = "auto") =>
     openDevice({ variant, provider, matrixUnits });
   let device = await open();
-  const scale = scaleOf(device), figures: Record<string, unknown> = { torch: scale.torch };
+  const scale = scaleOf(device);
+  const figures: Record<string, unknown> = { torch: scale.torch };
   const elapsed = () => (performance.now() - began) / 1000;
   const section = async (name: string, run: () => Promise<unknown>) => {
     const key = name.replaceAll(" ", "_");
@@ -154,7 +162,8 @@ export async function measureProvider(bench: ProviderBench): Promise<void> {
     );
     await section("adapter", () => Promise.resolve(describe(device, reporter)));
     await section("self test", async () => {
-      const results = await selfTest(device), right = results.filter((r) => r.ok).length;
+      const results = await selfTest(device);
+      const right = results.filter((r) => r.ok).length;
       reporter.line(`${right} of ${results.length} kernels right`);
       for (const { kernel, ok, error } of results) if (!ok) reporter.line(`${kernel}: ${error}`);
       return results;
@@ -226,15 +235,16 @@ export async function measureProvider(bench: ProviderBench): Promise<void> {
 }
 
 function describe(device: Device, reporter: Reporter): Record<string, unknown> {
-  const { limits } = device.gpu,
-    names = [
-      "maxBufferSize",
-      "maxStorageBufferBindingSize",
-      "maxStorageBuffersPerShaderStage",
-      "maxComputeWorkgroupStorageSize",
-      "maxComputeInvocationsPerWorkgroup",
-    ] as const;
-  const features = [...device.features].sort(), configs = matrixConfigs(device.adapter);
+  const { limits } = device.gpu;
+  const names = [
+    "maxBufferSize",
+    "maxStorageBufferBindingSize",
+    "maxStorageBuffersPerShaderStage",
+    "maxComputeWorkgroupStorageSize",
+    "maxComputeInvocationsPerWorkgroup",
+  ] as const;
+  const features = [...device.features].sort();
+  const configs = matrixConfigs(device.adapter);
   const units = device.matrixUnits && describeUnits(device.matrixUnits);
   reporter.line(`features ${features.join(", ")}; subgroups of ${device.subgroupSize}`);
   reporter.line(names.map((n) => `${n} ${limits[n]}`).join(", "));

@@ -18,7 +18,7 @@ import { addInto, sumOfSquares, sumOfSquaresScratch } from "../kernels/reduce/re
 import { rmsNormBackward, rmsNormForward, rmsNormScratch } from "../kernels/rmsnorm/rmsnorm.ts";
 import { scanBackward, scanForward, type ScanShape, scanSizes } from "../kernels/scan/mod.ts";
 import type { Workbench } from "../kernels/workbench.ts";
-import type { MambaConfig } from "../model/config.ts";
+import type { MambaConfig } from "../model/mamba/config.ts";
 
 /** The shapes that kernels are measured at. */
 export interface KernelShapes {
@@ -29,7 +29,7 @@ export interface KernelShapes {
 }
 
 /** A kernel to measure: what it is called and how it is planned. */
-export interface Subject {
+interface Subject {
   kernel: string;
   pass: string;
   bound: "arithmetic" | "bandwidth";
@@ -38,7 +38,8 @@ export interface Subject {
 
 /** Every kernel, with operands allocated on the bench. */
 export function kernelSubjects(bench: Workbench, o: KernelShapes): Subject[] {
-  const { config, batch, length } = o, rows = batch * length;
+  const { config, batch, length } = o;
+  const rows = batch * length;
   const { hiddenSize: d, intermediateSize: e, convKernel: width } = config;
   const matrix = (cols: number, fill = 0.01) =>
     bench.matrix(new Float32Array(rows * cols).fill(fill), rows, cols);
@@ -65,7 +66,11 @@ export function kernelSubjects(bench: Workbench, o: KernelShapes): Subject[] {
       bound: "bandwidth",
       plan: (plan) =>
         rmsNormBackward(plan, {
-          ...{ ...narrow, dy: y, sum: x, dstream: matrix(d), accumulate: true },
+          ...narrow,
+          dy: y,
+          sum: x,
+          dstream: matrix(d),
+          accumulate: true,
           scratch: scratch(plan),
         }),
     },
@@ -81,7 +86,12 @@ export function kernelSubjects(bench: Workbench, o: KernelShapes): Subject[] {
       bound: "bandwidth",
       plan: (plan) =>
         convSiluBackward(plan, {
-          ...{ ...conv, x: u, dy: v, dx: matrix(e), dweight: floats(e * width), dbias: floats(e) },
+          ...conv,
+          x: u,
+          dy: v,
+          dx: matrix(e),
+          dweight: floats(e * width),
+          dbias: floats(e),
           scratch: scratch(plan),
         }),
     },
@@ -100,7 +110,8 @@ function productSubjects(bench: Workbench, o: KernelShapes, [x, u]: Matrix[]): S
     bound: "arithmetic",
     plan: (plan) => matmul(plan, { product, a, b, c }),
   });
-  const out = bench.matrix(undefined, x!.rows, e), dx = bench.matrix(undefined, x!.rows, d);
+  const out = bench.matrix(undefined, x!.rows, e);
+  const dx = bench.matrix(undefined, x!.rows, d);
   return [
     product("NT", x!, weight, out, "forward"),
     product("NN", u!, weight, dx, "dX"),
@@ -114,28 +125,48 @@ function scanSubjects(
   starts: Region,
   [u, v]: Matrix[],
 ): Subject[] {
-  const { intermediateSize: e, stateSize: states } = o.config, { batch, length } = o;
+  const { intermediateSize: e, stateSize: states } = o.config;
+  const { batch, length } = o;
   const shape: ScanShape = {
-    ...{ batch, length, channels: e, states, softplus: true, bias: true, skip: true },
-    ...{ gate: true, packed: true, initialState: false },
+    batch,
+    length,
+    channels: e,
+    states,
+    softplus: true,
+    bias: true,
+    skip: true,
+    gate: true,
+    packed: true,
+    initialState: false,
   };
   const sizes = scanSizes(bench.device, shape);
   const panel = () => bench.matrix(new Float32Array(u!.rows * 32).fill(0.01), u!.rows, 32).region;
   const wide = () => bench.matrix(undefined, u!.rows, e).region;
   const forward = {
-    ...{ u: u!.region, delta: v!.region, z: u!.region, y: wide(), starts, bc: panel() },
+    u: u!.region,
+    delta: v!.region,
+    z: u!.region,
+    y: wide(),
+    starts,
+    bc: panel(),
     par: bench.flat(new Float32Array(sizes.par).fill(-0.5)),
     state: bench.flat(sizes.state),
     checkpoints: bench.flat(sizes.checkpoints),
     sums: bench.flat(sizes.sums),
   };
   const backward = {
-    ...{ ...forward, gy: wide(), du: wide(), ddelta: wide(), dz: wide(), dbc: panel() },
+    ...forward,
+    gy: wide(),
+    du: wide(),
+    ddelta: wide(),
+    dz: wide(),
+    dbc: panel(),
     dpar: bench.flat(sizes.par),
     parts: bench.flat(sizes.parts),
     dcheckpoints: bench.flat(sizes.dcheckpoints),
   };
-  const kernel = "selective scan", bound = "arithmetic";
+  const kernel = "selective scan";
+  const bound = "arithmetic";
   return [
     { kernel, pass: "forward", bound, plan: (plan) => scanForward(plan, shape, forward) },
     { kernel, pass: "backward", bound, plan: (plan) => scanBackward(plan, shape, backward) },
@@ -149,12 +180,16 @@ function vocabularySubjects(bench: Workbench, o: KernelShapes, x: Matrix): Subje
   const { hiddenSize: d, paddedVocabSize: vocabulary } = o.config;
   const chunk = Math.max(1, Math.min(x.rows, Math.floor(CHUNK_LOGITS / vocabulary)));
   const tokens = Uint32Array.from({ length: x.rows }, (_, i) => (i * 7919) % vocabulary);
-  const targets = bench.flat(Int32Array.from(tokens)), nll = bench.flat(x.rows);
-  const logits = bench.matrix(undefined, chunk, vocabulary), scale = bench.flat([1 / x.rows]);
-  const table = bench.matrix(undefined, vocabulary, d), T = bench.flat(tokens);
-  const segments = bench.flat(tokenSegments(tokens)),
-    shared = { logits, targets, nll, firstRow: 0 };
-  const name = `cross-entropy, ${chunk} rows`, bound = "bandwidth";
+  const targets = bench.flat(Int32Array.from(tokens));
+  const nll = bench.flat(x.rows);
+  const logits = bench.matrix(undefined, chunk, vocabulary);
+  const scale = bench.flat([1 / x.rows]);
+  const table = bench.matrix(undefined, vocabulary, d);
+  const T = bench.flat(tokens);
+  const segments = bench.flat(tokenSegments(tokens));
+  const shared = { logits, targets, nll, firstRow: 0 };
+  const name = `cross-entropy, ${chunk} rows`;
+  const bound = "bandwidth";
   return [
     { kernel: name, pass: "forward", bound, plan: (plan) => crossEntropy(plan, shared) },
     {
@@ -191,7 +226,9 @@ function arenaSubjects(bench: Workbench): Subject[] {
   const hyper = bench.keep(bench.device.allocate("adamw values", ADAMW_HYPER_BYTES, 64 | 8));
   const options = { step: 1, learningRate: 1e-3, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 };
   bench.device.write(hyper, adamWHyper({ ...options, weightDecay: 0.1, maxGradNorm: 1 }));
-  const squares = bench.flat(4), kernel = `${ARENA / 1e6} M parameters`, bound = "bandwidth";
+  const squares = bench.flat(4);
+  const kernel = `${ARENA / 1e6} M parameters`;
+  const bound = "bandwidth";
   return [
     {
       kernel: `AdamW, ${kernel}`,

@@ -12,7 +12,7 @@ import { DeviceError } from "../kernels/errors.ts";
 import { copyBytes, measureBandwidth } from "../kernels/peaks.ts";
 import { Plan } from "../kernels/plan.ts";
 import { Workbench } from "../kernels/workbench.ts";
-import { configOfSizes, presetConfig } from "../model/config.ts";
+import { configOfSizes, presetConfig } from "../model/mamba/config.ts";
 import { type KernelShapes, kernelSubjects } from "./kernel_subjects.ts";
 
 /** One measured kernel. */
@@ -41,7 +41,8 @@ const MEASURE_MS = 120;
 export async function timePlan(plan: Plan, budgetMs: number): Promise<number> {
   const { device } = plan;
   const once = async (count: number) => {
-    const start = performance.now(), encoder = device.gpu.createCommandEncoder();
+    const start = performance.now();
+    const encoder = device.gpu.createCommandEncoder();
     for (let i = 0; i < count; i++) plan.record(encoder);
     device.gpu.queue.submit([encoder.finish()]);
     await device.idle();
@@ -64,25 +65,38 @@ export async function measureKernels(
   onFigure: (figure: KernelFigure) => void,
   budgetMs = MEASURE_MS,
 ): Promise<void> {
-  const bench = new Workbench(device), { variant } = device;
+  const bench = new Workbench(device);
+  const { variant } = device;
   const build = async (record: (plan: Plan) => void) => {
     const plan = new Plan(device);
     await device.guard("plan the benchmark", () => record(plan));
     return plan;
   };
   try {
-    const copy = await measureBandwidth(device) / 1e9, copyMs = 2 * copyBytes(device) / copy / 1e6;
+    const copy = await measureBandwidth(device) / 1e9;
+    const copyMs = 2 * copyBytes(device) / copy / 1e6;
     onFigure({
-      ...{ variant, kernel: "copy", pass: "", milliseconds: copyMs },
-      ...{ dispatches: 0, gigabytes: copy, share: 1 },
+      variant,
+      kernel: "copy",
+      pass: "",
+      milliseconds: copyMs,
+      dispatches: 0,
+      gigabytes: copy,
+      share: 1,
     });
     const measured: Omit<KernelFigure, "share">[] = [];
     for (const { kernel, pass, plan: record } of kernelSubjects(bench, options)) {
-      const plan = await build(record), milliseconds = await timePlan(plan, budgetMs);
+      const plan = await build(record);
+      const milliseconds = await timePlan(plan, budgetMs);
       const rate = (amount: number) => amount ? amount / milliseconds / 1e6 : undefined;
       measured.push({
-        ...{ variant, kernel, pass, milliseconds, dispatches: plan.dispatches },
-        ...{ gflops: rate(plan.flop()), gigabytes: rate(plan.bytes()) },
+        variant,
+        kernel,
+        pass,
+        milliseconds,
+        dispatches: plan.dispatches,
+        gflops: rate(plan.flop()),
+        gigabytes: rate(plan.bytes()),
       });
       plan.destroy();
     }
@@ -112,14 +126,16 @@ const CASES: Record<string, KernelShapes> = {
  * every variant that the device can run.
  */
 export async function benchKernels(invocation: Invocation): Promise<Record<string, unknown>> {
-  const { reporter } = invocation, model = invocation.string("model") ?? "mamba-130m";
+  const { reporter } = invocation;
+  const model = invocation.string("model") ?? "mamba-130m";
   if (!Object.hasOwn(CASES, model)) {
     throw new UsageError(
       `There are no kernel shapes "${model}": choose ${Object.keys(CASES).join(" or ")}`,
     );
   }
   const forced = invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT");
-  const { batch, length } = CASES[model]!, figures: KernelFigure[] = [];
+  const { batch, length } = CASES[model]!;
+  const figures: KernelFigure[] = [];
   let adapter = "";
   for (const variant of forced ? [forced] : VARIANTS) {
     let device: Device;

@@ -5,7 +5,7 @@ import { matmul, type Product } from "../kernels/matmul/mod.ts";
 import { Plan } from "../kernels/plan.ts";
 
 /** One shape of (m, n, k) and what was reached. */
-export interface MatmulFigure {
+interface MatmulFigure {
   product: Product;
   m: number;
   n: number;
@@ -25,13 +25,16 @@ export async function measureMatmul(device: Device, repeats = 5): Promise<Matmul
   const figures: MatmulFigure[] = [];
   for (const [product, m, n, k] of SHAPES) {
     const matrix = (rows: number, cols: number): Matrix => {
-      const floats = matrixFloats(rows, cols), region = device.allocate("bench", 4 * floats);
+      const floats = matrixFloats(rows, cols);
+      const region = device.allocate("bench", 4 * floats);
       device.write(region, new Float32Array(floats).map((_, i) => (i * 37 % 101) / 50 - 1));
       return { region, rows, cols, stride: padded(rows) };
     };
     const a = product === "TN" ? matrix(k, m) : matrix(m, k);
-    const b = product === "NT" ? matrix(n, k) : matrix(k, n), c = matrix(m, n);
-    const plan = new Plan(device), inner = device.variant === "gpu-tiled" ? 50 : 4;
+    const b = product === "NT" ? matrix(n, k) : matrix(k, n);
+    const c = matrix(m, n);
+    const plan = new Plan(device);
+    const inner = device.variant === "gpu-tiled" ? 50 : 4;
     // The operands are copied once: the peak is of the products alone.
     for (let i = 0; i < inner; i++) matmul(plan, { product, a, b, c, sameA: i > 0 });
     plan.submit();

@@ -12,6 +12,7 @@ import { fromFileUrl, join } from "../core/std.ts";
 import { formatTable, type Reporter } from "../core/reporter.ts";
 import { CitationScanner, type CitationSink } from "../pipeline/citation/builder.ts";
 import type { FieldSelection } from "../pipeline/citation/elements.ts";
+import { explainReading } from "../pipeline/ingest/read_xml.ts";
 import type { RunSummary } from "../pipeline/run.ts";
 import { benchCatalogue } from "./catalogue.ts";
 import { measurePeers } from "./pipeline_peers.ts";
@@ -19,12 +20,14 @@ import { makeInput, makeMirror } from "./pubmed_input.ts";
 import { parseWithSaxes } from "./saxes_peer.ts";
 
 const FIXTURES = fromFileUrl(new URL("../fixtures/", import.meta.url));
-const MB = 1e6, PEER_BYTES = 40 * MB, PIECE = 1 << 18;
+const MB = 1e6;
+const PEER_BYTES = 40 * MB;
+const PIECE = 1 << 18;
 /** Files in the longer of the two runs whose memory is compared; the other has one. */
 const MEMORY_FILES = 10;
 
 /** What can be set. */
-export interface PipelineBenchOptions {
+interface PipelineBenchOptions {
   /** A `.xml.gz` file; a large one is made from the fixtures where none is given. */
   input?: string;
   /** A `tokenizer.json`; the fixtures' own where none is given. */
@@ -38,7 +41,8 @@ type Figures = Record<string, unknown>;
 
 /** Entry for the command. */
 export const benchPipelineCommand = (invocation: Invocation): Promise<Figures> => {
-  const input = invocation.string("input"), tokenizer = invocation.string("tokenizer");
+  const input = invocation.string("input");
+  const tokenizer = invocation.string("tokenizer");
   const citations = invocation.number("citations");
   return benchPipeline(invocation.reporter, {
     ...(input ? { input } : {}),
@@ -52,7 +56,7 @@ export const benchPipelineCommand = (invocation: Invocation): Promise<Figures> =
  * busy machine takes from us shows between the two columns: by the clock, and by the processor time
  * that was used, shared out evenly among the workers.
  */
-export async function benchPipeline(
+async function benchPipeline(
   reporter: Reporter,
   options: PipelineBenchOptions = {},
 ): Promise<Figures> {
@@ -60,7 +64,8 @@ export async function benchPipeline(
   try {
     const input = options.input ?? makeInput(join(folder, "input.xml.gz"));
     const tokenizer = options.tokenizer ?? join(FIXTURES, "tokenizer.json");
-    const figures: Figures = {}, rows: string[][] = [];
+    const figures: Figures = {};
+    const rows: string[][] = [];
     const show = (value: number, unit: string) =>
       `${value.toFixed(unit === "x" || unit === "s" ? 1 : 0)} ${unit}`;
     const add = (name: string, value: number, note = "", unit = "MB/s", processor?: number) => {
@@ -75,12 +80,13 @@ export async function benchPipeline(
     const part = takeBytes(pieces, PEER_BYTES);
     for (const fields of ["text", "all"] as const) {
       reporter.log(`Parsing, fields: ${fields}`);
-      const { records } = parse(pieces, fields), speed = measure(pieces, (p) => parse(p, fields));
+      const { records } = parse(pieces, fields, input);
+      const speed = measure(pieces, (p) => parse(p, fields, input));
       const note = `${Math.round(records * speed.clock * MB / bytes)} citations/s, one thread`;
       add(`parse_${fields}`, speed.clock, note, "MB/s", speed.processor);
-      const [a, b] = [parse(part, fields), parsePeer(part, fields)];
+      const [a, b] = [parse(part, fields, input), parsePeer(part, fields)];
       if (a.characters !== b.characters) throw new Error("saxes found another text");
-      const ours = measure(part, (p) => parse(p, fields));
+      const ours = measure(part, (p) => parse(p, fields, input));
       const theirs = measure(part, (p) => parsePeer(p, fields));
       add(`saxes_${fields}`, theirs.clock, "the same work", "MB/s", theirs.processor);
       const ratio = [ours.clock / theirs.clock, ours.processor / theirs.processor] as const;
@@ -104,17 +110,30 @@ export async function benchPipeline(
     const workers = options.workers ?? 2;
     const run = async (files: number, workers: number, fields: FieldSelection) => {
       reporter.log(`From ${files} .xml.gz to shards, fields: ${fields}, ${workers} workers`);
-      const corpus = join(folder, `corpus-${fields}`), mirror = makeMirror(folder, input, files);
+      const corpus = join(folder, `corpus-${fields}`);
+      const mirror = makeMirror(folder, input, files);
       const summary = await runProgram(
-        ...["run", "--source", mirror, "--corpus", corpus, "--tokenizer", tokenizer],
-        ...["--fields", fields, "--workers", String(workers), "--json", "--quiet"],
+        "run",
+        "--source",
+        mirror,
+        "--corpus",
+        corpus,
+        "--tokenizer",
+        tokenizer,
+        "--fields",
+        fields,
+        "--workers",
+        String(workers),
+        "--json",
+        "--quiet",
       );
       Deno.removeSync(corpus, { recursive: true });
       Deno.removeSync(mirror, { recursive: true });
       return summary;
     };
     for (const fields of ["text", "all"] as const) {
-      const summary = await run(workers, workers, fields), megabytes = summary.xml_bytes / MB;
+      const summary = await run(workers, workers, fields);
+      const megabytes = summary.xml_bytes / MB;
       const speed = megabytes / summary.seconds;
       const rate = Math.round(summary.records_added / summary.seconds);
       const note = `${workers} workers, ${workers} files, ${rate} citations/s`;
@@ -145,9 +164,11 @@ interface Speed {
 
 /** Starts a stopwatch for `bytes`. */
 function stopwatch(bytes: () => number): () => Speed {
-  const begin = performance.now(), before = process.cpuUsage();
+  const begin = performance.now();
+  const before = process.cpuUsage();
   return () => {
-    const { user, system } = process.cpuUsage(before), megabytes = bytes() / MB;
+    const { user, system } = process.cpuUsage(before);
+    const megabytes = bytes() / MB;
     return {
       clock: megabytes / ((performance.now() - begin) / 1000),
       processor: megabytes / ((user + system) / 1e6),
@@ -185,9 +206,14 @@ function counter(): CitationSink & { records: number; characters: number } {
   };
 }
 
-function parse(pieces: Iterable<Uint8Array>, fields: FieldSelection) {
-  const sink = counter(), scanner = new CitationScanner(sink, fields);
-  for (const piece of pieces) scanner.push(piece);
+function parse(pieces: Iterable<Uint8Array>, fields: FieldSelection, path: string) {
+  const sink = counter();
+  const scanner = new CitationScanner(sink, fields);
+  try {
+    for (const piece of pieces) scanner.push(piece);
+  } catch (error) {
+    throw explainReading(error, path, scanner);
+  }
   return sink;
 }
 
@@ -199,7 +225,8 @@ function parsePeer(pieces: Iterable<Uint8Array>, fields: FieldSelection) {
 
 /** The best of three passes over `pieces`. */
 function measure(pieces: Uint8Array[], pass: (pieces: Uint8Array[]) => unknown): Speed {
-  const bytes = pieces.reduce((n, p) => n + p.length, 0), best = { clock: 0, processor: 0 };
+  const bytes = pieces.reduce((n, p) => n + p.length, 0);
+  const best = { clock: 0, processor: 0 };
   for (let i = 0; i < 3; i++) {
     const stop = stopwatch(() => bytes);
     pass(pieces);
@@ -222,8 +249,16 @@ async function runProgram(...args: string[]): Promise<RunSummary> {
   // Through a shell, which forks: a process that is spawned from here would count this one's peak as its own.
   const { success, stdout } = await new Deno.Command("sh", {
     args: [
-      ...["-c", '"$@"; exit $?', "sh", Deno.execPath()],
-      ...["run", "--no-check", ...permissions, main, "pipeline", ...args],
+      "-c",
+      '"$@"; exit $?',
+      "sh",
+      Deno.execPath(),
+      "run",
+      "--no-check",
+      ...permissions,
+      main,
+      "pipeline",
+      ...args,
     ],
     stderr: "inherit",
   }).output();

@@ -4,17 +4,17 @@
  * @module
  */
 import type { Device } from "../kernels/device.ts";
-import { describeUnits } from "../kernels/matmul/matrix_units.ts";
+import { describeUnits } from "../kernels/matrix_units.ts";
 import type { MatmulChoice } from "../kernels/matmul/choice.ts";
 import { type Product, unitsFor } from "../kernels/matmul/mod.ts";
 import { type ProductShape, tuneMatmul } from "../kernels/matmul/tune.ts";
-import type { MambaConfig } from "../model/config.ts";
-import { productShapes } from "../model/gpu/autotune.ts";
-import type { Precision } from "../model/gpu/buffers.ts";
-import { headChunk } from "../model/gpu/head.ts";
+import type { MambaConfig } from "../model/mamba/config.ts";
+import { productShapes } from "../model/mamba/gpu/autotune.ts";
+import type { Precision } from "../model/mamba/gpu/buffers.ts";
+import { headChunk } from "../model/mamba/gpu/head.ts";
 
 /** One product and its fastest program. */
-export interface PeakFigure {
+interface PeakFigure {
   /** f32, f16 (operands; arithmetic in f32) or matrix units. */
   kind: string;
   product: Product;
@@ -50,17 +50,25 @@ export async function measurePeaks(
   const flop = ({ m, n, k }: ProductShape) => 2 * m * n * k;
   const shapes = productShapes(config, rows, chunkRows, precision)
     .sort((a, b) => flop(b) - flop(a)).slice(0, LARGEST);
-  const end = performance.now() + 1000 * seconds, figures: PeakFigure[] = [];
+  const end = performance.now() + 1000 * seconds;
+  const figures: PeakFigure[] = [];
   for (const [i, shape] of shapes.entries()) {
     const now = performance.now();
     if (now > end) break;
     const until = now + (end - now) / (shapes.length - i);
-    const timed = await tuneMatmul(device, shape, 3, until), [best] = timed;
-    const first = timed.find((t) => t.isDefault) ?? best!, { product, m, n, k, types } = shape;
+    const timed = await tuneMatmul(device, shape, 3, until);
+    const [best] = timed;
+    const first = timed.find((t) => t.isDefault) ?? best!;
+    const { product, m, n, k, types } = shape;
     const units = types && unitsFor(device, types);
     figures.push({
       kind: units ? `matrix units ${describeUnits(units)}` : precision === "mixed" ? "f16" : "f32",
-      ...{ product, m, n, k, milliseconds: best!.ms, gain: first.ms / best!.ms },
+      product,
+      m,
+      n,
+      k,
+      milliseconds: best!.ms,
+      gain: first.ms / best!.ms,
       half: (["a", "b"] as const).filter((x) => types?.[x].type).join(""),
       tflops: flop(shape) / best!.ms / 1e9,
       choice: best!.choice,

@@ -3,13 +3,15 @@ import { createHash } from "node:crypto";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { fromFileUrl, join } from "../core/std.ts";
 
-const FIXTURES = fromFileUrl(new URL("../fixtures/", import.meta.url)), SYNTHETIC_BYTES = 120e6;
+const FIXTURES = fromFileUrl(new URL("../fixtures/", import.meta.url));
+const SYNTHETIC_BYTES = 120e6;
 
 /** A mirror of `copies` baseline files, all of them `input`. */
 export function makeMirror(folder: string, input: string, copies: number): string {
   const mirror = join(folder, `mirror-${copies}`);
   Deno.mkdirSync(join(mirror, "baseline"), { recursive: true });
-  const data = Deno.readFileSync(input), md5 = createHash("md5").update(data).digest("hex");
+  const data = Deno.readFileSync(input);
+  const md5 = createHash("md5").update(data).digest("hex");
   for (let i = 1; i <= copies; i++) {
     const name = `pubmed26n${String(i).padStart(4, "0")}.xml.gz`;
     Deno.writeFileSync(join(mirror, "baseline", name), data);
@@ -18,15 +20,31 @@ export function makeMirror(folder: string, input: string, copies: number): strin
   return mirror;
 }
 
-/** One large file out of the fixtures' records, under new PMIDs. */
+/**
+ * A comment, a CDATA section, or a whole record: the first two may hold what looks like a record or like
+ * its end, so they are passed over as one piece, inside a record too.
+ */
+const PIECE = new RegExp(
+  [
+    /<!--[^]*?-->/,
+    /<!\[CDATA\[[^]*?\]\]>/,
+    /<PubmedArticle>(?:<!--[^]*?-->|<!\[CDATA\[[^]*?\]\]>|(?!<\/PubmedArticle>)[^])*<\/PubmedArticle>/,
+  ].map((part) => part.source).join("|"),
+  "g",
+);
+
+/** One large file out of the fixtures' records, under new PMIDs; the same on every machine. */
 export function makeInput(path: string): string {
-  const decoder = new TextDecoder(), records: string[] = [];
-  for (const { name } of Deno.readDirSync(join(FIXTURES, "mirror/baseline"))) {
-    if (!name.endsWith(".gz")) continue;
+  const decoder = new TextDecoder();
+  const records: string[] = [];
+  const names = [...Deno.readDirSync(join(FIXTURES, "mirror/baseline"))].map(({ name }) => name);
+  // A folder lists its files in any order.
+  for (const name of names.filter((n) => n.endsWith(".gz")).sort()) {
     const xml = decoder.decode(
       gunzipSync(Deno.readFileSync(join(FIXTURES, "mirror/baseline", name))),
     );
-    records.push(...xml.match(/<PubmedArticle>[^]*?<\/PubmedArticle>/g) ?? []);
+    const pieces = xml.match(PIECE) ?? [];
+    records.push(...pieces.filter((piece) => piece.startsWith("<PubmedArticle>")));
   }
   const parts = ['<?xml version="1.0" encoding="utf-8"?>\n<PubmedArticleSet>\n'];
   let size = 0;

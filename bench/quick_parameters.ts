@@ -1,8 +1,8 @@
 /** Weights for measuring speed: of the right size and scale, made at the speed of memory. @module */
-import type { MambaConfig } from "../model/config.ts";
-import { initialValues } from "../model/initialize.ts";
-import { EMBEDDING, parameterList } from "../model/parameters.ts";
-import { Random } from "../model/random.ts";
+import type { MambaConfig } from "../model/mamba/config.ts";
+import { initialValues } from "../model/mamba/initialize.ts";
+import { EMBEDDING, parameterList } from "../model/mamba/parameters.ts";
+import { Random } from "../model/mamba/random.ts";
 
 /** Values that large tensors repeat. */
 const REPEATED = 1 << 16;
@@ -13,7 +13,8 @@ export function quickParameters(config: MambaConfig): (name: string) => Float32A
   const random = new Random(1, "bench");
   const noise = Float32Array.from({ length: REPEATED }, () => 2 * random.uniform() - 1);
   return (name) => {
-    const parameter = byName.get(name)!, { size, shape } = parameter;
+    const parameter = byName.get(name)!;
+    const { size, shape } = parameter;
     if (size <= REPEATED) return initialValues(config, parameter, 1);
     const layers = /out_proj/.test(name) ? config.layers : 1;
     const bound = name === EMBEDDING

@@ -24,7 +24,9 @@ export function parseWithSaxes(
   fields: FieldSelection,
   sink: CitationSink,
 ): void {
-  const root = newNode(), top = newNode(), names = new Map<Uint8Array, string>();
+  const root = newNode();
+  const top = newNode();
+  const names = new Map<Uint8Array, string>();
   top.children.set("PubmedArticleSet", root);
   for (const { path, code, when } of elementRules(fields)) {
     let node = root;
@@ -33,10 +35,14 @@ export function parseWithSaxes(
       node.children.set(name, next);
       node = next;
     }
-    node.code = code, node.when = when;
+    node.code = code;
+    node.when = when;
   }
-  const stack: PathNode[] = [top], decoder = new TextDecoder("utf-8", { fatal: true });
-  let capturing = 0, text = "", attributes: Record<string, string> = {};
+  const stack: PathNode[] = [top];
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let capturing = 0;
+  let text = "";
+  let attributes: Record<string, string> = {};
   const builder = new CitationBuilder(sink);
   builder.scanner = {
     attribute(bytes) {

@@ -16,11 +16,11 @@ import {
   scanSizes,
 } from "../kernels/scan/mod.ts";
 import { Workbench } from "../kernels/workbench.ts";
-import type { MambaConfig } from "../model/config.ts";
+import type { MambaConfig } from "../model/mamba/config.ts";
 import { timePlan } from "./kernels.ts";
 
 /** One scan. */
-export interface ScanFigure {
+interface ScanFigure {
   batch: number;
   length: number;
   /** How u, z and dz are stored. */
@@ -43,25 +43,41 @@ export async function measureScans(
   cases: readonly ScanCase[],
   budgetMs: number,
 ): Promise<{ copy_gigabytes_per_second: number; scans: ScanFigure[] }> {
-  const copy = await measureBandwidth(device), scans: ScanFigure[] = [];
+  const copy = await measureBandwidth(device);
+  const scans: ScanFigure[] = [];
   for (const [batch, length] of cases) {
     for (const half of device.features.has("shader-f16") ? [false, true] : [false]) {
       const shape: ScanShape = {
-        ...{ batch, length, channels: config.intermediateSize, states: config.stateSize },
-        ...{ softplus: true, bias: true, skip: true, gate: true, packed: true },
-        ...{ initialState: false, half },
+        batch,
+        length,
+        channels: config.intermediateSize,
+        states: config.stateSize,
+        softplus: true,
+        bias: true,
+        skip: true,
+        gate: true,
+        packed: true,
+        initialState: false,
+        half,
       };
-      const bench = new Workbench(device), bytes = scanBytes(shape);
+      const bench = new Workbench(device);
+      const bytes = scanBytes(shape);
       try {
         const buffers = await device.guard("measure the scan", () => buffersOf(bench, shape));
         for (const pass of ["forward", "backward"] as const) {
-          const plan = new Plan(device), record = pass === "forward" ? scanForward : scanBackward;
+          const plan = new Plan(device);
+          const record = pass === "forward" ? scanForward : scanBackward;
           await device.guard("plan the scan", () => record(plan, shape, buffers));
           const milliseconds = await timePlan(plan, budgetMs);
           const rate = bytes[pass] / milliseconds * 1000;
           scans.push({
-            ...{ batch, length, stored: half ? "f16" : "f32", pass, milliseconds },
-            ...{ gigabytes_per_second: rate / 1e9, of_copy: rate / copy },
+            batch,
+            length,
+            stored: half ? "f16" : "f32",
+            pass,
+            milliseconds,
+            gigabytes_per_second: rate / 1e9,
+            of_copy: rate / copy,
           });
           plan.destroy();
         }
@@ -75,21 +91,33 @@ export async function measureScans(
 
 /** Every buffer apart, so that none is read from a cache that another filled; all zero but the starts. */
 function buffersOf(bench: Workbench, shape: ScanShape) {
-  const { device } = bench,
-    { stride, width } = scanExtents(shape),
-    sizes = scanSizes(device, shape);
+  const { device } = bench;
+  const { stride, width } = scanExtents(shape);
+  const sizes = scanSizes(device, shape);
   const region = (bytes: number): Region => bench.keep(device.allocate("scan", bytes));
-  const wide = () => region(4 * stride * width), floats = (count: number) => region(4 * count);
-  const stored = () => region((shape.half ? 2 : 4) * stride * width),
-    panel = () => floats(stride * 32);
+  const wide = () => region(4 * stride * width);
+  const floats = (count: number) => region(4 * count);
+  const stored = () => region((shape.half ? 2 : 4) * stride * width);
+  const panel = () => floats(stride * 32);
   const rows = shape.batch * shape.length;
   const starts = Uint32Array.from({ length: rows }, (_, i) => Number(i % shape.length % 170 === 0));
   return {
-    ...{ u: stored(), delta: wide(), z: stored(), y: wide(), bc: panel(), gy: wide() },
-    ...{ ddelta: wide(), dz: stored(), dbc: panel(), starts: bench.flat(starts) },
+    u: stored(),
+    delta: wide(),
+    z: stored(),
+    y: wide(),
+    bc: panel(),
+    gy: wide(),
+    ddelta: wide(),
+    dz: stored(),
+    dbc: panel(),
+    starts: bench.flat(starts),
     par: bench.flat(new Float32Array(sizes.par).fill(-0.5)),
-    ...{ state: floats(sizes.state), checkpoints: floats(sizes.checkpoints) },
-    ...{ sums: floats(sizes.sums), dpar: floats(sizes.par), parts: floats(sizes.parts) },
+    state: floats(sizes.state),
+    checkpoints: floats(sizes.checkpoints),
+    sums: floats(sizes.sums),
+    dpar: floats(sizes.par),
+    parts: floats(sizes.parts),
     dcheckpoints: floats(sizes.dcheckpoints),
   };
 }

@@ -12,18 +12,22 @@ import { exists, readJson } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
 import { fromFileUrl, join } from "../core/std.ts";
 import { encodeBound, loadTokenizer } from "../pipeline/tokenizer/mod.ts";
-import { readLines } from "../pipeline/tokens/text_input.ts";
+import { readLines } from "../core/text_input.ts";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
 const SHARED = Deno.env.get("PUBMAMBA_SHARED") ?? join(ROOT, "..", "shared");
 /** Text measured, in UTF-8 bytes; the peer gets a tenth, being slow. */
-const TEXT_BYTES = 20e6, PEER_SHARE = 10, REPEATS = 3;
+const TEXT_BYTES = 20e6;
+const PEER_SHARE = 10;
+const REPEATS = 3;
 /** The Rust library behind Node-API; loaded here and in one test only. */
 const RUST = "npm:tokenizers@0.23.2";
 
 /** Measures; texts and tokenizer come from the shared data, or from the fixtures without it. */
 export async function benchTokenize(invocation: Invocation): Promise<Record<string, unknown>> {
-  const started = performance.now(), path = tokenizerFile(), tokenizer = loadTokenizer(path);
+  const started = performance.now();
+  const path = tokenizerFile();
+  const tokenizer = loadTokenizer(path);
   tokenizer.encode("The first text pays for what is made on first use.");
   const start = performance.now() - started;
   const distinct = collectTexts();
@@ -38,7 +42,8 @@ export async function benchTokenize(invocation: Invocation): Promise<Record<stri
     return { seconds: (performance.now() - from) / 1000, tokens };
   };
   const first = encodeAll().seconds; // with an empty cache, before the loop is compiled
-  const cold: number[] = [], warm: number[] = [];
+  const cold: number[] = [];
+  const warm: number[] = [];
   let tokens = 0;
   for (let i = 0; i < REPEATS; i++) {
     tokenizer.clearCache();
@@ -49,7 +54,8 @@ export async function benchTokenize(invocation: Invocation): Promise<Record<stri
   }
   const rss = Deno.memoryUsage().rss;
   const peer = new Peer(readJson(path) as never, {} as never);
-  const part = repeated(distinct, bytes / PEER_SHARE), from = performance.now();
+  const part = repeated(distinct, bytes / PEER_SHARE);
+  const from = performance.now();
   for (const text of part.texts) peer.encode(text, { add_special_tokens: false });
   const peerRate = part.bytes / 1e3 / (performance.now() - from);
   const rustRate = await measureRust(path, part);
@@ -123,7 +129,8 @@ function tokenizerFile(): string {
 
 /** Real abstracts and questions where the shared data are; this project's own prose otherwise. */
 function collectTexts(): string[] {
-  const texts: string[] = [], folder = join(SHARED, "data/pubmed/truth");
+  const texts: string[] = [];
+  const folder = join(SHARED, "data/pubmed/truth");
   if (exists(folder)) {
     for (const path of filesUnder(join(SHARED, "data"))) {
       if (!path.endsWith(".jsonl")) continue;
@@ -161,8 +168,12 @@ function byteLength(texts: string[]): number {
 
 /** The texts again and again until they have `bytes`. */
 function repeated(texts: string[], bytes: number): { texts: string[]; bytes: number } {
-  const lengths = texts.map((t) => byteLength([t])), all: string[] = [];
+  const lengths = texts.map((t) => byteLength([t]));
+  const all: string[] = [];
   let sum = 0;
-  for (let i = 0; sum < bytes; i = (i + 1) % texts.length) all.push(texts[i]!), sum += lengths[i]!;
+  for (let i = 0; sum < bytes; i = (i + 1) % texts.length) {
+    all.push(texts[i]!);
+    sum += lengths[i]!;
+  }
   return { texts: all, bytes: sum };
 }

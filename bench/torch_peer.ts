@@ -3,10 +3,10 @@
  * measure against, never needed.
  * @module
  */
-import type { MambaConfig } from "../model/config.ts";
+import type { MambaConfig } from "../model/mamba/config.ts";
 
 /** One way to run the peer. */
-export interface TorchFigure {
+interface TorchFigure {
   mode: "eager" | "compiled";
   tokens_per_second?: number;
   /** Why there is no figure. */

@@ -7,8 +7,8 @@ import type { Invocation } from "../core/cli.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import type { ProviderName } from "../kernels/providers.ts";
-import { configOfSizes, presetConfig } from "../model/config.ts";
-import type { Precision } from "../model/gpu/buffers.ts";
+import { configOfSizes, presetConfig } from "../model/mamba/config.ts";
+import type { Precision } from "../model/mamba/gpu/buffers.ts";
 import { measureMatmul } from "./matmul_peak.ts";
 import { measureStep, type StepCase, type StepFigures } from "./training_step.ts";
 
@@ -24,7 +24,8 @@ const CASES: StepCase[] = [
 
 /** Runs the benchmark; figures by case, the best step of each. */
 export async function benchTrain(invocation: Invocation): Promise<Record<string, unknown>> {
-  const { reporter } = invocation, only = invocation.string("model");
+  const { reporter } = invocation;
+  const only = invocation.string("model");
   const device = await openDevice({
     variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
     provider: invocation.string("provider") as ProviderName | undefined,
@@ -76,8 +77,11 @@ export async function benchTrain(invocation: Invocation): Promise<Record<string,
       ]),
     ));
     return {
-      ...{ device: device.description, variant: device.variant, precision: precision ?? "f32" },
-      ...{ products, cases: figures },
+      device: device.description,
+      variant: device.variant,
+      precision: precision ?? "f32",
+      products,
+      cases: figures,
     };
   } finally {
     device.destroy();

@@ -1,10 +1,10 @@
 /** Timing whole training steps of a model on random weights and tokens. @module */
 import type { Reporter } from "../core/reporter.ts";
 import type { Device } from "../kernels/device.ts";
-import type { MambaConfig } from "../model/config.ts";
-import { createMamba, type MambaOptions } from "../model/mamba.ts";
-import { Random } from "../model/random.ts";
-import type { Batch, StepReport } from "../model/types.ts";
+import type { MambaConfig } from "../model/mamba/config.ts";
+import { createMamba, type MambaOptions } from "../model/mamba/mamba.ts";
+import { Random } from "../model/mamba/random.ts";
+import type { Batch, StepReport } from "../model/mamba/types.ts";
 import { quickParameters } from "./quick_parameters.ts";
 
 /** A model and a batch. */
@@ -35,13 +35,14 @@ export interface StepFigures {
 const WARM_UP = 2;
 
 /** One kernel's part of a step. */
-export type KernelShare = Awaited<
+type KernelShare = Awaited<
   ReturnType<Awaited<ReturnType<typeof createMamba>>["profile"]>
 >[number];
 
 /** Random tokens in documents of 170. */
 function randomBatch({ config, batch, length }: StepCase, random: Random): Batch {
-  const rows = batch * length, id = () => random.integer(config.vocabSize);
+  const rows = batch * length;
+  const id = () => random.integer(config.vocabSize);
   return {
     tokens: Uint32Array.from({ length: rows }, id),
     starts: Uint8Array.from({ length: rows }, (_, i) => Number(i % length % 170 === 0)),
@@ -66,11 +67,16 @@ export async function measureStep(
   const model = await createMamba(device, c.config, { ...options, ...shape });
   try {
     model.writeParameters(quickParameters(c.config));
-    const random = new Random(1, "bench"), rows = c.batch * c.length;
-    let last = performance.now(), total = 0, report: Promise<StepReport> | undefined;
+    const random = new Random(1, "bench");
+    const rows = c.batch * c.length;
+    let last = performance.now();
+    let total = 0;
+    let report: Promise<StepReport> | undefined;
     /** Takes in the report of `step`, which began when the step before it was done. */
     const took = async (step: number, pending: Promise<StepReport>) => {
-      const { loss } = await pending, now = performance.now(), ms = now - last;
+      const { loss } = await pending;
+      const now = performance.now();
+      const ms = now - last;
       last = now;
       if (step >= WARM_UP) total += ms;
       reporter.log(`${c.name} step ${step}: loss ${loss.toFixed(3)}, ${ms.toFixed(0)} ms`);

@@ -4,16 +4,17 @@ import { EXIT, UserError } from "../core/errors.ts";
 import { exists, readJson, removeIfExists, writeAtomic } from "../core/files.ts";
 import { fromFileUrl, join } from "../core/std.ts";
 import { openDevice } from "../kernels/open_device.ts";
-import { openModelFolder, writeModelFolder } from "../model/folder.ts";
-import { generateTokens } from "../model/generate.ts";
-import { evaluatePerplexity } from "../model/perplexity.ts";
-import { configFile } from "../model/recipes.ts";
-import { createRecurrentMamba } from "../model/recurrent.ts";
-import { openCorpus } from "../model/shard_corpus.ts";
-import { openStart } from "../model/start.ts";
-import { trainRun } from "../model/train_run.ts";
-import type { MakeModel } from "../model/types.ts";
-import { mergeConfig, readConfigFile, resolveConfig } from "../model/train_config.ts";
+import { openModelFolder, writeModelFolder } from "../model/weights/folder.ts";
+import { generateTokens } from "../model/mamba/generate.ts";
+import { evaluatePerplexity } from "../model/training/perplexity.ts";
+import { reportAfterValidations } from "../model/report/run_report.ts";
+import { configFile } from "../model/training/recipes.ts";
+import { createRecurrentMamba } from "../model/mamba/recurrent.ts";
+import { openCorpus } from "../model/training/shard_corpus.ts";
+import { openStart } from "../model/training/start.ts";
+import { trainRun } from "../model/training/run.ts";
+import type { MakeModel } from "../model/mamba/types.ts";
+import { mergeConfig, readConfigFile, resolveConfig } from "../model/training/configuration.ts";
 import { runPipeline } from "../pipeline/run.ts";
 import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
 import { type Answers, type DemoResult, printResult, writeDemoReport } from "./demo_result.ts";
@@ -34,7 +35,8 @@ interface Fact {
 }
 
 async function run(invocation: Invocation): Promise<number> {
-  const { reporter, json } = invocation, out = invocation.string("out")!;
+  const { reporter, json } = invocation;
+  const out = invocation.string("out")!;
   prepareFolder(out);
   const result = await theWholeWay(invocation, out);
   const factor = result.before.perplexity / result.after.perplexity;
@@ -63,7 +65,8 @@ function prepareFolder(out: string): void {
 }
 
 async function theWholeWay(invocation: Invocation, out: string): Promise<DemoResult> {
-  const { reporter, signal } = invocation, start = performance.now();
+  const { reporter, signal } = invocation;
+  const start = performance.now();
   const place = (name: string) => join(out, name);
   const seconds = { pipeline: 0, training: 0, evaluation: 0, answers: 0, all: 0 };
   const stage = async <T>(name: keyof typeof seconds, title: string, work: () => Promise<T>) => {
@@ -90,9 +93,10 @@ async function theWholeWay(invocation: Invocation, out: string): Promise<DemoRes
     }));
 
   using corpus = openCorpus(place("corpus"));
-  const makeModel = await makeModelOf(invocation),
-    facts = readJson<Fact[]>(join(FIXTURES, "facts.json"));
-  const recipe = readConfigFile(configFile("demo")), steps = invocation.number("steps");
+  const makeModel = await makeModelOf(invocation);
+  const facts = readJson<Fact[]>(join(FIXTURES, "facts.json"));
+  const recipe = readConfigFile(configFile("demo"));
+  const steps = invocation.number("steps");
   const config = steps === undefined ? recipe : mergeConfig(recipe, { steps });
   const { seed } = resolveConfig(config, "the demo's recipe");
   const initial = openStart(INIT, corpus, seed);
@@ -121,6 +125,7 @@ async function theWholeWay(invocation: Invocation, out: string): Promise<DemoRes
       configSource: "the demo's recipe",
       resume: false,
       makeModel,
+      listener: reportAfterValidations(place("run")),
       reporter,
       signal,
     }));
@@ -146,12 +151,14 @@ async function answer(
   path: string,
   facts: Fact[],
 ): Promise<Answers> {
-  const folder = openModelFolder(path), tokenizer = loadTokenizer(folder.tokenizerFile!);
+  const folder = openModelFolder(path);
+  const tokenizer = loadTokenizer(folder.tokenizerFile!);
   const device = await openDevice({ variant: string("variant") ?? Deno.env.get("KERNEL_VARIANT") });
   try {
     const model = await createRecurrentMamba(device, folder.config, (name) => folder.read(name));
     const complete = async (prompt: string, maxNewTokens: number, temperature = 0) => {
-      const ids = [folder.config.endOfText, ...tokenizer.encode(prompt)], out: number[] = [];
+      const ids = [folder.config.endOfText, ...tokenizer.encode(prompt)];
+      const out: number[] = [];
       const options = { maxNewTokens, temperature, signal };
       for await (const { token } of generateTokens(model, ids, options)) out.push(token);
       return tokenizer.decode(out);

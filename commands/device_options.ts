@@ -1,9 +1,9 @@
 /** The options of every command that computes on the device. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
 import type { ProviderName } from "../kernels/providers.ts";
-import type { AutotuneMode } from "../model/gpu/autotune.ts";
-import type { DeviceModelOptions } from "../model/device_model.ts";
-import type { MakeModel } from "../model/types.ts";
+import type { AutotuneMode } from "../model/mamba/gpu/autotune.ts";
+import type { DeviceModelOptions } from "../model/mamba/device_model.ts";
+import type { MakeModel } from "../model/mamba/types.ts";
 
 /** Spread into a command's options. */
 export const deviceOptions = {
@@ -56,7 +56,8 @@ export const trainingDeviceOptions = {
 
 /** The device that the options and the environment ask for. */
 export function deviceChoice(invocation: Invocation): DeviceModelOptions {
-  const limit = invocation.number("memory-limit"), recompute = invocation.string("recompute");
+  const limit = invocation.number("memory-limit");
+  const recompute = invocation.string("recompute");
   return {
     variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
     provider: invocation.string("provider") as ProviderName | undefined,
@@ -69,6 +70,6 @@ export function deviceChoice(invocation: Invocation): DeviceModelOptions {
 
 /** The maker of models that the options ask for; loads the kernels only now. */
 export async function makeModelOf(invocation: Invocation): Promise<MakeModel> {
-  const { deviceModel } = await import("../model/device_model.ts");
+  const { deviceModel } = await import("../model/mamba/device_model.ts");
   return deviceModel(deviceChoice(invocation));
 }

@@ -6,20 +6,20 @@ import { EXIT, messageOf } from "../core/errors.ts";
 import { formatBytes } from "../core/reporter.ts";
 import { type Device, type Variant, VARIANTS } from "../kernels/device.ts";
 import { isCpuDriver, isOpenGl, openDevice } from "../kernels/open_device.ts";
-import { describeUnits, type MatrixConfig, matrixConfigs } from "../kernels/matmul/matrix_units.ts";
+import { describeUnits, type MatrixConfig, matrixConfigs } from "../kernels/matrix_units.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import { selfTest, selfTestCount, type SelfTestResult } from "../kernels/self_test.ts";
 import { deviceOptions } from "./device_options.ts";
 
 /** Something the user should know; an error keeps the program from working. */
-export interface Finding {
+interface Finding {
   level: "error" | "warning" | "note";
   message: string;
   remedy?: string;
 }
 
 /** The adapter as found. */
-export interface AdapterFacts {
+interface AdapterFacts {
   description: string;
   vendor: string;
   backend: "native" | "opengl";
@@ -62,11 +62,13 @@ const SHOWN_LIMITS = [
 
 /** Milliseconds after which no further kernel is tested, so that the doctor answers in 3 s. */
 const SELF_TEST_BUDGET = 1500;
-const LOW_MEMORY = 4e9, LOW_DISK = 10e9;
+const LOW_MEMORY = 4e9;
+const LOW_DISK = 10e9;
 
 /** What the facts mean. */
 export function diagnose(facts: Facts): Finding[] {
-  const findings: Finding[] = [], { adapter } = facts;
+  const findings: Finding[] = [];
+  const { adapter } = facts;
   const mesa = "sudo apt-get install libvulkan1 mesa-vulkan-drivers";
   if (!adapter) {
     findings.push({
@@ -196,7 +198,8 @@ function describe(facts: Facts): [string, string][] {
   }
   const { adapter } = facts;
   if (!adapter) return [...lines, ["Adapter", "none"]];
-  const { limits } = adapter, right = adapter.selfTest.filter((t) => t.ok).length;
+  const { limits } = adapter;
+  const right = adapter.selfTest.filter((t) => t.ok).length;
   const worst = Math.max(...adapter.selfTest.map((t) => t.error));
   const left = (adapter.selfTests ?? 0) - adapter.selfTest.length;
   const seconds = adapter.selfTest.reduce((sum, t) => sum + t.milliseconds, 0) / 1000;

@@ -4,14 +4,15 @@ import { UsageError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
 import { join } from "../core/std.ts";
-import { type CheckpointChoice, exportRun } from "../model/export.ts";
+import { type CheckpointChoice, exportRun } from "../model/training/export.ts";
 
 export const command: Command = {
   name: "export",
-  summary: "Write a run's model as a Hugging Face model folder, with its model card",
+  summary: "Write a run's model as a folder that others load, with its model card",
   description: "The folder holds config.json, generation_config.json, model.safetensors (several " +
     "files and an index above 5 GB), tokenizer.json, tokenizer_config.json and README.md. It loads " +
-    "in transformers (MambaForCausalLM), and as --model or --init here.",
+    "in transformers (MambaForCausalLM, Mamba2ForCausalLM), and as --model or --init here. With " +
+    "--layout mamba-ssm it holds config.json and pytorch_model.bin as mamba_ssm reads them.",
   options: {
     run: { type: "string", placeholder: "RUN", help: "the run folder", required: true },
     out: { type: "string", placeholder: "DIR", help: "the folder to write", required: true },
@@ -27,6 +28,12 @@ export const command: Command = {
       help: "publish the folder on the Hugging Face hub, with the token in HF_TOKEN",
     },
     private: { type: "boolean", help: "with --push: a new repository is not public" },
+    layout: {
+      type: "string",
+      help: "who loads the folder: transformers, or mamba_ssm (with pytorch_model.bin)",
+      choices: ["hf", "mamba-ssm"],
+      default: "hf",
+    },
     weights: {
       type: "string",
       help: "as trained, their moving average, or what validation scored: the average where kept",
@@ -40,18 +47,21 @@ export const command: Command = {
     "deno task export --run runs/biomamba --out biomamba-130m --push my-org/biomamba-130m",
   ],
   async run(invocation) {
-    const { reporter } = invocation, push = invocation.string("push");
-    const run = invocation.string("run")!, out = invocation.string("out")!;
+    const { reporter } = invocation;
+    const push = invocation.string("push");
+    const run = invocation.string("run")!;
+    const out = invocation.string("out")!;
     const choice = checkpointChoice(invocation.string("checkpoint")!);
     const weights = invocation.string("weights") as "scored" | "trained" | "average";
-    const hub = push === undefined ? undefined : await import("../model/push.ts");
+    const layout = invocation.string("layout") as "hf" | "mamba-ssm";
+    const hub = push === undefined ? undefined : await import("../model/weights/push.ts");
     if (push !== undefined) hub!.checkPush(push); // before the work
     // A folder whose publishing failed before is published as it is.
     const written = push !== undefined && exists(join(out, "config.json"));
     if (written) reporter.log(`Publishing ${out} as it is`);
     const result = written
       ? undefined
-      : exportRun(run, out, choice, weights, (message) => reporter.log(message));
+      : exportRun(run, out, choice, weights, (message) => reporter.log(message), layout);
     const address = push === undefined
       ? undefined
       : await hub!.pushFolder(out, push, { private: invocation.boolean("private") });

@@ -4,15 +4,15 @@ import { Interrupted, messageOf, UsageError, UserError } from "../core/errors.ts
 import { type Device } from "../kernels/device.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { requireSelfTest } from "../kernels/self_test.ts";
-import { type ModelFolder, openModelFolder } from "../model/folder.ts";
+import { type ModelFolder, openModelFolder } from "../model/weights/folder.ts";
 import {
   generateBatch,
   type GenerateOptions,
   generateTokens,
   StopText,
-} from "../model/generate.ts";
-import { localModel } from "../model/hub.ts";
-import { createRecurrentMamba } from "../model/recurrent.ts";
+} from "../model/mamba/generate.ts";
+import { localModel } from "../model/weights/hub.ts";
+import { createRecurrentMamba } from "../model/mamba/recurrent.ts";
 import { loadTokenizer, type Tokenizer } from "../pipeline/tokenizer/mod.ts";
 import { deviceChoice, deviceOptions } from "./device_options.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
@@ -73,7 +73,8 @@ export const command: Command = {
   ],
   async run(invocation) {
     const { signal, reporter } = invocation;
-    const one = invocation.string("prompt"), file = invocation.string("prompts");
+    const one = invocation.string("prompt");
+    const file = invocation.string("prompts");
     if ((one === undefined) === (file === undefined)) {
       throw new UsageError("Give either --prompt TEXT or --prompts FILE");
     }
@@ -130,13 +131,16 @@ const encode = ({ folder, tokenizer }: Job, text: string) => [
 ];
 
 async function streamOne(job: Job): Promise<Generated & { tokens_per_second: number }> {
-  const { invocation, device, folder, tokenizer, options } = job, { reporter } = invocation;
+  const { invocation, device, folder, tokenizer, options } = job;
+  const { reporter } = invocation;
   const text = job.texts[0]!;
   const model = await createRecurrentMamba(device, folder.config, folder.read, {
     half: readsHalf(job),
   });
-  const decoder = tokenizer.streamDecoder(), stop = new StopText(invocation.list("stop"));
-  const tokens: number[] = [], logprobs: number[] = [];
+  const decoder = tokenizer.streamDecoder();
+  const stop = new StopText(invocation.list("stop"));
+  const tokens: number[] = [];
+  const logprobs: number[] = [];
   let generated = "";
   const show = (piece: string) => {
     generated += piece;
@@ -159,13 +163,15 @@ async function streamOne(job: Job): Promise<Generated & { tokens_per_second: num
 }
 
 async function runBatches(job: Job): Promise<{ results: Generated[]; tokens_per_second: number }> {
-  const { invocation, device, folder, tokenizer, texts, options } = job, { reporter } = invocation;
+  const { invocation, device, folder, tokenizer, texts, options } = job;
+  const { reporter } = invocation;
   const rows = Math.min(invocation.number("batch")!, texts.length);
   const model = await createRecurrentMamba(device, folder.config, folder.read, {
     rows,
     half: readsHalf(job),
   });
-  const results: Generated[] = [], start = performance.now();
+  const results: Generated[] = [];
+  const start = performance.now();
   const progress = reporter.progress("Generating", texts.length, "prompts");
   let made = 0;
   for (let first = 0; first < texts.length && !options.signal?.aborted; first += rows) {
@@ -173,7 +179,8 @@ async function runBatches(job: Job): Promise<{ results: Generated[]; tokens_per_
     const ids = prompts.map((text) => encode(job, text));
     const outs = await generateBatch(model, ids, { ...options, first });
     prompts.forEach((prompt, i) => {
-      const tokens = outs[i]!.map((t) => t.token), stop = new StopText(invocation.list("stop"));
+      const tokens = outs[i]!.map((t) => t.token);
+      const stop = new StopText(invocation.list("stop"));
       const text = stop.push(tokenizer.decode(tokens)) + stop.flush();
       made += tokens.length;
       results.push({ prompt, text, tokens, logprobs: outs[i]!.map((t) => t.logProbability) });
@@ -229,7 +236,8 @@ function openTokenizer(given: string | undefined, folder: ModelFolder): Tokenize
       `Cannot read the prompt: ${folder.path} has no tokenizer.json; name one with --tokenizer FILE`,
     );
   }
-  const tokenizer = loadTokenizer(file), { paddedVocabSize } = folder.config;
+  const tokenizer = loadTokenizer(file);
+  const { paddedVocabSize } = folder.config;
   if (tokenizer.vocabularySize > paddedVocabSize) {
     throw new UserError(
       `Cannot use ${file}: it has ${tokenizer.vocabularySize} ids and the model ${folder.path} ` +

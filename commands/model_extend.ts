@@ -2,13 +2,13 @@
 import type { Command } from "../core/cli.ts";
 import { UsageError, UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
-import { localModel } from "../model/hub.ts";
-import { MOST_CONTEXTS } from "../model/contextual_rows.ts";
-import { extendModel } from "../model/extend.ts";
+import { localModel } from "../model/weights/hub.ts";
+import { MOST_CONTEXTS } from "../model/weights/contextual_rows.ts";
+import { extendModel } from "../model/weights/extend.ts";
 import { openCorpusTexts } from "../pipeline/corpus_texts.ts";
 import { heldOutOf } from "../pipeline/held_out.ts";
-import { manifestPath, readManifest, splitOf } from "../pipeline/tokens/mod.ts";
-import { readTextInput } from "../pipeline/tokens/text_input.ts";
+import { manifestPath, readManifest, splitOf } from "../pipeline/shards/mod.ts";
+import { readTextInput } from "../core/text_input.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { modelOption } from "./model_options.ts";
 
@@ -50,7 +50,8 @@ export const command: Command = {
     "deno task model extend --model mamba-130m --tokenizer bio.json --contexts abstracts.jsonl --out mamba-130m-bio",
   ],
   async run(invocation) {
-    const { reporter, signal } = invocation, contexts = invocation.string("contexts");
+    const { reporter, signal } = invocation;
+    const contexts = invocation.string("contexts");
     if (contexts !== undefined && !exists(contexts)) {
       throw new UserError(`Cannot read contexts from ${contexts}: there is no such file`);
     }

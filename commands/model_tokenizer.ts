@@ -2,7 +2,7 @@
 import type { Command } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
 import { exists, writeAtomic } from "../core/files.ts";
-import { isHubId, localTokenizer } from "../model/hub.ts";
+import { isHubId, localTokenizer } from "../model/weights/hub.ts";
 import { join } from "../core/std.ts";
 import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
 import { modelOption } from "./model_options.ts";
@@ -20,7 +20,8 @@ export const command: Command = {
     "deno task model tokenizer --model state-spaces/mamba-130m-hf --out tokenizer.json",
   ],
   async run(invocation) {
-    const model = invocation.string("model")!, out = invocation.string("out")!;
+    const model = invocation.string("model")!;
+    const out = invocation.string("out")!;
     const path = exists(model) || !isHubId(model)
       ? join(model, "tokenizer.json")
       : await localTokenizer(model, invocation.reporter);

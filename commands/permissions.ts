@@ -56,7 +56,7 @@ const writesFolder: Place = (value, { rights }) => rights.writeFolder(value);
 
 /** A file of ids, and the file of offsets that comes with it. */
 const writesIds: Place = async (value, { rights }) => {
-  const { offsetsPath } = await import("../pipeline/tokens/tokenize_file.ts");
+  const { offsetsPath } = await import("../pipeline/shards/tokenize_file.ts");
   rights.writeFile(value);
   rights.writeFile(offsetsPath(value));
 };
@@ -236,6 +236,9 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
     },
     defaults: { out: "results" },
   },
+  "tasks convert": { options: { input: reads, out: writesFile } },
+  "tasks formats": {},
+  kernels: { device: true },
   "pipeline run": {
     system: ["systemMemoryInfo"], // for the number of workers
     options: { source: readsSource, corpus: changesCorpus, tokenizer: reads },

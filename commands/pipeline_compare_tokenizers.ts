@@ -8,7 +8,7 @@ import { liveTexts } from "../pipeline/documents/live_texts.ts";
 import { corpusTerms } from "../pipeline/documents/terms.ts";
 import { FertilityCounter } from "../pipeline/tokenizer/fertility.ts";
 import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
-import { readTextInput } from "../pipeline/tokens/text_input.ts";
+import { readTextInput } from "../core/text_input.ts";
 
 export const command: Command = {
   name: "pipeline compare-tokenizers",
@@ -32,7 +32,8 @@ export const command: Command = {
     "deno task pipeline compare-tokenizers --input texts.jsonl ours.json",
   ],
   async run(invocation) {
-    const { reporter, signal } = invocation, corpus = invocation.string("corpus");
+    const { reporter, signal } = invocation;
+    const corpus = invocation.string("corpus");
     const inputs = invocation.list("input");
     if (corpus === undefined && inputs.length === 0) {
       throw new UsageError("Give --corpus DIR or --input FILE: the text to compare on");

@@ -44,14 +44,16 @@ export const command: Command = {
     "deno task pipeline decontaminate --corpus corpus --against ori_pqal.json BioASQ-test.json",
   ],
   async run(invocation) {
-    const { reporter } = invocation, corpus = invocation.string("corpus")!;
+    const { reporter } = invocation;
+    const corpus = invocation.string("corpus")!;
     const against = [...invocation.list("against"), ...invocation.positionals];
     if (against.length === 0) throw new UsageError("Give --against FILE: what to compare with");
     for (const path of against) {
       if (!exists(path)) throw new UserError(`Cannot compare with ${path}: there is no such file`);
     }
     if (!readTextCorpus(corpus)) readCatalogue(corpus).close(); // says so where there is no corpus, before one is made
-    let progress = reporter.progress("Reading", 0), stage = "";
+    let progress = reporter.progress("Reading", 0);
+    let stage = "";
     const { report, shards } = await decontaminateCorpus({
       corpus,
       against,

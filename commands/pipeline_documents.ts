@@ -23,12 +23,15 @@ export const command: Command = {
     "deno task pipeline documents --corpus corpus > documents.jsonl",
   ],
   async run(invocation) {
-    const corpus = invocation.string("corpus")!, pmid = invocation.number("pmid");
-    const texts = readTextCorpus(corpus), catalogue = texts ? undefined : readCatalogue(corpus);
+    const corpus = invocation.string("corpus")!;
+    const pmid = invocation.number("pmid");
+    const texts = readTextCorpus(corpus);
+    const catalogue = texts ? undefined : readCatalogue(corpus);
     const documents = texts
       ? allTexts(corpus, texts, pmid)
       : liveDocuments(corpus, catalogue!, pmid);
-    let count = 0, text = "";
+    let count = 0;
+    let text = "";
     try {
       for await (const document of documents) {
         text += JSON.stringify(document) + "\n";

@@ -29,7 +29,8 @@ export const command: Command = {
     "deno task pipeline duplicates --corpus corpus --similarity 0.9 --out duplicates.jsonl",
   ],
   async run(invocation) {
-    const { reporter, signal } = invocation, started = performance.now();
+    const { reporter, signal } = invocation;
+    const started = performance.now();
     using corpus = openCorpusTexts(invocation.string("corpus")!);
     const progress = reporter.progress("Comparing", corpus.files * 2, "files");
     let pass = 0;
@@ -41,7 +42,8 @@ export const command: Command = {
       });
     }, invocation.number("similarity")!);
     progress.finish();
-    const { pairs, ...counts } = report, out = invocation.string("out");
+    const { pairs, ...counts } = report;
+    const out = invocation.string("out");
     if (out) writeAtomic(out, pairs.map((p) => JSON.stringify(told(p)) + "\n").join(""));
     const seconds = (performance.now() - started) / 1000;
     const figures = { ...counts, pairs: pairs.length, seconds };

@@ -1,6 +1,6 @@
 /** `pipeline export`: a corpus for other trainers. @module */
 import type { Command } from "../core/cli.ts";
-import { EXPORT_FORMATS, exportDocuments, type ExportFormat } from "../pipeline/tokens/export.ts";
+import { EXPORT_FORMATS, exportDocuments, type ExportFormat } from "../pipeline/shards/export.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
 export const command: Command = {
@@ -21,7 +21,8 @@ export const command: Command = {
     "deno task pipeline export --corpus corpus --format megatron --out megatron",
   ],
   async run(invocation) {
-    const { reporter, signal } = invocation, format = invocation.string("format") as ExportFormat;
+    const { reporter, signal } = invocation;
+    const format = invocation.string("format") as ExportFormat;
     const progress = reporter.progress("Exporting", 0, "documents");
     const done = await exportDocuments(
       invocation.string("corpus")!,

@@ -24,9 +24,11 @@ export const command: Command = {
     "deno task pipeline extend-tokenizer --tokenizer neox.json --corpus corpus --add 4096 --out bio.json",
   ],
   async run(invocation) {
-    const { reporter } = invocation, path = invocation.string("tokenizer")!;
+    const { reporter } = invocation;
+    const path = invocation.string("tokenizer")!;
     const counter = await countPretokens(invocation, counterFor(path));
-    const add = invocation.number("add")!, out = invocation.string("out")!;
+    const add = invocation.number("add")!;
+    const out = invocation.string("out")!;
     const minimum = invocation.number("min-count")!;
     const { json, firstId, added } = extendTokenizer(path, counter, add, minimum);
     writeAtomic(out, JSON.stringify(json, null, 1) + "\n");

@@ -2,7 +2,7 @@
 import type { Command } from "../core/cli.ts";
 import { textIds } from "../pipeline/texts/documents.ts";
 import { readTextCorpus } from "../pipeline/texts/state.ts";
-import { locate } from "../pipeline/tokens/provenance.ts";
+import { locate } from "../pipeline/shards/provenance.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
 export const command: Command = {
@@ -23,7 +23,8 @@ export const command: Command = {
     "deno task pipeline locate --corpus corpus --shard train-00000 --row 17 --column 300",
   ],
   async run(invocation) {
-    const { reporter } = invocation, corpus = invocation.string("corpus")!;
+    const { reporter } = invocation;
+    const corpus = invocation.string("corpus")!;
     const pieces = await locate(
       corpus,
       invocation.string("shard")!,

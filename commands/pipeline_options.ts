@@ -6,7 +6,7 @@ import { DEFAULT_POLICIES, type Policies } from "../pipeline/ingest/policy.ts";
 import { defaultWorkers } from "../pipeline/ingest/worker_count.ts";
 import { DEFAULT_SETTINGS, optionOf } from "../pipeline/corpus_settings.ts";
 import type { RunOptions, RunSummary } from "../pipeline/run.ts";
-import { PACKING_METHODS, type PackingMethod } from "../pipeline/tokens/packing.ts";
+import { PACKING_METHODS, type PackingMethod } from "../pipeline/shards/packing.ts";
 
 const policy = (help: string, standard: string): OptionSpec => ({
   type: "string",
@@ -117,7 +117,8 @@ export function runOptions(invocation: Invocation): RunOptions {
     if (value !== undefined) Object.assign(policies, { [key]: value });
   }
   const labels = { files: "Files", tokens: "Token files", shards: "Shards" };
-  let stage = "", progress = reporter.progress("Files", 0);
+  let stage = "";
+  let progress = reporter.progress("Files", 0);
   return {
     corpus: invocation.string("corpus")!,
     ...defined({

@@ -16,9 +16,11 @@ export const command: Command = {
   },
   examples: ["deno task pipeline report --corpus corpus --out corpus.html"],
   async run(invocation) {
-    const corpus = invocation.string("corpus")!, { reporter, signal } = invocation;
+    const corpus = invocation.string("corpus")!;
+    const { reporter, signal } = invocation;
     const out = invocation.string("out") ?? join(corpus, "report.html");
-    const catalogue = readCatalogue(corpus), progress = reporter.progress("Files", 0);
+    const catalogue = readCatalogue(corpus);
+    const progress = reporter.progress("Files", 0);
     try {
       const figures = await reportFigures(corpus, catalogue, {
         signal,

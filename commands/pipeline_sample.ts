@@ -1,10 +1,10 @@
 /** `pipeline sample`: which rows a step of training reads, and which of them are a rank's. @module */
 import type { Command } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
-import { requireRows, selectedCorpus } from "../model/corpus.ts";
-import { rankRows } from "../model/rank_rows.ts";
-import { openMix } from "../model/mixed_corpus.ts";
-import { openCorpus } from "../model/shard_corpus.ts";
+import { requireRows, selectedCorpus } from "../model/training/corpus.ts";
+import { rankRows } from "../model/training/rows.ts";
+import { openMix } from "../model/training/mixed_corpus.ts";
+import { openCorpus } from "../model/training/shard_corpus.ts";
 import { selectionOf, selectionOptions } from "./selection_options.ts";
 
 export const command: Command = {
@@ -33,13 +33,16 @@ export const command: Command = {
     "deno task pipeline sample --corpus corpus --step 1000 --batch-size 64 --rank 3 --ranks 8",
   ],
   async run(invocation) {
-    const { reporter } = invocation, mix = invocation.string("mix");
+    const { reporter } = invocation;
+    const mix = invocation.string("mix");
     const folder = invocation.string("corpus");
     if ((mix === undefined) === (folder === undefined)) {
       throw new UsageError("Give either --corpus DIR or --mix");
     }
-    const batch = invocation.number("batch-size")!, seed = invocation.number("seed")!;
-    const rank = invocation.number("rank")!, ranks = invocation.number("ranks")!;
+    const batch = invocation.number("batch-size")!;
+    const seed = invocation.number("seed")!;
+    const rank = invocation.number("rank")!;
+    const ranks = invocation.number("ranks")!;
     if (rank >= ranks) throw new UsageError(`--rank ${rank} must be below --ranks ${ranks}`);
     if (batch % ranks !== 0) {
       throw new UsageError(`--batch-size ${batch} must be a multiple of --ranks ${ranks}`);

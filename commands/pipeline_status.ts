@@ -13,7 +13,8 @@ export const command: Command = {
   options: { corpus: CORPUS },
   examples: ["deno task pipeline status --corpus corpus"],
   run(invocation) {
-    const { reporter } = invocation, status = statusOf(invocation.string("corpus")!);
+    const { reporter } = invocation;
+    const status = statusOf(invocation.string("corpus")!);
     if (invocation.json) reporter.line(JSON.stringify(status));
     else {
       const rows = Object.entries(status).flatMap(([key, value]) => {

@@ -4,7 +4,7 @@ import { UsageError, UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatBytes } from "../core/reporter.ts";
 import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
-import { offsetsPath, tokenizeFile } from "../pipeline/tokens/tokenize_file.ts";
+import { offsetsPath, tokenizeFile } from "../pipeline/shards/tokenize_file.ts";
 
 export const command: Command = {
   name: "pipeline tokenize",
@@ -31,12 +31,14 @@ export const command: Command = {
     "deno task pipeline tokenize --tokenizer tokenizer.json --input texts.jsonl --output ids.npy",
   ],
   async run(invocation) {
-    const input = invocation.string("input")!, output = invocation.string("output")!;
+    const input = invocation.string("input")!;
+    const output = invocation.string("output")!;
     if (!output.endsWith(".npy")) {
       throw new UsageError(`Option --output is "${output}": a name ending in .npy is needed`);
     }
     if (!exists(input)) throw new UserError(`Cannot read ${input}: there is no such file`);
-    const tokenizer = loadTokenizer(invocation.string("tokenizer")!), started = performance.now();
+    const tokenizer = loadTokenizer(invocation.string("tokenizer")!);
+    const started = performance.now();
     const progress = invocation.reporter.progress("Tokenizing", Deno.statSync(input).size, "bytes");
     const done = await tokenizeFile(tokenizer, input, output, {
       specialTokens: invocation.boolean("special-tokens"),
@@ -45,7 +47,8 @@ export const command: Command = {
     });
     progress.finish();
     const seconds = (performance.now() - started) / 1000;
-    const { reporter } = invocation, speed = formatBytes(done.bytes / seconds);
+    const { reporter } = invocation;
+    const speed = formatBytes(done.bytes / seconds);
     if (invocation.json) {
       return reporter.line(
         JSON.stringify({ ...done, seconds, output, offsets: offsetsPath(output) }),

@@ -30,8 +30,10 @@ export const command: Command = {
     "deno task pipeline train-tokenizer --input a.jsonl --input b.txt --vocab-size 4096 --out t.json",
   ],
   async run(invocation) {
-    const { reporter } = invocation, out = invocation.string("out")!;
-    const size = invocation.number("vocab-size")!, started = performance.now();
+    const { reporter } = invocation;
+    const out = invocation.string("out")!;
+    const size = invocation.number("vocab-size")!;
+    const started = performance.now();
     const counter = await countPretokens(invocation, new PretokenCounter());
     const progress = reporter.progress("Training", size, "entries");
     const json = trainFromCounts(counter, size, {

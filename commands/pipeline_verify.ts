@@ -27,7 +27,8 @@ export const command: Command = {
     "deno task pipeline verify --corpus corpus --repair",
   ],
   async run(invocation) {
-    const corpus = invocation.string("corpus")!, { reporter, signal } = invocation;
+    const corpus = invocation.string("corpus")!;
+    const { reporter, signal } = invocation;
     const texts = readTextCorpus(corpus) !== undefined;
     if (!texts) readCatalogue(corpus).close(); // says so where there is no corpus
     const progress = reporter.progress("Files", 0);

@@ -10,7 +10,7 @@ import type { PrintedDocument } from "../pipeline/documents/reader.ts";
 import { heldOutOf } from "../pipeline/held_out.ts";
 import { textIds } from "../pipeline/texts/documents.ts";
 import { readTextCorpus } from "../pipeline/texts/state.ts";
-import { type Whereabouts, whereIs } from "../pipeline/tokens/provenance.ts";
+import { type Whereabouts, whereIs } from "../pipeline/shards/provenance.ts";
 import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
@@ -30,8 +30,10 @@ export const command: Command = {
   },
   examples: ["deno task pipeline where --corpus corpus --pmid 23657305"],
   async run(invocation) {
-    const { reporter } = invocation, corpus = invocation.string("corpus")!;
-    const pmid = invocation.number("pmid")!, found = await whereIs(corpus, pmid);
+    const { reporter } = invocation;
+    const corpus = invocation.string("corpus")!;
+    const pmid = invocation.number("pmid")!;
+    const found = await whereIs(corpus, pmid);
     const reason = found.shard === "" ? await whyNot(corpus, found) : "";
     const texts = readTextCorpus(corpus);
     const id = texts && (await textIds(corpus, texts, [pmid])).get(pmid);

@@ -1,6 +1,6 @@
 /** The option `--precision` of commands that compute a model without a run's configuration. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
-import type { Precision } from "../model/mamba.ts";
+import type { Precision } from "../model/mamba/mamba.ts";
 
 /** f32, or f16 where it is exact enough. */
 export const precisionOption = {

@@ -5,7 +5,9 @@ import { runOptions } from "./pipeline_options.ts";
 
 /** Brings a corpus of texts up to date with a folder, and prints what it holds. */
 export async function runTexts(invocation: Invocation, source: string): Promise<void> {
-  const options = runOptions(invocation), { corpus } = options, { reporter } = invocation;
+  const options = runOptions(invocation);
+  const { corpus } = options;
+  const { reporter } = invocation;
   const { splits, tokenizer_sha256 } = await buildTextCorpus({ ...options, source });
   const sum = (of: (split: typeof splits.train) => number) =>
     Object.values(splits).reduce((n, s) => n + of(s), 0);

@@ -1,6 +1,6 @@
 /** The options that choose among a corpus's documents. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
-import type { SelectionSpec } from "../pipeline/tokens/selection.ts";
+import type { SelectionSpec } from "../pipeline/selection/selection.ts";
 
 /** Spread into a command's options. */
 export const selectionOptions: Record<string, OptionSpec> = {

@@ -3,8 +3,8 @@ import type { Invocation, OptionSpec } from "../core/cli.ts";
 import { Interrupted, UsageError } from "../core/errors.ts";
 import { openCorpusTexts } from "../pipeline/corpus_texts.ts";
 import type { PretokenCounter } from "../pipeline/tokenizer/pretoken_counts.ts";
-import { breathe } from "../pipeline/tokens/breathe.ts";
-import { readTextInput } from "../pipeline/tokens/text_input.ts";
+import { breathe } from "../core/breathe.ts";
+import { readTextInput } from "../core/text_input.ts";
 
 /** Options that say which text, and how much of it counts. */
 export const TEXT_OPTIONS: Record<string, OptionSpec> = {
@@ -27,7 +27,8 @@ export async function countPretokens(
   invocation: Invocation,
   counter: PretokenCounter,
 ): Promise<PretokenCounter> {
-  const corpus = invocation.string("corpus"), inputs = invocation.list("input");
+  const corpus = invocation.string("corpus");
+  const inputs = invocation.list("input");
   if ((corpus === undefined) === (inputs.length === 0)) {
     throw new UsageError("Give either --corpus DIR or --input FILE to train on");
   }

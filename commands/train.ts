@@ -4,13 +4,16 @@ import { Interrupted, UsageError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatDuration, formatTable } from "../core/reporter.ts";
 import { join } from "../core/std.ts";
-import { recipeNames } from "../model/recipes.ts";
-import { writeRunReport } from "../model/report/run_report.ts";
-import { readRun } from "../model/run.ts";
-import { openMix } from "../model/mixed_corpus.ts";
-import { openCorpus } from "../model/shard_corpus.ts";
-import { mergeConfig, resolveConfig } from "../model/train_config.ts";
-import { trainRun } from "../model/train_run.ts";
+import {
+  mergeConfig,
+  openCorpus,
+  openMix,
+  readRun,
+  recipeNames,
+  resolveConfig,
+  trainRun,
+} from "../model/training/mod.ts";
+import { reportAfterValidations, writeRunReport } from "../model/report/run_report.ts";
 import { makeModelOf, trainingDeviceOptions } from "./device_options.ts";
 import { configOptions, givenConfig } from "./train_options.ts";
 import { printPlan } from "./train_plan.ts";
@@ -74,12 +77,15 @@ export const command: Command = {
     "deno task train --plan --init random:mamba-130m --batch-size 8",
   ],
   async run(invocation) {
-    const { reporter, signal } = invocation, plan = invocation.boolean("plan");
-    const resume = invocation.boolean("resume"), { config, source } = givenConfig(invocation);
+    const { reporter, signal } = invocation;
+    const plan = invocation.boolean("plan");
+    const resume = invocation.boolean("resume");
+    const { config, source } = givenConfig(invocation);
     const out = invocation.string("out") ?? (plan && !resume ? "" : undefined);
     if (out === undefined) throw new UsageError("Missing --out RUN");
     const old = resume ? readRun(out) : undefined;
-    const init = invocation.string("init"), from = init ?? old?.init;
+    const init = invocation.string("init");
+    const from = init ?? old?.init;
     if (from === undefined) throw new UsageError("Missing --init MODEL");
     using corpus = corpusOf(invocation, old?.corpus.path);
     if (plan) {
@@ -95,9 +101,14 @@ export const command: Command = {
     const makeModel = await makeModelOf(invocation);
     const result = await watched(invocation, out, (listener) =>
       trainRun({
-        ...{ corpus, init, out, config, configSource: source, resume },
+        corpus,
+        init,
+        out,
+        config,
+        configSource: source,
+        resume,
         makeModel,
-        listener,
+        listener: reportAfterValidations(out, listener),
         onProfile: invocation.boolean("profile")
           ? (times, peaks) => reportProfile(reporter, times, join(out, "profile.json"), peaks)
           : undefined,
@@ -130,7 +141,8 @@ export const command: Command = {
 
 /** The corpus or mix that the command line names, or that the run before was on. */
 function corpusOf(invocation: Invocation, before: string | undefined) {
-  const mix = invocation.string("mix"), given = invocation.string("corpus");
+  const mix = invocation.string("mix");
+  const given = invocation.string("corpus");
   if (mix !== undefined && given !== undefined) {
     throw new UsageError("Give either --corpus DIR or --mix, not both");
   }

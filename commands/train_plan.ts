@@ -2,15 +2,19 @@
 import type { Invocation } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
-import { parameterCount } from "../model/parameters.ts";
-import { type MambaConfig, presetConfig } from "../model/config.ts";
-import type { TrainingCorpus } from "../model/corpus.ts";
-import { openModelFolder } from "../model/folder.ts";
-import { localModel } from "../model/hub.ts";
-import type { MemoryPlan } from "../model/mamba.ts";
-import { openStart } from "../model/start.ts";
-import type { TrainConfig } from "../model/train_config.ts";
-import { trainingTerms } from "../model/training_terms.ts";
+import {
+  type MambaConfig,
+  type MemoryPlan,
+  parameterCount,
+  presetConfig,
+} from "../model/mamba/mod.ts";
+import {
+  openStart,
+  type TrainConfig,
+  type TrainingCorpus,
+  trainingTerms,
+} from "../model/training/mod.ts";
+import { localModel, openModelFolder } from "../model/weights/mod.ts";
 import { deviceChoice } from "./device_options.ts";
 
 /** The length of rows where no corpus says it: what `pipeline run` makes. */
@@ -27,7 +31,8 @@ export async function printPlan(
   init: string,
   config: TrainConfig,
 ): Promise<void> {
-  const { reporter } = invocation, given = invocation.number("sequence-length");
+  const { reporter } = invocation;
+  const given = invocation.number("sequence-length");
   if (corpus && given !== undefined && given !== corpus.sequenceLength) {
     throw new UsageError(
       `Option --sequence-length is ${given}, but the rows of ${corpus.path} have ` +
@@ -36,7 +41,7 @@ export async function printPlan(
   }
   const sequenceLength = corpus?.sequenceLength ?? given ?? USUAL_LENGTH;
   const model = modelOf(await localModel(init, reporter), corpus, config.seed);
-  const { planMemory } = await import("../model/device_model.ts");
+  const { planMemory } = await import("../model/mamba/device_model.ts");
   const plan = await planMemory(deviceChoice(invocation), model, {
     batchSize: config.batch.rows,
     sequenceLength,
@@ -54,7 +59,8 @@ export async function printPlan(
     ]),
     ["total", formatBytes(plan.keep.total), formatBytes(plan.recompute.total)],
   ]));
-  const { available, maxBufferSize, keep } = plan, { recompute } = deviceChoice(invocation);
+  const { available, maxBufferSize, keep } = plan;
+  const { recompute } = deviceChoice(invocation);
   const fits = keep.total <= available && recompute !== true
     ? "fits, with all activations kept"
     : plan.recompute.total <= available && recompute !== false

@@ -1,8 +1,7 @@
 /** `train --watch`: training with a live page beside it. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
 import { Interrupted, messageOf } from "../core/errors.ts";
-import type { RunListener } from "../model/run_listener.ts";
-import type { LoopResult } from "../model/train.ts";
+import type { LoopResult, RunListener } from "../model/training/mod.ts";
 
 /** Spread into the command's options. */
 export const watchOptions = {
@@ -21,7 +20,8 @@ export async function watched(
   out: string,
   train: (listener?: RunListener) => Promise<LoopResult>,
 ): Promise<LoopResult> {
-  const port = invocation.number("watch"), { reporter } = invocation;
+  const port = invocation.number("watch");
+  const { reporter } = invocation;
   if (port === undefined) return await train();
   const { openWatch } = await import("../model/watch/mod.ts");
   const watch = await openWatch(out, port, (message) => reporter.log(message));

@@ -4,6 +4,7 @@
  */
 import { parseArgs } from "./std.ts";
 import { UsageError } from "./errors.ts";
+import { styled, terminalWidth, wrap } from "./terminal.ts";
 import type { Reporter } from "./reporter.ts";
 
 export type { Reporter };
@@ -108,10 +109,18 @@ const COMMON: Record<string, OptionSpec> = {
 };
 
 /** The flags that every command takes, without checking the rest. */
-export function commonFlags(args: string[]): { quiet: boolean; verbose: boolean; help: boolean } {
-  const end = args.indexOf("--"), words = end < 0 ? args : args.slice(0, end);
+export function commonFlags(
+  args: string[],
+): { quiet: boolean; verbose: boolean; help: boolean; json: boolean } {
+  const end = args.indexOf("--");
+  const words = end < 0 ? args : args.slice(0, end);
   const has = (...names: string[]) => words.some((w) => names.includes(w));
-  return { quiet: has("--quiet"), verbose: has("--verbose"), help: has("--help", "-h") };
+  return {
+    quiet: has("--quiet"),
+    verbose: has("--verbose"),
+    help: has("--help", "-h"),
+    json: has("--json"),
+  };
 }
 
 /**
@@ -125,6 +134,7 @@ export function parseInvocation(
   signal: AbortSignal,
 ): Invocation {
   const specs = { ...command.options, ...COMMON };
+  args = joinNegativeNumbers(args, specs);
   const of = (...types: OptionSpec["type"][]) =>
     Object.keys(specs).filter((k) => types.includes(specs[k]!.type));
   for (let i = 0; i < args.length && args[i] !== "--"; i++) {
@@ -133,6 +143,7 @@ export function parseInvocation(
     const spec = name && Object.hasOwn(specs, name) ? specs[name] : undefined;
     if (spec && spec.type !== "boolean") {
       const next = args[i + 1];
+      if (args[i]?.includes("=")) continue;
       if (next === undefined || (next.startsWith("--") && next !== "--")) {
         throw new UsageError(`Option --${name} needs a value (${placeholder(name!, spec)})`);
       }
@@ -153,7 +164,8 @@ export function parseInvocation(
   for (const [name, spec] of Object.entries(specs)) {
     options[name] = checkOption(name, spec, parsed[name]);
   }
-  const positionals = parsed._.map(String), wanted = command.positionals ?? [];
+  const positionals = parsed._.map(String);
+  const wanted = command.positionals ?? [];
   const missing = wanted.filter((p) => p.required)[positionals.length];
   if (missing) throw new UsageError(`Missing ${missing.name}: ${missing.help}`);
   if (positionals.length > wanted.length && !wanted.at(-1)?.variadic) {
@@ -171,6 +183,20 @@ export function parseInvocation(
     boolean: (name) => options[name] === true,
     list: (name) => (options[name] as string[] | undefined) ?? [],
   };
+}
+
+/** "--name -5" as "--name=-5", so that a negative number is a value and not an unknown option. */
+function joinNegativeNumbers(args: string[], specs: Record<string, OptionSpec>): string[] {
+  const joined: string[] = [];
+  for (const [i, word] of args.entries()) {
+    const option = /^--([^=]+)$/.exec(joined.at(-1) ?? "")?.[1];
+    const spec = option === undefined ? undefined : specs[option];
+    const ended = args.slice(0, i).includes("--");
+    if (!ended && spec && spec.type !== "boolean" && /^-[.\d]/.test(word)) {
+      joined[joined.length - 1] += "=" + word;
+    } else joined.push(word);
+  }
+  return joined;
 }
 
 function checkOption(
@@ -191,7 +217,8 @@ function checkOption(
     throw new UsageError(`Option --${name} is "${text}": choose ${spec.choices.join(", ")}`);
   }
   if (spec.type === "string") return text;
-  const value = Number(text), whole = spec.type === "integer";
+  const value = Number(text);
+  const whole = spec.type === "integer";
   if (!Number.isFinite(value) || whole && !Number.isSafeInteger(value) || text.trim() === "") {
     throw new UsageError(
       `Option --${name} is "${text}": a ${whole ? "whole " : ""}number is needed`,
@@ -239,61 +266,83 @@ export function distance(a: string, b: string): number {
 
 /** The help page of a command. */
 export function commandHelp(command: Command): string {
-  const specs = command.options ?? {}, positionals = command.positionals ?? [];
+  const specs = command.options ?? {};
+  const positionals = command.positionals ?? [];
   const words = positionals.map((p) =>
     (p.required ? p.name : `[${p.name}]`) + (p.variadic ? "..." : "")
   );
   const required = Object.entries(specs).filter(([, s]) => s.required)
     .map(([n, s]) => `--${n} ${placeholder(n, s)}`);
-  const rows = (entries: [string, string][]) => {
-    const width = Math.min(34, Math.max(...entries.map(([a]) => a.length)));
-    return entries.map(([a, b]) =>
-      `  ${a.padEnd(width)}  ${wrap(b, 96 - width).join("\n" + " ".repeat(width + 4))}`
-    );
-  };
+  const width = Math.min(HELP_WIDTH, terminalWidth(Deno.stdout));
+  const rows = (entries: [string, string][]) => helpRows(entries, width);
   const option = ([name, spec]: [string, OptionSpec]): [string, string] => [
     `--${name}${spec.type === "boolean" ? "" : " " + placeholder(name, spec)}`,
     spec.help + (spec.default === undefined ? "" : ` (default ${spec.default})`),
   ];
   return [
-    command.summary,
+    ...wrap(command.summary, width),
     "",
-    `Usage: deno task ${[command.name, ...words, ...required].join(" ")} [options]`,
-    ...(command.description ? ["", ...wrap(command.description, 98)] : []),
+    ...commandLines(
+      `Usage: deno task ${[command.name, ...words, ...required].join(" ")} [options]`,
+      width,
+    ).map((line) => line.replace(/^ {2}/, "")),
+    ...(command.description ? ["", ...wrap(command.description, width)] : []),
     ...(positionals.length
-      ? ["", "Arguments:", ...rows(positionals.map((p) => [p.name, p.help]))]
+      ? ["", heading("Arguments:"), ...rows(positionals.map((p) => [p.name, p.help]))]
       : []),
     "",
-    "Options:",
+    heading("Options:"),
     ...rows([...Object.entries(specs), ...Object.entries(COMMON)].map(option)),
     "",
-    "Examples:",
-    ...command.examples.map((e) => "  " + e),
+    heading("Examples:"),
+    ...command.examples.flatMap((e) => commandLines(e, width)),
   ].join("\n");
+}
+
+/** Help is not set wider than this however wide the terminal is: long lines are hard to read. */
+const HELP_WIDTH = 100;
+
+const heading = (text: string): string => styled(text, "bold", Deno.stdout);
+
+/** Two columns: names, and what they mean; a name that is too long has a line of its own. */
+function helpRows(entries: [string, string][], width: number): string[] {
+  const longest = Math.max(...entries.map(([name]) => name.length));
+  const column = Math.min(longest, 34, Math.floor(width * 0.4));
+  const indent = " ".repeat(column + 4);
+  return entries.flatMap(([name, help]) => {
+    const lines = wrap(help, width - column - 4);
+    if (name.length > column) return ["  " + name, ...lines.map((line) => indent + line)];
+    return lines.map((line, i) => i ? indent + line : `  ${name.padEnd(column)}  ${line}`);
+  });
+}
+
+/** A command line over as many lines as it needs, broken before options, each but the last ending in "\\". */
+function commandLines(command: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const words of command.split(/ (?=--)/)) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + words.length + 3 <= width) {
+      lines[lines.length - 1] = `${last} ${words}`;
+    } else lines.push((lines.length ? "      " : "  ") + words);
+  }
+  return lines.map((line, i) => i < lines.length - 1 ? `${line} \\` : line);
 }
 
 /** The help page of a group. */
 export function groupHelp(group: CommandGroup): string {
-  const names = Object.keys(group.commands), width = Math.max(...names.map((n) => n.length));
+  const names = Object.keys(group.commands);
   const prefix = group.name ? group.name + " " : "";
   return [
-    group.summary,
+    ...wrap(group.summary, Math.min(HELP_WIDTH, terminalWidth(Deno.stdout))),
     "",
     `Usage: deno task ${prefix}COMMAND [options]`,
     "",
-    "Commands:",
-    ...names.map((n) => `  ${n.padEnd(width)}  ${group.commands[n]!.summary}`),
+    heading("Commands:"),
+    ...helpRows(
+      names.map((name): [string, string] => [name, group.commands[name]?.summary ?? ""]),
+      Math.min(HELP_WIDTH, terminalWidth(Deno.stdout)),
+    ),
     "",
     `"deno task ${prefix}COMMAND --help" shows a command's options and examples.`,
   ].join("\n");
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(/\s+/)) {
-    if (line && line.length + word.length + 1 > width) lines.push(line), line = "";
-    line = line ? `${line} ${word}` : word;
-  }
-  return [...lines, line];
 }

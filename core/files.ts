@@ -64,7 +64,8 @@ export function openAtomic(path: string): AtomicFile {
     Deno.mkdirSync(dirname(path), { recursive: true });
     file = open();
   }
-  let size = 0, isOpen = true;
+  let size = 0;
+  let isOpen = true;
   const writeAll = (data: Uint8Array) => {
     for (let at = 0; at < data.length;) at += guard(() => file.writeSync(data.subarray(at)));
   };
@@ -145,6 +146,36 @@ export function exists(path: string): boolean {
   }
 }
 
+/**
+ * The text of a file.
+ * @param limit a longer file, in bytes, is refused before it is read
+ * @throws {UserError} that names it where it cannot be read.
+ */
+export function readText(path: string, what = "file", limit = Infinity): string {
+  try {
+    const { size } = Deno.statSync(path);
+    if (size > limit) {
+      throw new UserError(
+        `it has ${size} bytes, and at most ${limit} are read; take the right file`,
+      );
+    }
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    throw new UserError(`Cannot read the ${what} ${path}: ${reason(error)}`);
+  }
+}
+
+/** What a JSON text says. @throws {UserError} that names its file where it is no JSON. */
+export function parseJson<T = unknown>(text: string, path: string, what = "file"): T {
+  try {
+    return JSON.parse(text) as T;
+  } catch (error) {
+    throw new UserError(
+      `Cannot parse the ${what} ${path}: it is not valid JSON (${(error as Error).message})`,
+    );
+  }
+}
+
 /** The longest JSON that is parsed where nothing shorter is asked for: about what a string holds. */
 const MAX_JSON_BYTES = 500_000_000;
 
@@ -154,25 +185,7 @@ const MAX_JSON_BYTES = 500_000_000;
  * @throws {UserError} naming the file, when it is missing, too long or no JSON.
  */
 export function readJson<T = unknown>(path: string, what = "file", limit = MAX_JSON_BYTES): T {
-  let text: string;
-  try {
-    const { size } = Deno.statSync(path);
-    if (size > limit) {
-      throw new UserError(
-        `it has ${size} bytes, and at most ${limit} are read; take the right file`,
-      );
-    }
-    text = Deno.readTextFileSync(path);
-  } catch (error) {
-    throw new UserError(`Cannot read the ${what} ${path}: ${reason(error)}`);
-  }
-  try {
-    return JSON.parse(text) as T;
-  } catch (error) {
-    throw new UserError(
-      `Cannot parse the ${what} ${path}: it is not valid JSON (${(error as Error).message})`,
-    );
-  }
+  return parseJson<T>(readText(path, what, limit), path, what);
 }
 
 function reason(error: unknown): string {
@@ -187,7 +200,8 @@ export function sha256(data: Uint8Array | string): string {
 
 /** A file's hash in hex, read in blocks so that memory stays flat. */
 export function hashFile(path: string, algorithm: "sha256" | "md5" = "sha256"): string {
-  const hash = createHash(algorithm), block = new Uint8Array(1 << 20);
+  const hash = createHash(algorithm);
+  const block = new Uint8Array(1 << 20);
   const file = Deno.openSync(path, { read: true });
   try {
     for (let n = file.readSync(block); n !== null; n = file.readSync(block)) {
@@ -197,4 +211,21 @@ export function hashFile(path: string, algorithm: "sha256" | "md5" = "sha256"): 
     file.close();
   }
   return hash.digest("hex");
+}
+
+/**
+ * Opens a file for reading.
+ * @param what the kind of file, for the message
+ * @param remedy what the user can do about a file that cannot be read
+ * @throws {UserError} saying what could not be read and why.
+ */
+export function openForReading(path: string, what: string, remedy: string): Deno.FsFile {
+  try {
+    return Deno.openSync(path, { read: true });
+  } catch (error) {
+    const reason = error instanceof Deno.errors.NotFound
+      ? "there is no such file"
+      : messageOf(error);
+    throw new UserError(`Cannot read the ${what} ${path}: ${reason}; ${remedy}`);
+  }
 }

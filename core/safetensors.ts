@@ -95,7 +95,8 @@ function lazyFile(
     return read(begin, end);
   };
   const floating = (name: string) => {
-    const t = info(name), { buffer } = bytes(name);
+    const t = info(name);
+    const { buffer } = bytes(name);
     switch (t.dtype) {
       case "F64":
         return new Float64Array(buffer);
@@ -110,7 +111,8 @@ function lazyFile(
     }
   };
   const integral = (name: string) => {
-    const t = info(name), { buffer } = bytes(name);
+    const t = info(name);
+    const { buffer } = bytes(name);
     const view = integerView(t.dtype, buffer);
     if (!view) throw wrong(t, "an integer");
     return view;

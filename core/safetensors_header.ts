@@ -84,8 +84,8 @@ export function parseHeader(
       throw at(`bad data_offsets ${shown(offsets)}`);
     }
     const elements = shape.reduce((a, b) => a * b, 1);
-    const bytes = elements * ELEMENT_BYTES[dtype as Dtype],
-      [begin, end] = offsets as [number, number];
+    const bytes = elements * ELEMENT_BYTES[dtype as Dtype];
+    const [begin, end] = offsets as [number, number];
     if (end - begin !== bytes) {
       throw at(`${end - begin} bytes where ${dtype} [${shape.join(", ")}] takes ${bytes}`);
     }

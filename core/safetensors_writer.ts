@@ -91,7 +91,8 @@ export function createSafetensors(
     write(values) {
       const tensor = list[next];
       if (!tensor) throw new RangeError(`${path} has ${list.length} tensors and no more`);
-      const { name, dtype, shape } = tensor, elements = shape.reduce((a, b) => a * b, 1);
+      const { name, dtype, shape } = tensor;
+      const elements = shape.reduce((a, b) => a * b, 1);
       if (values.BYTES_PER_ELEMENT !== ELEMENT_BYTES[dtype] || values.length !== elements) {
         throw fail(
           name,

@@ -9,16 +9,25 @@
 import type { Device } from "./device.ts";
 import { DeviceError } from "./errors.ts";
 import type { Region } from "./layout.ts";
+import { describeProgram } from "./wgsl/describe.ts";
+import type { Program, ProgramBinding } from "./wgsl/writer.ts";
+
+/** What may be bound: a region as storage (or, marked so, as a uniform), or a texture. */
+export type Bound = Region | GPUTextureView | { uniform: Region };
 
 /** One dispatch of a kernel. */
 export interface KernelCall {
   /** What it is called in profiles, e.g. "matmul NT". */
   label: string;
-  code: string;
-  /** Static uniform values: `var<uniform> p: P` at binding 0 where given. */
-  params?: Uint32Array | ArrayBuffer;
-  /** What follows: storage or uniform regions, texture views. */
-  bindings: (Region | GPUTextureView | { uniform: Region })[];
+  /** A program as {@linkcode WgslWriter} gives it, or WGSL text. */
+  code: Program | string;
+  /** Static uniform values at binding 0, packed by `uniforms` of wgsl/: where there are any. */
+  params?: ArrayBuffer;
+  /**
+   * What the other bindings are: by the names of the program, which must all be here (other names are
+   * passed over), or, for WGSL text, in the order of their numbers.
+   */
+  bindings: Record<string, Bound | undefined> | Bound[];
   /** Workgroups; see {@linkcode spread} for counts above what one dimension holds. */
   groups: readonly [number, number?, number?] | Spread;
   /** Floating-point operations, for profiles and benchmarks. */
@@ -48,16 +57,34 @@ export interface Spread {
  */
 export const spread = (count: number): Spread => ({ count });
 
+/**
+ * What a call binds after its static uniform values, in the order of the bindings' numbers.
+ * @throws {RangeError} where a program's binding is not among those of the call.
+ */
+export function boundInOrder({ label, code, params, bindings }: KernelCall): Bound[] {
+  if (Array.isArray(bindings)) return bindings;
+  if (typeof code === "string") {
+    throw new RangeError(`Kernel ${label} is plain text: it binds by number, not by name`);
+  }
+  return code.bindings.slice(params ? 1 : 0).map(({ name }) => {
+    const bound = bindings[name];
+    if (!bound) throw new RangeError(`Kernel ${label} needs something bound as ${name}`);
+    return bound;
+  });
+}
+
 /** The workgroups of each dimension. */
 function gridOf(groups: KernelCall["groups"], most: number): [number, number, number] {
   if (!("count" in groups)) return [groups[0], groups[1] ?? 1, groups[2] ?? 1];
-  const count = Math.max(1, groups.count), y = Math.ceil(count / most);
+  const count = Math.max(1, groups.count);
+  const y = Math.ceil(count / most);
   return [Math.ceil(count / y), y, 1];
 }
 
-/** Packs uniform values: numbers are u32, `{ f32 }` floats. */
+/** Packs uniform values: numbers are u32, `{ f32 }` floats. New kernels use `uniforms` of wgsl/. */
 export function packParams(values: (number | { f32: number })[]): ArrayBuffer {
-  const bytes = new ArrayBuffer(Math.ceil(values.length / 4) * 16), view = new DataView(bytes);
+  const bytes = new ArrayBuffer(Math.ceil(values.length / 4) * 16);
+  const view = new DataView(bytes);
   values.forEach((v, i) =>
     typeof v === "number" ? view.setUint32(4 * i, v, true) : view.setFloat32(4 * i, v.f32, true)
   );
@@ -78,29 +105,47 @@ export interface KernelTime {
   bytes: number;
 }
 
+/** A dispatch as it is planned: what a person reads, or sends in a report of a bug. */
+export interface PlannedKernel {
+  /** What it is called in profiles. */
+  label: string;
+  /** The WGSL text that the device compiles. */
+  code: string;
+  /** What group 0 binds, by ascending number; of a buffer with its bytes. */
+  bindings: (ProgramBinding & { binding: number; bytes?: number })[];
+  /** Invocations of a workgroup in each dimension. */
+  workgroupSize: [number, number, number];
+  /** Workgroups in each dimension. */
+  groups: [number, number, number];
+}
+
 /** Timestamps of a query set: as many as WebGPU allows. */
 const QUERIES = 4096;
 
 /** Recorded work; see the module's text. */
 export class Plan {
+  /** Where it runs. */
   readonly device: Device;
   #commands: Command[] = [];
   #uniforms: GPUBuffer[] = [];
 
+  /** An empty plan. */
   constructor(device: Device) {
     this.device = device;
   }
 
   /** Appends a dispatch. */
   dispatch(call: KernelCall): void {
-    const { gpu, bindingLimit, groupLimit } = this.device, groups = gridOf(call.groups, groupLimit);
+    const { gpu, bindingLimit, groupLimit } = this.device;
+    const groups = gridOf(call.groups, groupLimit);
     if (groups.some((n) => !(n >= 1 && n <= groupLimit))) {
       throw new DeviceError(
         `Kernel ${call.label} asks for ${groups.join(" x ")} workgroups and WebGPU allows ` +
           `${groupLimit} a dimension; use a smaller batch or sequence length`,
       );
     }
-    for (const b of call.bindings) {
+    const bound = boundInOrder(call);
+    for (const b of bound) {
       if ("buffer" in b && b.size > bindingLimit) {
         throw new DeviceError(
           `Kernel ${call.label} binds ${b.size} bytes and ${this.device.description} allows ` +
@@ -108,10 +153,10 @@ export class Plan {
         );
       }
     }
-    const pipeline = this.device.pipeline(call.label, call.code);
+    const pipeline = this.device.pipeline(call.label, textOf(call));
     const resources: GPUBindingResource[] = [];
     if (call.params) resources.push({ buffer: this.#uniform(call.params) });
-    for (const b of call.bindings) {
+    for (const b of bound) {
       if ("uniform" in b) resources.push(bufferBinding(b.uniform));
       else resources.push("buffer" in b ? bufferBinding(b) : b);
     }
@@ -123,8 +168,7 @@ export class Plan {
     this.#commands.push({ kind: "dispatch", call, groups, pipeline, group });
   }
 
-  #uniform(params: Uint32Array | ArrayBuffer): GPUBuffer {
-    const bytes = params instanceof ArrayBuffer ? params : params.slice().buffer as ArrayBuffer;
+  #uniform(bytes: ArrayBuffer): GPUBuffer {
     const size = Math.ceil(bytes.byteLength / 16) * 16;
     const { buffer } = this.device.allocate("params", size, 64 | 8); // UNIFORM | COPY_DST
     this.device.gpu.queue.writeBuffer(buffer, 0, bytes);
@@ -162,6 +206,7 @@ export class Plan {
     this.#commands.push(...other.#commands);
   }
 
+  /** How many dispatches and copies it has. */
   get length(): number {
     return this.#commands.length;
   }
@@ -169,6 +214,13 @@ export class Plan {
   /** Kernels that one replay dispatches. */
   get dispatches(): number {
     return this.#commands.filter((c) => c.kind === "dispatch").length;
+  }
+
+  /** The dispatches of one replay, in order, with their programs. */
+  kernels(): PlannedKernel[] {
+    return this.#commands.flatMap((command) =>
+      command.kind === "dispatch" ? [describeCall(command.call, command.groups)] : []
+    );
   }
 
   /** Floating-point operations of one replay, of the kernels whose label matches. */
@@ -214,12 +266,13 @@ export class Plan {
 
   /**
    * Times each command on its own and sums by label: where a step's time goes.
-   * Slow (one submit a command); the sums exceed a real step's time by the submits.
+   * Slow (one submit per command); the sums exceed a real step's time by the submits.
    */
   async profile(): Promise<{ label: string; calls: number; ms: number; flop: number }[]> {
     const sums = new Map<string, { label: string; calls: number; ms: number; flop: number }>();
     const time = async (encode: (e: GPUCommandEncoder) => void) => {
-      const encoder = this.device.gpu.createCommandEncoder(), start = performance.now();
+      const encoder = this.device.gpu.createCommandEncoder();
+      const start = performance.now();
       encode(encoder);
       this.device.gpu.queue.submit([encoder.finish()]);
       await this.device.idle();
@@ -255,7 +308,8 @@ export class Plan {
     if (!this.device.features.has("timestamp-query")) {
       throw new DeviceError(`${this.device.description} gives no timestamps to kernels`);
     }
-    const { gpu } = this.device, encoder = gpu.createCommandEncoder();
+    const { gpu } = this.device;
+    const encoder = gpu.createCommandEncoder();
     const calls = this.#commands.filter((c) => c.kind === "dispatch").map((c) => c.call);
     const sets: GPUQuerySet[] = [];
     for (let left = calls.length; left > 0; left -= QUERIES / 2) {
@@ -268,7 +322,8 @@ export class Plan {
         command.encode(encoder);
         continue;
       }
-      const querySet = sets[Math.floor(2 * i / QUERIES)]!, at = 2 * i++ % QUERIES;
+      const querySet = sets[Math.floor(2 * i / QUERIES)]!;
+      const at = 2 * i++ % QUERIES;
       const pass = encoder.beginComputePass({
         timestampWrites: { querySet, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 },
       });
@@ -286,9 +341,11 @@ export class Plan {
     const stamps = new BigUint64Array(await this.device.read(times));
     this.device.free(times);
     sets.forEach((set) => set.destroy());
-    const first = stamps[0] ?? 0n, ms = (t: bigint) => Number(t - first) / 1e6;
+    const first = stamps[0] ?? 0n;
+    const ms = (t: bigint) => Number(t - first) / 1e6;
     return calls.map(({ label, flop, bytes }, k) => {
-      const start = ms(stamps[2 * k]!), end = ms(stamps[2 * k + 1]!);
+      const start = ms(stamps[2 * k]!);
+      const end = ms(stamps[2 * k + 1]!);
       return { label, start, ms: Math.max(0, end - start), flop: flop ?? 0, bytes: bytes ?? 0 };
     });
   }
@@ -299,6 +356,25 @@ export class Plan {
     this.#uniforms = [];
     this.#commands = [];
   }
+}
+
+const textOf = ({ code }: KernelCall): string => typeof code === "string" ? code : code.code;
+
+function describeCall(call: KernelCall, groups: [number, number, number]): PlannedKernel {
+  const code = textOf(call);
+  const { bindings, workgroupSize } = describeProgram(code);
+  const sizes = boundInOrder(call).map((bound) => {
+    if ("uniform" in bound) return bound.uniform.size;
+    return "buffer" in bound ? bound.size : undefined;
+  });
+  if (call.params) sizes.unshift(call.params.byteLength);
+  return {
+    label: call.label,
+    code,
+    bindings: bindings.map((binding) => ({ ...binding, bytes: sizes[binding.binding] })),
+    workgroupSize,
+    groups,
+  };
 }
 
 const bufferBinding = ({ buffer, offset, size }: Region): GPUBufferBinding => ({

@@ -38,7 +38,8 @@ export interface HeldFolder {
  */
 export function holdFolder(folder: string): HeldFolder {
   const isCorpus = exists(corpusPaths.catalogue(folder)) || exists(textsPath(folder));
-  let file: Deno.FsFile, before: Set<string>;
+  let file: Deno.FsFile;
+  let before: Set<string>;
   const existed = exists(folder);
   try {
     const foreign = isCorpus ? undefined : foreignEntry(folder);

@@ -7,7 +7,7 @@ import { UserError } from "../core/errors.ts";
 import type { Database } from "./catalogue/database.ts";
 import type { FieldSelection } from "./citation/elements.ts";
 import { DEFAULT_POLICIES, type Policies } from "./ingest/policy.ts";
-import type { PackingMethod } from "./tokens/packing.ts";
+import type { PackingMethod } from "./shards/packing.ts";
 
 /** How documents become shards. */
 export interface PackingSettings {

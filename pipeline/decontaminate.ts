@@ -44,7 +44,8 @@ export async function decontaminateCorpus(
   if (ofTexts) return await decontaminateTexts(options, ofTexts);
   const corpus = new Corpus(options.corpus);
   try {
-    const { catalogue } = corpus, { onProgress, signal } = options;
+    const { catalogue } = corpus;
+    const { onProgress, signal } = options;
     if (!options.anew) corpus.checkHeldOut();
     const earlier = options.anew ? undefined : readContamination(options.corpus);
     const texts = everyText(
@@ -58,7 +59,8 @@ export async function decontaminateCorpus(
       ...(earlier ? { earlier } : {}),
     });
     writeContamination(options.corpus, report, catalogue);
-    const own = corpusSettings(options.corpus, catalogue), settings = shardSettings(corpus, own);
+    const own = corpusSettings(options.corpus, catalogue);
+    const settings = shardSettings(corpus, own);
     const ready = settings && catalogue.files().every((f) => f.state === "tokens");
     if (!settings || !ready) return { report }; // "pipeline run" goes on and leaves them out
     const pool = new WorkerPool(1);

@@ -75,7 +75,8 @@ export function beginNewSeries(corpus: Corpus): string {
   const next = prepareNextSeries(corpus.folder);
   const hash = corpus.catalogue.get("contamination_sha256");
   if (hash === undefined || heldOutGiven(next) === hash) return next;
-  const text = Deno.readTextFileSync(contaminationPath(corpus.folder)), inner = new Corpus(next);
+  const text = Deno.readTextFileSync(contaminationPath(corpus.folder));
+  const inner = new Corpus(next);
   try {
     writeRecorded(inner.catalogue, "contamination", contaminationPath(next), text);
   } finally {

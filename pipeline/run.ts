@@ -101,7 +101,8 @@ export interface RunSummary {
  */
 export async function runPipeline(options: RunOptions): Promise<RunSummary> {
   checkSequenceLength(options.sequenceLength);
-  const corpus = new Corpus(options.corpus), start = performance.now();
+  const corpus = new Corpus(options.corpus);
+  const start = performance.now();
   let useless = corpus.fresh;
   try {
     const run = corpus.catalogue.startRun(options.command ?? "run");
@@ -164,7 +165,8 @@ class Run {
   }
 
   async run(): Promise<RunSummary> {
-    const { catalogue } = this.#corpus, { signal } = this.#options;
+    const { catalogue } = this.#corpus;
+    const { signal } = this.#options;
     const source = openSource(this.#place, { ...this.#options.http, onRetry: this.#options.log });
     const plan = await makePlan(source, this.#corpus, {
       selected: parseSelection(this.#options.files),
@@ -181,7 +183,8 @@ class Run {
     const { fields, policies } = this.#settings;
     const settings = { fields, policies, tokens: this.#tokens };
     const taker = new FileTaker(source, catalogue, this.#pool, settings, this.#options);
-    const { added } = taker, stop = () => this.#pool.stop();
+    const { added } = taker;
+    const stop = () => this.#pool.stop();
     signal?.addEventListener("abort", stop, { once: true });
     try {
       await taker.take(plan.files);
@@ -211,7 +214,8 @@ class Run {
         up_to_date: added.files === 0 && !shards?.written,
         tokenized: shards !== undefined,
         ...(shards ? { shards } : {}),
-        ...{ seconds: 0, processor_seconds: processorSeconds() },
+        seconds: 0,
+        processor_seconds: processorSeconds(),
         peak_memory: process.resourceUsage().maxRSS * 1024,
       };
     } finally {

@@ -59,7 +59,8 @@ export const heldOutGiven = (folder: string): string | undefined => readMark(fol
  * @throws {UserError} where something else has its name, or that of the old series
  */
 export function prepareNextSeries(corpus: string): string {
-  const next = corpusPaths.nextSeries(corpus), old = corpusPaths.oldSeries(corpus);
+  const next = corpusPaths.nextSeries(corpus);
+  const old = corpusPaths.oldSeries(corpus);
   removeSeries(old, corpus);
   for (const folder of [next, old]) {
     const inTheWay = namesIn(folder).length > 0 && readMark(folder) === undefined;
@@ -108,7 +109,8 @@ export function finishSwap(corpus: string): void {
         "from a backup",
     );
   }
-  const next = corpusPaths.nextSeries(corpus), old = corpusPaths.oldSeries(corpus);
+  const next = corpusPaths.nextSeries(corpus);
+  const old = corpusPaths.oldSeries(corpus);
   if (phase === "out") {
     markSeries(old, "");
     moveOut(corpus, old);
@@ -151,7 +153,8 @@ function enter(corpus: string, phase: Phase): void {
 /** Moves what is there of `names`; what was moved before is not there any more. */
 function move(from: string, to: string, names: readonly string[]): void {
   for (const name of names) {
-    const source = join(from, name), target = join(to, name);
+    const source = join(from, name);
+    const target = join(to, name);
     if (!isThere(source)) continue;
     if (isThere(target)) {
       throw new UserError(

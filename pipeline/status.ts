@@ -52,9 +52,12 @@ interface ManifestView {
 
 /** Reads the figures of a corpus. */
 export function readStatus(corpus: string, catalogue: Catalogue): Status {
-  const files = catalogue.files(), counts = catalogue.counts();
+  const files = catalogue.files();
+  const counts = catalogue.counts();
   const dropped: Record<string, number> = {};
-  let tokens = 0, tokenized = 0, records = 0;
+  let tokens = 0;
+  let tokenized = 0;
+  let records = 0;
   for (const file of files) {
     for (const [reason, n] of Object.entries(droppedOf(file))) {
       dropped[reason] = (dropped[reason] ?? 0) + n;

@@ -13,7 +13,7 @@ import { droppedOf } from "./catalogue/tables.ts";
 import { Corpus, readCatalogue } from "./corpus.ts";
 import { contaminationPath, corpusPaths, isOwnFile, unfinishedPath } from "./corpus_paths.ts";
 import { fileName } from "./source/names.ts";
-import { breathe } from "./tokens/breathe.ts";
+import { breathe } from "../core/breathe.ts";
 import { readEvents } from "./ingest/rebuild.ts";
 import { type CorpusRecord, type RecordedFile, stateOfRecorded } from "./recorded_files.ts";
 import {
@@ -22,7 +22,7 @@ import {
   readManifest,
   shardsFolder,
   tokenizerPath,
-} from "./tokens/mod.ts";
+} from "./shards/mod.ts";
 
 /** What was looked at and what is wrong. */
 export interface Verification {
@@ -58,7 +58,8 @@ export async function verifyCorpus(
   corpus: string,
   options: VerifyOptions = {},
 ): Promise<Verification> {
-  const path = corpusPaths.catalogue(corpus), before = readSeal(path);
+  const path = corpusPaths.catalogue(corpus);
+  const before = readSeal(path);
   const first = await look(corpus, options);
   const quiet = readSeal(path) === before && first.notes.length === 0;
   if (first.problems.length === 0 || quiet) return first;
@@ -126,7 +127,8 @@ async function look(corpus: string, options: VerifyOptions): Promise<Verificatio
 }
 
 function checkCatalogueFile(corpus: string, { problems, notes }: Findings): void {
-  const path = corpusPaths.catalogue(corpus), seal = corpusPaths.seal(corpus);
+  const path = corpusPaths.catalogue(corpus);
+  const seal = corpusPaths.seal(corpus);
   const said = {
     whole: "",
     broken: "",
@@ -149,10 +151,12 @@ async function checkAll(
   found: Findings,
   { signal, onProgress }: VerifyOptions,
 ): Promise<Verification> {
-  const { problems } = found, files = catalogue.files();
+  const { problems } = found;
+  const files = catalogue.files();
   const broken = catalogue.check();
   if (broken) problems.push(`the catalogue is damaged: ${broken}`);
-  let documents = 0, current = 0;
+  let documents = 0;
+  let current = 0;
   for (const [i, file] of files.entries()) {
     await breathe(); // so that a signal is heard
     if (signal?.aborted) throw new Interrupted("Stopped");
@@ -164,7 +168,8 @@ async function checkAll(
   const tokenizer = catalogue.get("tokenizer_sha256");
   if (tokenizer !== undefined) checkTokenizer(corpus, tokenizer, problems);
   checkHeldOut(corpus, catalogue, problems);
-  const counts = catalogue.counts(), rows = catalogue.versionsHeld();
+  const counts = catalogue.counts();
+  const rows = catalogue.versionsHeld();
   if (current !== rows) {
     problems.push(
       `the catalogue points at ${rows} records, of which ${current} are in the documents`,
@@ -260,7 +265,8 @@ export function checkHash(
 }
 
 function checkRejects(corpus: string, file: FileRow, found: Findings): void {
-  const path = corpusPaths.rejected(corpus, file.name), { problems, renewable } = found;
+  const path = corpusPaths.rejected(corpus, file.name);
+  const { problems, renewable } = found;
   const { rejected_sha256: hash } = file;
   if (hash === "" && exists(path)) {
     problems.push(`${path} is there though nothing was dropped`);
@@ -296,7 +302,8 @@ export async function checkShards(
   found: Findings,
   signal?: AbortSignal,
 ): Promise<number> {
-  const { problems, renewable } = found, path = manifestPath(corpus);
+  const { problems, renewable } = found;
+  const path = manifestPath(corpus);
   const before = problems.length;
   reportRecorded(record, "manifest", path, problems);
   if (problems.length > before) renewable.push(path);
@@ -359,7 +366,8 @@ async function checkManifest(
 
 /** Removes a file of the pipeline's; false where it is not there or is not one. */
 export function removeOwn(corpus: string, path: string): boolean {
-  const inside = relative(corpus, path).replaceAll("\\", "/"), folder = dirname(inside);
+  const inside = relative(corpus, path).replaceAll("\\", "/");
+  const folder = dirname(inside);
   if (!isOwnFile(folder === "." ? "" : folder, basename(inside)) || !exists(path)) return false;
   removeIfExists(path);
   return true;
@@ -381,9 +389,11 @@ export function repairCorpus(
   folder: string,
   { renewable }: Pick<Verification, "renewable">,
 ): Repair {
-  const corpus = new Corpus(folder), removed: string[] = [];
+  const corpus = new Corpus(folder);
+  const removed: string[] = [];
   try {
-    const { catalogue } = corpus, damaged = new Set(renewable);
+    const { catalogue } = corpus;
+    const damaged = new Set(renewable);
     const remove = (path: string) => {
       if (!removeOwn(folder, path)) return;
       removed.push(path);

@@ -37,7 +37,9 @@ export function planSetup(machine: Machine): Plan {
   const update = ["/usr/bin/apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", "update"];
   const install = [
     ...update.slice(0, -1),
-    ...["install", "-y", "--no-install-recommends"],
+    "install",
+    "-y",
+    "--no-install-recommends",
     ...PACKAGES,
   ];
   if (machine.aptGet && machine.root) return { action: "run", commands: [update, install] };

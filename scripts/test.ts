@@ -22,7 +22,8 @@ export function readOutcome(output: string, success: boolean): Outcome {
   // deno-lint-ignore no-control-regex
   const plain = output.replace(/\x1b\[[0-9;]*m/g, "");
   const line = [...plain.matchAll(/^(?:ok|FAILED) \| (\d+) passed.*? \| (\d+) failed/gm)].at(-1);
-  const passed = Number(line?.[1] ?? 0), failed = Number(line?.[2] ?? 0);
+  const passed = Number(line?.[1] ?? 0);
+  const failed = Number(line?.[2] ?? 0);
   return { passed, failed: success ? failed : Math.max(1, failed) };
 }
 
@@ -58,12 +59,14 @@ async function runGroup(root: string, files: string[]): Promise<Outcome> {
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
-  const parts: string[] = [], decoder = new TextDecoder();
+  const parts: string[] = [];
+  const decoder = new TextDecoder();
   for await (const chunk of child.stdout) {
     Deno.stdout.writeSync(chunk);
     parts.push(decoder.decode(chunk, { stream: true }));
   }
-  const { success, signal } = await child.status, output = parts.join("");
+  const { success, signal } = await child.status;
+  const output = parts.join("");
   const reported = readOutcome(output, true);
   // CPU drivers have been seen to crash while a process ends: that says nothing of its tests.
   if (signal && reported.passed > 0 && reported.failed === 0) {
@@ -76,7 +79,8 @@ async function runGroup(root: string, files: string[]): Promise<Outcome> {
 }
 
 if (import.meta.main) {
-  const root = fromFileUrl(new URL("..", import.meta.url)), reporter = consoleReporter();
+  const root = fromFileUrl(new URL("..", import.meta.url));
+  const reporter = consoleReporter();
   const chosen = [...walk(join(root, "tests"))].map((path) => relative(root, path))
     .filter((path) => !Deno.args.length || Deno.args.some((word) => path.includes(word)));
   if (!chosen.length) {

@@ -7,12 +7,17 @@ import { ROOT } from "./shared.ts";
 export async function runWithDawn(script: string): Promise<string | undefined> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
-      ...["run", "--no-prompt", "--no-lock", "--cached-only", "--allow-all"],
+      "run",
+      "--no-prompt",
+      "--no-lock",
+      "--cached-only",
+      "--allow-all",
       join(ROOT, "tests", script),
     ],
     env: { NO_COLOR: "1" },
   }).output();
-  const text = new TextDecoder().decode(stdout), errors = new TextDecoder().decode(stderr);
+  const text = new TextDecoder().decode(stdout);
+  const errors = new TextDecoder().decode(stderr);
   if (code === 1 && /--cached-only/.test(errors)) {
     await Deno.stderr.write(new TextEncoder().encode("skipped: no Dawn\n"));
     return undefined;

@@ -31,7 +31,8 @@ Deno.test("every exported function, class and type says what it is", async () =>
   const { nodes } = JSON.parse(new TextDecoder().decode(stdout)) as {
     nodes: Record<string, { symbols?: { name: string; declarations: Declaration[] }[] }>;
   };
-  const root = toFileUrl(ROOT).href, silent: string[] = [];
+  const root = toFileUrl(ROOT).href;
+  const silent: string[] = [];
   for (const [url, { symbols = [] }] of Object.entries(nodes)) {
     for (const { name, declarations } of symbols) {
       for (const { declarationKind, kind, location, jsDoc } of declarations) {

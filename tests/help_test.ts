@@ -46,7 +46,7 @@ Deno.test("--help of every command exits 0 and prints to stdout alone", async ()
   for await (const { words, command } of commands()) {
     const { code, stdout, stderr } = await run(...words, "--help");
     assertEquals([code, stderr], [0, ""], words.join(" "));
-    assertStringIncludes(stdout, command.summary);
+    assertStringIncludes(stdout.replace(/\s+/g, " "), command.summary);
     assertStringIncludes(stdout, "Examples:\n  deno task ");
     assertStringIncludes(stdout, "--json");
   }
@@ -74,7 +74,8 @@ Deno.test("wrong words exit with 2, say which, and suggest what was meant", asyn
 
 Deno.test("words that every object has are no commands and no options", async () => {
   for (const word of ["constructor", "__proto__", "toString", "hasOwnProperty"]) {
-    const root = await run(word), group = await run("pipeline", word);
+    const root = await run(word);
+    const group = await run("pipeline", word);
     assertEquals([root.code, group.code], [2, 2]);
     assertStringIncludes(root.stderr, `Unknown command "${word}"`);
     assertStringIncludes(group.stderr, `Unknown command "pipeline ${word}"`);
@@ -86,10 +87,28 @@ Deno.test("words that every object has are no commands and no options", async ()
   }
 });
 
+Deno.test("help fits 80 columns where there is no terminal", async () => {
+  for await (const { words } of commands()) {
+    const { stdout } = await run(...words, "--help");
+    const long = stdout.split("\n").filter((line) => line.length > 80);
+    assertEquals(long, [], words.join(" "));
+  }
+});
+
+Deno.test("a negative number is a value; --json answers an error with an object", async () => {
+  const negative = await run("train", "--steps", "-3", "--json");
+  assertEquals(negative.code, 2);
+  assertStringIncludes(negative.stderr, "Option --steps is -3: it must be at least 1");
+  assertEquals(JSON.parse(negative.stdout.trim().split("\n").at(-1) ?? ""), {
+    error: "Option --steps is -3: it must be at least 1",
+  });
+});
+
 Deno.test("every command of the command line is a task", () => {
   const { tasks } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
   for (const word of Object.keys(ROOT_COMMANDS.commands)) {
-    const task = tasks[word], command: string = task?.command ?? task ?? "";
+    const task = tasks[word];
+    const command: string = task?.command ?? task ?? "";
     // The launcher starts main.ts with the rights that the words need; a benchmark may do anything.
     const start = word === "bench" ? `main.ts ${word}` : `scripts/launch.ts ${word}`;
     assertStringIncludes(command, start, `deno task ${word}`);

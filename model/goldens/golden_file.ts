@@ -65,7 +65,8 @@ function goldenCase(
     return value as Record<string, T>;
   };
   const isShape = (value: unknown) => Array.isArray(value) && value.every(Number.isInteger);
-  const inputs = table<number[]>("inputs", isShape), outputs = table<number[]>("outputs", isShape);
+  const inputs = table<number[]>("inputs", isShape);
+  const outputs = table<number[]>("outputs", isShape);
   const tolerances = table<{ f32_rel: number }>(
     "tol",
     (value) => Number((value as { f32_rel?: number })?.f32_rel) > 0,
@@ -105,7 +106,7 @@ export function checkShape(file: SafetensorsFile, name: string, shape: readonly 
 }
 
 /** How far values are from what is wanted. */
-export interface Comparison {
+interface Comparison {
   /** max|got - want| / max|want|; where max|want| is 0, max|got| / 1e-7 x limit. */
   error: number;
   limit: number;
@@ -121,7 +122,8 @@ export function compare(
   want: ArrayLike<number>,
   limit: number,
 ): Comparison {
-  let difference = got.length === want.length ? 0 : Infinity, largest = 0;
+  let difference = got.length === want.length ? 0 : Infinity;
+  let largest = 0;
   for (let i = 0; i < want.length; i++) {
     const d = Math.abs(got[i]! - want[i]!);
     if (!(d <= difference)) difference = Number.isNaN(d) ? Infinity : d;

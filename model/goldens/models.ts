@@ -8,14 +8,23 @@
 import { UserError } from "../../core/errors.ts";
 import { readJson } from "../../core/files.ts";
 import { openSafetensors, type SafetensorsFile } from "../../core/safetensors.ts";
-import { type MambaConfig, parseConfig } from "../config.ts";
-import { canonicalName, EMBEDDING, parameterList } from "../parameters.ts";
-import { type Batch, IGNORED_TARGET, type RecurrentModel, type TrainableModel } from "../types.ts";
+import { kindOf } from "../mamba/kinds.ts";
+import {
+  type Batch,
+  canonicalName,
+  EMBEDDING,
+  IGNORED_TARGET,
+  type MambaConfig,
+  parameterList,
+  parseConfig,
+  type RecurrentModel,
+  type TrainableModel,
+} from "../mamba/mod.ts";
 import { checkShape, startsOf } from "./golden_file.ts";
 import type { GoldenResults } from "./operations.ts";
 
 /** A trainable model that lets goldens look inside. */
-export interface GoldenModel extends TrainableModel {
+interface GoldenModel extends TrainableModel {
   /** (b l, padded vocabulary) */
   logits(batch: Batch): Promise<ArrayLike<number>>;
   /** By Hugging Face name. */
@@ -26,14 +35,14 @@ export interface GoldenModel extends TrainableModel {
 
 /** The state of one layer, of a batch of 1. */
 export interface GoldenState {
-  /** (e, convKernel - 1) the last inputs of the convolution, oldest first. */
+  /** (channels, convKernel - 1) the last inputs of the convolution, oldest first. */
   conv: ArrayLike<number>;
-  /** (e, n) */
+  /** (e, n), or (heads, head size, n) */
   scan: ArrayLike<number>;
 }
 
 /** A generator that lets goldens look inside. */
-export interface GoldenGenerator extends RecurrentModel {
+interface GoldenGenerator extends RecurrentModel {
   readStates(): Promise<GoldenState[]>;
 }
 
@@ -96,7 +105,7 @@ function describe(path: string) {
 
 /**
  * Opens the model golden described by `path` (a .json) and checks that every tensor it names is
- * there. Other architectures than Mamba-1 are described, and have no configuration.
+ * there.
  * @throws {UserError} when anything is missing or malformed.
  */
 export function openGoldenModel(path: string): GoldenModelFile {
@@ -108,10 +117,13 @@ export function openGoldenModel(path: string): GoldenModelFile {
     const weights = openSafetensors(`${base}_weights.safetensors`);
     const stored = new Map([...weights.tensors.keys()].map((n) => [canonicalName(n), n]));
     const read = (parameter: string) => weights.floats(stored.get(parameter) ?? parameter);
-    const close = () => (weights.close(), golden.close());
-    const configFile = `${base}_config.json`, json = readJson(configFile, "golden configuration");
+    const close = () => {
+      weights.close();
+      golden.close();
+    };
+    const configFile = `${base}_config.json`;
+    const json = readJson(configFile, "golden configuration");
     const common = { name, architecture, groups, golden, train, read, close };
-    if (architecture !== "Mamba1") return { ...common, config: undefined as never };
     const config = parseConfig(json, configFile);
     for (const parameter of parameterList(config)) {
       for (const kind of ["batch/grad", "packed/grad", "train/final"]) {
@@ -135,8 +147,10 @@ const goldenName = (name: string) => name === EMBEDDING ? "backbone.embedding.we
 
 /** Reads tokens and targets of a group: (b, l), or one step's of (steps, b, l). */
 function batchOf(file: GoldenModelFile, group: string, step?: number) {
-  const { golden } = file, shape = golden.info(`${group}/input_ids`).shape;
-  const [b, l] = shape.slice(-2) as [number, number], size = b * l;
+  const { golden } = file;
+  const shape = golden.info(`${group}/input_ids`).shape;
+  const [b, l] = shape.slice(-2) as [number, number];
+  const size = b * l;
   checkShape(golden, `${group}/targets`, shape);
   const part = (name: string) => {
     const all = golden.integers(`${group}/${name}`);
@@ -171,7 +185,8 @@ export async function runBatch(
   models: GoldenModels,
   group: string,
 ): Promise<GoldenResults> {
-  const { b, l, batch, scale } = batchOf(file, group), { paddedVocabSize } = file.config;
+  const { b, l, batch, scale } = batchOf(file, group);
+  const { paddedVocabSize } = file.config;
   checkShape(file.golden, `${group}/logits`, [b, l, paddedVocabSize]);
   const model = await models.model(file.config, b, l);
   try {
@@ -197,8 +212,11 @@ export async function runTrain(
   file: GoldenModelFile,
   models: GoldenModels,
 ): Promise<GoldenResults> {
-  const { golden, train: { steps } } = file, losses: number[] = [], norms: number[] = [];
-  const { b, l } = batchOf(file, "train", 0), rates = golden.floats("train/lrs");
+  const { golden, train: { steps } } = file;
+  const losses: number[] = [];
+  const norms: number[] = [];
+  const { b, l } = batchOf(file, "train", 0);
+  const rates = golden.floats("train/lrs");
   checkShape(golden, "train/lrs", [steps]);
   checkShape(golden, "train/input_ids", [steps, b, l]);
   const model = await models.model(file.config, b, l);
@@ -228,12 +246,14 @@ export async function runGenerate(
   models: GoldenModels,
   group: string,
 ): Promise<GoldenResults> {
-  const { golden, config } = file, prompt = golden.integers(`${group}/prompt`);
+  const { golden, config } = file;
+  const prompt = golden.integers(`${group}/prompt`);
   const [b, length] = golden.info(`${group}/prompt`).shape as [number, number];
   const steps = golden.info(`${group}/step_logits`).shape[1]!;
   checkShape(golden, `${group}/step_logits`, [b, steps, config.vocabSize]);
   checkShape(golden, `${group}/tokens`, [b, length + steps]);
-  const tokens: number[] = [], stepLogits: number[] = [];
+  const tokens: number[] = [];
+  const stepLogits: number[] = [];
   const states: Record<string, number[]> = {};
   const generator = await models.generator(config, file.read);
   try {
@@ -264,18 +284,21 @@ export async function runGenerate(
   }
 }
 
+const channelsOf = (config: MambaConfig) => kindOf(config).parameters.channels(config);
+
 /**
  * The goldens keep the last convKernel inputs of each layer's convolution, one more than a state
- * does: (e, convKernel) a layer, gathered while the prompt is fed.
+ * does: (channels, convKernel) a layer, gathered while the prompt is fed.
  */
 const newWindow = (config: MambaConfig) =>
   Array.from(
     { length: config.layers },
-    () => new Float64Array(config.intermediateSize * config.convKernel),
+    () => new Float64Array(channelsOf(config) * config.convKernel),
   );
 
 function slide(config: MambaConfig, window: Float64Array[], states: GoldenState[]): void {
-  const { convKernel: k, intermediateSize: e } = config;
+  const { convKernel: k } = config;
+  const e = channelsOf(config);
   states.forEach(({ conv }, i) => {
     const rows = window[i]!;
     rows.copyWithin(0, 1);

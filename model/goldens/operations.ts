@@ -10,11 +10,17 @@ import {
   convSiluScratch,
 } from "../../kernels/conv_silu/conv_silu.ts";
 import { crossEntropy } from "../../kernels/cross_entropy/cross_entropy.ts";
+import {
+  gatedRmsNormBackward,
+  gatedRmsNormForward,
+  gatedRmsNormScratch,
+} from "../../kernels/gated_rmsnorm/gated_rmsnorm.ts";
 import { padded, type Region } from "../../kernels/layout.ts";
 import { matmul } from "../../kernels/matmul/mod.ts";
 import { sum, sumOfSquares, sumOfSquaresScratch } from "../../kernels/reduce/reduce.ts";
 import { rmsNormBackward, rmsNormForward, rmsNormScratch } from "../../kernels/rmsnorm/rmsnorm.ts";
 import { runScan } from "../../kernels/scan/harness.ts";
+import { runSsd } from "../../kernels/ssd/harness.ts";
 import { convolutionStep } from "../../kernels/scan/step.ts";
 import type { Workbench } from "../../kernels/workbench.ts";
 import { fromRows, type GoldenCase, startsOf, toRows } from "./golden_file.ts";
@@ -23,7 +29,7 @@ import { fromRows, type GoldenCase, startsOf, toRows } from "./golden_file.ts";
 export type GoldenResults = Record<string, ArrayLike<number>>;
 
 /** Computes a case on the device; with `half`, what mixed precision keeps in f16 is kept so. */
-export type OperationRunner = (
+type OperationRunner = (
   bench: Workbench,
   golden: GoldenCase,
   half?: "f16",
@@ -36,6 +42,8 @@ export const OPERATIONS: Readonly<Record<string, OperationRunner>> = {
   selective_scan: runSelectiveScan,
   cross_entropy: runCrossEntropy,
   adamw: runAdamW,
+  ssd: runStateSpaceDuality,
+  gated_rmsnorm: runGatedRmsNorm,
 };
 
 /** Those that mixed precision computes otherwise. */
@@ -44,6 +52,8 @@ export const HALF_OPERATIONS: readonly string[] = [
   "conv_silu",
   "selective_scan",
   "cross_entropy",
+  "ssd",
+  "gated_rmsnorm",
 ];
 
 const optional = (golden: GoldenCase, name: string) =>
@@ -56,18 +66,30 @@ async function runRmsNorm(
 ): Promise<GoldenResults> {
   const [rows, cols] = golden.inputs.x as [number, number];
   const matrix = (values?: Float64Array) => bench.matrix(values, rows, cols);
-  const residual = optional(golden, "residual"), past = optional(golden, "gres");
-  const x = matrix(golden.input("x")), dstream = matrix(past);
+  const residual = optional(golden, "residual");
+  const past = optional(golden, "gres");
+  const x = matrix(golden.input("x"));
+  const dstream = matrix(past);
   const y = bench.matrix(undefined, rows, cols, half);
-  const total = residual ? matrix() : x, dweight = bench.flat(cols);
-  const weight = bench.flat(golden.input("weight")), inverseRms = bench.flat(rows);
+  const total = residual ? matrix() : x;
+  const dweight = bench.flat(cols);
+  const weight = bench.flat(golden.input("weight"));
+  const inverseRms = bench.flat(rows);
   await bench.run((plan) => {
     rmsNormForward(plan, {
       ...(residual ? { residual: matrix(residual), x, sum: total } : { residual: x }),
-      ...{ weight, y, inverseRms, epsilon: Number(golden.attributes.eps) },
+      weight,
+      y,
+      inverseRms,
+      epsilon: Number(golden.attributes.eps),
     });
     rmsNormBackward(plan, {
-      ...{ dy: matrix(golden.input("gy")), sum: total, weight, inverseRms, dstream, dweight },
+      dy: matrix(golden.input("gy")),
+      sum: total,
+      weight,
+      inverseRms,
+      dstream,
+      dweight,
       accumulate: past !== undefined,
       scratch: bench.flat(rmsNormScratch(plan, rows, cols)),
     });
@@ -88,12 +110,15 @@ async function runConvSilu(
   half?: "f16",
 ): Promise<GoldenResults> {
   const [batch, d, length] = golden.inputs.x as [number, number, number];
-  const width = golden.inputs.weight!.at(-1)!, initial = optional(golden, "init_state");
+  const width = golden.inputs.weight!.at(-1)!;
+  const initial = optional(golden, "init_state");
   // Rows of an initial state go before its sequence.
-  const before = initial ? width - 1 : 0, steps = before + length;
+  const before = initial ? width - 1 : 0;
+  const steps = before + length;
   const withState = (values: Float64Array, state?: Float64Array) =>
     Float64Array.from({ length: batch * d * steps }, (_, i) => {
-      const t = i % steps, channel = Math.floor(i / steps);
+      const t = i % steps;
+      const channel = Math.floor(i / steps);
       return t >= before
         ? values[channel * length + t - before]!
         : state?.[channel * before + t] ?? 0;
@@ -118,7 +143,8 @@ async function runConvSilu(
   };
   const y = bench.matrix(undefined, batch * steps, d, half);
   const dx = bench.matrix(undefined, y.rows, d, half);
-  const dweight = bench.flat(d * width), dbias = bench.flat(d);
+  const dweight = bench.flat(d * width);
+  const dbias = bench.flat(d);
   await bench.run((plan) => {
     convSiluForward(plan, { ...packed, y });
     const scratch = bench.flat(convSiluScratch(plan, y.rows, d, width));
@@ -145,15 +171,21 @@ async function finalConvolutionState(
   initial?: Float64Array,
 ): Promise<number[]> {
   const [batch, d, length] = golden.inputs.x as [number, number, number];
-  const width = golden.inputs.weight!.at(-1)!, before = width - 1, W = padded(d);
-  const weight = bench.flat(golden.input("weight")), bias = bench.flat(golden.input("bias"));
-  const rows = toRows(golden.input("x"), batch, d, length), states: number[] = [];
+  const width = golden.inputs.weight!.at(-1)!;
+  const before = width - 1;
+  const W = padded(d);
+  const weight = bench.flat(golden.input("weight"));
+  const bias = bench.flat(golden.input("bias"));
+  const rows = toRows(golden.input("x"), batch, d, length);
+  const states: number[] = [];
   for (let b = 0; b < batch; b++) {
     const held = new Float32Array(before * W);
     initial?.subarray(b * d * before, (b + 1) * d * before).forEach((value, i) => {
       held[i % before * W + Math.floor(i / before)] = value;
     });
-    const window = bench.flat(held), u = bench.flat(W), sizes = { width, channels: d, padded: W };
+    const window = bench.flat(held);
+    const u = bench.flat(W);
+    const sizes = { width, channels: d, padded: W };
     await bench.run((plan) => {
       for (let r = b * length; r < (b + 1) * length; r++) {
         const x = bench.flat(rows.subarray(r * d, (r + 1) * d));
@@ -174,12 +206,16 @@ async function runSelectiveScan(
   half?: "f16",
 ): Promise<GoldenResults> {
   const [batch, d, length] = golden.inputs.u as [number, number, number];
-  const n = golden.inputs.A![1]!, has = (name: string) => name in golden.inputs;
+  const n = golden.inputs.A![1]!;
+  const has = (name: string) => name in golden.inputs;
   const rows = (name: string, channels: number) =>
     Float32Array.from(toRows(golden.input(name), batch, channels, length));
   const plain = (name: string) => has(name) ? Float32Array.from(golden.input(name)) : undefined;
   const out = await runScan(bench.device, {
-    ...{ batch, length, channels: d, states: n },
+    batch,
+    length,
+    channels: d,
+    states: n,
     softplus: golden.attributes.delta_softplus === true,
     bias: has("delta_bias"),
     skip: has("D"),
@@ -188,8 +224,13 @@ async function runSelectiveScan(
     initialState: has("initial_state"),
     half: half !== undefined,
   }, {
-    ...{ u: rows("u", d), delta: rows("delta", d), gy: rows("gy", d) },
-    ...{ A: plain("A")!, B: rows("B", n), C: rows("C", n), D: plain("D") },
+    u: rows("u", d),
+    delta: rows("delta", d),
+    gy: rows("gy", d),
+    A: plain("A")!,
+    B: rows("B", n),
+    C: rows("C", n),
+    D: plain("D"),
     z: has("z") ? rows("z", d) : undefined,
     deltaBias: plain("delta_bias"),
     initialState: plain("initial_state"),
@@ -217,7 +258,8 @@ async function runCrossEntropy(
   golden: GoldenCase,
   half?: "f16",
 ): Promise<GoldenResults> {
-  const targets = golden.integers("targets"), rows = targets.length;
+  const targets = golden.integers("targets");
+  const rows = targets.length;
   const scored = targets.reduce((count, target) => count + Number(target >= 0), 0);
   const linear = "hidden" in golden.inputs;
   const vocabulary = linear ? golden.inputs.weight![0]! : golden.inputs.logits![1]!;
@@ -225,9 +267,11 @@ async function runCrossEntropy(
   const logits = bench.matrix(linear ? undefined : golden.input("logits"), rows, vocabulary);
   const hidden = bench.matrix(linear ? golden.input("hidden") : undefined, rows, d, half);
   const weight = bench.matrix(linear ? golden.input("weight") : undefined, vocabulary, d, half);
-  const dhidden = bench.matrix(undefined, rows, d),
-    dweight = bench.matrix(undefined, vocabulary, d);
-  const scale = bench.flat([1 / scored]), loss = bench.flat(1), nll = bench.flat(rows);
+  const dhidden = bench.matrix(undefined, rows, d);
+  const dweight = bench.matrix(undefined, vocabulary, d);
+  const scale = bench.flat([1 / scored]);
+  const loss = bench.flat(1);
+  const nll = bench.flat(rows);
   const logSumExp = bench.flat(rows);
   await bench.run((plan) => {
     if (linear) matmul(plan, { product: "NT", a: hidden, b: weight, c: logits });
@@ -260,16 +304,25 @@ async function runAdamW(bench: Workbench, golden: GoldenCase): Promise<GoldenRes
     steps: number;
   };
   const parameters = attributes.params.map((name) => {
-    const values = golden.input(`p0.${name}`), size = values.length;
+    const values = golden.input(`p0.${name}`);
+    const size = values.length;
     return {
-      ...{ name, size, gradients: golden.input(`g.${name}`), parameter: bench.flat(values) },
-      ...{ gradient: bench.flat(size), m: bench.flat(size), v: bench.flat(size) },
+      name,
+      size,
+      gradients: golden.input(`g.${name}`),
+      parameter: bench.flat(values),
+      gradient: bench.flat(size),
+      m: bench.flat(size),
+      v: bench.flat(size),
       decay: !attributes.no_decay.includes(name),
     };
   });
-  const { device } = bench, rates = golden.input("lrs"), norms: number[] = [];
+  const { device } = bench;
+  const rates = golden.input("lrs");
+  const norms: number[] = [];
   const hyper = bench.keep(device.allocate("adamw values", ADAMW_HYPER_BYTES, 64 | 8));
-  const squares = bench.flat(1), results: GoldenResults = {};
+  const squares = bench.flat(1);
+  const results: GoldenResults = {};
   for (let step = 1; step <= attributes.steps; step++) {
     for (const { gradient, gradients, size } of parameters) {
       device.write(gradient, Float32Array.from(gradients.subarray((step - 1) * size, step * size)));
@@ -277,9 +330,13 @@ async function runAdamW(bench: Workbench, golden: GoldenCase): Promise<GoldenRes
     device.write(
       hyper,
       adamWHyper({
-        ...{ step, learningRate: rates[step - 1]!, epsilon: attributes.eps },
-        ...{ beta1: attributes.betas[0], beta2: attributes.betas[1] },
-        ...{ weightDecay: attributes.weight_decay, maxGradNorm: attributes.clip },
+        step,
+        learningRate: rates[step - 1]!,
+        epsilon: attributes.eps,
+        beta1: attributes.betas[0],
+        beta2: attributes.betas[1],
+        weightDecay: attributes.weight_decay,
+        maxGradNorm: attributes.clip,
       }),
     );
     await bench.run((plan) => {
@@ -297,4 +354,74 @@ async function runAdamW(bench: Workbench, golden: GoldenCase): Promise<GoldenRes
     results[`v.${name}`] = await bench.floats(v, size);
   }
   return { ...results, grad_norms: norms };
+}
+
+async function runStateSpaceDuality(
+  bench: Workbench,
+  golden: GoldenCase,
+  half?: "f16",
+): Promise<GoldenResults> {
+  const [batch, length, heads, headSize] = golden.inputs.x as [number, number, number, number];
+  const [, , groups, states] = golden.inputs.B as [number, number, number, number];
+  const packed = "cu_seqlens" in golden.inputs;
+  const out = await runSsd(bench.device, {
+    batch,
+    length,
+    heads,
+    headSize,
+    groups,
+    states,
+    softplus: true,
+    skip: golden.inputs.D?.length === 2 ? "channel" : "head",
+    packed,
+    initialState: false,
+    half: half !== undefined,
+  }, {
+    x: golden.input("x"),
+    dt: golden.input("dt"),
+    A: golden.input("A"),
+    B: golden.input("B"),
+    C: golden.input("C"),
+    D: golden.input("D"),
+    dtBias: golden.input("dt_bias"),
+    starts: packed ? startsOf(golden.integers("cu_seqlens"), batch, length) : undefined,
+    gy: golden.input("gy"),
+  });
+  const { ddtBias = [] } = out;
+  return { ...out, ddt_bias: ddtBias };
+}
+
+async function runGatedRmsNorm(
+  bench: Workbench,
+  golden: GoldenCase,
+  half?: "f16",
+): Promise<GoldenResults> {
+  const [rows, cols] = golden.inputs.x as [number, number];
+  const matrix = (values?: Float64Array, type?: "f16") => bench.matrix(values, rows, cols, type);
+  const x = matrix(golden.input("x"));
+  const shared = {
+    x,
+    z: matrix(golden.input("z"), half),
+    weight: bench.flat(golden.input("weight")),
+    inverseRms: bench.flat(x.stride),
+    groups: 1,
+    columns: cols,
+    epsilon: Number(golden.attributes.eps),
+    normBeforeGate: golden.attributes.norm_before_gate === true,
+  };
+  const y = matrix(undefined, half);
+  const dx = matrix(golden.input("gy"));
+  const dz = matrix(undefined, half);
+  const dweight = bench.flat(padded(cols));
+  await bench.run((plan) => {
+    gatedRmsNormForward(plan, { ...shared, y });
+    const scratch = bench.flat(gatedRmsNormScratch(plan, rows, cols));
+    gatedRmsNormBackward(plan, { ...shared, dy: dx, dz, dweight, scratch });
+  });
+  return {
+    y: await bench.values(y),
+    dx: await bench.values(dx),
+    dz: await bench.values(dz),
+    dweight: await bench.floats(dweight, cols),
+  };
 }

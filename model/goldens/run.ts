@@ -13,7 +13,7 @@ import {
   runGenerate,
   runTrain,
 } from "./models.ts";
-import type { Precision } from "../mamba.ts";
+import type { Precision } from "../mamba/mod.ts";
 import { type GoldenResults, HALF_OPERATIONS, OPERATIONS } from "./operations.ts";
 
 /** The outcome for one tensor. */
@@ -28,7 +28,7 @@ export interface GoldenLine {
 }
 
 /** The outcome for a folder. */
-export interface GoldenSummary {
+interface GoldenSummary {
   /** Tensors within their limits. */
   passed: number;
   failed: number;
@@ -39,7 +39,7 @@ export interface GoldenSummary {
 }
 
 /** Where the outcome goes while cases run. */
-export interface GoldenListener {
+interface GoldenListener {
   line(line: GoldenLine): void;
   skip(name: string, why: string): void;
 }
@@ -92,7 +92,8 @@ function openFolder(path: string): GoldenFolder {
     }
     for (const name of names) {
       if (!name.endsWith(".json") || /_config(_hf)?\.json$/.test(name)) continue;
-      const file = join(path, name), json = readJson<Record<string, unknown>>(file, "golden");
+      const file = join(path, name);
+      const json = readJson<Record<string, unknown>>(file, "golden");
       if (json && "op" in json) folder.operations.push(openGoldenOperation(file));
       else if (json && "model" in json) folder.models.push(openGoldenModel(file));
       else throw new UserError(`Cannot run the golden ${file}: it has neither "op" nor "model"`);
@@ -118,7 +119,9 @@ export async function runGoldens(
   listener: GoldenListener,
   precision: Precision = "f32",
 ): Promise<GoldenSummary> {
-  const folder = openFolder(path), lines: GoldenLine[] = [], mixed = precision === "mixed";
+  const folder = openFolder(path);
+  const lines: GoldenLine[] = [];
+  const mixed = precision === "mixed";
   let skipped = 0;
   const skip = (name: string, why: string) => {
     skipped++;
@@ -138,7 +141,8 @@ export async function runGoldens(
           skip(name, `the operation ${operation} is not built`);
           continue;
         }
-        const bench = new Workbench(device), half = mixed && HALF_OPERATIONS.includes(operation);
+        const bench = new Workbench(device);
+        const half = mixed && HALF_OPERATIONS.includes(operation);
         const results = await run(bench, golden, half ? "f16" : undefined);
         const factor = half ? MIXED_FACTOR : 1;
         bench.clear();
@@ -152,10 +156,6 @@ export async function runGoldens(
     for (const file of folder.models) {
       for (const [group, tensors] of file.groups) {
         const name = `${file.name}/${group}`;
-        if (file.architecture !== "Mamba1") {
-          skip(name, `the architecture ${file.architecture} is not built`);
-          continue;
-        }
         const results = await runGroup(file, models, group);
         const factor = mixed && !isGeneration(group) ? MIXED_FACTOR : 1;
         for (const { tensor, limit } of tensors) {

@@ -8,7 +8,8 @@
 
   /** Exponential moving average with the start corrected, as Adam corrects its moments. */
   const smooth = (values, beta) => {
-    let mean = 0, weight = 0;
+    let mean = 0;
+    let weight = 0;
     return values.map((v) => {
       if (v === null) return null;
       mean = beta * mean + (1 - beta) * v;
@@ -26,7 +27,8 @@
 
   const charts = {
     loss: () => {
-      const beta = Number(smoothing.value), faint = beta > 0;
+      const beta = Number(smoothing.value);
+      const faint = beta > 0;
       const series = [
         { label: "loss", color: "--one", values: data.loss, faint },
         ...faint ? [{ label: "smoothed", color: "--one", values: smooth(data.loss, beta) }] : [],
@@ -52,7 +54,8 @@
   const draw = () => {
     for (const plot of plots) plot.destroy();
     plots = Object.entries(charts).map(([id, describe]) => {
-      const holder = document.getElementById(id), { series, log, fromZero } = describe();
+      const holder = document.getElementById(id);
+      const { series, log, fromZero } = describe();
       const axis = {
         stroke: color("--faint"),
         grid: { stroke: color("--grid"), width: 1 },

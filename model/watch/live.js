@@ -3,7 +3,10 @@
   /** More points than this are fetched anew, thinned out by the server. */
   const MOST_POINTS = 6000;
   const place = (id) => document.getElementById(id);
-  let columns = null, steps = 0, source = null, state = "starting";
+  let columns = null;
+  let steps = 0;
+  let source = null;
+  let state = "starting";
 
   const whole = (n) => Math.round(n).toLocaleString("en");
   const last = (values) => values.findLast((v) => v !== null);
@@ -27,7 +30,8 @@
   };
 
   const showTiles = () => {
-    const at = columns.step.at(-1) ?? 0, validation = last(columns.validation);
+    const at = columns.step.at(-1) ?? 0;
+    const validation = last(columns.validation);
     const rates = columns.tokens_per_second.filter((v) => v > 0).slice(-50);
     const rate = rates.reduce((a, b) => a + b, 0) / rates.length;
     const perStep = at ? columns.tokens.at(-1) / at : 0;
@@ -51,7 +55,8 @@
     if (!samples.length) return place("samples").replaceChildren();
     const newest = samples.toSorted((a, b) => b.step - a.step);
     const cards = newest.map(({ step, prompt, text, temperature }) => {
-      const card = element("div", undefined, "card"), written = element("p", undefined, "sample");
+      const card = element("div", undefined, "card");
+      const written = element("p", undefined, "sample");
       written.append(element("mark", prompt), text);
       const how = temperature ? `sampled at temperature ${temperature}` : "the likeliest tokens";
       card.append(written, element("p", `step ${whole(step)}, ${how}`, "faint"));

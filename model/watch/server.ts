@@ -5,9 +5,9 @@
  * @module
  */
 import { formatDuration } from "../../core/reporter.ts";
-import type { StepMetrics } from "../metrics.ts";
+import type { StepMetrics } from "../training/metrics.ts";
 import { type CurveColumns, curveColumns } from "../report/mod.ts";
-import type { RunSample } from "../samples.ts";
+import type { RunSample } from "../training/samples.ts";
 import { History } from "./history.ts";
 import { watchPage } from "./page.ts";
 
@@ -106,7 +106,8 @@ export class WatchServer {
 
   /** Answers a request; `host` is what the Host header has to be, so that no other site gets in. */
   handle(request: Request, hosts: readonly string[]): Response {
-    const { pathname } = new URL(request.url), host = request.headers.get("host") ?? "";
+    const { pathname } = new URL(request.url);
+    const host = request.headers.get("host") ?? "";
     if (!hosts.includes(host)) return plain(403, `There is no ${host} here`);
     if (request.method !== "GET") return plain(405, "Only GET is answered");
     if (pathname === "/") {

@@ -4,9 +4,9 @@
  * @module
  */
 import { basename, resolve } from "../../core/std.ts";
-import { readMetrics, type StepMetrics } from "../metrics.ts";
-import { readRun } from "../run.ts";
-import { readSamples, type RunSample } from "../samples.ts";
+import { readMetrics, type StepMetrics } from "../training/metrics.ts";
+import { readRun } from "../training/run_file.ts";
+import { readSamples, type RunSample } from "../training/samples.ts";
 import { type RunStatus, WatchServer } from "./server.ts";
 
 /** What the trainer sends. */
@@ -27,8 +27,10 @@ interface WorkerScope {
 }
 
 const scope = self as unknown as WorkerScope;
-let run = "", began = performance.now();
-let server: WatchServer | undefined, http: Deno.HttpServer | undefined;
+let run = "";
+let began = performance.now();
+let server: WatchServer | undefined;
+let http: Deno.HttpServer | undefined;
 
 function open(port: number): void {
   const watch = server = new WatchServer(basename(resolve(run)));

@@ -18,7 +18,9 @@ export type { FileEvents, FileRow, LiveCitation } from "./tables.ts";
 /** PMIDs whose places are fetched at a time: a few MB. */
 const PMID_STEP = 1 << 18;
 /** file * PLACE + ordinal is one number for a place. */
-const PLACE = 2 ** 32, COMMA = 44, ZERO = 48;
+const PLACE = 2 ** 32;
+const COMMA = 44;
+const ZERO = 48;
 
 /** The catalogue of a corpus, in one SQLite file. */
 export class Catalogue extends Database {

@@ -26,7 +26,9 @@ export class LiveBits {
       byNumber.set(file.number, bits);
       this.#bits.set(file.name, bits);
     }
-    let count = 0, current = -1, bits: Uint8Array = new Uint8Array(0);
+    let count = 0;
+    let current = -1;
+    let bits: Uint8Array = new Uint8Array(0);
     catalogue.heldPlaces((file, ordinal) => {
       // Neighbours by PMID are of the same file mostly.
       if (file !== current) {

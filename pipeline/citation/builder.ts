@@ -20,10 +20,17 @@ import {
 } from "./types.ts";
 import * as E from "./elements.ts";
 
-const VERSION = bytesOf("Version"), STATUS = bytesOf("Status"), LABEL = bytesOf("Label");
-const CATEGORY = bytesOf("NlmCategory"), UI = bytesOf("UI"), MAJOR = bytesOf("MajorTopicYN");
-const REF_TYPE = bytesOf("RefType"), TYPE = bytesOf("Type"), LANGUAGE = bytesOf("Language");
-const SOURCE = bytesOf("Source"), ID_TYPE = bytesOf("IdType");
+const VERSION = bytesOf("Version");
+const STATUS = bytesOf("Status");
+const LABEL = bytesOf("Label");
+const CATEGORY = bytesOf("NlmCategory");
+const UI = bytesOf("UI");
+const MAJOR = bytesOf("MajorTopicYN");
+const REF_TYPE = bytesOf("RefType");
+const TYPE = bytesOf("Type");
+const LANGUAGE = bytesOf("Language");
+const SOURCE = bytesOf("Source");
+const ID_TYPE = bytesOf("IdType");
 
 /** The largest PMID and version: catalogue and token files have 32 bits for them. */
 export const MAX_NUMBER = 0x7fffffff;
@@ -278,7 +285,9 @@ export class CitationBuilder implements ElementHandler {
         this.#date.medlineDate = text;
         break;
       case E.DESCRIPTOR:
-        this.#mesh.ui = this.#a, this.#mesh.name = text, this.#mesh.major = this.#b === "Y";
+        this.#mesh.ui = this.#a;
+        this.#mesh.name = text;
+        this.#mesh.major = this.#b === "Y";
         break;
       case E.QUALIFIER:
         this.#mesh.qualifiers.push({ ui: this.#a, name: text, major: this.#b === "Y" });
@@ -340,7 +349,8 @@ export class CitationBuilder implements ElementHandler {
         this.#chemical.registryNumber = text;
         break;
       case E.SUBSTANCE:
-        this.#chemical.ui = this.#a, this.#chemical.name = text;
+        this.#chemical.ui = this.#a;
+        this.#chemical.name = text;
         break;
       case E.REFERENCE_TEXT:
         this.#reference.citation = text;

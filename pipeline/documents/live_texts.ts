@@ -2,7 +2,7 @@
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
 import { corpusPaths } from "../corpus_paths.ts";
-import { breathe } from "../tokens/breathe.ts";
+import { breathe } from "../../core/breathe.ts";
 import { readTexts, type TextRow } from "./reader.ts";
 
 /** Reading never waits, so signals are let through after so many documents. */
@@ -34,7 +34,8 @@ export async function* everyText(
   onFile?: (done: number, total: number) => void,
   only?: ReadonlySet<string>,
 ): AsyncGenerator<TextRow & { live: boolean }> {
-  const live = new LiveBits(catalogue), files = catalogue.files();
+  const live = new LiveBits(catalogue);
+  const files = catalogue.files();
   const names = files.map((f) => f.name).filter((n) => only?.has(n) ?? true).sort();
   let read = 0;
   for (const [done, source] of names.entries()) {

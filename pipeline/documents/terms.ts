@@ -34,7 +34,9 @@ export async function corpusTerms(
   catalogue: Catalogue,
 ): Promise<Map<TermKind, string[]>> {
   const found: Record<TermKind, Set<string>> = {
-    ...{ substances: new Set(), genes: new Set(), diseases: new Set() },
+    substances: new Set(),
+    genes: new Set(),
+    diseases: new Set(),
     "MeSH headings": new Set(),
   };
   const live = new LiveBits(catalogue);

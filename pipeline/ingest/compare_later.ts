@@ -15,16 +15,19 @@ export const checkedFiles = ({ catalogue }: Corpus): string[] =>
 export async function compareNewFiles(corpus: Corpus, signal?: AbortSignal): Promise<void> {
   const report = readContamination(corpus.folder);
   if (!report) return;
-  const known = new Set(report.recheck.checked), files = checkedFiles(corpus);
+  const known = new Set(report.recheck.checked);
+  const files = checkedFiles(corpus);
   const waiting = files.filter((f) => !known.has(f));
   if (waiting.length === 0) return;
   const names = new Set(waiting.map((f) => f.slice(0, f.lastIndexOf(" "))));
   const texts = everyText(corpus.folder, corpus.catalogue, undefined, names);
-  const checked = waiting, options = { checked, ...(signal ? { signal } : {}) };
+  const checked = waiting;
+  const options = { checked, ...(signal ? { signal } : {}) };
   // Of a new series all files are new: what was counted of the old one does not count again.
   const anew = {
     ...report,
-    ...{ documents_checked: 0, documents_held_out: report.held_out_by_overlap.length },
+    documents_checked: 0,
+    documents_held_out: report.held_out_by_overlap.length,
     recheck: { ...report.recheck, checked: [], seen: [] },
   };
   const from = waiting.length === files.length ? anew : report;

@@ -98,7 +98,8 @@ function checkYear(
   source: Source,
   smallerBaseline: boolean,
 ): void {
-  const recorded = catalogue.get("year"), known = Number(recorded);
+  const recorded = catalogue.get("year");
+  const known = Number(recorded);
   if (recorded === undefined || known === offered.year) return;
   if (offered.year > known) {
     if (!smallerBaseline) {

@@ -72,11 +72,14 @@ export async function processFile(
     job.source,
     job.fields,
   );
-  const records: number[][] = [[], [], []], deleted: number[][] = [[], [], []];
+  const records: number[][] = [[], [], []];
+  const deleted: number[][] = [[], [], []];
   const counts: FileOutcome["counts"] = {};
   const rejected = corpusPaths.rejected(job.corpus, job.source);
   const rejects = new RejectWriter(rejected);
-  let ordinal = 0, total = 0, documents = 0;
+  let ordinal = 0;
+  let total = 0;
+  let documents = 0;
   const drop = (
     pmid: number,
     version: number,
@@ -102,14 +105,18 @@ export async function processFile(
       job.path,
       {
         citation(citation) {
-          const at = next(), { pmid, version } = citation;
+          const at = next();
+          const { pmid, version } = citation;
           total++;
           if (pmid === 0 || pmid > MAX_NUMBER) return drop(0, version, at, "no-pmid");
           if (version === 0) return drop(pmid, version, at, "bad-version");
           writer.add(citation, at);
           documents++;
-          records[0]!.push(pmid), records[1]!.push(version), records[2]!.push(at);
-          const view = policyView(citation), reason = dropReason(view, job.policies);
+          records[0]!.push(pmid);
+          records[1]!.push(version);
+          records[2]!.push(at);
+          const view = policyView(citation);
+          const reason = dropReason(view, job.policies);
           if (reason) drop(pmid, version, at, reason);
           else kept?.(citation, at, view.text);
         },
@@ -119,7 +126,9 @@ export async function processFile(
               drop(pmid, version, ordinal, "bad-deletion");
               continue;
             }
-            deleted[0]!.push(pmid), deleted[1]!.push(version), deleted[2]!.push(next());
+            deleted[0]!.push(pmid);
+            deleted[1]!.push(version);
+            deleted[2]!.push(next());
           }
         },
         unknown: (name) => drop(0, 0, ordinal, "unknown-element", name),

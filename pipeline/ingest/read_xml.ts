@@ -63,7 +63,7 @@ export async function readXml(
     }
     scanner.finish();
   } catch (error) {
-    throw explain(error, path, scanner);
+    throw explainReading(error, path, scanner);
   } finally {
     file.destroy();
     gunzip?.destroy();
@@ -71,7 +71,12 @@ export async function readXml(
   return scanner.bytesSeen;
 }
 
-function explain(error: unknown, path: string, scanner: CitationScanner): unknown {
+/** What went wrong while `path` was read, as an error that names the file, the place and the remedy. */
+export function explainReading(
+  error: unknown,
+  path: string,
+  scanner: Pick<CitationScanner, "lastPmid" | "bytesSeen">,
+): unknown {
   if (error instanceof XmlError) {
     const before = scanner.lastPmid ? `after PMID ${scanner.lastPmid}` : "before the first PMID";
     return new UserError(

@@ -19,8 +19,8 @@ import {
   readManifest,
   shardsFolder,
   tokenizerPath,
-} from "../tokens/mod.ts";
-import { breathe } from "../tokens/breathe.ts";
+} from "../shards/mod.ts";
+import { breathe } from "../../core/breathe.ts";
 import { checkDocuments } from "./check_documents.ts";
 import { compareNewFiles } from "./compare_later.ts";
 import type { Policies } from "./policy.ts";
@@ -70,7 +70,8 @@ export function shardSettings(
   settings: PackingSettings,
   given?: string,
 ): ShardSettings | undefined {
-  const { catalogue, folder } = corpus, recorded = catalogue.get("tokenizer_sha256");
+  const { catalogue, folder } = corpus;
+  const recorded = catalogue.get("tokenizer_sha256");
   if (given === undefined && recorded === undefined) return undefined;
   const own = tokenizerPath(folder);
   if (given === undefined && (!exists(own) || hashFile(own) !== recorded)) {
@@ -125,7 +126,8 @@ export async function buildTokensAndShards(
   policies: Policies,
   options: Pick<RunOptions, "signal" | "onProgress" | "log">,
 ): Promise<ShardSummary> {
-  const { catalogue, folder } = corpus, { signal, onProgress } = options;
+  const { catalogue, folder } = corpus;
+  const { signal, onProgress } = options;
   const { sequenceLength, packing, seed, validation, test } = settings;
   await makeTokens(corpus, pool, settings, policies, options);
   await compareNewFiles(corpus, signal);
@@ -238,7 +240,8 @@ async function makeTokens(
     await breathe();
     checkDocuments(folder, file);
   }
-  let done = 0, failure: unknown;
+  let done = 0;
+  let failure: unknown;
   await Promise.all(waiting.map(async (file) => {
     try {
       const tokens = { tokenizer, seed };

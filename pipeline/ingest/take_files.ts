@@ -54,9 +54,11 @@ export class FileTaker {
 
   /** Fetches ahead of the workers, hands each file to the next free one, records what comes back. */
   async take(files: PlannedFile[]): Promise<void> {
-    const { signal, onProgress, connections = 3 } = this.#options, { added } = this;
+    const { signal, onProgress, connections = 3 } = this.#options;
+    const { added } = this;
     const source = this.#source;
-    let next = 0, failure: unknown;
+    let next = 0;
+    let failure: unknown;
     onProgress?.("files", 0, files.length);
     const lane = async () => {
       while (next < files.length && failure === undefined) {
@@ -82,8 +84,11 @@ export class FileTaker {
   }
 
   async #takeFile({ file, md5, issuedAgain }: PlannedFile): Promise<void> {
-    const { corpus, signal, keepRaw } = this.#options, raw = corpusPaths.raw(corpus);
-    const { added } = this, source = this.#source, { fields, policies, tokens } = this.#settings;
+    const { corpus, signal, keepRaw } = this.#options;
+    const raw = corpusPaths.raw(corpus);
+    const { added } = this;
+    const source = this.#source;
+    const { fields, policies, tokens } = this.#settings;
     const path = await this.#connect(() => source.obtain(file, md5, raw, signal));
     const outcome = await this.#pool.run({
       kind: "file",

@@ -13,7 +13,7 @@ import {
   stateOfRecorded,
   writeRecorded,
 } from "../recorded_files.ts";
-import type { LiveSet } from "../tokens/shard_documents.ts";
+import type { LiveSet } from "../shards/shard_documents.ts";
 import { type EvaluationItem, readEvaluationItems } from "./evaluation_items.ts";
 import { NgramIndex } from "./ngram_index.ts";
 
@@ -112,7 +112,8 @@ export async function findContamination(
   files: string[],
   options: DecontaminateOptions = {},
 ): Promise<Contamination> {
-  const ngramWords = options.ngramWords ?? NGRAM_WORDS, { earlier } = options;
+  const ngramWords = options.ngramWords ?? NGRAM_WORDS;
+  const { earlier } = options;
   const keepOverlaps = options.keepOverlaps ?? false;
   if (earlier) checkAgrees(earlier, ngramWords, keepOverlaps);
   const index = new NgramIndex(ngramWords);
@@ -120,7 +121,9 @@ export async function findContamination(
   const against: Contamination["against"] = [...earlier?.against ?? []];
   for (const item of items) index.add(item);
   for (const path of files) {
-    const hash = hashFile(path), own = readEvaluationItems(path), before = index.size;
+    const hash = hashFile(path);
+    const own = readEvaluationItems(path);
+    const before = index.size;
     if (against.some((a) => a.sha256 === hash)) continue; // the same questions as before
     const file = against.length;
     for (const { id, pmids, texts } of own) items.push({ file, id, pmids, texts });
@@ -188,8 +191,10 @@ async function compare(
   index: NgramIndex,
   { checked = [], signal }: Pick<DecontaminateOptions, "checked" | "signal">,
 ): Promise<Contamination> {
-  const { recheck, against } = report, pmids = new Set(report.held_out_by_pmid);
-  const documentsWith = new Map(recheck.seen), present = new Set<number>();
+  const { recheck, against } = report;
+  const pmids = new Set(report.held_out_by_pmid);
+  const documentsWith = new Map(recheck.seen);
+  const present = new Set<number>();
   const found: { overlap: ReportedOverlap; ngrams: number[] }[] = [];
   const notInForce: { pmid: number; ngrams: number[] }[] = [];
   const names = new Map<number, TextName>(report.held_out_texts?.map((t) => [t.number, t]));
@@ -199,7 +204,8 @@ async function compare(
     if (++read % 1000 === 0 && signal?.aborted) {
       throw new Interrupted("Stopped; nothing was changed");
     }
-    const held = own.some((p) => pmids.has(p)), shared = index.overlaps(text);
+    const held = own.some((p) => pmids.has(p));
+    const shared = index.overlaps(text);
     if (!live) {
       for (const { ngrams } of shared) notInForce.push({ pmid, ngrams });
       continue;
@@ -209,7 +215,8 @@ async function compare(
     if (name && (held || shared.length)) names.set(pmid, { number: pmid, ...name });
     const runs = new Set<number>();
     for (const { item, start, end, ngrams } of shared) {
-      const { file, id } = recheck.items[item]!, place = { file: against[file]!.file, item: id };
+      const { file, id } = recheck.items[item]!;
+      const place = { file: against[file]!.file, item: id };
       const document = names.get(pmid);
       const known = document
         ? { number: pmid, source: document.source, id: document.id }
@@ -281,7 +288,8 @@ export function writeContamination(
  * @throws {UserError} where it is missing or is not what was written
  */
 export function checkContamination(corpus: string, record: CorpusRecord): void {
-  const path = contaminationPath(corpus), state = stateOfRecorded(record, "contamination", path);
+  const path = contaminationPath(corpus);
+  const state = stateOfRecorded(record, "contamination", path);
   if (state === "unknown" || state === "whole") recordFile(record, "contamination", path);
   if (state === "none") record.unset("contamination_next_sha256");
   refuseDoubtful(corpus, state);

@@ -61,7 +61,8 @@ export class HttpSource implements Source {
       LIMITS.listingBytes,
       (text) => isWholePage(text) ? undefined : "the listing is not a whole HTML page",
     );
-    const files = new Map<string, SourceFile>(), checksums = new Set<string>();
+    const files = new Map<string, SourceFile>();
+    const checksums = new Set<string>();
     for (const { target, stamp: text } of linksOf(html)) {
       const fileName = target.replace(/^\.\//, "");
       if (fileName.endsWith(".md5")) checksums.add(fileName.slice(0, -4));
@@ -92,7 +93,8 @@ export class HttpSource implements Source {
     folder: string,
     signal?: AbortSignal,
   ): Promise<string> {
-    const path = join(folder, file.fileName), partial = path + ".partial";
+    const path = join(folder, file.fileName);
+    const partial = path + ".partial";
     if (isFile(path)) {
       if (hashFile(path, "md5") === md5) return path;
       removeIfExists(path);

@@ -98,7 +98,8 @@ export class HttpClient {
       ) {
         throw new Error(`${size} of ${expected} bytes came`);
       }
-      const text = await new Blob(parts as BlobPart[]).text(), wrong = reject(text);
+      const text = await new Blob(parts as BlobPart[]).text();
+      const wrong = reject(text);
       if (wrong) throw new Error(wrong);
       return text;
     });

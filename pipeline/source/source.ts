@@ -45,7 +45,8 @@ export const shownPlace = (place: string): string =>
 
 /** A URL without user and password, and the header that says them; "" where there are none. */
 export function splitUser(place: string): { place: string; authorization: string } {
-  const url = new URL(place), user = [url.username, url.password].map(decodeURIComponent);
+  const url = new URL(place);
+  const user = [url.username, url.password].map(decodeURIComponent);
   if (user.join("") === "") return { place, authorization: "" };
   url.username = "";
   url.password = "";
@@ -88,7 +89,8 @@ export function newestSeries(place: string, files: SourceFile[]): SourceFile[] {
   }
   const series = files.filter((f) => f.year === year).sort((a, b) => a.number - b.number);
   for (let i = 1; i < series.length; i++) {
-    const a = series[i - 1]!, b = series[i]!;
+    const a = series[i - 1]!;
+    const b = series[i]!;
     if (a.number === b.number) {
       throw new UserError(
         `Cannot use ${place}: file ${a.number} is there twice, as ${a.folder}/${a.fileName} and ` +

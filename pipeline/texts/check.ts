@@ -3,8 +3,8 @@ import { exists } from "../../core/files.ts";
 import { Interrupted, messageOf, UserError } from "../../core/errors.ts";
 import { holdFolder } from "../corpus.ts";
 import { diskUse, shardStatus, type Status } from "../status.ts";
-import { breathe } from "../tokens/breathe.ts";
-import { TokenFile } from "../tokens/token_file.ts";
+import { breathe } from "../../core/breathe.ts";
+import { TokenFile } from "../shards/token_file.ts";
 import {
   checkHash,
   checkHeldOut,
@@ -50,16 +50,20 @@ export type TextStatus =
 
 /** Reads the figures of a corpus of texts. */
 export function readTextStatus(corpus: string, state: TextCorpusState): TextStatus {
-  const { files, settings, tokenizer_sha256 } = state, { sequence_length } = settings;
+  const { files, settings, tokenizer_sha256 } = state;
+  const { sequence_length } = settings;
   return {
-    ...{ corpus, files: files.length },
+    corpus,
+    files: files.length,
     documents: files.reduce((n, f) => n + f.documents, 0),
     tokens: files.reduce((n, f) => n + f.tokens, 0),
     columns: Object.fromEntries(
       columnsOf(state).map(({ name, kind, list }) => [name, list ? `list of ${kind}` : kind]),
     ),
     ...shardStatus(corpus, sequence_length),
-    ...{ sequence_length, tokenizer_sha256, disk: diskUse(corpus) },
+    sequence_length,
+    tokenizer_sha256,
+    disk: diskUse(corpus),
   };
 }
 
@@ -89,7 +93,8 @@ async function lookAtTexts(corpus: string, options: VerifyOptions): Promise<Veri
     throw new UserError(`Cannot find a corpus of texts in ${corpus}: it has no texts.json`);
   }
   const { files, settings, tokenizer_sha256, records } = state;
-  const found: Findings = { problems: [], notes: [], renewable: [] }, { problems } = found;
+  const found: Findings = { problems: [], notes: [], renewable: [] };
+  const { problems } = found;
   let documents = 0;
   if (!isWholeTextList(corpus)) {
     problems.push(

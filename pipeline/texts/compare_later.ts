@@ -20,14 +20,18 @@ export async function compareNewTexts(
 ): Promise<void> {
   const report = readContamination(corpus);
   if (!report) return;
-  const files = checkedTextFiles(state), known = new Set(report.recheck.checked);
+  const files = checkedTextFiles(state);
+  const known = new Set(report.recheck.checked);
   const waiting = files.filter((f) => !known.has(f));
   const gone = known.size > files.length - waiting.length;
   if (!gone && waiting.length === 0) return;
   const anew = {
     ...report,
-    ...{ documents_checked: 0, documents_held_out: 0, overlaps: [] },
-    ...{ held_out_by_overlap: [], held_out_texts: [] },
+    documents_checked: 0,
+    documents_held_out: 0,
+    overlaps: [],
+    held_out_by_overlap: [],
+    held_out_texts: [],
     recheck: { ...report.recheck, checked: [], seen: [] },
   };
   const only = new Set(waiting.map((f) => f.slice(0, f.lastIndexOf(" "))));

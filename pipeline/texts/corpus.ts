@@ -19,8 +19,8 @@ import {
   manifestPath,
   TokenFileWriter,
   tokenizerPath,
-} from "../tokens/mod.ts";
-import { breathe } from "../tokens/breathe.ts";
+} from "../shards/mod.ts";
+import { breathe } from "../../core/breathe.ts";
 import { ColumnRows, ColumnSurvey } from "./columns.ts";
 import { compareNewTexts } from "./compare_later.ts";
 import { TextDocumentWriter } from "./documents.ts";
@@ -104,7 +104,8 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
         "another; move it elsewhere, or name it with --tokenizer",
     );
   }
-  const settings = settingsOf(options, old?.settings), held = holdFolder(corpus);
+  const settings = settingsOf(options, old?.settings);
+  const held = holdFolder(corpus);
   try {
     removePartials(corpus);
     if (old) checkContamination(corpus, textRecord(corpus));
@@ -130,7 +131,8 @@ async function takeFiles(
   tokenizer: Tokenizer,
   settings: TextCorpusSettings,
 ): Promise<TextCorpusState> {
-  const old = readTextCorpus(corpus), names = textFiles(source);
+  const old = readTextCorpus(corpus);
+  const names = textFiles(source);
   const state: TextCorpusState = {
     format: 1,
     source: resolve(source),
@@ -156,7 +158,9 @@ async function takeFiles(
     // The same file keeps its numbers.
     const first = known?.first ?? state.next;
     const { records, ...file } = await takeFile(corpus, source, name, first, {
-      ...{ tokenizer, seed: settings.seed, signal },
+      tokenizer,
+      seed: settings.seed,
+      signal,
     });
     state.files.push({ name, md5, first, ...file });
     if (!known) state.next += records;
@@ -184,7 +188,8 @@ async function takeFile(
   first: number,
   { tokenizer, seed, signal }: { tokenizer: Tokenizer; seed: number; signal?: AbortSignal },
 ): Promise<Omit<TextFile, "name" | "md5" | "first"> & { records: number }> {
-  const path = join(source, name), survey = new ColumnSurvey(path);
+  const path = join(source, name);
+  const survey = new ColumnSurvey(path);
   let read = 0;
   const pause = async () => {
     if (read++ % 1000 === 0) await breathe();
@@ -194,10 +199,12 @@ async function takeFile(
     await pause();
     survey.add(record);
   }
-  const columns = survey.columns(), rows = new ColumnRows(columns);
+  const columns = survey.columns();
+  const rows = new ColumnRows(columns);
   const tokens = new TokenFileWriter(textTokensPath(corpus, name), tokenizer, seed);
   const documents = new TextDocumentWriter(textDocumentsPath(corpus, name), name, columns);
-  let ordinal = 0, documents_sha256: string;
+  let ordinal = 0;
+  let documents_sha256: string;
   try {
     for await (const { id, text, record } of readRecords(path)) {
       await pause();
@@ -210,7 +217,8 @@ async function takeFile(
     tokens.abort();
     throw error;
   }
-  const written = tokens.commit(), tokens_sha256 = hashFile(textTokensPath(corpus, name));
+  const written = tokens.commit();
+  const tokens_sha256 = hashFile(textTokensPath(corpus, name));
   return { ...written, tokens_sha256, documents_sha256, columns, records: ordinal };
 }
 
@@ -221,7 +229,8 @@ export async function buildTextShards(
   tokenizer: Tokenizer,
   { signal, onProgress }: Pick<TextCorpusOptions, "signal" | "onProgress">,
 ): Promise<Manifest> {
-  const record = textRecord(corpus), { pmids } = readHeldOut(corpus, record);
+  const record = textRecord(corpus);
+  const { pmids } = readHeldOut(corpus, record);
   for (const { name, tokens_sha256 } of files) {
     const path = textTokensPath(corpus, name);
     if (isWhole(path, tokens_sha256)) continue;
@@ -258,7 +267,8 @@ function settingsOf(
   options: TextCorpusOptions,
   own: TextCorpusSettings | undefined,
 ): TextCorpusSettings {
-  const { corpus } = options, standard = DEFAULT_SETTINGS;
+  const { corpus } = options;
+  const standard = DEFAULT_SETTINGS;
   const number = (
     key: "sequenceLength" | "seed" | "validation" | "test",
     recorded: number | undefined,

@@ -10,7 +10,7 @@ import {
   writeContamination,
 } from "../overlap/contamination.ts";
 import { loadTokenizer } from "../tokenizer/mod.ts";
-import { manifestPath, tokenizerPath } from "../tokens/mod.ts";
+import { manifestPath, tokenizerPath } from "../shards/mod.ts";
 import { checkedTextFiles } from "./compare_later.ts";
 import { buildTextShards } from "./corpus.ts";
 import { checkedTexts } from "./documents.ts";
@@ -27,7 +27,8 @@ export async function decontaminateTexts(
   options: DecontaminateCorpusOptions,
   state: TextCorpusState,
 ): Promise<Decontamination> {
-  const { corpus, against, onProgress, signal } = options, held = holdFolder(corpus);
+  const { corpus, against, onProgress, signal } = options;
+  const held = holdFolder(corpus);
   try {
     const record = textRecord(corpus);
     if (!options.anew) checkContamination(corpus, record);

@@ -1,7 +1,7 @@
 /** The records of a source file of texts: JSON lines, Parquet, or a plain text. @module */
 import { UserError } from "../../core/errors.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
-import { MAX_TEXT_CHARACTERS, readJsonLines } from "../tokens/text_input.ts";
+import { MAX_TEXT_CHARACTERS, readJsonLines } from "../../core/text_input.ts";
 
 /** A record. */
 export interface TextRecord {

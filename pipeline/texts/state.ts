@@ -3,7 +3,7 @@ import { UserError } from "../../core/errors.ts";
 import { exists, readJson, sha256, writeAtomic } from "../../core/files.ts";
 import { textsPath } from "../corpus_paths.ts";
 import type { CorpusRecord } from "../recorded_files.ts";
-import type { PackingMethod } from "../tokens/packing.ts";
+import type { PackingMethod } from "../shards/packing.ts";
 import type { Column } from "./columns.ts";
 
 /** Settings that hold for the whole corpus. */
@@ -110,7 +110,8 @@ export function columnsOf(state: TextCorpusState): Column[] {
   const all = new Map<string, Column>();
   for (const { columns = [] } of state.files) {
     for (const column of columns) {
-      const { name } = column, before = all.get(name) ?? column;
+      const { name } = column;
+      const before = all.get(name) ?? column;
       const kind = before.kind === column.kind ? column.kind : "mixed";
       all.set(name, { name, kind, list: before.list || column.list });
     }

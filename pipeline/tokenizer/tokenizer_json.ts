@@ -101,7 +101,8 @@ export function parseTokenizerJson(json: unknown, file: string): TokenizerDefini
     );
   };
   if (!isObject(json) || !isObject(json.model)) return fail("it has no model");
-  const model = json.model, kind = kindOf(model.type ?? (model.merges ? "BPE" : "unknown"));
+  const model = json.model;
+  const kind = kindOf(model.type ?? (model.merges ? "BPE" : "unknown"));
   if (kind !== "BPE") fail(`it is of the kind ${kind}`);
   const prefixSpace = checkPreTokenizer(json, fail);
   const nfc = checkNormalizer(json.normalizer, fail);
@@ -252,10 +253,12 @@ function parseMerges(
   const merges = new Uint16Array(list.length * 3);
   for (let rank = 0; rank < list.length; rank++) {
     const merge: unknown = list[rank];
-    let left: string, right: string;
+    let left: string;
+    let right: string;
     if (typeof merge === "string") {
       const cut = merge.indexOf(" ");
-      left = merge.slice(0, cut), right = merge.slice(cut + 1);
+      left = merge.slice(0, cut);
+      right = merge.slice(cut + 1);
     } else {
       if (
         !Array.isArray(merge) || merge.length !== 2 || !merge.every((m) => typeof m === "string")
@@ -264,7 +267,9 @@ function parseMerges(
       }
       [left, right] = merge as [string, string];
     }
-    const a = vocabulary.get(left), b = vocabulary.get(right), c = vocabulary.get(left + right);
+    const a = vocabulary.get(left);
+    const b = vocabulary.get(right);
+    const c = vocabulary.get(left + right);
     if (a === undefined || b === undefined || c === undefined) {
       fail(`its merge ${rank} (${shown(merge)}) names tokens outside the vocabulary`);
     }
@@ -284,14 +289,20 @@ function tokenBytes(
 ): TokenBytes {
   const byteOf = new Int16Array(0x200).fill(-1); // a stand-in's code unit is below U+0200
   standIns.forEach((c, b) => byteOf[c.charCodeAt(0)] = b);
-  const names = new Array<string>(size).fill(""), literal = new Set<number>();
+  const names = new Array<string>(size).fill("");
+  const literal = new Set<number>();
   let room = 0;
-  for (const [name, id] of vocabulary) names[id] = name, room += name.length * 3;
+  for (const [name, id] of vocabulary) {
+    names[id] = name;
+    room += name.length * 3;
+  }
   for (const { id, content } of added) {
-    names[id] = content, room += content.length * 3;
+    names[id] = content;
+    room += content.length * 3;
     literal.add(id);
   }
-  const bytes = new Uint8Array(room), starts = new Uint32Array(size + 1);
+  const bytes = new Uint8Array(room);
+  const starts = new Uint32Array(size + 1);
   const encoder = new TextEncoder();
   let at = 0;
   names.forEach((name, id) => {

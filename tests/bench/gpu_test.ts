@@ -7,7 +7,8 @@ import { assert, assertEquals } from "../assert.ts";
 import { silentReporter } from "../model/helpers.ts";
 
 Deno.test("bench gpu runs every section of both providers, and writes what it prints", async () => {
-  const folder = Deno.makeTempDirSync(), file = join(folder, "figures.json");
+  const folder = Deno.makeTempDirSync();
+  const file = join(folder, "figures.json");
   try {
     const reporter = silentReporter();
     const words = ["gpu", "--output", file];
@@ -37,10 +38,16 @@ Deno.test("bench gpu runs every section of both providers, and writes what it pr
 });
 
 Deno.test("a section that ends its process or hangs is reported, and the rest goes on", async () => {
-  const reporter = silentReporter(), seen: string[][] = [];
+  const reporter = silentReporter();
+  const seen: string[][] = [];
   const figures = await runSections({
-    ...{ provider: "deno", variant: undefined, seconds: 60, grace: 5, sectionSeconds: 3 },
-    ...{ reporter, signal: new AbortController().signal },
+    provider: "deno",
+    variant: undefined,
+    seconds: 60,
+    grace: 5,
+    sectionSeconds: 3,
+    reporter,
+    signal: new AbortController().signal,
     program: new URL("./sections_program.ts", import.meta.url),
   }, (figures) => seen.push(Object.keys(figures).sort()));
   const { first, dying, hanging, last, ...rest } = figures as Record<string, { error?: string }>;

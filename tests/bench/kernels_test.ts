@@ -1,14 +1,15 @@
 import { type KernelFigure, kernelTable, measureKernels } from "../../bench/kernels.ts";
 import { VARIANTS } from "../../kernels/device.ts";
 import { openDevice } from "../../kernels/open_device.ts";
-import { configOfSizes } from "../../model/config.ts";
+import { configOfSizes } from "../../model/mamba/config.ts";
 import { assert, assertEquals } from "../assert.ts";
 
 Deno.test("bench kernels measures the same kernels in every variant", async () => {
   const config = configOfSizes({ hiddenSize: 32, layers: 1, vocabSize: 96 });
   const names: string[][] = [];
   for (const variant of VARIANTS) {
-    const device = await openDevice({ variant }), figures: KernelFigure[] = [];
+    const device = await openDevice({ variant });
+    const figures: KernelFigure[] = [];
     try {
       const shapes = { config, batch: 2, length: 17 };
       await measureKernels(device, shapes, (f) => figures.push(f), 1);

@@ -68,7 +68,8 @@ const numberOf = (name: keyof typeof options, fallback: number): number => {
   return Number(text);
 };
 const until = performance.now() + numberOf("minutes", 10) * 60_000;
-const seed = numberOf("seed", 1), room = Deno.makeTempDirSync({ prefix: "pubmamba-chaos-" });
+const seed = numberOf("seed", 1);
+const room = Deno.makeTempDirSync({ prefix: "pubmamba-chaos-" });
 const mounts = mountable(room);
 if (!mounts) {
   reporter.line("Full disks and read-only moments are left out: mounting takes root on Linux");
@@ -96,7 +97,8 @@ const keep = () => {
 
 /** Plays a history in a folder of its own, which stays where it went wrong. */
 async function history(own: number, tell: (line: string) => void): Promise<boolean> {
-  const folder = join(room, `history-${own}`), steps: string[] = [];
+  const folder = join(room, `history-${own}`);
+  const steps: string[] = [];
   Deno.mkdirSync(folder, { recursive: true });
   try {
     const onStep = (line: string) => {
@@ -122,7 +124,8 @@ async function history(own: number, tell: (line: string) => void): Promise<boole
 }
 
 async function histories(end: number): Promise<void> {
-  const { histories } = figures, most = numberOf("kills", Infinity);
+  const { histories } = figures;
+  const most = numberOf("kills", Infinity);
   while (performance.now() < end && histories.kills < most) {
     const own = seed * 1_000_000 + histories.played + histories.wrong.length;
     await history(own, () => {});
@@ -134,7 +137,8 @@ async function histories(end: number): Promise<void> {
 }
 
 async function inputs(end: number): Promise<void> {
-  const { inputs } = figures, most = numberOf("inputs", 1_000_000);
+  const { inputs } = figures;
+  const most = numberOf("inputs", 1_000_000);
   const lane = async (number: number) => {
     while (performance.now() < end && (inputs.left.length > 0 || inputs.next < most)) {
       const [from, to] = inputs.left.pop() ?? [inputs.next, Math.min(most, inputs.next + BATCH)];
@@ -153,14 +157,16 @@ async function inputs(end: number): Promise<void> {
 }
 
 async function training(end: number): Promise<void> {
-  const { training } = figures, most = numberOf("training-kills", 100);
+  const { training } = figures;
+  const most = numberOf("training-kills", 100);
   const kills = () => Object.values(training.kills).reduce((sum, n) => sum + n, 0);
   if (performance.now() >= end || kills() >= most) return;
   const workshop = new TrainingRoom(join(room, "training"));
   Deno.mkdirSync(workshop.folder);
   await workshop.prepare(TRAINING_COMMANDS);
   while (performance.now() < end && kills() < most) {
-    const own = seed * 1_000_000 + training.rounds++, chance = new Chance(own);
+    const own = seed * 1_000_000 + training.rounds++;
+    const chance = new Chance(own);
     const command = chance.of(["train", "train", "finetune", "export"] as const);
     try {
       const count = await workshop.killUntilDone(command, chance, Math.min(5, most - kills()));
@@ -179,9 +185,11 @@ let good = true;
 if (options.replay !== undefined) {
   good = await history(numberOf("replay", 0), (line) => reporter.line(line));
 } else {
-  const { only } = options, wants = (part: string) => only === undefined || only === part;
+  const { only } = options;
+  const wants = (part: string) => only === undefined || only === part;
   // Training comes last and gets what it needs of the time.
-  const share = only === undefined ? 0.8 : 1, now = performance.now();
+  const share = only === undefined ? 0.8 : 1;
+  const now = performance.now();
   const first = now + (until - now) * share;
   await Promise.all([
     wants("histories") ? histories(first) : undefined,

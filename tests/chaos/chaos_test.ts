@@ -26,7 +26,8 @@ Deno.test({
     withFolder(async (folder) => {
       const mounts = mountable(folder);
       for (let seed = 1; seed <= HISTORIES; seed++) {
-        const own = join(folder, String(seed)), steps: string[] = [];
+        const own = join(folder, String(seed));
+        const steps: string[] = [];
         Deno.mkdirSync(own);
         try {
           const onStep = (line: string) => steps.push(line);
@@ -42,7 +43,8 @@ Deno.test({
 
 Deno.test("mutated inputs are read or refused in words", () =>
   withFolder(async (folder) => {
-    const figures = noFigures(), until = Infinity;
+    const figures = noFigures();
+    const until = Infinity;
     assertEquals(await readMutants(1, 0, MUTANTS, { folder, until, figures }), MUTANTS);
     const counts = Object.values(figures.counts);
     assertEquals(counts.reduce((sum, { read }) => sum + read, 0), MUTANTS);

@@ -7,9 +7,9 @@ import { exists } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { decontaminateCorpus } from "../../pipeline/decontaminate.ts";
 import { type RunOptions, runPipeline } from "../../pipeline/run.ts";
-import { SPLITS } from "../../pipeline/tokens/order.ts";
-import { PACKING_METHODS, type PackingMethod } from "../../pipeline/tokens/packing.ts";
-import { readPlacements } from "../../pipeline/tokens/placements.ts";
+import { SPLITS } from "../../pipeline/shards/order.ts";
+import { PACKING_METHODS, type PackingMethod } from "../../pipeline/shards/packing.ts";
+import { readPlacements } from "../../pipeline/shards/placements.ts";
 import { ROOT } from "../shared.ts";
 import { badMirror } from "../pipeline/bad_mirror.ts";
 import { digestOf, documentsOf, withServer } from "../pipeline/support.ts";
@@ -59,7 +59,8 @@ export async function playHistory(seed: number, options: HistoryOptions): Promis
   const history = new History(seed, options);
   const play = () => history.play();
   if (!history.remote) return await play();
-  const faults = new Chance(seed ^ 0x5eed), { root } = history.world;
+  const faults = new Chance(seed ^ 0x5eed);
+  const { root } = history.world;
   return await withServer(root, (url) => {
     history.source = url;
     return play();
@@ -226,7 +227,8 @@ class History {
 
   /** A command that nothing befalls, and that must succeed. */
   async #effective(words: string[]): Promise<Ending> {
-    const begin = performance.now(), ending = await this.#command(words);
+    const begin = performance.now();
+    const ending = await this.#command(words);
     this.#usual = performance.now() - begin;
     if (ending.code !== 0) {
       throw new Wrong(`"${words.join(" ")}" failed with ${ending.code}\n${ending.stderr}`);
@@ -238,9 +240,11 @@ class History {
   /** Kills a command up to `times` times; true where it was done before. */
   async #killSome(words: string[], times: number): Promise<boolean> {
     for (let i = 0; i < times; i++) {
-      const { chance } = this, folder = this.#corpus;
+      const { chance } = this;
+      const folder = this.#corpus;
       const byChanges = chance.happens(0.5) && exists(folder);
-      const changes = chance.between(1, 60), after = 60 + chance.number() * this.#usual;
+      const changes = chance.between(1, 60);
+      const after = 60 + chance.number() * this.#usual;
       this.#figures.commands++;
       const ending = await killed(
         "pipeline",
@@ -360,8 +364,10 @@ class History {
   async #damage(how: "flip" | "lose"): Promise<void> {
     if (this.#torn) await this.#refresh(() => {});
     const files = filesOf(this.#corpus).filter((name) => !/^(\.lock|catalogue\.)/.test(name));
-    const name = this.chance.of(files), path = join(this.#corpus, name);
-    const bytes = Deno.readFileSync(path), at = this.chance.below(bytes.length);
+    const name = this.chance.of(files);
+    const path = join(this.#corpus, name);
+    const bytes = Deno.readFileSync(path);
+    const at = this.chance.below(bytes.length);
     const what = how === "flip" ? `byte ${at} of ${name}` : name;
     this.#onStep(`  ${what}`);
     if (how === "lose" || bytes.length === 0) Deno.removeSync(path);
@@ -401,7 +407,8 @@ class History {
   async #twoAtOnce(): Promise<void> {
     this.world.publish();
     if (this.#torn) await this.#effective(this.#refreshWords());
-    const words = this.#refreshWords(), wait = this.chance.number() * 200;
+    const words = this.#refreshWords();
+    const wait = this.chance.number() * 200;
     this.#figures.commands += 3;
     const first = new Running("pipeline", words).ending();
     await new Promise((resolve) => setTimeout(resolve, wait));
@@ -475,7 +482,9 @@ class History {
   async #newYear(): Promise<void> {
     const { chance, world } = this;
     if (this.#torn) await this.#refresh(() => {});
-    const whole = world.baseline, part = chance.below(whole), before = digestOf(this.#corpus);
+    const whole = world.baseline;
+    const part = chance.below(whole);
+    const before = digestOf(this.#corpus);
     if (part > 0) {
       world.newYear(part);
       const { code, stderr } = await this.#command(this.#refreshWords());
@@ -510,7 +519,8 @@ class History {
     if (!disk) return;
     if (this.#torn) await this.#effective(this.#refreshWords());
     this.world.publish();
-    const filler = join(disk, "filler"), left = this.chance.below(60_000);
+    const filler = join(disk, "filler");
+    const left = this.chance.below(60_000);
     Deno.writeFileSync(filler, new Uint8Array(Math.max(0, freeBytes(disk) - left)));
     const { code, stderr } = await this.#command(this.#refreshWords());
     Deno.removeSync(filler);

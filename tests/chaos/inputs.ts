@@ -83,8 +83,11 @@ async function readBatch(
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  let next = from, at = -1, stopped = false;
-  let since = performance.now(), cpu = 0;
+  let next = from;
+  let at = -1;
+  let stopped = false;
+  let since = performance.now();
+  let cpu = 0;
   let hung: number | undefined;
   const kill = () => {
     try {
@@ -133,7 +136,9 @@ async function readBatch(
   const { code, signal } = await process.status;
   clearInterval(watchdog);
   if (code === 0 || stopped) return { read: next };
-  const last = currentMutant(place), index = Math.max(from, last.index), { subject } = last;
+  const last = currentMutant(place);
+  const index = Math.max(from, last.index);
+  const { subject } = last;
   if (hung !== undefined) {
     figures.hangs.push({ index, subject, error: `more than ${HANG_SECONDS} s` });
   } else {

@@ -44,7 +44,8 @@ export function subjectOf(subjects: Subject[], chance: Chance): Subject {
 }
 
 if (import.meta.main) {
-  const [folder = "", ...numbers] = Deno.args, [seed = 0, from = 0, to = 0] = numbers.map(Number);
+  const [folder = "", ...numbers] = Deno.args;
+  const [seed = 0, from = 0, to = 0] = numbers.map(Number);
   const files = join(folder, "files");
   removeIfExists(files, { recursive: true });
   const { subjects, close } = makeSubjects(files);
@@ -58,7 +59,8 @@ if (import.meta.main) {
     progress = { next, counts: {}, wrong: [], peak: 0 };
   };
   for (let index = from; index < to; index++) {
-    const chance = chanceOf(seed, index), subject = subjectOf(subjects, chance);
+    const chance = chanceOf(seed, index);
+    const subject = subjectOf(subjects, chance);
     at.seekSync(0, Deno.SeekMode.Start);
     at.writeSync(new TextEncoder().encode(`${index} ${subject.name}`.padEnd(60)));
     const count = progress.counts[subject.name] ??= { read: 0, refused: 0 };

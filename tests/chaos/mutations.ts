@@ -48,7 +48,8 @@ const MUTATIONS: Mutation[] = [
     return concat(bytes.subarray(0, to), ...again, bytes.subarray(to));
   },
   function moveStretch(bytes, chance) {
-    const [from, to] = stretch(bytes, chance, 200), at = chance.below(bytes.length + 1);
+    const [from, to] = stretch(bytes, chance, 200);
+    const at = chance.below(bytes.length + 1);
     return concat(bytes.subarray(0, at), bytes.subarray(from, to), bytes.subarray(at));
   },
   function randomBytes(bytes, chance) {
@@ -61,10 +62,14 @@ const MUTATIONS: Mutation[] = [
     );
   },
   function edgeNumber(bytes, chance) {
-    const copy = bytes.slice(), width = chance.of([1, 2, 4, 8]), edge = BigInt(chance.of(EDGES));
+    const copy = bytes.slice();
+    const width = chance.of([1, 2, 4, 8]);
+    const edge = BigInt(chance.of(EDGES));
     if (copy.length < 8) return copy;
-    const view = new DataView(copy.buffer), at = chance.below(copy.length - 7);
-    const little = chance.happens(0.5), value = chance.happens(0.2) ? -edge : edge;
+    const view = new DataView(copy.buffer);
+    const at = chance.below(copy.length - 7);
+    const little = chance.happens(0.5);
+    const value = chance.happens(0.2) ? -edge : edge;
     if (width === 1) view.setInt8(at, Number(BigInt.asIntN(8, value)));
     else if (width === 2) view.setInt16(at, Number(BigInt.asIntN(16, value)), little);
     else if (width === 4) view.setInt32(at, Number(BigInt.asIntN(32, value)), little);
@@ -72,13 +77,16 @@ const MUTATIONS: Mutation[] = [
     return copy;
   },
   function wordOfTheFormat(bytes, chance, words) {
-    const at = chance.below(bytes.length + 1), word = encode(chance.of(words));
+    const at = chance.below(bytes.length + 1);
+    const word = encode(chance.of(words));
     return concat(bytes.subarray(0, at), word, bytes.subarray(at + chance.below(2) * word.length));
   },
   function otherNumber(bytes, chance) {
-    const text = new TextDecoder().decode(bytes), numbers = [...text.matchAll(/-?\d+(\.\d+)?/g)];
+    const text = new TextDecoder().decode(bytes);
+    const numbers = [...text.matchAll(/-?\d+(\.\d+)?/g)];
     if (numbers.length === 0) return bytes.slice();
-    const match = chance.of(numbers), found = match[0];
+    const match = chance.of(numbers);
+    const found = match[0];
     const values = [
       "0",
       "-1",
@@ -94,7 +102,8 @@ const MUTATIONS: Mutation[] = [
     return encode(text.slice(0, match.index) + chance.of(values) + rest);
   },
   function deep(bytes, chance, words) {
-    const at = chance.below(bytes.length + 1), depth = chance.below(5000);
+    const at = chance.below(bytes.length + 1);
+    const depth = chance.below(5000);
     const [open, close] = chance.of([["[", "]"], ["{", "}"], ["(", ")"], ["<d>", "</d>"], [
       chance.of(words),
       "",
@@ -128,7 +137,8 @@ const KEYS = ["__proto__", "constructor", "toString", "type", "length", "0", "",
 export function mutateJson(text: string, chance: Chance): string {
   const root: { value: Json } = { value: JSON.parse(text) };
   for (let i = chance.of([1, 1, 1, 2, 4]); i > 0; i--) {
-    let holder = root as unknown as Record<string, Json>, key = "value";
+    let holder = root as unknown as Record<string, Json>;
+    let key = "value";
     // Down a random way, which ends earlier or later.
     for (;;) {
       const value = holder[key];
@@ -138,7 +148,8 @@ export function mutateJson(text: string, chance: Chance): string {
       holder = value as unknown as Record<string, Json>;
       key = chance.of(keys);
     }
-    const own = holder[key], kind = chance.below(6);
+    const own = holder[key];
+    const kind = chance.below(6);
     if (kind === 0 && Array.isArray(own)) own.push(...own.slice(0, 50));
     else if (kind === 1 && holder !== root as unknown) delete holder[key];
     else if (kind === 2 && typeof own === "object" && own !== null && !Array.isArray(own)) {

@@ -24,7 +24,8 @@ export class Wrong extends Error {
 /** The words of a task in deno.json, with this Deno in the place of "deno". */
 function taskWords(task: string): string[] {
   const tasks = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json"))).tasks;
-  const entry = tasks[task], command: string = entry.command ?? entry;
+  const entry = tasks[task];
+  const command: string = entry.command ?? entry;
   if (/[&|;'"$]/.test(command)) throw new Error(`The task ${task} is no plain command: ${command}`);
   const [program, ...words] = command.split(" ");
   if (program !== "deno") throw new Error(`The task ${task} does not start deno: ${command}`);

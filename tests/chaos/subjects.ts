@@ -8,19 +8,23 @@ import { gzipSync } from "node:zlib";
 import { zipSync } from "fflate";
 import { writeSafetensors } from "../../core/safetensors.ts";
 import { join } from "../../core/std.ts";
-import { openModelFolder, writeModelFolder } from "../../model/folder.ts";
-import { initialParameters } from "../../model/initialize.ts";
-import { openPytorchFile } from "../../model/pytorch_file.ts";
-import { openTensorSource } from "../../model/tensor_source.ts";
-import { parseOverride, readConfigFile, resolveConfig } from "../../model/train_config.ts";
-import { configFile, recipeNames } from "../../model/recipes.ts";
+import { openModelFolder, writeModelFolder } from "../../model/weights/folder.ts";
+import { initialParameters } from "../../model/mamba/initialize.ts";
+import { openPytorchFile } from "../../model/weights/pytorch_file.ts";
+import { openTensorSource } from "../../model/weights/tensor_source.ts";
+import {
+  parseOverride,
+  readConfigFile,
+  resolveConfig,
+} from "../../model/training/configuration.ts";
+import { configFile, recipeNames } from "../../model/training/recipes.ts";
 import { readXml } from "../../pipeline/ingest/read_xml.ts";
 import { FolderSource } from "../../pipeline/source/folder.ts";
 import { HttpSource } from "../../pipeline/source/http.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { XmlError } from "../../pipeline/xml/markup.ts";
 import { MINIATURE, MINIATURE_TOKENIZER } from "../model/helpers.ts";
-import { Pickler, stridesOf, writePytorchModel } from "../model/pytorch_files.ts";
+import { Pickler, stridesOf, writePytorchModel } from "../model/weights/pytorch_files.ts";
 import { oracle } from "../pipeline/oracle.ts";
 import { article, deletion, listingOf, parse, pubmedSet, putFile } from "../pipeline/support.ts";
 import { ROOT } from "../shared.ts";
@@ -127,7 +131,8 @@ function xmlSubject(): Subject {
 }
 
 function gzipSubject(folder: string): Subject {
-  const path = join(folder, "input.xml.gz"), xml = xmlSamples();
+  const path = join(folder, "input.xml.gz");
+  const xml = xmlSamples();
   const samples = xml.map((bytes) => new Uint8Array(gzipSync(bytes)));
   const bomb = new Uint8Array(gzipSync(new Uint8Array(1 << 20).fill(0x61)));
   const two = [...xml].slice(0, 2).map((bytes) => gzipSync(bytes.subarray(0, 400)));
@@ -146,7 +151,8 @@ function gzipSubject(folder: string): Subject {
 function md5Subject(folder: string): Subject {
   const root = join(folder, "mirror");
   const file = putFile(root, "baseline", 1, pubmedSet(article(1)));
-  const hex = createHash("md5").update("a").digest("hex"), source = new FolderSource(root);
+  const hex = createHash("md5").update("a").digest("hex");
+  const source = new FolderSource(root);
   const samples = [`MD5(pubmed26n0001.xml.gz)= ${hex}\n`, `${hex}  pubmed26n0001.xml.gz\n`, hex]
     .map(encode);
   return {
@@ -170,7 +176,9 @@ function listingSubject(folder: string): { subject: Subject; close(): Promise<vo
   }
   const sample = encode(listingOf(join(root, "baseline")));
   const words = ["<a href=", "</a>", "href=a ", "</html>", "../", "pubmed26n0007.xml.gz", "'", '"'];
-  let body = new Uint8Array(), status = 200, headers: Record<string, string> = {};
+  let body = new Uint8Array();
+  let status = 200;
+  let headers: Record<string, string> = {};
   const server = Deno.serve(
     { port: 0, hostname: "127.0.0.1", onListen() {} },
     () => new Response(status === 204 ? null : body, { status, headers }),
@@ -211,7 +219,8 @@ function smallTokenizer(): string {
 }
 
 function tokenizerSubject(folder: string): Subject {
-  const path = join(folder, "tokenizer.json"), whole = smallTokenizer();
+  const path = join(folder, "tokenizer.json");
+  const whole = smallTokenizer();
   const pairs = JSON.parse(whole);
   pairs.model.merges = pairs.model.merges.map((merge: string) => merge.split(" "));
   pairs.normalizer = { type: "Sequence", normalizers: [{ type: "NFC" }] };
@@ -231,7 +240,8 @@ function tokenizerSubject(folder: string): Subject {
         : mutate(encode(chance.of(samples)), chance, words),
     read(input) {
       Deno.writeFileSync(path, input);
-      const tokenizer = loadTokenizer(path), ids = tokenizer.encode(text);
+      const tokenizer = loadTokenizer(path);
+      const ids = tokenizer.encode(text);
       tokenizer.decode(ids);
       for (const id of ids) {
         if (id >= tokenizer.vocabularySize) throw new TypeError(`the id ${id} is no id`);
@@ -256,7 +266,8 @@ function readTensors(source: ReturnType<typeof openTensorSource>): void {
 }
 
 function safetensorsSubject(folder: string): Subject {
-  const own = join(folder, "safetensors"), path = join(own, "model.safetensors");
+  const own = join(folder, "safetensors");
+  const path = join(own, "model.safetensors");
   Deno.mkdirSync(own, { recursive: true });
   const data = (length: number) => Float32Array.from({ length }, (_, i) => i / 7);
   writeSafetensors(path, [
@@ -266,7 +277,8 @@ function safetensorsSubject(folder: string): Subject {
   ]);
   const sample = Deno.readFileSync(path);
   const length = Number(new DataView(sample.buffer).getBigUint64(0, true));
-  const header = decode(sample.subarray(8, 8 + length)), rest = sample.subarray(8 + length);
+  const header = decode(sample.subarray(8, 8 + length));
+  const rest = sample.subarray(8 + length);
   const words = ['"dtype"', '"BF16"', '"I64"', '"shape"', "[1e9,1e9]", '"data_offsets"', "}"];
   return {
     name: "safetensors",
@@ -274,7 +286,8 @@ function safetensorsSubject(folder: string): Subject {
     input(chance) {
       if (chance.happens(0.5)) return mutate(sample, chance, words);
       // A whole file around another header.
-      const other = encode(mutateJson(header, chance)), file = new Uint8Array(8 + other.length);
+      const other = encode(mutateJson(header, chance));
+      const file = new Uint8Array(8 + other.length);
       new DataView(file.buffer).setBigUint64(0, BigInt(other.length), true);
       file.set(other, 8);
       return new Uint8Array([...file, ...rest]);
@@ -342,7 +355,8 @@ function pickleSubject(folder: string): Subject {
 }
 
 function zipSubject(folder: string): Subject {
-  const own = join(folder, "zip"), path = join(own, "pytorch_model.bin");
+  const own = join(folder, "zip");
+  const path = join(own, "pytorch_model.bin");
   Deno.mkdirSync(own, { recursive: true });
   writePytorchModel(own);
   const whole = Deno.readFileSync(path);
@@ -352,8 +366,8 @@ function zipSubject(folder: string): Subject {
     "archive/data.pkl": Uint8Array.from(pickle),
     "archive/data/0": new Uint8Array(24).fill(1),
   };
-  const small = zipSync(files, { level: 0 }),
-    samples = [small, small, small, zip64Of(small), whole];
+  const small = zipSync(files, { level: 0 });
+  const samples = [small, small, small, zip64Of(small), whole];
   return {
     name: "zip",
     share: 80,
@@ -374,8 +388,10 @@ function zipSubject(folder: string): Subject {
 
 /** The archive with a zip64 end record and its locator before the end of the directory. */
 function zip64Of(zip: Uint8Array): Uint8Array {
-  const end = zip.length - 22, view = new DataView(zip.buffer, zip.byteOffset);
-  const length = view.getUint32(end + 12, true), begin = view.getUint32(end + 16, true);
+  const end = zip.length - 22;
+  const view = new DataView(zip.buffer, zip.byteOffset);
+  const length = view.getUint32(end + 12, true);
+  const begin = view.getUint32(end + 16, true);
   const record = new DataView(new ArrayBuffer(76));
   record.setUint32(0, 0x06064b50, true);
   record.setBigUint64(4, 44n, true);
@@ -391,7 +407,8 @@ function zip64Of(zip: Uint8Array): Uint8Array {
 }
 
 function modelConfigSubject(folder: string): Subject {
-  const own = join(folder, "model"), path = join(own, "config.json");
+  const own = join(folder, "model");
+  const path = join(own, "config.json");
   const read = initialParameters(MINIATURE, 7);
   writeModelFolder(own, { config: MINIATURE, read, tokenizer: MINIATURE_TOKENIZER });
   const theirs = { d_model: 10, n_layer: 2, vocab_size: 21, ssm_cfg: { d_state: 3, dt_rank: 2 } };
@@ -429,7 +446,8 @@ function trainConfigSubject(folder: string): Subject {
         Deno.writeFileSync(path, input);
         resolveConfig(readConfigFile(path), path);
       } finally {
-        const text = decode(input), key = /"(\w+)":/.exec(text)?.[1] ?? "seed";
+        const text = decode(input);
+        const key = /"(\w+)":/.exec(text)?.[1] ?? "seed";
         try {
           parseOverride(`${key}=${text.slice(0, 200)}`);
         } catch (error) {

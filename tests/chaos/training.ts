@@ -5,13 +5,13 @@
  */
 import { exists } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
-import { checkpointPath, listCheckpoints } from "../../model/checkpoint.ts";
-import { writeModelFolder } from "../../model/folder.ts";
-import { initialParameters } from "../../model/initialize.ts";
-import { isDone, isRun } from "../../model/run.ts";
+import { checkpointPath, listCheckpoints } from "../../model/training/checkpoint.ts";
+import { writeModelFolder } from "../../model/weights/folder.ts";
+import { initialParameters } from "../../model/mamba/initialize.ts";
+import { isDone, isRun } from "../../model/training/run_file.ts";
 import { runPipeline } from "../../pipeline/run.ts";
-import { byteTokenizerJson, MINIATURE_READER } from "../model/evaluation_helpers.ts";
-import { withoutClock } from "../model/miniature_run.ts";
+import { byteTokenizerJson, MINIATURE_READER } from "../model/tasks/helpers.ts";
+import { withoutClock } from "../model/training/miniature_run.ts";
 import { article, pubmedSet, putFile } from "../pipeline/support.ts";
 import { Chance } from "./chance.ts";
 import { finish, killed, Wrong } from "./program.ts";
@@ -30,9 +30,9 @@ export class TrainingRoom {
 
   /** Invents corpus, model and task, and runs each of `commands` once, undisturbed. */
   async prepare(commands: readonly TrainingCommand[]): Promise<void> {
-    const { folder } = this,
-      mirror = join(folder, "mirror"),
-      tokenizer = join(folder, "bytes.json");
+    const { folder } = this;
+    const mirror = join(folder, "mirror");
+    const tokenizer = join(folder, "bytes.json");
     const json = new TextEncoder().encode(JSON.stringify(byteTokenizerJson()));
     putFile(
       mirror,
@@ -70,7 +70,8 @@ export class TrainingRoom {
    * @throws {Wrong} where it fails, or ends in other bytes
    */
   async killUntilDone(command: TrainingCommand, chance: Chance, most: number): Promise<number> {
-    const out = this.#out(command, "killed"), usual = this.#usual.get(command) ?? 1000;
+    const out = this.#out(command, "killed");
+    const usual = this.#usual.get(command) ?? 1000;
     if (exists(out)) Deno.removeSync(out, { recursive: true });
     let kills = 0;
     while (kills < most && !this.#isDone(command, out)) {
@@ -100,7 +101,9 @@ export class TrainingRoom {
   }
 
   #words(command: TrainingCommand, name: string): string[] {
-    const { folder } = this, out = this.#out(command, name), init = join(folder, "init");
+    const { folder } = this;
+    const out = this.#out(command, name);
+    const init = join(folder, "init");
     const resume = isRun(out) ? ["--resume"] : [];
     if (command === "train") {
       // A resumed run knows its corpus, its beginning and its settings.

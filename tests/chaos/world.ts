@@ -30,7 +30,8 @@ const titleOf = ({ pmid, version, edition }: Entry): string =>
 
 function abstractOf(entry: Entry): string {
   if (entry.kind === "bare") return "";
-  const { pmid, version, edition } = entry, words: string[] = [];
+  const { pmid, version, edition } = entry;
+  const words: string[] = [];
   const count = 5 + (pmid * 7 + version * 11 + edition * 13) % 60;
   for (let i = 0; i < count; i++) words.push(`measure${(pmid * 31 + edition * 17 + i * i) % 997}`);
   return `${words.join(" ")}. We saw ${passageOf(pmid)}.`;
@@ -113,8 +114,10 @@ export class World {
 
   /** Writes an evaluation file that names some PMIDs and quotes others, and holds them out. */
   writeEvaluation(path: string): void {
-    const { chance } = this, items: Record<string, unknown> = {};
-    const named = chance.between(1, PMIDS), quoted = chance.between(1, PMIDS);
+    const { chance } = this;
+    const items: Record<string, unknown> = {};
+    const named = chance.between(1, PMIDS);
+    const quoted = chance.between(1, PMIDS);
     items[String(named)] = { question: "Is it so?" };
     items.quotation = { question: `Does it hold that ${passageOf(quoted)} always?` };
     Deno.writeTextFileSync(path, JSON.stringify(items));
@@ -123,7 +126,8 @@ export class World {
   }
 
   #entries(most: number, deletions: boolean): Entry[] {
-    const { chance } = this, entries: Entry[] = [];
+    const { chance } = this;
+    const entries: Entry[] = [];
     for (let i = chance.between(2, most); i > 0; i--) {
       entries.push({
         pmid: chance.between(1, PMIDS),

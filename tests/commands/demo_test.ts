@@ -5,7 +5,8 @@ import { runTask } from "../shared.ts";
 const demo = (...words: string[]) => runTask(["demo", ...words]);
 
 Deno.test("the demo refuses a folder that holds something else, and touches nothing", async () => {
-  const folder = await Deno.makeTempDir(), file = join(folder, "thesis.txt");
+  const folder = await Deno.makeTempDir();
+  const file = join(folder, "thesis.txt");
   try {
     await Deno.writeTextFile(file, "years of work");
     const { code, stderr } = await demo("--out", folder);
@@ -19,7 +20,8 @@ Deno.test("the demo refuses a folder that holds something else, and touches noth
 });
 
 Deno.test("a short demo goes the whole way and says so in its result, table and report", async () => {
-  const folder = await Deno.makeTempDir(), out = join(folder, "out");
+  const folder = await Deno.makeTempDir();
+  const out = join(folder, "out");
   try {
     const { code, stdout, stderr } = await demo("--out", out, "--steps", "40", "--json");
     assertEquals(code, 0, stderr);

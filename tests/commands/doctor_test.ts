@@ -46,7 +46,8 @@ Deno.test("the doctor fails a driver that computes wrongly, and names the kernel
 });
 
 Deno.test("the doctor warns of little memory and disk", () => {
-  const memory = { total: 8e9, available: 1e9 }, disk = { folder: "data", free: 2e9 };
+  const memory = { total: 8e9, available: 1e9 };
+  const disk = { folder: "data", free: 2e9 };
   const messages = diagnose({ ...FINE, memory, disk }).map((f) => f.message);
   assertEquals(messages, ["Only 1.0 GB of memory are free", "Only 2.0 GB are free in data"]);
 });

@@ -18,6 +18,8 @@ const WORDS = [
   "prompt",
   "stop",
   "upsample",
+  "format",
+  "to",
 ];
 /** Benchmarks are for those who write the program, and start with more rights. */
 const FREE = ["bench"];

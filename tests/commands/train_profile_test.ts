@@ -1,7 +1,7 @@
 import { chromeTrace, kernelTotals } from "../../commands/train_profile.ts";
 import { openDevice } from "../../kernels/open_device.ts";
-import { configOfSizes } from "../../model/config.ts";
-import { createMamba } from "../../model/mamba.ts";
+import { configOfSizes } from "../../model/mamba/config.ts";
+import { createMamba } from "../../model/mamba/mamba.ts";
 import { assert, assertAlmostEquals, assertEquals } from "../assert.ts";
 
 Deno.test("kernelTotals() sums by kernel and leaves the rest to copies and gaps", () => {
@@ -36,7 +36,10 @@ Deno.test("a step's timeline has every kernel in order, and makes a trace", asyn
     if (!device.features.has("timestamp-query")) return;
     const config = configOfSizes({ hiddenSize: 32, layers: 2, vocabSize: 64 });
     const model = await createMamba(device, config, {
-      ...{ batchSize: 1, sequenceLength: 16, precision: "mixed", averageDecay: 0.9 },
+      batchSize: 1,
+      sequenceLength: 16,
+      precision: "mixed",
+      averageDecay: 0.9,
     });
     const times = await model.timeline();
     assert(times.length > 50);

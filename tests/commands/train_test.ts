@@ -1,16 +1,16 @@
 /** The commands `train`, `evaluate perplexity` and `export` as a user calls them, on a real corpus. */
 import { dirname, join } from "../../core/std.ts";
-import { checkpointPath, listCheckpoints } from "../../model/checkpoint.ts";
-import { presetConfig } from "../../model/config.ts";
-import { writeModelFolder } from "../../model/folder.ts";
-import { initialParameters } from "../../model/initialize.ts";
-import { readMetrics } from "../../model/metrics.ts";
-import { Random } from "../../model/random.ts";
-import { buildShards, writeTokenFile } from "../../pipeline/tokens/mod.ts";
+import { checkpointPath, listCheckpoints } from "../../model/training/checkpoint.ts";
+import { presetConfig } from "../../model/mamba/config.ts";
+import { writeModelFolder } from "../../model/weights/folder.ts";
+import { initialParameters } from "../../model/mamba/initialize.ts";
+import { readMetrics } from "../../model/training/metrics.ts";
+import { Random } from "../../model/mamba/random.ts";
+import { buildShards, writeTokenFile } from "../../pipeline/shards/mod.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
 import { withFolder } from "../model/helpers.ts";
-import { serveHub } from "../model/hub_server.ts";
+import { serveHub } from "../model/weights/hub_server.ts";
 import { ROOT, runTask, taskWords } from "../shared.ts";
 
 /** A corpus of 300 invented documents, tokenized with the fixtures' tokenizer. */
@@ -24,7 +24,8 @@ async function makeCorpus(corpus: string): Promise<void> {
     ordinal: i,
     text: Array.from({ length: 30 }, () => words[random.integer(words.length)]).join(" "),
   }));
-  const path = join(corpus, "tokens", "one.tokens"), seed = 0;
+  const path = join(corpus, "tokens", "one.tokens");
+  const seed = 0;
   Deno.mkdirSync(join(corpus, "tokens"), { recursive: true });
   writeTokenFile(path, "one", documents, tokenizer, seed);
   await buildShards({
@@ -77,7 +78,8 @@ const OPTIONS = [
 
 Deno.test("train, evaluate perplexity and export work from end to end", () =>
   withFolder(async (dir) => {
-    const corpus = join(dir, "corpus"), runs = { whole: join(dir, "whole"), cut: join(dir, "cut") };
+    const corpus = join(dir, "corpus");
+    const runs = { whole: join(dir, "whole"), cut: join(dir, "cut") };
     await makeCorpus(corpus);
     const whole = await run("train", "--corpus", corpus, "--out", runs.whole, ...OPTIONS, "--json");
     assertEquals(whole.code, 0, whole.stderr);
@@ -87,7 +89,12 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
     assert(metrics.at(-1)!.loss < 0.7 * metrics[0]!.loss, "the loss falls");
 
     const planned = await run(
-      ...["train", "--corpus", corpus, "--init=random:mamba-130m", "--plan", "--json"],
+      "train",
+      "--corpus",
+      corpus,
+      "--init=random:mamba-130m",
+      "--plan",
+      "--json",
     );
     const plan = JSON.parse(planned.stdout.trim().split("\n").at(-1)!);
     assert(plan.parameters > 9e7 && plan.keep.total > 16 * plan.parameters, planned.stdout);
@@ -102,7 +109,8 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
     const stopped = start("train", "--out", runs.cut, "--resume");
     await reached(runs.cut, Math.min(30, readMetrics(runs.cut).length + 2));
     stopped.kill(Math.random() < 0.5 ? "SIGINT" : "SIGTERM");
-    const { code, stderr } = await stopped.output(), said = new TextDecoder().decode(stderr);
+    const { code, stderr } = await stopped.output();
+    const said = new TextDecoder().decode(stderr);
     assertEquals(code, 130, said);
     assertStringIncludes(said, `--out ${runs.cut} --resume`);
     const rest = await run("train", "--out", runs.cut, "--resume");
@@ -120,7 +128,13 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
     assertEquals(exported.code, 0, exported.stderr);
     const perplexity = async (folder: string) => {
       const { code, stdout, stderr } = await run(
-        ...["evaluate", "perplexity", "--model", folder, "--corpus", corpus, "--json"],
+        "evaluate",
+        "perplexity",
+        "--model",
+        folder,
+        "--corpus",
+        corpus,
+        "--json",
       );
       assertEquals(code, 0, stderr);
       return JSON.parse(stdout.trim().split("\n").at(-1)!);
@@ -128,7 +142,12 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
     const after = await perplexity(model);
     await hubServes(model, join(dir, "hub"), async (hub) => {
       const { code, stdout, stderr } = await hub(
-        ...["evaluate", "perplexity", "--model=org/model@v1", "--corpus", corpus, "--json"],
+        "evaluate",
+        "perplexity",
+        "--model=org/model@v1",
+        "--corpus",
+        corpus,
+        "--json",
       );
       assertEquals(code, 0, stderr);
       const { model: name, perplexity } = JSON.parse(stdout.trim().split("\n").at(-1)!);
@@ -142,7 +161,8 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
       assertEquals(code, 1, stderr);
       assertStringIncludes(stderr, message);
     };
-    const last = listCheckpoints(runs.whole).at(-1)!.path, bad = join(dir, "bad");
+    const last = listCheckpoints(runs.whole).at(-1)!.path;
+    const bad = join(dir, "bad");
     Deno.writeTextFileSync(join(model, "tokenizer.json"), '{"model":{"vocab":{"a":1}}}');
     await refuses("another tokenizer", "train", "--corpus", corpus, "--init", model, "--out", bad);
     const again = ["train", "--corpus", corpus, "--out", runs.whole, ...OPTIONS];
@@ -155,13 +175,17 @@ Deno.test("train --plan counts published sizes without a corpus or a run, within
   withFolder(async (dir) => {
     const planned = async (...args: string[]) => {
       const { code, stdout, stderr } = await run(
-        ...["train", "--plan", "--init=random:mamba-130m", "--json", ...args],
+        "train",
+        "--plan",
+        "--init=random:mamba-130m",
+        "--json",
+        ...args,
       );
       assertEquals(code, 0, stderr);
       return JSON.parse(stdout.trim().split("\n").at(-1)!);
     };
-    const large = await planned("--batch-size=8"),
-      one = await planned("--batch-size=1", "--sequence-length=512");
+    const large = await planned("--batch-size=8");
+    const one = await planned("--batch-size=1", "--sequence-length=512");
     assertEquals([large.parameters, one.parameters], [129_135_360, 129_135_360]);
     assert(large.keep.total < 16e9, `8 x 1,024 takes ${large.keep.total}`);
     assert(one.keep.total < 4e9, `1 x 512 takes ${one.keep.total}`);
@@ -184,7 +208,8 @@ Deno.test("train --plan counts published sizes without a corpus or a run, within
 
 Deno.test("models are named by their hub ids, and a folder of that name wins", () =>
   withFolder(async (dir) => {
-    const model = join(dir, "served"), tokenizer = Deno.readFileSync(FIXTURE_TOKENIZER);
+    const model = join(dir, "served");
+    const tokenizer = Deno.readFileSync(FIXTURE_TOKENIZER);
     const { vocabularySize: vocabSize } = loadTokenizer(FIXTURE_TOKENIZER);
     const config = presetConfig("tiny", { vocabSize, endOfText: 0 });
     writeModelFolder(model, { config, read: initialParameters(config, 1), tokenizer });
@@ -227,7 +252,8 @@ async function hubServes(
   home: string,
   body: (hub: typeof run, asked: string[]) => Promise<void>,
 ): Promise<void> {
-  const asked: string[] = [], { server, endpoint } = serveHub(folder, { asked });
+  const asked: string[] = [];
+  const { server, endpoint } = serveHub(folder, { asked });
   const env = { HF_ENDPOINT: endpoint, HF_HOME: home, HF_TOKEN: "hf_test", NO_COLOR: "1" };
   try {
     await body((...args) => runTask(args, { cwd: dirname(home), env }), asked);
@@ -238,24 +264,35 @@ async function hubServes(
 
 Deno.test("train --watch serves a live page, with the task's permissions", () =>
   withFolder(async (dir) => {
-    const corpus = join(dir, "corpus"), out = join(dir, "run");
+    const corpus = join(dir, "corpus");
+    const out = join(dir, "run");
     await makeCorpus(corpus);
     const child = new Deno.Command(Deno.execPath(), {
       args: taskWords(
         "train",
-        ...["--watch=0", "--corpus", corpus, "--out", out, ...OPTIONS, "--recompute=on"],
+        "--watch=0",
+        "--corpus",
+        corpus,
+        "--out",
+        out,
+        ...OPTIONS,
+        "--recompute=on",
       ),
       stdout: "null",
       stderr: "piped",
     }).spawn();
-    let said = "", page: string | undefined, events: Promise<string> | undefined, busy = "";
+    let said = "";
+    let page: string | undefined;
+    let events: Promise<string> | undefined;
+    let busy = "";
     for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
       said += text;
       const url = /Watch at (http:\S+\/)/.exec(said)?.[1];
       if (!url || events) continue;
       events = fetch(`${url}events`).then((response) => response.text());
       page = await (await fetch(url)).text();
-      const port = new URL(url).port, other = join(dir, "other");
+      const port = new URL(url).port;
+      const other = join(dir, "other");
       const args = ["train", "--corpus", corpus, "--out", other, ...OPTIONS, `--watch=${port}`];
       busy = (await run(...args)).stderr;
     }

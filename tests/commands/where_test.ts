@@ -7,7 +7,8 @@ import { silentReporter } from "../model/helpers.ts";
 import { ROOT } from "../shared.ts";
 
 Deno.test("pipeline where says how many tokens a retraction and a deletion take out", async () => {
-  const corpus = Deno.makeTempDirSync(), { signal } = new AbortController();
+  const corpus = Deno.makeTempDirSync();
+  const { signal } = new AbortController();
   try {
     await runPipeline({
       corpus,
@@ -18,7 +19,8 @@ Deno.test("pipeline where says how many tokens a retraction and a deletion take 
       signal,
     });
     const where = async (pmid: number) => {
-      const reporter = silentReporter(), words = ["--corpus", corpus, "--pmid", String(pmid)];
+      const reporter = silentReporter();
+      const words = ["--corpus", corpus, "--pmid", String(pmid)];
       await command.run(parseInvocation(command, words, reporter, signal));
       return reporter.lines[0]!;
     };

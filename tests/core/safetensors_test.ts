@@ -112,7 +112,8 @@ Deno.test("safetensors: a malformed file is named with what is wrong", () => {
       shape,
       data_offsets: [begin, end],
     });
-    const four = new Uint8Array(4), eight = new Uint8Array(8);
+    const four = new Uint8Array(4);
+    const eight = new Uint8Array(8);
     Deno.writeFileSync(path, new Uint8Array(3));
     refuses("3 bytes");
     rawFile(path, {}, new Uint8Array(0), 1000);

@@ -17,7 +17,8 @@ Deno.test("pipeline documents equals what the fixtures' program knows of every l
   const expected: ExpectedDocument[] = parse(new TextDecoder().decode(bytes));
   const folder = await Deno.makeTempDir();
   try {
-    const corpus = join(folder, "corpus"), source = join(ROOT, "fixtures/mirror");
+    const corpus = join(folder, "corpus");
+    const source = join(ROOT, "fixtures/mirror");
     await task("pipeline", "run", "--source", source, "--corpus", corpus, "--quiet");
     const found = parse(await task("pipeline", "documents", "--corpus", corpus));
     assertEquals(found.length, expected.length);

@@ -1,10 +1,10 @@
 /** A small model whose every path carries a gradient, and batches for it. @module */
 import { type Device } from "../../kernels/device.ts";
 import { openDevice } from "../../kernels/open_device.ts";
-import { configOfSizes, type MambaConfig } from "../../model/config.ts";
-import { initialParameters } from "../../model/initialize.ts";
-import { parameterList } from "../../model/parameters.ts";
-import { type Batch, IGNORED_TARGET } from "../../model/types.ts";
+import { configOfSizes, type MambaConfig } from "../../model/mamba/config.ts";
+import { initialParameters } from "../../model/mamba/initialize.ts";
+import { parameterList } from "../../model/mamba/parameters.ts";
+import { type Batch, IGNORED_TARGET } from "../../model/mamba/types.ts";
 
 /** Three layers whose sizes fill no panel. */
 export const WIDE = configOfSizes({ hiddenSize: 40, layers: 3, vocabSize: 101 });
@@ -39,7 +39,8 @@ export function batchOf(config: MambaConfig, b: number, l: number, seed = 0): Ba
 
 /** max|got - want| / max|want|. */
 export function worst(got: ArrayLike<number>, want: ArrayLike<number>): number {
-  let error = 0, largest = 0;
+  let error = 0;
+  let largest = 0;
   for (let i = 0; i < want.length; i++) {
     const e = Math.abs(got[i]! - want[i]!);
     if (!(e <= error)) error = e;

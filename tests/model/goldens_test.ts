@@ -7,14 +7,15 @@ import { rmsNorm, rmsNormBackward } from "../../kernels/reference/mod.ts";
 import { deviceModels } from "../../model/goldens/device_models.ts";
 import { compare, fromRows, toRows } from "../../model/goldens/golden_file.ts";
 import { type GoldenLine, MIXED_FACTOR, runGoldens } from "../../model/goldens/run.ts";
-import type { Precision } from "../../model/mamba.ts";
+import type { Precision } from "../../model/mamba/mamba.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { randoms } from "../kernels/randoms.ts";
 import { ROOT, SHARED, sharedTest } from "../shared.ts";
 
 async function run(folder: string, variant?: string, precision: Precision = "f32") {
   const device: Device = await openDevice({ variant });
-  const lines: GoldenLine[] = [], skipped: string[] = [];
+  const lines: GoldenLine[] = [];
+  const skipped: string[] = [];
   try {
     const summary = await runGoldens(folder, device, deviceModels(device, precision), {
       line: (line) => lines.push(line),
@@ -59,8 +60,11 @@ interface Golden {
 
 /** A golden of one RMSNorm case, true unless changed. */
 function tinyGolden(): Golden {
-  const [rows, cols, eps] = [2, 3, 1e-5], x = randoms(6, 1), weight = randoms(3, 2);
-  const gy = randoms(6, 3), { y } = rmsNorm(x, weight, eps);
+  const [rows, cols, eps] = [2, 3, 1e-5];
+  const x = randoms(6, 1);
+  const weight = randoms(3, 2);
+  const gy = randoms(6, 3);
+  const { y } = rmsNorm(x, weight, eps);
   const { dx, dweight } = rmsNormBackward(gy, x, weight, eps);
   const shapes = { x: [rows, cols], weight: [cols], gy: [rows, cols] };
   const outputs = { y: [rows, cols], dx: [rows, cols], dweight: [cols] };
@@ -106,7 +110,8 @@ Deno.test("goldens: a true case passes, a changed value fails and is the worst",
     write(folder, tinyGolden());
     const good = await run(folder);
     assertEquals([good.summary.passed, good.summary.failed, good.summary.skipped], [3, 0, 0]);
-    const changed = tinyGolden(), y = changed.tensors[3]!;
+    const changed = tinyGolden();
+    const y = changed.tensors[3]!;
     y.data = (y.data as Float32Array).map((v, i) => i === 4 ? v + 1e-3 : v);
     write(folder, changed);
     const bad = await run(folder);
@@ -127,7 +132,8 @@ Deno.test("goldens: an operation that is not built is skipped by name, never pas
 
 Deno.test("goldens: whatever is missing or malformed is an error", () =>
   inFolder(async (folder) => {
-    const json = join(folder, "op_rmsnorm.json"), data = join(folder, "op_rmsnorm.safetensors");
+    const json = join(folder, "op_rmsnorm.json");
+    const data = join(folder, "op_rmsnorm.safetensors");
     const refuses = (what: string) => assertRejects(() => run(folder), UserError, what);
     await refuses("it holds none");
     await assertRejects(() => run(join(folder, "nowhere")), UserError, "no such folder");

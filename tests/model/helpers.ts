@@ -1,11 +1,16 @@
 /** What the model's tests share. @module */
 import { join } from "../../core/std.ts";
 import type { Reporter } from "../../core/reporter.ts";
-import { configOfSizes, type MambaConfig } from "../../model/config.ts";
-import type { Split, TrainingCorpus } from "../../model/corpus.ts";
-import { Random } from "../../model/random.ts";
-import { ReferenceModel, ReferenceRecurrentModel } from "../../model/reference.ts";
-import type { MakeModel } from "../../model/types.ts";
+import {
+  configOfSizes,
+  type Mamba2Config,
+  mamba2OfSizes,
+  type MambaConfig,
+} from "../../model/mamba/config.ts";
+import type { Split, TrainingCorpus } from "../../model/training/corpus.ts";
+import { Random } from "../../model/mamba/random.ts";
+import { ReferenceModel, ReferenceRecurrentModel } from "../../model/mamba/reference.ts";
+import type { MakeModel } from "../../model/mamba/types.ts";
 import { sha256 } from "../../core/files.ts";
 
 /** A configuration small enough for float64 arithmetic in a test; odd sizes on purpose. */
@@ -15,6 +20,17 @@ export const MINIATURE: MambaConfig = configOfSizes({
   vocabSize: 21,
   stateSize: 3,
   timeStepRank: 2,
+});
+
+/** A Mamba-2 model of odd sizes: 4 heads of 5 channels in 2 groups, of 3 states. */
+export const MINIATURE2: Mamba2Config = mamba2OfSizes({
+  hiddenSize: 10,
+  layers: 2,
+  vocabSize: 21,
+  stateSize: 3,
+  headSize: 5,
+  groups: 2,
+  chunkSize: 32,
 });
 
 /** Runs `body` with a folder that is removed afterwards. */
@@ -34,7 +50,8 @@ export function writeJson(folder: string, name: string, value: unknown): void {
 
 /** A reporter that keeps its log lines. */
 export function silentReporter(): Reporter & { logged: string[]; lines: string[] } {
-  const logged: string[] = [], lines: string[] = [];
+  const logged: string[] = [];
+  const lines: string[] = [];
   return {
     logged,
     lines,
@@ -68,7 +85,8 @@ export function inventedCorpus(
     split: (name) => ({
       rows: counts[name],
       row(index) {
-        const random = new Random(index, name), row = new Uint16Array(length);
+        const random = new Random(index, name);
+        const row = new Uint16Array(length);
         for (let t = 1; t < length; t++) {
           const next = random.uniform() < 0.8 ? (row[t - 1]! * 3 + 1) % 20 + 1 : random.integer(21);
           row[t] = t > length - 3 && index % 2 ? 0 : next;

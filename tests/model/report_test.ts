@@ -1,5 +1,5 @@
 import { type ReportData, reportHtml, thinOut } from "../../model/report/mod.ts";
-import type { StepMetrics } from "../../model/metrics.ts";
+import type { StepMetrics } from "../../model/training/metrics.ts";
 import { join, toFileUrl } from "../../core/std.ts";
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "../assert.ts";
 import { browserTest } from "../browser.ts";
@@ -54,7 +54,8 @@ Deno.test("a report without steps has no charts and keeps its tables", () => {
 });
 
 Deno.test("thinning keeps means, the last step and the newest validation loss", () => {
-  const all = metrics(1000), few = thinOut(all, 100);
+  const all = metrics(1000);
+  const few = thinOut(all, 100);
   assertEquals(few.length, 100);
   assertEquals(few.at(-1)!.step, 1000);
   const mean = (m: StepMetrics[]) => m.reduce((sum, x) => sum + x.loss, 0) / m.length;

@@ -1,15 +1,15 @@
 import { UserError } from "../../core/errors.ts";
 import { join } from "../../core/std.ts";
-import { readMetrics, type StepMetrics } from "../../model/metrics.ts";
-import { readSamples } from "../../model/samples.ts";
-import { trainRun } from "../../model/train_run.ts";
+import { readMetrics, type StepMetrics } from "../../model/training/metrics.ts";
+import { readSamples } from "../../model/training/samples.ts";
+import { trainRun } from "../../model/training/run.ts";
 import { History } from "../../model/watch/history.ts";
 import { openWatch } from "../../model/watch/mod.ts";
 import { WatchServer } from "../../model/watch/server.ts";
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "../assert.ts";
 import { browserTest, type Page } from "../browser.ts";
 import { withFolder } from "./helpers.ts";
-import { readingRun } from "./reading_run.ts";
+import { readingRun } from "./training/reading_run.ts";
 
 const metricsOf = (step: number): StepMetrics => ({
   step,
@@ -36,7 +36,8 @@ async function* eventsOf(response: Response): AsyncGenerator<ServerSentEvent> {
   for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
     text += piece;
     for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
-      const block = text.slice(0, end), name = /^event: (.*)$/m.exec(block)?.[1];
+      const block = text.slice(0, end);
+      const name = /^event: (.*)$/m.exec(block)?.[1];
       text = text.slice(end + 2);
       if (name) yield { name, data: JSON.parse(/^data: (.*)$/m.exec(block)![1]!) };
     }
@@ -109,7 +110,8 @@ Deno.test("WatchServer tells who connects everything, then what is new, and cuts
 
 Deno.test("openWatch() says where it cannot listen, and costs a step little", () =>
   withFolder(async (dir) => {
-    const watch = await openWatch(dir, 0, () => {}), port = Number(new URL(watch.url).port);
+    const watch = await openWatch(dir, 0, () => {});
+    const port = Number(new URL(watch.url).port);
     await assertRejects(
       () => openWatch(dir, port, () => {}),
       UserError,
@@ -151,8 +153,10 @@ browserTest(
   "a browser watches a run, and comes back when it does",
   (browser) =>
     withFolder(async (dir) => {
-      const abort = new AbortController(), first = readingRun(dir, "run", { signal: abort.signal });
-      const watch = await openWatch(first.out, 0, () => {}), port = Number(new URL(watch.url).port);
+      const abort = new AbortController();
+      const first = readingRun(dir, "run", { signal: abort.signal });
+      const watch = await openWatch(first.out, 0, () => {});
+      const port = Number(new URL(watch.url).port);
       const page = await browser.newPage({ viewport: { width: 1240, height: 1500 } });
       const errors: string[] = [];
       page.on("pageerror", (error) => errors.push(error.message!));

@@ -6,7 +6,8 @@ import { type Fault, serveFile } from "./support.ts";
 export function badMirror(root: string, next: () => number): Fault {
   const damaged = new Set<string>();
   return (request, path) => {
-    const kind = Math.floor(next() * 24), local = join(root, path);
+    const kind = Math.floor(next() * 24);
+    const local = join(root, path);
     if (kind === 0) return new Response("busy", { status: 503 });
     if (kind === 1) {
       return new Response("slow down", { status: 429, headers: { "retry-after": "0" } });

@@ -51,7 +51,8 @@ const run = (source: string, corpus: string, more: Partial<RunOptions> = {}) =>
 
 Deno.test("folders beside a corpus, whatever their names, are left alone", () =>
   withFolder(async (folder) => {
-    const at = (name: string) => join(folder, name), mirror = at("mirror");
+    const at = (name: string) => join(folder, name);
+    const mirror = at("mirror");
     putBaseline(mirror, 26, 1);
     for (const name of ["corpus.old", "corpus.next", "data", "data.old"]) {
       Deno.mkdirSync(join(at(name), "deep"), { recursive: true });
@@ -82,7 +83,8 @@ Deno.test("folders beside a corpus, whatever their names, are left alone", () =>
 
 Deno.test("a new year's series leaves what others put into the corpus folder", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putBaseline(mirror, 26, 1);
     const options = { tokenizer: TOKENIZER, sequenceLength: 64 };
     await run(mirror, corpus, options);
@@ -148,7 +150,8 @@ async function cutAt(
 
 Deno.test("a change of series cut short at any step is ended by the next run", () =>
   withFolder(async (folder) => {
-    const at = (name: string) => join(folder, name), mirror = at("mirror");
+    const at = (name: string) => join(folder, name);
+    const mirror = at("mirror");
     const options = { tokenizer: TOKENIZER, sequenceLength: 64 };
     putBaseline(mirror, 26, 1, "old");
     await run(mirror, at("ready"), options);
@@ -159,9 +162,12 @@ Deno.test("a change of series cut short at any step is ended by the next run", (
     // The new series is whole, and the swap has not begun.
     copyFolder(at("plain"), join(at("ready"), "next-series"));
     markSeries(join(at("ready"), "next-series"), "");
-    let steps = 0, turns = 0;
+    let steps = 0;
+    let turns = 0;
     for (let step = 0;; step++) {
-      const corpus = at(`corpus${step}`), fail = step >> 1, once = step % 2 === 0;
+      const corpus = at(`corpus${step}`);
+      const fail = step >> 1;
+      const once = step % 2 === 0;
       copyFolder(at("ready"), corpus);
       const cut = await cutAt(fail, () => swapIn(corpus), once);
       const noted = exists(join(corpus, "series-swap.json"));
@@ -190,7 +196,8 @@ Deno.test("a change of series cut short at any step is ended by the next run", (
 
 Deno.test("a new year's baseline of far fewer files is refused, unless it is said to be whole", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putBaseline(mirror, 26, 3);
     assertEquals((await run(mirror, corpus, { files: "1-2" })).live, 20);
     putBaseline(mirror, 27, 2, "new");
@@ -206,8 +213,10 @@ Deno.test("a new year's baseline of far fewer files is refused, unless it is sai
 
 Deno.test("a failed first run removes what it made, and nothing else", () =>
   withFolder(async (folder) => {
-    const corpus = join(folder, "corpus"), own = join(corpus, "tokenizer.json");
-    const text = Deno.readTextFileSync(TOKENIZER), nowhere = join(folder, "nowhere");
+    const corpus = join(folder, "corpus");
+    const own = join(corpus, "tokenizer.json");
+    const text = Deno.readTextFileSync(TOKENIZER);
+    const nowhere = join(folder, "nowhere");
     await assertRejects(() => run(nowhere, corpus, { tokenizer: TOKENIZER }), UserError);
     assert(!exists(corpus), "the folder was made by the run");
     Deno.mkdirSync(corpus);
@@ -239,7 +248,8 @@ Deno.test("a failed first run removes what it made, and nothing else", () =>
 
 Deno.test("a corpus behind a link stays on its disk through a new series", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), real = join(folder, "disk/corpus");
+    const mirror = join(folder, "mirror");
+    const real = join(folder, "disk/corpus");
     const link = join(folder, "corpus");
     Deno.mkdirSync(real, { recursive: true });
     Deno.symlinkSync(real, link);
@@ -250,13 +260,16 @@ Deno.test("a corpus behind a link stays on its disk through a new series", () =>
     assert(Deno.lstatSync(link).isSymlink);
     assertEquals((await documentsOf(real))[0]!.title, "new 10");
     assertEquals([...Deno.readDirSync(folder)].map((e) => e.name).sort(), [
-      ...["corpus", "disk", "mirror"],
+      "corpus",
+      "disk",
+      "mirror",
     ]);
   }));
 
 Deno.test("a corpus of which a part lies elsewhere gets no new series, and stays as it is", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     const options = { tokenizer: TOKENIZER, sequenceLength: 64 };
     putBaseline(mirror, 26, 1);
     await run(mirror, corpus, options);
@@ -271,10 +284,12 @@ Deno.test("a corpus of which a part lies elsewhere gets no new series, and stays
 
 Deno.test("a corpus of an earlier version is read, and brought up to date by the next run", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putFile(mirror, "baseline", 1, pubmedSet(article(1), article(2, { abstract: "" })));
     await run(mirror, corpus, { tokenizer: TOKENIZER, sequenceLength: 64 });
-    const before = digestOf(corpus), path = join(corpus, "catalogue.sqlite");
+    const before = digestOf(corpus);
+    const path = join(corpus, "catalogue.sqlite");
     const database = new DatabaseSync(path);
     database.exec(
       "ALTER TABLE files DROP COLUMN rejected_sha256; ALTER TABLE files DROP COLUMN raw",
@@ -286,7 +301,8 @@ Deno.test("a corpus of an earlier version is read, and brought up to date by the
     assertEquals((await documentsOf(corpus)).map((d) => d.pmid), [1, 2]);
     const { problems } = await verifyCorpus(corpus);
     assertEquals(problems.map((problem) => /catalogue\.sha256|manifest\.json/.exec(problem)?.[0]), [
-      ...["catalogue.sha256", "manifest.json"],
+      "catalogue.sha256",
+      "manifest.json",
     ]);
     await run(mirror, corpus);
     assertEquals((await verifyCorpus(corpus)).problems, []);
@@ -305,7 +321,8 @@ async function task(cwd: string, ...words: string[]): Promise<{ code: number; lo
 
 Deno.test("deno task pipeline: a new year's series, verify and repair under the real permissions", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     const good = async (...words: string[]) => {
       const { code, log } = await task(folder, ...words, "--corpus", corpus);
       assertEquals(code, 0, log);
@@ -319,7 +336,8 @@ Deno.test("deno task pipeline: a new year's series, verify and repair under the 
     assertEquals((await documentsOf(corpus))[0]!.title, "new 10");
     assertStringIncludes(await good("verify"), "all as written");
 
-    const before = digestOf(corpus), tokens = join(corpus, "tokens/pubmed27n0001.tokens");
+    const before = digestOf(corpus);
+    const tokens = join(corpus, "tokens/pubmed27n0001.tokens");
     const bytes = Deno.readFileSync(tokens);
     bytes[bytes.length - 1]! ^= 1;
     Deno.writeFileSync(tokens, bytes);
@@ -336,7 +354,8 @@ Deno.test("deno task pipeline: a new year's series, verify and repair under the 
 
 Deno.test("lost and damaged files come back with the next run, to the same bytes", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putBaseline(mirror, 26, 2);
     putFile(mirror, "updatefiles", 3, pubmedSet(article(500), article(501, { abstract: "" })));
     await run(mirror, corpus, { tokenizer: TOKENIZER, sequenceLength: 64, validation: 0.2 });
@@ -357,11 +376,14 @@ Deno.test("lost and damaged files come back with the next run, to the same bytes
 
 Deno.test("a byte that changed in a token file does not reach the shards", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
-    const plain = join(folder, "plain"), options = { tokenizer: TOKENIZER, sequenceLength: 64 };
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
+    const plain = join(folder, "plain");
+    const options = { tokenizer: TOKENIZER, sequenceLength: 64 };
     putBaseline(mirror, 26, 2);
     await run(mirror, corpus, options);
-    const tokens = join(corpus, "tokens/pubmed26n0001.tokens"), bytes = Deno.readFileSync(tokens);
+    const tokens = join(corpus, "tokens/pubmed26n0001.tokens");
+    const bytes = Deno.readFileSync(tokens);
     bytes[bytes.length - 20]! ^= 1;
     Deno.writeFileSync(tokens, bytes);
     putFile(mirror, "updatefiles", 3, pubmedSet(article(500)));
@@ -381,7 +403,8 @@ Deno.test("a byte that changed in a token file does not reach the shards", () =>
 
 Deno.test("numbers beyond 32 bits, unknown elements and deletions of nothing are counted", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     const records = pubmedSet(
       article(5),
       article(6, { version: 1_000_000 }),
@@ -412,7 +435,8 @@ Deno.test("numbers beyond 32 bits, unknown elements and deletions of nothing are
 
 Deno.test("a source named by a relative path is found from anywhere, and a dangling link is told of", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putBaseline(mirror, 26, 1);
     const cwd = Deno.cwd();
     try {
@@ -429,11 +453,13 @@ Deno.test("a source named by a relative path is found from anywhere, and a dangl
 
 Deno.test("a mirror's password is sent and never shown", () =>
   withFolder((folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putBaseline(mirror, 26, 1);
     const expected = `Basic ${btoa("ann:open sesame")}`;
     return withServer(mirror, async (url, requests) => {
-      const source = url.replace("//", "//ann:open%20sesame@"), log: string[] = [];
+      const source = url.replace("//", "//ann:open%20sesame@");
+      const log: string[] = [];
       const words = ["--source", source, "--corpus", corpus, "--retry-delay", "0"];
       const made = await task(folder, "run", ...words);
       assertEquals(made.code, 0, made.log);

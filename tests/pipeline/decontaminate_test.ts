@@ -3,8 +3,8 @@ import { UserError } from "../../core/errors.ts";
 import { decontaminateCorpus } from "../../pipeline/decontaminate.ts";
 import { contaminationPath, readContamination } from "../../pipeline/overlap/contamination.ts";
 import { type RunOptions, runPipeline } from "../../pipeline/run.ts";
-import { readManifest, SPLITS } from "../../pipeline/tokens/mod.ts";
-import { whereIs } from "../../pipeline/tokens/provenance.ts";
+import { readManifest, SPLITS } from "../../pipeline/shards/mod.ts";
+import { whereIs } from "../../pipeline/shards/provenance.ts";
 import { verifyCorpus } from "../../pipeline/verify.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { ROOT } from "../shared.ts";
@@ -38,7 +38,8 @@ async function inShards(corpus: string, upTo: number): Promise<number[]> {
 Deno.test("decontaminate: what is held out stays out, through updates and a new series", async () => {
   const folder = Deno.makeTempDirSync();
   try {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     const run = (more: Partial<RunOptions> = {}) =>
       runPipeline({ corpus, source: mirror, workers: 1, ...more });
     putFile(mirror, "baseline", 1, records(1, 31));
@@ -77,7 +78,8 @@ Deno.test("decontaminate: what is held out stays out, through updates and a new 
     assertEquals(SPLITS.reduce((n, s) => n + manifest.splits[s].documents, 0), later.length);
 
     // Without the report, or with another, nothing is built: what is held out is not known then.
-    const path = contaminationPath(corpus), text = Deno.readTextFileSync(path);
+    const path = contaminationPath(corpus);
+    const text = Deno.readTextFileSync(path);
     const verify = async () => (await verifyCorpus(corpus)).problems;
     assertEquals(await verify(), []);
     Deno.removeSync(path);
@@ -121,7 +123,8 @@ Deno.test("decontaminate: what is held out stays out, through updates and a new 
 Deno.test("decontaminate: tokens that have to be made again follow the corpus's own policies", async () => {
   const folder = Deno.makeTempDirSync();
   try {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     const titles = [1, 2, 3].map((pmid) => article(pmid, { abstract: "", title: "A title alone" }));
     const whole = Array.from({ length: 20 }, (_, i) => article(i + 4));
     putFile(mirror, "baseline", 1, pubmedSet(...titles, ...whole));
@@ -148,7 +151,8 @@ Deno.test("decontaminate: tokens that have to be made again follow the corpus's 
 Deno.test("decontaminate: a version that a deletion brings back is held out as the others are", async () => {
   const folder = Deno.makeTempDirSync();
   try {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     const run = (more: Partial<RunOptions> = {}) =>
       runPipeline({ corpus, source: mirror, workers: 1, ...more });
     // PMID 12 has the passage in its first version; the second, in force, is a title alone.

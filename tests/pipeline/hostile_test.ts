@@ -13,7 +13,7 @@ import { hashFile } from "../../core/files.ts";
 import { LIMITS } from "../../pipeline/source/http_client.ts";
 import { isWholePage, linksOf } from "../../pipeline/source/listing.ts";
 import { readRecords } from "../../pipeline/texts/records.ts";
-import { MAX_TEXT_CHARACTERS, readLines } from "../../pipeline/tokens/text_input.ts";
+import { MAX_TEXT_CHARACTERS, readLines } from "../../core/text_input.ts";
 import { readDoctype } from "../../pipeline/xml/doctype.ts";
 import {
   assert,

@@ -15,7 +15,8 @@ import { faults, random } from "./faults.ts";
 import { badMirror } from "./bad_mirror.ts";
 import { digestOf, documentsOf, withFolder, withServer } from "./support.ts";
 
-const FIXTURES = join(ROOT, "fixtures/mirror"), TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
+const FIXTURES = join(ROOT, "fixtures/mirror");
+const TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 /** At least so many of a run, and as many of a refresh. */
 const KILLS = faults(2, 25, 50);
 
@@ -29,7 +30,8 @@ function start(args: string[]): Deno.ChildProcess {
 
 /** Runs `args` to their end; returns the log. */
 async function finish(args: string[]): Promise<string> {
-  const output = await start(args).output(), log = new TextDecoder().decode(output.stderr);
+  const output = await start(args).output();
+  const log = new TextDecoder().decode(output.stderr);
   assertEquals(output.code, 0, log);
   return log;
 }
@@ -68,22 +70,36 @@ async function isWhole(corpus: string): Promise<void> {
 }
 
 const options = (corpus: string) => [
-  ...["--corpus", corpus, "--tokenizer", TOKENIZER, "--sequence-length", "128"],
-  ...["--validation", "0.05", "--test", "0.05"],
+  "--corpus",
+  corpus,
+  "--tokenizer",
+  TOKENIZER,
+  "--sequence-length",
+  "128",
+  "--validation",
+  "0.05",
+  "--test",
+  "0.05",
 ];
 
 const runOf = (corpus: string, ...more: string[]) => [
-  ...["run", "--source", FIXTURES, ...options(corpus), ...more],
+  "run",
+  "--source",
+  FIXTURES,
+  ...options(corpus),
+  ...more,
 ];
 
 Deno.test("a run and a refresh killed at random moments end in the same bytes", () =>
   withFolder(async (folder) => {
-    const plain = join(folder, "plain"), first = join(folder, "first");
+    const plain = join(folder, "plain");
+    const first = join(folder, "first");
     await finish(runOf(plain));
     const running = await timeOf(runOf(first, "--files", "1-3"));
     const refreshing = await timeOf(["refresh", "--corpus", first]);
     // First a part of the files, then all of them as a refresh; anew until there were kills enough.
-    const next = random(1), documents = await documentsOf(plain);
+    const next = random(1);
+    const documents = await documentsOf(plain);
     for (let runs = 0, refreshes = 0, round = 0; Math.min(runs, refreshes) < KILLS; round++) {
       const corpus = join(folder, `killed${round}`);
       runs += await killUntilDone(runOf(corpus, "--files", "1-3"), next, running);
@@ -101,7 +117,8 @@ Deno.test("a run and a refresh killed at random moments end in the same bytes", 
 
 Deno.test("a refresh from a bad mirror, killed at random moments, ends in the same bytes", () =>
   withFolder(async (folder) => {
-    const plain = join(folder, "plain"), next = random(2);
+    const plain = join(folder, "plain");
+    const next = random(2);
     const whole = await timeOf(runOf(plain));
     await withServer(FIXTURES, async (url) => {
       const fast = ["--retry-delay", "0.002", "--read-timeout", "2"];
@@ -158,7 +175,8 @@ Deno.test({
   ignore: !mountable,
   fn: () =>
     withFolder(async (folder) => {
-      const disk = join(folder, "disk"), corpus = join(disk, "corpus");
+      const disk = join(folder, "disk");
+      const corpus = join(disk, "corpus");
       Deno.mkdirSync(disk);
       const system = (command: string, ...args: string[]) =>
         new Deno.Command(command, { args }).outputSync().success;

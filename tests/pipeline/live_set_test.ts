@@ -17,7 +17,8 @@ function generator(seed: number): (below: number) => number {
 }
 
 function randomFile(next: (below: number) => number): Event[] {
-  const pmid = () => 1 + next(12), version = () => 1 + Math.max(0, next(5) - 2);
+  const pmid = () => 1 + next(12);
+  const version = () => 1 + Math.max(0, next(5) - 2);
   const events: Event[] = Array.from(
     { length: next(8) },
     () => ({ pmid: pmid(), version: version(), deleted: false }),
@@ -51,10 +52,22 @@ function eventsOf(events: Event[]): FileEvents {
 function rowOf(number: number, events: Event[]): FileRow {
   const documents = events.filter((e) => !e.deleted).length;
   return {
-    ...{ number, name: `file${number}`, folder: "baseline", md5: "", state: "documents" as const },
-    ...{ records: documents, documents, deletions: events.length - documents, xml_bytes: 0 },
-    ...{ counts: "{}", tokens: null, documents_sha256: "", tokens_sha256: null, stamp: "" },
-    ...{ rejected_sha256: "", raw: 0 },
+    number,
+    name: `file${number}`,
+    folder: "baseline",
+    md5: "",
+    state: "documents" as const,
+    records: documents,
+    documents,
+    deletions: events.length - documents,
+    xml_bytes: 0,
+    counts: "{}",
+    tokens: null,
+    documents_sha256: "",
+    tokens_sha256: null,
+    stamp: "",
+    rejected_sha256: "",
+    raw: 0,
   };
 }
 
@@ -73,7 +86,8 @@ const liveOf = (catalogue: Catalogue) =>
 Deno.test("the live set of any history, in any order, twice over and re-issued, is the model's", () =>
   withFolder(async (folder) => {
     for (let round = 0; round < ROUNDS; round++) {
-      const next = generator(round + 1), files = new Map<number, Event[]>();
+      const next = generator(round + 1);
+      const files = new Map<number, Event[]>();
       for (let number = 1; number <= 5; number++) files.set(number, randomFile(next));
       const catalogue = new Catalogue(join(folder, `${round}.sqlite`));
       try {
@@ -83,7 +97,8 @@ Deno.test("the live set of any history, in any order, twice over and re-issued, 
           if (next(3) === 0) catalogue.addFile(rowOf(number, events), eventsOf(events));
         }
         assertEquals(liveOf(catalogue), naive(files), `round ${round}`);
-        const again = 1 + next(5), events = randomFile(next);
+        const again = 1 + next(5);
+        const events = randomFile(next);
         files.set(again, events);
         catalogue.addFile(rowOf(again, events), eventsOf(events), true);
         await catalogue.rebuild((apply) => {
@@ -113,7 +128,8 @@ Deno.test("the live set of any history, in any order, twice over and re-issued, 
 
 Deno.test("a catalogue of another layout, or no catalogue, is refused by name", () =>
   withFolder((folder) => {
-    const path = join(folder, "c.sqlite"), catalogue = new Catalogue(path);
+    const path = join(folder, "c.sqlite");
+    const catalogue = new Catalogue(path);
     catalogue.set("schema", "99");
     catalogue.close();
     const message = (open: () => Catalogue) => {

@@ -17,7 +17,8 @@ interface Node {
 /** Parses with saxes. @throws where saxes finds the XML malformed. */
 function tree(xml: Uint8Array): Node {
   const text = new TextDecoder("utf-8", { fatal: true }).decode(xml);
-  const parser = new SaxesParser({ xmlns: false }), stack: Node[] = [];
+  const parser = new SaxesParser({ xmlns: false });
+  const stack: Node[] = [];
   let root: Node | undefined;
   parser.on("error", (error: Error) => {
     throw error;

@@ -19,7 +19,8 @@ async function program(permissions: string[], ...args: string[]) {
 Deno.test("network to the mirror alone, reads and writes under the corpus alone, are enough", () =>
   withFolder((folder) =>
     withServer(FIXTURES, async (url) => {
-      const corpus = join(folder, "corpus"), host = new URL(url).host;
+      const corpus = join(folder, "corpus");
+      const host = new URL(url).host;
       Deno.mkdirSync(corpus);
       const permissions = (net: string) => [
         `--allow-net=${net}`,
@@ -29,19 +30,18 @@ Deno.test("network to the mirror alone, reads and writes under the corpus alone,
       const run = (net: string, to: string) =>
         program(
           permissions(net),
-          ...[
-            "pipeline",
-            "run",
-            "--source",
-            url,
-            "--corpus",
-            to,
-            "--files",
-            "4-5",
-            "--workers",
-            "2",
-          ],
-          ...["--retry-delay", "0"],
+          "pipeline",
+          "run",
+          "--source",
+          url,
+          "--corpus",
+          to,
+          "--files",
+          "4-5",
+          "--workers",
+          "2",
+          "--retry-delay",
+          "0",
         );
       const good = await run(host, corpus);
       assertEquals(good.code, 0, good.log);
@@ -66,7 +66,14 @@ Deno.test("with a folder as the source the program gives the network up", () =>
     const corpus = join(folder, "corpus");
     const { code, log } = await program(
       ["--allow-read", `--allow-write=${folder}`],
-      ...["pipeline", "run", "--source", FIXTURES, "--corpus", corpus, "--files", "5"],
+      "pipeline",
+      "run",
+      "--source",
+      FIXTURES,
+      "--corpus",
+      corpus,
+      "--files",
+      "5",
     );
     assertEquals(code, 0, log);
   }));
@@ -119,10 +126,12 @@ Deno.test({
   ignore: Deno.build.os !== "linux",
   fn: () =>
     withFolder(async (folder) => {
-      const corpus = join(folder, "corpus"), outside = join(folder, "outside");
+      const corpus = join(folder, "corpus");
+      const outside = join(folder, "outside");
       Deno.writeTextFileSync(outside, "private");
       Deno.writeTextFileSync(join(folder, "probe.ts"), PROBE);
-      let flags: string[] = [], probed = "";
+      let flags: string[] = [];
+      let probed = "";
       const task = async (...words: string[]) => {
         const { code, stderr } = await new Deno.Command(Deno.execPath(), {
           args: ["task", "--cwd", ROOT, "pipeline", ...words, "--corpus", corpus],
@@ -145,9 +154,12 @@ Deno.test({
         flags = [];
         await task("refresh", "--workers", "1");
         assertEquals(flags, [
-          ...["--no-prompt", "--no-remote", "--cached-only"],
+          "--no-prompt",
+          "--no-remote",
+          "--cached-only",
           `--allow-read=${[corpus, resolve(ROOT)].sort()}`,
-          ...[`--allow-write=${corpus}`, `--allow-net=${host}`],
+          `--allow-write=${corpus}`,
+          `--allow-net=${host}`,
           "--allow-sys=systemMemoryInfo",
         ]);
       }, (_request, path) => {
@@ -161,12 +173,22 @@ Deno.test({
       assertEquals(
         probed.trim().split("\n"),
         [
-          ...["writeInside done", "readInside done", "readOutside NotCapable"],
-          ...["readPassword NotCapable", "writeOutside NotCapable", "escape NotCapable"],
-          ...["fetchMirror done", "fetchOther NotCapable", "otherPort NotCapable"],
-          ...["listen NotCapable", "run NotCapable", "environment NotCapable"],
-          ...["importRemote no-remote", "importPackage cached-only"],
-          ...["system NotCapable", "library NotCapable"],
+          "writeInside done",
+          "readInside done",
+          "readOutside NotCapable",
+          "readPassword NotCapable",
+          "writeOutside NotCapable",
+          "escape NotCapable",
+          "fetchMirror done",
+          "fetchOther NotCapable",
+          "otherPort NotCapable",
+          "listen NotCapable",
+          "run NotCapable",
+          "environment NotCapable",
+          "importRemote no-remote",
+          "importPackage cached-only",
+          "system NotCapable",
+          "library NotCapable",
         ],
       );
       assertEquals(Deno.readTextFileSync(outside), "private");
@@ -209,7 +231,8 @@ Deno.test("a path with a comma is refused in a sentence, before anything starts"
 
 Deno.test("reading commands work on a corpus that they may not write", () =>
   withFolder(async (folder) => {
-    const corpus = join(folder, "corpus"), tokenizer = join(ROOT, "fixtures/tokenizer.json");
+    const corpus = join(folder, "corpus");
+    const tokenizer = join(ROOT, "fixtures/tokenizer.json");
     const done = async (...words: string[]) => {
       const { code, stdout, stderr } = await runTask(["pipeline", ...words, "--corpus", corpus]);
       assertEquals(code, 0, stderr);
@@ -218,9 +241,11 @@ Deno.test("reading commands work on a corpus that they may not write", () =>
     await done("run", "--source", FIXTURES, "--files", "5", "--tokenizer", tokenizer);
     assertMatch(await done("status"), /files +1/);
     assertMatch(await done("verify"), /1 files, .* all as written/);
-    const [first] = (await done("documents")).split("\n"), { pmid } = JSON.parse(first!);
+    const [first] = (await done("documents")).split("\n");
+    const { pmid } = JSON.parse(first!);
     const place = JSON.parse(await done("where", "--pmid", String(pmid), "--json"));
-    const row = String(place.pieces[0]?.row ?? 0), shard = place.shard || "train-00000";
+    const row = String(place.pieces[0]?.row ?? 0);
+    const shard = place.shard || "train-00000";
     assertMatch(await done("locate", "--shard", shard, "--row", row), /PMID \d+ version/);
     assertMatch(await done("sample", "--batch-size", "1"), /"tokens":\[/);
     assertMatch(await done("export", "--format", "jsonl", "--out", join(folder, "texts")), /./);
@@ -265,7 +290,18 @@ Deno.test("every command of the pipeline does its work with its task's rights", 
     await done("tokenize", ...text, "--output", "ids/a.npy");
     await done("tokenize", ...text, "--output=b.npy");
     assertEquals([...Deno.readDirSync(cwd)].map(({ name }) => name).sort(), [
-      ...["b.npy", "b.offsets.npy", "exported", "extended.json", "ids", "items.jsonl", "pages"],
-      ...["pubmed", "pubmed.pairs.jsonl", "texts", "tokenizers", "web", "web.pairs.jsonl"],
+      "b.npy",
+      "b.offsets.npy",
+      "exported",
+      "extended.json",
+      "ids",
+      "items.jsonl",
+      "pages",
+      "pubmed",
+      "pubmed.pairs.jsonl",
+      "texts",
+      "tokenizers",
+      "web",
+      "web.pairs.jsonl",
     ]);
   }));

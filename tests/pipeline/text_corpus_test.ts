@@ -9,8 +9,8 @@ import { buildTextCorpus, textFiles } from "../../pipeline/texts/corpus.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { readTextStatus, verifyTextCorpus } from "../../pipeline/texts/check.ts";
 import { readTextCorpus } from "../../pipeline/texts/state.ts";
-import { readManifest, SPLITS } from "../../pipeline/tokens/mod.ts";
-import { packedDocuments } from "../../pipeline/tokens/packed_documents.ts";
+import { readManifest, SPLITS } from "../../pipeline/shards/mod.ts";
+import { packedDocuments } from "../../pipeline/shards/packed_documents.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { silentReporter } from "../model/helpers.ts";
 import { ROOT } from "../shared.ts";
@@ -19,7 +19,8 @@ import { withFolder } from "./support.ts";
 const TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 
 async function textsIn(corpus: string): Promise<string[]> {
-  const tokenizer = loadTokenizer(TOKENIZER), texts: string[] = [];
+  const tokenizer = loadTokenizer(TOKENIZER);
+  const texts: string[] = [];
   for (const split of SPLITS) {
     for await (const { tokens } of packedDocuments(corpus, split)) {
       texts.push(tokenizer.decode(tokens));
@@ -30,7 +31,8 @@ async function textsIn(corpus: string): Promise<string[]> {
 
 Deno.test("texts: JSON lines, Parquet and plain files become a corpus", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
     Deno.mkdirSync(source);
     const lines = Array.from({ length: 30 }, (_, i) => `line ${i} of text`);
     const jsonl = lines.map((text) => JSON.stringify({ text }) + "\n").join("") + '{"text":""}\n';
@@ -76,13 +78,15 @@ Deno.test("texts: JSON lines, Parquet and plain files become a corpus", () =>
 
 Deno.test("texts: status counts, and verify finds what is not as it was written", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
     Deno.mkdirSync(source);
     const lines = Array.from({ length: 40 }, (_, i) => JSON.stringify({ text: `A line ${i}.` }));
     Deno.writeTextFileSync(join(source, "a.jsonl"), lines.join("\n"));
     Deno.writeTextFileSync(join(source, "b.txt"), "Words and more words. ".repeat(50));
     await buildTextCorpus({ corpus, source, tokenizer: TOKENIZER, sequenceLength: 64 });
-    const state = readTextCorpus(corpus)!, status = readTextStatus(corpus, state);
+    const state = readTextCorpus(corpus)!;
+    const status = readTextStatus(corpus, state);
     assertEquals([status.files, status.documents, status.sequence_length], [2, 41, 64]);
     const manifest = readManifest(corpus);
     assertEquals(status.tokens, SPLITS.reduce((n, s) => n + manifest.splits[s].tokens, 0));
@@ -90,7 +94,8 @@ Deno.test("texts: status counts, and verify finds what is not as it was written"
     const whole = await verifyTextCorpus(corpus);
     assertEquals([whole.problems, whole.documents, whole.files], [[], 41, 2]);
 
-    const tokens = join(corpus, "tokens/b.txt.tokens"), bytes = Deno.readFileSync(tokens);
+    const tokens = join(corpus, "tokens/b.txt.tokens");
+    const bytes = Deno.readFileSync(tokens);
     bytes[bytes.length - 1]! ^= 1;
     Deno.writeFileSync(tokens, bytes);
     const shard = join(corpus, "shards", manifest.splits.train.shards[0]!.tokens_file.path);
@@ -105,12 +110,14 @@ Deno.test("texts: status counts, and verify finds what is not as it was written"
 
 Deno.test("texts: a refresh takes what is new; PubMed's files are kept out", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
     Deno.mkdirSync(source);
     Deno.writeTextFileSync(join(source, "a.jsonl"), '{"text":"one"}\n');
     await buildTextCorpus({ corpus, source, tokenizer: TOKENIZER, sequenceLength: 16, test: 0 });
     Deno.writeTextFileSync(join(source, "b.txt"), "two");
-    const reporter = silentReporter(), { signal } = new AbortController();
+    const reporter = silentReporter();
+    const { signal } = new AbortController();
     const run = (...words: string[]) =>
       refresh.run(parseInvocation(refresh, ["--corpus", corpus, ...words], reporter, signal));
     await run();

@@ -11,8 +11,8 @@ import { contaminationPath, readContamination } from "../../pipeline/overlap/con
 import { verifyTextCorpus } from "../../pipeline/texts/check.ts";
 import { buildTextCorpus } from "../../pipeline/texts/corpus.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
-import { SPLITS } from "../../pipeline/tokens/mod.ts";
-import { packedDocuments } from "../../pipeline/tokens/packed_documents.ts";
+import { SPLITS } from "../../pipeline/shards/mod.ts";
+import { packedDocuments } from "../../pipeline/shards/packed_documents.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { silentReporter } from "../model/helpers.ts";
 import { ROOT } from "../shared.ts";
@@ -25,14 +25,16 @@ const words = (name: string) => Array.from({ length: 30 }, (_, i) => `${name}x${
 
 /** What a command prints of a corpus. */
 async function printed(command: Command, corpus: string, ...more: string[]): Promise<string[]> {
-  const reporter = silentReporter(), { signal } = new AbortController();
+  const reporter = silentReporter();
+  const { signal } = new AbortController();
   await command.run(parseInvocation(command, ["--corpus", corpus, ...more], reporter, signal));
   return reporter.lines;
 }
 
 /** The names of the documents in the shards, by what they begin with. */
 async function inShards(corpus: string): Promise<string[]> {
-  const tokenizer = loadTokenizer(TOKENIZER), names: string[] = [];
+  const tokenizer = loadTokenizer(TOKENIZER);
+  const names: string[] = [];
   for (const split of SPLITS) {
     for await (const { tokens } of packedDocuments(corpus, split)) {
       names.push(tokenizer.decode(tokens).split("x")[0]!);
@@ -49,7 +51,8 @@ const write = (source: string, name: string, records: object[]) =>
 
 Deno.test("texts: decontamination by PMID and shared words, by name, through later runs", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
     const questions = join(folder, "questions.json");
     Deno.mkdirSync(source);
     write(source, "a.jsonl", [
@@ -75,8 +78,14 @@ Deno.test("texts: decontamination by PMID and shared words, by name, through lat
     ]);
     const start = words("b").length + 1;
     assertEquals(report.overlaps, [{
-      ...{ number: 2, source: "a.jsonl", id: "B", file: "questions.json", item: "5" },
-      ...{ start, end: start + PASSAGE.length, text: PASSAGE },
+      number: 2,
+      source: "a.jsonl",
+      id: "B",
+      file: "questions.json",
+      item: "5",
+      start,
+      end: start + PASSAGE.length,
+      text: PASSAGE,
     }]);
     assertEquals([report.documents_checked, report.documents_held_out], [5, 2]);
     assertEquals(await inShards(corpus), ["a", "d", "e"]);
@@ -109,7 +118,9 @@ Deno.test("texts: decontamination by PMID and shared words, by name, through lat
     Deno.writeTextFileSync(more, JSON.stringify({ "9": { question: words("g") } }));
     await decontaminateCorpus({ corpus, against: [more] });
     assertEquals(held().toSorted(), [
-      ...["a.jsonl H overlap", "b.jsonl 1 overlap", "b.jsonl 2 overlap"],
+      "a.jsonl H overlap",
+      "b.jsonl 1 overlap",
+      "b.jsonl 2 overlap",
     ]);
     assertEquals(readContamination(corpus)!.documents_held_out, 3);
     assertEquals(await inShards(corpus), ["b"]);
@@ -128,9 +139,11 @@ Deno.test("texts: decontamination by PMID and shared words, by name, through lat
 
 Deno.test("texts: duplicates, documents and places are told by file and id", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
     Deno.mkdirSync(source);
-    const one = words("one"), near = `${one} and more`;
+    const one = words("one");
+    const near = `${one} and more`;
     write(source, "a.jsonl", [{ id: "A", text: one, year: 2001 }, { id: "empty", text: "" }]);
     write(source, "b.jsonl", [{ text: words("two") }, { id: 7, text: near }]);
     await buildTextCorpus({ corpus, source, tokenizer: TOKENIZER, sequenceLength: 64, test: 0 });

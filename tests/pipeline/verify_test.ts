@@ -50,7 +50,8 @@ async function findsEverything(corpus: string, next: () => number): Promise<numb
   assertEquals(await problemsOf(corpus), []);
   let tried = 0;
   for (const name of filesIn(corpus)) {
-    const path = join(corpus, name), bytes = Deno.readFileSync(path);
+    const path = join(corpus, name);
+    const bytes = Deno.readFileSync(path);
     const places = [0, bytes.length - 1];
     for (let i = 0; i < FLIPS; i++) places.push(Math.floor(next() * bytes.length));
     for (const at of places) {
@@ -84,7 +85,8 @@ function putMirror(mirror: string): void {
 
 Deno.test("verify finds every flipped byte and every missing file of a corpus", () =>
   withFolder((folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putMirror(mirror);
     return withServer(mirror, async (url) => {
       const options = { tokenizer: TOKENIZER, sequenceLength: 64, validation: 0.1, keepRaw: true };
@@ -102,7 +104,8 @@ Deno.test("verify finds every flipped byte and every missing file of a corpus", 
 
 Deno.test("verify finds every flipped byte and every missing file of a corpus of texts", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
     Deno.mkdirSync(source);
     const lines = Array.from({ length: 20 }, (_, i) => JSON.stringify({ text: `A line ${i}.`, i }));
     Deno.writeTextFileSync(join(source, "a.jsonl"), lines.join("\n"));
@@ -116,11 +119,13 @@ Deno.test("verify finds every flipped byte and every missing file of a corpus of
 
 Deno.test("verify while refreshes run says nothing wrong, and a refresh is not kept from its work", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putMirror(mirror);
     const options = { tokenizer: TOKENIZER, sequenceLength: 64 };
     await runPipeline({ corpus, source: mirror, workers: 1, ...options });
-    let done = false, looks = 0;
+    let done = false;
+    let looks = 0;
     const looking = (async () => {
       while (!done) {
         assertEquals((await verifyCorpus(corpus)).problems, []);
@@ -158,11 +163,13 @@ Deno.test("verify while refreshes run says nothing wrong, and a refresh is not k
 
 Deno.test("a catalogue that was changed by others is refused before anything is built on it", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putMirror(mirror);
     const run = () => runPipeline({ corpus, source: mirror, workers: 1 });
     await run();
-    const path = join(corpus, "catalogue.sqlite"), bytes = Deno.readFileSync(path);
+    const path = join(corpus, "catalogue.sqlite");
+    const bytes = Deno.readFileSync(path);
     const changed = bytes.slice();
     changed[changed.length - 1]! ^= 1;
     Deno.writeFileSync(path, changed);
@@ -196,8 +203,14 @@ async function asNobody(
 ): Promise<{ code: number; log: string }> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
-      ...["run", "--no-check", "--no-prompt", "--cached-only", "--allow-read"],
-      ...[join(ROOT, "main.ts"), "pipeline", ...words],
+      "run",
+      "--no-check",
+      "--no-prompt",
+      "--cached-only",
+      "--allow-read",
+      join(ROOT, "main.ts"),
+      "pipeline",
+      ...words,
     ],
     uid: 65534,
     gid: 65534,
@@ -215,7 +228,8 @@ Deno.test({
   ignore: Deno.build.os !== "linux" || Deno.uid() !== 0 || !exists(join(denoDir(), "npm")),
   fn: () =>
     withFolder(async (folder) => {
-      const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+      const mirror = join(folder, "mirror");
+      const corpus = join(folder, "corpus");
       putMirror(mirror);
       await runPipeline({ corpus, source: mirror, workers: 1, tokenizer: TOKENIZER });
       Deno.chmodSync(folder, 0o755);

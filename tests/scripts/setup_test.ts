@@ -20,7 +20,8 @@ Deno.test("set-up does nothing where Vulkan answers, or off Linux, or where a ba
 });
 
 Deno.test("set-up installs as root, or through sudo where that asks nothing", () => {
-  const root = planSetup(BARE), sudo = planSetup({ ...BARE, root: false, sudo: true });
+  const root = planSetup(BARE);
+  const sudo = planSetup({ ...BARE, root: false, sudo: true });
   if (root.action !== "run" || sudo.action !== "run") throw new Error("nothing to run");
   assertEquals(root.commands.map((c) => c[0]), ["/usr/bin/apt-get", "/usr/bin/apt-get"]);
   assertEquals(root.commands[1]!.slice(-2), PACKAGES);

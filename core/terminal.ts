@@ -1,0 +1,58 @@
+/**
+ * What the terminal is: how wide, and whether it shows colour. Where there is none, lines are made for
+ * {@linkcode DEFAULT_WIDTH} columns and carry no colour.
+ * @module
+ */
+
+/** Columns where there is no terminal to ask. */
+export const DEFAULT_WIDTH = 80;
+
+/** Narrower than this nothing can be laid out; lines then break where the terminal breaks them. */
+const LEAST_WIDTH = 40;
+
+/** The columns of the terminal that a stream writes to, or {@linkcode DEFAULT_WIDTH}. */
+export function terminalWidth(stream: { isTerminal(): boolean }): number {
+  if (!stream.isTerminal()) return DEFAULT_WIDTH;
+  try {
+    return Math.max(LEAST_WIDTH, Deno.consoleSize().columns);
+  } catch {
+    return DEFAULT_WIDTH; // a terminal without a size, such as a serial line
+  }
+}
+
+/** How a piece of text is set off. */
+export type Style = "bold" | "faint" | "red" | "green" | "yellow" | "cyan";
+
+/** The codes of ECMA-48, "select graphic rendition". */
+const CODES: Record<Style, number> = {
+  bold: 1,
+  faint: 2,
+  red: 31,
+  green: 32,
+  yellow: 33,
+  cyan: 36,
+};
+
+/** Whether a stream shows colour: it is a terminal, and NO_COLOR is not set. */
+export function showsColour(stream: { isTerminal(): boolean }): boolean {
+  return !Deno.noColor && stream.isTerminal();
+}
+
+/** Sets text off where `stream` shows colour; elsewhere the text as it is. */
+export function styled(text: string, style: Style, stream: { isTerminal(): boolean }): string {
+  return showsColour(stream) ? `\x1b[${CODES[style]}m${text}\x1b[0m` : text;
+}
+
+/** Text in lines of at most `width` columns, broken at spaces; a longer word has a line of its own. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(/\s+/)) {
+    if (line && line.length + word.length + 1 > width) {
+      lines.push(line);
+      line = "";
+    }
+    line = line ? `${line} ${word}` : word;
+  }
+  return [...lines, line];
+}

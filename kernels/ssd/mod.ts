@@ -1,0 +1,253 @@
+/**
+ * State space duality in the device's variant, forward and backward; see shape.ts for what it computes
+ * and its layouts.
+ * @module
+ */
+import type { Device, Sizing } from "../device.ts";
+import { type Region, subregion } from "../layout.ts";
+import { type KernelCall, type Plan } from "../plan.ts";
+import { sumPartials } from "../reduce/reduce.ts";
+import type { Program } from "../wgsl/mod.ts";
+import { PARAMS, type SsdProgram } from "./declarations.ts";
+import {
+  inputsProduct,
+  outputsProduct,
+  pairsGradientProduct,
+  pairsProduct,
+  projectionProduct,
+  statesProduct,
+} from "./products.ts";
+import {
+  chunkOf,
+  PLANES,
+  type SsdBackward,
+  ssdExtents,
+  type SsdForward,
+  type SsdShape,
+  type SsdSizes,
+} from "./shape.ts";
+import { tileGroups, type TileProduct, tileProgram, tileSize } from "./tile.ts";
+import {
+  carryGroups,
+  carryProgram,
+  finishProgram,
+  HEAD_GROUP,
+  stepsProgram,
+  stripsOf,
+} from "./walks.ts";
+
+export type { SsdBackward, SsdExtents, SsdForward, SsdShape, SsdSizes } from "./shape.ts";
+export { chunkOf, ssdExtents } from "./shape.ts";
+
+/** Where each kind of partial sums begins, in floats, and how many there are. */
+function sumPlaces(device: Sizing, program: SsdProgram) {
+  const { shape, chunk } = program;
+  const { pp, np, width, headWidth } = ssdExtents(shape);
+  const { variant } = device;
+  const chunks = shape.batch * Math.ceil(shape.length / chunk);
+  const rows = (columns: number) =>
+    chunks * shape.heads * columns / tileSize(variant, { rows: chunk, columns }).columns * chunk;
+  const pairTiles = chunk / tileSize(variant, { rows: chunk, columns: chunk }).rows;
+  const skipTiles = chunk / tileSize(variant, { rows: chunk, columns: pp }).rows;
+  const counts = {
+    skips: chunks * skipTiles * width,
+    parts: chunks * 3 * headWidth,
+    direct: rows(pp),
+    later: rows(chunk),
+    earlier: chunks * shape.heads * pairTiles * chunk,
+    taken: rows(np),
+    given: rows(np),
+    passed: chunks * shape.heads * stripsOf(program),
+  };
+  let total = 0;
+  const places = { ...counts };
+  for (const name of Object.keys(counts) as (keyof typeof counts)[]) {
+    places[name] = total;
+    total += Math.ceil(counts[name] / 64) * 64; // regions begin at multiples of 256 bytes
+  }
+  return { places, counts, total, chunks, skipTiles };
+}
+
+/** Floats of each buffer. */
+export function ssdSizes(device: Sizing, shape: SsdShape): SsdSizes {
+  const chunk = chunkOf(device, shape);
+  const program = { shape, chunk };
+  const { pp, np, stride, headWidth } = ssdExtents(shape);
+  const { total, chunks } = sumPlaces(device, program);
+  return {
+    par: 3 * headWidth,
+    state: shape.batch * shape.heads * pp * np,
+    steps: chunks * shape.heads * PLANES * chunk,
+    pairs: stride * shape.groups * chunk,
+    states: chunks * shape.heads * pp * np,
+    sums: total,
+  };
+}
+
+/** Multiply-adds of a token in a product over k, twice: floating-point operations of the batch. */
+const flopOf = ({ batch, length, heads }: SsdShape, each: number) =>
+  2 * batch * length * heads * each;
+
+/** Queues programs of one shape. */
+class Queue {
+  readonly program: SsdProgram;
+  readonly #params: ArrayBuffer;
+  readonly chunks: number;
+
+  constructor(readonly plan: Plan, readonly shape: SsdShape) {
+    const chunk = chunkOf(plan.device, shape);
+    this.program = { shape, chunk };
+    const { places, chunks } = sumPlaces(plan.device, this.program);
+    this.chunks = chunks;
+    const { stride, headWidth, b, c } = ssdExtents(shape);
+    this.#params = PARAMS.pack({
+      length: shape.length,
+      stride,
+      heads: shape.heads,
+      per_group: shape.heads / shape.groups,
+      heads_padded: headWidth,
+      b_column: b,
+      c_column: c,
+      chunks: chunks / shape.batch,
+      ...places,
+    });
+  }
+
+  /** Queues a program made once for each key. */
+  dispatch(
+    label: string,
+    make: () => Program,
+    bindings: Record<string, Region | undefined>,
+    groups: [number, number, number],
+    work: Pick<KernelCall, "flop" | "bytes"> = {},
+  ): void {
+    const { device } = this.plan;
+    const code = cached(device, `${label} ${JSON.stringify(this.#key())}`, make);
+    this.plan.dispatch({ label, code, params: this.#params, bindings, groups, ...work });
+  }
+
+  /** What programs depend on. */
+  #key() {
+    const { pp, np } = ssdExtents(this.shape);
+    const { softplus, skip, packed, initialState, limits, half } = this.shape;
+    const { chunk } = this.program;
+    return { pp, np, softplus, skip, packed, initialState, limits, half, chunk };
+  }
+
+  /** Queues a product; `over` is how many heads or groups a chunk has. */
+  product(
+    label: string,
+    product: TileProduct,
+    over: number,
+    bindings: Record<string, Region | undefined>,
+    work: Pick<KernelCall, "flop" | "bytes">,
+  ): void {
+    const { variant } = this.plan.device;
+    const groups: [number, number, number] = [tileGroups(variant, product), over, this.chunks];
+    this.dispatch(label, () => tileProgram(variant, product), bindings, groups, work);
+  }
+}
+
+/** Programs of each device, which take a while to write. */
+const PROGRAMS = new WeakMap<Device, Map<string, Program>>();
+function cached(device: Device, key: string, make: () => Program): Program {
+  let programs = PROGRAMS.get(device);
+  if (!programs) PROGRAMS.set(device, programs = new Map());
+  let program = programs.get(key);
+  if (!program) programs.set(key, program = make());
+  return program;
+}
+
+/** Appends the forward: y and the last state; fills what is kept for the backward. */
+export function ssdForward(plan: Plan, shape: SsdShape, buffers: SsdForward): void {
+  const queue = new Queue(plan, shape);
+  const { program, chunks } = queue;
+  const { chunk } = program;
+  const { pp, np, width, columns, stride } = ssdExtents(shape);
+  const { heads, groups, batch } = shape;
+  const bindings = { ...buffers };
+  const stored = shape.half ? 2 : 4;
+  const stateBytes = 4 * chunks * heads * pp * np;
+  queue.dispatch("ssd steps", () => stepsProgram(program), bindings, [
+    Math.ceil(heads / HEAD_GROUP),
+    chunks,
+    1,
+  ], { bytes: 4 * stride * heads * (PLANES + 1) });
+  queue.product("ssd pairs", pairsProduct(program), groups, bindings, {
+    flop: flopOf(shape, chunk * np / 2) / heads * groups,
+    bytes: stride * groups * (2 * np * stored + 4 * chunk),
+  });
+  queue.product("ssd states", statesProduct(program, false), heads, bindings, {
+    flop: flopOf(shape, pp * np),
+    bytes: stride * (width + groups * np) * stored + stateBytes,
+  });
+  queue.dispatch("ssd carry", () => carryProgram(program, false), bindings, [
+    carryGroups(program),
+    heads,
+    batch,
+  ], { bytes: 2 * stateBytes });
+  queue.product("ssd outputs", outputsProduct(program), heads, bindings, {
+    flop: flopOf(shape, pp * (np + chunk / 2)),
+    bytes: stride * (columns * stored + 4 * width + 4 * groups * chunk) + stateBytes,
+  });
+}
+
+/** Appends the backward; what the forward kept must still be there. */
+export function ssdBackward(plan: Plan, shape: SsdShape, buffers: SsdBackward): void {
+  const queue = new Queue(plan, shape);
+  const { program, chunks } = queue;
+  const { chunk } = program;
+  const { pp, np, width, columns, stride, headWidth } = ssdExtents(shape);
+  const { heads, groups, batch } = shape;
+  const stored = shape.half ? 2 : 4;
+  const stateBytes = 4 * chunks * heads * pp * np;
+  const { dstates } = buffers;
+  const all = { ...buffers };
+  const ofGradient = { ...buffers, states: dstates };
+  const rows = stride * (columns * stored + 4 * columns + 4 * width);
+  queue.product("ssd states backward", statesProduct(program, true), heads, ofGradient, {
+    flop: flopOf(shape, pp * np),
+    bytes: stride * (groups * np * stored + 4 * width) + stateBytes,
+  });
+  queue.dispatch("ssd carry backward", () => carryProgram(program, true), all, [
+    carryGroups(program),
+    heads,
+    batch,
+  ], { bytes: 3 * stateBytes });
+  queue.product("ssd inputs backward", inputsProduct(program), heads, ofGradient, {
+    flop: flopOf(shape, pp * (np + chunk / 2)),
+    bytes: rows + stateBytes,
+  });
+  queue.product("ssd pairs backward", pairsGradientProduct(program), groups, all, {
+    flop: flopOf(shape, pp * chunk / 2),
+    bytes: stride * (width * (stored + 4) + 8 * groups * chunk),
+  });
+  queue.product("ssd C backward", projectionProduct(program, "C"), groups, all, {
+    flop: flopOf(shape, pp * np) + flopOf(shape, np * chunk / 2) / heads * groups,
+    bytes: rows / 2 + stateBytes,
+  });
+  queue.product("ssd B backward", projectionProduct(program, "B"), groups, ofGradient, {
+    flop: flopOf(shape, pp * np) + flopOf(shape, np * chunk / 2) / heads * groups,
+    bytes: rows / 2 + stateBytes,
+  });
+  const { variant } = plan.device;
+  queue.dispatch("ssd steps backward", () => finishProgram(program, variant), all, [
+    Math.ceil(headWidth / HEAD_GROUP),
+    chunks,
+    1,
+  ], { bytes: 4 * stride * heads * 8 });
+  const { places, skipTiles } = sumPlaces(plan.device, program);
+  const reduce = (from: number, count: number, size: number, out: Region) =>
+    sumPartials(plan, {
+      partials: subregion(buffers.sums, 4 * from, 4 * count * size),
+      count,
+      width: size,
+      out,
+      length: size,
+      accumulate: false,
+    });
+  reduce(places.parts, chunks, 3 * headWidth, buffers.dpar);
+  if (shape.skip !== "channel") return;
+  if (!buffers.dskip) throw new RangeError("D of channels needs a place for its gradient");
+  reduce(places.skips, chunks * skipTiles, width, buffers.dskip);
+}

@@ -1,0 +1,547 @@
+/**
+ * Tiles of matrix products over chunks: one description of a product gives a program for each of the
+ * device's variants. A program is a sequence of steps on a tile of sums: terms are added, sums are
+ * looked at, heads are walked one after another.
+ *
+ * - cpu-subgroup: a subgroup of 8 computes 32 x 32 values, four columns a lane; rows reach the lanes by
+ *   broadcast. Few, long iterations, as its driver likes.
+ * - cpu-plain: an invocation computes 8 x 16 values in registers.
+ * - gpu-tiled: a workgroup computes up to 64 x 64 values, 4 x 4 an invocation, from slabs of 32 in
+ *   workgroup memory.
+ * @module
+ */
+import type { Variant } from "../device.ts";
+import { range } from "../range.ts";
+import { type Program, WgslWriter } from "../wgsl/mod.ts";
+
+/** One side of a product. */
+export interface Operand {
+  /** Whether neighbours in memory run along the summed axis or along the output's. */
+  along: "k" | "out";
+  /**
+   * WGSL of four neighbouring values from (out, k): of k to k + 3, or of out to out + 3. `near` and
+   * `own` are what the term's preloads are called here; `j` is k's place in its four.
+   */
+  load(place: { out: string; k: string; near: string; own: string; j: number }): string;
+}
+
+/** A product that is added to the tile's sums: over k from `begin` to `end`, whole multiples of 32. */
+export interface Term {
+  left: Operand;
+  right: Operand;
+  /** WGSL; `m0` and `n0` are the first row and column of the tile, which is TILE_ROWS high. */
+  begin: string;
+  end: string;
+  /** Statements that load what four values of k have in common, under names that start with `id`. */
+  near?(k: string, id: string): string[];
+  /** Statements that load what belongs to a row of the left side (to four, where it runs along out). */
+  own?(out: string, id: string): string[];
+}
+
+/** A row of the tile and four of its columns, as a look at the sums sees them. */
+export interface Element {
+  /** WGSL of the row, and its place in four rows. */
+  row: string;
+  j: number;
+  /** WGSL of the first of four columns. */
+  column: string;
+  /** Names of the preloads of these four rows and these four columns. */
+  rows: string;
+  columns: string;
+  /** A `var` of vec4f: the sums. What is assigned to it counts on. */
+  value: string;
+  /** A `var` of vec4f: the totals, where the product keeps any. */
+  total: string;
+  /** `var`s to add to: a float of the row, a vec4f of the columns. */
+  rowSum: string;
+  columnSum: string;
+}
+
+/** A look at all sums of the tile. */
+export interface Look {
+  /** Statements that load what belongs to four rows, or four columns, under names that start with id. */
+  rows?(row: string, id: string): string[];
+  columns?(column: string, id: string): string[];
+  /** Statements for each element. */
+  element(e: Element): string[];
+  /** WGSL that stores the sum over the tile's columns of a row; without it there is none. */
+  storeRow?(row: string, value: string): string;
+  /** WGSL that stores the sums (vec4f) over the tile's rows of four columns. */
+  storeColumns?(column: string, value: string): string;
+}
+
+/** What a program does with its sums, in order. */
+export type Step =
+  | { kind: "add"; term: Term }
+  | { kind: "look"; look: Look }
+  /** Sums begin at zero again. */
+  | { kind: "clear" }
+  /** `for (head ...) { steps }` over the heads of the group. */
+  | { kind: "heads"; steps: Step[] };
+
+/** A product over chunks. */
+export interface TileProduct {
+  /** Extents of a chunk's output: multiples of 32. */
+  rows: number;
+  columns: number;
+  /** Declares bindings, constants and functions. */
+  declare(w: WgslWriter): void;
+  /** Statements that say which chunk and head a workgroup (`w.y`, `w.z`) has. */
+  place: string[];
+  /** WGSL: whether a tile, of TILE_ROWS x TILE_COLUMNS values, has nothing to compute. */
+  idle?: string;
+  steps: Step[];
+  /** Whether elements have totals. */
+  totals?: boolean;
+}
+
+/** The rows and columns of a variant's tile. */
+export function tileSize(
+  variant: Variant,
+  { rows, columns }: Pick<TileProduct, "rows" | "columns">,
+): { rows: number; columns: number } {
+  if (variant === "cpu-subgroup") return { rows: 32, columns: 32 };
+  if (variant === "cpu-plain") return { rows: 8, columns: 16 };
+  return { rows: rows % 64 ? 32 : 64, columns: columns % 64 ? 32 : 64 };
+}
+
+/** Tiles that a workgroup of the plain form takes, an invocation each. */
+const PLAIN_TILES = 8;
+
+/** Workgroups along x of a product. */
+export function tileGroups(variant: Variant, product: TileProduct): number {
+  const { rows, columns } = tileSize(variant, product);
+  const tiles = product.rows / rows * (product.columns / columns);
+  return variant === "cpu-plain" ? Math.ceil(tiles / PLAIN_TILES) : tiles;
+}
+
+/** The program of a product in a variant. */
+export function tileProgram(variant: Variant, product: TileProduct): Program {
+  const w = new WgslWriter();
+  const { rows, columns } = tileSize(variant, product);
+  w.const("TILE_ROWS", rows).const("TILE_COLUMNS", columns);
+  product.declare(w);
+  const form = variant === "cpu-subgroup"
+    ? new Broadcast(w, product)
+    : variant === "cpu-plain"
+    ? new Plain(w, product)
+    : new Shared(w, product);
+  form.write();
+  return w.program();
+}
+
+const XYZW = ["x", "y", "z", "w"] as const;
+const FOUR = [0, 1, 2, 3] as const;
+
+/** Four vectors of four, the other way round. */
+const transposed = (name: (j: number) => string, i: number) =>
+  `vec4f(${FOUR.map((j) => `${name(j)}.${XYZW[i]}`).join(", ")})`;
+
+/** What the forms share. */
+abstract class Form {
+  /** Numbers preloads. */
+  #ids = 0;
+
+  constructor(readonly w: WgslWriter, readonly product: TileProduct) {}
+
+  abstract write(): void;
+  abstract add(term: Term): void;
+  abstract look(look: Look): void;
+  abstract clear(): void;
+
+  protected id(name: string): string {
+    return `${name}${this.#ids++}`;
+  }
+
+  /** Statements that say where a tile is: m0 and n0, from its number. */
+  protected placeTile(tile: string, rows: number, columns: number): void {
+    const across = this.product.columns / columns;
+    this.w.line(
+      `let tile = ${tile};`,
+      `let m0 = tile / ${across}u * ${rows}u;`,
+      `let n0 = tile % ${across}u * ${columns}u;`,
+      ...this.product.place,
+    );
+    if (this.product.idle) this.w.if(this.product.idle, () => this.w.line("return;"));
+  }
+
+  protected steps(steps: Step[]): void {
+    for (const step of steps) {
+      if (step.kind === "add") this.add(step.term);
+      else if (step.kind === "look") this.look(step.look);
+      else if (step.kind === "clear") this.clear();
+      else {
+        const head = "var head = group * p.per_group; head < (group + 1u) * p.per_group; head++";
+        this.w.for(head, () => this.steps(step.steps));
+      }
+    }
+  }
+
+  /**
+   * Writes four vec4fs NAME_0 to NAME_3: an operand's values of k to k + 3, each over out to out + 3.
+   * What belongs to its rows is loaded here, unless `own` names what has been.
+   */
+  protected block(
+    name: string,
+    term: Term,
+    side: "left" | "right",
+    out: string,
+    k: string,
+    near: string,
+  ): void {
+    const operand = term[side];
+    const { w } = this;
+    if (operand.along === "out") {
+      const own = this.id("own");
+      if (side === "left") w.line(...term.own?.(out, own) ?? []);
+      for (const j of FOUR) {
+        const place = { out, k: `${k} + ${j}u`, near, own, j };
+        w.line(`let ${name}_${j} = ${operand.load(place)};`);
+      }
+      return;
+    }
+    for (const i of FOUR) {
+      const own = this.id("own");
+      const row = `${out} + ${i}u`;
+      if (side === "left") w.line(...term.own?.(row, own) ?? []);
+      w.line(`let ${name}l${i} = ${operand.load({ out: row, k, near, own, j: 0 })};`);
+    }
+    for (const j of FOUR) {
+      w.line(`let ${name}_${j} = ${transposed((i) => `${name}l${i}`, j)};`);
+    }
+  }
+}
+
+/** One subgroup a tile of 32 x 32; c{r}_{q} is row r, column q of the lane's four. */
+class Broadcast extends Form {
+  write(): void {
+    const { w, product } = this;
+    w.main(8, { w: "workgroup_id", l: "local_invocation_index" }, () => {
+      this.placeTile("w.x", 32, 32);
+      for (const bit of range(3)) w.line(`let bit${bit} = (l & ${1 << bit}u) != 0u;`);
+      for (const r of range(32)) {
+        for (const q of FOUR) w.line(`var c${r}_${q} = 0.0;`);
+        if (product.totals) w.line(`var total${r} = vec4f();`);
+      }
+      this.steps(product.steps);
+    });
+  }
+
+  clear(): void {
+    for (const r of range(32)) for (const q of FOUR) this.w.line(`c${r}_${q} = 0.0;`);
+  }
+
+  /** Two fours of k an iteration; a lane brings rows l, 8 + l ... or, along out, rows 4 l to 4 l + 3. */
+  add(term: Term): void {
+    const { w } = this;
+    const along = term.left.along === "out";
+    const groups = along ? 1 : 4;
+    const owns = range(groups).map(() => this.id("own"));
+    const rowOf = (g: number) => along ? "m0 + 4u * l" : `m0 + ${8 * g}u + l`;
+    w.block("", () => {
+      owns.forEach((own, g) => w.line(...term.own?.(rowOf(g), own) ?? []));
+      w.line(`let end = ${term.end};`);
+      w.for(`var k = ${term.begin}; k < end; k += 8u`, () => {
+        for (const u of range(2)) this.#loadStep(term, u, owns, rowOf);
+        for (const r of range(32)) {
+          const [lane, name] = along
+            ? [r >> 2, (u: number) => `x0_${u}_${r & 3}`]
+            : [r & 7, (u: number) => `x${r >> 3}_${u}_0`];
+          for (const u of range(2)) {
+            w.line(`let z${r}_${u} = subgroupBroadcast(${name(u)}, ${lane}u);`);
+          }
+          for (const q of FOUR) {
+            w.line(`c${r}_${q} += dot(z${r}_0, y0_${q}) + dot(z${r}_1, y1_${q});`);
+          }
+        }
+      });
+    });
+  }
+
+  /** Loads four of k: x{g}_{u}_{i}, rows along k, and y{u}_{q}, columns along k. */
+  #loadStep(term: Term, u: number, owns: string[], rowOf: (g: number) => string): void {
+    const { w } = this;
+    const near = this.id("near");
+    w.line(`let k${u} = k + ${4 * u}u;`);
+    w.line(...term.near?.(`k${u}`, near) ?? []);
+    owns.forEach((own, g) => {
+      const { left } = term;
+      if (left.along === "k") {
+        const place = { out: rowOf(g), k: `k${u}`, near, own, j: 0 };
+        w.line(`let x${g}_${u}_0 = ${left.load(place)};`);
+        return;
+      }
+      for (const j of FOUR) {
+        const place = { out: rowOf(g), k: `k${u} + ${j}u`, near, own, j };
+        w.line(`let a${u}_${j} = ${left.load(place)};`);
+      }
+      for (const i of FOUR) w.line(`let x${g}_${u}_${i} = ${transposed((j) => `a${u}_${j}`, i)};`);
+    });
+    this.block(`b${u}`, term, "right", "n0 + 4u * l", `k${u}`, near);
+    for (const q of FOUR) w.line(`let y${u}_${q} = ${transposed((j) => `b${u}_${j}`, q)};`);
+  }
+
+  look(look: Look): void {
+    const { w } = this;
+    const columns = this.id("columns");
+    w.block("", () => {
+      w.line("let column = n0 + 4u * l;");
+      w.line(...look.columns?.("column", columns) ?? []);
+      if (look.storeColumns) w.line("var column_sum = vec4f();");
+      for (const g of range(8)) {
+        const rows = this.id("rows");
+        w.line(...look.rows?.(`m0 + ${4 * g}u`, rows) ?? []);
+        for (const j of FOUR) {
+          const r = 4 * g + j;
+          if (look.storeRow) w.line(`var row_sum${r} = 0.0;`);
+          w.block("", () => {
+            w.line(`var value = vec4f(${FOUR.map((q) => `c${r}_${q}`).join(", ")});`);
+            w.line(...look.element({
+              row: `m0 + ${r}u`,
+              j,
+              column: "column",
+              rows,
+              columns,
+              value: "value",
+              total: `total${r}`,
+              rowSum: `row_sum${r}`,
+              columnSum: "column_sum",
+            }));
+            for (const q of FOUR) w.line(`c${r}_${q} = value.${XYZW[q]};`);
+          });
+        }
+      }
+      if (look.storeColumns) w.line(look.storeColumns("column", "column_sum"));
+      if (look.storeRow) this.#storeRows(look.storeRow.bind(look));
+    });
+  }
+
+  /** Eight rows at a time: lane i ends with the sum of row i, after seven shuffles. */
+  #storeRows(store: (row: string, value: string) => string): void {
+    const { w } = this;
+    for (const g of range(4)) {
+      let now = range(8).map((i) => `row_sum${8 * g + i}`);
+      for (const m of range(3)) {
+        now = range(now.length / 2).map((i) => {
+          const name = `pair${g}_${m}_${i}`;
+          const [one, other] = [now[2 * i], now[2 * i + 1]];
+          // A lane keeps one of the two and gives the other to its partner, which keeps that one.
+          w.line(`let ${name}_given = select(${other}, ${one}, bit${m});`);
+          w.line(
+            `let ${name} = select(${one}, ${other}, bit${m}) + subgroupShuffleXor(${name}_given, ${
+              1 << m
+            }u);`,
+          );
+          return name;
+        });
+      }
+      w.line(store(`(m0 + ${8 * g}u + l)`, now[0] ?? "0.0"));
+    }
+  }
+}
+
+/** One invocation a tile of 8 x 16; c{r}_{q} is row r, columns 4 q to 4 q + 3. */
+class Plain extends Form {
+  write(): void {
+    const { w, product } = this;
+    const tiles = product.rows / 8 * (product.columns / 16);
+    w.main(PLAIN_TILES, { w: "workgroup_id", l: "local_invocation_index" }, () => {
+      w.line(`let number = w.x * ${PLAIN_TILES}u + l;`);
+      w.if(`number >= ${tiles}u`, () => w.line("return;"));
+      this.placeTile("number", 8, 16);
+      for (const r of range(8)) {
+        for (const q of FOUR) {
+          w.line(`var c${r}_${q} = vec4f();`);
+          if (product.totals) w.line(`var total${r}_${q} = vec4f();`);
+        }
+      }
+      this.steps(product.steps);
+    });
+  }
+
+  clear(): void {
+    for (const r of range(8)) for (const q of FOUR) this.w.line(`c${r}_${q} = vec4f();`);
+  }
+
+  add(term: Term): void {
+    const { w } = this;
+    w.block("", () => {
+      w.line(`let end = ${term.end};`);
+      w.for(`var k = ${term.begin}; k < end; k += 4u`, () => {
+        const near = this.id("near");
+        w.line(...term.near?.("k", near) ?? []);
+        for (const i of range(2)) this.block(`a${i}`, term, "left", `m0 + ${4 * i}u`, "k", near);
+        for (const q of FOUR) {
+          this.block(`b${q}`, term, "right", `n0 + ${4 * q}u`, "k", near);
+          for (const r of range(8)) {
+            const terms = FOUR.map((j) => `a${r >> 2}_${j}.${XYZW[r & 3]} * b${q}_${j}`);
+            w.line(`c${r}_${q} += ${terms.join(" + ")};`);
+          }
+        }
+      });
+    });
+  }
+
+  look(look: Look): void {
+    const { w } = this;
+    w.block("", () => {
+      if (look.storeRow) { for (const r of range(8)) w.line(`var row_sum${r} = 0.0;`); }
+      const rows = range(2).map(() => this.id("rows"));
+      rows.forEach((id, g) => w.line(...look.rows?.(`m0 + ${4 * g}u`, id) ?? []));
+      for (const q of FOUR) {
+        const columns = this.id("columns");
+        const column = `n0 + ${4 * q}u`;
+        w.line(...look.columns?.(column, columns) ?? []);
+        if (look.storeColumns) w.line(`var column_sum${q} = vec4f();`);
+        for (const r of range(8)) {
+          const element = {
+            row: `m0 + ${r}u`,
+            j: r & 3,
+            column: `(${column})`,
+            rows: rows[r >> 2] ?? "",
+            columns,
+            value: `c${r}_${q}`,
+            total: `total${r}_${q}`,
+            rowSum: `row_sum${r}`,
+            columnSum: `column_sum${q}`,
+          };
+          w.block("", () => w.line(...look.element(element)));
+        }
+        const { storeColumns } = look;
+        if (storeColumns) {
+          w.block("", () => w.line(storeColumns(`(${column})`, `column_sum${q}`)));
+        }
+      }
+      if (look.storeRow) {
+        for (const r of range(8)) w.line(look.storeRow(`(m0 + ${r}u)`, `row_sum${r}`));
+      }
+    });
+  }
+}
+
+/** Values of k in a slab of workgroup memory. */
+const SLAB = 32;
+
+/** A workgroup a tile; thread (tx, ty) has rows 4 ty to 4 ty + 3, columns 4 tx to 4 tx + 3. */
+class Shared extends Form {
+  readonly #rows: number;
+  readonly #columns: number;
+
+  constructor(w: WgslWriter, product: TileProduct) {
+    super(w, product);
+    const { rows, columns } = tileSize("gpu-tiled", product);
+    this.#rows = rows / 4;
+    this.#columns = columns / 4;
+  }
+
+  write(): void {
+    const { w, product } = this;
+    const across = this.#columns;
+    w.workgroup("left_slab", `array<array<vec4f, ${this.#rows}>, ${SLAB}>`);
+    w.workgroup("right_slab", `array<array<vec4f, ${across}>, ${SLAB}>`);
+    w.workgroup("scratch", `array<array<vec4f, ${across}>, ${this.#rows}>`);
+    const builtins = { w: "workgroup_id", t: "local_invocation_index" } as const;
+    w.main(this.#rows * across, builtins, () => {
+      this.placeTile("w.x", 4 * this.#rows, 4 * across);
+      w.line(`let ty = t / ${across}u;`);
+      w.line(`let tx = t % ${across}u;`);
+      for (const r of FOUR) {
+        w.line(`var c${r} = vec4f();`);
+        if (product.totals) w.line(`var total${r} = vec4f();`);
+      }
+      this.steps(product.steps);
+    });
+  }
+
+  clear(): void {
+    for (const r of FOUR) this.w.line(`c${r} = vec4f();`);
+  }
+
+  add(term: Term): void {
+    const { w } = this;
+    w.block("", () => {
+      w.line(`let end = ${term.end};`);
+      w.for(`var k0 = ${term.begin}; k0 < end; k0 += ${SLAB}u`, () => {
+        this.#fill(term, "left", this.#rows, "m0");
+        this.#fill(term, "right", this.#columns, "n0");
+        w.line("workgroupBarrier();");
+        w.for(`var k = 0u; k < ${SLAB}u; k++`, () => {
+          w.line("let a = left_slab[k][ty];");
+          w.line("let b = right_slab[k][tx];");
+          for (const r of FOUR) w.line(`c${r} = fma(vec4f(a.${XYZW[r]}), b, c${r});`);
+        });
+        w.line("workgroupBarrier();");
+      });
+    });
+  }
+
+  /** Fills a slab with blocks of 4 x 4; neighbouring threads read along the operand's lines. */
+  #fill(term: Term, side: "left" | "right", quads: number, origin: string): void {
+    const { w } = this;
+    const blocks = quads * SLAB / 4;
+    const threads = this.#rows * this.#columns;
+    w.for(`var i = t; i < ${blocks}u; i += ${threads}u`, () => {
+      const [quad, four] = term[side].along === "k"
+        ? [`i / ${SLAB / 4}u`, `i % ${SLAB / 4}u`]
+        : [`i % ${quads}u`, `i / ${quads}u`];
+      w.line(`let quad = ${quad};`);
+      w.line(`let kq = ${four} * 4u;`);
+      w.line("let k = k0 + kq;");
+      w.line(`let out = ${origin} + 4u * quad;`);
+      const near = this.id("near");
+      if (side === "left") w.line(...term.near?.("k", near) ?? []);
+      this.block("v", term, side, "out", "k", near);
+      for (const j of FOUR) w.line(`${side}_slab[kq + ${j}u][quad] = v_${j};`);
+    });
+  }
+
+  look(look: Look): void {
+    const { w } = this;
+    const rows = this.id("rows");
+    const columns = this.id("columns");
+    w.block("", () => {
+      w.line("let row = m0 + 4u * ty;");
+      w.line("let column = n0 + 4u * tx;");
+      w.line(...look.rows?.("row", rows) ?? []);
+      w.line(...look.columns?.("column", columns) ?? []);
+      if (look.storeColumns) w.line("var column_sum = vec4f();");
+      if (look.storeRow) w.line("var row_sum = vec4f();");
+      for (const j of FOUR) {
+        const element = {
+          row: `row + ${j}u`,
+          j,
+          column: "column",
+          rows,
+          columns,
+          value: `c${j}`,
+          total: `total${j}`,
+          rowSum: `row_sum.${XYZW[j]}`,
+          columnSum: "column_sum",
+        };
+        w.block("", () => w.line(...look.element(element)));
+      }
+      if (look.storeRow) {
+        const store = look.storeRow("(m0 + t)", "sum");
+        w.line("scratch[ty][tx] = row_sum;", "workgroupBarrier();");
+        w.if(`t < ${4 * this.#rows}u`, () => {
+          w.line("var sum = 0.0;");
+          w.for(`var i = 0u; i < ${this.#columns}u; i++`, () => {
+            w.line("sum += scratch[t / 4u][i][t % 4u];");
+          });
+          w.line(store);
+        });
+        w.line("workgroupBarrier();");
+      }
+      if (look.storeColumns) {
+        const store = look.storeColumns("(n0 + 4u * t)", "sum");
+        w.line("scratch[ty][tx] = column_sum;", "workgroupBarrier();");
+        w.if(`t < ${this.#columns}u`, () => {
+          w.line("var sum = vec4f();");
+          w.for(`var i = 0u; i < ${this.#rows}u; i++`, () => w.line("sum += scratch[i][t];"));
+          w.line(store);
+        });
+        w.line("workgroupBarrier();");
+      }
+    });
+  }
+}

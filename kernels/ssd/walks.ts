@@ -1,0 +1,280 @@
+/**
+ * What of the state space duality goes step by step, or chunk by chunk, rather than by products: the
+ * steps' decays, the states carried over the chunks, and what the partial sums of the backward come to.
+ * @module
+ */
+import { type Program, WgslWriter } from "../wgsl/mod.ts";
+import {
+  declareChunk,
+  declareSizes,
+  declareSteps,
+  PARAMS,
+  type SsdProgram,
+} from "./declarations.ts";
+import { DOCUMENT, FROM_START, INTO_END, LOG_DECAY, ssdExtents, STEP, TO_END } from "./shape.ts";
+import { tileSize } from "./tile.ts";
+import type { Variant } from "../device.ts";
+
+export { PARAMS };
+
+/** Invocations of a workgroup of the programs that give one to each head: a CPU driver's subgroup. */
+export const HEAD_GROUP = 8;
+/** Invocations of a workgroup that carries states, and vectors of each. */
+const CARRY_GROUP = 32;
+const CARRIED = 8;
+
+/** Strips of a head's state, an invocation each. */
+export const stripsOf = (program: SsdProgram): number => {
+  const { pp, np } = ssdExtents(program.shape);
+  return pp * np / (4 * CARRIED);
+};
+
+/** Workgroups of a carry along x. */
+export const carryGroups = (program: SsdProgram): number =>
+  Math.ceil(stripsOf(program) / CARRY_GROUP);
+
+const LOG2E = "1.4426950408889634";
+
+/**
+ * softplus and its slope from e = exp(-|x|). log1p by its atanh series, because the built-in log is
+ * poor near 1: log1p(e) = 2 atanh(e / (e + 2)), |argument| <= 1/3, 8 terms, 3e-9 relative.
+ */
+export function declareSoftplus(w: WgslWriter): void {
+  w.fn(
+    "softplus(x: f32) -> f32",
+    `let e = exp2(abs(x) * -${LOG2E});
+     let r = e / (e + 2.0);
+     let q = r * r;
+     let high = 0.11111111 + q * (0.09090909 + q * (0.07692308 + q * 0.06666667));
+     let series = 1.0 + q * (0.33333334 + q * (0.2 + q * (0.14285715 + q * high)));
+     return max(x, 0.0) + 2.0 * r * series;`,
+  );
+  w.fn(
+    "softplus_slope(x: f32) -> f32",
+    `let e = exp2(abs(x) * -${LOG2E});
+     return select(e, 1.0, x >= 0.0) / (1.0 + e);`,
+  );
+}
+
+/** WGSL: `free` (before limits) and `size` of a step from `raw`. */
+export const stepSizeLines = ({ shape }: Pick<SsdProgram, "shape">): string[] => {
+  const { softplus, limits } = shape;
+  const free = `let free = ${softplus ? "softplus(raw)" : "raw"};`;
+  if (!limits) return [free, "let size = free;"];
+  const [least, most] = limits;
+  const above = `max(free, f32(${least}))`;
+  // The largest float stands for infinity, which WGSL does not have.
+  return [free, `let size = ${Number.isFinite(most) ? `min(${above}, f32(${most}))` : above};`];
+};
+
+/** Raw steps lie in a panel matrix of their own. */
+const declareRaw = (w: WgslWriter) =>
+  w.fn(
+    "raw_at(step: u32, head: u32) -> u32",
+    "return ((head >> 5u) * stride + row0 + step) * 32u + (head & 31u);",
+  );
+
+/** Fills `steps` of a chunk and head, an invocation each. */
+export function stepsProgram(program: SsdProgram): Program {
+  const w = new WgslWriter();
+  declareSizes(w, program);
+  w.storage("dt", "f32").storage("par", "f32");
+  if (program.shape.packed) w.storage("starts", "u32");
+  w.storage("steps", "f32", "read_write");
+  declareChunk(w);
+  declareRaw(w);
+  declareSoftplus(w);
+  w.main(HEAD_GROUP, { id: "global_invocation_id" }, () => {
+    w.line("let head = id.x;");
+    w.if("head >= p.heads", () => w.line("return;"));
+    w.line(
+      "enter_chunk(id.y);",
+      "let rate = par[head];",
+      "let bias = par[2u * p.heads_padded + head];",
+      "let plane = (chunk * heads + head) * PLANES * CHUNK;",
+      "var log_decay = 0.0;",
+      "var document = 0.0;",
+    );
+    w.for("var t = 0u; t < CHUNK; t++", () => {
+      w.line("var step_size = 0.0;", "var from_start = 0.0;", "var number = -1.0;");
+      w.if("t < valid", () => {
+        w.line(
+          "let raw = dt[raw_at(t, head)] + bias;",
+          ...stepSizeLines(program),
+          "step_size = size;",
+          `log_decay += size * rate * ${LOG2E};`,
+        );
+        if (program.shape.packed) w.line("document += f32(starts[row0 + t]);");
+        w.line(
+          "number = document;",
+          "from_start = select(0.0, exp2(log_decay), document == 0.0);",
+        );
+      });
+      w.line(
+        `steps[plane + ${STEP}u * CHUNK + t] = step_size;`,
+        `steps[plane + ${LOG_DECAY}u * CHUNK + t] = log_decay;`,
+        `steps[plane + ${FROM_START}u * CHUNK + t] = from_start;`,
+        `steps[plane + ${DOCUMENT}u * CHUNK + t] = number;`,
+      );
+    });
+    w.for("var t = 0u; t < CHUNK; t++", () => {
+      w.line(
+        `let log_here = steps[plane + ${LOG_DECAY}u * CHUNK + t];`,
+        `let same = steps[plane + ${DOCUMENT}u * CHUNK + t] == document;`,
+        "let to_end = select(0.0, exp2(log_decay - log_here), same);",
+        `steps[plane + ${TO_END}u * CHUNK + t] = to_end;`,
+        `steps[plane + ${INTO_END}u * CHUNK + t] = to_end * steps[plane + ${STEP}u * CHUNK + t];`,
+      );
+    });
+  });
+  return w.program();
+}
+
+/**
+ * Carries states over the chunks of a sequence: each chunk's own addition gives way to the state that
+ * enters it. Backward, in reverse, each chunk's own gradient gives way to that of the state that leaves
+ * it, and what passes through each chunk is summed: <state that enters, gradient that leaves> x decay.
+ */
+export function carryProgram(program: SsdProgram, backward: boolean): Program {
+  const { initialState } = program.shape;
+  const w = new WgslWriter();
+  const own = backward ? "dstates" : "states";
+  const ends = backward ? "dstate" : "state";
+  declareSizes(w, program);
+  w.const("STRIPS", stripsOf(program));
+  w.storage("steps", "vec4f").storage(own, "vec4f", "read_write");
+  if (backward) w.storage("states", "vec4f").storage("sums", "f32", "read_write");
+  if (initialState || !backward) w.storage(ends, "vec4f", "read_write");
+  declareChunk(w);
+  declareSteps(w);
+  w.main(CARRY_GROUP, { id: "global_invocation_id" }, () => {
+    w.line("let strip = id.x;");
+    w.if("strip >= STRIPS", () => w.line("return;"));
+    w.line("let head = id.y;", "let sequence = id.z;");
+    w.line(`let last = (sequence * p.heads + head) * STRIPS * ${CARRIED}u + strip;`);
+    w.unroll(CARRIED, (j) => {
+      w.line(`var carried${j} = ${initialState ? `${ends}[last + ${j}u * STRIPS]` : "vec4f()"};`);
+    });
+    w.for("var i = 0u; i < p.chunks; i++", () => {
+      w.line(
+        `enter_chunk(sequence * p.chunks + ${backward ? "p.chunks - 1u - i" : "i"});`,
+        `let keep = one(head, ${FROM_START}u, valid - 1u);`,
+        `let place = (chunk * heads + head) * STRIPS * ${CARRIED}u + strip;`,
+      );
+      if (backward) w.line("var passed = 0.0;");
+      w.unroll(CARRIED, (j) => {
+        w.line(
+          `let own${j} = ${own}[place + ${j}u * STRIPS];`,
+          `${own}[place + ${j}u * STRIPS] = carried${j};`,
+        );
+        if (backward) w.line(`passed += dot(states[place + ${j}u * STRIPS], carried${j});`);
+        w.line(`carried${j} = keep * carried${j} + own${j};`);
+      });
+      if (backward) {
+        w.line("sums[p.passed + (chunk * heads + head) * STRIPS + strip] = keep * passed;");
+      }
+    });
+    if (initialState || !backward) {
+      w.unroll(CARRIED, (j) => {
+        w.line(`${ends}[last + ${j}u * STRIPS] = carried${j};`);
+      });
+    }
+  });
+  return w.program();
+}
+
+/**
+ * Gradients of the raw steps, and of A, D and bias by chunk, from the partial sums of a chunk and head.
+ * The log decay of step k counts in every pair (t, s) with s < k <= t, in what steps t >= k take from the
+ * state that enters, in what steps s < k give to the one that leaves, and in what passes through:
+ * sums of such terms alone, none of which cancel.
+ */
+export function finishProgram(program: SsdProgram, variant: Variant): Program {
+  const { shape, chunk } = program;
+  const { pp, np } = ssdExtents(shape);
+  const tile = (rows: number, columns: number) => tileSize(variant, { rows, columns });
+  const w = new WgslWriter();
+  declareSizes(w, program);
+  w.const("STRIPS", stripsOf(program));
+  w.storage("dt", "f32").storage("par", "f32");
+  w.storage("sums", "f32", "read_write").storage("ddt", "f32", "read_write");
+  declareChunk(w);
+  declareRaw(w);
+  declareSoftplus(w);
+  w.comment("The sum of a step's partial sums by tiles `first` to `end` of a chunk and head.");
+  w.fn(
+    "tiles(place: u32, head: u32, count: u32, first: u32, end: u32, t: u32) -> f32",
+    `var sum = 0.0;
+     for (var i = first; i < end; i++) {
+       sum += sums[place + ((chunk * heads + head) * count + i) * CHUNK + t];
+     }
+     return sum;`,
+  );
+  const pairTile = tile(chunk, chunk);
+  const rowTiles = chunk / pairTile.rows;
+  const columnTiles = chunk / pairTile.columns;
+  const directTiles = pp / tile(chunk, pp).columns;
+  const stateTiles = np / tile(chunk, np).columns;
+  const skipTiles = chunk / tile(chunk, pp).rows;
+  w.main(HEAD_GROUP, { id: "global_invocation_id" }, () => {
+    w.line("let head = id.x;");
+    w.if("head >= p.heads_padded", () => w.line("return;"));
+    w.line("enter_chunk(id.y);", "let part = p.parts + chunk * 3u * p.heads_padded + head;");
+    w.if("head >= heads", () => {
+      w.unroll(3, (i) => w.line(`sums[part + ${i}u * p.heads_padded] = 0.0;`));
+      w.line("return;");
+    });
+    w.line(
+      "let rate = par[head];",
+      "let bias = par[2u * p.heads_padded + head];",
+      "var passed = 0.0;",
+    );
+    w.for("var i = 0u; i < STRIPS; i++", () => {
+      w.line("passed += sums[p.passed + (chunk * heads + head) * STRIPS + i];");
+    });
+    w.comment("What steps before k give: kept where the pairs' sums were, by step.");
+    w.line("var given = passed;");
+    w.for("var t = 0u; t < valid; t++", () => {
+      w.line(
+        "let place = p.given + (chunk * heads + head) * " + stateTiles + "u * CHUNK + t;",
+        `let gift = tiles(p.given, head, ${stateTiles}u, 0u, ${stateTiles}u, t);`,
+        "sums[place] = given;",
+        "given += gift;",
+      );
+    });
+    w.line("var later = 0.0;", "var rate_gradient = 0.0;", "var bias_gradient = 0.0;");
+    w.for("var left = valid; left > 0u; left--", () => {
+      w.line(
+        "let t = left - 1u;",
+        `later += tiles(p.taken, head, ${stateTiles}u, 0u, ${stateTiles}u, t);`,
+        `later += tiles(p.later, head, ${columnTiles}u, 0u, t / ${pairTile.columns}u + 1u, t);`,
+        `later -= tiles(p.earlier, head, ${rowTiles}u, t / ${pairTile.rows}u, ${rowTiles}u, t);`,
+        `let before = sums[p.given + (chunk * heads + head) * ${stateTiles}u * CHUNK + t];`,
+        "let log_gradient = later + before;",
+        `let direct = tiles(p.direct, head, ${directTiles}u, 0u, ${directTiles}u, t);`,
+        "let raw = dt[raw_at(t, head)] + bias;",
+        ...stepSizeLines(program),
+        `let slope = select(0.0, ${shape.softplus ? "softplus_slope(raw)" : "1.0"}, size == free);`,
+        "let gradient = (direct + rate * log_gradient) * slope;",
+        "ddt[raw_at(t, head)] = gradient;",
+        "rate_gradient += size * log_gradient;",
+        "bias_gradient += gradient;",
+      );
+    });
+    w.line("var skip_gradient = 0.0;");
+    if (shape.skip === "head") {
+      w.for(`var i = 0u; i < ${skipTiles}u; i++`, () => {
+        w.line(
+          `let place = p.skips + ((chunk * ${skipTiles}u + i) * heads + head) * HEAD_WIDTH;`,
+        );
+        w.for("var c = 0u; c < HEAD_WIDTH; c++", () => w.line("skip_gradient += sums[place + c];"));
+      });
+    }
+    w.line(
+      "sums[part] = rate_gradient;",
+      "sums[part + p.heads_padded] = skip_gradient;",
+      "sums[part + 2u * p.heads_padded] = bias_gradient;",
+    );
+  });
+  return w.program();
+}

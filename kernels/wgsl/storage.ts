@@ -1,0 +1,59 @@
+/** How kernels bind regions and matrices, and map invocations to vectors of four values. @module */
+import type { Sizing } from "../device.ts";
+import { type Matrix, type Region, subregion } from "../layout.ts";
+import type { WgslWriter } from "./writer.ts";
+
+/** A region whose size is rounded up to whole vec4f (allocations and arenas leave the room). */
+export const vectors = (region: Region): Region => ({
+  ...region,
+  size: Math.ceil(region.size / 16) * 16,
+});
+
+/** What may be stored in f16: a matrix, or a binding that says as much. */
+type Stored = Pick<Matrix, "type"> | undefined;
+
+/** The WGSL type of four stored elements. It converts on storing; `vec4f(...)` converts on loading. */
+export const vectorOf = (stored: Stored): "vec4f" | "vec4h" =>
+  stored?.type === "f16" ? "vec4h" : "vec4f";
+
+/** What a program as plain text must begin with where it touches any of these. */
+export const enableHalf = (...stored: Stored[]): string =>
+  stored.some((s) => s?.type === "f16") ? "enable f16;\n" : "";
+
+/** Declares the bindings of a program as plain text, in order, in group 0. */
+export function declare(bindings: string[]): string {
+  return bindings.map((b, i) => `@group(0) @binding(${i}) var${b};`).join("\n");
+}
+
+/**
+ * Parts of a flat region that each fit the device's binding limit, at multiples of `unit` bytes from
+ * its start.
+ */
+export function slices(device: Sizing, region: Region, unit = 256): Region[] {
+  const most = Math.floor(device.bindingLimit / unit) * unit;
+  const parts: Region[] = [];
+  for (let at = 0; at < region.size; at += most) {
+    parts.push(subregion(region, at, Math.min(most, region.size - at)));
+  }
+  return parts;
+}
+
+/** Invocations of a workgroup in kernels that map one invocation to one vector. */
+export const VECTOR_GROUP = 64;
+
+/**
+ * Writes an entry point that runs once for each vector of a flat region: its body sees `i`, which may
+ * lie beyond the last vector. Dispatch it with {@linkcode vectorGroups}.
+ */
+export function vectorMain(w: WgslWriter, body: () => void): void {
+  w.const("GROUP", VECTOR_GROUP);
+  w.main("GROUP", { id: "global_invocation_id", count: "num_workgroups" }, () => {
+    w.line("let i = id.x + id.y * count.x * GROUP;");
+    body();
+  });
+}
+
+/** Workgroups of {@linkcode vectorMain} for so many vectors, to be spread over two dimensions. */
+export const vectorGroups = (count: number): { count: number } => ({
+  count: Math.ceil(count / VECTOR_GROUP),
+});

@@ -1,0 +1,95 @@
+/** The WebGPU model as the trainer and the evaluator ask for it. @module */
+import { openDevice } from "../../kernels/open_device.ts";
+import { measureRoofs } from "../../kernels/peaks.ts";
+import type { ProviderName } from "../../kernels/providers.ts";
+import { requireSelfTest } from "../../kernels/self_test.ts";
+import type { MambaConfig } from "./config.ts";
+import type { AutotuneMode } from "./gpu/autotune.ts";
+import { type MemoryPlan, memoryPlan } from "./gpu/memory_plan.ts";
+import { availableBytes, createMamba, type MambaOptions } from "./mamba.ts";
+import { createRecurrentMamba } from "./recurrent.ts";
+import type { MakeModel } from "./types.ts";
+
+/** What {@linkcode deviceModel} takes. */
+export interface DeviceModelOptions {
+  /** Forces a kernel variant; by default the adapter decides. */
+  variant?: string;
+  /** Bytes of device memory that may be allocated. */
+  memoryLimit?: number;
+  /** Where WebGPU comes from; Deno's own by default. */
+  provider?: ProviderName;
+  /** Tensor cores in mixed precision, where the provider offers them (auto, by default), or never. */
+  matrixUnits?: "auto" | "off";
+  /** Measure which of several equal programs is fastest; "off" by default. */
+  autotune?: AutotuneMode;
+  /** Compute activations again in the backward; by default where they would not fit. */
+  recompute?: boolean;
+}
+
+/**
+ * A maker of models on the default device.
+ * @throws {DeviceError} from the maker, where there is no device or it is too small.
+ */
+export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
+  return async (config, shape) => {
+    const device = await openDevice(options);
+    try {
+      await requireSelfTest(device);
+      const { autotune, recompute } = options;
+      const model = await createMamba(device, config, { autotune, recompute, ...shape });
+      let lost = false;
+      device.gpu.lost.then(({ reason }) => lost = reason !== "destroyed");
+      return {
+        model,
+        device: device.arithmetic(shape.precision),
+        recurrent: () => createRecurrentMamba(device, config, model.store),
+        timeline: () => model.timeline(),
+        peaks: () => measureRoofs(device, shape.precision === "mixed"),
+        lost: () => lost,
+        close() {
+          model.destroy();
+          device.destroy();
+        },
+      };
+    } catch (error) {
+      device.destroy();
+      throw error;
+    }
+  };
+}
+
+/** What a model would take on the default device. */
+interface PlannedMemory {
+  device: string;
+  /** Bytes that may be allocated; Infinity where the device does not say. */
+  available: number;
+  /** The largest buffer that the device allows. */
+  maxBufferSize: number;
+  /** With every activation kept, and with those of a layer computed again in the backward. */
+  keep: MemoryPlan;
+  recompute: MemoryPlan;
+}
+
+/**
+ * Counts a model's memory on the default device; nothing is allocated.
+ * @throws {DeviceError} where there is no device.
+ */
+export async function planMemory(
+  options: DeviceModelOptions,
+  config: MambaConfig,
+  shape: MambaOptions,
+): Promise<PlannedMemory> {
+  const device = await openDevice(options);
+  try {
+    if (shape.precision === "mixed") device.requireHalf();
+    return {
+      device: device.arithmetic(shape.precision),
+      available: availableBytes(device),
+      maxBufferSize: device.gpu.limits.maxBufferSize,
+      keep: memoryPlan(device, config, { ...shape, recompute: false }),
+      recompute: memoryPlan(device, config, { ...shape, recompute: true }),
+    };
+  } finally {
+    device.destroy();
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * Everything that a model allocates on the device, in one place, so that it can be counted before
+ * anything is allocated.
+ * @module
+ */
+import type { Allocator } from "../../../kernels/device.ts";
+import { LOSS_SCALE_BYTES } from "../../../kernels/adamw/loss_scale.ts";
+import { segmentWords } from "../../../kernels/embedding/embedding.ts";
+import { type Matrix, type Region } from "../../../kernels/layout.ts";
+import type { Objective } from "../../../kernels/cross_entropy/cross_entropy.ts";
+import { sumOfSquaresScratch } from "../../../kernels/reduce/reduce.ts";
+import type { MambaConfig } from "../config.ts";
+import type { Parameter } from "../parameters.ts";
+import { type AutotuneMode } from "./autotune.ts";
+import { Workspace } from "./activations.ts";
+import { allocateHead, type Head } from "./head.ts";
+import {
+  type BatchShape,
+  type LayerActivations,
+  layerActivations,
+  type LayerScratch,
+  layerScratch,
+} from "./layer_buffers.ts";
+import { ParameterStore, type Slot } from "./store.ts";
+
+/**
+ * How a model computes. f32: all of it. mixed: f16 for the weights that products read (rounded from
+ * f32 masters) and for the activations that products make or read, scaled gradients among them; f32
+ * for sums, the residual stream, delta, B, C, states, the scan's output, norms, softmax, gradients of
+ * weights and the optimizer.
+ */
+export type Precision = "f32" | "mixed";
+
+/** What a model is made for. */
+export interface MambaOptions {
+  /** Rows of a batch (b). */
+  batchSize: number;
+  /** Tokens of a row (l). */
+  sequenceLength: number;
+  /** Allocate gradients and moments too; without them only `evaluate` works. By default true. */
+  training?: boolean;
+  /**
+   * Keep of each layer only its input and compute the rest again in the backward: about a third more
+   * work for a fraction of the memory. By default only where the rest does not fit.
+   */
+  recompute?: boolean;
+  /** Measure which of several equal programs is fastest; "off" by default. */
+  autotune?: AutotuneMode;
+  /** Terms of the training loss besides the likelihood. */
+  objective?: Objective;
+  /**
+   * What a parameter's learning rate is multiplied with: below 1 for layer-wise decay, 0 to freeze it
+   * (it then counts in no norm). 1 by default.
+   */
+  rate?: (parameter: Parameter) => number;
+  /** Keep a running mean of the parameters with this decay (such as 0.999). */
+  averageDecay?: number;
+  /** By default f32. */
+  precision?: Precision;
+}
+
+/** Device words of a batch's inputs. */
+interface Inputs {
+  tokens: Region;
+  starts: Region;
+  targets: Region;
+  segments: Region;
+  /** [scale] */
+  scale: Region;
+}
+
+/** A model's buffers. */
+export interface ModelBuffers {
+  store: ParameterStore;
+  workspace: Workspace;
+  inputs: Inputs;
+  /** (R) loss of each row. */
+  nll: Region;
+  /** [loss] at 0, [squared gradient norm] at 256 bytes. */
+  result: Region;
+  /** One per layer; without a backward, or with recomputation, they share all but the stream. */
+  layers: LayerActivations[];
+  last: Matrix;
+  hidden: Matrix;
+  inverseRms: Region;
+  head: Head;
+  training?: {
+    scratch: LayerScratch;
+    dstream: Matrix;
+    squares: Region;
+    /** In mixed precision: its state, and [scale x loss scale]. */
+    lossScale?: { state: Region; scaled: Region };
+  };
+}
+
+/** Allocates a model. */
+export function allocateModel(
+  device: Allocator,
+  config: MambaConfig,
+  options: MambaOptions,
+): ModelBuffers {
+  const training = options.training ?? true;
+  const shape = shapeOf(options);
+  const w = new Workspace(device);
+  const rows = shape.batch * shape.length;
+  const d = config.hiddenSize;
+  const mixed = options.precision === "mixed";
+  const half = mixed ? "f16" : undefined;
+  const slots: Slot[] = training ? ["value", "gradient", "m", "v"] : ["value"];
+  if (training && options.averageDecay) slots.push("average");
+  if (mixed) slots.push("half");
+  const store = new ParameterStore(device, config, slots);
+  const inputs = {
+    tokens: w.words("tokens", rows),
+    starts: w.words("starts", rows),
+    targets: w.words("targets", rows),
+    segments: w.words("token segments", segmentWords(rows)),
+    scale: w.words("scale of the loss", 4),
+  };
+  const kept = training && !options.recompute ? config.layers : 1;
+  const own = Array.from(
+    { length: kept },
+    (_, i) => layerActivations(device, w, config, shape, i, half),
+  );
+  const layers = Array.from({ length: config.layers }, (_, i): LayerActivations => {
+    const a = own[i % kept]!;
+    if (!training || kept > 1 || i === 0) return a;
+    return { ...a, stream: w.matrix(`layer ${i} residual stream`, rows, d) };
+  });
+  const buffers: ModelBuffers = {
+    store,
+    workspace: w,
+    inputs,
+    nll: w.words("losses", Math.ceil(rows / 4) * 4),
+    result: w.words("step result", 128),
+    layers,
+    last: w.matrix("final stream", rows, d),
+    hidden: w.matrix("hidden", rows, d, half),
+    inverseRms: w.words("final inverse rms", rows),
+    head: allocateHead(device, w, rows, config.paddedVocabSize, d, half),
+  };
+  if (training) {
+    const gradients = gradientRegions(store, options);
+    buffers.training = {
+      scratch: layerScratch(device, w, config, shape, half),
+      dstream: w.matrix("gradient of the residual stream", rows, d),
+      squares: w.words("square sums", sumOfSquaresScratch({ device }, gradients)),
+      lossScale: mixed
+        ? {
+          state: w.words("loss scale", LOSS_SCALE_BYTES / 4),
+          scaled: w.words("scaled scale of the loss", 4),
+        }
+        : undefined,
+    };
+  }
+  return buffers;
+}
+
+/** The gradients of what is trained. */
+export const gradientRegions = (store: ParameterStore, options: MambaOptions): Region[] =>
+  store.updateRanges(options.rate ?? (() => 1)).map((r) => r.regions.gradient!);
+
+/** The rows and columns of a batch. */
+export const shapeOf = (options: MambaOptions): BatchShape => ({
+  batch: options.batchSize,
+  length: options.sequenceLength,
+});

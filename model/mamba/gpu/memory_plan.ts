@@ -1,0 +1,178 @@
+/** What a model takes of a device, counted before anything is allocated. @module */
+import type { Device, Sizing } from "../../../kernels/device.ts";
+import { DeviceError } from "../../../kernels/errors.ts";
+import { matrixFloats } from "../../../kernels/layout.ts";
+import type { MambaConfig } from "../config.ts";
+import { kindOf } from "../kinds.ts";
+import { splitBytes } from "../../../kernels/matmul/split.ts";
+import { productShapes } from "./autotune.ts";
+import { headChunk } from "./head.ts";
+import { nameInLayer } from "./placement.ts";
+import { allocateModel, type MambaOptions, shapeOf } from "./buffers.ts";
+
+/** What a model takes on a device, before anything is allocated. */
+export interface MemoryPlan {
+  /** Bytes by what they are for. */
+  parts: { name: string; bytes: number }[];
+  /** Tensor by tensor, those of all layers together; a parameter with its gradient and moments. */
+  tensors: { name: string; count: number; bytes: number }[];
+  /** Bytes in all. */
+  total: number;
+  /** The largest buffer, and what it is. */
+  largest: { name: string; bytes: number };
+  /** Whether activations are computed again in the backward. */
+  recompute: boolean;
+}
+
+/** Counts a model's memory on a device of this variant. */
+export function memoryPlan(
+  device: Sizing,
+  config: MambaConfig,
+  options: MambaOptions,
+): MemoryPlan {
+  const parts = new Map<string, number>();
+  const largest = { name: "", bytes: 0 };
+  const tensors = new Map<string, { count: number; bytes: number }>();
+  const add = (name: string, count: number, bytes: number) => {
+    const known = tensors.get(name) ?? { count: 0, bytes: 0 };
+    tensors.set(name, { count: known.count + count, bytes: known.bytes + bytes });
+  };
+  let parameters = 0;
+  const count = (label: string, bytes: number) => {
+    if (label.startsWith("parameters")) parameters += bytes;
+    else add(label.replace(/^layer \d+ /, "layers: "), 1, bytes);
+    const name = label.startsWith("parameters")
+      ? label.replace(/^parameters (\w+) \d+$/, (_, slot) => SLOT_NAMES[slot] ?? slot)
+      : label.startsWith("layer ")
+      ? "activations kept for the backward"
+      : label.startsWith("logits") || label.startsWith("head ")
+      ? "logits"
+      : "scratch and inputs";
+    parts.set(name, (parts.get(name) ?? 0) + bytes);
+    if (bytes > largest.bytes) Object.assign(largest, { name: label, bytes });
+  };
+  const { store } = allocateModel(
+    {
+      variant: device.variant,
+      bindingLimit: device.bindingLimit,
+      allocate(label, bytes) {
+        count(label, bytes);
+        return { buffer: undefined as unknown as GPUBuffer, offset: 0, size: bytes };
+      },
+      free() {},
+    },
+    config,
+    options,
+  );
+  if (device.variant === "cpu-subgroup") {
+    count("operand textures", operandTextureBytes(device, config, options));
+  } else if (device.variant === "gpu-tiled") {
+    count("parts of products", productPartBytes(device, config, options));
+  }
+  for (const { parameter, arena, floats } of store.placements) {
+    const bytes = Object.keys(store.arenas[arena]!.regions)
+      .reduce((sum, slot) => sum + (slot === "half" ? 2 : 4) * floats, 0);
+    add(nameInLayer(parameter.name), 1, bytes);
+    parameters -= bytes;
+  }
+  if (parameters) add("between parameters", 1, parameters);
+  const list = [...parts].map(([name, bytes]) => ({ name, bytes }));
+  return {
+    parts: list,
+    tensors: [...tensors].map(([name, all]) => ({ name, ...all })).sort((a, b) =>
+      b.bytes - a.bytes
+    ),
+    total: list.reduce((sum, p) => sum + p.bytes, 0),
+    largest,
+    recompute: options.recompute ?? false,
+  };
+}
+
+const SLOT_NAMES: Record<string, string> = {
+  value: "parameters",
+  gradient: "gradients",
+  m: "first moments",
+  v: "second moments",
+  average: "averages",
+  half: "parameters in f16",
+};
+
+/** Bytes of the largest region that a mixer binds; products cut theirs, and the rest binds less. */
+function mixerBytes(device: Sizing, config: MambaConfig, options: MambaOptions): number {
+  const { device: mixer } = kindOf(config);
+  return mixer.largestBinding(device, config, shapeOf(options), options.training ?? true);
+}
+
+/** The scratch of products whose K is cut: a buffer of each size in use. */
+function productPartBytes(device: Sizing, config: MambaConfig, options: MambaOptions): number {
+  const rows = options.batchSize * options.sequenceLength;
+  const { chunkRows } = headChunk(device, rows, config.paddedVocabSize);
+  const shapes = productShapes(config, rows, chunkRows)
+    .filter(({ product }) => (options.training ?? true) || product === "NT");
+  const sizes = shapes.map(({ m, n, k }) => splitBytes(m, n, k, device.bindingLimit));
+  return [...new Set(sizes)].reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** Two textures of every power-of-two height up to the largest operand's; an upper bound. */
+function operandTextureBytes(
+  device: Sizing,
+  config: MambaConfig,
+  options: MambaOptions,
+): number {
+  const rows = options.batchSize * options.sequenceLength;
+  const mixer = kindOf(config).device;
+  const output = mixer.output(config);
+  const { hiddenSize: d, paddedVocabSize: vocabulary } = config;
+  const weights = [matrixFloats(vocabulary, d), matrixFloats(mixer.widest(config), d)];
+  const wide = matrixFloats(rows, mixer.widest(config));
+  const bytes = (element: number, operands: number[]) =>
+    2 * 2 * element * 2 ** Math.ceil(Math.log2(Math.max(...operands)));
+  if (options.precision !== "mixed") return bytes(4, [...weights, wide]);
+  const { chunkRows } = headChunk(device, rows, vocabulary);
+  return bytes(2, [...weights, wide]) +
+    bytes(4, [matrixFloats(chunkRows, vocabulary), matrixFloats(rows, output.width)]);
+}
+
+/**
+ * Chooses whether to recompute, and refuses a model that cannot fit.
+ * @param available bytes that the device may use.
+ * @throws {DeviceError} that says what is needed and what there is.
+ */
+export function chooseMemoryPlan(
+  device: Device,
+  config: MambaConfig,
+  options: MambaOptions,
+  available: number,
+): MemoryPlan {
+  const training = options.training ?? true;
+  let plan = memoryPlan(device, config, options);
+  if (plan.total > available && training && options.recompute === undefined) {
+    plan = memoryPlan(device, config, { ...options, recompute: true });
+  }
+  const gb = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e8 ? 3 : 1)} GB`;
+  if (plan.total > available) {
+    const parts = plan.parts.filter((p) => p.bytes > plan.total / 50)
+      .map((p) => `${p.name} ${gb(p.bytes)}`).join(", ");
+    throw new DeviceError(
+      `The model does not fit: it needs ${gb(plan.total)} (${parts}) and ${gb(available)} are ` +
+        `available on ${device.description}; use a smaller batch, sequence length or model`,
+    );
+  }
+  const bound = mixerBytes(device, config, options);
+  if (bound > device.bindingLimit) {
+    throw new DeviceError(
+      `The model does not fit: the scan of ${options.batchSize} x ${options.sequenceLength} tokens ` +
+        `needs bindings of ${gb(bound)} and ${device.description} allows ` +
+        `${gb(device.bindingLimit)}; use a smaller batch, sequence length or model`,
+    );
+  }
+  const { maxBufferSize } = device.gpu.limits;
+  if (plan.largest.bytes > maxBufferSize) {
+    throw new DeviceError(
+      `The model does not fit: its ${plan.largest.name} needs a buffer of ` +
+        `${gb(plan.largest.bytes)} and ${device.description} allows ${gb(maxBufferSize)}; ` +
+        `use a smaller batch, sequence length or model`,
+    );
+  }
+  return plan;
+}

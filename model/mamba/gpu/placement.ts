@@ -1,0 +1,115 @@
+/**
+ * How a parameter is laid out on the device: padded to whole panels, as its mixer has it, and the maps
+ * between that and the Hugging Face shapes.
+ * @module
+ */
+import { fromPanels, matrixFloats, padded, toPanels } from "../../../kernels/layout.ts";
+import type { MambaConfig } from "../config.ts";
+import { kindOf } from "../kinds.ts";
+import { EMBEDDING, type Parameter } from "../parameters.ts";
+import type { MatrixForm } from "./mixer.ts";
+
+/** A parameter's place: floats of its block, and the maps between layouts. */
+export interface Placement {
+  parameter: Parameter;
+  /** The arena and the first float in it. */
+  arena: number;
+  offset: number;
+  floats: number;
+  /** Into a block of `floats` zeros. */
+  pack(values: Float32Array, block: Float32Array): void;
+  unpack(block: Float32Array): Float32Array;
+}
+
+/** How a parameter of this kind is stored as a matrix; undefined for vectors. */
+export function matrixForm(config: MambaConfig, name: string): MatrixForm | undefined {
+  const { hiddenSize: d, paddedVocabSize: v } = config;
+  const kind = nameInLayer(name);
+  if (kind === EMBEDDING) {
+    return { rows: v, cols: d, sourceRows: v, sourceCols: d, rowOf: (row) => row };
+  }
+  return kindOf(config).device.matrixForm(config, nameInMixer(kind));
+}
+
+/** A parameter's name within its layer. */
+export const nameInLayer = (name: string): string => name.replace(/^backbone\.layers\.\d+\./, "");
+const nameInMixer = (name: string) => name.replace(/^mixer\./, "");
+
+/** Parameters one by one, but for those that a mixer's recurrence reads together, in its order. */
+export function storedGroups(config: MambaConfig, list: Parameter[]): Parameter[][] {
+  const groups: Parameter[][] = [];
+  const together = kindOf(config).device.together.map((name) => `mixer.${name}`);
+  const [first = ""] = together;
+  const byName = new Map(list.map((p) => [p.name, p]));
+  for (const p of list) {
+    const kind = nameInLayer(p.name);
+    if (kind === first) {
+      groups.push(together.map((name) => {
+        const full = p.name.replace(first, name);
+        const member = byName.get(full);
+        if (!member) throw new RangeError(`The model has no parameter ${full}`);
+        return member;
+      }));
+    } else if (!together.includes(kind)) groups.push([p]);
+  }
+  return groups;
+}
+
+/** How many floats a parameter takes, and the way in and out. */
+export function layoutOf(
+  config: MambaConfig,
+  parameter: Parameter,
+): Pick<Placement, "floats" | "pack" | "unpack"> {
+  const { name, size } = parameter;
+  const form = matrixForm(config, name);
+  if (form) return matrixLayout(form);
+  const kind = nameInLayer(name);
+  const vector = kind.startsWith("mixer.")
+    ? kindOf(config).device.vectorForm(config, nameInMixer(kind))
+    : undefined;
+  if (!vector) {
+    return {
+      floats: padded(size), // vectors over channels fill whole panels
+      pack: (values, block) => block.set(values),
+      unpack: (block) => block.slice(0, size),
+    };
+  }
+  const { floats, at } = vector;
+  return {
+    floats,
+    pack: (values, block) => values.forEach((v, i) => block[at(i)] = v),
+    unpack: (block) => Float32Array.from({ length: size }, (_, i) => block[at(i)]!),
+  };
+}
+
+/** A matrix in panels; its columns are moved first, or last, where they do not lie as they are. */
+function matrixLayout(form: MatrixForm): Pick<Placement, "floats" | "pack" | "unpack"> {
+  const { rows, cols, sourceRows, sourceCols, rowOf, colOf } = form;
+  const stride = padded(rows);
+  const width = colOf ? cols : sourceCols;
+  const each = (move: (from: number, to: number) => void) => {
+    for (let row = 0; row < sourceRows; row++) {
+      for (let c = 0; c < sourceCols; c++) {
+        move(row * sourceCols + c, row * cols + (colOf?.(c) ?? c));
+      }
+    }
+  };
+  return {
+    floats: matrixFloats(rows, cols),
+    pack: (values, block) => {
+      let source = values;
+      if (colOf) {
+        const wide = source = new Float32Array(sourceRows * cols);
+        each((from, to) => wide[to] = values[from] ?? 0);
+      }
+      block.set(toPanels(source, sourceRows, width, stride, rowOf));
+    },
+    unpack: (block) => {
+      const found = fromPanels(block, sourceRows, width, stride, rowOf);
+      if (!colOf) return found;
+      const values = new Float32Array(sourceRows * sourceCols);
+      each((from, to) => values[from] = found[to] ?? 0);
+      return values;
+    },
+  };
+}

@@ -1,0 +1,205 @@
+/** The plans of a model's steps, built once over its buffers and replayed. @module */
+import { adamW, ADAMW_HYPER_BYTES, exchange } from "../../../kernels/adamw/adamw.ts";
+import {
+  applyLossScale,
+  encodeLossScale,
+  FIRST_LOSS_SCALE,
+  LOSS_SCALE_BYTES,
+  updateLossScale,
+} from "../../../kernels/adamw/loss_scale.ts";
+import { castToHalf } from "../../../kernels/cast/cast.ts";
+import type { Device } from "../../../kernels/device.ts";
+import { embeddingBackward, embeddingForward } from "../../../kernels/embedding/embedding.ts";
+import { type Region, subregion } from "../../../kernels/layout.ts";
+import { Plan } from "../../../kernels/plan.ts";
+import { sum, sumOfSquares } from "../../../kernels/reduce/reduce.ts";
+import { rmsNormBackward, rmsNormForward } from "../../../kernels/rmsnorm/rmsnorm.ts";
+import type { MambaConfig } from "../config.ts";
+import { EMBEDDING } from "../parameters.ts";
+import { gradientRegions, type MambaOptions, type ModelBuffers, shapeOf } from "./buffers.ts";
+import { headPlan } from "./head.ts";
+import { layerBackward, layerForward, layerOutput } from "./layer.ts";
+
+const NORM = "backbone.norm_f.weight";
+const MAP_READ = 1;
+const COPY_DST = 8; // of GPUBufferUsage
+
+/** What every plan of a model is built over. */
+interface StepSetting {
+  device: Device;
+  config: MambaConfig;
+  /** With `recompute` as the memory plan decided it. */
+  options: MambaOptions;
+  buffers: ModelBuffers;
+}
+
+/** Rounds the matrices to f16, where the model keeps such copies. */
+export function roundPlan({ device, buffers: { store } }: StepSetting): Plan | undefined {
+  if (!store.keeps("half")) return undefined;
+  const plan = new Plan(device);
+  for (const { from, to } of store.halves) castToHalf(plan, from, to);
+  return plan;
+}
+
+/** From tokens to the normed hidden rows. */
+export function forwardPlan({ device, config, options, buffers }: StepSetting): Plan {
+  const plan = new Plan(device);
+  const shape = shapeOf(options);
+  const { store, layers, last, hidden, inverseRms, inputs } = buffers;
+  // The first layer has nothing to add: the embedding is its stream.
+  const x = layers[0]!.stream;
+  embeddingForward(plan, { table: store.matrix(EMBEDDING), tokens: inputs.tokens, x });
+  layers.forEach((a, i) => {
+    layerForward(plan, store, shape, i, a, inputs.starts);
+    layerOutput(plan, store, i, a, layers[i + 1]?.stream ?? last);
+  });
+  rmsNormForward(plan, {
+    residual: last,
+    weight: store.region(NORM),
+    y: hidden,
+    inverseRms,
+    epsilon: config.normEpsilon,
+  });
+  return plan;
+}
+
+/** From the hidden rows to each row's loss, without gradients. */
+export function evaluationPlan({ device, buffers }: StepSetting): Plan {
+  const plan = new Plan(device);
+  const { store, hidden, inputs, nll, head } = buffers;
+  const embedding = store.operand(EMBEDDING);
+  headPlan(plan, head, { hidden, embedding, targets: inputs.targets, nll });
+  return plan;
+}
+
+/** From the hidden rows to the summed loss and to gradients, which are added to. */
+export function backwardPlan({ device, config, options, buffers }: StepSetting): Plan {
+  const { store, inputs, layers, last, head, nll, inverseRms } = buffers;
+  const { scratch, dstream, lossScale } = buffers.training!;
+  const plan = new Plan(device);
+  const shape = shapeOf(options);
+  if (lossScale) {
+    const { state, scaled } = lossScale;
+    device.write(state, encodeLossScale(FIRST_LOSS_SCALE));
+    applyLossScale(plan, { scale: inputs.scale, state, out: scaled });
+  }
+  const dhidden = scratch.dy; // free until the last layer's backward
+  headPlan(plan, head, {
+    hidden: buffers.hidden,
+    embedding: store.operand(EMBEDDING),
+    targets: inputs.targets,
+    nll,
+    gradients: {
+      scale: lossScale?.scaled ?? inputs.scale,
+      dhidden,
+      dembedding: store.matrix(EMBEDDING, "gradient"),
+      objective: options.objective,
+    },
+  });
+  sum(plan, {
+    values: nll,
+    length: shape.batch * shape.length,
+    out: lossRegion(buffers),
+    accumulate: true,
+    scale: inputs.scale,
+  });
+  rmsNormBackward(plan, {
+    dy: dhidden,
+    sum: last,
+    weight: store.region(NORM),
+    inverseRms,
+    dstream,
+    accumulate: false,
+    dweight: store.region(NORM, "gradient"),
+    scratch: scratch.mixer.partials,
+  });
+  for (let i = config.layers - 1; i >= 0; i--) {
+    const a = layers[i]!;
+    // The last layer's activations are still there from the forward.
+    if (options.recompute && i < config.layers - 1) {
+      layerForward(plan, store, shape, i, a, inputs.starts);
+    }
+    layerBackward(plan, store, shape, i, a, scratch, dstream, inputs.starts);
+  }
+  embeddingBackward(plan, {
+    dtable: store.matrix(EMBEDDING, "gradient"),
+    segments: inputs.segments,
+    dx: dstream,
+  });
+  return plan;
+}
+
+/** Sets gradients and the step's result to zero. */
+export function clearPlan({ device, buffers }: StepSetting): Plan {
+  const plan = new Plan(device);
+  for (const { regions } of buffers.store.arenas) plan.clear(regions.gradient!);
+  plan.clear(buffers.result);
+  return plan;
+}
+
+/** The optimizer's step, the values it is given and the report it leaves to the host. */
+export interface UpdatePlan {
+  plan: Plan;
+  /** AdamW's values of this step. */
+  hyper: Region;
+  /** 512 bytes of `result`; then, in mixed precision, the loss scale's state. */
+  staging: Region;
+}
+
+/** From gradients to new parameters and their f16 copies. */
+export function updatePlan({ device, options, buffers }: StepSetting): UpdatePlan {
+  const { store } = buffers;
+  const { squares, lossScale } = buffers.training!;
+  const loss = lossRegion(buffers);
+  const norm = squaresRegion(buffers);
+  const hyper = device.allocate("adamw values", ADAMW_HYPER_BYTES, 64 | 8);
+  const plan = new Plan(device);
+  sumOfSquares(plan, gradientRegions(store, options), squares, norm);
+  if (lossScale) updateLossScale(plan, { state: lossScale.state, squares: norm });
+  for (const { decay, rate, regions } of store.updateRanges(options.rate ?? (() => 1))) {
+    adamW(
+      plan,
+      {
+        parameter: regions.value!,
+        gradient: regions.gradient!,
+        m: regions.m!,
+        v: regions.v!,
+        average: regions.average,
+        averageDecay: options.averageDecay,
+        decay,
+        rate,
+        lossScale: lossScale?.state,
+        half: regions.half,
+      },
+      hyper,
+      norm,
+      loss,
+    );
+  }
+  const bytes = 512 + (lossScale ? LOSS_SCALE_BYTES : 0);
+  const staging = device.allocate("step report", bytes, MAP_READ | COPY_DST);
+  plan.copy(buffers.result, staging, 512);
+  if (lossScale) {
+    plan.copy(lossScale.state, subregion(staging, 512, LOSS_SCALE_BYTES), LOSS_SCALE_BYTES);
+  }
+  return { plan, hyper, staging };
+}
+
+/** Exchanges values and averages, where the model keeps averages. */
+export function exchangePlan({ device, buffers: { store } }: StepSetting): Plan | undefined {
+  if (!store.keeps("average")) return undefined;
+  const plan = new Plan(device);
+  for (const { regions } of store.arenas) exchange(plan, regions.value!, regions.average!);
+  return plan;
+}
+
+const lossRegion = ({ result }: ModelBuffers): Region => ({
+  buffer: result.buffer,
+  offset: 0,
+  size: 16,
+});
+const squaresRegion = ({ result }: ModelBuffers): Region => ({
+  buffer: result.buffer,
+  offset: 256,
+  size: 16,
+});

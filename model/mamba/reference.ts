@@ -1,0 +1,245 @@
+/**
+ * The model in plain float64 TypeScript: the specification that the WebGPU model is compared with, and
+ * the model of tests that need no device.
+ * Parameters and moments are kept as float32 values, as they are stored; arithmetic is float64.
+ * @module
+ */
+import * as ops from "../../kernels/reference/mod.ts";
+import type { MambaConfig } from "./config.ts";
+import { kindOf } from "./kinds.ts";
+import { parameterList } from "./parameters.ts";
+import {
+  type Activations,
+  backward,
+  forward,
+  type LayerState,
+  type Piece,
+  type Tensors,
+} from "./reference_passes.ts";
+import type {
+  Batch,
+  EvaluationReport,
+  Moments,
+  RecurrentModel,
+  StepReport,
+  TrainableModel,
+  TrainingTerms,
+  UpdateOptions,
+} from "./types.ts";
+
+const zeros = (config: MambaConfig): Tensors =>
+  new Map(parameterList(config).map((p) => [p.name, new Float64Array(p.size)]));
+
+const copyOf = (tensors: Tensors): Map<string, Float32Array> =>
+  new Map([...tensors].map(([name, values]) => [name, Float32Array.from(values)]));
+
+function roundToFloat32(values: Float64Array): void {
+  for (let i = 0; i < values.length; i++) values[i] = Math.fround(values[i]!);
+}
+
+/** The reference with gradients and optimizer. */
+export class ReferenceModel implements TrainableModel {
+  readonly config: MambaConfig;
+  readonly batchSize: number;
+  readonly sequenceLength: number;
+  /** The gradients of the running step; of the last one after an update. */
+  readonly gradients: Tensors;
+  readonly #parameters: Tensors;
+  readonly #m: Tensors;
+  readonly #v: Tensors;
+  readonly #averages: Tensors | undefined;
+  readonly #terms: TrainingTerms;
+  /** The next accumulate begins a step. */
+  #fresh = true;
+  #loss = 0;
+  #report: StepReport = { loss: NaN, gradNorm: NaN };
+
+  constructor(
+    config: MambaConfig,
+    batchSize: number,
+    sequenceLength: number,
+    terms: TrainingTerms = {},
+  ) {
+    this.config = config;
+    this.#terms = terms;
+    if (terms.averageDecay) this.#averages = zeros(config);
+    this.batchSize = batchSize;
+    this.sequenceLength = sequenceLength;
+    this.#parameters = zeros(config);
+    this.gradients = zeros(config);
+    this.#m = zeros(config);
+    this.#v = zeros(config);
+  }
+
+  writeParameters(read: (name: string) => Float32Array): void {
+    for (const [name, values] of this.#parameters) values.set(read(name));
+    this.writeAverages(read);
+    this.#fresh = true; // gradients of other values
+  }
+
+  writeAverages(read: (name: string) => Float32Array): void {
+    for (const [name, values] of this.#averages ?? []) values.set(read(name));
+  }
+
+  swapAverages(): void {
+    for (const [name, average] of this.#averages ?? []) {
+      const values = this.#parameters.get(name)!;
+      const copy = values.slice();
+      values.set(average);
+      average.set(copy);
+    }
+  }
+
+  writeMoments(read: (name: string) => Moments): void {
+    for (const name of this.#parameters.keys()) {
+      const { m, v } = read(name);
+      this.#m.get(name)!.set(m);
+      this.#v.get(name)!.set(v);
+    }
+  }
+
+  #forward(batch: Batch): { piece: Piece; seen: Activations } {
+    const piece = { batch: this.batchSize, length: this.sequenceLength, starts: batch.starts };
+    return { piece, seen: forward(this.config, this.#parameters, batch.tokens, piece) };
+  }
+
+  /** The logits of every position, (b l, padded vocabulary). */
+  logits(batch: Batch): Float64Array {
+    return this.#forward(batch).seen.logits;
+  }
+
+  accumulate(batch: Batch, scale: number, before?: () => void): void {
+    before?.();
+    if (this.#fresh) {
+      for (const gradient of this.gradients.values()) gradient.fill(0);
+      this.#loss = 0;
+      this.#fresh = false;
+    }
+    const { piece, seen } = this.#forward(batch);
+    const { objective } = this.#terms;
+    const { targets } = batch;
+    const { config, gradients } = this;
+    const { nll } = ops.crossEntropy(seen.logits, targets, objective);
+    for (const value of nll) this.#loss += scale * value;
+    const dlogits = ops.crossEntropyBackward(seen.logits, targets, scale, objective);
+    backward(config, this.#parameters, batch.tokens, piece, seen, dlogits, gradients);
+  }
+
+  update(options: UpdateOptions): void {
+    const { rate = () => 1, averageDecay = 0 } = this.#terms;
+    const trained = parameterList(this.config).filter((parameter) => rate(parameter) !== 0);
+    const gradNorm = ops.globalNorm(trained.map(({ name }) => this.gradients.get(name)!));
+    const { loss = Infinity, gradNorm: norm = Infinity } = options.skipAbove ?? {};
+    const skipped = this.#loss > loss || gradNorm > norm;
+    this.#report = { loss: this.#loss, gradNorm, skipped };
+    this.#fresh = true;
+    if (skipped || !Number.isFinite(gradNorm) || !Number.isFinite(this.#loss)) return;
+    const clip = ops.clipCoefficient(gradNorm, options.maxGradNorm);
+    for (const parameter of trained) {
+      const { name } = parameter;
+      const values = this.#parameters.get(name)!;
+      const state = { parameter: values, m: this.#m.get(name)!, v: this.#v.get(name)! };
+      ops.adamW(state, this.gradients.get(name)!, {
+        ...options,
+        learningRate: options.learningRate * rate(parameter),
+        weightDecay: parameter.decayed ? options.weightDecay : 0,
+        clip,
+      });
+      // As stored: a resumed run starts from the very same values.
+      for (const stored of Object.values(state)) roundToFloat32(stored);
+      const average = this.#averages?.get(name);
+      average?.forEach((v, i) => average[i] = v + (1 - averageDecay) * (values[i]! - v));
+      if (average) roundToFloat32(average);
+    }
+  }
+
+  report(): Promise<StepReport> {
+    return Promise.resolve(this.#report);
+  }
+
+  evaluate(batch: Batch): Promise<Required<EvaluationReport>> {
+    const { nll, scored } = ops.crossEntropy(this.logits(batch), batch.targets);
+    const sum = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
+    const rowNll = Float64Array.from(
+      { length: this.batchSize },
+      (_, r) => sum(nll.subarray(r * this.sequenceLength, (r + 1) * this.sequenceLength)),
+    );
+    return Promise.resolve({ nll: sum(nll), targets: scored, rowNll, positionNll: nll });
+  }
+
+  logitsAt(
+    batch: Batch,
+    positions: readonly number[],
+    use: (logits: Float32Array, index: number) => void,
+  ): Promise<void> {
+    const logits = this.logits(batch);
+    const width = this.config.paddedVocabSize;
+    positions.forEach((p, i) =>
+      use(Float32Array.from(logits.subarray(p * width, (p + 1) * width)), i)
+    );
+    return Promise.resolve();
+  }
+
+  findNonFinite(): Promise<string | undefined> {
+    const first = (tensors: Tensors) =>
+      tensors.entries().find(([, values]) => values.some((v) => !Number.isFinite(v)))?.[0];
+    return Promise.resolve(first(this.gradients) ?? first(this.#parameters));
+  }
+
+  readParameters(): Promise<Map<string, Float32Array>> {
+    return Promise.resolve(copyOf(this.#parameters));
+  }
+
+  readAverages(): Promise<Map<string, Float32Array> | undefined> {
+    return Promise.resolve(this.#averages && copyOf(this.#averages));
+  }
+
+  readMoments(): Promise<Map<string, Moments>> {
+    const copies = new Map<string, Moments>();
+    for (const [name, m] of this.#m) {
+      const v = Float32Array.from(this.#v.get(name)!);
+      copies.set(name, { m: Float32Array.from(m), v });
+    }
+    return Promise.resolve(copies);
+  }
+
+  destroy(): void {}
+}
+
+/** The reference as a generator: one token at a time on the recurrent state. */
+export class ReferenceRecurrentModel implements RecurrentModel {
+  readonly config: MambaConfig;
+  readonly #parameters: Tensors = new Map();
+  #states: LayerState[] = [];
+
+  constructor(config: MambaConfig, read: (name: string) => Float32Array) {
+    this.config = config;
+    for (const { name } of parameterList(config)) {
+      this.#parameters.set(name, Float64Array.from(read(name)));
+    }
+    this.reset();
+  }
+
+  /** The state of every layer, of a batch of 1. */
+  get states(): readonly LayerState[] {
+    return this.#states;
+  }
+
+  reset(): void {
+    const { convKernel, layers } = this.config;
+    const { channels, stateValues } = kindOf(this.config).parameters;
+    this.#states = Array.from({ length: layers }, () => ({
+      conv: new Float64Array(channels(this.config) * (convKernel - 1)),
+      scan: new Float64Array(stateValues(this.config)),
+    }));
+  }
+
+  step(token: number): Promise<Float32Array> {
+    const piece = { batch: 1, length: 1, states: this.#states };
+    return Promise.resolve(
+      Float32Array.from(forward(this.config, this.#parameters, [token], piece).logits),
+    );
+  }
+
+  destroy(): void {}
+}

@@ -1,0 +1,94 @@
+/** The float64 model's forward and backward, composed of the operations of `kernels/reference/`. @module */
+import * as ops from "../../kernels/reference/mod.ts";
+import type { MambaConfig } from "./config.ts";
+import { kindOf } from "./kinds.ts";
+import { EMBEDDING } from "./parameters.ts";
+import { add, type MixerOutput, type Piece } from "./reference_mixer.ts";
+
+export type { LayerState, Piece } from "./reference_mixer.ts";
+
+/** Values by Hugging Face parameter name. */
+export type Tensors = Map<string, Float64Array>;
+
+/** What a layer's forward pass leaves for the backward pass. Rows are (b l). */
+export interface LayerActivations {
+  /** (rows, d) the residual stream that enters, and its norm. */
+  stream: Float64Array;
+  normed: Float64Array;
+  mixer: MixerOutput;
+}
+
+/** What a whole forward pass leaves. */
+export interface Activations {
+  layers: LayerActivations[];
+  /** (rows, d) the residual stream after the last mixer, and its norm. */
+  stream: Float64Array;
+  hidden: Float64Array;
+  /** (rows, padded vocabulary) */
+  logits: Float64Array;
+}
+
+/** Logits of a piece of input, and what its backward needs; moves `piece.states` on. */
+export function forward(
+  config: MambaConfig,
+  parameters: Tensors,
+  tokens: ArrayLike<number>,
+  piece: Piece,
+): Activations {
+  const { hiddenSize: d, intermediateSize: e } = config;
+  const { reference } = kindOf(config);
+  const embedding = parameters.get(EMBEDDING)!;
+  const layers: LayerActivations[] = [];
+  let stream = ops.embedding(tokens, embedding, d);
+  for (let i = 0; i < config.layers; i++) {
+    const weight = (name: string) => parameters.get(`backbone.layers.${i}.${name}`)!;
+    const normed = ops.rmsNorm(stream, weight("norm.weight"), config.normEpsilon).y;
+    const mixer = reference.forward(config, weight, normed, piece, piece.states?.[i]);
+    layers.push({ stream, normed, mixer });
+    stream = add(stream, ops.linear(mixer.y, weight("mixer.out_proj.weight"), e, d));
+  }
+  const norm = parameters.get("backbone.norm_f.weight")!;
+  const hidden = ops.rmsNorm(stream, norm, config.normEpsilon).y;
+  const logits = ops.linear(hidden, embedding, d, config.paddedVocabSize);
+  return { layers, stream, hidden, logits };
+}
+
+/** Adds the gradients of `dlogits` to `gradients`. */
+export function backward(
+  config: MambaConfig,
+  parameters: Tensors,
+  tokens: ArrayLike<number>,
+  piece: Piece,
+  seen: Activations,
+  dlogits: Float64Array,
+  gradients: Tensors,
+): void {
+  const { hiddenSize: d, intermediateSize: e } = config;
+  const { reference } = kindOf(config);
+  const epsilon = config.normEpsilon;
+  const collect = (name: string, gradient: Float64Array) => {
+    const sum = gradients.get(name)!;
+    for (let i = 0; i < sum.length; i++) sum[i]! += gradient[i]!;
+  };
+  const embedding = parameters.get(EMBEDDING)!;
+  const normF = "backbone.norm_f.weight";
+  const head = ops.linearBackward(dlogits, seen.hidden, embedding, d, config.paddedVocabSize);
+  collect(EMBEDDING, head.dweight);
+  const last = ops.rmsNormBackward(head.dx, seen.stream, parameters.get(normF)!, epsilon);
+  collect(normF, last.dweight);
+  let dstream = last.dx;
+  for (let i = config.layers - 1; i >= 0; i--) {
+    const { stream, normed, mixer } = seen.layers[i]!;
+    const full = (name: string) => `backbone.layers.${i}.${name}`;
+    const weight = (name: string) => parameters.get(full(name))!;
+    const ofLayer = (name: string, gradient: Float64Array) => collect(full(name), gradient);
+    const out = ops.linearBackward(dstream, mixer.y, weight("mixer.out_proj.weight"), e, d);
+    ofLayer("mixer.out_proj.weight", out.dweight);
+    const { kept } = mixer;
+    const dnormed = reference.backward(config, weight, normed, piece, kept, out.dx, ofLayer);
+    const norm = ops.rmsNormBackward(dnormed, stream, weight("norm.weight"), epsilon, dstream);
+    collect(full("norm.weight"), norm.dweight);
+    dstream = norm.dx;
+  }
+  ops.embeddingBackward(tokens, dstream, gradients.get(EMBEDDING)!, d);
+}

@@ -1,0 +1,79 @@
+/** Supervised examples, and batches of them. @module */
+import type { CountedBatch } from "../../mamba/batch.ts";
+import { Random } from "../../mamba/random.ts";
+import { IGNORED_TARGET } from "../../mamba/types.ts";
+
+/** A document, which begins with the boundary token, and what is learned from it. */
+export interface SupervisedExample {
+  tokens: number[];
+  /** What to predict at each position; {@linkcode IGNORED_TARGET} where nothing is learned. */
+  targets: number[];
+}
+
+/** A prompt whose answer is learned. The answer's last token is only predicted, never read. */
+export function answerExample(prompt: number[], answer: number[]): SupervisedExample {
+  const ignored = new Array<number>(prompt.length - 1).fill(IGNORED_TARGET);
+  return { tokens: [...prompt, ...answer.slice(0, -1)], targets: [...ignored, ...answer] };
+}
+
+/** The examples of a step, 0 to steps - 1, in an order shuffled anew for each epoch by the seed. */
+export function examplesOfStep<T>(
+  examples: readonly T[],
+  step: number,
+  examplesPerStep: number,
+  seed: number,
+): T[] {
+  const stepsPerEpoch = Math.ceil(examples.length / examplesPerStep);
+  const epoch = Math.floor(step / stepsPerEpoch);
+  const first = step % stepsPerEpoch * examplesPerStep;
+  const order = [...examples];
+  const random = new Random(seed, `finetuning order of epoch ${epoch}`);
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = random.integer(i + 1);
+    [order[i], order[j]] = [order[j]!, order[i]!];
+  }
+  return order.slice(first, first + examplesPerStep);
+}
+
+/**
+ * Packs examples into as few rows as first-fit takes, and rows into micro-batches. Each example
+ * begins a document, so that rows may hold several.
+ * @throws {RangeError} for an example that is longer than a row.
+ */
+export function packExamples(
+  examples: readonly SupervisedExample[],
+  batchSize: number,
+  length: number,
+  endOfText: number,
+): CountedBatch[] {
+  const rows: { used: number; examples: SupervisedExample[] }[] = [];
+  for (const example of examples) {
+    const size = example.tokens.length;
+    if (size > length) throw new RangeError(`An example of ${size} tokens in rows of ${length}`);
+    let row = rows.find((r) => r.used + size <= length);
+    if (!row) rows.push(row = { used: 0, examples: [] });
+    row.examples.push(example);
+    row.used += size;
+  }
+  const batches: CountedBatch[] = [];
+  for (let at = 0; at < rows.length; at += batchSize) {
+    const batch: CountedBatch = {
+      tokens: new Uint32Array(batchSize * length).fill(endOfText),
+      starts: new Uint8Array(batchSize * length).fill(1),
+      targets: new Int32Array(batchSize * length).fill(IGNORED_TARGET),
+      scored: 0,
+    };
+    rows.slice(at, at + batchSize).forEach((row, r) => {
+      let base = r * length;
+      for (const { tokens, targets } of row.examples) {
+        batch.tokens.set(tokens, base);
+        batch.starts.fill(0, base + 1, base + tokens.length);
+        batch.targets.set(targets, base);
+        batch.scored += targets.filter((target) => target >= 0).length;
+        base += tokens.length;
+      }
+    });
+    batches.push(batch);
+  }
+  return batches;
+}

@@ -1,0 +1,154 @@
+/**
+ * The fine-tuning loop: epochs over supervised examples, AdamW under a schedule, and after every
+ * epoch the development score that chooses the checkpoint. Goes on exactly from a checkpoint.
+ * @module
+ */
+import { Interrupted, UserError } from "../../../core/errors.ts";
+import type { Reporter } from "../../../core/reporter.ts";
+import { pruneCheckpoints, type TrainerState } from "../../training/checkpoint.ts";
+import { saveCheckpoint } from "../../training/checkpoint_writer.ts";
+import { MetricsWriter, readMetrics, type StepMetrics } from "../../training/metrics.ts";
+import {
+  describeFailure,
+  queueGradients,
+  stepMetrics,
+  tokensOf,
+  updateOptions,
+} from "../../training/step.ts";
+import type { TrainConfig } from "../../training/configuration.ts";
+import type { TrainableModel } from "../../mamba/types.ts";
+import { examplesOfStep, packExamples, type SupervisedExample } from "./examples.ts";
+
+/** How the model does on the development split. */
+export interface Development {
+  /** What chooses the checkpoint: accuracy or F1, 0 to 1. */
+  score: number;
+  /** Mean negative log-probability of what is right, in nats; decides between equal scores. */
+  loss: number;
+}
+
+/** What the loop works with. */
+export interface FinetuneLoopOptions {
+  run: string;
+  /** Holding the weights and moments of `state`. */
+  model: TrainableModel;
+  /** `steps` is all epochs' steps; a step takes rows x accumulate examples. */
+  config: TrainConfig;
+  examples: SupervisedExample[];
+  /** Where the run stands; `rows` counts examples, `best.loss` is 1 - the development score. */
+  state: TrainerState;
+  develop: () => Promise<Development>;
+  tokenizer?: Uint8Array;
+  card?: string;
+  reporter: Reporter;
+  signal: AbortSignal;
+  resumeHint?: string;
+}
+
+/** A line of metrics.jsonl; the development figures stand where an epoch ends. */
+interface FinetuneMetrics extends StepMetrics {
+  epoch: number;
+  dev_score?: number;
+  dev_loss?: number;
+}
+
+/** Examples of one optimizer update. */
+export function examplesPerStep(config: TrainConfig): number {
+  return config.batch.rows * config.batch.accumulate;
+}
+
+/**
+ * Trains from `state` to the last epoch and returns the final state, whose `best` names the step of
+ * the checkpoint to use: of those with the highest development score the one with the lowest loss.
+ * @throws {Interrupted} after saving, when the signal fires.
+ * @throws {UserError} where loss or gradient are not finite.
+ */
+export async function finetuneLoop(options: FinetuneLoopOptions): Promise<TrainerState> {
+  const { run, model, config, reporter, signal } = options;
+  const { steps } = config;
+  const perEpoch = Math.ceil(options.examples.length / examplesPerStep(config));
+  const state = { ...options.state };
+  const metrics = new MetricsWriter(run, state.step);
+  const progress = reporter.progress("Fine-tuning", steps, "steps", state.step);
+  const lines: FinetuneMetrics[] = readMetrics(run, state.step) as FinetuneMetrics[];
+  let bestLoss = lines.find((m) => m.step === state.best?.step)?.dev_loss ?? Infinity;
+  const save = async () => {
+    metrics.sync();
+    const { tokenizer, card } = options;
+    const path = await saveCheckpoint(run, model, state, { tokenizer, card });
+    pruneCheckpoints(run, 1, state.best?.step);
+    return path;
+  };
+  try {
+    while (state.step < steps) {
+      const line = await trainStep(options, state);
+      if (state.step % perEpoch === 0 || state.step === steps) {
+        const { score, loss } = await options.develop();
+        line.dev_loss = loss;
+        line.dev_score = score;
+        const error = 1 - score;
+        const { best } = state;
+        if (!best || error < best.loss || error === best.loss && loss < bestLoss) {
+          state.best = { step: state.step, loss: error };
+          bestLoss = loss;
+        }
+        reporter.log(
+          `Epoch ${line.epoch}: loss ${line.loss.toFixed(4)}, ` +
+            `development score ${score.toFixed(4)}, loss ${loss.toFixed(4)}`,
+        );
+        metrics.write(line);
+        await save();
+      } else {
+        metrics.write(line);
+      }
+      progress.update(state.step, `loss ${line.loss.toFixed(4)}`);
+      // Lets signals in, where the model computes on this thread.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      if (signal.aborted && state.step < steps) {
+        throw new Interrupted(
+          `Stopped after step ${state.step} of ${steps}; saved in ${await save()}` +
+            (options.resumeHint ? `; go on with: ${options.resumeHint}` : ""),
+        );
+      }
+    }
+    return state;
+  } finally {
+    progress.finish();
+    metrics.close();
+  }
+}
+
+/** One optimizer update. Advances `state`. */
+async function trainStep(
+  options: FinetuneLoopOptions,
+  state: TrainerState,
+): Promise<FinetuneMetrics> {
+  const { model, config, examples } = options;
+  const { batchSize, sequenceLength } = model;
+  const began = performance.now();
+  const perStep = examplesPerStep(config);
+  const some = examplesOfStep(examples, state.step, perStep, config.seed);
+  const batches = packExamples(some, batchSize, sequenceLength, model.config.endOfText);
+  const gradients = queueGradients(model, batches);
+  const step = state.step + 1;
+  const update = updateOptions(config, step, config.steps);
+  model.update(update);
+  const report = await model.report();
+  if (!Number.isFinite(report.loss) || !Number.isFinite(report.gradNorm)) {
+    throw new UserError(
+      `Fine-tuning stopped at step ${step}: ${await describeFailure(model, gradients, report)}; ` +
+        `start again with a lower --learning-rate`,
+    );
+  }
+  const own = tokensOf(model, batches);
+  state.step = step;
+  state.rows += some.length;
+  state.tokens += own;
+  const seconds = (performance.now() - began) / 1000;
+  const { tokens } = state;
+  const { learningRate } = update;
+  return {
+    ...stepMetrics(report, { step, learningRate, tokens, own, seconds }),
+    epoch: Math.ceil(step / Math.ceil(examples.length / perStep)),
+  };
+}

@@ -1,0 +1,118 @@
+/**
+ * Results in the layout of EleutherAI's lm-evaluation-harness: `results_<date>.json` with
+ * "acc,none" and "acc_stderr,none", and `samples_<task>_<date>.jsonl` with one line a question.
+ * @module
+ */
+import { writeAtomic } from "../../../core/files.ts";
+import { join } from "../../../core/std.ts";
+import type { Reporter } from "../../../core/reporter.ts";
+import type { TaskReport } from "./task.ts";
+import type { Measured } from "./choices.ts";
+
+/** What was evaluated and how; goes into the results file as it is. */
+export interface EvaluationInfo {
+  /** The model folder as given. */
+  model: string;
+  parameters: number;
+  /** What computed it: an adapter's name. */
+  device: string;
+  seed: number;
+  /** Only the first so many questions; undefined for all. */
+  limit?: number;
+  started: Date;
+  finished: Date;
+  /** More for the results file: baselines, comparisons. */
+  more?: Record<string, unknown>;
+}
+
+/** A moment as the harness writes it into file names: 2026-03-01T12-30-00.123000. */
+export function fileDate(date: Date): string {
+  return date.toISOString().replaceAll(":", "-").replace("Z", "000");
+}
+
+/** A measure under the harness's keys, with the interval beside it. */
+export function measureFields(name: string, measured: Measured): Record<string, unknown> {
+  return {
+    [`${name},none`]: measured.value,
+    [`${name}_stderr,none`]: measured.standardError,
+    [`${name}_ci95,none`]: [measured.interval.low, measured.interval.high],
+  };
+}
+
+/** One task's results, ready to be written. */
+export interface TaskResults {
+  /** As in file names. */
+  name: string;
+  /** Questions or sentences. */
+  count: number;
+  /** Keys as the harness has them: see {@linkcode measureFields}. */
+  fields: Record<string, unknown>;
+  /** How the task was put, for the harness's `configs`. */
+  config: Record<string, unknown>;
+  samples: Record<string, unknown>[];
+}
+
+/** Writes results and samples into `folder` and returns their paths. */
+export function writeTaskResults(
+  folder: string,
+  { name, count, fields, config, samples: all }: TaskResults,
+  info: EvaluationInfo,
+): { results: string; samples: string } {
+  const date = fileDate(info.started);
+  const results = join(folder, `results_${date}.json`);
+  const samples = join(folder, `samples_${name}_${date}.jsonl`);
+  const object = {
+    results: { [name]: { alias: name, ...fields } },
+    ...info.more,
+    group_subtasks: { [name]: [] },
+    configs: { [name]: { task: name, num_fewshot: 0, ...config } },
+    versions: { [name]: 1 },
+    "n-shot": { [name]: 0 },
+    "n-samples": { [name]: { original: count, effective: count } },
+    config: {
+      model: "pubmamba",
+      model_args: `pretrained=${info.model}`,
+      model_num_parameters: info.parameters,
+      device: info.device,
+      limit: info.limit ?? null,
+      bootstrap_iters: 10_000,
+      random_seed: info.seed,
+    },
+    date: info.started.getTime() / 1000,
+    model_name: info.model,
+    total_evaluation_time_seconds: String((+info.finished - +info.started) / 1000),
+  };
+  writeAtomic(samples, all.map((line) => JSON.stringify(line) + "\n").join(""));
+  writeAtomic(results, JSON.stringify(object, null, 2) + "\n");
+  return { results, samples };
+}
+
+/**
+ * Prints a task's report and writes its files.
+ * @returns everything for --json: the report's object with the paths of the files
+ */
+export function writeReport(
+  folder: string,
+  report: TaskReport,
+  info: EvaluationInfo,
+  reporter: Reporter,
+): Record<string, unknown> {
+  for (const note of report.notes) reporter.log(note);
+  if (report.text) reporter.line(report.text);
+  let files: Record<string, string> = {};
+  if (report.results) {
+    const { more, ...results } = report.results;
+    files = writeTaskResults(folder, results, { ...info, more: { ...info.more, ...more } });
+  }
+  for (const { key, name, extension, contents } of report.files ?? []) {
+    const path = join(folder, `${name}_${fileDate(info.started)}${extension}`);
+    writeAtomic(path, contents);
+    files[key] = path;
+  }
+  const written = Object.values(files);
+  if (!written.length) return report.json;
+  const last = written.at(-1);
+  const all = written.length > 1 ? `${written.slice(0, -1).join(", ")} and ${last}` : last;
+  reporter.log(`Wrote ${all}`);
+  return { ...report.json, files };
+}

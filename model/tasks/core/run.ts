@@ -1,0 +1,232 @@
+/**
+ * A fine-tuning run as a whole: its folder, the development split that chooses the checkpoint, one
+ * reading of the test split, and the comparison with the model it began from.
+ * @module
+ */
+import { UserError } from "../../../core/errors.ts";
+import type { Reporter } from "../../../core/reporter.ts";
+import { type Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
+import {
+  checkpointPath,
+  cleanCheckpoints,
+  listCheckpoints,
+  openCheckpoint,
+  openNewestCheckpoint,
+  removeCheckpoint,
+  type TrainerState,
+} from "../../training/checkpoint.ts";
+import { type ModelFolder } from "../../weights/folder.ts";
+import { parameterCount } from "../../mamba/parameters.ts";
+import {
+  configChanges,
+  doneResult,
+  markDone,
+  newRun,
+  readRun,
+  refuseExisting,
+  type RunFile,
+  writeRun,
+} from "../../training/run_file.ts";
+import {
+  type PartialConfig,
+  resolveConfig,
+  type TrainConfig,
+} from "../../training/configuration.ts";
+import type { MadeModel, MakeModel } from "../../mamba/types.ts";
+import type { SupervisedExample } from "./examples.ts";
+import { type Development, examplesPerStep, finetuneLoop } from "./loop.ts";
+
+/** What a model is taught, and how it is examined. */
+export interface FinetuneTask<Answers> {
+  name: string;
+  /** What is learned from. */
+  examples: SupervisedExample[];
+  /** Tokens a row: at least the longest example, in any split. */
+  rowLength: number;
+  /** Examines the development split. */
+  develop: (made: MadeModel) => Promise<Development>;
+  /** Answers the test split. */
+  test: (made: MadeModel) => Promise<Answers>;
+  /** Where its files are, and a hash of what was read from them. */
+  path: string;
+  sha256: string;
+}
+
+/** What {@linkcode finetuneRun} takes. */
+export interface FinetuneRequest<Answers> {
+  task: FinetuneTask<Answers>;
+  /** The model to begin from as the user names it; open; and its tokenizer. */
+  init: string;
+  base: ModelFolder;
+  tokenizer: Tokenizer;
+  /** The run folder. */
+  out: string;
+  epochs: number;
+  /** Of the training configuration: what differs from {@linkcode FINETUNE_DEFAULTS}. */
+  config: PartialConfig;
+  resume: boolean;
+  makeModel: MakeModel;
+  reporter: Reporter;
+  signal: AbortSignal;
+  resumeHint?: string;
+}
+
+/** BioMamba's recipe; AdamW's betas and clipping as everywhere here. */
+export const FINETUNE_DEFAULTS = {
+  batch: { rows: 8, accumulate: 4 },
+  optimizer: { learning_rate: 2e-5, weight_decay: 0.01 },
+  schedule: { kind: "cosine", warmup: 0.1, final: 0 },
+  checkpoint: { every: 0 },
+} as const;
+
+/** What a run came to. */
+export interface FinetuneResult<Answers> {
+  device: string;
+  /** The step and the development score of the checkpoint that was chosen. */
+  step: number;
+  developmentScore: number;
+  /** The chosen checkpoint's folder. */
+  checkpoint: string;
+  /** On the test split: the fine-tuned model, and the model it began from. */
+  answers: Answers;
+  baseAnswers: Answers;
+}
+
+/**
+ * Fine-tunes and evaluates; with `resume`, a run that was finished is only evaluated again.
+ * @throws {UserError} for bad input, before anything is written, or as the loop does.
+ */
+export async function finetuneRun<Answers>(
+  request: FinetuneRequest<Answers>,
+): Promise<FinetuneResult<Answers>> {
+  const { task, base, out, reporter } = request;
+  const old = openRun(request);
+  const config = resolveRunConfig(request, old);
+  const made = await request.makeModel(base.config, {
+    batchSize: config.batch.rows,
+    sequenceLength: task.rowLength,
+  });
+  const { model, device } = made;
+  try {
+    const best = doneResult(out) as Best | undefined ??
+      await trainToBest(request, old, config, made);
+    const checkpoint = checkpointPath(out, best.step);
+    const opened = openCheckpoint(checkpoint);
+    model.writeParameters(opened.folder.read);
+    opened.close();
+    reporter.log(`Testing the checkpoint of step ${best.step} once, and the base model`);
+    const answers = await task.test(made);
+    model.writeParameters(base.read);
+    const baseAnswers = await task.test(made);
+    const { step, dev_score: developmentScore } = best;
+    return { device, step, developmentScore, checkpoint, answers, baseAnswers };
+  } finally {
+    made.close();
+  }
+}
+
+/** The checkpoint that development chose; a finished run's closing figures. */
+interface Best {
+  step: number;
+  dev_score: number;
+}
+
+/** Trains from the newest checkpoint or the base to the end, and keeps the best checkpoint only. */
+async function trainToBest<A>(
+  request: FinetuneRequest<A>,
+  old: RunFile | undefined,
+  config: TrainConfig,
+  made: MadeModel,
+): Promise<Best> {
+  const { model, device } = made;
+  const { task, base, out, reporter } = request;
+  const { examples, rowLength } = task;
+  const newest = old ? openNewestCheckpoint(out, (damage) => reporter.log(damage)) : undefined;
+  model.writeParameters(newest?.folder.read ?? base.read);
+  if (newest) model.writeMoments(newest.moments);
+  const start: TrainerState = newest?.state ?? { step: 0, rows: 0, tokens: 0 };
+  newest?.close();
+  Deno.mkdirSync(out, { recursive: true });
+  writeRun(out, describeRun(request, old, config, device, start.step));
+  reporter.log(
+    `Fine-tuning ${parameterCount(base.config).toLocaleString("en")} parameters on ` +
+      `${examples.length} examples, ${config.steps} steps of ${examplesPerStep(config)}, ` +
+      `rows of ${rowLength} tokens, on ${device}`,
+  );
+  const state = await finetuneLoop({
+    run: out,
+    model,
+    config,
+    examples,
+    state: start,
+    develop: () => task.develop(made),
+    // The one that is read with, which may not be the base folder's.
+    tokenizer: Deno.readFileSync(request.tokenizer.path),
+    reporter,
+    signal: request.signal,
+    resumeHint: request.resumeHint,
+  });
+  const best = { step: state.best!.step, dev_score: 1 - state.best!.loss };
+  // From here on the run is its best checkpoint: what is exported is what was tested.
+  markDone(out, best);
+  for (const { path, step } of listCheckpoints(out)) if (step !== best.step) removeCheckpoint(path);
+  return best;
+}
+
+/** The record of the run that is gone on with; undefined for a new one. */
+function openRun<A>({ out, resume, task, init }: FinetuneRequest<A>): RunFile | undefined {
+  if (!resume) {
+    refuseExisting(out);
+    return undefined;
+  }
+  const old = readRun(out);
+  if (old.init !== init || old.corpus.manifest_sha256 !== task.sha256) {
+    throw new UserError(
+      `Cannot resume ${out}: it fine-tuned ${old.init} on ${old.corpus.path}; give the same ` +
+        `--model, --data and --fold, or name another folder with --out`,
+    );
+  }
+  cleanCheckpoints(out);
+  return old;
+}
+
+/**
+ * The resolved configuration, whose steps are all epochs' together.
+ * @throws {UserError} where a run that is gone on with was begun with another.
+ */
+function resolveRunConfig<A>(
+  { task, config, epochs, out }: FinetuneRequest<A>,
+  old: RunFile | undefined,
+): TrainConfig {
+  const given = resolveConfig(config, "the command line");
+  const perEpoch = Math.ceil(task.examples.length / examplesPerStep(given));
+  const resolved = { ...given, steps: epochs * perEpoch };
+  const changes = old ? configChanges(old.config, resolved) : [];
+  if (changes.length) {
+    throw new UserError(
+      `Cannot resume ${out} with other settings (${changes.join(", ")}); give those it was begun ` +
+        `with, or name another folder with --out`,
+    );
+  }
+  return resolved;
+}
+
+function describeRun<A>(
+  { task, init, base, tokenizer }: FinetuneRequest<A>,
+  old: RunFile | undefined,
+  config: TrainConfig,
+  device: string,
+  step: number,
+): RunFile {
+  if (old) {
+    const resumption = { at: new Date().toISOString(), step, device };
+    return { ...old, resumed: [...old.resumed, resumption] };
+  }
+  const corpus = {
+    path: task.path,
+    manifest_sha256: task.sha256,
+    tokenizer_sha256: tokenizer.sha256,
+  };
+  const sequence_length = task.rowLength;
+  return newRun({ init, corpus, task: task.name, config, sequence_length, device }, base.config);
+}

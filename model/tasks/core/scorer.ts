@@ -1,0 +1,168 @@
+/**
+ * Log-probabilities of given continuations, whatever computes the model: the one thing that
+ * multiple-choice tasks ask of it.
+ * @module
+ */
+import { logSumExp } from "../../mamba/sampling.ts";
+import {
+  type Batch,
+  IGNORED_TARGET,
+  type RecurrentModel,
+  type TrainableModel,
+} from "../../mamba/types.ts";
+
+/** One prompt and the continuations to weigh against each other, as token ids. */
+export interface ScoreItem {
+  /** At least one token. */
+  prompt: Uint16Array | Uint32Array | number[];
+  /** Each at least one token. */
+  continuations: number[][];
+}
+
+/** Weighs continuations. */
+export interface Scorer {
+  /** ln p(continuation | prompt) in nats, by item and continuation. */
+  score(items: ScoreItem[]): Promise<number[][]>;
+  /** The most tokens that a prompt and a continuation may have together. */
+  readonly maxTokens: number;
+  /** How many items a call had best have. */
+  readonly itemsAtOnce: number;
+}
+
+/** ln p of id `token` under `logits`, normalised over the padded vocabulary. */
+export function logProbability(logits: Float32Array, token: number): number {
+  return logits[token]! - logSumExp(logits);
+}
+
+/**
+ * A scorer that reads token by token. The first tokens of all continuations come from one reading
+ * of the prompt; a continuation of several tokens costs one more reading, but for one of them.
+ */
+export function recurrentScorer(model: RecurrentModel): Scorer {
+  const read = async (prompt: ArrayLike<number>) => {
+    model.reset();
+    let logits: Float32Array = new Float32Array();
+    for (let i = 0; i < prompt.length; i++) logits = await model.step(prompt[i]!);
+    return logits;
+  };
+  const scoreItem = async ({ prompt, continuations }: ScoreItem) => {
+    const first = await read(prompt);
+    const scores: number[] = [];
+    let fresh = true; // the model's state is just after the prompt
+    for (const continuation of continuations) {
+      let score = logProbability(first, continuation[0]!);
+      if (continuation.length > 1 && !fresh) await read(prompt);
+      for (let i = 1; i < continuation.length; i++) {
+        fresh = false;
+        score += logProbability(await model.step(continuation[i - 1]!), continuation[i]!);
+      }
+      scores.push(score);
+    }
+    return scores;
+  };
+  return {
+    maxTokens: Infinity,
+    itemsAtOnce: 1,
+    async score(items) {
+      const scores: number[][] = [];
+      for (const item of items) scores.push(await scoreItem(item));
+      return scores;
+    },
+  };
+}
+
+/** A stretch of tokens that begins a document, and what is to be done with logits after it. */
+export interface Segment {
+  tokens: number[];
+  /** `use` takes the logits, over the padded vocabulary, at `offset` of the segment. */
+  wanted: { offset: number; use: (logits: Float32Array) => void }[];
+}
+
+/**
+ * Reads segments with as few passes as first-fit packing takes, and hands out the logits.
+ * @throws {RangeError} for a segment that is longer than a row.
+ */
+export async function logitsOfSegments(model: TrainableModel, segments: Segment[]): Promise<void> {
+  const { batchSize, sequenceLength, config } = model;
+  const size = batchSize * sequenceLength;
+  for (const rows of packSegments(segments, batchSize, sequenceLength)) {
+    const batch: Batch = {
+      tokens: new Uint32Array(size).fill(config.endOfText),
+      starts: new Uint8Array(size).fill(1),
+      targets: new Int32Array(size).fill(IGNORED_TARGET),
+    };
+    const users = new Map<number, ((logits: Float32Array) => void)[]>();
+    rows.forEach((segments, row) => {
+      let base = row * sequenceLength;
+      for (const { tokens, wanted } of segments) {
+        batch.tokens.set(tokens, base);
+        batch.starts.fill(0, base + 1, base + tokens.length);
+        for (const { offset, use } of wanted) {
+          users.set(base + offset, [...users.get(base + offset) ?? [], use]);
+        }
+        base += tokens.length;
+      }
+    });
+    const positions = [...users.keys()];
+    await model.logitsAt(batch, positions, (logits, i) => {
+      for (const use of users.get(positions[i]!)!) use(logits);
+    });
+  }
+}
+
+/** Segments packed into rows by first fit, and rows into passes. */
+function packSegments(segments: Segment[], batchSize: number, length: number): Segment[][][] {
+  const rows: { used: number; segments: Segment[] }[] = [];
+  for (const segment of segments) {
+    const size = segment.tokens.length;
+    if (size > length) throw new RangeError(`${size} tokens do not fit a row of ${length}`);
+    let row = rows.find((r) => r.used + size <= length);
+    if (!row) rows.push(row = { used: 0, segments: [] });
+    row.segments.push(segment);
+    row.used += size;
+  }
+  const passes: Segment[][][] = [];
+  for (let at = 0; at < rows.length; at += batchSize) {
+    passes.push(rows.slice(at, at + batchSize).map((r) => r.segments));
+  }
+  return passes;
+}
+
+/**
+ * The segments of one item. One reading of the prompt serves the first tokens of all continuations;
+ * a continuation of several tokens is read once more, after the prompt, for the others.
+ */
+function segmentsOf({ prompt, continuations }: ScoreItem, scores: number[]): Segment[] {
+  const tokens = [...prompt];
+  const last = tokens.length - 1;
+  const segments: Segment[] = [];
+  const shared: Segment = { tokens, wanted: [] };
+  continuations.forEach((continuation, c) => {
+    const want = (token: number, i: number) => ({
+      offset: last + i,
+      use: (logits: Float32Array) => void (scores[c]! += logProbability(logits, token)),
+    });
+    scores[c] = 0;
+    if (continuation.length === 1) shared.wanted.push(want(continuation[0]!, 0));
+    else {
+      segments.push({
+        tokens: [...tokens, ...continuation.slice(0, -1)],
+        wanted: continuation.map(want),
+      });
+    }
+  });
+  return shared.wanted.length ? [shared, ...segments] : segments;
+}
+
+/** A scorer on passes over whole batches, whose rows hold as many prompts as fit. */
+export function batchScorer(model: TrainableModel): Scorer {
+  return {
+    maxTokens: model.sequenceLength + 1,
+    itemsAtOnce: 4 * model.batchSize,
+    async score(items) {
+      const scores = items.map((): number[] => []);
+      await logitsOfSegments(model, items.flatMap((item, i) => segmentsOf(item, scores[i]!)));
+      return scores;
+    },
+  };
+}

@@ -1,0 +1,90 @@
+/**
+ * The DDI corpus as SemEval-2013 task 9 released it: XML documents of sentences with entities (places
+ * within the sentence, the last character included) and every pair of them, interacting or not.
+ * @module
+ */
+import { UserError } from "../../../core/errors.ts";
+import { join } from "../../../core/std.ts";
+import { placeSpans, textAt } from "./documents.ts";
+import { offsetsOf } from "./offsets.ts";
+import type { AnnotatedDocument, Format, Probe } from "./types.ts";
+import { childrenOf, readXml } from "./xml.ts";
+
+/** The type of a pair that interacts where the corpus does not say how. */
+const UNTYPED = "int";
+
+function readDocument(path: string): AnnotatedDocument {
+  const root = readXml(path);
+  if (root.name !== "document") {
+    throw new UserError(`Cannot read ${path}: its root is <${root.name}>, not <document>`);
+  }
+  const document: AnnotatedDocument = {
+    kind: "document",
+    id: root.attributes.id ?? "",
+    text: "",
+    passages: [],
+    mentions: [],
+    relations: [],
+    unrelated: [],
+  };
+  for (const sentence of childrenOf(root, "sentence")) {
+    const text = sentence.attributes.text ?? "";
+    const start = document.text === "" ? 0 : document.text.length + 1;
+    document.text = start === 0 ? text : `${document.text} ${text}`;
+    document.passages.push({ type: "sentence", start, end: start + text.length });
+    const offsets = offsetsOf(text);
+    for (const entity of childrenOf(sentence, "entity")) {
+      const { id = "", type = "", charOffset = "" } = entity.attributes;
+      const told = charOffset.split(";").map((pair) => {
+        const [first, last] = pair.split("-").map(Number);
+        return { start: first ?? 0, end: (last ?? 0) + 1 };
+      });
+      // The words of an interrupted entity are written in several ways; its place decides.
+      const words = told.length === 1 ? entity.attributes.text : undefined;
+      const within = placeSpans(text, told, words, { path, line: entity.line, offsets });
+      const spans = within.map((s) => ({ start: s.start + start, end: s.end + start }));
+      document.mentions.push({
+        id,
+        type,
+        spans,
+        text: textAt(document.text, spans),
+        identifiers: [],
+      });
+    }
+    for (const pair of childrenOf(sentence, "pair")) {
+      const { e1 = "", e2 = "", ddi, type } = pair.attributes;
+      const relates = ddi === "true";
+      const list = relates ? document.relations : document.unrelated;
+      list?.push({
+        type: relates ? type ?? UNTYPED : "false",
+        level: "mention",
+        arguments: [{ role: "e1", entity: e1 }, { role: "e2", entity: e2 }],
+      });
+    }
+  }
+  return document;
+}
+
+const isDdi = ({ isFolder, lines }: Probe): boolean => {
+  const text = lines.join("\n");
+  return !isFolder && /<document\s/.test(text) && /<sentence\s[^>]*\btext=/.test(text);
+};
+
+/** See the module's text; a file, or a folder of them. */
+export const ddi: Format<"document"> = {
+  name: "ddi",
+  kind: "document",
+  title: "the XML of the DDI corpus: sentences with drugs and every pair of them",
+  extension: ".xml",
+  recognise(probe) {
+    if (!probe.isFolder) return isDdi(probe) ? 0.97 : 0;
+    const first = probe.names.find((name) => name.endsWith(".xml"));
+    return first !== undefined && isDdi(probe.child(first)) ? 0.96 : 0;
+  },
+  read(path) {
+    if (!Deno.statSync(path).isDirectory) return [readDocument(path)];
+    return [...Deno.readDirSync(path)].map((entry) => entry.name)
+      .filter((name) => name.endsWith(".xml")).sort()
+      .map((name) => readDocument(join(path, name)));
+  },
+};

@@ -1,0 +1,321 @@
+/**
+ * Questions: BioASQ's JSON, BioBERT's SQuAD form of it, PubMedQA, MedQA, MedMCQA, and MMLU's tables.
+ * @module
+ */
+import { UserError } from "../../../core/errors.ts";
+import { writeAtomic } from "../../../core/files.ts";
+import {
+  failAt,
+  objectOf,
+  objectsOf,
+  readJson,
+  readJsonLines,
+  readText,
+  textOf,
+  textsOf,
+} from "./files.ts";
+import { parseTable } from "./texts.ts";
+import type { Format, Probe, Question } from "./types.ts";
+
+/** Lists of synonyms, as BioASQ writes them: a list of lists, or a plain list of texts. */
+const synonymLists = (value: unknown): string[][] =>
+  (Array.isArray(value) ? value : [value]).map((item) => textsOf(item))
+    .filter((item) => item.length > 0);
+
+function bioasqAnswer(type: string | undefined, exact: unknown): Question["answer"] {
+  if (type === "summary") return { type: "summary" };
+  if (exact === undefined || exact === null) return { type: "unknown" };
+  if (type === "yesno") {
+    return { type: "yesno", value: (textsOf(exact)[0] ?? "").toLowerCase() };
+  }
+  if (type === "list") return { type: "list", items: synonymLists(exact) };
+  // A plain list of texts is one answer with its synonyms.
+  const plain = Array.isArray(exact) && exact.every((item) => textOf(item) !== undefined);
+  return { type: "factoid", synonyms: plain ? [textsOf(exact)] : synonymLists(exact) };
+}
+
+const isBioasq = (value: unknown): boolean =>
+  objectsOf(objectOf(value)?.questions).some((q) => "body" in q && "type" in q);
+
+/** BioASQ's training and test files. */
+export const bioasq: Format<"question"> = {
+  name: "bioasq",
+  kind: "question",
+  title: "BioASQ's JSON of questions, with snippets, exact and ideal answers",
+  extension: ".json",
+  recognise: (probe) => !probe.isFolder && isBioasq(probe.json()) ? 0.99 : 0,
+  read(path) {
+    const value = readJson(path);
+    if (!isBioasq(value)) {
+      throw new UserError(`Cannot read ${path}: it has no "questions" with a body and a type`);
+    }
+    return objectsOf(objectOf(value)?.questions).map((q, i): Question => {
+      const type = textOf(q.type);
+      return {
+        kind: "question",
+        id: textOf(q.id) ?? String(i),
+        question: textOf(q.body) ?? "",
+        contexts: objectsOf(q.snippets).flatMap((s) => textOf(s.text) ?? []),
+        documents: textsOf(q.documents),
+        answer: bioasqAnswer(type, q.exact_answer),
+        ideal: textsOf(q.ideal_answer),
+      };
+    });
+  },
+  write(questions, path) {
+    const out = questions.map((q) => {
+      const { answer } = q;
+      const exact = answer.type === "yesno"
+        ? answer.value
+        : answer.type === "factoid"
+        ? answer.synonyms
+        : answer.type === "list"
+        ? answer.items
+        : answer.type === "choice"
+        ? [[q.options?.[answer.index] ?? ""]]
+        : undefined;
+      return {
+        id: q.id,
+        type: answer.type === "choice" || answer.type === "unknown" ? "factoid" : answer.type,
+        body: q.question,
+        documents: q.documents,
+        snippets: q.contexts.map((text) => ({ text, document: q.documents[0] ?? "" })),
+        ...(exact === undefined ? {} : { exact_answer: exact }),
+        ...(q.ideal.length ? { ideal_answer: q.ideal } : {}),
+      };
+    });
+    writeAtomic(path, JSON.stringify({ questions: out }, undefined, 1) + "\n");
+  },
+};
+
+const isSquad = (value: unknown): boolean =>
+  objectsOf(objectOf(value)?.data).some((d) => objectsOf(d.paragraphs).length > 0);
+
+/**
+ * BioBERT's form of BioASQ: a question occurs once per snippet, with "_001" and so on behind its id; the
+ * occurrences are put together again, and their answers are synonyms of one.
+ */
+export const squad: Format<"question"> = {
+  name: "squad",
+  kind: "question",
+  title: "SQuAD's JSON, as BioBERT has BioASQ's questions: a paragraph and its questions",
+  extension: ".json",
+  recognise: (probe) => !probe.isFolder && isSquad(probe.json()) ? 0.99 : 0,
+  read(path) {
+    const questions = new Map<string, Question>();
+    for (const article of objectsOf(objectOf(readJson(path))?.data)) {
+      for (const paragraph of objectsOf(article.paragraphs)) {
+        const context = textOf(paragraph.context) ?? "";
+        for (const qa of objectsOf(paragraph.qas)) {
+          const id = (textOf(qa.id) ?? String(questions.size)).replace(/_\d{3}$/, "");
+          const spoken = textOf(qa.answers)?.toLowerCase();
+          const names = spoken === undefined
+            ? objectsOf(qa.answers).flatMap((a) => textOf(a.text) ?? [])
+            : [];
+          const known = questions.get(id) ?? {
+            kind: "question",
+            id,
+            question: textOf(qa.question) ?? "",
+            contexts: [],
+            documents: [],
+            answer: spoken === "yes" || spoken === "no"
+              ? { type: "yesno", value: spoken }
+              : { type: "unknown" },
+            ideal: [],
+          };
+          if (!known.contexts.includes(context)) known.contexts.push(context);
+          const before = known.answer.type === "factoid" ? known.answer.synonyms[0] ?? [] : [];
+          const all = [...new Set([...before, ...names])];
+          if (all.length) known.answer = { type: "factoid", synonyms: [all] };
+          questions.set(id, known);
+        }
+      }
+    }
+    return [...questions.values()];
+  },
+  write(questions, path) {
+    const paragraphs = questions.flatMap((q) =>
+      (q.contexts.length ? q.contexts : [""]).map((context, i) => {
+        const names = q.answer.type === "factoid"
+          ? q.answer.synonyms.flat()
+          : q.answer.type === "list"
+          ? q.answer.items.flat()
+          : q.answer.type === "choice"
+          ? [q.options?.[q.answer.index] ?? ""]
+          : [];
+        const answers = q.answer.type === "yesno" ? q.answer.value : names.flatMap((text) => {
+          const at = context.toLowerCase().indexOf(text.toLowerCase());
+          return at < 0 ? [] : [{ text, answer_start: at }];
+        });
+        const id = `${q.id}_${String(i + 1).padStart(3, "0")}`;
+        return { context, qas: [{ id, question: q.question, answers }] };
+      })
+    );
+    const data = { version: "1.0", data: [{ title: "questions", paragraphs }] };
+    writeAtomic(path, JSON.stringify(data, undefined, 1) + "\n");
+  },
+};
+
+const pubmedqaEntries = (value: unknown): [string, Record<string, unknown>][] => {
+  const entries = Object.entries(objectOf(value) ?? {})
+    .flatMap(([id, one]): [string, Record<string, unknown>][] => {
+      const object = objectOf(one);
+      return object ? [[id, object]] : [];
+    });
+  return entries.every(([, one]) => "QUESTION" in one && "CONTEXTS" in one) ? entries : [];
+};
+
+/** PubMedQA: an object by PMID. */
+export const pubmedqa: Format<"question"> = {
+  name: "pubmedqa",
+  kind: "question",
+  title: "PubMedQA's JSON by PMID: question, contexts, final decision",
+  extension: ".json",
+  recognise: (probe) => !probe.isFolder && pubmedqaEntries(probe.json()).length ? 0.99 : 0,
+  read: (path) =>
+    pubmedqaEntries(readJson(path)).map(([id, one]): Question => {
+      const decision = textOf(one.final_decision);
+      const long = textOf(one.LONG_ANSWER);
+      return {
+        kind: "question",
+        id,
+        question: textOf(one.QUESTION) ?? "",
+        contexts: textsOf(one.CONTEXTS),
+        documents: [id],
+        answer: decision === undefined ? { type: "unknown" } : { type: "yesno", value: decision },
+        ideal: long === undefined ? [] : [long],
+      };
+    }),
+  write(questions, path) {
+    const out = Object.fromEntries(questions.map((q) => [q.id, {
+      QUESTION: q.question,
+      CONTEXTS: q.contexts,
+      ...(q.answer.type === "yesno" ? { final_decision: q.answer.value } : {}),
+      LONG_ANSWER: q.ideal.join(" "),
+    }]));
+    writeAtomic(path, JSON.stringify(out, undefined, 1) + "\n");
+  },
+};
+
+const linesWith = (probe: Probe, ...keys: string[]): boolean => {
+  const lines = probe.isFolder ? [] : probe.jsonLines();
+  return lines.length > 0 && lines.every((line) => keys.every((key) => key in line));
+};
+
+/** A question with choices. */
+function choiceQuestion(
+  id: string,
+  question: string,
+  options: string[],
+  index: number | undefined,
+  context?: string,
+): Question {
+  return {
+    kind: "question",
+    id,
+    question,
+    contexts: context ? [context] : [],
+    documents: [],
+    options,
+    answer: index === undefined ? { type: "unknown" } : { type: "choice", index },
+    ideal: [],
+  };
+}
+
+const LETTERS = "ABCDEFGHIJ";
+
+/** MedQA: options by letter. */
+export const medqa: Format<"question"> = {
+  name: "medqa",
+  kind: "question",
+  title: "MedQA's JSON lines: a question, options by letter, the answer's letter",
+  extension: ".jsonl",
+  recognise: (probe) => linesWith(probe, "question", "options") ? 0.97 : 0,
+  read: (path) =>
+    readJsonLines(path).map(({ value, line }) => {
+      const options = objectOf(value.options) ?? failAt(path, line, "it has no options by letter");
+      const letters = Object.keys(options).sort();
+      const texts = letters.map((letter) => textOf(options[letter]) ?? "");
+      const letter = textOf(value.answer_idx);
+      const answer = textOf(value.answer);
+      const index = letter !== undefined
+        ? letters.indexOf(letter)
+        : answer === undefined
+        ? undefined
+        : texts.indexOf(answer);
+      if (index !== undefined && index < 0) {
+        failAt(path, line, `the answer "${letter ?? answer}" is none of the options`);
+      }
+      const id = textOf(value.id) ?? String(line);
+      return choiceQuestion(id, textOf(value.question) ?? "", texts, index);
+    }),
+  write(questions, path) {
+    const lines = questions.map((q) => {
+      const options = Object.fromEntries((q.options ?? []).map((o, i) => [LETTERS[i], o]));
+      const index = q.answer.type === "choice" ? q.answer.index : undefined;
+      return JSON.stringify({
+        id: q.id,
+        question: q.question,
+        options,
+        ...(index === undefined ? {} : { answer: q.options?.[index], answer_idx: LETTERS[index] }),
+      }) + "\n";
+    });
+    writeAtomic(path, lines.join(""));
+  },
+};
+
+/** MedMCQA: options as opa to opd, the answer from 1 (as released) or from 0 (as on the hub). */
+export const medmcqa: Format<"question"> = {
+  name: "medmcqa",
+  kind: "question",
+  title: "MedMCQA's JSON lines: opa, opb, opc, opd, and cop, the number of the right one",
+  extension: ".jsonl",
+  recognise: (probe) => linesWith(probe, "question", "opa", "opb") ? 0.99 : 0,
+  read(path) {
+    const rows = readJsonLines(path);
+    const numbers = rows.map(({ value }) => Number(value.cop ?? NaN));
+    const fromZero = numbers.includes(0) && !numbers.includes(4);
+    return rows.map(({ value, line }, i) => {
+      const options = ["opa", "opb", "opc", "opd"].map((key) => textOf(value[key]) ?? "");
+      const number = numbers[i] ?? NaN;
+      const index = number - (fromZero ? 0 : 1);
+      const known = Number.isInteger(number) && number >= 0;
+      if (known && (index < 0 || index >= options.length)) {
+        failAt(path, line, `cop is ${number}, which is none of the four options`);
+      }
+      return choiceQuestion(
+        textOf(value.id) ?? String(line),
+        textOf(value.question) ?? "",
+        options,
+        known ? index : undefined,
+      );
+    });
+  },
+};
+
+/** MMLU: a table without a header: question, four options, the answer's letter. */
+export const mmlu: Format<"question"> = {
+  name: "mmlu",
+  kind: "question",
+  title: "MMLU's CSV of a subject: question, four options, the answer's letter",
+  extension: ".csv",
+  recognise(probe) {
+    if (probe.isFolder) return 0;
+    const rows = parseTable(probe.lines.join("\n"), ",");
+    // The last row may be cut within a quotation.
+    const whole = rows.length > 1 ? rows.slice(0, -1) : rows;
+    return whole.length > 0 &&
+        whole.every(({ cells }) => cells.length === 6 && /^[A-D]$/.test(cells[5]?.trim() ?? ""))
+      ? 0.97
+      : 0;
+  },
+  read: (path) =>
+    parseTable(readText(path), ",").map(({ cells, line }, i) => {
+      const letter = cells[5]?.trim() ?? "";
+      if (cells.length !== 6 || !/^[A-D]$/.test(letter)) {
+        failAt(path, line, "it is not a question, four options and a letter from A to D");
+      }
+      const index = LETTERS.indexOf(letter);
+      return choiceQuestion(String(i), cells[0] ?? "", cells.slice(1, 5), index);
+    }),
+};

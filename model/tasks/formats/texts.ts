@@ -1,0 +1,253 @@
+/**
+ * Texts with labels in tables and JSON lines: any file with a column of texts, perhaps one of second
+ * texts, and one of labels or scores. BioBERT's relation folders (GAD, EU-ADR: a sentence with @GENE$ and
+ * @DISEASE$, tab, 0 or 1) and SciBERT's sets (`{"text", "label"}`) are such, and so are BLUE's HoC
+ * (labels as "0_1,1_0,...": number and whether it holds) and BIOSSES (two sentences and a score).
+ * @module
+ */
+import { writeAtomic } from "../../../core/files.ts";
+import { failAt, readJsonLines, readText, textOf, textsOf } from "./files.ts";
+import type { Format, LabelledText, Probe } from "./types.ts";
+
+/** Names of columns, as data sets have them, the likelier first; case does not count. */
+const COLUMNS = {
+  id: ["id", "index", "idx", "guid", "pmid", "uid", "document_id"],
+  text: [
+    "text",
+    "sentence",
+    "sentence1",
+    "sentence_1",
+    "text_1",
+    "text1",
+    "premise",
+    "question1",
+    "abstract",
+  ],
+  pair: [
+    "text_pair",
+    "pair",
+    "sentence2",
+    "sentence_2",
+    "text_2",
+    "text2",
+    "hypothesis",
+    "question2",
+  ],
+  label: ["label", "labels", "gold_label", "class", "category", "score", "similarity"],
+} as const;
+
+type Column = keyof typeof COLUMNS;
+
+/** Where each column stands among the names of a header. */
+function columnsOf(names: readonly string[]): Partial<Record<Column, number>> {
+  const lower = names.map((name) => name.trim().toLowerCase());
+  const found: Partial<Record<Column, number>> = {};
+  for (const [column, known] of Object.entries(COLUMNS) as [Column, readonly string[]][]) {
+    const name = known.find((candidate) => lower.includes(candidate));
+    if (name !== undefined) found[column] = lower.indexOf(name);
+  }
+  return found;
+}
+
+const isHeader = (names: readonly string[]): boolean => {
+  const { text, label } = columnsOf(names);
+  return text !== undefined && label !== undefined;
+};
+
+/** BLUE's list of numbered labels that hold or do not: "0_0,1_1". */
+const HOLDS = /^\d+_[01](,\d+_[01])*$/;
+
+/** Labels of one cell, and a score where it is a number that no set of classes would have. */
+function labelsOf(cell: string): string[] {
+  const text = cell.trim();
+  if (HOLDS.test(text)) {
+    return text.split(",").filter((item) => item.endsWith("_1")).map((item) => item.slice(0, -2));
+  }
+  return text === "" ? [] : text.split(/\s*[|;]\s*/).filter((label) => label !== "");
+}
+
+/**
+ * Whether the labels of a set are scores: all of them numbers, and not all of them whole, or a column
+ * that is called so.
+ */
+function areScores(cells: readonly string[], name: string): boolean {
+  const numbers = cells.filter((cell) => cell.trim() !== "").map(Number);
+  if (!numbers.length || !numbers.every(Number.isFinite)) return false;
+  return /score|similarity/i.test(name) || numbers.some((n) => !Number.isInteger(n));
+}
+
+/** A table's rows by RFC 4180: fields may be quoted, quotes within are doubled. Tabs are never quoted. */
+export function parseTable(
+  text: string,
+  separator: "," | "\t",
+): { cells: string[]; line: number }[] {
+  if (separator === "\t") {
+    return text.split(/\r?\n/).map((row, i) => ({ cells: row.split("\t"), line: i + 1 }))
+      .filter(({ cells }) => cells.length > 1 || (cells[0] ?? "").trim() !== "");
+  }
+  const rows: { cells: string[]; line: number }[] = [];
+  let cells: string[] = [];
+  let cell = "";
+  let quoted = false;
+  let line = 1;
+  let start = 1;
+  const endRow = () => {
+    cells.push(cell);
+    if (cells.length > 1 || cells[0] !== "") rows.push({ cells, line: start });
+    cells = [];
+    cell = "";
+  };
+  for (let i = 0; i < text.length; i++) {
+    const character = text[i];
+    if (character === "\n") line++;
+    if (quoted) {
+      if (character !== '"') cell += character;
+      else if (text[i + 1] === '"') {
+        cell += '"';
+        i++;
+      } else quoted = false;
+    } else if (character === '"' && cell === "") quoted = true;
+    else if (character === ",") {
+      cells.push(cell);
+      cell = "";
+    } else if (character === "\n") {
+      endRow();
+      start = line;
+    } else if (character !== "\r") cell += character;
+  }
+  if (cell !== "" || cells.length) endRow();
+  return rows;
+}
+
+const separatorOf = (firstLine: string): "," | "\t" => firstLine.includes("\t") ? "\t" : ",";
+
+function readTable(path: string): LabelledText[] {
+  const text = readText(path);
+  const rows = parseTable(text, separatorOf(text.split("\n", 1)[0] ?? ""));
+  const first = rows[0]?.cells ?? [];
+  const headed = isHeader(first);
+  // Without a header: text and label, or text, second text and label, with an id before them or not.
+  const width = first.length;
+  const columns = headed
+    ? columnsOf(first)
+    : width === 2
+    ? { text: 0, label: 1 }
+    : width === 3 && /^\d+$/.test(first[0] ?? "")
+    ? { id: 0, text: 1, label: 2 }
+    : { text: 0, pair: 1, label: width - 1 };
+  const body = headed ? rows.slice(1) : rows;
+  const cells = (column: number | undefined) =>
+    body.map(({ cells }) => (column === undefined ? "" : cells[column] ?? ""));
+  const labels = cells(columns.label);
+  const scored = areScores(labels, headed ? first[columns.label ?? 0] ?? "" : "");
+  return body.map(({ cells, line }, i): LabelledText => {
+    if (cells.length <= Math.max(columns.text ?? 0, columns.label ?? 0)) {
+      failAt(path, line, `it has ${cells.length} columns, where ${width} are needed`);
+    }
+    const label = labels[i] ?? "";
+    const pair = columns.pair === undefined ? undefined : cells[columns.pair];
+    return {
+      kind: "text",
+      id: columns.id === undefined ? String(i) : cells[columns.id] ?? String(i),
+      text: cells[columns.text ?? 0] ?? "",
+      ...(pair === undefined ? {} : { pair }),
+      labels: scored ? [] : labelsOf(label),
+      ...(scored ? { score: Number(label) } : {}),
+      line,
+    };
+  });
+}
+
+/** The least number of a few lines' columns that agree, or 0. */
+function tableWidth(probe: Probe): number {
+  const lines = probe.lines.filter((line) => line.trim() !== "").slice(0, 20);
+  const widths = new Set(lines.map((line) => line.split("\t").length));
+  return widths.size === 1 ? [...widths][0] ?? 0 : 0;
+}
+
+/** Tables of texts and labels, separated by tabs or commas. */
+export const table: Format<"text"> = {
+  name: "table",
+  kind: "text",
+  title:
+    "a TSV or CSV of texts and labels or scores (GAD, EU-ADR, HoC of BLUE, BIOSSES, any other)",
+  extension: ".tsv",
+  recognise(probe) {
+    if (probe.isFolder || /^\s*[[{<]/.test(probe.lines[0] ?? "")) return 0;
+    const first = parseTable(probe.lines[0] ?? "", separatorOf(probe.lines[0] ?? ""))[0]?.cells;
+    if (first && isHeader(first)) return 0.9;
+    const width = tableWidth(probe);
+    if (width < 2 || width > 4) return 0;
+    // A column of long texts and one of short labels.
+    const rows = probe.lines.filter((line) => line.trim() !== "").map((line) => line.split("\t"));
+    const long = rows.filter((r) => r.slice(0, -1).some((c) => c.trim().split(/\s+/).length >= 3));
+    const short = rows.filter((r) => (r.at(-1) ?? "").trim().split(/\s+/).length <= 3);
+    return long.length > 0.8 * rows.length && short.length === rows.length ? 0.7 : 0;
+  },
+  read: readTable,
+  write(records, path) {
+    const clean = (text: string) => text.replace(/[\t\n\r]+/g, " ");
+    const pairs = records.some((r) => r.pair !== undefined);
+    const header = ["id", "text", ...(pairs ? ["text_pair"] : []), "label"].join("\t");
+    const rows = records.map((r) =>
+      [
+        r.id,
+        clean(r.text),
+        ...(pairs ? [clean(r.pair ?? "")] : []),
+        r.score === undefined ? r.labels.join("|") : String(r.score),
+      ].join("\t")
+    );
+    writeAtomic(path, [header, ...rows].map((row) => row + "\n").join(""));
+  },
+};
+
+/** JSON lines of texts and labels, SciBERT's among them. */
+export const jsonTexts: Format<"text"> = {
+  name: "jsonl",
+  kind: "text",
+  title: "JSON lines with a text, perhaps a second one, and a label, labels or a score",
+  extension: ".jsonl",
+  recognise(probe) {
+    const lines = probe.isFolder ? [] : probe.jsonLines();
+    return lines.length > 0 && lines.every((line) => isHeader(Object.keys(line))) ? 0.9 : 0;
+  },
+  read(path) {
+    const rows = readJsonLines(path);
+    const keys = Object.keys(rows[0]?.value ?? {});
+    const columns = columnsOf(keys);
+    const key = (column: Column) => {
+      const at = columns[column];
+      return at === undefined ? "" : keys[at] ?? "";
+    };
+    const cells = rows.map(({ value }) => textsOf(value[key("label")]));
+    const scored = areScores(cells.map((c) => c.join("|")), key("label"));
+    return rows.map(({ value, line }, i): LabelledText => {
+      const text = textOf(value[key("text")]);
+      if (text === undefined) failAt(path, line, `it has no text under "${key("text") || "text"}"`);
+      const pair = textOf(value[key("pair")]);
+      const labels = cells[i] ?? [];
+      return {
+        kind: "text",
+        id: textOf(value[key("id")]) ?? String(i),
+        text,
+        ...(pair === undefined ? {} : { pair }),
+        labels: scored ? [] : labels.length === 1 ? labelsOf(labels[0] ?? "") : labels,
+        ...(scored ? { score: Number(labels[0]) } : {}),
+        line,
+      };
+    });
+  },
+  write(records, path) {
+    const lines = records.map((r) =>
+      JSON.stringify({
+        id: r.id,
+        text: r.text,
+        ...(r.pair === undefined ? {} : { text_pair: r.pair }),
+        ...(r.score === undefined
+          ? r.labels.length === 1 ? { label: r.labels[0] } : { labels: r.labels }
+          : { score: r.score }),
+      }) + "\n"
+    );
+    writeAtomic(path, lines.join(""));
+  },
+};

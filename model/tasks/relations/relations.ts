@@ -1,0 +1,237 @@
+/**
+ * Relations between entities: sentences with two marked entities and a label (ChemProt as SciBERT
+ * splits it), and PubTator documents with chemical-induced-disease pairs (BioCreative V CDR).
+ * @module
+ */
+import { UserError } from "../../../core/errors.ts";
+import type { ChoiceItem } from "../core/choices.ts";
+import type { Counts } from "../core/classification.ts";
+
+/** The labels of ChemProt in SciBERT's split, in alphabetical order. */
+export const CHEMPROT_LABELS = [
+  "ACTIVATOR",
+  "AGONIST",
+  "AGONIST-ACTIVATOR",
+  "AGONIST-INHIBITOR",
+  "ANTAGONIST",
+  "DOWNREGULATOR",
+  "INDIRECT-DOWNREGULATOR",
+  "INDIRECT-UPREGULATOR",
+  "INHIBITOR",
+  "PRODUCT-OF",
+  "SUBSTRATE",
+  "SUBSTRATE_PRODUCT-OF",
+  "UPREGULATOR",
+] as const;
+
+/** A label as words that a model can say: INDIRECT-UPREGULATOR is "indirect upregulator". */
+export function relationWords(label: string): string {
+  return label.toLowerCase().replace(/[-_]/g, " ");
+}
+
+/** The prompt of one sentence; the answer follows as " inhibitor". */
+export function relationPrompt(text: string, labels: readonly string[]): string {
+  return `Name the relation of the chemical in << >> to the protein in [[ ]] as one of: ` +
+    `${labels.map(relationWords).join(", ")}.\n\nSentence:\n${text.trim()}\n\nAnswer:`;
+}
+
+/**
+ * Sentences as the items of a multiple-choice task.
+ * @throws {UserError} for a label that is not among `labels`.
+ */
+export function relationItems(
+  examples: readonly RelationExample[],
+  labels: readonly string[],
+): ChoiceItem[] {
+  return examples.map(({ text, label }, i) => {
+    const gold = labels.indexOf(label);
+    if (gold < 0) {
+      throw new UserError(
+        `Cannot use example ${i + 1}: its label "${label}" is not among ${labels.join(", ")}`,
+      );
+    }
+    return { id: String(i + 1), prompt: relationPrompt(text, labels), gold };
+  });
+}
+
+/** A sentence with `<< chemical >>` and `[[ protein ]]` marked, and the relation between them. */
+export interface RelationExample {
+  /** The sentence, with its marks. */
+  text: string;
+  /** The relation. */
+  label: string;
+}
+
+function readText(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new UserError(`Cannot read the relations file ${path}: there is no such file`);
+  }
+}
+
+/**
+ * Reads JSON lines with "text" and "label". A null label is "no answer", allowed for systems.
+ * @throws {UserError} naming the file and the line.
+ */
+export function readRelationLines(path: string): { text?: string; label: string | null }[] {
+  const lines = readText(path).split("\n");
+  const examples: { text?: string; label: string | null }[] = [];
+  lines.forEach((line, index) => {
+    if (line.trim() === "") return;
+    const fail = (what: string): never => {
+      throw new UserError(`Cannot read ${path}, line ${index + 1}: ${what}`);
+    };
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch {
+      fail("it is not JSON");
+    }
+    if (typeof value !== "object" || value === null) return fail("it is not an object");
+    const { text, label } = value as { text?: unknown; label?: unknown };
+    if (label !== null && typeof label !== "string") return fail('it has no "label"');
+    if (text !== undefined && typeof text !== "string") return fail('its "text" is not a string');
+    examples.push({ text, label });
+  });
+  return examples;
+}
+
+/**
+ * Reads a gold file of ChemProt: every line has a text and a label.
+ * @throws {UserError} as {@linkcode readRelationLines}.
+ */
+export function readRelations(path: string): RelationExample[] {
+  return readRelationLines(path).map(({ text, label }, index) => {
+    if (text === undefined || label === null) {
+      throw new UserError(`Cannot use ${path}: example ${index + 1} lacks its text or its label`);
+    }
+    return { text, label };
+  });
+}
+
+/** An entity of a PubTator document: characters [start, end) of title, a space, abstract. */
+export interface PubtatorMention {
+  /** Its first character. */
+  start: number;
+  /** The character after its last. */
+  end: number;
+  /** What stands there. */
+  text: string;
+  /** Such as Chemical or Disease. */
+  type: string;
+  /** Concept identifiers; several for a composite mention. */
+  ids: string[];
+}
+
+/** One PubTator document. */
+export interface PubtatorDocument {
+  /** Of the article. */
+  pmid: string;
+  /** The article's title. */
+  title: string;
+  /** The article's abstract. */
+  abstract: string;
+  /** In the order of the file. */
+  mentions: PubtatorMention[];
+  /** Relation type and the two concepts, such as CID D008750 D003866. */
+  relations: { type: string; first: string; second: string }[];
+}
+
+/**
+ * Reads a PubTator file.
+ * @throws {UserError} naming the file and the line: another shape, a PMID out of place, or a mention
+ * whose text is not what its offsets say.
+ */
+export function readPubtator(path: string): PubtatorDocument[] {
+  const documents: PubtatorDocument[] = [];
+  let current: PubtatorDocument | undefined;
+  readText(path).split(/\r?\n/).forEach((line, index) => {
+    const fail = (what: string): never => {
+      throw new UserError(`Cannot read ${path}, line ${index + 1}: ${what}`);
+    };
+    if (line.trim() === "") {
+      current = undefined;
+      return;
+    }
+    const heading = /^(\d+)\|([ta])\|(.*)$/.exec(line);
+    if (heading?.[2] === "t") {
+      const [, pmid, , title] = heading;
+      current = { pmid: pmid!, title: title!, abstract: "", mentions: [], relations: [] };
+      documents.push(current);
+      return;
+    }
+    const pmid = heading?.[1] ?? line.split("\t")[0];
+    if (!current || pmid !== current.pmid) {
+      return fail(`it belongs to PMID ${pmid}, which no title line has begun`);
+    }
+    if (heading) current.abstract = heading[3]!;
+    else addAnnotation(current, line.split("\t"), fail);
+  });
+  return documents;
+}
+
+function addAnnotation(
+  document: PubtatorDocument,
+  columns: string[],
+  fail: (what: string) => never,
+): void {
+  if (columns.length === 4) {
+    const [, type, first, second] = columns;
+    document.relations.push({ type: type!, first: first!, second: second! });
+    return;
+  }
+  if (columns.length < 5) fail("it is neither a mention nor a relation");
+  const [, from, to, text, type, ids] = columns;
+  const start = Number(from);
+  const end = Number(to);
+  const found = `${document.title} ${document.abstract}`.slice(start, end);
+  if (found !== text) fail(`the characters ${from} to ${to} are "${found}", not "${text}"`);
+  document.mentions.push({ start, end, text: text!, type: type!, ids: (ids ?? "").split("|") });
+}
+
+/**
+ * Right, wrong and missed relations of each gold document; documents that only the system has are
+ * an error, documents that it lacks are missed.
+ */
+export function compareRelations(
+  gold: PubtatorDocument[],
+  system: PubtatorDocument[],
+): Counts[] {
+  const known = new Set(gold.map((d) => d.pmid));
+  const stranger = system.find((d) => !known.has(d.pmid));
+  if (stranger) {
+    throw new UserError(
+      `Cannot score the system file: PMID ${stranger.pmid} is not in the gold file; ` +
+        `give the gold file of the same documents`,
+    );
+  }
+  const keys = (documents: PubtatorDocument[], pmid: string) =>
+    new Set(
+      documents.filter((d) => d.pmid === pmid)
+        .flatMap((d) => d.relations.map((r) => `${r.type}\t${r.first}\t${r.second}`)),
+    );
+  return gold.map(({ pmid }) => {
+    const want = keys(gold, pmid);
+    const got = keys(system, pmid);
+    const truePositives = [...got].filter((k) => want.has(k)).length;
+    return {
+      truePositives,
+      falsePositives: got.size - truePositives,
+      falseNegatives: want.size - truePositives,
+    };
+  });
+}
+
+/** The sum of counts, over all or over a resample. */
+export function sumCounts(counts: readonly Counts[], indices?: ArrayLike<number>): Counts {
+  const sum = { truePositives: 0, falsePositives: 0, falseNegatives: 0 };
+  for (let i = 0; i < (indices ?? counts).length; i++) {
+    const own = counts[indices ? indices[i]! : i]!;
+    sum.truePositives += own.truePositives;
+    sum.falsePositives += own.falsePositives;
+    sum.falseNegatives += own.falseNegatives;
+  }
+  return sum;
+}

@@ -1,0 +1,100 @@
+/** What a training run says of itself: run.json, the line that it begins with, its model card. @module */
+import { basename, resolve } from "../../core/std.ts";
+import { type MambaConfig, parameterCount } from "../mamba/mod.ts";
+import { modelCard } from "../weights/mod.ts";
+import type { TrainerState } from "./checkpoint.ts";
+import { configChanges, isRun, newRun, readRun, type RunFile, writeRun } from "./run_file.ts";
+import type { TrainRequest } from "./plan.ts";
+
+/** Writes run.json, of a new run or with one more resumption. */
+export function recordRun(
+  { corpus, out, reporter }: Pick<TrainRequest, "corpus" | "out" | "reporter">,
+  now: {
+    init: string;
+    config: RunFile["config"];
+    device: string;
+    model: MambaConfig;
+    state: TrainerState;
+  },
+): RunFile {
+  const { init, config, device, model, state } = now;
+  const old = isRun(out) ? readRun(out) : undefined;
+  const changed = old ? configChanges(old.config, config) : [];
+  const resumption = {
+    at: new Date().toISOString(),
+    step: state.step,
+    device,
+    ...(changed.length ? { changed } : {}),
+  };
+  const changes = old ? roundingChanges(old, now) : [];
+  if (changes.length) {
+    reporter.log(
+      `Going on with ${
+        changes.join(" and ")
+      }: results equal those of a run that was never stopped ` +
+        `within rounding, not to the byte`,
+    );
+  }
+  const going = old ? { ...old, config, resumed: [...old.resumed, resumption] } : newRun({
+    init,
+    corpus: {
+      path: resolve(corpus.path),
+      manifest_sha256: corpus.manifestSha256,
+      tokenizer_sha256: corpus.tokenizerSha256,
+    },
+    config,
+    sequence_length: corpus.sequenceLength,
+    device,
+  }, model);
+  const run = { ...going, spikes: state.spikes ?? [] };
+  writeRun(out, run);
+  return run;
+}
+
+/** What differs from the run so far that changes the order of sums, and nothing else. */
+function roundingChanges(
+  old: RunFile,
+  { config, device }: { config: RunFile["config"]; device: string },
+): string[] {
+  const before = old.resumed.at(-1)?.device ?? old.device;
+  const { batch } = old.config;
+  const { rows, accumulate } = config.batch;
+  const same = rows * accumulate === batch.rows * batch.accumulate;
+  return [
+    ...(before === device ? [] : [`another device (${device}, before ${before})`]),
+    ...(same && rows !== batch.rows
+      ? [
+        `another split of the batch (${rows} x ${accumulate}, before ${batch.rows} x ${batch.accumulate})`,
+      ]
+      : []),
+  ];
+}
+
+/** A line that says what is trained. */
+export function describe(
+  run: RunFile,
+  model: MambaConfig,
+  state: TrainerState,
+  steps: number,
+): string {
+  const { rows, accumulate } = run.config.batch;
+  const batch = `${rows}${accumulate > 1 ? ` x ${accumulate}` : ""} rows of ${run.sequence_length}`;
+  const first = state.step + 1;
+  return `Training ${parameterCount(model).toLocaleString("en")} parameters, steps ${first} to ` +
+    `${steps} of ${batch} tokens, ${
+      run.config.precision === "mixed" ? "in mixed precision, " : ""
+    }on ${run.resumed.at(-1)?.device ?? run.device}`;
+}
+
+/** The model card of a checkpoint. */
+export function cardOf(run: RunFile, out: string, model: MambaConfig, state: TrainerState): string {
+  return modelCard({
+    name: basename(resolve(out)),
+    base: run.init.startsWith("random:") ? undefined : run.init,
+    parameters: parameterCount(model),
+    steps: state.step,
+    tokens: state.tokens,
+    sequenceLength: run.sequence_length,
+    manifestSha256: run.corpus.manifest_sha256,
+  });
+}

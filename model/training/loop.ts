@@ -1,0 +1,320 @@
+/**
+ * The training loop. It knows the model by its interface only, so that tests run it on the float64
+ * reference and users on a GPU.
+ * @module
+ */
+import { Interrupted, UserError } from "../../core/errors.ts";
+import { formatDuration, type Reporter } from "../../core/reporter.ts";
+import type { StepReport, TrainableModel } from "../mamba/mod.ts";
+import type { TrainerState } from "./checkpoint.ts";
+import { LoopClock } from "./clock.ts";
+import type { TrainConfig } from "./configuration.ts";
+import { requireRows, type RowSource, type TrainingCorpus } from "./corpus.ts";
+import { meanLoss } from "./perplexity.ts";
+import { type RunListener, RunRecord } from "./record.ts";
+import { stepBatches } from "./rows.ts";
+import type { NewSample } from "./samples.ts";
+import { RunSaver } from "./saver.ts";
+import { judge, returnsPast, skipsInARow, spikeEvent, type Verdict } from "./spikes.ts";
+import {
+  describeFailure,
+  queueGradients,
+  type StepGradients,
+  stepMetrics,
+  tokensOf,
+  updateOptions,
+} from "./step.ts";
+
+/** What the loop works with. */
+interface LoopOptions {
+  /** The run folder. */
+  run: string;
+  corpus: TrainingCorpus;
+  config: TrainConfig;
+  /** Holding the weights and moments of `state`. */
+  model: TrainableModel;
+  /** Where the run stands. */
+  state: TrainerState;
+  /** The tokenizer.json that goes into each checkpoint. */
+  tokenizer?: Uint8Array;
+  /** The model card that goes into the checkpoint of a state. */
+  card?: (state: TrainerState) => string;
+  /** Hears of every step. */
+  listener?: RunListener;
+  /** Has the model write samples, from the weights that it holds. */
+  sample?: () => Promise<NewSample[]>;
+  /** Puts the model back to the newest checkpoint, or to the start, and returns the state there. */
+  restore: () => TrainerState;
+  reporter: Reporter;
+  /** Has the loop save and stop. */
+  signal: AbortSignal;
+  /** How to go on after an interruption, for the closing message. */
+  resumeHint?: string;
+}
+
+/** What a run came to. */
+export interface LoopResult {
+  /** Updates done in all. */
+  step: number;
+  /** Whether these are all that the configuration asks for. */
+  finished: boolean;
+  /** Positions trained on, padding included. */
+  tokens: number;
+  /** The training loss of the last step, in nats per token. */
+  loss: number;
+  /** The last validation loss, in nats per token. */
+  validationLoss?: number;
+  /** How long the loop took in this process. */
+  seconds: number;
+  /** Positions trained on per second in this process. */
+  tokensPerSecond: number;
+  /** Of this process, spent reading rows and making batches; the device computes meanwhile. */
+  dataSeconds: number;
+  /** The last checkpoint. */
+  checkpoint: string;
+}
+
+/** Updates of a run: as many as configured, or as many as its configured tokens need. */
+export function totalSteps(config: TrainConfig, sequenceLength: number): number {
+  if (!config.tokens) return config.steps;
+  return Math.ceil(config.tokens / (config.batch.rows * config.batch.accumulate * sequenceLength));
+}
+
+/**
+ * Trains from `state` to the last step: draw rows, accumulate gradients, update, judge, validate,
+ * log, save, step after step.
+ *
+ * The device never waits for the host. While it computes a step, the next step's rows are drawn and
+ * their gradients are queued behind it (`ahead`), and a checkpoint is read off the device and
+ * written piece by piece (`saver`).
+ *
+ * The function is longer than 100 lines so that a reader finds the whole of a step in one place.
+ * @throws {Interrupted} after saving, when the signal fires.
+ * @throws {UserError} where loss or gradient are not finite, or the corpus is empty.
+ */
+export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
+  const { run, corpus, config, model, reporter, signal, listener } = options;
+  const { spikes: spikeRules, validation, checkpoint } = config;
+  const rows = requireRows(corpus, "train");
+  const heldOut = validation.every > 0 ? requireRows(corpus, "validation") : undefined;
+  const steps = totalSteps(config, model.sequenceLength);
+  let state: TrainerState = { ...options.state };
+  const record = new RunRecord({ run, spikes: spikeRules, steps, reporter, listener }, state.step);
+  const saver = new RunSaver({
+    run,
+    model,
+    keep: checkpoint.keep,
+    tokenizer: options.tokenizer,
+    card: options.card,
+    sync: () => record.sync(),
+  }, state.step);
+  const clock = new LoopClock();
+  /** Gradients of the step after `state`, where they are queued already. */
+  let ahead: StepGradients | undefined;
+  let validationLoss: number | undefined;
+  let tokensHere = 0;
+  let path: string;
+
+  /** Draws the rows of the step after `state` and queues their gradients on the device. */
+  const queueNext = (before?: () => void): StepGradients => {
+    const batches = clock.reading(() => stepBatches(rows, state.rows, config, corpus));
+    return queueGradients(model, batches, () => {
+      before?.();
+      saver.readPiece();
+    });
+  };
+  const isDue = (every: number) => every > 0 && (state.step % every === 0 || state.step === steps);
+
+  try {
+    while (state.step < steps) {
+      await clock.letSignalsIn();
+      if (signal.aborted) {
+        path = await saver.save(state);
+        throw interruption(options, state.step, steps, path);
+      }
+      if (clock.hasPassed(config.hours)) break;
+
+      // Draw rows and accumulate their gradients, unless that was done while the device was busy.
+      const gradients = ahead ?? queueNext();
+      ahead = undefined;
+
+      // Update the weights.
+      const step = state.step + 1;
+      const update = updateOptions(config, step, steps);
+      if (spikeRules.action === "skip") update.skipAbove = record.spikes.limits;
+      model.update(update);
+      const tokens = tokensOf(model, gradients.batches);
+      tokensHere += tokens;
+      state.step = step;
+      state.rows += tokens / model.sequenceLength;
+      state.tokens += tokens;
+
+      // Go ahead to the next step's gradients, unless a validation needs the device in between. This
+      // step's report has to be asked for before anything else is queued.
+      const asked: { report?: Promise<StepReport> } = {};
+      const validates = isDue(validation.every);
+      if (!validates && step < steps) ahead = queueNext(() => asked.report = model.report());
+      const report = await (asked.report ?? model.report());
+
+      // Judge the step by its loss and the norm of its gradient.
+      const verdict = judge(step, report, record.spikes, spikeRules);
+      for (const line of verdict.lines) reporter.log(line);
+      if (verdict.action === "fail") {
+        await saver.finish();
+        throw failure(step, await describeFailure(model, gradients, report), saver);
+      }
+      if (verdict.action === "rollback") {
+        state = await rollBack(options, { step, gradients, report, verdict }, state, record, saver);
+        ahead = undefined; // gradients of weights that are gone
+        clock.startStep();
+        continue;
+      }
+      if (verdict.action === "skip") {
+        if (skipsInARow(state.spikes ?? [], step) >= spikeRules.limit) {
+          await saver.finish();
+          const what = await describeFailure(model, gradients, report);
+          throw failure(step, what, saver, `leaving out ${spikeRules.limit} updates in a row`);
+        }
+        state.spikes = [...state.spikes ?? [], spikeEvent(step, report, verdict, "skip")];
+        record.noteSpikes(state.spikes);
+      }
+      const metrics = stepMetrics({ ...report, skipped: verdict.action === "skip" }, {
+        step,
+        learningRate: update.learningRate,
+        tokens: state.tokens,
+        own: tokens,
+        seconds: clock.stepSeconds,
+      });
+      const last = state.spikes?.at(-1);
+      if (last?.back_to === step - 1) metrics.rolled_back_from = last.step;
+
+      // Validate.
+      let samples: NewSample[] | undefined;
+      if (validates && heldOut) {
+        const seen = await validate(options, heldOut);
+        samples = seen.samples;
+        validationLoss = seen.loss;
+        metrics.validation_loss = seen.loss;
+        if (!state.best || seen.loss < state.best.loss) state.best = { step, loss: seen.loss };
+      }
+
+      // Log.
+      record.write(metrics, samples);
+      clock.startStep();
+
+      // Save. A new best is saved whenever it is found, as it is what most people will want to use.
+      await saver.advance();
+      const isLate = checkpoint.minutes > 0 && saver.age >= checkpoint.minutes * 60_000;
+      const isBest = validates && state.best?.step === step;
+      if (step < steps && (isDue(checkpoint.every) || isLate || isBest)) {
+        const going = await saver.saveInBackground(state);
+        if (!going) {
+          await saver.save(state);
+          clock.startStep();
+        }
+      }
+    }
+    path = await saver.save(state);
+    record.close();
+  } catch (error) {
+    record.close();
+    await saver.abort();
+    throw error;
+  } finally {
+    saver.close();
+  }
+  const finished = state.step >= steps;
+  const { seconds } = clock;
+  if (!finished) {
+    reporter.log(
+      `Stopped after ${formatDuration(seconds)}, the limit of this run; --resume goes on`,
+    );
+  }
+  return {
+    step: state.step,
+    finished,
+    tokens: state.tokens,
+    loss: record.last?.loss ?? NaN,
+    ...(validationLoss === undefined ? {} : { validationLoss }),
+    seconds,
+    tokensPerSecond: tokensHere / seconds,
+    dataSeconds: clock.readingSeconds,
+    checkpoint: path,
+  };
+}
+
+/** The validation loss, and samples, of the averaged weights where the run keeps them. */
+async function validate(
+  { model, config, corpus, sample }: LoopOptions,
+  heldOut: RowSource,
+): Promise<{ loss: number; samples?: NewSample[] }> {
+  const { weights, rows } = config.validation;
+  const averaged = config.average.decay > 0 && weights === "average";
+  if (averaged) model.swapAverages();
+  const loss = await meanLoss(model, heldOut, rows, corpus.endOfText);
+  const samples = await sample?.();
+  if (averaged) model.swapAverages();
+  return samples ? { loss, samples } : { loss };
+}
+
+/** A step whose update the run undoes. */
+interface UndoneStep {
+  step: number;
+  gradients: StepGradients;
+  report: StepReport;
+  verdict: Verdict;
+}
+
+/**
+ * Puts the model back to the newest checkpoint. Returns the state from which the run goes on: that of
+ * the checkpoint, but with the rows after those that led to the spike.
+ * @throws {UserError} where the run has come back from the same stretch too often.
+ */
+async function rollBack(
+  { model, config, restore, reporter }: LoopOptions,
+  { step, gradients, report, verdict }: UndoneStep,
+  { rows, spikes = [] }: TrainerState,
+  record: RunRecord,
+  saver: RunSaver,
+): Promise<TrainerState> {
+  await saver.finish();
+  const { limit } = config.spikes;
+  const what = await describeFailure(model, gradients, report, verdict.what[0]);
+  const back = restore();
+  saver.restored(back.step);
+  if (returnsPast(spikes, back.step) >= limit) {
+    throw failure(step, what, saver, `going back to step ${back.step} ${limit} times`);
+  }
+  const left = rows - back.rows;
+  reporter.log(
+    `Going back from step ${step} to step ${back.step}, and on without the ` +
+      `${left} rows between them`,
+  );
+  record.rewind(back.step);
+  const event = spikeEvent(step, report, verdict, "rollback");
+  const all = [...spikes, { ...event, back_to: back.step, rows_left_out: left }];
+  record.noteSpikes(all);
+  return { ...back, rows, spikes: all };
+}
+
+/** The error of a run that cannot go on after a step. */
+function failure(step: number, what: string, saver: RunSaver, why?: string): UserError {
+  const saved = saver.saved
+    ? `the last good checkpoint is ${saver.saved.path}`
+    : "no checkpoint was saved before it";
+  return new UserError(
+    `Training stopped at step ${step}: ${what}${why ? `, after ${why}` : ""}; ${saved}; ` +
+      `go on from there with a lower optimizer.learning_rate`,
+  );
+}
+
+/** What a run that was told to stop says in the end. */
+function interruption(
+  { resumeHint }: LoopOptions,
+  step: number,
+  steps: number,
+  path: string,
+): Interrupted {
+  const hint = resumeHint ? `; go on with: ${resumeHint}` : "";
+  return new Interrupted(`Stopped after step ${step} of ${steps}; saved in ${path}${hint}`);
+}

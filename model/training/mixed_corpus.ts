@@ -1,0 +1,120 @@
+/** Several corpora as one, for training on a mix. @module */
+import { UserError } from "../../core/errors.ts";
+import { sha256 } from "../../core/files.ts";
+import { resolve } from "../../core/std.ts";
+import { Blend, parseMix } from "../../pipeline/selection/blend.ts";
+import { readManifest } from "../../pipeline/shards/manifest.ts";
+import { nameOf, selectionsOfMix } from "../../pipeline/selection/mix_selection.ts";
+import { selects } from "../../pipeline/selection/selection.ts";
+import type { RowSource, Split, TrainingCorpus } from "./corpus.ts";
+import { openCorpus } from "./shard_corpus.ts";
+
+type Part = { path: string; share: number };
+
+/**
+ * Opens the corpora of a mix such as "pubmed=0.8,c4=0.2". The training split is drawn by shares of
+ * tokens; the held-out splits are those of all corpora, one after the other.
+ * @throws {UserError} where a corpus is missing, or their tokenizers or sequence lengths differ.
+ */
+export function openMix(text: string): TrainingCorpus & Disposable {
+  const parts = parseMix(text);
+  const corpora = parts.map(({ path }) => openCorpus(path));
+  const close = () => corpora.forEach((c) => c[Symbol.dispose]());
+  const first = corpora[0]!;
+  for (const other of corpora.slice(1)) {
+    const differs = other.tokenizerSha256 !== first.tokenizerSha256
+      ? "tokenizers differ"
+      : other.sequenceLength !== first.sequenceLength
+      ? `sequence lengths are ${first.sequenceLength} and ${other.sequenceLength}`
+      : "";
+    if (differs) {
+      close();
+      throw new UserError(
+        `Cannot mix ${first.path} and ${other.path}: their ${differs}; build one again like the other`,
+      );
+    }
+  }
+  const splits = new Map<Split, RowSource>();
+  const mix: TrainingCorpus & Disposable = {
+    tokenizerSha256: first.tokenizerSha256,
+    vocabularySize: first.vocabularySize,
+    endOfText: first.endOfText,
+    sequenceLength: first.sequenceLength,
+    path: parts.map(({ path, share }) => `${resolve(path)}=${share}`).join(","),
+    manifestSha256: sha256(
+      JSON.stringify(corpora.map((c, i) => [c.manifestSha256, parts[i]!.share])),
+    ),
+    tokenizer: () => first.tokenizer(),
+    split(name) {
+      let rows = splits.get(name);
+      if (!rows) {
+        const sources = corpora.map((c) => c.split(name));
+        rows = name === "train"
+          ? blended(sources, parts, first.sequenceLength)
+          : oneAfterTheOther(sources);
+        splits.set(name, rows);
+      }
+      return rows;
+    },
+    async select(spec) {
+      const paths = parts.map(({ path }) => path);
+      const specs = await selectionsOfMix(paths, spec);
+      const chosen = await Promise.all(
+        corpora.map((c, i) => {
+          const own = specs[i];
+          if (!own || !selects(own)) return c;
+          if (!c.select) throw new RangeError(`Nothing is known of the documents of ${c.path}`);
+          return c.select(own);
+        }),
+      );
+      const sources = chosen.map((c) => c.split("train"));
+      const train = {
+        ...blended(sources, parts, first.sequenceLength),
+        parts: sources.map((source, i) => ({ name: nameOf(paths, i), source })),
+      };
+      const shares = parts.map(({ share }) => share);
+      return {
+        ...mix,
+        manifestSha256: sha256(JSON.stringify([chosen.map((c) => c.manifestSha256), shares])),
+        split: (name) => name === "train" ? train : mix.split(name),
+      };
+    },
+    [Symbol.dispose]: close,
+  };
+  return mix;
+}
+
+function oneAfterTheOther(sources: RowSource[]): RowSource {
+  return {
+    rows: sources.reduce((n, s) => n + s.rows, 0),
+    row(index) {
+      let s = 0;
+      let rest = index;
+      while (rest >= sources[s]!.rows && s + 1 < sources.length) rest -= sources[s++]!.rows;
+      return sources[s]!.row(rest);
+    },
+  };
+}
+
+function blended(
+  sources: RowSource[],
+  parts: Part[],
+  sequenceLength: number,
+): RowSource {
+  const described = sources.map(({ rows, tokens }, i) => {
+    const padding = readManifest(parts[i]!.path).splits.train.padding_share;
+    const tokensPerRow = tokens === undefined ? sequenceLength * (1 - padding) : tokens / rows;
+    return { rows, share: parts[i]!.share, tokensPerRow };
+  });
+  const blends = new Map<number, Blend>();
+  return {
+    ...oneAfterTheOther(sources),
+    draw(seed, index) {
+      let blend = blends.get(seed);
+      if (!blend) blends.set(seed, blend = new Blend(described, seed));
+      const { source, row, index: place, seed: own } = blend.at(index);
+      const rows = sources[source]!;
+      return rows.draw?.(own, place) ?? rows.row(row);
+    },
+  };
+}

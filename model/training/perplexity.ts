@@ -1,0 +1,218 @@
+/** Loss and perplexity on held-out rows. @module */
+import { Interrupted } from "../../core/errors.ts";
+import type { Reporter } from "../../core/reporter.ts";
+import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
+import { makeBatch, type MakeModel, type TrainableModel } from "../mamba/mod.ts";
+import { localModel, openModelFolder } from "../weights/mod.ts";
+import { requireRows, type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
+import { bootstrapInterval, type Interval } from "../statistics/mod.ts";
+import { checkFits } from "./start.ts";
+
+/** Summed negative log-likelihood of some whole rows. */
+interface RowLoss {
+  rows: number;
+  nll: number;
+  /** Scored positions. */
+  targets: number;
+}
+
+/** Hears of each row: its number, its positions' losses in nats (0 where not scored), its targets. */
+export type OnRow = (
+  row: number,
+  losses: Float32Array | Float64Array,
+  targets: Int32Array,
+) => void;
+
+/**
+ * Evaluates rows [0, count) of a source with as few batches as possible. Yields one entry per
+ * row where the model tells rows apart, otherwise one per batch.
+ */
+async function* rowLosses(
+  model: TrainableModel,
+  source: RowSource,
+  count: number,
+  endOfText: number,
+  onRow?: OnRow,
+): AsyncGenerator<RowLoss> {
+  const { batchSize, sequenceLength } = model;
+  const begin = (at: number) => {
+    const size = Math.min(batchSize, count - at);
+    const rows = Array.from({ length: size }, (_, i) => source.row(at + i));
+    const batch = makeBatch(rows, batchSize, sequenceLength, endOfText);
+    const report = model.evaluate(batch);
+    report.catch(() => {}); // an error is thrown where the report is awaited
+    return { at, size, batch, report };
+  };
+  // The next batch is queued before the results of this one are read, so the device never waits.
+  let next = count > 0 ? begin(0) : undefined;
+  while (next) {
+    const { at, size, batch, report } = next;
+    next = at + batchSize < count ? begin(at + batchSize) : undefined;
+    const { nll, targets, rowNll, positionNll } = await report;
+    if (onRow && !positionNll) throw new TypeError("This model gives no losses of positions");
+    for (let r = 0; onRow && positionNll && r < size; r++) {
+      const from = r * sequenceLength;
+      const to = from + sequenceLength;
+      onRow(at + r, positionNll.subarray(from, to), batch.targets.subarray(from, to));
+    }
+    if (!rowNll) {
+      yield { rows: size, nll, targets };
+      continue;
+    }
+    for (let r = 0; r < size; r++) {
+      const own = batch.targets.subarray(r * sequenceLength, (r + 1) * sequenceLength);
+      const scored = own.reduce((sum, t) => sum + Number(t >= 0), 0);
+      yield { rows: 1, nll: rowNll[r]!, targets: scored };
+    }
+  }
+}
+
+/** Mean negative log-likelihood of a scored token, in nats, over at most `count` rows. */
+export async function meanLoss(
+  model: TrainableModel,
+  source: RowSource,
+  count: number,
+  endOfText: number,
+): Promise<number> {
+  const rows = Math.min(count, source.rows);
+  const losses: RowLoss[] = [];
+  for await (const one of rowLosses(model, source, rows, endOfText)) losses.push(one);
+  return meanOf(losses);
+}
+
+/** Each token weighs the same, whichever row it is in. */
+function meanOf(losses: Iterable<RowLoss>): number {
+  let nll = 0;
+  let targets = 0;
+  for (const one of losses) {
+    nll += one.nll;
+    targets += one.targets;
+  }
+  return nll / targets;
+}
+
+/** What {@linkcode evaluatePerplexity} takes. */
+export interface PerplexityRequest {
+  /** A model folder. */
+  model: string;
+  /** What it is scored on. */
+  corpus: TrainingCorpus;
+  /** Which documents. */
+  split: Split;
+  /** Only the split's first so many rows. */
+  rows?: number;
+  /** Rows computed at once. */
+  batchSize: number;
+  /** Of the bootstrap. */
+  seed?: number;
+  /** Makes what computes it. */
+  makeModel: MakeModel;
+  /** Gets the losses of each row. */
+  onRow?: OnRow;
+  /** Shows the progress. */
+  reporter: Reporter;
+  /** Ends the evaluation without a result. */
+  signal?: AbortSignal;
+}
+
+/** How well a model predicts held-out text. */
+export interface PerplexityResult {
+  /** Which documents. */
+  split: Split;
+  /** Rows scored. */
+  rows: number;
+  /** Scored tokens: all that have a predecessor in their row, padding excluded. */
+  tokens: number;
+  /** Mean negative log-likelihood of a token, in nats. */
+  loss: number;
+  /** exp(loss): of one token. */
+  perplexity: number;
+  /** 95% bootstrap interval of the perplexity, over rows (or batches, where rows are not told apart). */
+  interval: Interval;
+  /** UTF-8 bytes of the scored text; with them the loss can be compared across tokenizers. */
+  bytes?: number;
+  /** The loss in bits, a byte of text. */
+  bits_per_byte?: number;
+  /** exp of the loss in nats, a byte of text. */
+  byte_perplexity?: number;
+}
+
+/**
+ * The perplexity of a model on a split: every scored token weighs the same, padding is not scored.
+ * @throws {UserError} where model and corpus do not belong together, or the split is empty.
+ * @throws {Interrupted} when the signal fires.
+ */
+export async function evaluatePerplexity(request: PerplexityRequest): Promise<PerplexityResult> {
+  const { corpus, split } = request;
+  const source = requireRows(corpus, split);
+  const folder = openModelFolder(await localModel(request.model, request.reporter));
+  try {
+    const { config, tokenizerFile } = folder;
+    checkFits(request.model, config, tokenizerFile, corpus);
+    const rows = Math.min(request.rows ?? source.rows, source.rows);
+    const batchSize = Math.min(request.batchSize, rows);
+    const { sequenceLength } = corpus;
+    const made = await request.makeModel(config, { batchSize, sequenceLength, training: false });
+    try {
+      made.model.writeParameters(folder.read);
+      const losses = await collect(request, made.model, source, rows);
+      const result = { split, rows, ...summarize(losses, request.seed ?? 0) };
+      if (!tokenizerFile) return result;
+      return { ...result, ...perByte(tokenizerFile, source, result, config.endOfText) };
+    } finally {
+      made.close();
+    }
+  } finally {
+    folder.close();
+  }
+}
+
+async function collect(
+  { reporter, signal, corpus, onRow }: PerplexityRequest,
+  model: TrainableModel,
+  source: RowSource,
+  rows: number,
+): Promise<RowLoss[]> {
+  const losses: RowLoss[] = [];
+  const progress = reporter.progress("Evaluating", rows, "rows");
+  let done = 0;
+  try {
+    for await (const one of rowLosses(model, source, rows, corpus.endOfText, onRow)) {
+      if (signal?.aborted) throw new Interrupted("Interrupted; nothing was written");
+      losses.push(one);
+      progress.update(done += one.rows, `loss ${meanOf(losses).toFixed(4)}`);
+    }
+  } finally {
+    progress.finish();
+  }
+  return losses;
+}
+
+function summarize(losses: RowLoss[], seed: number) {
+  const loss = meanOf(losses);
+  const drawn = (indices: Uint32Array) => Math.exp(meanOf(Array.from(indices, (i) => losses[i]!)));
+  return {
+    tokens: losses.reduce((sum, one) => sum + one.targets, 0),
+    loss,
+    perplexity: Math.exp(loss),
+    interval: bootstrapInterval(losses.length, drawn, { resamples: 2000, seed }),
+  };
+}
+
+function perByte(
+  tokenizerFile: string,
+  source: RowSource,
+  { rows, loss, tokens }: { rows: number; loss: number; tokens: number },
+  endOfText: number,
+) {
+  const tokenizer = loadTokenizer(tokenizerFile);
+  const encoder = new TextEncoder();
+  let bytes = 0;
+  for (let i = 0; i < rows; i++) {
+    // What is scored: all but the first column. Boundaries are scored too, but stand for no text.
+    const text = source.row(i).subarray(1).filter((token) => token !== endOfText);
+    bytes += encoder.encode(tokenizer.decode(text)).length;
+  }
+  const nats = loss * tokens / bytes;
+  return { bytes, bits_per_byte: nats / Math.LN2, byte_perplexity: Math.exp(nats) };
+}

@@ -1,0 +1,185 @@
+/** A training run as a whole: its folder, its start, going on with it, its end. @module */
+import { messageOf, UserError } from "../../core/errors.ts";
+import type { Peaks } from "../../kernels/peaks.ts";
+import type { KernelTime } from "../../kernels/plan.ts";
+import {
+  type Checkpoint,
+  listCheckpoints,
+  openNewestCheckpoint,
+  removeCheckpoint,
+  type TrainerState,
+} from "./checkpoint.ts";
+import {
+  type MadeModel,
+  type MakeModel,
+  type MambaConfig,
+  type Moments,
+  parameterList,
+} from "../mamba/mod.ts";
+import { localModel } from "../weights/mod.ts";
+import { readMetrics } from "./metrics.ts";
+import { isDone, markDone } from "./run_file.ts";
+import { cardOf, describe, recordRun } from "./description.ts";
+import { planRun, type RunPlan, type TrainRequest } from "./plan.ts";
+import { sampler } from "./samples.ts";
+import { openStart, startOfCheckpoint } from "./start.ts";
+import { type LoopResult, totalSteps, trainLoop } from "./loop.ts";
+import { trainingTerms } from "./terms.ts";
+
+export type { TrainRequest };
+
+const START: TrainerState = { step: 0, rows: 0, tokens: 0 };
+
+/** How often a run begins again after its device was lost. */
+const MOST_DEVICE_LOSSES = 3;
+
+/**
+ * Trains a run from its start or, with `resume`, from its newest undamaged checkpoint; a resumed run
+ * ends with the same bytes as one that was never stopped. Where the device is lost it is opened
+ * again, at most 3 times, and the run goes on from its newest checkpoint.
+ * @throws {UserError} for bad input, before anything is written; or as {@linkcode trainLoop} does.
+ */
+export async function trainRun(request: TrainRequest): Promise<LoopResult> {
+  const { out, reporter } = request;
+  const plan = await planRun(request);
+  const { corpus } = plan;
+  const steps = totalSteps(plan.config, corpus.sequenceLength);
+  for (let losses = 0;; losses++) {
+    const going = losses > 0 || request.resume;
+    const checkpoint = going
+      ? openNewestCheckpoint(out, (damage) => reporter.log(`${damage}; trying the one before`))
+      : undefined;
+    if (checkpoint && checkpoint.state.step >= steps) {
+      checkpoint.close();
+      reporter.log(`The run is finished; more --steps than ${steps} make it longer`);
+      const result = finishedResult(out, checkpoint);
+      if (!isDone(out)) markDone(out, result); // killed between its last checkpoint and the mark
+      return result;
+    }
+    let made: MadeModel | undefined;
+    const make: MakeModel = async (...args) => made = await request.makeModel(...args);
+    try {
+      return await trainFrom({ ...request, corpus, makeModel: make }, plan, checkpoint);
+    } catch (error) {
+      // A lost device first shows as an error in whatever waited for it; the event that says it is
+      // lost comes one turn of the event loop later.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      if (!made?.lost?.() || losses === MOST_DEVICE_LOSSES) throw error;
+      reporter.log(
+        `The device was lost (${messageOf(error)}); opening it again, ` +
+          `${losses + 1} of ${MOST_DEVICE_LOSSES}`,
+      );
+    } finally {
+      made?.close();
+    }
+  }
+}
+
+/** Trains from a checkpoint, which it closes, or from the start. */
+async function trainFrom(
+  request: TrainRequest,
+  { init, config }: RunPlan,
+  checkpoint: Checkpoint | undefined,
+): Promise<LoopResult> {
+  const { corpus, out, reporter, signal, resumeHint } = request;
+  const { sequenceLength } = corpus;
+  const start = checkpoint
+    ? startOfCheckpoint(checkpoint, corpus)
+    : openStart(await localModel(init, reporter), corpus, config.seed);
+  try {
+    const terms = trainingTerms(config, start.config);
+    const shape = { batchSize: config.batch.rows, sequenceLength, ...terms };
+    const made = await request.makeModel(start.config, shape);
+    const { model, device, recurrent } = made;
+    // Before the weights are written, because profiling runs a step, which changes them.
+    const { onProfile } = request;
+    const profile = onProfile && await profileStep(made);
+    const load = (from: Checkpoint | undefined): TrainerState => {
+      model.writeParameters(from?.folder.read ?? start.read);
+      model.writeMoments(from?.moments ?? noMoments(start.config));
+      if (from?.average && terms.averageDecay) model.writeAverages(from.average);
+      model.writeLossScale?.(from?.state.lossScale);
+      const state = from?.state ?? START;
+      // Later checkpoints, damaged or left behind, would be taken for those of the run from here on.
+      for (const { path, step } of listCheckpoints(out)) {
+        if (step > state.step) removeCheckpoint(path);
+      }
+      return state;
+    };
+    const state = load(checkpoint);
+    Deno.mkdirSync(out, { recursive: true });
+    const run = recordRun(request, { init, config, device, model: start.config, state });
+    markDone(out);
+    reporter.log(describe(run, start.config, state, totalSteps(config, sequenceLength)));
+    if (profile) onProfile?.(...profile);
+    const result = await trainLoop({
+      run: out,
+      corpus,
+      config,
+      model,
+      state,
+      tokenizer: start.tokenizer,
+      card: (state) => cardOf(run, out, start.config, state),
+      listener: request.listener,
+      sample: sampler(config, start.tokenizer, recurrent, (message) => reporter.log(message)),
+      restore() {
+        const { every } = config.checkpoint;
+        const log = (damage: string) => reporter.log(damage);
+        // Not to a checkpoint of a step where the run was stopped by chance: it is to end as if it had
+        // never been stopped.
+        const newest = openNewestCheckpoint(out, log, (step) => every > 0 && step % every === 0) ??
+          openNewestCheckpoint(out, log);
+        try {
+          return { ...load(newest) };
+        } finally {
+          newest?.close();
+        }
+      },
+      reporter,
+      signal,
+      resumeHint,
+    });
+    if (result.finished) markDone(out, result);
+    return result;
+  } finally {
+    start.close();
+    checkpoint?.close();
+  }
+}
+
+/** A step's kernels, and what the device reaches at best. */
+async function profileStep({ timeline, peaks }: MadeModel): Promise<[KernelTime[], Peaks?]> {
+  if (!timeline) throw new UserError("Cannot profile: this kind of model tells no times");
+  const measured = await peaks?.();
+  await timeline(); // compiles
+  return [await timeline(), measured];
+}
+
+/** The moments that every run begins with. */
+function noMoments(model: MambaConfig): (name: string) => Moments {
+  const sizes = new Map(parameterList(model).map(({ name, size }) => [name, size]));
+  return (name) => {
+    const size = sizes.get(name);
+    if (size === undefined) throw new RangeError(`No parameter is named ${name}`);
+    return { m: new Float32Array(size), v: new Float32Array(size) };
+  };
+}
+
+/** The result of a run that has nothing left to do. */
+function finishedResult(out: string, { path, state }: Checkpoint): LoopResult {
+  const { step, tokens } = state;
+  const metrics = readMetrics(out, step);
+  const validationLoss = metrics.findLast((m) => m.validation_loss !== undefined)?.validation_loss;
+  const loss = metrics.at(-1)?.loss ?? NaN;
+  return {
+    step,
+    finished: true,
+    tokens,
+    loss,
+    seconds: 0,
+    tokensPerSecond: 0,
+    dataSeconds: 0,
+    checkpoint: path,
+    ...(validationLoss === undefined ? {} : { validationLoss }),
+  };
+}

@@ -1,0 +1,83 @@
+/** One optimizer update, as pretraining and fine-tuning do it alike. @module */
+import type { CountedBatch, StepReport, TrainableModel, UpdateOptions } from "../mamba/mod.ts";
+import type { StepMetrics } from "./metrics.ts";
+import { scheduleFactor } from "./schedule.ts";
+import type { TrainConfig } from "./configuration.ts";
+
+/** The micro-batches of an update, and the factor that each one's summed loss is multiplied by. */
+export interface StepGradients {
+  batches: CountedBatch[];
+  /** 1 over the targets of the whole step, so that accumulation equals one large batch. */
+  scale: number;
+}
+
+/**
+ * Queues a step's gradients. `before` is called once the first batch is prepared and before it is
+ * queued. Whatever has to wait for the device waits there, since the next work is ready by then.
+ */
+export function queueGradients(
+  model: TrainableModel,
+  batches: CountedBatch[],
+  before?: () => void,
+): StepGradients {
+  const scored = batches.reduce((sum, batch) => sum + batch.scored, 0);
+  const scale = scored ? 1 / scored : 0;
+  batches.forEach((batch, i) => model.accumulate(batch, scale, i ? undefined : before));
+  return { batches, scale };
+}
+
+/** The values of update `step` of `steps`, as configured. */
+export function updateOptions(
+  { optimizer, schedule }: Pick<TrainConfig, "optimizer" | "schedule">,
+  step: number,
+  steps: number,
+): UpdateOptions {
+  return {
+    step,
+    learningRate: optimizer.learning_rate * scheduleFactor(schedule, step, steps),
+    beta1: optimizer.beta1,
+    beta2: optimizer.beta2,
+    epsilon: optimizer.epsilon,
+    weightDecay: optimizer.weight_decay,
+    maxGradNorm: optimizer.max_grad_norm || Infinity,
+  };
+}
+
+/** Positions of a step, padding included. */
+export const tokensOf = (model: TrainableModel, batches: readonly unknown[]): number =>
+  batches.length * model.batchSize * model.sequenceLength;
+
+/** A step's line of metrics. `tokens` counts the run's so far, `own` the step's, in `seconds`. */
+export function stepMetrics(
+  { loss, gradNorm, skipped, overflow, lossScale }: StepReport,
+  at: { step: number; learningRate: number; tokens: number; own: number; seconds: number },
+): StepMetrics {
+  return {
+    step: at.step,
+    tokens: at.tokens,
+    loss,
+    learning_rate: at.learningRate,
+    grad_norm: gradNorm,
+    tokens_per_second: Number((at.own / at.seconds).toPrecision(6)),
+    ...(skipped || overflow ? { skipped: 1 } : {}),
+    ...(lossScale === undefined ? {} : { loss_scale: lossScale }),
+  };
+}
+
+/**
+ * What is wrong with a step, such as "the loss is NaN, with values that are not finite in NAME".
+ * @param bad the figure that is wrong; by default one that is not finite.
+ */
+export async function describeFailure(
+  model: TrainableModel,
+  { batches, scale }: StepGradients,
+  { loss, gradNorm }: Pick<StepReport, "loss" | "gradNorm">,
+  bad: "loss" | "gradient norm" = Number.isFinite(loss) ? "gradient norm" : "loss",
+): Promise<string> {
+  const what = `the ${bad} is ${bad === "loss" ? loss : gradNorm}`;
+  if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return what;
+  // The next step's gradients may be in place of this one's: add these again to find the cause.
+  for (const batch of batches) model.accumulate(batch, scale);
+  const tensor = await model.findNonFinite();
+  return tensor ? `${what}, with values that are not finite in ${tensor}` : what;
+}

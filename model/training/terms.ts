@@ -1,0 +1,54 @@
+/** From a run's configuration to how its model trains. @module */
+import { UserError } from "../../core/errors.ts";
+import {
+  EMBEDDING,
+  type MambaConfig,
+  type Parameter,
+  parameterList,
+  type TrainingTerms,
+} from "../mamba/mod.ts";
+import type { TrainConfig } from "./configuration.ts";
+
+/**
+ * The terms of a configuration; those at their defaults are left out.
+ * @throws {UserError} where a pattern of `optimizer.freeze` fits no parameter, or all are frozen.
+ */
+export function trainingTerms(config: TrainConfig, model: MambaConfig): TrainingTerms {
+  const { label_smoothing: labelSmoothing, z_loss: zLoss } = config.objective;
+  const { layer_decay: layerDecay, freeze } = config.optimizer;
+  const terms: TrainingTerms = {};
+  if (labelSmoothing || zLoss) terms.objective = { labelSmoothing, zLoss };
+  if (config.precision !== "f32") terms.precision = config.precision;
+  if (config.average.decay) terms.averageDecay = config.average.decay;
+  if (layerDecay !== 1 || freeze.trim()) {
+    const frozen = frozenNames(freeze, parameterList(model));
+    terms.rate = (parameter) =>
+      frozen.has(parameter.name) ? 0 : layerDecay ** layersAbove(parameter, model);
+  }
+  return terms;
+}
+
+/** How many layers lie between a parameter and the head; the embedding lies under all of them. */
+function layersAbove({ name, layer }: Parameter, { layers }: MambaConfig): number {
+  return name === EMBEDDING ? layers : Math.max(0, layers - 1 - layer);
+}
+
+function frozenNames(freeze: string, parameters: readonly Parameter[]): Set<string> {
+  const frozen = new Set<string>();
+  for (const pattern of freeze.split(",").map((p) => p.trim()).filter(Boolean)) {
+    const parts = pattern.split("*").map((p) => p.replace(/[.[\]()+?^$|{}\\]/g, "\\$&"));
+    const expression = new RegExp(`^${parts.join(".*")}$`);
+    const found = parameters.filter(({ name }) => expression.test(name));
+    if (!found.length) {
+      throw new UserError(
+        `Cannot freeze "${pattern}" (optimizer.freeze): no parameter has such a name; there are ` +
+          `${parameters.slice(0, 3).map((p) => p.name).join(", ")}, ...`,
+      );
+    }
+    for (const { name } of found) frozen.add(name);
+  }
+  if (frozen.size === parameters.length) {
+    throw new UserError(`Cannot train: optimizer.freeze "${freeze}" freezes every parameter`);
+  }
+  return frozen;
+}

@@ -1,0 +1,104 @@
+/** The README.md of a model folder: a Hugging Face model card. @module */
+import { formatTable } from "../../core/reporter.ts";
+import { basename } from "../../core/std.ts";
+import { isHubId } from "./hub.ts";
+
+/** What a card tells. */
+interface CardFacts {
+  /** The model's name. */
+  name: string;
+  /** The Hugging Face id or folder it was trained on from; undefined for random weights. */
+  base: string | undefined;
+  parameters: number;
+  steps: number;
+  /** Positions trained on. */
+  tokens: number;
+  sequenceLength: number;
+  /** Of the moving average that the weights are; absent for weights as trained. */
+  averageDecay?: number;
+  /** The corpus's manifest, by hash. */
+  manifestSha256: string;
+  /** The task it was fine-tuned on, where it was. */
+  task?: string;
+  /** Perplexity a token on held-out documents, where it is known. */
+  perplexity?: { value: number; split: string };
+}
+
+/** The card's text: the front matter that the hub reads, then prose for people. */
+export function modelCard(facts: CardFacts): string {
+  const { name, base, perplexity } = facts;
+  const baseName = base === undefined || isHubId(base) ? base : basename(base);
+  const front = [
+    "---",
+    "language: en",
+    // The published Mamba weights are Apache-2.0, and so is what is made from them.
+    `license: ${base === undefined ? "mit" : "apache-2.0"}`,
+    "library_name: transformers",
+    "pipeline_tag: text-generation",
+    "tags:\n- mamba\n- biomedical\n- pubmed",
+    ...(facts.task === undefined ? ["datasets:\n- ncbi/pubmed"] : []),
+    ...(base !== undefined && isHubId(base) ? [`base_model: ${base}`] : []),
+    ...(perplexity ? modelIndex(name, perplexity) : []),
+    "---",
+  ];
+  const rows = [
+    ["parameters", facts.parameters.toLocaleString("en")],
+    ["steps", facts.steps.toLocaleString("en")],
+    ["tokens trained on", facts.tokens.toLocaleString("en")],
+    ["sequence length", facts.sequenceLength.toLocaleString("en")],
+    ...(facts.averageDecay === undefined
+      ? []
+      : [["weights", `exponential moving average, decay ${facts.averageDecay}`]]),
+    ...(perplexity ? [[`perplexity (${perplexity.split})`, perplexity.value.toFixed(3)]] : []),
+  ];
+  return [
+    ...front,
+    "",
+    `# ${name}`,
+    "",
+    facts.task !== undefined
+      ? `The Mamba language model ${baseName}, fine-tuned on the task ${facts.task}.`
+      : base === undefined
+      ? "A Mamba language model trained from random weights on PubMed's titles and abstracts."
+      : `The Mamba language model ${baseName}, trained further on PubMed's titles and abstracts.`,
+    "",
+    "```",
+    formatTable(["", "value"], rows),
+    "```",
+    "",
+    "## Use",
+    "",
+    "```python",
+    "from transformers import AutoTokenizer, MambaForCausalLM",
+    "",
+    'tokenizer = AutoTokenizer.from_pretrained("this folder")',
+    'model = MambaForCausalLM.from_pretrained("this folder")',
+    "```",
+    "",
+    "## Limits",
+    "",
+    "It continues text and does not know what is true. It is not a medical device and gives no",
+    "medical advice. PubMed's records are provided by the U.S. National Library of Medicine;",
+    "abstracts may be under their publishers' copyright.",
+    "",
+    `${facts.task === undefined ? "Corpus manifest" : "Data"}: sha256 ${facts.manifestSha256}`,
+    "",
+  ].join("\n");
+}
+
+function modelIndex(name: string, perplexity: { value: number; split: string }): string[] {
+  return [
+    "model-index:",
+    `- name: ${JSON.stringify(name)}`,
+    "  results:",
+    "  - task:",
+    "      type: text-generation",
+    "    dataset:",
+    "      name: PubMed",
+    "      type: ncbi/pubmed",
+    `      split: ${perplexity.split}`,
+    "    metrics:",
+    "    - type: perplexity",
+    `      value: ${perplexity.value}`,
+  ];
+}
