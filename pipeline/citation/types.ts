@@ -194,8 +194,11 @@ export function documentText(title: string, abstract: string): string {
   return title !== "" && abstract !== "" ? `${title}\n\n${abstract}` : title || abstract;
 }
 
-/** True for an article that was retracted. */
-export function isRetracted(citation: Pick<Citation, "publicationTypes" | "corrections">): boolean {
-  return citation.publicationTypes.some((t) => t.name === "Retracted Publication") ||
-    citation.corrections.some((c) => c.type === "RetractionIn");
+/** True for an article that was retracted, as its publication types or its links to others say. */
+export function isRetracted(
+  publicationTypes: readonly { name: string }[],
+  corrections: readonly { type: string }[],
+): boolean {
+  return publicationTypes.some((t) => t.name === "Retracted Publication") ||
+    corrections.some((c) => c.type === "RetractionIn");
 }

@@ -10,7 +10,7 @@ import type { Corpus } from "../corpus.ts";
 import { readHeldOut, withoutHeldOut } from "../overlap/contamination.ts";
 import { type PackingSettings, recordPackingSettings } from "../corpus_settings.ts";
 import { type CorpusRecord, forgetFile, recordFile, stateOfRecorded } from "../recorded_files.ts";
-import type { RunOptions } from "../run.ts";
+import type { RunOptions } from "./run_options.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
 import {
   buildShards,

@@ -7,7 +7,7 @@ import { Interrupted } from "../../core/errors.ts";
 import { removeIfExists } from "../../core/files.ts";
 import type { Catalogue, FileRow } from "../catalogue/catalogue.ts";
 import type { FieldSelection } from "../citation/elements.ts";
-import type { RunOptions } from "../run.ts";
+import type { RunOptions } from "./run_options.ts";
 import type { Source } from "../source/source.ts";
 import type { PlannedFile } from "./plan.ts";
 import type { Policies } from "./policy.ts";

@@ -1,7 +1,7 @@
 /** `pipeline decontaminate` for corpora of texts. @module */
 import { exists } from "../../core/files.ts";
 import { holdFolder } from "../corpus.ts";
-import type { DecontaminateCorpusOptions, Decontamination } from "../decontaminate.ts";
+import type { DecontaminateCorpusOptions, Decontamination } from "../decontaminate_options.ts";
 import { figuresOf } from "../ingest/shards.ts";
 import {
   checkContamination,

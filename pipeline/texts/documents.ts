@@ -95,17 +95,12 @@ export async function* readTextDocuments(
   const known = new Set(["id", "text", ...own.map((c) => c.name)]);
   const wanted = columns?.filter((c) => known.has(c));
   if (wanted?.length === 0) return;
-  const reader = new ParquetReader(textDocumentsPath(corpus, name));
-  try {
-    let at = 0;
-    for (const rows of await reader.groups()) {
-      for (const values of await reader.rows<Record<string, unknown>>(at, at + rows, wanted)) {
-        yield { number: first + at++, source: name, values };
-      }
-      await breathe();
+  using reader = new ParquetReader(textDocumentsPath(corpus, name));
+  for await (const group of reader.each<Record<string, unknown>>(wanted)) {
+    for (const [i, values] of group.rows.entries()) {
+      yield { number: first + group.first + i, source: name, values };
     }
-  } finally {
-    reader.close();
+    await breathe();
   }
 }
 
@@ -155,14 +150,10 @@ export async function textIds(
   for (const number of new Set(numbers)) {
     const file = places.findLast((f) => f.first <= number);
     if (!file?.documents_sha256) continue;
-    const reader = new ParquetReader(textDocumentsPath(corpus, file.name));
-    try {
-      const row = number - file.first;
-      const [found] = await reader.rows<{ id: string }>(row, row + 1, ["id"]);
-      if (found) ids.set(number, found.id);
-    } finally {
-      reader.close();
-    }
+    using reader = new ParquetReader(textDocumentsPath(corpus, file.name));
+    const row = number - file.first;
+    const [found] = await reader.rows<{ id: string }>(row, row + 1, ["id"]);
+    if (found) ids.set(number, found.id);
   }
   return ids;
 }

@@ -7,7 +7,21 @@ import type { Device, Sizing } from "../../../kernels/device.ts";
 import type { Matrix, Region } from "../../../kernels/layout.ts";
 import { matmul } from "../../../kernels/matmul/mod.ts";
 import type { Plan } from "../../../kernels/plan.ts";
-import type { ParameterStore, Slot } from "./store.ts";
+
+/** What a stored tensor holds for each of its values. */
+export type Slot = "value" | "gradient" | "m" | "v" | "average" | "half";
+
+/** A model's parameters on the device, as mixers read them; names are the full ones. */
+export interface StoredParameters {
+  /** A parameter as it lies in memory. */
+  region(name: string, slot?: Slot, floats?: number): Region;
+  /** A parameter as a panel matrix, padded extents included. */
+  matrix(name: string, slot?: Slot): Matrix;
+  /** A weight as products read it: in mixed precision, its copy in f16. */
+  operand(name: string): Matrix;
+  /** Whether every parameter has this slot. */
+  keeps(slot: Slot): boolean;
+}
 
 /** A batch's extents. */
 export interface BatchShape {
@@ -63,7 +77,7 @@ export interface MixerScratch {
 export class LayerCall<C> {
   constructor(
     readonly plan: Plan,
-    readonly store: ParameterStore,
+    readonly store: StoredParameters,
     readonly config: C,
     readonly shape: BatchShape,
     readonly index: number,
@@ -136,7 +150,7 @@ export interface MixerProduct {
 export interface StepSetting<C> {
   device: Device;
   config: C;
-  store: ParameterStore;
+  store: StoredParameters;
   /** Replayed at every token. */
   plan: Plan;
   /** Runs once. */

@@ -2,8 +2,8 @@
 import { UsageError, UserError } from "../../../core/errors.ts";
 import { writeAtomic } from "../../../core/files.ts";
 import { formatTable } from "../../../core/reporter.ts";
-import { type Facet, FACETS } from "../../../pipeline/selection/document_facts.ts";
-import { findMeshTree, readMeshTree } from "../../../pipeline/selection/mesh_tree.ts";
+import { type Facet, FACETS } from "../../../pipeline/facets/document_facts.ts";
+import { findMeshTree, readMeshTree } from "../../../pipeline/facets/mesh_tree.ts";
 import type { Split, TrainingCorpus } from "../../training/corpus.ts";
 import {
   evaluatePerplexity,
