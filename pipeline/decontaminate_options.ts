@@ -1,6 +1,6 @@
 /** What `pipeline decontaminate` is given and what it returns, for both kinds of corpora. @module */
-import type { ShardSummary } from "./ingest/shards.ts";
 import type { Contamination, DecontaminateOptions } from "./overlap/contamination.ts";
+import type { ShardSummary } from "./shards/recorded_manifest.ts";
 
 /** What to compare, and how to tell of it. */
 export interface DecontaminateCorpusOptions extends DecontaminateOptions {

@@ -16,8 +16,8 @@ import {
   checkSequenceLength,
   type ShardSettings,
   shardSettings,
-  type ShardSummary,
 } from "./ingest/shards.ts";
+import type { ShardSummary } from "./shards/recorded_manifest.ts";
 import type { RunOptions } from "./ingest/run_options.ts";
 import { parseSelection } from "./source/names.ts";
 import { openSource } from "./source/open.ts";

@@ -1,6 +1,7 @@
 /** `pipeline status` and `verify` for corpora of texts, which have no catalogue. @module */
 import { exists } from "../../core/files.ts";
 import { Interrupted, messageOf, UserError } from "../../core/errors.ts";
+import { textDocumentsPath, textsPath, textTokensPath } from "../corpus_paths.ts";
 import { holdFolder } from "../corpus.ts";
 import { diskUse, shardStatus, type Status } from "../status.ts";
 import { breathe } from "../../core/breathe.ts";
@@ -22,9 +23,6 @@ import {
   isWholeTextList,
   readTextCorpus,
   type TextCorpusState,
-  textDocumentsPath,
-  textsPath,
-  textTokensPath,
 } from "./state.ts";
 
 /** The figures of a corpus of texts. */

@@ -2,7 +2,7 @@
 import { exists } from "../../core/files.ts";
 import { holdFolder } from "../corpus.ts";
 import type { DecontaminateCorpusOptions, Decontamination } from "../decontaminate_options.ts";
-import { figuresOf } from "../ingest/shards.ts";
+import { figuresOf } from "../shards/recorded_manifest.ts";
 import {
   checkContamination,
   findContamination,

@@ -9,7 +9,8 @@ import { ParquetFile, ParquetReader } from "../documents/parquet_file.ts";
 import type { CheckedDocument } from "../overlap/contamination.ts";
 import { breathe } from "../../core/breathe.ts";
 import type { Column, Scalar } from "./columns.ts";
-import { type TextCorpusState, textDocumentsPath } from "./state.ts";
+import { textDocumentsPath } from "../corpus_paths.ts";
+import type { TextCorpusState } from "./state.ts";
 
 /** The version in every file's key-value metadata, under "pubmamba.texts". */
 const SCHEMA_VERSION = 1;

@@ -10,6 +10,7 @@ import {
   type RecurrentModel,
   type TrainableModel,
 } from "../../mamba/types.ts";
+import { firstFit } from "./first_fit.ts";
 
 /** One prompt and the continuations to weigh against each other, as token ids. */
 export interface ScoreItem {
@@ -112,18 +113,10 @@ export async function logitsOfSegments(model: TrainableModel, segments: Segment[
 
 /** Segments packed into rows by first fit, and rows into passes. */
 function packSegments(segments: Segment[], batchSize: number, length: number): Segment[][][] {
-  const rows: { used: number; segments: Segment[] }[] = [];
-  for (const segment of segments) {
-    const size = segment.tokens.length;
-    if (size > length) throw new RangeError(`${size} tokens do not fit a row of ${length}`);
-    let row = rows.find((r) => r.used + size <= length);
-    if (!row) rows.push(row = { used: 0, segments: [] });
-    row.segments.push(segment);
-    row.used += size;
-  }
+  const rows = firstFit(segments, length);
   const passes: Segment[][][] = [];
   for (let at = 0; at < rows.length; at += batchSize) {
-    passes.push(rows.slice(at, at + batchSize).map((r) => r.segments));
+    passes.push(rows.slice(at, at + batchSize));
   }
   return passes;
 }
