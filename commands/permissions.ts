@@ -20,7 +20,7 @@ import { isThere, Rights } from "../core/rights.ts";
 import { join } from "../core/std.ts";
 
 /** What a command line is asked for besides the value of the option at hand. */
-export interface Line {
+interface Line {
   rights: Rights;
   environment: Environment;
   /** Every value of `--name VALUE` and `--name=VALUE`. */
@@ -30,10 +30,10 @@ export interface Line {
 }
 
 /** Gives the rights that a value of an option needs. */
-export type Place = (value: string, line: Line) => void | Promise<void>;
+type Place = (value: string, line: Line) => void | Promise<void>;
 
 /** An entry of the table. */
-export interface CommandPlaces {
+interface CommandPlaces {
   /** By option; "" stands for the words without dashes. */
   options?: Record<string, Place>;
   /** Values of options that are not given. */

@@ -47,6 +47,8 @@ export {
   type MadeModel,
   makeBatch,
   type MakeModel,
+  type Mamba1Config,
+  type Mamba2Config,
   type MambaConfig,
   type ModelSnapshot,
   type Moments,
@@ -105,7 +107,9 @@ export {
   type HubSettings,
   localModel,
   type ModelFolder,
+  type ModelLayout,
   type ModelToWrite,
   openModelFolder,
+  type Taught,
   writeModelFolder,
 } from "./weights/mod.ts";

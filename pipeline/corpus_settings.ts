@@ -46,7 +46,7 @@ export const DEFAULT_SETTINGS: CorpusSettings = {
 };
 
 /** The names of the packing settings in a corpus's record, which are the options' with a line below. */
-export const PACKING_KEYS: Record<keyof PackingSettings, string> = {
+const PACKING_KEYS: Record<keyof PackingSettings, string> = {
   sequenceLength: "sequence_length",
   packing: "packing",
   seed: "seed",
@@ -55,7 +55,7 @@ export const PACKING_KEYS: Record<keyof PackingSettings, string> = {
 };
 
 /** The policies, in the order of the documentation. */
-export const POLICY_KEYS = Object.keys(DEFAULT_POLICIES) as (keyof Policies)[];
+const POLICY_KEYS = Object.keys(DEFAULT_POLICIES) as (keyof Policies)[];
 
 /** The option of a setting: "minCharacters" is given as --min-characters. */
 export const optionOf = (key: string): string => "--" + key.replace(/[A-Z]/g, "-$&").toLowerCase();

@@ -32,7 +32,7 @@ export interface MeshHeading {
 }
 
 /** A MeSH qualifier (subheading). */
-export interface MeshQualifier {
+interface MeshQualifier {
   ui: string;
   name: string;
   major: boolean;
@@ -50,7 +50,7 @@ export interface Author {
 }
 
 /** A name with its identifier in some vocabulary. */
-export interface NamedTerm {
+interface NamedTerm {
   ui: string;
   name: string;
 }
@@ -63,7 +63,7 @@ export interface OtherAbstract {
 }
 
 /** An identifier of the article: type "doi", "pmc", "pii" ... */
-export interface ArticleId {
+interface ArticleId {
   type: string;
   value: string;
 }
@@ -93,14 +93,14 @@ export interface Grant {
 }
 
 /** A substance. */
-export interface Chemical {
+interface Chemical {
   registryNumber: string;
   ui: string;
   name: string;
 }
 
 /** A keyword. */
-export interface Keyword {
+interface Keyword {
   text: string;
   major: boolean;
 }

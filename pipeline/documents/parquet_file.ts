@@ -126,7 +126,7 @@ export class ParquetFile {
 }
 
 /** A row group. */
-export interface RowGroup<Row> {
+interface RowGroup<Row> {
   /** The number of its first row in the file, counted from 0. */
   first: number;
   rows: Row[];

@@ -5,7 +5,7 @@ import { corpusPaths } from "../corpus_paths.ts";
 import { ParquetReader } from "./parquet_file.ts";
 
 /** Kinds of terms. */
-export type TermKind = "substances" | "genes" | "diseases" | "MeSH headings";
+type TermKind = "substances" | "genes" | "diseases" | "MeSH headings";
 
 /** MeSH allows these qualifiers with diseases (category C) and hardly anywhere else. */
 const OF_DISEASES = new Set([

@@ -10,7 +10,7 @@ export const FACETS = ["year", "type", "mesh", "branch"] as const;
 export type Facet = typeof FACETS[number];
 
 /** A document's groups in each facet. */
-export type Facts = Record<Facet, string[]>;
+type Facts = Record<Facet, string[]>;
 
 /** A citation's columns that its groups come from. */
 interface Row {

@@ -28,7 +28,7 @@ export interface PlannedFile {
 }
 
 /** How to plan. */
-export interface PlanOptions {
+interface PlanOptions {
   /** Which file numbers to take. */
   selected: (number: number) => boolean;
   /** Takes a new year's baseline that has far fewer files than the old one had. */
@@ -37,7 +37,7 @@ export interface PlanOptions {
 }
 
 /** The files to take, in numeric order. */
-export interface Plan {
+interface Plan {
   year: number;
   /** Files of the series' baseline: the most that the source ever offered. */
   baselineFiles: number;

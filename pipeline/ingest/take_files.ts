@@ -16,7 +16,7 @@ import type { WorkerPool } from "./worker_pool.ts";
 import type { TaskOutcome, TokenSettings } from "./worker_protocol.ts";
 
 /** What is taken from every file. */
-export interface TakeSettings {
+interface TakeSettings {
   fields: FieldSelection;
   policies: Policies;
   /** Left out where there is no tokenizer yet. */

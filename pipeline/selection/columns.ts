@@ -42,7 +42,7 @@ const COMPUTED: Record<string, { needs: string[]; of: (row: Record<string, unkno
 export const DOCUMENT_COLUMNS: readonly string[] = [...COLUMN_NAMES, ...Object.keys(COMPUTED)];
 
 /** Told of a document's columns. */
-export type OnDocument = (
+type OnDocument = (
   pmid: number,
   version: number,
   valueOf: (column: string) => Values,

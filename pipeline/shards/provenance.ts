@@ -23,7 +23,7 @@ export interface PlacedPiece {
 }
 
 /** What a place in a shard holds. */
-export interface LocatedPiece extends PlacedPiece {
+interface LocatedPiece extends PlacedPiece {
   shard: string;
   /** The piece's text. */
   text: string;
@@ -103,7 +103,7 @@ export async function locate(
 }
 
 /** A record of a PMID that was tokenized. */
-export interface TokenizedRecord {
+interface TokenizedRecord {
   source: string;
   version: number;
   tokens: number;

@@ -18,12 +18,7 @@ import {
   type Verification,
   type VerifyOptions,
 } from "../verify.ts";
-import {
-  columnsOf,
-  isWholeTextList,
-  readTextCorpus,
-  type TextCorpusState,
-} from "./state.ts";
+import { columnsOf, isWholeTextList, readTextCorpus, type TextCorpusState } from "./state.ts";
 
 /** The figures of a corpus of texts. */
 export type TextStatus =

@@ -76,7 +76,7 @@ export class TextDocumentWriter {
 }
 
 /** A document of a corpus of texts, with the columns that were asked for. */
-export interface TextDocument {
+interface TextDocument {
   /** Its number: what shards have in the place of a PMID. */
   number: number;
   source: string;

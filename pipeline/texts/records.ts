@@ -4,7 +4,7 @@ import { ParquetReader } from "../documents/parquet_file.ts";
 import { MAX_TEXT_CHARACTERS, readJsonLines } from "../../core/text_input.ts";
 
 /** A record. */
-export interface TextRecord {
+interface TextRecord {
   text: string;
   /** Its own `id`, where that is a string or a number, or its line or row, counted from 1. */
   id: string;

@@ -139,7 +139,7 @@ export class LayerCall<C> {
 }
 
 /** A product of a mixer's weight (out, input) with activations, for tuning. */
-export interface MixerProduct {
+interface MixerProduct {
   out: number;
   input: number;
   /** Which of x, y and the gradient of y (g) are f16 in mixed precision. */
@@ -147,7 +147,7 @@ export interface MixerProduct {
 }
 
 /** What a mixer's single step works with. */
-export interface StepSetting<C> {
+interface StepSetting<C> {
   device: Device;
   config: C;
   store: StoredParameters;

@@ -80,7 +80,7 @@ function spokenLabels<Item>(form: ChoiceForm<Item>, labels: readonly string[]): 
 const longestAnswer = (answers: number[][]) => Math.max(...answers.map((a) => a.length));
 
 /** The measures of labels, and how surprised the model was by the right ones. */
-export function scoreChoices(
+function scoreChoices(
   answers: readonly ChoiceAnswer[],
   labels: readonly string[],
   measures: LabelMeasures = (items) => labelMeasures(items, labels.length),
@@ -97,14 +97,14 @@ export function scoreChoices(
 }
 
 /** The measures of a task of labels, from numbers of labels. */
-export type LabelMeasures = (
+type LabelMeasures = (
   items: Labelled,
   labels: readonly string[],
   negative: string | undefined,
 ) => Measure[];
 
 /** The trivial system that always gives the commonest label of the training split. */
-export function majoritySystem<Item>(
+function majoritySystem<Item>(
   form: ChoiceForm<Item>,
   { data }: Pick<ReportRequest<Item, ChoiceAnswer>, "data">,
   measures?: LabelMeasures,
@@ -129,7 +129,7 @@ export function majoritySystem<Item>(
 }
 
 /** What a report of labels adds to what it can say by itself. */
-export interface ChoiceReportParts extends Pick<ReportParts<unknown, ChoiceAnswer>, "details"> {
+interface ChoiceReportParts extends Pick<ReportParts<unknown, ChoiceAnswer>, "details"> {
   /** As in tables and file names. */
   name: string;
   units: string;
@@ -143,7 +143,7 @@ export interface ChoiceReportParts extends Pick<ReportParts<unknown, ChoiceAnswe
 }
 
 /** The tables and the results file of a task of multiple choice. */
-export function reportChoices<Item>(
+function reportChoices<Item>(
   form: ChoiceForm<Item>,
   request: ReportRequest<Item, ChoiceAnswer>,
   { name, units, measures, resamples, prior, details }: ChoiceReportParts,
@@ -170,7 +170,7 @@ export function reportChoices<Item>(
 }
 
 /** A line of the samples file as the harness has it. */
-export function choiceSample(
+function choiceSample(
   labels: readonly string[],
   { item, logProbabilities, predicted, truncated, said }: ChoiceAnswer,
   index: number,
@@ -201,7 +201,7 @@ export function choiceSample(
  * Data for a model that has labels of its own: they are asked in place of the data's.
  * @throws {UserError} where a golden label is not among them.
  */
-export function fitLabels<Item>(data: TaskData<Item>, labels: readonly string[]): TaskData<Item> {
+function fitLabels<Item>(data: TaskData<Item>, labels: readonly string[]): TaskData<Item> {
   const strange = data.labels.filter((label) => !labels.includes(label));
   if (strange.length) {
     throw new UserError(
@@ -213,7 +213,7 @@ export function fitLabels<Item>(data: TaskData<Item>, labels: readonly string[])
 }
 
 /** What a task of multiple choice adds to what they have in common. */
-export interface ChoiceTaskParts<Item>
+interface ChoiceTaskParts<Item>
   extends
     Pick<Task<Item, ChoiceAnswer>, "name" | "evaluation" | "finetuning" | "prediction" | "read">,
     Partial<Pick<Task<Item, ChoiceAnswer>, "units" | "variant" | "readAnswers">> {

@@ -30,7 +30,7 @@ export interface Counts {
 }
 
 /** Precision, recall and F1; each 0 where its denominator is 0, as scikit-learn's default. */
-export interface PrecisionRecall {
+interface PrecisionRecall {
   precision: number;
   recall: number;
   f1: number;
@@ -87,12 +87,12 @@ export function macroF1(items: Labelled, labels: number, indices?: ArrayLike<num
 }
 
 /** Accuracy as a statistic to resample. */
-export function accuracyOf(items: Labelled): Statistic {
+function accuracyOf(items: Labelled): Statistic {
   return (indices) => accuracy(items, indices);
 }
 
 /** Macro F1 as a statistic to resample. */
-export function macroF1Of(items: Labelled, labels: number): Statistic {
+function macroF1Of(items: Labelled, labels: number): Statistic {
   return (indices) => macroF1(items, labels, indices);
 }
 

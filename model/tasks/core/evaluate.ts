@@ -45,7 +45,7 @@ export interface NamedModel {
 }
 
 /** What one model answered. */
-export interface ModelAnswers {
+interface ModelAnswers {
   answers: unknown[];
   /** The data with the labels that the model was asked for: its own, where it was taught the task. */
   data: TaskData<unknown>;

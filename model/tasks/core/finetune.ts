@@ -19,7 +19,7 @@ import { spreadOf } from "../../statistics/mod.ts";
 import type { AnyTask, Approach, Development, Given, Task, TaskData, TaskReader } from "./task.ts";
 
 /** What {@linkcode finetuneOverSeeds} takes. */
-export interface FinetuneTaskRequest {
+interface FinetuneTaskRequest {
   /** What the task's own options say. */
   given: Given;
   /** The model to begin from. */

@@ -13,7 +13,7 @@ import {
 import { firstFit } from "./first_fit.ts";
 
 /** One prompt and the continuations to weigh against each other, as token ids. */
-export interface ScoreItem {
+interface ScoreItem {
   /** At least one token. */
   prompt: Uint16Array | Uint32Array | number[];
   /** Each at least one token. */
@@ -73,7 +73,7 @@ export function recurrentScorer(model: RecurrentModel): Scorer {
 }
 
 /** A stretch of tokens that begins a document, and what is to be done with logits after it. */
-export interface Segment {
+interface Segment {
   tokens: number[];
   /** `use` takes the logits, over the padded vocabulary, at `offset` of the segment. */
   wanted: { offset: number; use: (logits: Float32Array) => void }[];

@@ -28,7 +28,7 @@ export interface Given {
 }
 
 /** What the data are read for. */
-export type Purpose = "evaluate" | "finetune";
+type Purpose = "evaluate" | "finetune";
 
 /** A task's page in the help of a command; its options are those that name files and splits. */
 export interface TaskHelp {

@@ -144,13 +144,13 @@ function resultTable(result: PerplexityResult): string {
 }
 
 /** The summed loss of one row. */
-export interface ScoredRow {
+interface ScoredRow {
   nll: number;
   targets: number;
 }
 
 /** Two models' perplexities on the same rows. */
-export interface PerplexityComparison {
+interface PerplexityComparison {
   /** The model's perplexity less the base's: below 0 where the model is better. */
   difference: number;
   interval: Interval;
