@@ -86,7 +86,10 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
     name: `finetune ${task.name}`,
     ...help,
     options: {
-      model: modelOption("the model to begin from (or random:tiny and the like, with --tokenizer)", true),
+      model: modelOption(
+        "the model to begin from (or random:tiny and the like, with --tokenizer)",
+        true,
+      ),
       ...options,
       ...sharedOptions(defaults),
     },
