@@ -112,6 +112,13 @@ const readsModel: Place = (value, line) => {
   line.rights.change(join(hubHome(line.environment), "hub"));
 };
 
+/** A model that is asked: of a checkpoint, its run says which of its weights validation scores. */
+const asksModel: Place = async (value, line) => {
+  await readsModel(value, line);
+  const run = join(value, "..", "..", "run.json");
+  if (isThere(join(value, "trainer_state.json"))) line.rights.read(run);
+};
+
 /** A repository of the hub that is written to. */
 const publishes: Place = (_value, line) => reachHub(line);
 
@@ -177,6 +184,7 @@ function textAt(value: unknown, ...keys: string[]): string | undefined {
 }
 
 const MODEL = { model: readsModel, tokenizer: readsModel };
+const ASKED = { model: asksModel, base: asksModel, tokenizer: readsModel };
 const READS_CORPUS: CommandPlaces = { options: { corpus: reads } };
 
 /**
@@ -218,23 +226,34 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   "model tokenizer": { options: { model: readsModel, out: writesFile } },
   "finetune": {
     device: true,
-    options: { ...MODEL, data: reads, test: reads, out: runs },
+    options: { ...MODEL, model: asksModel, data: reads, test: reads, out: runs },
   },
   "evaluate perplexity": {
     device: true,
-    options: { model: readsModel, corpus: reads, "mesh-tree": reads, output: writesFile },
+    options: {
+      model: asksModel,
+      base: asksModel,
+      corpus: reads,
+      "mesh-tree": reads,
+      output: writesFile,
+    },
   },
   "evaluate": {
     device: true,
     options: {
-      ...MODEL,
-      base: readsModel,
+      ...ASKED,
       data: reads,
       gold: reads,
+      train: reads,
       system: reads,
+      other: reads,
       out: writesFolder,
     },
     defaults: { out: "results" },
+  },
+  "predict": {
+    device: true,
+    options: { ...MODEL, model: asksModel, input: reads, output: writesFile },
   },
   "tasks convert": { options: { input: reads, out: writesFile } },
   "tasks formats": {},
