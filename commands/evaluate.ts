@@ -32,6 +32,11 @@ function taskCommand(task: AnyTask): Command {
     ? {
       system: { type: "string", placeholder: "F", help: "the file of a system's answers" },
       model: modelOption("the model to ask instead"),
+      other: {
+        type: "string",
+        placeholder: "F",
+        help: "the file of another system's answers, to compare with by paired tests",
+      },
     }
     : { model: modelOption("the model", true) };
   return {
@@ -44,6 +49,7 @@ function taskCommand(task: AnyTask): Command {
         system: invocation.string("system"),
         model: namedModel(invocation, "model"),
         base: namedModel(invocation, "base"),
+        other: invocation.string("other"),
         tokenizerFile: await tokenizerOption(invocation),
         out: invocation.string("out")!,
         limit: invocation.number("limit"),

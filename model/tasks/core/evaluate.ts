@@ -19,6 +19,8 @@ export interface EvaluateRequest {
   /** The file of another system's answers, or the model to ask: one of them. */
   system?: string;
   model?: NamedModel;
+  /** The file of a further system's answers, to compare with. */
+  other?: string;
   /** The model that `model` was adapted from, asked too. */
   base?: NamedModel;
   /** The tokenizer to read with, where the model folder has none. */
@@ -87,7 +89,10 @@ export async function evaluateTask(
   if (system !== undefined) {
     // Read against all items, so that a file of other items is told from a trial of the first.
     const answers = task.readAnswers!(system, whole).slice(0, limit);
-    const systems: SystemAnswers<unknown>[] = [{ role: "system", name: system, answers }];
+    const systems: SystemAnswers<unknown>[] = [
+      { role: "system", name: system, answers },
+      ...otherSystem(task, whole, request),
+    ];
     const report = task.report({ data, systems, purpose: "evaluate", given, seed });
     for (const note of report.notes) reporter.log(note);
     if (report.text) reporter.line(report.text);
@@ -105,6 +110,7 @@ export async function evaluateTask(
   const systems: SystemAnswers<unknown>[] = [
     { role: "model", name: model!.name, answers: own.answers },
     ...(other ? [{ role: "base" as const, name: base!.name, answers: other.answers }] : []),
+    ...otherSystem(task, { ...own.data, test: whole.test }, request),
   ];
   const report = task.report({ data: own.data, systems, purpose: "evaluate", given, seed });
   const info: EvaluationInfo = {
@@ -118,6 +124,20 @@ export async function evaluateTask(
     finished: new Date(),
   };
   return writeReport(request.out, report, info, reporter);
+}
+
+/** The answers that `other` names, where it names some. */
+function otherSystem(
+  task: AnyTask,
+  data: TaskData<unknown>,
+  { other, limit }: EvaluateRequest,
+): SystemAnswers<unknown>[] {
+  if (other === undefined) return [];
+  if (!task.readAnswers) {
+    throw new UsageError(`Answers to ${task.name} cannot be read from a file: leave --other away`);
+  }
+  const answers = task.readAnswers(other, data).slice(0, limit);
+  return [{ role: "other", name: other, answers }];
 }
 
 /** Loads a model folder, asks it every item of `data.test`, and frees everything. */

@@ -119,6 +119,7 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
     other,
     comparison: compareScores(first.score, other.score, seed),
   }));
+  const against = (key: string) => comparisons.find(({ other }) => other.key === key)?.comparison;
   const above = floor && compareScores(first.score, floor.score, seed);
   const [primary] = first.score.measures;
   const own_details = details?.(own.answers);
@@ -126,11 +127,11 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
     systemsTable(`${name}, ${count} ${units}`, systems),
     ...own_details ? [own_details.text] : [],
     ...comparisons.map(({ other, comparison }) =>
-      comparisonText(first.score, other.key, comparison, units)
+      comparisonText(first.score, other, comparison, units)
     ),
     own.role === "system" && !rest.length
       ? ""
-      : verdict(first.score, comparisons[0]?.comparison, floor && above && { floor, above }),
+      : verdict(first.score, against("base"), floor && above && { floor, above }),
   ].filter(Boolean).join("\n\n");
   const chosen = development
     ? { development: { step: development.step, [jsonName(primary!.name)]: development.score } }
@@ -140,7 +141,10 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
     ...Object.fromEntries(
       systems.map((s) => [s.key, { name: s.name, ...flatJson(s) }]),
     ),
-    ...comparisons[0] ? { comparison: comparisonJson(first.score, comparisons[0].comparison) } : {},
+    ...against("base") ? { comparison: comparisonJson(first.score, against("base")!) } : {},
+    ...against("other")
+      ? { comparison_with_other: comparisonJson(first.score, against("other")!) }
+      : {},
     ...above ? { comparison_with_trivial: comparisonJson(first.score, above) } : {},
     ...own_details?.json,
   };
@@ -262,11 +266,11 @@ const formatP = (p: number) => p < 0.0001 ? p.toExponential(1) : p.toFixed(4);
 /** The differences in words. */
 function comparisonText(
   score: Score,
-  other: string,
+  other: MeasuredSystem,
   { measures, mcNemar: test }: Comparison,
   units: string,
 ): string {
-  const whom = other === "base" ? "its base" : other;
+  const whom = other.key === "base" ? "its base" : other.name;
   const differences = score.measures.flatMap(({ key, name }) => {
     const c = measures[key];
     if (!c) return [];
@@ -279,7 +283,7 @@ function comparisonText(
   const items = test
     ? [
       `McNemar p = ${formatP(test.pValue)} (${test.onlyFirst} ${units} right only here, ` +
-      `${test.onlySecond} only in the base)`,
+      `${test.onlySecond} only there)`,
     ]
     : [];
   const all = [...differences, ...items];

@@ -163,8 +163,11 @@ export interface Score {
 
 /** One system's answers to the same items. */
 export interface SystemAnswers<Answer> {
-  /** Whose they are: `system` is one whose answers came in a file. */
-  role: "model" | "base" | "system";
+  /**
+   * Whose they are: `system` is one whose answers came in a file, and `other` one that the first is
+   * compared with, from a file too.
+   */
+  role: "model" | "base" | "system" | "other";
   /** As the user named it. */
   name: string;
   answers: Answer[];
