@@ -37,6 +37,7 @@ export type { Interval } from "./statistics/mod.ts";
 export {
   type AutotuneMode,
   type Batch,
+  type CommonConfig,
   type CountedBatch,
   type DeviceModelOptions,
   type EvaluationReport,
@@ -78,6 +79,7 @@ export {
 export {
   type CheckpointChoice,
   evaluatePerplexity,
+  type ExportLayout,
   type ExportResult,
   exportRun,
   type LoopResult,
@@ -104,6 +106,7 @@ export {
   downloadModel,
   downloadTokenizer,
   type FolderContents,
+  type GgufType,
   type HubSettings,
   localModel,
   type ModelFolder,

@@ -19,6 +19,7 @@
  */
 export { type CountedBatch, makeBatch } from "./batch.ts";
 export {
+  type CommonConfig,
   type Mamba1Config,
   type Mamba2Config,
   type MambaConfig,

@@ -46,7 +46,12 @@ export {
   type TrainConfig,
 } from "./configuration.ts";
 export { type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
-export { type CheckpointChoice, type ExportResult, exportRun } from "./export.ts";
+export {
+  type CheckpointChoice,
+  type ExportLayout,
+  type ExportResult,
+  exportRun,
+} from "./export.ts";
 export type { LoopResult } from "./loop.ts";
 export { readMetrics, type StepMetrics } from "./metrics.ts";
 export { openMix } from "./mixed_corpus.ts";

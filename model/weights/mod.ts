@@ -21,6 +21,7 @@ export {
   openModelFolder,
   writeModelFolder,
 } from "./folder.ts";
-export { type FolderContents, ModelFolderWriter, type ModelLayout } from "./folder_writer.ts";
+export { type FolderContents, ModelFolderWriter } from "./folder_writer.ts";
+export type { GgufType } from "./gguf_file.ts";
 export type { Taught } from "./taught.ts";
 export { downloadModel, downloadTokenizer, type HubSettings, localModel } from "./hub.ts";
