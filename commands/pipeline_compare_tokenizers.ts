@@ -49,7 +49,7 @@ export const command: Command = {
     if (corpus !== undefined) {
       const catalogue = readCatalogue(corpus);
       try {
-        let left = invocation.number("documents")!;
+        let left = invocation.requiredNumber("documents");
         for await (const { text } of liveTexts(corpus, catalogue)) {
           if (left-- === 0) break;
           add("text", text);
@@ -81,7 +81,7 @@ export const command: Command = {
         (bytes / tokens).toFixed(3),
         kind === "text" ? "" : `${(100 * single / texts).toFixed(1)}%`,
       ])
-    ).sort((a, b) => a[1]! < b[1]! ? -1 : a[1]! > b[1]! ? 1 : 0);
+    ).sort(([, a = ""], [, b = ""]) => a < b ? -1 : Number(a > b));
     reporter.line(
       formatTable(["tokenizer", "on", "count", "tokens/word", "bytes/token", "one token"], rows),
     );

@@ -3,7 +3,7 @@
  * values by name. A member of an object has the names on the way to it, joined by dots.
  * @module
  */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 
 /** A plain value. */
 export type Scalar = string | number | boolean;
@@ -75,8 +75,8 @@ export class ColumnRows {
   row(record: object): (Scalar | Scalar[] | null)[] {
     const row: (Scalar | Scalar[] | null)[] = this.columns.map(({ list }) => list ? [] : null);
     eachValue(record, (name, value) => {
-      const place = this.#places.get(name)!;
-      const { kind, list } = this.columns[place]!;
+      const place = this.#places.get(name) ?? fail(`the survey saw no column ${name}`);
+      const { kind, list } = this.columns[place] ?? fail(`there is no column ${place}`);
       const kept = kind === "mixed" ? String(value) : value;
       if (list) (row[place] as Scalar[]).push(kept);
       else row[place] = kept;

@@ -235,6 +235,7 @@ export class ContentScanner extends MarkupScanner {
     }
   }
 
+  /** Takes 7 plain numbers, because an object for each attribute would slow the scanner down. */
   #storeAttribute(
     count: number,
     from: number,
