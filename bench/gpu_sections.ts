@@ -195,7 +195,7 @@ export async function measureProvider(bench: ProviderBench): Promise<void> {
         const f = plain ? await apart(open("off"), run) : await run(device);
         reporter.line(
           `${Math.round(f.tokens_per_second).toLocaleString("en")} tokens/s, ` +
-            `${f.step_ms.toFixed(1)} ms a step, ${(f.gflops / 1000).toFixed(2)} TFLOP/s in ` +
+            `${f.step_ms.toFixed(1)} ms per step, ${(f.gflops / 1000).toFixed(2)} TFLOP/s in ` +
             `matrix products, ${formatBytes(f.device_bytes)} on the device`,
         );
         return f;

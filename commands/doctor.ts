@@ -117,7 +117,7 @@ export function diagnose(facts: Facts): Finding[] {
     findings.push({
       level: "warning",
       message: `Only ${formatBytes(facts.memory.available)} of memory are free`,
-      remedy: "the pipeline takes about 1 GB a worker: give it fewer with --workers",
+      remedy: "the pipeline takes about 1 GB per worker: give it fewer with --workers",
     });
   }
   if (facts.disk && facts.disk.free < LOW_DISK) {

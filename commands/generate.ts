@@ -32,7 +32,8 @@ export const command: Command = {
     prompts: {
       type: "string",
       placeholder: "FILE",
-      help: 'instead: many texts, one a line, or JSON lines with "prompt"; results in their order',
+      help:
+        'instead: many texts, one on each line, or JSON lines with "prompt"; results in their order',
     },
     batch: { type: "integer", help: "prompts of a file that run together", default: 16, min: 1 },
     tokenizer: TOKENIZER_OPTION,

@@ -12,7 +12,7 @@ import { readTextInput } from "../core/text_input.ts";
 
 export const command: Command = {
   name: "pipeline compare-tokenizers",
-  summary: "Tokens a word of several tokenizers, on text and on biomedical terms",
+  summary: "Tokens per word of several tokenizers, on text and on biomedical terms",
   description: "On a corpus: its live citations' text, and the names of substances, genes, " +
     "diseases and MeSH headings that they are indexed with, as they stand within a sentence. On " +
     'files: the "text" of every line of .jsonl, every line of others.',

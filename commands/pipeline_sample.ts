@@ -11,7 +11,7 @@ export const command: Command = {
   name: "pipeline sample",
   summary: "Print the rows that a step of training reads, or a rank's share of them",
   description:
-    "One JSON object a row: its place in the training order, its number among the rows, and its " +
+    "One JSON object per row: its place in the training order, its number among the rows, and its " +
     "tokens. The order is the trainer's own and is computed from the place alone: rank R of N " +
     "takes its share of any step without hearing of the others. Programs have the same from rankRows() " +
     "of mod.ts.",

@@ -16,7 +16,7 @@ interface KernelTotal {
    * at a copy's, whichever is longer, over its time; undefined where a kernel counts neither.
    */
   ofPeak?: number;
-  /** Bytes that had to move, in GB a second; undefined where a kernel counts none. */
+  /** Bytes that had to move, in GB per second; undefined where a kernel counts none. */
   gigabytes?: number;
 }
 

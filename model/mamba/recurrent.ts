@@ -1,5 +1,5 @@
 /**
- * A model token by token on the device, with its recurrent state: constant memory and time a token.
+ * A model token by token on the device, with its recurrent state: constant memory and time per token.
  * @module
  */
 import { castToHalf } from "../../kernels/cast/cast.ts";

@@ -75,7 +75,7 @@ export class Blend {
   }
 }
 
-/** Whole rows a block for each source, by largest remainders. */
+/** Whole rows of a block for each source, by largest remainders. */
 function quotasOf(sources: readonly BlendSource[]): number[] {
   const rows = sources.map((s) => s.share / s.tokensPerRow);
   const all = rows.reduce((a, b) => a + b);

@@ -31,7 +31,7 @@ const READ_OVER = 8192;
 export interface SplitSize {
   documents: number;
   tokens: number;
-  /** Documents, or their rests beyond whole rows, of more than half a row: one a row at most. */
+  /** Documents, or their rests beyond whole rows, of more than half a row: at most one fits into each row. */
   large: number;
   /** Rows that one document each would take. */
   pieces: number;
