@@ -1,4 +1,5 @@
 /** What the programs of kernels/ssd/ declare alike: uniform values, sizes, and where values lie. @module */
+import type { Variant } from "../device.ts";
 import { uniforms, type WgslWriter } from "../wgsl/mod.ts";
 import { PLANES, ssdExtents, type SsdShape } from "./shape.ts";
 
@@ -36,6 +37,7 @@ export const PARAMS = uniforms({
 
 /** What a program is made for. */
 export interface SsdProgram {
+  variant: Variant;
   shape: SsdShape;
   /** Steps of a chunk. */
   chunk: number;
@@ -77,15 +79,15 @@ export function declareChunk(w: WgslWriter): void {
   );
 }
 
-/** Declares how `steps`, bound as vec4f, is read. */
+/** Declares how `steps` is read, of which read_steps gives vectors. */
 export function declareSteps(w: WgslWriter): void {
   w.fn(
     "four(head: u32, plane: u32, step: u32) -> vec4f",
-    "return steps[(((chunk * heads + head) * PLANES + plane) * CHUNK + step) / 4u];",
+    "return read_steps((((chunk * heads + head) * PLANES + plane) * CHUNK + step) / 4u);",
   );
   w.fn(
     "one(head: u32, plane: u32, step: u32) -> f32",
-    "return steps[(((chunk * heads + head) * PLANES + plane) * CHUNK + step) / 4u][step % 4u];",
+    "return four(head, plane, step)[step % 4u];",
   );
 }
 

@@ -5,7 +5,7 @@
  */
 import type { Device, Sizing } from "../device.ts";
 import { type Region, subregion } from "../layout.ts";
-import { type KernelCall, type Plan } from "../plan.ts";
+import type { Bound, KernelCall, Plan } from "../plan.ts";
 import { sumPartials } from "../reduce/reduce.ts";
 import type { Program } from "../wgsl/mod.ts";
 import { PARAMS, type SsdProgram } from "./declarations.ts";
@@ -26,6 +26,7 @@ import {
   type SsdShape,
   type SsdSizes,
 } from "./shape.ts";
+import { operand } from "./textures.ts";
 import { tileGroups, type TileProduct, tileProgram, tileSize } from "./tile.ts";
 import {
   carryGroups,
@@ -71,7 +72,7 @@ function sumPlaces(device: Sizing, program: SsdProgram) {
 /** Floats of each buffer. */
 export function ssdSizes(device: Sizing, shape: SsdShape): SsdSizes {
   const chunk = chunkOf(device, shape);
-  const program = { shape, chunk };
+  const program = { shape, chunk, variant: device.variant };
   const { pp, np, stride, headWidth } = ssdExtents(shape);
   const { total, chunks } = sumPlaces(device, program);
   return {
@@ -88,6 +89,9 @@ export function ssdSizes(device: Sizing, shape: SsdShape): SsdSizes {
 const flopOf = ({ batch, length, heads }: SsdShape, each: number) =>
   2 * batch * length * heads * each;
 
+/** What programs bind, by name. */
+type Bindings = Record<string, Bound | undefined>;
+
 /** Queues programs of one shape. */
 class Queue {
   readonly program: SsdProgram;
@@ -96,7 +100,7 @@ class Queue {
 
   constructor(readonly plan: Plan, readonly shape: SsdShape) {
     const chunk = chunkOf(plan.device, shape);
-    this.program = { shape, chunk };
+    this.program = { shape, chunk, variant: plan.device.variant };
     const { places, chunks } = sumPlaces(plan.device, this.program);
     this.chunks = chunks;
     const { stride, headWidth, b, c } = ssdExtents(shape);
@@ -117,13 +121,24 @@ class Queue {
   dispatch(
     label: string,
     make: () => Program,
-    bindings: Record<string, Region | undefined>,
+    bindings: Bindings,
     groups: [number, number, number],
     work: Pick<KernelCall, "flop" | "bytes"> = {},
   ): void {
     const { device } = this.plan;
     const code = cached(device, `${label} ${JSON.stringify(this.#key())}`, make);
     this.plan.dispatch({ label, code, params: this.#params, bindings, groups, ...work });
+  }
+
+  /** Regions as products read them, by the names that they have there: copied now. */
+  operands(regions: Record<string, Region>): Bindings {
+    const half = this.shape.half ?? false;
+    return Object.fromEntries(
+      Object.entries(regions).map(([name, region]) => [
+        name,
+        operand(this.plan, name, region, half && name === "u"),
+      ]),
+    );
   }
 
   /** What programs depend on. */
@@ -139,7 +154,7 @@ class Queue {
     label: string,
     product: TileProduct,
     over: number,
-    bindings: Record<string, Region | undefined>,
+    bindings: Bindings,
     work: Pick<KernelCall, "flop" | "bytes">,
   ): void {
     const { variant } = this.plan.device;
@@ -165,7 +180,7 @@ export function ssdForward(plan: Plan, shape: SsdShape, buffers: SsdForward): vo
   const { chunk } = program;
   const { pp, np, width, columns, stride } = ssdExtents(shape);
   const { heads, groups, batch } = shape;
-  const bindings = { ...buffers };
+  const bindings: Bindings = { ...buffers };
   const stored = shape.half ? 2 : 4;
   const stateBytes = 4 * chunks * heads * pp * np;
   queue.dispatch("ssd steps", () => stepsProgram(program), bindings, [
@@ -173,11 +188,13 @@ export function ssdForward(plan: Plan, shape: SsdShape, buffers: SsdForward): vo
     chunks,
     1,
   ], { bytes: 4 * stride * heads * (PLANES + 1) });
-  queue.product("ssd pairs", pairsProduct(program), groups, bindings, {
+  const { u, steps, pairs, states } = buffers;
+  const read = { ...bindings, ...queue.operands({ u, steps }) };
+  queue.product("ssd pairs", pairsProduct(program), groups, read, {
     flop: flopOf(shape, chunk * np / 2) / heads * groups,
     bytes: stride * groups * (2 * np * stored + 4 * chunk),
   });
-  queue.product("ssd states", statesProduct(program, false), heads, bindings, {
+  queue.product("ssd states", statesProduct(program, false), heads, read, {
     flop: flopOf(shape, pp * np),
     bytes: stride * (width + groups * np) * stored + stateBytes,
   });
@@ -186,7 +203,8 @@ export function ssdForward(plan: Plan, shape: SsdShape, buffers: SsdForward): vo
     heads,
     batch,
   ], { bytes: 2 * stateBytes });
-  queue.product("ssd outputs", outputsProduct(program), heads, bindings, {
+  const carried = { ...read, ...queue.operands({ pairs, states }) };
+  queue.product("ssd outputs", outputsProduct(program), heads, carried, {
     flop: flopOf(shape, pp * (np + chunk / 2)),
     bytes: stride * (columns * stored + 4 * width + 4 * groups * chunk) + stateBytes,
   });
@@ -201,11 +219,11 @@ export function ssdBackward(plan: Plan, shape: SsdShape, buffers: SsdBackward): 
   const { heads, groups, batch } = shape;
   const stored = shape.half ? 2 : 4;
   const stateBytes = 4 * chunks * heads * pp * np;
-  const { dstates } = buffers;
-  const all = { ...buffers };
-  const ofGradient = { ...buffers, states: dstates };
+  const { u, gy, steps, pairs, states, dstates, dpairs } = buffers;
+  const all: Bindings = { ...buffers };
+  const read = { ...all, ...queue.operands({ u, gy, steps }), states: dstates };
   const rows = stride * (columns * stored + 4 * columns + 4 * width);
-  queue.product("ssd states backward", statesProduct(program, true), heads, ofGradient, {
+  queue.product("ssd states backward", statesProduct(program, true), heads, read, {
     flop: flopOf(shape, pp * np),
     bytes: stride * (groups * np * stored + 4 * width) + stateBytes,
   });
@@ -214,24 +232,26 @@ export function ssdBackward(plan: Plan, shape: SsdShape, buffers: SsdBackward): 
     heads,
     batch,
   ], { bytes: 3 * stateBytes });
+  const ofGradient = { ...read, ...queue.operands({ pairs, states: dstates }) };
   queue.product("ssd inputs backward", inputsProduct(program), heads, ofGradient, {
     flop: flopOf(shape, pp * (np + chunk / 2)),
     bytes: rows + stateBytes,
   });
-  queue.product("ssd pairs backward", pairsGradientProduct(program), groups, all, {
+  queue.product("ssd pairs backward", pairsGradientProduct(program), groups, ofGradient, {
     flop: flopOf(shape, pp * chunk / 2),
     bytes: stride * (width * (stored + 4) + 8 * groups * chunk),
   });
-  queue.product("ssd C backward", projectionProduct(program, "C"), groups, all, {
+  const ofPairs = { ...ofGradient, ...queue.operands({ dpairs }) };
+  queue.product("ssd B backward", projectionProduct(program, "B"), groups, ofPairs, {
     flop: flopOf(shape, pp * np) + flopOf(shape, np * chunk / 2) / heads * groups,
     bytes: rows / 2 + stateBytes,
   });
-  queue.product("ssd B backward", projectionProduct(program, "B"), groups, ofGradient, {
+  const ofState = { ...ofPairs, ...queue.operands({ states }) };
+  queue.product("ssd C backward", projectionProduct(program, "C"), groups, ofState, {
     flop: flopOf(shape, pp * np) + flopOf(shape, np * chunk / 2) / heads * groups,
     bytes: rows / 2 + stateBytes,
   });
-  const { variant } = plan.device;
-  queue.dispatch("ssd steps backward", () => finishProgram(program, variant), all, [
+  queue.dispatch("ssd steps backward", () => finishProgram(program), all, [
     Math.ceil(headWidth / HEAD_GROUP),
     chunks,
     1,

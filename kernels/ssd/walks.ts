@@ -12,8 +12,8 @@ import {
   type SsdProgram,
 } from "./declarations.ts";
 import { DOCUMENT, FROM_START, INTO_END, LOG_DECAY, ssdExtents, STEP, TO_END } from "./shape.ts";
+import { declareRead } from "./textures.ts";
 import { tileSize } from "./tile.ts";
-import type { Variant } from "../device.ts";
 
 export { PARAMS };
 
@@ -143,8 +143,11 @@ export function carryProgram(program: SsdProgram, backward: boolean): Program {
   declareSizes(w, program);
   w.const("STRIPS", stripsOf(program));
   w.storage("steps", "vec4f").storage(own, "vec4f", "read_write");
+  // States are carried once: copying what they read would cost more than reading it.
+  const inBuffer = { variant: "gpu-tiled" } as const;
   if (backward) w.storage("states", "vec4f").storage("sums", "f32", "read_write");
   if (initialState || !backward) w.storage(ends, "vec4f", "read_write");
+  declareRead(w, inBuffer, "steps");
   declareChunk(w);
   declareSteps(w);
   w.main(CARRY_GROUP, { id: "global_invocation_id" }, () => {
@@ -189,8 +192,8 @@ export function carryProgram(program: SsdProgram, backward: boolean): Program {
  * state that enters, in what steps s < k give to the one that leaves, and in what passes through:
  * sums of such terms alone, none of which cancel.
  */
-export function finishProgram(program: SsdProgram, variant: Variant): Program {
-  const { shape, chunk } = program;
+export function finishProgram(program: SsdProgram): Program {
+  const { shape, chunk, variant } = program;
   const { pp, np } = ssdExtents(shape);
   const tile = (rows: number, columns: number) => tileSize(variant, { rows, columns });
   const w = new WgslWriter();
