@@ -27,7 +27,7 @@ export const PARAMS = uniforms({
   /** (chunk, head, tile, step): what steps take from the entering state, and give to the leaving one. */
   taken: "u32",
   given: "u32",
-  /** (chunk, head, strip): what passes through the chunk. */
+  /** (chunk, head, tile, channel): what passes through the chunk. */
   passed: "u32",
   /** (chunk, tile, channel): y's gradient times x. */
   skips: "u32",
@@ -91,11 +91,15 @@ export function declareSteps(w: WgslWriter): void {
   );
 }
 
-/** Declares where a chunk's states lie, as vectors. */
+/** Declares where a chunk's states lie, and a sequence's, as vectors. */
 export function declareStates(w: WgslWriter): void {
   w.fn(
-    "state_at(head: u32, n: u32, channel: u32) -> u32",
-    `let panel = (chunk * heads + head) * (HEAD_WIDTH / 32u) + (channel >> 5u);
+    "end_at(sequence: u32, head: u32, n: u32, channel: u32) -> u32",
+    `let panel = (sequence * p.heads + head) * (HEAD_WIDTH / 32u) + (channel >> 5u);
      return (panel * STATES + n) * 8u + ((channel >> 2u) & 7u);`,
+  );
+  w.fn(
+    "state_at(head: u32, n: u32, channel: u32) -> u32",
+    "return end_at(chunk, head, n, channel);",
   );
 }

@@ -26,16 +26,9 @@ import {
   type SsdShape,
   type SsdSizes,
 } from "./shape.ts";
-import { operand } from "./textures.ts";
+import { operand, readsTexture, textureBytes } from "./textures.ts";
 import { tileGroups, type TileProduct, tileProgram, tileSize } from "./tile.ts";
-import {
-  carryGroups,
-  carryProgram,
-  finishProgram,
-  HEAD_GROUP,
-  stepsProgram,
-  stripsOf,
-} from "./walks.ts";
+import { finishProgram, HEAD_GROUP, stepsProgram } from "./walks.ts";
 
 export type { SsdBackward, SsdExtents, SsdForward, SsdShape, SsdSizes } from "./shape.ts";
 export { chunkOf, ssdExtents } from "./shape.ts";
@@ -58,7 +51,7 @@ function sumPlaces(device: Sizing, program: SsdProgram) {
     earlier: chunks * shape.heads * pairTiles * chunk,
     taken: rows(np),
     given: rows(np),
-    passed: chunks * shape.heads * stripsOf(program),
+    passed: chunks * shape.heads * np * pp / tileSize(variant, { rows: np, columns: pp }).rows,
   };
   let total = 0;
   const places = { ...counts };
@@ -83,6 +76,21 @@ export function ssdSizes(device: Sizing, shape: SsdShape): SsdSizes {
     states: chunks * shape.heads * pp * np,
     sums: total,
   };
+}
+
+/** Bytes of the textures through which products read their operands, where the device has them so. */
+export function ssdTextureBytes(device: Sizing, shape: SsdShape, training: boolean): number {
+  const { stride, columns, width } = ssdExtents(shape);
+  const { steps, pairs, states } = ssdSizes(device, shape);
+  const forward = { steps, pairs, states };
+  const backward = training ? { gy: stride * width, dstates: states, dpairs: pairs } : {};
+  let total = 0;
+  for (const [name, floats] of Object.entries({ ...forward, ...backward })) {
+    if (readsTexture(device, name)) total += textureBytes(4 * floats, false);
+  }
+  const half = shape.half ?? false;
+  const u = textureBytes((half ? 2 : 4) * stride * columns, half);
+  return total + (readsTexture(device, "u") ? u : 0);
 }
 
 /** Multiply-adds of a token in a product over k, twice: floating-point operations of the batch. */
@@ -149,16 +157,17 @@ class Queue {
     return { pp, np, softplus, skip, packed, initialState, limits, half, chunk };
   }
 
-  /** Queues a product; `over` is how many heads or groups a chunk has. */
+  /** Queues a product over heads or groups (`over` of them), and over chunks or, as told, sequences. */
   product(
     label: string,
     product: TileProduct,
     over: number,
     bindings: Bindings,
     work: Pick<KernelCall, "flop" | "bytes">,
+    pieces = this.chunks,
   ): void {
     const { variant } = this.plan.device;
-    const groups: [number, number, number] = [tileGroups(variant, product), over, this.chunks];
+    const groups: [number, number, number] = [tileGroups(variant, product), over, pieces];
     this.dispatch(label, () => tileProgram(variant, product), bindings, groups, work);
   }
 }
@@ -194,17 +203,12 @@ export function ssdForward(plan: Plan, shape: SsdShape, buffers: SsdForward): vo
     flop: flopOf(shape, chunk * np / 2) / heads * groups,
     bytes: stride * groups * (2 * np * stored + 4 * chunk),
   });
-  queue.product("ssd states", statesProduct(program, false), heads, read, {
+  queue.product("ssd states", statesProduct(program, false), heads, { ...read, carried: states }, {
     flop: flopOf(shape, pp * np),
     bytes: stride * (width + groups * np) * stored + stateBytes,
-  });
-  queue.dispatch("ssd carry", () => carryProgram(program, false), bindings, [
-    carryGroups(program),
-    heads,
-    batch,
-  ], { bytes: 2 * stateBytes });
-  const carried = { ...read, ...queue.operands({ pairs, states }) };
-  queue.product("ssd outputs", outputsProduct(program), heads, carried, {
+  }, batch);
+  const ofStates = { ...read, ...queue.operands({ pairs, states }) };
+  queue.product("ssd outputs", outputsProduct(program), heads, ofStates, {
     flop: flopOf(shape, pp * (np + chunk / 2)),
     bytes: stride * (columns * stored + 4 * width + 4 * groups * chunk) + stateBytes,
   });
@@ -221,18 +225,15 @@ export function ssdBackward(plan: Plan, shape: SsdShape, buffers: SsdBackward): 
   const stateBytes = 4 * chunks * heads * pp * np;
   const { u, gy, steps, pairs, states, dstates, dpairs } = buffers;
   const all: Bindings = { ...buffers };
-  const read = { ...all, ...queue.operands({ u, gy, steps }), states: dstates };
+  const read = { ...all, ...queue.operands({ u, gy, steps, states }) };
+  const carried = { ...read, carried: dstates, state: buffers.dstate };
   const rows = stride * (columns * stored + 4 * columns + 4 * width);
-  queue.product("ssd states backward", statesProduct(program, true), heads, read, {
+  queue.product("ssd states backward", statesProduct(program, true), heads, carried, {
     flop: flopOf(shape, pp * np),
-    bytes: stride * (groups * np * stored + 4 * width) + stateBytes,
-  });
-  queue.dispatch("ssd carry backward", () => carryProgram(program, true), all, [
-    carryGroups(program),
-    heads,
-    batch,
-  ], { bytes: 3 * stateBytes });
-  const ofGradient = { ...read, ...queue.operands({ pairs, states: dstates }) };
+    bytes: stride * (groups * np * stored + 4 * width) + 2 * stateBytes,
+  }, batch);
+  const gradient = queue.operands({ dstates });
+  const ofGradient = { ...read, ...queue.operands({ pairs }), states: gradient.dstates };
   queue.product("ssd inputs backward", inputsProduct(program), heads, ofGradient, {
     flop: flopOf(shape, pp * (np + chunk / 2)),
     bytes: rows + stateBytes,
@@ -246,7 +247,7 @@ export function ssdBackward(plan: Plan, shape: SsdShape, buffers: SsdBackward): 
     flop: flopOf(shape, pp * np) + flopOf(shape, np * chunk / 2) / heads * groups,
     bytes: rows / 2 + stateBytes,
   });
-  const ofState = { ...ofPairs, ...queue.operands({ states }) };
+  const ofState = { ...ofPairs, states: read.states };
   queue.product("ssd C backward", projectionProduct(program, "C"), groups, ofState, {
     flop: flopOf(shape, pp * np) + flopOf(shape, np * chunk / 2) / heads * groups,
     bytes: rows / 2 + stateBytes,

@@ -19,7 +19,7 @@ import {
   TO_END,
 } from "./shape.ts";
 import { declareOperand, declareRead } from "./textures.ts";
-import type { Element, Operand, Step, Term, TileProduct } from "./tile.ts";
+import type { Element, Look, Operand, Step, Term, TileProduct } from "./tile.ts";
 
 const XYZW = ["x", "y", "z", "w"];
 
@@ -42,7 +42,7 @@ function declareProduct(
   for (const name of read) declareRead(w, program, name);
   declareChunk(w);
   if ("steps" in buffers) declareSteps(w);
-  if ("states" in buffers) declareStates(w);
+  if ("states" in buffers || "carried" in buffers) declareStates(w);
   if (!("steps" in buffers)) return;
   w.comment("Values times the decays from four steps s on to step t of one document; 0 elsewhere.");
   w.fn(
@@ -122,49 +122,71 @@ export function pairsProduct(program: SsdProgram): TileProduct {
 }
 
 /**
- * What a chunk adds to its state, (states, channels) of a head: the sum of w[s] B[s] x[s]. Backward, what
- * it gives back to the state that entered: the sum of v[t] C[t] gy[t].
+ * The states that enter the chunks of a sequence, (states, channels) of a head: what a chunk adds, the sum
+ * of w[s] B[s] x[s], goes to the state that decays over it. Backward, in reverse, the gradients of the
+ * states that leave the chunks, to which each adds the sum of v[t] C[t] gy[t]; and what passes through
+ * each: its decay times <state that enters, gradient that leaves>.
  */
 export function statesProduct(program: SsdProgram, backward: boolean): TileProduct {
   const { np, pp } = ssdExtents(program.shape);
+  const { initialState } = program.shape;
   const left = columnsOfU(backward ? C : B);
   const plane = backward ? FROM_START : INTO_END;
+  const ends = initialState || !backward;
   const buffers = {
     u: storedU(program.shape),
     steps: "vec4f",
-    ...(backward ? { gy: "vec4f" } : {}),
-    states: "vec4f!",
+    ...(backward ? { gy: "vec4f", states: "vec4f", sums: "f32!" } : {}),
+    carried: "vec4f!",
+    ...(ends ? { state: "vec4f!" } : {}),
   };
+  const decay: Look = {
+    columns: (_, id) => [`let ${id}_keep = one(head, ${FROM_START}u, valid - 1u);`],
+    element: ({ row, column, columns, value, columnSum }) => [
+      `let place = state_at(head, ${row}, ${column});`,
+      `carried[place] = ${value};`,
+      ...(backward ? [`${columnSum} += read_states(place) * ${value};`] : []),
+      `${value} *= ${columns}_keep;`,
+    ],
+    ...(backward
+      ? {
+        storeColumns: (column: string, value: string) =>
+          "let sum_place = p.passed + ((chunk * heads + head) * (STATES / TILE_ROWS)" +
+          ` + m0 / TILE_ROWS) * HEAD_WIDTH + ${column};\n` +
+          `let passed = one(head, ${FROM_START}u, valid - 1u) * ${value};\n` +
+          storeFour("sum_place", "passed"),
+      }
+      : {}),
+  };
+  const term: Term = {
+    left: {
+      along: "out",
+      load: (place) => `${left.load(place)} * ${place.near}.${XYZW[place.j]}`,
+    },
+    right: backward ? columnsOfGy : columnsOfU(X),
+    begin: "0u",
+    end: "CHUNK",
+    near: (k, id) => [`let ${id} = four(head, ${plane}u, ${k});`],
+  };
+  const atEnd = ({ row, column }: Element) => `state[end_at(sequence, head, ${row}, ${column})]`;
   return {
     rows: np,
     columns: pp,
     declare: (w) => declareProduct(w, program, buffers),
-    place: BY_HEAD,
+    place: ["let sequence = w.z;", "let head = w.y;", "let group = head / p.per_group;"],
     steps: [
+      ...(initialState ? [look({ element: (e) => [`${e.value} = ${atEnd(e)};`] })] : []),
       {
-        kind: "add",
-        term: {
-          left: {
-            along: "out",
-            load: (place) => `${left.load(place)} * ${place.near}.${XYZW[place.j]}`,
-          },
-          right: backward ? columnsOfGy : columnsOfU(X),
-          begin: "0u",
-          end: "CHUNK",
-          near: (k, id) => [`let ${id} = four(head, ${plane}u, ${k});`],
-        },
+        kind: "chunks",
+        backward,
+        steps: [look(decay), { kind: "add", term }],
       },
-      {
-        kind: "look",
-        look: {
-          element: ({ row, column, value }) => [
-            `states[state_at(head, ${row}, ${column})] = ${value};`,
-          ],
-        },
-      },
+      ...(ends ? [look({ element: (e) => [`${atEnd(e)} = ${e.value};`] })] : []),
     ],
   };
 }
+
+const look = (how: Look): Step => ({ kind: "look", look: how });
 
 /** WGSL of D at four channels. */
 const skipAt = ({ skip }: SsdShape, column: string) =>

@@ -10,7 +10,7 @@ import { copyToTexture } from "../texture.ts";
 import type { WgslWriter } from "../wgsl/mod.ts";
 
 /** Operands that are read through textures, by their names in programs. */
-const OPERANDS = ["u", "gy", "pairs", "states", "dpairs", "steps"];
+const OPERANDS = ["u", "gy", "pairs", "states", "dstates", "dpairs", "steps"];
 
 /** Whether a device's programs read an operand through a texture. */
 export const readsTexture = ({ variant }: Pick<Sizing, "variant">, name: string): boolean =>
