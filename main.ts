@@ -73,6 +73,10 @@ export async function main(args: string[]): Promise<number> {
       console.error("Cannot write: the disk is full; free some space and run the command again");
       return EXIT.failed;
     }
+    if (error instanceof Deno.errors.NotCapable) {
+      console.error(red(`Cannot go on: ${messageOf(error)}`));
+      return EXIT.failed;
+    }
     console.error(red(messageOf(error)));
     // Not something we foresaw: the trace is what a bug report needs.
     const foreseen = error instanceof UserError || (error as Error)?.name === "DeviceError";
@@ -88,7 +92,9 @@ async function find(
   const word = args[0];
   const entry: CommandEntry | undefined = word === undefined || word.startsWith("-")
     ? undefined
-    : group.commands[word];
+    : Object.hasOwn(group.commands, word)
+    ? group.commands[word]
+    : undefined;
   if (!entry) return { command: group, rest: args };
   const command = await entry.load();
   return isGroup(command) ? find(command, args.slice(1)) : { command, rest: args.slice(1) };

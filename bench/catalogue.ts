@@ -12,7 +12,7 @@ const RECORDS = 30_000;
 const REVISED = 5;
 
 /** What was measured. */
-export interface CatalogueFigures {
+interface CatalogueFigures {
   citations: number;
   /** Thousands a second: PMIDs that ascend, a file a transaction. */
   inserts: number;
@@ -52,6 +52,8 @@ export function benchCatalogue(path: string, citations: number): CatalogueFigure
       documents_sha256: "",
       tokens_sha256: null,
       stamp: "",
+      rejected_sha256: "",
+      raw: 0,
     }, {
       pmids,
       versions: ones,

@@ -17,7 +17,7 @@ import { createRecurrentMamba } from "../model/mamba/recurrent.ts";
 import { quickParameters } from "./quick_parameters.ts";
 
 /** One measured case. */
-export interface GenerateFigures {
+interface GenerateFigures {
   /** Prompts at once. */
   rows: number;
   /** How products read the weights. */

@@ -8,7 +8,7 @@ import { DAWN_PACKAGE, type ProviderName } from "../kernels/providers.ts";
 export type SectionFigures = Record<string, unknown>;
 
 /** What {@linkcode runSections} takes. */
-export interface SectionsRequest {
+interface SectionsRequest {
   provider: ProviderName;
   variant: string | undefined;
   /** Seconds after which no further section is begun, and what the last may take besides. */

@@ -7,7 +7,7 @@ import { messageOf } from "../core/errors.ts";
 import { formatBytes, formatTable, type Reporter } from "../core/reporter.ts";
 import { type Device } from "../kernels/device.ts";
 import { isCpuDriver, openDevice } from "../kernels/open_device.ts";
-import { describeUnits, matrixConfigs } from "../kernels/matmul/matrix_units.ts";
+import { describeUnits, matrixConfigs } from "../kernels/matrix_units.ts";
 import { openProvider, type ProviderName } from "../kernels/providers.ts";
 import { selfTest } from "../kernels/self_test.ts";
 import { type MambaConfig, presetConfig } from "../model/mamba/config.ts";
@@ -33,7 +33,7 @@ interface StepPlan {
 }
 
 /** What is measured: the real sizes on a GPU, small ones on a CPU driver to prove the command. */
-export interface Scale {
+interface Scale {
   name: string;
   kernels: { config: MambaConfig; batch: number; length: number };
   kernelMs: number;
@@ -46,7 +46,7 @@ export interface Scale {
 }
 
 /** The sizes for a device. */
-export function scaleOf(device: Device): Scale {
+function scaleOf(device: Device): Scale {
   const half = device.features.has("shader-f16");
   const units = device.matrixUnits !== undefined;
   const steps = (name: string, config: MambaConfig, batch: number, length: number): StepPlan[] => {
@@ -93,7 +93,7 @@ export function scaleOf(device: Device): Scale {
 }
 
 /** What {@linkcode measureProvider} takes. */
-export interface ProviderBench {
+interface ProviderBench {
   provider: ProviderName;
   variant: string | undefined;
   reporter: Reporter;

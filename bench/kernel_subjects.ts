@@ -29,7 +29,7 @@ export interface KernelShapes {
 }
 
 /** A kernel to measure: what it is called and how it is planned. */
-export interface Subject {
+interface Subject {
   kernel: string;
   pass: string;
   bound: "arithmetic" | "bandwidth";

@@ -5,7 +5,7 @@ import { matmul, type Product } from "../kernels/matmul/mod.ts";
 import { Plan } from "../kernels/plan.ts";
 
 /** One shape of (m, n, k) and what was reached. */
-export interface MatmulFigure {
+interface MatmulFigure {
   product: Product;
   m: number;
   n: number;

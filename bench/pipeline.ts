@@ -12,6 +12,7 @@ import { fromFileUrl, join } from "../core/std.ts";
 import { formatTable, type Reporter } from "../core/reporter.ts";
 import { CitationScanner, type CitationSink } from "../pipeline/citation/builder.ts";
 import type { FieldSelection } from "../pipeline/citation/elements.ts";
+import { explainReading } from "../pipeline/ingest/read_xml.ts";
 import type { RunSummary } from "../pipeline/run.ts";
 import { benchCatalogue } from "./catalogue.ts";
 import { measurePeers } from "./pipeline_peers.ts";
@@ -26,7 +27,7 @@ const PIECE = 1 << 18;
 const MEMORY_FILES = 10;
 
 /** What can be set. */
-export interface PipelineBenchOptions {
+interface PipelineBenchOptions {
   /** A `.xml.gz` file; a large one is made from the fixtures where none is given. */
   input?: string;
   /** A `tokenizer.json`; the fixtures' own where none is given. */
@@ -55,7 +56,7 @@ export const benchPipelineCommand = (invocation: Invocation): Promise<Figures> =
  * busy machine takes from us shows between the two columns: by the clock, and by the processor time
  * that was used, shared out evenly among the workers.
  */
-export async function benchPipeline(
+async function benchPipeline(
   reporter: Reporter,
   options: PipelineBenchOptions = {},
 ): Promise<Figures> {
@@ -79,13 +80,13 @@ export async function benchPipeline(
     const part = takeBytes(pieces, PEER_BYTES);
     for (const fields of ["text", "all"] as const) {
       reporter.log(`Parsing, fields: ${fields}`);
-      const { records } = parse(pieces, fields);
-      const speed = measure(pieces, (p) => parse(p, fields));
+      const { records } = parse(pieces, fields, input);
+      const speed = measure(pieces, (p) => parse(p, fields, input));
       const note = `${Math.round(records * speed.clock * MB / bytes)} citations/s, one thread`;
       add(`parse_${fields}`, speed.clock, note, "MB/s", speed.processor);
-      const [a, b] = [parse(part, fields), parsePeer(part, fields)];
+      const [a, b] = [parse(part, fields, input), parsePeer(part, fields)];
       if (a.characters !== b.characters) throw new Error("saxes found another text");
-      const ours = measure(part, (p) => parse(p, fields));
+      const ours = measure(part, (p) => parse(p, fields, input));
       const theirs = measure(part, (p) => parsePeer(p, fields));
       add(`saxes_${fields}`, theirs.clock, "the same work", "MB/s", theirs.processor);
       const ratio = [ours.clock / theirs.clock, ours.processor / theirs.processor] as const;
@@ -205,10 +206,14 @@ function counter(): CitationSink & { records: number; characters: number } {
   };
 }
 
-function parse(pieces: Iterable<Uint8Array>, fields: FieldSelection) {
+function parse(pieces: Iterable<Uint8Array>, fields: FieldSelection, path: string) {
   const sink = counter();
   const scanner = new CitationScanner(sink, fields);
-  for (const piece of pieces) scanner.push(piece);
+  try {
+    for (const piece of pieces) scanner.push(piece);
+  } catch (error) {
+    throw explainReading(error, path, scanner);
+  }
   return sink;
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Device } from "../kernels/device.ts";
-import { describeUnits } from "../kernels/matmul/matrix_units.ts";
+import { describeUnits } from "../kernels/matrix_units.ts";
 import type { MatmulChoice } from "../kernels/matmul/choice.ts";
 import { type Product, unitsFor } from "../kernels/matmul/mod.ts";
 import { type ProductShape, tuneMatmul } from "../kernels/matmul/tune.ts";
@@ -14,7 +14,7 @@ import type { Precision } from "../model/mamba/gpu/buffers.ts";
 import { headChunk } from "../model/mamba/gpu/head.ts";
 
 /** One product and its fastest program. */
-export interface PeakFigure {
+interface PeakFigure {
   /** f32, f16 (operands; arithmetic in f32) or matrix units. */
   kind: string;
   product: Product;

@@ -20,16 +20,31 @@ export function makeMirror(folder: string, input: string, copies: number): strin
   return mirror;
 }
 
-/** One large file out of the fixtures' records, under new PMIDs. */
+/**
+ * A comment, a CDATA section, or a whole record: the first two may hold what looks like a record or like
+ * its end, so they are passed over as one piece, inside a record too.
+ */
+const PIECE = new RegExp(
+  [
+    /<!--[^]*?-->/,
+    /<!\[CDATA\[[^]*?\]\]>/,
+    /<PubmedArticle>(?:<!--[^]*?-->|<!\[CDATA\[[^]*?\]\]>|(?!<\/PubmedArticle>)[^])*<\/PubmedArticle>/,
+  ].map((part) => part.source).join("|"),
+  "g",
+);
+
+/** One large file out of the fixtures' records, under new PMIDs; the same on every machine. */
 export function makeInput(path: string): string {
   const decoder = new TextDecoder();
   const records: string[] = [];
-  for (const { name } of Deno.readDirSync(join(FIXTURES, "mirror/baseline"))) {
-    if (!name.endsWith(".gz")) continue;
+  const names = [...Deno.readDirSync(join(FIXTURES, "mirror/baseline"))].map(({ name }) => name);
+  // A folder lists its files in any order.
+  for (const name of names.filter((n) => n.endsWith(".gz")).sort()) {
     const xml = decoder.decode(
       gunzipSync(Deno.readFileSync(join(FIXTURES, "mirror/baseline", name))),
     );
-    records.push(...xml.match(/<PubmedArticle>[^]*?<\/PubmedArticle>/g) ?? []);
+    const pieces = xml.match(PIECE) ?? [];
+    records.push(...pieces.filter((piece) => piece.startsWith("<PubmedArticle>")));
   }
   const parts = ['<?xml version="1.0" encoding="utf-8"?>\n<PubmedArticleSet>\n'];
   let size = 0;

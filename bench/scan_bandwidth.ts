@@ -20,7 +20,7 @@ import type { MambaConfig } from "../model/mamba/config.ts";
 import { timePlan } from "./kernels.ts";
 
 /** One scan. */
-export interface ScanFigure {
+interface ScanFigure {
   batch: number;
   length: number;
   /** How u, z and dz are stored. */

@@ -6,7 +6,7 @@
 import type { MambaConfig } from "../model/mamba/config.ts";
 
 /** One way to run the peer. */
-export interface TorchFigure {
+interface TorchFigure {
   mode: "eager" | "compiled";
   tokens_per_second?: number;
   /** Why there is no figure. */

@@ -35,7 +35,7 @@ export interface StepFigures {
 const WARM_UP = 2;
 
 /** One kernel's part of a step. */
-export type KernelShare = Awaited<
+type KernelShare = Awaited<
   ReturnType<Awaited<ReturnType<typeof createMamba>>["profile"]>
 >[number];
 

@@ -5,7 +5,7 @@ import { deviceOptions } from "./device_options.ts";
 import { precisionOption } from "./precision_option.ts";
 
 /** A benchmark: prints its figures through the reporter and returns them for `--json`. */
-export type Benchmark = (invocation: Invocation) => Promise<Record<string, unknown>>;
+type Benchmark = (invocation: Invocation) => Promise<Record<string, unknown>>;
 
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   kernels: async () => (await import("../bench/kernels.ts")).benchKernels,

@@ -7,6 +7,7 @@ import { openDevice } from "../kernels/open_device.ts";
 import { openModelFolder, writeModelFolder } from "../model/weights/folder.ts";
 import { generateTokens } from "../model/mamba/generate.ts";
 import { evaluatePerplexity } from "../model/training/perplexity.ts";
+import { reportAfterValidations } from "../model/report/run_report.ts";
 import { configFile } from "../model/training/recipes.ts";
 import { createRecurrentMamba } from "../model/mamba/recurrent.ts";
 import { openCorpus } from "../model/training/shard_corpus.ts";
@@ -124,6 +125,7 @@ async function theWholeWay(invocation: Invocation, out: string): Promise<DemoRes
       configSource: "the demo's recipe",
       resume: false,
       makeModel,
+      listener: reportAfterValidations(place("run")),
       reporter,
       signal,
     }));

@@ -6,20 +6,20 @@ import { EXIT, messageOf } from "../core/errors.ts";
 import { formatBytes } from "../core/reporter.ts";
 import { type Device, type Variant, VARIANTS } from "../kernels/device.ts";
 import { isCpuDriver, isOpenGl, openDevice } from "../kernels/open_device.ts";
-import { describeUnits, type MatrixConfig, matrixConfigs } from "../kernels/matmul/matrix_units.ts";
+import { describeUnits, type MatrixConfig, matrixConfigs } from "../kernels/matrix_units.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import { selfTest, selfTestCount, type SelfTestResult } from "../kernels/self_test.ts";
 import { deviceOptions } from "./device_options.ts";
 
 /** Something the user should know; an error keeps the program from working. */
-export interface Finding {
+interface Finding {
   level: "error" | "warning" | "note";
   message: string;
   remedy?: string;
 }
 
 /** The adapter as found. */
-export interface AdapterFacts {
+interface AdapterFacts {
   description: string;
   vendor: string;
   backend: "native" | "opengl";

@@ -11,6 +11,7 @@ import {
   type GenerateOptions,
   generateTokens,
   StopText,
+  tokensBefore,
 } from "../model/mamba/generate.ts";
 import { localModel } from "../model/weights/hub.ts";
 import { createRecurrentMamba } from "../model/mamba/recurrent.ts";
@@ -156,11 +157,18 @@ async function streamOne(job: Job): Promise<Generated & { tokens_per_second: num
     if (stop.stopped) break;
   }
   show(stop.push(decoder.flush()) + stop.flush());
+  const kept = stop.stopped ? keptTokens(tokenizer, tokens, generated) : tokens.length;
   const rate = tokensPerSecond(tokens.length, start);
   reporter.write("\n");
   reporter.log(`${tokens.length} tokens, ${rate.toFixed(1)} tokens/s`);
   model.destroy();
-  return { prompt: text, text: generated, tokens, logprobs, tokens_per_second: rate };
+  return {
+    prompt: text,
+    text: generated,
+    tokens: tokens.slice(0, kept),
+    logprobs: logprobs.slice(0, kept),
+    tokens_per_second: rate,
+  };
 }
 
 async function runBatches(job: Job): Promise<{ results: Generated[]; tokens_per_second: number }> {
@@ -178,13 +186,22 @@ async function runBatches(job: Job): Promise<{ results: Generated[]; tokens_per_
   for (let first = 0; first < texts.length && !options.signal?.aborted; first += rows) {
     const prompts = texts.slice(first, first + rows);
     const ids = prompts.map((text) => encode(job, text));
-    const outs = await generateBatch(model, ids, { ...options, first });
+    const stops = prompts.map(() => new StopText(invocation.list("stop")));
+    const decoders = prompts.map(() => tokenizer.streamDecoder());
+    const enough = (row: number, token: number) => {
+      const stop = stops[row]!;
+      stop.push(decoders[row]!.push(token));
+      return stop.stopped;
+    };
+    const outs = await generateBatch(model, ids, { ...options, first, enough });
     prompts.forEach((prompt, i) => {
       const tokens = outs[i]!.map((t) => t.token);
       const stop = new StopText(invocation.list("stop"));
       const text = stop.push(tokenizer.decode(tokens)) + stop.flush();
       made += tokens.length;
-      results.push({ prompt, text, tokens, logprobs: outs[i]!.map((t) => t.logProbability) });
+      const kept = stop.stopped ? keptTokens(tokenizer, tokens, text) : tokens.length;
+      const logprobs = outs[i]!.slice(0, kept).map((t) => t.logProbability);
+      results.push({ prompt, text, tokens: tokens.slice(0, kept), logprobs });
       if (!invocation.json) reporter.line(`${prompt}${text}\n`);
     });
     progress.update(results.length, `${tokensPerSecond(made, start).toFixed(1)} tokens/s`);
@@ -194,6 +211,12 @@ async function runBatches(job: Job): Promise<{ results: Generated[]; tokens_per_
   reporter.log(`${made} tokens for ${results.length} prompts, ${rate.toFixed(1)} tokens/s`);
   model.destroy();
   return { results, tokens_per_second: rate };
+}
+
+/** How many tokens make up a text that was cut at a stop string. */
+function keptTokens(tokenizer: Tokenizer, tokens: readonly number[], text: string): number {
+  const decoder = tokenizer.streamDecoder();
+  return tokensBefore(tokens, text.length, (token) => decoder.push(token));
 }
 
 function readsHalf({ invocation, device }: Job): boolean {

@@ -2,9 +2,8 @@
 import type { Command } from "../core/cli.ts";
 import { EXIT } from "../core/errors.ts";
 import { openDevice } from "../kernels/open_device.ts";
-import { describeUnits } from "../kernels/matmul/matrix_units.ts";
-import { deviceModels } from "../model/goldens/device_models.ts";
-import { MIXED_FACTOR, runGoldens } from "../model/goldens/run.ts";
+import { describeUnits } from "../kernels/matrix_units.ts";
+import { deviceModels, MIXED_FACTOR, runGoldens } from "../model/goldens/mod.ts";
 import { deviceChoice, deviceOptions } from "./device_options.ts";
 import { precisionOf, precisionOption } from "./precision_option.ts";
 

@@ -72,56 +72,6 @@ const pipeline: CommandGroup = {
   },
 };
 
-const evaluate: CommandGroup = {
-  name: "evaluate",
-  summary: "Score models and answers, with intervals",
-  commands: {
-    perplexity: {
-      summary: "Perplexity of a model on held-out documents, per token and per byte",
-      load: async () => (await import("./evaluate_perplexity.ts")).command,
-    },
-    pubmedqa: {
-      summary: "Accuracy of a model on PubMedQA: yes, no or maybe",
-      load: async () => (await import("./evaluate_pubmedqa.ts")).command,
-    },
-    bioasq: {
-      summary: "Score BioASQ answers, or a model, by the ten official measures",
-      load: async () => (await import("./evaluate_bioasq.ts")).command,
-    },
-    ner: {
-      summary: "Score tagged named entities: entity-level precision, recall and F1",
-      load: async () => (await import("./evaluate_ner.ts")).command,
-    },
-    relations: {
-      summary: "Score relations between entities: precision, recall and F1",
-      load: async () => (await import("./evaluate_relations.ts")).command,
-    },
-  },
-};
-
-const finetune: CommandGroup = {
-  name: "finetune",
-  summary: "Teach a model a task from examples, and test it",
-  commands: {
-    pubmedqa: {
-      summary: "Teach a model PubMedQA's answers, and test it beside its base",
-      load: async () => (await import("./finetune_pubmedqa.ts")).command,
-    },
-    bioasq: {
-      summary: "Teach a model to answer BioASQ's yes/no questions",
-      load: async () => (await import("./finetune_bioasq.ts")).command,
-    },
-    ner: {
-      summary: "Teach a model to tag named entities",
-      load: async () => (await import("./finetune_ner.ts")).command,
-    },
-    relations: {
-      summary: "Teach a model to name the relation of two entities",
-      load: async () => (await import("./finetune_relations.ts")).command,
-    },
-  },
-};
-
 const model: CommandGroup = {
   name: "model",
   summary: "Change model folders, or take from them",
@@ -169,6 +119,10 @@ export const ROOT_COMMANDS: CommandGroup = {
       summary: "Compare the device's operations and models with golden results",
       load: async () => (await import("./goldens.ts")).command,
     },
+    kernels: {
+      summary: "List the GPU kernels of a model's steps, or print one as WGSL",
+      load: async () => (await import("./kernels.ts")).command,
+    },
     pipeline: { summary: pipeline.summary, load: () => Promise.resolve(pipeline) },
     train: {
       summary: "Train a Mamba on a corpus, from given or random weights",
@@ -187,8 +141,18 @@ export const ROOT_COMMANDS: CommandGroup = {
       load: async () => (await import("./bench.ts")).command,
     },
     model: { summary: model.summary, load: () => Promise.resolve(model) },
-    evaluate: { summary: evaluate.summary, load: () => Promise.resolve(evaluate) },
-    finetune: { summary: finetune.summary, load: () => Promise.resolve(finetune) },
+    evaluate: {
+      summary: "Score models and answers, with intervals",
+      load: async () => (await import("./evaluate.ts")).group,
+    },
+    predict: {
+      summary: "Answer new text with a model that was taught a task",
+      load: async () => (await import("./predict.ts")).group,
+    },
+    finetune: {
+      summary: "Teach a model a task from examples, and test it",
+      load: async () => (await import("./finetune.ts")).group,
+    },
     tasks: { summary: tasks.summary, load: () => Promise.resolve(tasks) },
   },
 };

@@ -6,7 +6,7 @@ import { localModel } from "../model/weights/hub.ts";
 import { MOST_CONTEXTS } from "../model/weights/contextual_rows.ts";
 import { extendModel } from "../model/weights/extend.ts";
 import { openCorpusTexts } from "../pipeline/corpus_texts.ts";
-import { readHeldOut } from "../pipeline/overlap/contamination.ts";
+import { heldOutOf } from "../pipeline/held_out.ts";
 import { manifestPath, readManifest, splitOf } from "../pipeline/shards/mod.ts";
 import { readTextInput } from "../core/text_input.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
@@ -90,7 +90,7 @@ async function* textsOf(path: string): AsyncGenerator<string> {
   }
   using corpus = openCorpusTexts(path);
   const shares = exists(manifestPath(path)) ? readManifest(path) : undefined;
-  const heldOut = readHeldOut(path).pmids;
+  const heldOut = heldOutOf(path).pmids;
   for await (const { pmid, text } of corpus.read()) {
     const train = !shares || splitOf(pmid, shares.validation, shares.test) === "train";
     if (train && !heldOut.has(pmid)) yield text;

@@ -17,7 +17,9 @@ export const command: Command = {
     `of ${NGRAM_WORDS} words with them, unless more than ten documents have the run. Writes ` +
     "contamination.json, with each shared stretch, and builds the shards anew. Texts that are not " +
     "PubMed's are named by file and id, and held out by PMID where a column of theirs is a PMID. Later runs and " +
-    "refreshes compare what is new with the same items, and keep out what was held out.",
+    "refreshes compare what is new with the same items, and keep out what was held out; a second " +
+    "decontamination adds to the first. Without contamination.json, or where it was changed, no " +
+    "shards are built.",
   positionals: [{ name: "FILE", help: "more evaluation files", variadic: true }],
   options: {
     corpus: CORPUS,
@@ -32,6 +34,10 @@ export const command: Command = {
     "keep-overlaps": {
       type: "boolean",
       help: "report overlaps, and hold out by PMID only",
+    },
+    anew: {
+      type: "boolean",
+      help: "forget the evaluation files of earlier times instead of adding to them",
     },
   },
   examples: [
@@ -53,6 +59,7 @@ export const command: Command = {
       against,
       ngramWords: invocation.number("words")!,
       keepOverlaps: invocation.boolean("keep-overlaps"),
+      anew: invocation.boolean("anew"),
       signal: invocation.signal,
       onProgress(name, done, total) {
         if (name !== stage) {

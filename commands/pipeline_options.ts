@@ -3,6 +3,8 @@ import type { Invocation, OptionSpec } from "../core/cli.ts";
 import { formatBytes, formatDuration, formatTable } from "../core/reporter.ts";
 import { FIELD_SELECTIONS, type FieldSelection } from "../pipeline/citation/elements.ts";
 import { DEFAULT_POLICIES, type Policies } from "../pipeline/ingest/policy.ts";
+import { defaultWorkers } from "../pipeline/ingest/worker_count.ts";
+import { DEFAULT_SETTINGS, optionOf } from "../pipeline/corpus_settings.ts";
 import type { RunOptions, RunSummary } from "../pipeline/run.ts";
 import { PACKING_METHODS, type PackingMethod } from "../pipeline/shards/packing.ts";
 
@@ -31,27 +33,38 @@ export const RUN_OPTIONS: Record<string, OptionSpec> = {
   files: { type: "string", placeholder: "1-12,14", help: "only these file numbers" },
   "sequence-length": {
     type: "integer",
-    help: "tokens in a row of the shards, at least 2 (default 1024)",
+    help: `tokens in a row of the shards, at least 2 (default ${DEFAULT_SETTINGS.sequenceLength})`,
   },
   packing: {
     type: "string",
     choices: PACKING_METHODS,
-    help: "how documents become rows (default best-fit); the others are for comparison",
+    help:
+      `how documents become rows (default ${DEFAULT_SETTINGS.packing}); the others are for comparison`,
   },
-  seed: { type: "integer", min: 0, max: 0x7fffffff, help: "shuffles the documents (default 0)" },
+  seed: {
+    type: "integer",
+    min: 0,
+    max: 0x7fffffff,
+    help: `shuffles the documents (default ${DEFAULT_SETTINGS.seed})`,
+  },
   validation: {
     type: "number",
     min: 0,
     max: 0.5,
-    help: "share of PMIDs held out for validation (default 0.005)",
+    help: `share of PMIDs held out for validation (default ${DEFAULT_SETTINGS.validation})`,
   },
   test: {
     type: "number",
     min: 0,
     max: 0.5,
-    help: "share of PMIDs held out for testing (default 0.005)",
+    help: `share of PMIDs held out for testing (default ${DEFAULT_SETTINGS.test})`,
   },
-  workers: { type: "integer", min: 1, max: 256, help: "worker threads (default: the cores)" },
+  workers: {
+    type: "integer",
+    min: 1,
+    max: 256,
+    help: "worker threads (default: the cores, fewer where memory is short)",
+  },
   connections: {
     type: "integer",
     min: 1,
@@ -60,6 +73,10 @@ export const RUN_OPTIONS: Record<string, OptionSpec> = {
     help: "downloads at a time; NLM asks for few",
   },
   "keep-raw": { type: "boolean", help: "keep the downloaded .xml.gz files in raw/" },
+  "smaller-baseline": {
+    type: "boolean",
+    help: "take a new year's baseline though it has far fewer files than the old one",
+  },
   contact: { type: "string", help: "an e-mail address or URL sent to the mirror's keepers" },
   "read-timeout": {
     type: "number",
@@ -96,7 +113,7 @@ export function runOptions(invocation: Invocation): RunOptions {
   const { reporter, signal } = invocation;
   const policies: Partial<Policies> = {};
   for (const key of Object.keys(DEFAULT_POLICIES) as (keyof Policies)[]) {
-    const value = invocation.options[key.replace(/[A-Z]/g, "-$&").toLowerCase()];
+    const value = invocation.options[optionOf(key).slice(2)];
     if (value !== undefined) Object.assign(policies, { [key]: value });
   }
   const labels = { files: "Files", tokens: "Token files", shards: "Shards" };
@@ -116,9 +133,10 @@ export function runOptions(invocation: Invocation): RunOptions {
       fields: invocation.string("fields") as FieldSelection | undefined,
     }),
     policies,
-    workers: invocation.number("workers") ?? navigator.hardwareConcurrency,
+    workers: invocation.number("workers") ?? defaultWorkers(),
     connections: invocation.number("connections")!,
     keepRaw: invocation.boolean("keep-raw"),
+    smallerBaseline: invocation.boolean("smaller-baseline"),
     http: {
       readTimeout: invocation.number("read-timeout")!,
       totalTimeout: invocation.number("total-timeout")!,

@@ -2,7 +2,7 @@
 import type { Command } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
 import { requireRows, selectedCorpus } from "../model/training/corpus.ts";
-import { rankRows } from "../model/training/rank_rows.ts";
+import { rankRows } from "../model/training/rows.ts";
 import { openMix } from "../model/training/mixed_corpus.ts";
 import { openCorpus } from "../model/training/shard_corpus.ts";
 import { selectionOf, selectionOptions } from "./selection_options.ts";

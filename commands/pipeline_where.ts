@@ -7,7 +7,7 @@ import { documentText } from "../pipeline/citation/types.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { liveDocuments } from "../pipeline/documents/live_documents.ts";
 import type { PrintedDocument } from "../pipeline/documents/reader.ts";
-import { readHeldOut } from "../pipeline/overlap/contamination.ts";
+import { heldOutOf } from "../pipeline/held_out.ts";
 import { textIds } from "../pipeline/texts/documents.ts";
 import { readTextCorpus } from "../pipeline/texts/state.ts";
 import { type Whereabouts, whereIs } from "../pipeline/shards/provenance.ts";
@@ -66,7 +66,7 @@ export const command: Command = {
 async function whyNot(corpus: string, { pmid, records }: Whereabouts): Promise<string> {
   const texts = readTextCorpus(corpus);
   if (texts) {
-    if (readHeldOut(corpus).pmids.has(pmid)) return "it is held out for evaluation";
+    if (heldOutOf(corpus).pmids.has(pmid)) return "it is held out for evaluation";
     if (pmid < texts.next) return "its text is empty, or its file was taken away or changed";
     throw new UserError(
       `Cannot find document ${pmid} in ${corpus}: its documents have numbers below ${texts.next}`,
@@ -82,7 +82,7 @@ async function whyNot(corpus: string, { pmid, records }: Whereabouts): Promise<s
       const tokens = records.at(-1)!.tokens;
       return `it was deleted, which takes ${tokens} tokens out of training`;
     }
-    if (readHeldOut(corpus).pmids.has(pmid)) return "it is held out for evaluation";
+    if (heldOutOf(corpus).pmids.has(pmid)) return "it is held out for evaluation";
     for await (const document of liveDocuments(corpus, catalogue, pmid)) {
       const dropped = reasonOf(corpus, document);
       if (!dropped) break;

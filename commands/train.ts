@@ -4,13 +4,16 @@ import { Interrupted, UsageError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatDuration, formatTable } from "../core/reporter.ts";
 import { join } from "../core/std.ts";
-import { recipeNames } from "../model/training/recipes.ts";
-import { writeRunReport } from "../model/report/run_report.ts";
-import { readRun } from "../model/training/run_file.ts";
-import { openMix } from "../model/training/mixed_corpus.ts";
-import { openCorpus } from "../model/training/shard_corpus.ts";
-import { mergeConfig, resolveConfig } from "../model/training/configuration.ts";
-import { trainRun } from "../model/training/run.ts";
+import {
+  mergeConfig,
+  openCorpus,
+  openMix,
+  readRun,
+  recipeNames,
+  resolveConfig,
+  trainRun,
+} from "../model/training/mod.ts";
+import { reportAfterValidations, writeRunReport } from "../model/report/run_report.ts";
 import { makeModelOf, trainingDeviceOptions } from "./device_options.ts";
 import { configOptions, givenConfig } from "./train_options.ts";
 import { printPlan } from "./train_plan.ts";
@@ -105,7 +108,7 @@ export const command: Command = {
         configSource: source,
         resume,
         makeModel,
-        listener,
+        listener: reportAfterValidations(out, listener),
         onProfile: invocation.boolean("profile")
           ? (times, peaks) => reportProfile(reporter, times, join(out, "profile.json"), peaks)
           : undefined,

@@ -1,13 +1,13 @@
 /** The options of `train` that are keys of its configuration. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
-import { configFile } from "../model/training/recipes.ts";
 import {
+  configFile,
   mergeConfig,
   nest,
   parseOverride,
   type PartialConfig,
   readConfigFile,
-} from "../model/training/configuration.ts";
+} from "../model/training/mod.ts";
 import { precisionOption } from "./precision_option.ts";
 import { givenSelection, selectionOptions } from "./selection_options.ts";
 

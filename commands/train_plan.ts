@@ -2,15 +2,19 @@
 import type { Invocation } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
-import { parameterCount } from "../model/mamba/parameters.ts";
-import { type MambaConfig, presetConfig } from "../model/mamba/config.ts";
-import type { TrainingCorpus } from "../model/training/corpus.ts";
-import { openModelFolder } from "../model/weights/folder.ts";
-import { localModel } from "../model/weights/hub.ts";
-import type { MemoryPlan } from "../model/mamba/mamba.ts";
-import { openStart } from "../model/training/start.ts";
-import type { TrainConfig } from "../model/training/configuration.ts";
-import { trainingTerms } from "../model/training/terms.ts";
+import {
+  type MambaConfig,
+  type MemoryPlan,
+  parameterCount,
+  presetConfig,
+} from "../model/mamba/mod.ts";
+import {
+  openStart,
+  type TrainConfig,
+  type TrainingCorpus,
+  trainingTerms,
+} from "../model/training/mod.ts";
+import { localModel, openModelFolder } from "../model/weights/mod.ts";
 import { deviceChoice } from "./device_options.ts";
 
 /** The length of rows where no corpus says it: what `pipeline run` makes. */

@@ -5,7 +5,7 @@ import type { Peaks } from "../kernels/peaks.ts";
 import type { KernelTime } from "../kernels/plan.ts";
 
 /** What a kernel came to over a step. */
-export interface KernelTotal {
+interface KernelTotal {
   label: string;
   calls: number;
   ms: number;

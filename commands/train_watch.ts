@@ -1,8 +1,7 @@
 /** `train --watch`: training with a live page beside it. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
 import { Interrupted, messageOf } from "../core/errors.ts";
-import type { RunListener } from "../model/training/listener.ts";
-import type { LoopResult } from "../model/training/loop.ts";
+import type { LoopResult, RunListener } from "../model/training/mod.ts";
 
 /** Spread into the command's options. */
 export const watchOptions = {

@@ -139,7 +139,8 @@ export function parseInvocation(
     Object.keys(specs).filter((k) => types.includes(specs[k]!.type));
   for (let i = 0; i < args.length && args[i] !== "--"; i++) {
     const name = /^--(?:no-)?([^=]+)$/.exec(args[i]!)?.[1];
-    const spec = name ? specs[name] : undefined;
+    // A word such as --constructor is no option, though every object has something of that name.
+    const spec = name && Object.hasOwn(specs, name) ? specs[name] : undefined;
     if (spec && spec.type !== "boolean") {
       const next = args[i + 1];
       if (args[i]?.includes("=")) continue;

@@ -27,7 +27,29 @@ export class Interrupted extends Error {
 
 /** The message of anything thrown. */
 export function messageOf(error: unknown): string {
+  if (error instanceof Deno.errors.NotCapable) return deniedMessage(error.message);
   return error instanceof Error ? error.message : String(error);
+}
+
+/** What a right is called, and where it comes from, by Deno's word for it. */
+const RIGHTS: Record<string, { may: string; from: string }> = {
+  read: { may: "read", from: "name that file or folder with one of the command's options" },
+  write: { may: "write", from: "name that file or folder with one of the command's options" },
+  net: {
+    may: "reach",
+    from:
+      "a task reaches the host of --source, or Hugging Face's hub where a model's id is given, " +
+      "and no other",
+  },
+};
+
+/** Deno's words for a right that was not given, as a part of a sentence that says what to do. */
+function deniedMessage(message: string): string {
+  const [, kind = "", what = ""] = /^Requires (\w+) access to (.+?)(?:, run again.*)?$/s
+    .exec(message) ?? [];
+  const right = Object.hasOwn(RIGHTS, kind) ? RIGHTS[kind] : undefined;
+  if (!right) return `this task was started without a right that it needs (${message})`;
+  return `this task has no right to ${right.may} ${what}; ${right.from}`;
 }
 
 /** True where `error` is the operating system's "no space left on device". */
@@ -35,4 +57,16 @@ export function isDiskFull(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const code = (error as Error & { code?: string }).code;
   return code === "ENOSPC" || /ENOSPC|no space left|os error 28/i.test(error.message);
+}
+
+/** Any value as a sentence can hold it: its JSON, cut where it is long, or its type. */
+export function shown(value: unknown, longest = 100): string {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    // too deep to be written down
+  }
+  text ??= value === undefined ? "undefined" : `a value of the type ${typeof value}`;
+  return text.length > longest ? `${text.slice(0, longest)}...` : text;
 }

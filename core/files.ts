@@ -53,16 +53,25 @@ export function openAtomic(path: string): AtomicFile {
       throw error;
     }
   };
-  Deno.mkdirSync(dirname(path), { recursive: true });
-  const file = guard(() => Deno.openSync(partial, { write: true, create: true, truncate: true }));
+  const open = () =>
+    guard(() => Deno.openSync(partial, { write: true, create: true, truncate: true }));
+  let file: Deno.FsFile;
+  try {
+    file = open();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    // Only where it is missing: a task may write the file without the right to its folder.
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    file = open();
+  }
   let size = 0;
-  let open = true;
+  let isOpen = true;
   const writeAll = (data: Uint8Array) => {
     for (let at = 0; at < data.length;) at += guard(() => file.writeSync(data.subarray(at)));
   };
   const close = () => {
-    if (open) file.close();
-    open = false;
+    if (isOpen) file.close();
+    isOpen = false;
   };
   return {
     write(data) {
@@ -81,7 +90,7 @@ export function openAtomic(path: string): AtomicFile {
       syncFolder(dirname(path));
     },
     abort() {
-      if (!open) return;
+      if (!isOpen) return;
       close();
       removeIfExists(partial);
     },
@@ -129,13 +138,27 @@ export function exists(path: string): boolean {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
       return false;
     }
+    // Words that are no paths may be longer than any name, or hold what no name can.
+    if (/ENAMETOOLONG|os error 36|file name too long|nul byte/i.test((error as Error).message)) {
+      return false;
+    }
     throw error;
   }
 }
 
-/** The text of a file. @throws {UserError} that names it where it cannot be read. */
-export function readText(path: string, what = "file"): string {
+/**
+ * The text of a file.
+ * @param limit a longer file, in bytes, is refused before it is read
+ * @throws {UserError} that names it where it cannot be read.
+ */
+export function readText(path: string, what = "file", limit = Infinity): string {
   try {
+    const { size } = Deno.statSync(path);
+    if (size > limit) {
+      throw new UserError(
+        `it has ${size} bytes, and at most ${limit} are read; take the right file`,
+      );
+    }
     return Deno.readTextFileSync(path);
   } catch (error) {
     throw new UserError(`Cannot read the ${what} ${path}: ${reason(error)}`);
@@ -153,17 +176,21 @@ export function parseJson<T = unknown>(text: string, path: string, what = "file"
   }
 }
 
+/** The longest JSON that is parsed where nothing shorter is asked for: about what a string holds. */
+const MAX_JSON_BYTES = 500_000_000;
+
 /**
  * Reads and parses a JSON file.
- * @throws {UserError} naming the file, when it is missing or is no JSON.
+ * @param limit a longer file, in bytes, is refused before it is read: parsing takes many times its room
+ * @throws {UserError} naming the file, when it is missing, too long or no JSON.
  */
-export function readJson<T = unknown>(path: string, what = "file"): T {
-  return parseJson<T>(readText(path, what), path, what);
+export function readJson<T = unknown>(path: string, what = "file", limit = MAX_JSON_BYTES): T {
+  return parseJson<T>(readText(path, what, limit), path, what);
 }
 
 function reason(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such file";
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }
 
 /** The SHA-256 of bytes or text, in hex. */

@@ -63,7 +63,8 @@ export function openSafetensors(path: string): SafetensorsFile {
     return bytes;
   };
   try {
-    const size = file.statSync().size;
+    const { size, isFile } = file.statSync();
+    if (!isFile) throw new UserError(`Cannot read the tensors of ${path}: it is no file`);
     const { metadata, tensors } = parseHeader(path, size, read);
     return lazyFile(path, metadata, tensors, read, file);
   } catch (error) {

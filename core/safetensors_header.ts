@@ -1,5 +1,5 @@
 /** The header of a safetensors file: what it may say, and whether it is true. @module */
-import { messageOf, UserError } from "./errors.ts";
+import { messageOf, shown, UserError } from "./errors.ts";
 
 /** Bytes of one element. */
 export const ELEMENT_BYTES = {
@@ -21,8 +21,11 @@ export const ELEMENT_BYTES = {
 /** The element types of the format that this reader knows. */
 export type Dtype = keyof typeof ELEMENT_BYTES;
 
-/** A longer header than this is taken for a broken file (the format's own limit). */
-const MAX_HEADER_BYTES = 100_000_000;
+/**
+ * A longer header than this is taken for a broken file. The format allows 100 MB, which no model has
+ * and which can hold more names than the runtime can parse.
+ */
+const MAX_HEADER_BYTES = 1 << 24;
 
 /** Where a tensor lies and how it is shaped. */
 export interface TensorInfo {
@@ -74,11 +77,11 @@ export function parseHeader(
     if (!isRecord(entry)) throw at("its entry is not an object");
     const { dtype, shape, data_offsets: offsets } = entry;
     if (typeof dtype !== "string" || !Object.hasOwn(ELEMENT_BYTES, dtype)) {
-      throw at(`unknown type ${JSON.stringify(dtype)}`);
+      throw at(`unknown type ${shown(dtype)}`);
     }
-    if (!isCountList(shape)) throw at(`bad shape ${JSON.stringify(shape)}`);
+    if (!isCountList(shape)) throw at(`bad shape ${shown(shape)}`);
     if (!isCountList(offsets) || offsets.length !== 2) {
-      throw at(`bad data_offsets ${JSON.stringify(offsets)}`);
+      throw at(`bad data_offsets ${shown(offsets)}`);
     }
     const elements = shape.reduce((a, b) => a * b, 1);
     const bytes = elements * ELEMENT_BYTES[dtype as Dtype];

@@ -29,9 +29,6 @@ interface PathModule {
   relative(from: string, to: string): string;
   dirname(path: string): string;
   basename(path: string, suffix?: string): string;
-  extname(path: string): string;
-  isAbsolute(path: string): boolean;
-  normalize(path: string): string;
   fromFileUrl(url: string | URL): string;
   toFileUrl(path: string): URL;
 }
@@ -46,12 +43,6 @@ export const relative: PathModule["relative"] = (from, to) => path.relative(from
 export const dirname: PathModule["dirname"] = (p) => path.dirname(p);
 /** The last part, without `suffix`. */
 export const basename: PathModule["basename"] = (p, suffix) => path.basename(p, suffix);
-/** The extension with its dot, or "". */
-export const extname: PathModule["extname"] = (p) => path.extname(p);
-/** Whether the path starts at a root. */
-export const isAbsolute: PathModule["isAbsolute"] = (p) => path.isAbsolute(p);
-/** Without `.`, `..` and doubled separators. */
-export const normalize: PathModule["normalize"] = (p) => path.normalize(p);
 /** The path of a `file:` URL. */
 export const fromFileUrl: PathModule["fromFileUrl"] = (url) => path.fromFileUrl(url);
 /** The `file:` URL of an absolute path. */

@@ -4,16 +4,25 @@ import { openForReading } from "./files.ts";
 
 const BLOCK_BYTES = 1 << 20;
 
+/** The longest text of a record, or of a whole file that is one; a string holds twice as much. */
+export const MAX_TEXT_CHARACTERS: number = 1 << 28;
+
 /**
  * The lines of a UTF-8 file, without their ends, with how many bytes have been read so far.
- * @throws {UserError} where it cannot be read, or is not UTF-8.
+ * @throws {UserError} where it cannot be read, is not UTF-8, or has a line of more than `longest`.
  */
-export function* readLines(path: string): Generator<{ line: string; bytesRead: number }> {
+export function* readLines(
+  path: string,
+  longest: number = MAX_TEXT_CHARACTERS,
+): Generator<{ line: string; bytesRead: number }> {
   const file = openForReading(path, "file", "name a file that can be read");
   const block = new Uint8Array(BLOCK_BYTES);
   const decoder = new TextDecoder("utf-8", { fatal: true });
-  let rest = "";
   let bytesRead = 0;
+  let number = 1;
+  let held = 0;
+  // The pieces of a line that has not ended: joined once, so that a long line takes linear time.
+  let pieces: string[] = [];
   const decode = (bytes?: Uint8Array) => {
     try {
       return bytes ? decoder.decode(bytes, { stream: true }) : decoder.decode();
@@ -26,12 +35,27 @@ export function* readLines(path: string): Generator<{ line: string; bytesRead: n
   try {
     for (let n = file.readSync(block); n !== null; n = file.readSync(block)) {
       bytesRead += n;
-      const lines = (rest + decode(block.subarray(0, n))).split("\n");
-      rest = lines.pop()!;
-      for (const line of lines) yield { line: withoutReturn(line), bytesRead };
+      const lines = decode(block.subarray(0, n)).split("\n");
+      const rest = lines.pop() ?? "";
+      for (const end of lines) {
+        const line = pieces.length === 0 ? end : pieces.join("") + end;
+        pieces = [];
+        held = 0;
+        number++;
+        yield { line: withoutReturn(line), bytesRead };
+      }
+      pieces.push(rest);
+      held += rest.length;
+      if (held > longest) {
+        throw new UserError(
+          `Cannot read ${path}, line ${number}: it is longer than ${longest} characters; give a text a ` +
+            "line",
+        );
+      }
     }
-    rest += decode();
-    if (rest !== "") yield { line: withoutReturn(rest), bytesRead };
+    pieces.push(decode());
+    const line = pieces.join("");
+    if (line !== "") yield { line: withoutReturn(line), bytesRead };
   } finally {
     file.close();
   }
@@ -40,7 +64,7 @@ export function* readLines(path: string): Generator<{ line: string; bytesRead: n
 const withoutReturn = (line: string) => line.endsWith("\r") ? line.slice(0, -1) : line;
 
 /** A line of JSON that has a text. */
-export interface JsonRecord {
+interface JsonRecord {
   text: string;
   [key: string]: unknown;
 }

@@ -5,14 +5,10 @@
  */
 import { DeviceError } from "./errors.ts";
 import type { Region } from "./layout.ts";
-import type { MatmulChoice } from "./matmul/choice.ts";
-import {
-  describeUnits,
-  MATRIX_FEATURE,
-  type MatrixUnits,
-  matrixUnits,
-} from "./matmul/matrix_units.ts";
-import type { ProviderName } from "./providers.ts";
+import { describeUnits, MATRIX_FEATURE, type MatrixUnits, matrixUnits } from "./matrix_units.ts";
+import type { Provider, ProviderName } from "./providers.ts";
+
+export type { Provider } from "./providers.ts";
 
 /**
  * Which form of the kernels runs.
@@ -22,14 +18,6 @@ import type { ProviderName } from "./providers.ts";
  */
 export type Variant = "cpu-subgroup" | "cpu-plain" | "gpu-tiled";
 export const VARIANTS: readonly Variant[] = ["cpu-subgroup", "cpu-plain", "gpu-tiled"];
-
-/** Where the WebGPU implementation comes from; another than Deno's can be plugged in here. */
-export interface Provider {
-  /** What it is called in messages. */
-  name: string;
-  /** Its entry point. */
-  gpu: { requestAdapter(options?: GPURequestAdapterOptions): Promise<GPUAdapter | null> };
-}
 
 /** What opening a device takes. */
 export interface DeviceOptions {
@@ -90,8 +78,6 @@ export class Device {
   readonly groupLimit: number;
   /** What products in mixed precision multiply with, where there are such units. */
   readonly matrixUnits?: MatrixUnits;
-  /** Tuned choices of matrix products by shape; see matmul/choice.ts. */
-  readonly choices: Map<string, MatmulChoice> = new Map();
   #pipelines = new Map<string, GPUComputePipeline>();
   #sizes = new WeakMap<GPUBuffer | GPUTexture, number>();
   #failure: DeviceError | undefined;
@@ -152,8 +138,10 @@ export class Device {
     return this.gpu.limits.maxComputeWorkgroupStorageSize;
   }
 
-  /** @throws {DeviceError} where an error was reported since the last call. */
-  /** Looks for failures. @throws {DeviceError} what has failed on the device since the last call. */
+  /**
+   * Looks for failures that the driver reported by itself.
+   * @throws {DeviceError} the first one since the device was opened, at every call from then on.
+   */
   check(): void {
     if (this.#failure) throw this.#failure;
   }
@@ -263,13 +251,15 @@ export class Device {
   async guard<T>(what: string, build: () => T | Promise<T>): Promise<T> {
     this.gpu.pushErrorScope("validation");
     this.gpu.pushErrorScope("out-of-memory");
-    let value: T | undefined, thrown: unknown;
+    let value: T | undefined;
+    let thrown: unknown;
     try {
       value = await build();
     } catch (error) {
       thrown = error;
     }
-    const memory = await this.gpu.popErrorScope(), validation = await this.gpu.popErrorScope();
+    const memory = await this.gpu.popErrorScope();
+    const validation = await this.gpu.popErrorScope();
     if (thrown !== undefined) throw thrown;
     if (memory) {
       throw new DeviceError(
@@ -342,7 +332,7 @@ export class Device {
 
 /** Bytes that {@linkcode Device.write} lets wait for a submission. */
 const UNSENT_BYTES = 64 << 20;
-/** What Dawn wants before a program that asks a subgroup something. */
+/** What Dawn requires at the head of a program that uses subgroup operations. */
 export const ENABLE_SUBGROUPS = "enable subgroups;\n";
 /** Most workgroups in one dimension that WebGPU promises. */
 const MAX_GROUPS = 65535;

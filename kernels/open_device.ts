@@ -2,16 +2,10 @@
  * Finding an adapter, asking it for its best, and choosing the kernel variant that suits it.
  * @module
  */
-import {
-  Device,
-  type DeviceOptions,
-  ENABLE_SUBGROUPS,
-  type Provider,
-  type Variant,
-  VARIANTS,
-} from "./device.ts";
+import { Device, type DeviceOptions, ENABLE_SUBGROUPS, type Variant, VARIANTS } from "./device.ts";
 import { DeviceError } from "./errors.ts";
-import { MATRIX_FEATURE, matrixUnits, SIZE_FEATURE } from "./matmul/matrix_units.ts";
+import { denoProvider, openProvider, type Provider } from "./providers.ts";
+import { MATRIX_FEATURE, matrixUnits, SIZE_FEATURE } from "./matrix_units.ts";
 
 /** Limits that the kernels make use of, asked for at the adapter's best. */
 const LIMITS = [
@@ -24,14 +18,6 @@ const LIMITS = [
   "maxComputeWorkgroupSizeX",
   "maxTextureDimension2D",
 ] as const;
-
-/** Deno's own WebGPU. */
-export function denoProvider(): Provider {
-  if (!("gpu" in navigator)) {
-    throw new DeviceError("This Deno has no WebGPU; use Deno 2.9 or later");
-  }
-  return { name: "deno", gpu: navigator.gpu };
-}
 
 /** What to do where no adapter is found. */
 export const NO_ADAPTER =
@@ -65,10 +51,7 @@ export function isCpuDriver(adapter: GPUAdapter): boolean {
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   quietLoader();
   const { provider: asked = denoProvider() } = options;
-  // The other providers load native code: only when asked for.
-  const provider = typeof asked === "string"
-    ? await (await import("./providers.ts")).openProvider(asked)
-    : asked;
+  const provider = typeof asked === "string" ? await openProvider(asked) : asked;
   const adapter = await provider.gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new DeviceError(provider.name === "dawn" ? NO_DAWN_ADAPTER : NO_ADAPTER);
   const requiredLimits: Record<string, number> = {};
@@ -81,7 +64,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   }
   const optional = (wanted as GPUFeatureName[]).filter((f) => adapter.features.has(f));
   const subgroupsToo = [...optional, "subgroups" as GPUFeatureName];
-  let gpu: GPUDevice, features = options.subgroups === false ? optional : subgroupsToo;
+  let gpu: GPUDevice;
+  let features = options.subgroups === false ? optional : subgroupsToo;
   try {
     // lavapipe grants subgroups without listing them, so ask and see.
     gpu = await request(features);
@@ -138,7 +122,8 @@ async function subgroupSize(gpu: GPUDevice, { name }: Provider): Promise<number>
     size: 16,
     usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
   });
-  const encoder = gpu.createCommandEncoder(), pass = encoder.beginComputePass();
+  const encoder = gpu.createCommandEncoder();
+  const pass = encoder.beginComputePass();
   pass.setPipeline(pipeline);
   pass.setBindGroup(
     0,

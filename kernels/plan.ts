@@ -9,7 +9,8 @@
 import type { Device } from "./device.ts";
 import { DeviceError } from "./errors.ts";
 import type { Region } from "./layout.ts";
-import type { Program } from "./wgsl/writer.ts";
+import { describeProgram } from "./wgsl/describe.ts";
+import type { Program, ProgramBinding } from "./wgsl/writer.ts";
 
 /** What may be bound: a region as storage (or, marked so, as a uniform), or a texture. */
 export type Bound = Region | GPUTextureView | { uniform: Region };
@@ -75,13 +76,15 @@ export function boundInOrder({ label, code, params, bindings }: KernelCall): Bou
 /** The workgroups of each dimension. */
 function gridOf(groups: KernelCall["groups"], most: number): [number, number, number] {
   if (!("count" in groups)) return [groups[0], groups[1] ?? 1, groups[2] ?? 1];
-  const count = Math.max(1, groups.count), y = Math.ceil(count / most);
+  const count = Math.max(1, groups.count);
+  const y = Math.ceil(count / most);
   return [Math.ceil(count / y), y, 1];
 }
 
 /** Packs uniform values: numbers are u32, `{ f32 }` floats. New kernels use `uniforms` of wgsl/. */
 export function packParams(values: (number | { f32: number })[]): ArrayBuffer {
-  const bytes = new ArrayBuffer(Math.ceil(values.length / 4) * 16), view = new DataView(bytes);
+  const bytes = new ArrayBuffer(Math.ceil(values.length / 4) * 16);
+  const view = new DataView(bytes);
   values.forEach((v, i) =>
     typeof v === "number" ? view.setUint32(4 * i, v, true) : view.setFloat32(4 * i, v.f32, true)
   );
@@ -102,22 +105,39 @@ export interface KernelTime {
   bytes: number;
 }
 
+/** A dispatch as it is planned: what a person reads, or sends in a report of a bug. */
+export interface PlannedKernel {
+  /** What it is called in profiles. */
+  label: string;
+  /** The WGSL text that the device compiles. */
+  code: string;
+  /** What group 0 binds, by ascending number; of a buffer with its bytes. */
+  bindings: (ProgramBinding & { binding: number; bytes?: number })[];
+  /** Invocations of a workgroup in each dimension. */
+  workgroupSize: [number, number, number];
+  /** Workgroups in each dimension. */
+  groups: [number, number, number];
+}
+
 /** Timestamps of a query set: as many as WebGPU allows. */
 const QUERIES = 4096;
 
 /** Recorded work; see the module's text. */
 export class Plan {
+  /** Where it runs. */
   readonly device: Device;
   #commands: Command[] = [];
   #uniforms: GPUBuffer[] = [];
 
+  /** An empty plan. */
   constructor(device: Device) {
     this.device = device;
   }
 
   /** Appends a dispatch. */
   dispatch(call: KernelCall): void {
-    const { gpu, bindingLimit, groupLimit } = this.device, groups = gridOf(call.groups, groupLimit);
+    const { gpu, bindingLimit, groupLimit } = this.device;
+    const groups = gridOf(call.groups, groupLimit);
     if (groups.some((n) => !(n >= 1 && n <= groupLimit))) {
       throw new DeviceError(
         `Kernel ${call.label} asks for ${groups.join(" x ")} workgroups and WebGPU allows ` +
@@ -133,8 +153,7 @@ export class Plan {
         );
       }
     }
-    const text = typeof call.code === "string" ? call.code : call.code.code;
-    const pipeline = this.device.pipeline(call.label, text);
+    const pipeline = this.device.pipeline(call.label, textOf(call));
     const resources: GPUBindingResource[] = [];
     if (call.params) resources.push({ buffer: this.#uniform(call.params) });
     for (const b of bound) {
@@ -187,6 +206,7 @@ export class Plan {
     this.#commands.push(...other.#commands);
   }
 
+  /** How many dispatches and copies it has. */
   get length(): number {
     return this.#commands.length;
   }
@@ -194,6 +214,13 @@ export class Plan {
   /** Kernels that one replay dispatches. */
   get dispatches(): number {
     return this.#commands.filter((c) => c.kind === "dispatch").length;
+  }
+
+  /** The dispatches of one replay, in order, with their programs. */
+  kernels(): PlannedKernel[] {
+    return this.#commands.flatMap((command) =>
+      command.kind === "dispatch" ? [describeCall(command.call, command.groups)] : []
+    );
   }
 
   /** Floating-point operations of one replay, of the kernels whose label matches. */
@@ -239,12 +266,13 @@ export class Plan {
 
   /**
    * Times each command on its own and sums by label: where a step's time goes.
-   * Slow (one submit a command); the sums exceed a real step's time by the submits.
+   * Slow (one submit per command); the sums exceed a real step's time by the submits.
    */
   async profile(): Promise<{ label: string; calls: number; ms: number; flop: number }[]> {
     const sums = new Map<string, { label: string; calls: number; ms: number; flop: number }>();
     const time = async (encode: (e: GPUCommandEncoder) => void) => {
-      const encoder = this.device.gpu.createCommandEncoder(), start = performance.now();
+      const encoder = this.device.gpu.createCommandEncoder();
+      const start = performance.now();
       encode(encoder);
       this.device.gpu.queue.submit([encoder.finish()]);
       await this.device.idle();
@@ -280,7 +308,8 @@ export class Plan {
     if (!this.device.features.has("timestamp-query")) {
       throw new DeviceError(`${this.device.description} gives no timestamps to kernels`);
     }
-    const { gpu } = this.device, encoder = gpu.createCommandEncoder();
+    const { gpu } = this.device;
+    const encoder = gpu.createCommandEncoder();
     const calls = this.#commands.filter((c) => c.kind === "dispatch").map((c) => c.call);
     const sets: GPUQuerySet[] = [];
     for (let left = calls.length; left > 0; left -= QUERIES / 2) {
@@ -293,7 +322,8 @@ export class Plan {
         command.encode(encoder);
         continue;
       }
-      const querySet = sets[Math.floor(2 * i / QUERIES)]!, at = 2 * i++ % QUERIES;
+      const querySet = sets[Math.floor(2 * i / QUERIES)]!;
+      const at = 2 * i++ % QUERIES;
       const pass = encoder.beginComputePass({
         timestampWrites: { querySet, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 },
       });
@@ -311,9 +341,11 @@ export class Plan {
     const stamps = new BigUint64Array(await this.device.read(times));
     this.device.free(times);
     sets.forEach((set) => set.destroy());
-    const first = stamps[0] ?? 0n, ms = (t: bigint) => Number(t - first) / 1e6;
+    const first = stamps[0] ?? 0n;
+    const ms = (t: bigint) => Number(t - first) / 1e6;
     return calls.map(({ label, flop, bytes }, k) => {
-      const start = ms(stamps[2 * k]!), end = ms(stamps[2 * k + 1]!);
+      const start = ms(stamps[2 * k]!);
+      const end = ms(stamps[2 * k + 1]!);
       return { label, start, ms: Math.max(0, end - start), flop: flop ?? 0, bytes: bytes ?? 0 };
     });
   }
@@ -324,6 +356,25 @@ export class Plan {
     this.#uniforms = [];
     this.#commands = [];
   }
+}
+
+const textOf = ({ code }: KernelCall): string => typeof code === "string" ? code : code.code;
+
+function describeCall(call: KernelCall, groups: [number, number, number]): PlannedKernel {
+  const code = textOf(call);
+  const { bindings, workgroupSize } = describeProgram(code);
+  const sizes = boundInOrder(call).map((bound) => {
+    if ("uniform" in bound) return bound.uniform.size;
+    return "buffer" in bound ? bound.size : undefined;
+  });
+  if (call.params) sizes.unshift(call.params.byteLength);
+  return {
+    label: call.label,
+    code,
+    bindings: bindings.map((binding) => ({ ...binding, bytes: sizes[binding.binding] })),
+    workgroupSize,
+    groups,
+  };
 }
 
 const bufferBinding = ({ buffer, offset, size }: Region): GPUBufferBinding => ({

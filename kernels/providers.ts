@@ -1,7 +1,13 @@
 /** Where WebGPU comes from. @module */
-import { type Provider } from "./device.ts";
-import { denoProvider } from "./open_device.ts";
 import { DeviceError } from "./errors.ts";
+
+/** Where the WebGPU implementation comes from; another than Deno's can be plugged in here. */
+export interface Provider {
+  /** What it is called in messages. */
+  name: string;
+  /** Its entry point. */
+  gpu: { requestAdapter(options?: GPURequestAdapterOptions): Promise<GPUAdapter | null> };
+}
 
 /** Names that {@linkcode openProvider} takes. */
 export const PROVIDERS: readonly ProviderName[] = ["deno", "dawn"];
@@ -16,6 +22,17 @@ export const DAWN_PACKAGE = "npm:webgpu@0.6.2";
  * until its own tests of rare cases pass there, and the memory model that subgroup matrices need.
  */
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "use_vulkan_memory_model"];
+
+/**
+ * Deno's own WebGPU.
+ * @throws {DeviceError} where this Deno has none.
+ */
+export function denoProvider(): Provider {
+  if (!("gpu" in navigator)) {
+    throw new DeviceError("This Deno has no WebGPU; use Deno 2.9 or later");
+  }
+  return { name: "deno", gpu: navigator.gpu };
+}
 
 /** Browsers round timestamps to tenths of a millisecond, against spying. */
 const EXACT_TIMES = "disable-dawn-features=timestamp_quantization";

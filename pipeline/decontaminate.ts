@@ -1,14 +1,15 @@
 /** `pipeline decontaminate`: finds what gives evaluation away, and builds the shards without it. */
 import { Corpus } from "./corpus.ts";
-import { liveTexts } from "./documents/live_texts.ts";
+import { corpusSettings } from "./corpus_settings.ts";
+import { everyText } from "./documents/live_texts.ts";
 import { checkedFiles } from "./ingest/compare_later.ts";
-import { DEFAULT_POLICIES } from "./ingest/policy.ts";
 import { buildTokensAndShards, shardSettings, type ShardSummary } from "./ingest/shards.ts";
 import { WorkerPool } from "./ingest/worker_pool.ts";
 import {
   type Contamination,
   type DecontaminateOptions,
   findContamination,
+  readContamination,
   writeContamination,
 } from "./overlap/contamination.ts";
 import { decontaminateTexts } from "./texts/decontaminate.ts";
@@ -19,6 +20,8 @@ export interface DecontaminateCorpusOptions extends DecontaminateOptions {
   corpus: string;
   /** Evaluation files. */
   against: string[];
+  /** Forgets the evaluation files of earlier reports; otherwise they are added to. */
+  anew?: boolean;
   onProgress?: (stage: "files" | "shards", done: number, total: number) => void;
 }
 
@@ -41,8 +44,11 @@ export async function decontaminateCorpus(
   if (ofTexts) return await decontaminateTexts(options, ofTexts);
   const corpus = new Corpus(options.corpus);
   try {
-    const { catalogue } = corpus, { onProgress, signal } = options;
-    const texts = liveTexts(
+    const { catalogue } = corpus;
+    const { onProgress, signal } = options;
+    if (!options.anew) corpus.checkHeldOut();
+    const earlier = options.anew ? undefined : readContamination(options.corpus);
+    const texts = everyText(
       options.corpus,
       catalogue,
       (done, total) => onProgress?.("files", done, total),
@@ -50,14 +56,16 @@ export async function decontaminateCorpus(
     const report = await findContamination(texts, options.against, {
       ...options,
       checked: checkedFiles(corpus),
+      ...(earlier ? { earlier } : {}),
     });
-    writeContamination(options.corpus, report);
-    const run = { corpus: options.corpus, workers: 1 }, settings = shardSettings(corpus, run);
+    writeContamination(options.corpus, report, catalogue);
+    const own = corpusSettings(options.corpus, catalogue);
+    const settings = shardSettings(corpus, own);
     const ready = settings && catalogue.files().every((f) => f.state === "tokens");
     if (!settings || !ready) return { report }; // "pipeline run" goes on and leaves them out
     const pool = new WorkerPool(1);
     try {
-      const shards = await buildTokensAndShards(corpus, pool, settings, DEFAULT_POLICIES, {
+      const shards = await buildTokensAndShards(corpus, pool, settings, own.policies, {
         onProgress: (_stage, done, total) => onProgress?.("shards", done, total),
         ...(signal ? { signal } : {}),
       });

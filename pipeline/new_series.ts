@@ -1,17 +1,22 @@
 /**
- * A new year's baseline starts PubMed's series anew. The corpus of the new series is built beside
- * the old one and takes its place in one rename, so that there is always a whole corpus.
+ * A new year's baseline starts PubMed's series anew. The corpus of the new series is built in
+ * `next-series/` of the corpus folder and takes the old one's place when it is whole; see
+ * `series_swap.ts`.
  * @module
  */
-import { dirname, resolve } from "../core/std.ts";
-import { exists, removeIfExists, syncFolder, writeAtomic } from "../core/files.ts";
+import { UserError } from "../core/errors.ts";
+import { exists } from "../core/files.ts";
+import { resolve } from "../core/std.ts";
 import type { Catalogue } from "./catalogue/catalogue.ts";
-import type { FieldSelection } from "./citation/elements.ts";
-import type { Policies } from "./ingest/policy.ts";
-import { corpusPaths } from "./ingest/process_file.ts";
+import { Corpus } from "./corpus.ts";
+import { contaminationPath, corpusPaths, tokenizerPath } from "./corpus_paths.ts";
+import { corpusSettings } from "./corpus_settings.ts";
+import { writeRecorded } from "./recorded_files.ts";
 import type { RunOptions } from "./run.ts";
-import { contaminationPath } from "./overlap/contamination.ts";
-import { type PackingMethod, tokenizerPath } from "./shards/mod.ts";
+import { heldOutGiven, markSeries, prepareNextSeries } from "./series_swap.ts";
+
+/** A new baseline with less than this share of the old one's files is taken for half uploaded. */
+const WHOLE_BASELINE = 0.95;
 
 /** The source has a later series than the corpus; caught by the run, which then builds anew. */
 export class NewSeries extends Error {
@@ -21,72 +26,62 @@ export class NewSeries extends Error {
   }
 }
 
-/** Where the corpus of a new series is built. */
-export const besides = (corpus: string): string => resolve(corpus) + ".next";
-const replaced = (corpus: string): string => resolve(corpus) + ".old";
+/** The folder that a change of series needs: it happens in the corpus folder. */
+export const seriesFolders = (corpus: string): string[] => [resolve(corpus)];
 
-/** The folders that a change of series needs: the corpus, the new one beside it, the old one. */
-export const seriesFolders = (corpus: string): string[] => [
-  resolve(corpus),
-  besides(corpus),
-  replaced(corpus),
-];
+/**
+ * Checks that a new year's baseline is there in full, as far as the old one tells: baselines grow
+ * from year to year.
+ * @param known the year and the number of baseline files of the corpus
+ * @param offered those of the source
+ * @throws {UserError} where it has far fewer files
+ */
+export function checkNewBaseline(
+  place: string,
+  known: { year: number; files: number },
+  offered: { year: number; files: number },
+): void {
+  if (offered.files >= known.files * WHOLE_BASELINE) return;
+  throw new UserError(
+    `Cannot go over to the series of 20${offered.year}: ${place} has ${offered.files} files of its ` +
+      `baseline, and that of 20${known.year} had ${known.files}; run the same command when all are ` +
+      "there, or say --smaller-baseline if these are all",
+  );
+}
 
-/** Options that build the same corpus again in another folder. */
+/** Options that build the same corpus again in the folder of the new series. */
 export function sameSettings(
   { folder, catalogue }: { folder: string; catalogue: Catalogue },
   options: RunOptions,
 ): RunOptions {
-  const number = (key: string) => {
-    const value = catalogue.get(key);
-    return value === undefined
-      ? {}
-      : { [key === "sequence_length" ? "sequenceLength" : key]: Number(value) };
-  };
-  const policies: Record<string, string | number> = {};
-  for (const key of ["retracted", "errata", "replies", "noAbstract", "nonEnglish"]) {
-    policies[key] = catalogue.get(`policy.${key}`)!;
-  }
-  policies.minCharacters = Number(catalogue.get("policy.minCharacters"));
+  const source = options.source ?? catalogue.get("source");
+  const tokenized = catalogue.get("tokenizer_sha256") !== undefined;
   return {
     ...options,
-    corpus: besides(folder),
-    source: options.source ?? catalogue.get("source")!,
-    fields: catalogue.get("fields") as FieldSelection,
-    policies: policies as unknown as Policies,
-    packing: catalogue.get("packing") as PackingMethod | undefined ?? "best-fit",
-    ...(exists(tokenizerPath(folder)) ? { tokenizer: tokenizerPath(folder) } : {}),
-    ...{
-      ...number("sequence_length"),
-      ...number("seed"),
-      ...number("validation"),
-      ...number("test"),
-    },
+    ...corpusSettings(folder, catalogue),
+    corpus: corpusPaths.nextSeries(folder),
+    ...(source === undefined ? {} : { source }),
+    ...(tokenized && exists(tokenizerPath(folder)) ? { tokenizer: tokenizerPath(folder) } : {}),
   };
 }
 
-/** What is held out of the old corpus stays held out of the new: its report goes along. */
-export function carryHeldOut(corpus: string): void {
-  const path = contaminationPath(corpus);
-  if (exists(path)) writeAtomic(contaminationPath(besides(corpus)), Deno.readFileSync(path));
-}
-
-/** Puts the corpus that was built beside `corpus` in its place. Both must be closed. */
-export function swapIn(corpus: string): void {
-  const path = resolve(corpus);
-  Deno.renameSync(path, replaced(corpus));
-  finishSwap(corpus);
-}
-
-/** Ends a swap that was cut short; nothing where there was none. */
-export function finishSwap(corpus: string): void {
-  const path = resolve(corpus), old = replaced(corpus), next = besides(corpus);
-  if (!exists(old)) return;
-  if (!exists(corpusPaths.catalogue(path))) {
-    // Only the lock of a process that came too early can be here.
-    removeIfExists(path, { recursive: true });
-    Deno.renameSync(exists(corpusPaths.catalogue(next)) ? next : old, path);
-    syncFolder(dirname(path));
+/**
+ * Makes the folder of the new series. What is held out of the old corpus stays held out of the new:
+ * its report goes along.
+ * @throws {UserError} where something is in the way
+ */
+export function beginNewSeries(corpus: Corpus): string {
+  corpus.checkHeldOut();
+  const next = prepareNextSeries(corpus.folder);
+  const hash = corpus.catalogue.get("contamination_sha256");
+  if (hash === undefined || heldOutGiven(next) === hash) return next;
+  const text = Deno.readTextFileSync(contaminationPath(corpus.folder));
+  const inner = new Corpus(next);
+  try {
+    writeRecorded(inner.catalogue, "contamination", contaminationPath(next), text);
+  } finally {
+    inner.close();
   }
-  removeIfExists(old, { recursive: true });
+  markSeries(next, hash);
+  return next;
 }

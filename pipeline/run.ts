@@ -6,11 +6,13 @@
  */
 import process from "node:process";
 import { UserError } from "../core/errors.ts";
-import { exists } from "../core/files.ts";
-import type { FieldSelection } from "./citation/elements.ts";
-import { Corpus, removeEmptyCorpus, removePartials } from "./corpus.ts";
-import { corpusPaths } from "./ingest/process_file.ts";
-import { DEFAULT_POLICIES, type Policies } from "./ingest/policy.ts";
+import { Corpus, removePartials } from "./corpus.ts";
+import {
+  type CorpusSettings,
+  corpusSettings,
+  type GivenSettings,
+  recordDocumentSettings,
+} from "./corpus_settings.ts";
 import { makePlan } from "./ingest/plan.ts";
 import { FileTaker } from "./ingest/take_files.ts";
 import { WorkerPool } from "./ingest/worker_pool.ts";
@@ -24,19 +26,12 @@ import {
 } from "./ingest/shards.ts";
 import type { HttpOptions } from "./source/http_client.ts";
 import { parseSelection } from "./source/names.ts";
-import type { PackingMethod } from "./shards/mod.ts";
-import { openSource } from "./source/source.ts";
-import {
-  besides,
-  carryHeldOut,
-  finishSwap,
-  NewSeries,
-  sameSettings,
-  swapIn,
-} from "./new_series.ts";
+import { openSource, placeOf } from "./source/source.ts";
+import { beginNewSeries, NewSeries, sameSettings } from "./new_series.ts";
+import { swapIn } from "./series_swap.ts";
 
 /** What to bring into a corpus, and how. Settings left out are the corpus's own, or defaults. */
-export interface RunOptions {
+export interface RunOptions extends GivenSettings {
   /** The corpus folder. */
   corpus: string;
   /** A folder or URL; the corpus's own where it is left out. */
@@ -45,20 +40,8 @@ export interface RunOptions {
   tokenizer?: string;
   /** File numbers: "1-12,14". */
   files?: string;
-  /** Tokens of a row of the shards. */
-  sequenceLength?: number;
-  /** How documents become rows. */
-  packing?: PackingMethod;
-  /** Shuffles the documents. */
-  seed?: number;
-  /** Shares of PMIDs held out. */
-  validation?: number;
-  /** Share of PMIDs held out for testing. */
-  test?: number;
-  /** Which fields of a citation are kept. */
-  fields?: FieldSelection;
-  /** Which citations are training text. */
-  policies?: Partial<Policies>;
+  /** Takes a new year's baseline that has far fewer files than the old one had. */
+  smallerBaseline?: boolean;
   /** Threads that parse and tokenize. */
   workers: number;
   /** Downloads at a time. */
@@ -118,10 +101,9 @@ export interface RunSummary {
  */
 export async function runPipeline(options: RunOptions): Promise<RunSummary> {
   checkSequenceLength(options.sequenceLength);
-  finishSwap(options.corpus);
-  const existed = exists(options.corpus), fresh = !exists(corpusPaths.catalogue(options.corpus));
-  const corpus = new Corpus(options.corpus), start = performance.now();
-  let useless = fresh;
+  const corpus = new Corpus(options.corpus);
+  const start = performance.now();
+  let useless = corpus.fresh;
   try {
     const run = corpus.catalogue.startRun(options.command ?? "run");
     const summary = await new Run(corpus, options).run();
@@ -135,26 +117,25 @@ export async function runPipeline(options: RunOptions): Promise<RunSummary> {
     throw error;
   } finally {
     useless &&= corpus.isOpen && corpus.catalogue.files().length === 0;
-    corpus.close();
-    if (useless) removeEmptyCorpus(options.corpus, existed);
+    if (useless) corpus.discard();
+    else corpus.close();
   }
 }
 
-/** Builds the corpus of a new series beside the old one, which it then replaces. */
+/** Builds the corpus of a new series inside the old one's folder, where it then takes its place. */
 async function buildAnew(
   corpus: Corpus,
   options: RunOptions,
   { known, offered }: NewSeries,
 ): Promise<RunSummary> {
-  const next = besides(options.corpus);
+  const next = beginNewSeries(corpus);
   options.log?.(
     `The source has PubMed's series of 20${offered}; the corpus holds that of 20${known}. Building ` +
-      `the new one in ${next}; at the end it takes the place of ${options.corpus}`,
+      `the new one in ${next}; at the end it takes the place of the old one`,
   );
-  carryHeldOut(options.corpus);
   const summary = await runPipeline(sameSettings(corpus, options));
   corpus.catalogue.close();
-  swapIn(options.corpus);
+  swapIn(corpus.folder);
   return { ...summary, corpus: options.corpus };
 }
 
@@ -162,8 +143,7 @@ class Run {
   readonly #corpus: Corpus;
   readonly #options: RunOptions;
   readonly #pool: WorkerPool;
-  readonly #policies: Policies;
-  readonly #fields: FieldSelection;
+  readonly #settings: CorpusSettings;
   readonly #tokens: ShardSettings | undefined;
   readonly #place: string;
 
@@ -178,35 +158,33 @@ class Run {
         `Cannot bring ${corpus.folder} up to date: it has no source yet; run "pipeline run" with --source`,
       );
     }
-    this.#place = place;
-    this.#fields = corpus.setting("fields", "--fields", options.fields, "all") as FieldSelection;
-    this.#policies = { ...DEFAULT_POLICIES, ...options.policies };
-    for (const key of Object.keys(DEFAULT_POLICIES) as (keyof Policies)[]) {
-      const given = options.policies?.[key],
-        option = "--" + key.replace(/[A-Z]/g, "-$&").toLowerCase();
-      const text = given === undefined ? undefined : String(given);
-      const value = corpus.setting(`policy.${key}`, option, text, String(DEFAULT_POLICIES[key]));
-      Object.assign(this.#policies, { [key]: key === "minCharacters" ? Number(value) : value });
-    }
-    this.#tokens = shardSettings(corpus, options);
+    corpus.checkHeldOut();
+    this.#place = placeOf(place);
+    this.#settings = corpusSettings(corpus.folder, catalogue, options);
+    this.#tokens = shardSettings(corpus, this.#settings, options.tokenizer);
   }
 
   async run(): Promise<RunSummary> {
-    const { catalogue } = this.#corpus, { signal } = this.#options;
+    const { catalogue } = this.#corpus;
+    const { signal } = this.#options;
     const source = openSource(this.#place, { ...this.#options.http, onRetry: this.#options.log });
-    const plan = await makePlan(source, this.#corpus, parseSelection(this.#options.files), signal);
+    const plan = await makePlan(source, this.#corpus, {
+      selected: parseSelection(this.#options.files),
+      smallerBaseline: this.#options.smallerBaseline ?? false,
+      ...(signal ? { signal } : {}),
+    });
     catalogue.transaction(() => {
       catalogue.set("source", this.#place);
       catalogue.set("year", String(plan.year));
-      catalogue.set("fields", this.#fields);
-      for (const [key, value] of Object.entries(this.#policies)) {
-        catalogue.set(`policy.${key}`, String(value));
-      }
+      catalogue.set("baseline_files", String(plan.baselineFiles));
+      recordDocumentSettings(catalogue, this.#settings);
       for (const { number, stamp } of plan.restamped) catalogue.setStamp(number, stamp);
     });
-    const settings = { fields: this.#fields, policies: this.#policies, tokens: this.#tokens };
+    const { fields, policies } = this.#settings;
+    const settings = { fields, policies, tokens: this.#tokens };
     const taker = new FileTaker(source, catalogue, this.#pool, settings, this.#options);
-    const { added } = taker, stop = () => this.#pool.stop();
+    const { added } = taker;
+    const stop = () => this.#pool.stop();
     signal?.addEventListener("abort", stop, { once: true });
     try {
       await taker.take(plan.files);
@@ -218,14 +196,14 @@ class Run {
           this.#corpus,
           this.#pool,
           this.#tokens,
-          this.#policies,
+          policies,
           this.#options,
         )
         : undefined;
       const counts = catalogue.counts();
       return {
         corpus: this.#corpus.folder,
-        source: this.#place,
+        source: source.place,
         files_added: added.files,
         files: catalogue.files().length,
         records_added: added.records,
@@ -236,7 +214,8 @@ class Run {
         up_to_date: added.files === 0 && !shards?.written,
         tokenized: shards !== undefined,
         ...(shards ? { shards } : {}),
-        ...{ seconds: 0, processor_seconds: processorSeconds() },
+        seconds: 0,
+        processor_seconds: processorSeconds(),
         peak_memory: process.resourceUsage().maxRSS * 1024,
       };
     } finally {

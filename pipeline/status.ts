@@ -1,7 +1,9 @@
 /** What is in a corpus: the figures of `pipeline status`. @module */
 import { join } from "../core/std.ts";
-import { exists } from "../core/files.ts";
+import { exists, readJson } from "../core/files.ts";
 import type { Catalogue } from "./catalogue/catalogue.ts";
+import { droppedOf } from "./catalogue/tables.ts";
+import { shownPlace } from "./source/source.ts";
 
 /** The figures. */
 export interface Status {
@@ -50,11 +52,14 @@ interface ManifestView {
 
 /** Reads the figures of a corpus. */
 export function readStatus(corpus: string, catalogue: Catalogue): Status {
-  const files = catalogue.files(), counts = catalogue.counts();
+  const files = catalogue.files();
+  const counts = catalogue.counts();
   const dropped: Record<string, number> = {};
-  let tokens = 0, tokenized = 0, records = 0;
+  let tokens = 0;
+  let tokenized = 0;
+  let records = 0;
   for (const file of files) {
-    for (const [reason, n] of Object.entries(JSON.parse(file.counts) as Record<string, number>)) {
+    for (const [reason, n] of Object.entries(droppedOf(file))) {
       dropped[reason] = (dropped[reason] ?? 0) + n;
     }
     records += file.records;
@@ -64,7 +69,7 @@ export function readStatus(corpus: string, catalogue: Catalogue): Status {
   const length = Number(catalogue.get("sequence_length") ?? 0);
   return {
     corpus,
-    source: catalogue.get("source") ?? "",
+    source: shownPlace(catalogue.get("source") ?? ""),
     year: 2000 + Number(catalogue.get("year") ?? 0),
     fields: catalogue.get("fields") ?? "",
     files: files.length,
@@ -106,7 +111,7 @@ export function shardStatus(
 }
 
 function readManifest(path: string): ManifestView {
-  return exists(path) ? JSON.parse(Deno.readTextFileSync(path)) as ManifestView : {};
+  return exists(path) ? readJson<ManifestView>(path, "manifest") : {};
 }
 
 /** Bytes on disk by kind. */

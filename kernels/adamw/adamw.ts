@@ -5,11 +5,49 @@
  * @module
  */
 import { type Region, subregion } from "../layout.ts";
-import { packParams, type Plan, spread } from "../plan.ts";
-import { declare, slices, VECTOR_GROUP } from "../wgsl/mod.ts";
+import type { Plan } from "../plan.ts";
+import {
+  type Program,
+  slices,
+  uniforms,
+  vectorGroups,
+  vectorMain,
+  WgslWriter,
+  writeNotFinite,
+} from "../wgsl/mod.ts";
+
+/** What one update is computed with, the same for every parameter. */
+const HYPER = uniforms({
+  rate: "f32",
+  beta1: "f32",
+  beta2: "f32",
+  /** 1 - beta1, rounded once. */
+  rest1: "f32",
+  rest2: "f32",
+  epsilon: "f32",
+  /** The learning rate times the weight decay. */
+  decay: "f32",
+  /** What corrects the bias of m and of v towards zero. */
+  correction1: "f32",
+  correction2: "f32",
+  /** The gradients' norm is clipped to this. */
+  limit: "f32",
+  /** Nothing is updated above these. */
+  loss_limit: "f32",
+  squares_limit: "f32",
+});
+
+/** What differs between arenas and their parts. */
+const PARAMS = uniforms({
+  vectors: "u32",
+  /** What the learning rate is multiplied with. */
+  rate: "f32",
+  /** 1 - the decay of the parameters' running mean. */
+  fresh: "f32",
+});
 
 /** Bytes of the uniform region that {@linkcode adamWHyper} fills. */
-export const ADAMW_HYPER_BYTES = 48;
+export const ADAMW_HYPER_BYTES: number = HYPER.bytes;
 
 /** The values of one update: see `reference/adamw.ts`. */
 export interface AdamWHyper {
@@ -35,20 +73,21 @@ export function skipLimits(skipAbove: AdamWHyper["skipAbove"]): { loss: number; 
 
 /** One update's values, to be written to the uniform region before the update runs. */
 export function adamWHyper(h: AdamWHyper): Float32Array<ArrayBuffer> {
-  return Float32Array.from([
-    h.learningRate,
-    h.beta1,
-    h.beta2,
-    1 - h.beta1,
-    1 - h.beta2,
-    h.epsilon,
-    h.learningRate * h.weightDecay,
-    1 / (1 - h.beta1 ** h.step),
-    1 / (1 - h.beta2 ** h.step),
-    Number.isFinite(h.maxGradNorm) ? h.maxGradNorm : 3e38,
-    skipLimits(h.skipAbove).loss,
-    skipLimits(h.skipAbove).squares,
-  ]);
+  const limits = skipLimits(h.skipAbove);
+  return new Float32Array(HYPER.pack({
+    rate: h.learningRate,
+    beta1: h.beta1,
+    beta2: h.beta2,
+    rest1: 1 - h.beta1,
+    rest2: 1 - h.beta2,
+    epsilon: h.epsilon,
+    decay: h.learningRate * h.weightDecay,
+    correction1: 1 / (1 - h.beta1 ** h.step),
+    correction2: 1 / (1 - h.beta2 ** h.step),
+    limit: Number.isFinite(h.maxGradNorm) ? h.maxGradNorm : 3e38,
+    loss_limit: limits.loss,
+    squares_limit: limits.squares,
+  }));
 }
 
 /** Flat regions of equal size (whole vec4f). */
@@ -70,6 +109,62 @@ export interface AdamWArena {
   half?: Region;
 }
 
+/** What the text of the update's program depends on. */
+interface AdamWVariant {
+  decay: boolean;
+  average: boolean;
+  lossScale: boolean;
+  half: boolean;
+  /** Whether updates may be limited by the loss. */
+  loss: boolean;
+}
+
+/** The update of four parameters by each invocation. */
+function adamWProgram(variant: AdamWVariant): Program {
+  const w = new WgslWriter();
+  w.uniforms("p", PARAMS);
+  w.uniforms("h", HYPER, "Hyper");
+  w.storage("squares", "f32");
+  w.storage("gradient", "vec4f");
+  w.storage("parameter", "vec4f", "read_write");
+  w.storage("first", "vec4f", "read_write");
+  w.storage("second", "vec4f", "read_write");
+  if (variant.average) w.storage("average", "vec4f", "read_write");
+  if (variant.loss) w.storage("loss", "f32");
+  if (variant.lossScale) w.storage("loss_scale", "f32");
+  if (variant.half) w.storage("rounded", "vec4h", "read_write");
+  writeNotFinite(w);
+  w.fn("must_skip() -> bool", () => {
+    w.line(`
+      let bad = not_finite(squares[0])${variant.loss ? " || not_finite(loss[0])" : ""};
+      let spike = squares[0] > h.squares_limit${variant.loss ? " || loss[0] > h.loss_limit" : ""};
+      return bad || spike;
+    `);
+  });
+  w.fn("clipped_gradient(i: u32) -> vec4f", () => {
+    w.line("let clip = min(1.0, h.limit / (sqrt(squares[0]) + 1e-6));");
+    w.line(`return clip * gradient[i]${variant.lossScale ? " * loss_scale[1]" : ""};`);
+  });
+  vectorMain(w, () => {
+    w.if("i >= p.vectors || must_skip()", () => w.line("return;"));
+    w.line(`
+      let g = clipped_gradient(i);
+      let m = h.beta1 * first[i] + h.rest1 * g;
+      let v = h.beta2 * second[i] + h.rest2 * g * g;
+      first[i] = m;
+      second[i] = v;
+      let old = parameter[i];
+      let decayed = old${variant.decay ? " - p.rate * h.decay * old" : ""};
+      let root = sqrt(v * h.correction2) + h.epsilon;
+      let now = decayed - p.rate * h.rate * (m * h.correction1) / root;
+      parameter[i] = now;
+    `);
+    if (variant.average) w.line("average[i] += p.fresh * (now - average[i]);");
+    if (variant.half) w.line("rounded[i] = vec4h(now);");
+  });
+  return w.program();
+}
+
 /**
  * Queues one update of an arena.
  * @param hyper a uniform region of {@linkcode ADAMW_HYPER_BYTES}.
@@ -83,112 +178,81 @@ export function adamW(
   squares: Region,
   loss?: Region,
 ): void {
-  const code = `${arena.half ? "enable f16;\n" : ""}struct P { vectors: u32, rate: f32, fresh: f32 }
-struct Hyper {
-  rate: f32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, epsilon: f32,
-  decay: f32, correction1: f32, correction2: f32, limit: f32, loss_limit: f32, squares_limit: f32,
-}
-${
-    declare([
-      "<uniform> p: P",
-      "<uniform> h: Hyper",
-      "<storage, read> squares: array<f32>",
-      "<storage, read> gradient: array<vec4f>",
-      "<storage, read_write> parameter: array<vec4f>",
-      "<storage, read_write> first: array<vec4f>",
-      "<storage, read_write> second: array<vec4f>",
-      ...(arena.average ? ["<storage, read_write> average: array<vec4f>"] : []),
-      ...(loss ? ["<storage, read> loss: array<f32>"] : []),
-      ...(arena.lossScale ? ["<storage, read> loss_scale: array<f32>"] : []),
-      ...(arena.half ? ["<storage, read_write> rounded: array<vec4h>"] : []),
-    ])
-  }
-@compute @workgroup_size(${VECTOR_GROUP})
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
-  let i = id.x + id.y * count.x * ${VECTOR_GROUP}u;
-  // NaN and infinity by their bits: compilers may assume that neither occurs.
-  let bad = (bitcast<u32>(squares[0]) & 0x7f800000u) == 0x7f800000u${
-    loss ? "\n    || (bitcast<u32>(loss[0]) & 0x7f800000u) == 0x7f800000u" : ""
-  };
-  let spike = squares[0] > h.squares_limit${loss ? " || loss[0] > h.loss_limit" : ""};
-  if (i >= p.vectors || bad || spike) { return; }
-  let clip = min(1.0, h.limit / (sqrt(squares[0]) + 1e-6));
-  let g = clip * gradient[i]${arena.lossScale ? " * loss_scale[1]" : ""};
-  let m = h.beta1 * first[i] + h.rest1 * g;
-  let v = h.beta2 * second[i] + h.rest2 * g * g;
-  first[i] = m;
-  second[i] = v;
-  let old = parameter[i];
-  let now = old${arena.decay ? " - p.rate * h.decay * old" : ""}
-    - p.rate * h.rate * (m * h.correction1) / (sqrt(v * h.correction2) + h.epsilon);
-  parameter[i] = now;
-  ${arena.average ? "average[i] += p.fresh * (now - average[i]);" : ""}
-  ${arena.half ? "rounded[i] = vec4h(now);" : ""}
-}`;
-  // Cuts of the f16 copy, at half of the others', start at multiples of 256 bytes too.
+  const { average, half, lossScale } = arena;
+  const code = adamWProgram({
+    decay: arena.decay,
+    average: average !== undefined,
+    lossScale: lossScale !== undefined,
+    half: half !== undefined,
+    loss: loss !== undefined,
+  });
+  // A part of the f16 copy is half of the others' and must start at a multiple of 256 bytes too.
   const parts = (region: Region) => slices(plan.device, region, 512);
-  const gradients = parts(arena.gradient), ms = parts(arena.m), vs = parts(arena.v);
-  const averages = arena.average && parts(arena.average);
+  const gradients = parts(arena.gradient);
+  const firsts = parts(arena.m);
+  const seconds = parts(arena.v);
+  const averages = average && parts(average);
   parts(arena.parameter).forEach((parameter, i) => {
     const count = Math.floor(parameter.size / 16);
+    const offset = parameter.offset - arena.parameter.offset;
     plan.dispatch({
       label: "adamw",
       code,
-      params: packParams([count, { f32: arena.rate ?? 1 }, { f32: 1 - (arena.averageDecay ?? 1) }]),
-      bindings: [
-        { uniform: hyper },
+      params: PARAMS.pack({
+        vectors: count,
+        rate: arena.rate ?? 1,
+        fresh: 1 - (arena.averageDecay ?? 1),
+      }),
+      bindings: {
+        h: hyper,
         squares,
-        gradients[i]!,
+        gradient: gradients[i],
         parameter,
-        ms[i]!,
-        vs[i]!,
-        ...(averages ? [averages[i]!] : []),
-        ...(loss ? [loss] : []),
-        ...(arena.lossScale ? [arena.lossScale] : []),
-        ...(arena.half
-          ? [
-            subregion(
-              arena.half,
-              (parameter.offset - arena.parameter.offset) / 2,
-              parameter.size / 2,
-            ),
-          ]
-          : []),
-      ],
-      groups: spread(Math.ceil(count / VECTOR_GROUP)),
+        first: firsts[i],
+        second: seconds[i],
+        average: averages?.[i],
+        loss,
+        loss_scale: lossScale,
+        rounded: half && subregion(half, offset / 2, parameter.size / 2),
+      },
+      groups: vectorGroups(count),
       flop: count * 4 * 15,
-      bytes: parameter.size * (7 + (arena.half ? 0.5 : 0)),
+      bytes: parameter.size * (7 + (half ? 0.5 : 0)),
     });
   });
 }
 
+const EXCHANGE_PARAMS = uniforms({ vectors: "u32" });
+
+/** Four values of each region by each invocation. */
+function exchangeProgram(): Program {
+  const w = new WgslWriter();
+  w.uniforms("p", EXCHANGE_PARAMS);
+  w.storage("a", "vec4u", "read_write");
+  w.storage("b", "vec4u", "read_write");
+  vectorMain(w, () => {
+    w.if("i >= p.vectors", () => w.line("return;"));
+    w.line(`
+      let value = a[i];
+      a[i] = b[i];
+      b[i] = value;
+    `);
+  });
+  return w.program();
+}
+
 /** Queues the exchange of two flat regions of equal size (whole vec4f), value by value. */
 export function exchange(plan: Plan, a: Region, b: Region): void {
-  const code = `struct P { vectors: u32 }
-${
-    declare([
-      "<uniform> p: P",
-      "<storage, read_write> a: array<vec4u>",
-      "<storage, read_write> b: array<vec4u>",
-    ])
-  }
-@compute @workgroup_size(${VECTOR_GROUP})
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
-  let i = id.x + id.y * count.x * ${VECTOR_GROUP}u;
-  if (i >= p.vectors) { return; }
-  let value = a[i];
-  a[i] = b[i];
-  b[i] = value;
-}`;
+  const code = exchangeProgram();
   const others = slices(plan.device, b);
   slices(plan.device, a).forEach((part, i) => {
     const vectors = Math.floor(part.size / 16);
     plan.dispatch({
       label: "exchange",
       code,
-      params: packParams([vectors]),
-      bindings: [part, others[i]!],
-      groups: spread(Math.ceil(vectors / VECTOR_GROUP)),
+      params: EXCHANGE_PARAMS.pack({ vectors }),
+      bindings: { a: part, b: others[i] },
+      groups: vectorGroups(vectors),
       bytes: part.size * 4,
     });
   });

@@ -8,7 +8,7 @@
  */
 import type { Region } from "../layout.ts";
 import type { Plan } from "../plan.ts";
-import { declare } from "../wgsl/mod.ts";
+import { type Program, WgslWriter, writeNotFinite } from "../wgsl/mod.ts";
 
 /** Where a run's loss scale stands. */
 export interface LossScale {
@@ -26,10 +26,11 @@ export const FIRST_LOSS_SCALE: Readonly<LossScale> = { scale: 65536, good: 0, sk
 /** Steps in a row after which the scale doubles. */
 export const GOOD_STEPS = 2000;
 /**
- * The scale's bounds. Where a gradient is not finite at the least one, no scale would help; at the
- * largest the square of a sane norm is still far from f32's end.
+ * The scale's bounds. Where a gradient is not finite at the least scale, no scale would help; at the
+ * largest one the square of any usual norm is still far below the largest f32.
  */
-const LEAST = 1, MOST = 2 ** 24;
+const LEAST = 1;
+const MOST = 2 ** 24;
 
 /**
  * Bytes of the state on the device, f32: [scale, 1 / the last update's scale, good steps, skipped,
@@ -47,22 +48,74 @@ export function decodeLossScale(values: Float32Array): LossScale & { overflow: b
   return { scale: scale!, good: good!, skipped: skipped!, overflow: overflow === 1 };
 }
 
+/** Where each part of the state lies; see {@linkcode LOSS_SCALE_BYTES}. */
+function writeStateIndices(w: WgslWriter): void {
+  w.const("SCALE", 0);
+  w.const("INVERSE", 1);
+  w.const("GOOD", 2);
+  w.const("SKIPPED", 3);
+  w.const("OVERFLOW", 4);
+}
+
+function applyProgram(): Program {
+  const w = new WgslWriter();
+  w.storage("scale", "f32");
+  w.storage("state", "f32");
+  w.storage("out", "f32", "read_write");
+  w.main(1, {}, () => w.line("out[0] = scale[0] * state[0];"));
+  return w.program();
+}
+
 /** Queues out[0] = scale[0] x the loss scale. */
 export function applyLossScale(plan: Plan, o: { scale: Region; state: Region; out: Region }): void {
   plan.dispatch({
     label: "apply loss scale",
-    code: `${
-      declare([
-        "<storage, read> scale: array<f32>",
-        "<storage, read> state: array<f32>",
-        "<storage, read_write> out: array<f32>",
-      ])
-    }
-@compute @workgroup_size(1) fn main() { out[0] = scale[0] * state[0]; }`,
-    bindings: [o.scale, o.state, o.out],
+    code: applyProgram(),
+    bindings: { scale: o.scale, state: o.state, out: o.out },
     groups: [1],
     bytes: 12,
   });
+}
+
+function updateProgram(): Program {
+  const w = new WgslWriter();
+  w.storage("state", "f32", "read_write");
+  w.storage("squares", "f32", "read_write");
+  writeStateIndices(w);
+  w.const("LEAST", LEAST, "f32");
+  w.const("MOST", MOST, "f32");
+  w.const("GOOD_STEPS", GOOD_STEPS, "f32");
+  writeNotFinite(w);
+  w.fn(
+    "inverse_of_power(x: f32) -> f32",
+    `
+      // The inverse of a power of two by its exponent: division need not be exact.
+      return bitcast<f32>(0x7f000000u - bitcast<u32>(x));
+    `,
+  );
+  w.fn("halve(scale: f32)", () => {
+    w.if("scale > LEAST", () => w.line("state[SKIPPED] += 1.0;", "state[OVERFLOW] = 1.0;"));
+    w.line("state[SCALE] = max(scale * 0.5, LEAST);", "state[GOOD] = 0.0;");
+  });
+  w.fn("count_good_step(scale: f32)", () => {
+    w.if(
+      "state[GOOD] + 1.0 >= GOOD_STEPS",
+      () => w.line("state[SCALE] = min(scale * 2.0, MOST);", "state[GOOD] = 0.0;"),
+      () => w.line("state[GOOD] += 1.0;"),
+    );
+  });
+  w.main(1, {}, () => {
+    w.line(`
+      let scale = state[SCALE];
+      let inverse = inverse_of_power(scale);
+      let bad = not_finite(squares[0]);
+      state[INVERSE] = inverse;
+      state[OVERFLOW] = 0.0;
+    `);
+    w.if("bad", () => w.line("halve(scale);", "return;"));
+    w.line("squares[0] = squares[0] * inverse * inverse;", "count_good_step(scale);");
+  });
+  return w.program();
 }
 
 /**
@@ -72,32 +125,8 @@ export function applyLossScale(plan: Plan, o: { scale: Region; state: Region; ou
 export function updateLossScale(plan: Plan, o: { state: Region; squares: Region }): void {
   plan.dispatch({
     label: "update loss scale",
-    code: `${
-      declare([
-        "<storage, read_write> state: array<f32>",
-        "<storage, read_write> squares: array<f32>",
-      ])
-    }
-@compute @workgroup_size(1) fn main() {
-  let scale = state[0];
-  // The inverse of a power of two by its exponent: division need not be exact.
-  let inverse = bitcast<f32>(0x7f000000u - bitcast<u32>(scale));
-  let bad = (bitcast<u32>(squares[0]) & 0x7f800000u) == 0x7f800000u;
-  state[1] = inverse;
-  state[4] = 0.0;
-  if (bad) {
-    if (scale > ${LEAST}.0) { state[3] += 1.0; state[4] = 1.0; }
-    state[0] = max(scale * 0.5, ${LEAST}.0);
-    state[2] = 0.0;
-    return;
-  }
-  squares[0] = squares[0] * inverse * inverse;
-  if (state[2] + 1.0 >= ${GOOD_STEPS}.0) {
-    state[0] = min(scale * 2.0, ${MOST}.0);
-    state[2] = 0.0;
-  } else { state[2] += 1.0; }
-}`,
-    bindings: [o.state, o.squares],
+    code: updateProgram(),
+    bindings: { state: o.state, squares: o.squares },
     groups: [1],
     bytes: 32,
   });

@@ -9,10 +9,18 @@
  * @module
  */
 import { elementBytes, type Matrix, padded, type Region, subregion } from "../layout.ts";
-import { packParams, type Plan } from "../plan.ts";
-import { sumPartials } from "../reduce/reduce.ts";
 import type { Sizing, Variant } from "../device.ts";
-import { declare, enableHalf, rowChunk, VECTOR_GROUP, vectorOf } from "../wgsl/mod.ts";
+import type { Plan } from "../plan.ts";
+import { range } from "../range.ts";
+import { sumPartials } from "../reduce/reduce.ts";
+import {
+  type Program,
+  rowChunk,
+  uniforms,
+  VECTOR_GROUP,
+  vectorOf,
+  WgslWriter,
+} from "../wgsl/mod.ts";
 
 /** What forward and backward share. */
 export interface ConvSilu {
@@ -29,44 +37,58 @@ export interface ConvSilu {
   starts: Region;
 }
 
-const range = (n: number) => Array.from({ length: n }, (_, i) => i);
-
-/** Loads the filter of this invocation's four channels: w0 meets the present row, w1 the one before. */
-function loadFilter(width: number): string {
-  const tap = (back: number) =>
-    range(4).map((k) => `at(c + ${k}u, ${width - 1 - back}u)`).join(", ");
-  return range(width).map((back) => `let w${back} = vec4f(${tap(back)});`).join("\n  ") +
-    `\n  let b = vec4f(${range(4).map((k) => `bias_at(c + ${k}u)`).join(", ")});`;
+/**
+ * Functions that read the filter: `taps(c, i)` are the weights of channels c to c + 3 for input i,
+ * counted from the oldest.
+ */
+function writeFilterFunctions(w: WgslWriter): void {
+  w.fn(
+    "weight_of(c: u32, tap: u32) -> f32",
+    "return select(0.0, weight[min(c, p.channels - 1u) * WIDTH + tap], c < p.channels);",
+  );
+  w.fn(
+    "bias_of(c: u32) -> f32",
+    "return select(0.0, bias[min(c, p.channels - 1u)], c < p.channels);",
+  );
+  w.fn("taps(c: u32, tap: u32) -> vec4f", () => {
+    w.line(`return vec4f(${range(4).map((k) => `weight_of(c + ${k}u, tap)`).join(", ")});`);
+  });
+  w.fn("biases(c: u32) -> vec4f", () => {
+    w.line(`return vec4f(${range(4).map((k) => `bias_of(c + ${k}u)`).join(", ")});`);
+  });
+  w.fn("sigmoid(x: vec4f) -> vec4f", "return 1.0 / (1.0 + exp(-x));");
 }
 
-const FILTER_FUNCTIONS = (width: number) => `
-fn at(c: u32, tap: u32) -> f32 {
-  return select(0.0, weight[min(c, p.channels - 1u) * ${width}u + tap], c < p.channels);
+/** Loads the filter of this invocation's channels: w0 meets the present row, w1 the one before. */
+function writeFilter(w: WgslWriter, width: number): void {
+  w.unroll(width, (back) => w.line(`let w${back} = taps(c, ${width - 1 - back}u);`));
+  w.line("let b = biases(c);");
 }
-fn bias_at(c: u32) -> f32 {
-  return select(0.0, bias[min(c, p.channels - 1u)], c < p.channels);
-}
-fn sigmoid(x: vec4f) -> vec4f { return 1.0 / (1.0 + exp(-x)); }`;
 
 /** Declares x1 ... and fills them with the rows before `first` that belong to its document. */
-function openWindow(width: number): string {
-  const lines = range(width - 1).map((i) => `var x${i + 1} = vec4f();`);
-  // Row `first` clears the window itself where it starts a document.
-  lines.push(`var known = first > 0u;`);
+function writeWindow(w: WgslWriter, width: number): void {
+  for (let back = 1; back < width; back++) w.line(`var x${back} = vec4f();`);
+  w.comment("Row `first` clears the window itself where it starts a document.");
+  w.line("var known = first > 0u;");
   for (let back = 1; back < width; back++) {
-    lines.push(
-      `if (known) { x${back} = vec4f(x[base + (first - ${back}u) * 8u]); }`,
-      `known = known && first > ${back}u && starts[max(first, ${back}u) - ${back}u] == 0u;`,
-    );
+    w.if("known", () => w.line(`x${back} = vec4f(x[base + (first - ${back}u) * 8u]);`));
+    if (back === width - 1) break;
+    const before = `max(first, ${back}u) - ${back}u`;
+    w.line(`known = known && first > ${back}u && starts[${before}] == 0u;`);
   }
-  return lines.slice(0, -1).join("\n  ");
 }
 
-/** Clears the window where row r starts a document. */
-const clearWindow = (width: number) =>
-  `if (starts[r] != 0u) { ${range(width - 1).map((i) => `x${i + 1} = vec4f();`).join(" ")} }`;
-const slideWindow = (width: number) =>
-  range(width - 1).reverse().map((i) => `x${i + 1} = x${i};`).join(" ");
+/** Forgets the rows before the present one. */
+function clearWindow(w: WgslWriter, width: number): void {
+  for (let back = 1; back < width; back++) w.line(`x${back} = vec4f();`);
+}
+
+/** Makes the present row the one before. */
+function slideWindow(w: WgslWriter, width: number): void {
+  for (let back = width - 1; back > 0; back--) w.line(`x${back} = x${back - 1};`);
+}
+
+/** WGSL for the sum before SiLU. */
 const preActivation = (width: number) =>
   `b + ${range(width).map((i) => `w${i} * x${i}`).join(" + ")}`;
 
@@ -83,44 +105,78 @@ function stretch(variant: Variant, rows: number, backward: boolean): ReturnType<
   return { rows: fitting, count: Math.ceil(rows / fitting) };
 }
 
+const FORWARD_PARAMS = uniforms({
+  rows: "u32",
+  stride: "u32",
+  vectors: "u32",
+  channels: "u32",
+  /** Rows of a stretch. */
+  chunk: "u32",
+});
+
+/** Where an invocation's channels and rows are: c, base (the index of their row 0), first and last. */
+function writePlace(w: WgslWriter): void {
+  w.if("id.x >= p.vectors", () => w.line("return;"));
+  w.line(`
+    let c = id.x * 4u;
+    let base = (id.x / 8u) * p.stride * 8u + id.x % 8u;
+    let first = id.y * p.chunk;
+    let last = min(p.rows, first + p.chunk);
+  `);
+}
+
+function forwardProgram(o: Pick<ConvSilu, "width" | "x"> & { y: Matrix }): Program {
+  const { width } = o;
+  const w = new WgslWriter();
+  w.const("GROUP", VECTOR_GROUP);
+  w.const("WIDTH", width);
+  w.uniforms("p", FORWARD_PARAMS);
+  w.storage("x", vectorOf(o.x));
+  w.storage("weight", "f32");
+  w.storage("bias", "f32");
+  w.storage("starts", "u32");
+  w.storage("y", vectorOf(o.y), "read_write");
+  writeFilterFunctions(w);
+  w.main("GROUP", { id: "global_invocation_id" }, () => {
+    writePlace(w);
+    writeFilter(w, width);
+    writeWindow(w, width);
+    w.for("var r = first; r < last; r++", () => {
+      w.line("let x0 = vec4f(x[base + r * 8u]);");
+      w.if("starts[r] != 0u", () => clearWindow(w, width));
+      w.line(
+        `let v = ${preActivation(width)};`,
+        `y[base + r * 8u] = ${vectorOf(o.y)}(v * sigmoid(v));`,
+      );
+      slideWindow(w, width);
+    });
+  });
+  return w.program();
+}
+
 /** Queues y = silu(conv(x) + bias); y (rows, d). */
 export function convSiluForward(plan: Plan, o: ConvSilu & { y: Matrix }): void {
-  const { rows, cols, stride } = o.x, chunk = stretch(plan.device.variant, rows, false);
-  const lines = padded(cols) / 4;
+  const { rows, cols, stride } = o.x;
+  const chunk = stretch(plan.device.variant, rows, false);
+  const vectors = padded(cols) / 4;
   plan.dispatch({
     label: "conv_silu forward",
-    code: `${
-      enableHalf(o.x, o.y)
-    }struct P { rows: u32, stride: u32, vectors: u32, channels: u32, chunk: u32 }
-${
-      declare([
-        "<uniform> p: P",
-        `<storage, read> x: array<${vectorOf(o.x)}>`,
-        "<storage, read> weight: array<f32>",
-        "<storage, read> bias: array<f32>",
-        "<storage, read> starts: array<u32>",
-        `<storage, read_write> y: array<${vectorOf(o.y)}>`,
-      ])
-    }
-${FILTER_FUNCTIONS(o.width)}
-@compute @workgroup_size(${VECTOR_GROUP}) fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= p.vectors) { return; }
-  let c = id.x * 4u;
-  let base = (id.x / 8u) * p.stride * 8u + id.x % 8u;
-  let first = id.y * p.chunk;
-  ${loadFilter(o.width)}
-  ${openWindow(o.width)}
-  for (var r = first; r < min(p.rows, first + p.chunk); r++) {
-    let x0 = vec4f(x[base + r * 8u]);
-    ${clearWindow(o.width)}
-    let v = ${preActivation(o.width)};
-    y[base + r * 8u] = ${vectorOf(o.y)}(v * sigmoid(v));
-    ${slideWindow(o.width)}
-  }
-}`,
-    params: packParams([rows, stride, lines, o.channels ?? cols, chunk.rows]),
-    bindings: [o.x.region, o.weight, o.bias, o.starts, o.y.region],
-    groups: [Math.ceil(lines / VECTOR_GROUP), chunk.count],
+    code: forwardProgram(o),
+    params: FORWARD_PARAMS.pack({
+      rows,
+      stride,
+      vectors,
+      channels: o.channels ?? cols,
+      chunk: chunk.rows,
+    }),
+    bindings: {
+      x: o.x.region,
+      weight: o.weight,
+      bias: o.bias,
+      starts: o.starts,
+      y: o.y.region,
+    },
+    groups: [Math.ceil(vectors / VECTOR_GROUP), chunk.count],
     flop: rows * cols * (2 * o.width + 5),
     bytes: rows * padded(cols) * (elementBytes(o.x) + elementBytes(o.y)),
   });
@@ -150,78 +206,105 @@ export function convSiluScratch(
   return stretch(plan.device.variant, rows, true).count * padded(cols) * (width + 1);
 }
 
+const BACKWARD_PARAMS = uniforms({ ...FORWARD_PARAMS.fields, chunks: "u32" });
+
 /**
- * Queues the gradients. With v the sum before SiLU and g[t] = dy[t] silu'(v[t]): dx[t] is the sum over
- * j of w[j] g[t + j] as far as t's document reaches, dweight[j] the sum over t of g[t] x[t - j]. Each
- * invocation recomputes v, and runs width - 1 rows past its stretch for the g that its last rows need.
+ * With v the sum before SiLU and g[t] = dy[t] silu'(v[t]): dx[t] is the sum over j of w[j] g[t + j] as
+ * far as t's document reaches, dweight[j] the sum over t of g[t] x[t - j]. Each invocation recomputes
+ * v, and runs width - 1 rows past its stretch for the g that its last rows need.
  */
+function backwardProgram({ width, x, dx }: Pick<ConvSiluBackward, "width" | "x" | "dx">): Program {
+  const past = width - 1;
+  const w = new WgslWriter();
+  w.const("GROUP", VECTOR_GROUP);
+  w.const("WIDTH", width);
+  w.const("PAST", past);
+  w.uniforms("p", BACKWARD_PARAMS);
+  w.storage("x", vectorOf(x));
+  w.storage("weight", "f32");
+  w.storage("bias", "f32");
+  w.storage("starts", "u32");
+  w.storage("dy", "vec4f");
+  w.storage("dx", vectorOf(dx), "read_write");
+  w.storage("partials", "f32", "read_write");
+  writeFilterFunctions(w);
+  w.main("GROUP", { id: "global_invocation_id" }, () => {
+    writePlace(w);
+    writeFilter(w, width);
+    writeWindow(w, width);
+    w.comment(
+      "d1 ... gather the gradients of rows r - 1 ...; m1 ... are 1 where those rows are in",
+    );
+    w.comment("the document of row r.");
+    for (let i = 1; i < width; i++) w.line(`var d${i} = vec4f();`, `var m${i} = 0.0;`);
+    w.unroll(width, (i) => w.line(`var dw${i} = vec4f();`));
+    w.line("var db = vec4f();");
+    w.for("var r = first; r < last + PAST; r++", () => {
+      w.line(`
+        let row = min(r, p.rows - 1u);
+        let x0 = vec4f(x[base + row * 8u]);
+        let keep = select(1.0, 0.0, starts[row] != 0u);
+      `);
+      w.if("keep == 0.0", () => clearWindow(w, width));
+      for (let i = past; i > 1; i--) w.line(`m${i} = m${i - 1} * keep;`);
+      w.line("m1 = keep;");
+      w.line(`
+        let v = ${preActivation(width)};
+        let s = sigmoid(v);
+        let g = dy[base + row * 8u] * s * (1.0 + v * (1.0 - s)) * select(0.0, 1.0, r < p.rows);
+        let own = g * select(0.0, 1.0, r < last);
+      `);
+      w.unroll(width, (i) => w.line(`dw${i} += own * x${i};`));
+      w.line("db += own;");
+      for (let i = 1; i < width; i++) w.line(`d${i} += m${i} * w${i} * g;`);
+      w.if("r >= first + PAST", () => {
+        w.line(`dx[base + (r - PAST) * 8u] = ${vectorOf(dx)}(d${past});`);
+      });
+      for (let i = past; i > 1; i--) w.line(`d${i} = d${i - 1};`);
+      w.line("d1 = w0 * g;");
+      slideWindow(w, width);
+    });
+    w.line(
+      "let at_weight = (id.y * p.vectors * 4u + c) * WIDTH;",
+      "let at_bias = (p.chunks * WIDTH + id.y) * p.vectors * 4u + c;",
+    );
+    for (const k of range(4)) {
+      w.unroll(width, (i) => {
+        w.line(`partials[at_weight + ${k * width + past - i}u] = dw${i}[${k}];`);
+      });
+    }
+    w.unroll(4, (k) => w.line(`partials[at_bias + ${k}u] = db[${k}];`));
+  });
+  return w.program();
+}
+
+/** Queues the gradients of x, of the filter and of the bias. */
 export function convSiluBackward(plan: Plan, o: ConvSiluBackward): void {
-  const { rows, cols, stride } = o.x, { width, channels = cols } = o, past = width - 1;
-  const chunk = stretch(plan.device.variant, rows, true), lines = padded(cols) / 4;
-  const each = (text: (i: number) => string, from = 0) =>
-    range(width - from).map((i) => text(i + from)).join(" ");
-  const each4 = (text: (k: number) => string) => range(4).map(text).join("\n    ");
+  const { rows, cols, stride } = o.x;
+  const { width, channels = cols } = o;
+  const chunk = stretch(plan.device.variant, rows, true);
+  const vectors = padded(cols) / 4;
   plan.dispatch({
     label: "conv_silu backward",
-    code: `${
-      enableHalf(o.x, o.dx)
-    }struct P { rows: u32, stride: u32, vectors: u32, channels: u32, chunk: u32, chunks: u32 }
-${
-      declare([
-        "<uniform> p: P",
-        `<storage, read> x: array<${vectorOf(o.x)}>`,
-        "<storage, read> weight: array<f32>",
-        "<storage, read> bias: array<f32>",
-        "<storage, read> starts: array<u32>",
-        "<storage, read> dy: array<vec4f>",
-        `<storage, read_write> dx: array<${vectorOf(o.dx)}>`,
-        "<storage, read_write> partials: array<f32>",
-      ])
-    }
-${FILTER_FUNCTIONS(width)}
-@compute @workgroup_size(${VECTOR_GROUP}) fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= p.vectors) { return; }
-  let c = id.x * 4u;
-  let base = (id.x / 8u) * p.stride * 8u + id.x % 8u;
-  let first = id.y * p.chunk;
-  let last = min(p.rows, first + p.chunk);
-  ${loadFilter(width)}
-  ${openWindow(width)}
-  // d1 ... gather the gradients of rows r - 1 ...; m1 ... are 1 where those rows are r's document.
-  ${each((i) => `var d${i} = vec4f(); var m${i} = 0.0;`, 1)}
-  ${each((i) => `var dw${i} = vec4f();`)}
-  var db = vec4f();
-  for (var r = first; r < last + ${past}u; r++) {
-    let row = min(r, p.rows - 1u);
-    let x0 = vec4f(x[base + row * 8u]);
-    let keep = select(1.0, 0.0, starts[row] != 0u);
-    if (keep == 0.0) { ${each((i) => `x${i} = vec4f();`, 1)} }
-    ${range(past).reverse().map((i) => `m${i + 1} = ${i ? `m${i} * ` : ""}keep;`).join(" ")}
-    let v = ${preActivation(width)};
-    let s = sigmoid(v);
-    let g = dy[base + row * 8u] * s * (1.0 + v * (1.0 - s)) * select(0.0, 1.0, r < p.rows);
-    let own = g * select(0.0, 1.0, r < last);
-    ${each((i) => `dw${i} += own * x${i};`)}
-    db += own;
-    ${each((i) => `d${i} += m${i} * w${i} * g;`, 1)}
-    if (r >= first + ${past}u) { dx[base + (r - ${past}u) * 8u] = ${vectorOf(o.dx)}(d${past}); }
-    ${range(past).slice(1).reverse().map((i) => `d${i + 1} = d${i};`).join(" ")}
-    d1 = w0 * g;
-    ${slideWindow(width)}
-  }
-  let at_weight = (id.y * p.vectors * 4u + c) * ${width}u;
-  let at_bias = (p.chunks * ${width}u + id.y) * p.vectors * 4u + c;
-  ${
-      each4((k) =>
-        range(width).map((i) => `partials[at_weight + ${k * width + past - i}u] = dw${i}[${k}];`)
-          .join(" ")
-      )
-    }
-  ${each4((k) => `partials[at_bias + ${k}u] = db[${k}];`)}
-}`,
-    params: packParams([rows, stride, lines, channels, chunk.rows, chunk.count]),
-    bindings: [o.x.region, o.weight, o.bias, o.starts, o.dy.region, o.dx.region, o.scratch],
-    groups: [Math.ceil(lines / VECTOR_GROUP), chunk.count],
+    code: backwardProgram(o),
+    params: BACKWARD_PARAMS.pack({
+      rows,
+      stride,
+      vectors,
+      channels,
+      chunk: chunk.rows,
+      chunks: chunk.count,
+    }),
+    bindings: {
+      x: o.x.region,
+      weight: o.weight,
+      bias: o.bias,
+      starts: o.starts,
+      dy: o.dy.region,
+      dx: o.dx.region,
+      partials: o.scratch,
+    },
+    groups: [Math.ceil(vectors / VECTOR_GROUP), chunk.count],
     flop: rows * cols * (6 * width + 10),
     bytes: rows * padded(cols) * (4 + elementBytes(o.x) + elementBytes(o.dx)),
   });

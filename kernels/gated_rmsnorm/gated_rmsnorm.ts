@@ -11,14 +11,15 @@ import { type Plan, spread } from "../plan.ts";
 import { range } from "../range.ts";
 import { sumPartials } from "../reduce/reduce.ts";
 import {
-  declare,
-  enableHalf,
+  type Program,
   rowChunk,
+  type RowShape,
   rowShape,
   uniforms,
   VECTOR_GROUP,
   vectorOf,
   vectors,
+  WgslWriter,
 } from "../wgsl/mod.ts";
 
 /** What forward and backward share; all matrices (rows, d) with one stride. */
@@ -55,17 +56,14 @@ const PARAMS = uniforms({
   epsilon: "f32",
 });
 
-const FUNCTIONS = `
-fn sigmoid(x: vec4f) -> vec4f {
-  return 1.0 / (1.0 + exp(-x));
+/** `sigmoid`, `silu` and `silu_slope`. */
+function writeSilu(w: WgslWriter): void {
+  w.fn("sigmoid(x: vec4f) -> vec4f", "return 1.0 / (1.0 + exp(-x));");
+  w.fn("silu(x: vec4f) -> vec4f", "return x * sigmoid(x);");
+  w.fn("silu_slope(x: vec4f) -> vec4f", () => {
+    w.line("let s = sigmoid(x);", "return s * (1.0 + x * (1.0 - s));");
+  });
 }
-fn silu(x: vec4f) -> vec4f {
-  return x * sigmoid(x);
-}
-fn silu_slope(x: vec4f) -> vec4f {
-  let s = sigmoid(x);
-  return s * (1.0 + x * (1.0 - s));
-}`;
 
 /** The uniform values of each group of a norm. */
 function groupsOf(o: GatedRmsNorm): ArrayBuffer[] {
@@ -87,59 +85,67 @@ function groupsOf(o: GatedRmsNorm): ArrayBuffer[] {
   );
 }
 
+/** What a program depends on. */
+interface GatedVariant {
+  shape: RowShape;
+  z: Pick<Matrix, "type">;
+  normBeforeGate: boolean;
+}
+
 /** WGSL of what is normed. */
-const normed = ({ normBeforeGate }: GatedRmsNorm, index: string) =>
+const normed = ({ normBeforeGate }: Pick<GatedVariant, "normBeforeGate">, index: string) =>
   normBeforeGate ? `x[p.at + ${index}]` : `x[p.at + ${index}] * silu(vec4f(z[p.z_at + ${index}]))`;
+
+/** WGSL of the gate where it comes after the norm, as a factor. */
+const gateAfter = ({ normBeforeGate }: Pick<GatedVariant, "normBeforeGate">, index: string) =>
+  normBeforeGate ? ` * silu(vec4f(z[p.z_at + ${index}]))` : "";
+
+function forwardProgram(variant: GatedVariant, y: Pick<Matrix, "type">): Program {
+  const { shape, z } = variant;
+  const w = new WgslWriter();
+  w.uniforms("p", PARAMS);
+  w.storage("x", "vec4f");
+  w.storage("z", vectorOf(z));
+  w.storage("weight", "vec4f");
+  w.storage("inverse", "f32", "read_write");
+  w.storage("y", vectorOf(y), "read_write");
+  writeSilu(w);
+  shape.declare(w, ["sum"]);
+  shape.main(w, () => {
+    w.line("var squares = 0.0;");
+    shape.loop(w, "panels", ({ index }) => {
+      w.block("", () => {
+        w.line(`let v = ${normed(variant, index)};`, "squares += dot(v, v);");
+      });
+    });
+    w.line(
+      `let k = 1.0 / sqrt(${shape.reduce("sum", "squares")} / f32(p.columns) + p.epsilon);`,
+    );
+    w.if("lane == 0u && r < p.rows", () => w.line("inverse[p.inverse + r] = k;"));
+    shape.loop(w, "panels", ({ index, column }) => {
+      const value = `${normed(variant, index)} * k * weight[p.first + ${column}]`;
+      w.line(`y[p.at + ${index}] = ${vectorOf(y)}(${value}${gateAfter(variant, index)});`);
+    });
+  });
+  return w.program();
+}
 
 /** Queues the forward: y, which may be f16. */
 export function gatedRmsNormForward(plan: Plan, o: GatedRmsNorm & { y: Matrix }): void {
   const shape = rowShape(plan.device);
-  const gate = (index: string) => o.normBeforeGate ? ` * silu(vec4f(z[p.z_at + ${index}]))` : "";
-  const code = `${enableHalf(o.z, o.y)}${PARAMS.struct("P")}
-${
-    declare([
-      "<uniform> p: P",
-      "<storage, read> x: array<vec4f>",
-      `<storage, read> z: array<${vectorOf(o.z)}>`,
-      "<storage, read> weight: array<vec4f>",
-      "<storage, read_write> inverse: array<f32>",
-      `<storage, read_write> y: array<${vectorOf(o.y)}>`,
-    ])
-  }
-${FUNCTIONS}
-${shape.functions}
-${shape.head}
-  var squares = 0.0;
-  ${
-    shape.loop("panels", (index) =>
-      `{
-      let v = ${normed(o, index)};
-      squares += dot(v, v);
-    }`)
-  }
-  let k = 1.0 / sqrt(${shape.reduce("sum", "squares")} / f32(p.columns) + p.epsilon);
-  if (lane == 0u && r < p.rows) {
-    inverse[p.inverse + r] = k;
-  }
-  ${
-    shape.loop("panels", (index, column) =>
-      `y[p.at + ${index}] = ${vectorOf(o.y)}(${normed(o, index)} * k * weight[p.first + ${column}]${
-        gate(index)
-      });`)
-  }
-}`;
+  const code = forwardProgram({ shape, z: o.z, normBeforeGate: o.normBeforeGate }, o.y);
   for (const params of groupsOf(o)) {
     plan.dispatch({
       label: "gated rmsnorm forward",
       code,
       params,
-      bindings: [
-        o.x.region,
-        o.z.region,
-        vectors(o.weight),
-        o.inverseRms,
-        o.y.region,
-      ],
+      bindings: {
+        x: o.x.region,
+        z: o.z.region,
+        weight: vectors(o.weight),
+        inverse: o.inverseRms,
+        y: o.y.region,
+      },
       groups: spread(shape.groups(o.x.rows)),
       bytes: o.x.rows * padded(o.x.cols) / o.groups * (4 + elementBytes(o.z) + elementBytes(o.y)),
     });
@@ -163,64 +169,66 @@ export function gatedRmsNormScratch(plan: { device: Sizing }, rows: number, cols
   return rowChunk(plan.device.variant, rows).count * padded(cols);
 }
 
+function backwardProgram(variant: GatedVariant, dz: Pick<Matrix, "type">): Program {
+  const { shape, z, normBeforeGate } = variant;
+  // What reaches the normed value: dy weight, and the gate where it comes after.
+  const reaching = (index: string, column: string) =>
+    `dy[p.at + ${index}] * weight[p.first + ${column}]${gateAfter(variant, index)}`;
+  const w = new WgslWriter();
+  w.uniforms("p", PARAMS);
+  w.storage("x", "vec4f");
+  w.storage("z", vectorOf(z));
+  w.storage("weight", "vec4f");
+  w.storage("inverse", "f32");
+  w.storage("dy", "vec4f", "read_write");
+  w.storage("dz", vectorOf(dz), "read_write");
+  writeSilu(w);
+  shape.declare(w, ["sum"]);
+  shape.main(w, () => {
+    w.line("var along = 0.0;");
+    shape.loop(w, "panels", ({ index, column }) => {
+      w.line(`along += dot(${normed(variant, index)}, ${reaching(index, column)});`);
+    });
+    w.line(
+      "let k = inverse[p.inverse + min(r, p.rows - 1u)];",
+      `let pull = k * k * ${shape.reduce("sum", "along")} / f32(p.columns);`,
+    );
+    shape.loop(w, "panels", ({ index, column }) => {
+      const towards = normBeforeGate
+        ? `dy[p.at + ${index}] * own * k * weight[p.first + ${column}]`
+        : "dv * own";
+      w.block("", () => {
+        w.line(
+          `let gate = vec4f(z[p.z_at + ${index}]);`,
+          `let own = x[p.at + ${index}];`,
+          `let dv = k * (${reaching(index, column)} - ${normed(variant, index)} * pull);`,
+          `dz[p.at + ${index}] = ${vectorOf(dz)}(${towards} * silu_slope(gate));`,
+          `dy[p.at + ${index}] = dv${normBeforeGate ? "" : " * silu(gate)"};`,
+        );
+      });
+    });
+  });
+  return w.program();
+}
+
 /** Queues the gradients of the weight, then of x and z. */
 export function gatedRmsNormBackward(plan: Plan, o: GatedRmsNormBackward): void {
   weightGradient(plan, o);
   const shape = rowShape(plan.device);
-  const before = o.normBeforeGate;
-  // What reaches the normed value: dy weight, and the gate where it comes after.
-  const reaching = (index: string, column: string) =>
-    `dy[p.at + ${index}] * weight[p.first + ${column}]${
-      before ? ` * silu(vec4f(z[p.z_at + ${index}]))` : ""
-    }`;
-  const code = `${enableHalf(o.z, o.dz)}${PARAMS.struct("P")}
-${
-    declare([
-      "<uniform> p: P",
-      "<storage, read> x: array<vec4f>",
-      `<storage, read> z: array<${vectorOf(o.z)}>`,
-      "<storage, read> weight: array<vec4f>",
-      "<storage, read> inverse: array<f32>",
-      "<storage, read_write> dy: array<vec4f>",
-      `<storage, read_write> dz: array<${vectorOf(o.dz)}>`,
-    ])
-  }
-${FUNCTIONS}
-${shape.functions}
-${shape.head}
-  var along = 0.0;
-  ${
-    shape.loop("panels", (index, column) =>
-      `along += dot(${normed(o, index)}, ${reaching(index, column)});`)
-  }
-  let k = inverse[p.inverse + min(r, p.rows - 1u)];
-  let pull = k * k * ${shape.reduce("sum", "along")} / f32(p.columns);
-  ${
-    shape.loop("panels", (index, column) =>
-      `{
-      let gate = vec4f(z[p.z_at + ${index}]);
-      let own = x[p.at + ${index}];
-      let dv = k * (${reaching(index, column)} - ${normed(o, index)} * pull);
-      dz[p.at + ${index}] = ${vectorOf(o.dz)}(${
-        before ? `dy[p.at + ${index}] * own * k * weight[p.first + ${column}]` : "dv * own"
-      } * silu_slope(gate));
-      dy[p.at + ${index}] = dv${before ? "" : " * silu(gate)"};
-    }`)
-  }
-}`;
+  const code = backwardProgram({ shape, z: o.z, normBeforeGate: o.normBeforeGate }, o.dz);
   for (const params of groupsOf(o)) {
     plan.dispatch({
       label: "gated rmsnorm backward",
       code,
       params,
-      bindings: [
-        o.x.region,
-        o.z.region,
-        vectors(o.weight),
-        o.inverseRms,
-        o.dy.region,
-        o.dz.region,
-      ],
+      bindings: {
+        x: o.x.region,
+        z: o.z.region,
+        weight: vectors(o.weight),
+        inverse: o.inverseRms,
+        dy: o.dy.region,
+        dz: o.dz.region,
+      },
       groups: spread(shape.groups(o.x.rows)),
       bytes: o.x.rows * padded(o.x.cols) / o.groups *
         (12 + elementBytes(o.z) + elementBytes(o.dz)),
@@ -228,45 +236,54 @@ ${shape.head}
   }
 }
 
+const WEIGHT_PARAMS = uniforms({
+  rows: "u32",
+  stride: "u32",
+  vectors: "u32",
+  /** Rows of an invocation. */
+  chunk: "u32",
+  group_vectors: "u32",
+  z_at: "u32",
+});
+
+/** The gradient of the weight: a sum down each column, of a chunk of rows by each invocation. */
+function weightProgram(z: Pick<Matrix, "type">): Program {
+  const w = new WgslWriter();
+  w.const("GROUP", VECTOR_GROUP);
+  w.uniforms("p", WEIGHT_PARAMS);
+  w.storage("x", "vec4f");
+  w.storage("z", vectorOf(z));
+  w.storage("inverse", "f32");
+  w.storage("dy", "vec4f");
+  w.storage("partials", "vec4f", "read_write");
+  writeSilu(w);
+  w.main("GROUP", { id: "global_invocation_id" }, () => {
+    w.if("id.x >= p.vectors", () => w.line("return;"));
+    w.line(
+      "let base = (id.x / 8u) * p.stride * 8u + id.x % 8u;",
+      "let group = id.x / p.group_vectors * p.stride;",
+      "var total = vec4f();",
+    );
+    w.for("var r = id.y * p.chunk; r < min(p.rows, (id.y + 1u) * p.chunk); r++", () => {
+      w.line(
+        "let at = base + r * 8u;",
+        "total += dy[at] * x[at] * silu(vec4f(z[p.z_at + at])) * inverse[group + r];",
+      );
+    });
+    w.line("partials[id.y * p.vectors + id.x] = total;");
+  });
+  return w.program();
+}
+
 /** Queues dweight += the sum over rows of dy times what the weight multiplied. */
 function weightGradient(plan: Plan, o: GatedRmsNormBackward): void {
   const { rows, cols, stride } = o.x;
   const lines = padded(cols) / 4;
   const chunk = rowChunk(plan.device.variant, rows);
-  const params = uniforms({
-    rows: "u32",
-    stride: "u32",
-    vectors: "u32",
-    chunk: "u32",
-    group_vectors: "u32",
-    z_at: "u32",
-  });
   plan.dispatch({
     label: "gated rmsnorm dweight",
-    code: `${enableHalf(o.z)}${params.struct("P")}
-${
-      declare([
-        "<uniform> p: P",
-        "<storage, read> x: array<vec4f>",
-        `<storage, read> z: array<${vectorOf(o.z)}>`,
-        "<storage, read> inverse: array<f32>",
-        "<storage, read> dy: array<vec4f>",
-        "<storage, read_write> partials: array<vec4f>",
-      ])
-    }
-${FUNCTIONS}
-@compute @workgroup_size(${VECTOR_GROUP}) fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= p.vectors) { return; }
-  let base = (id.x / 8u) * p.stride * 8u + id.x % 8u;
-  let group = id.x / p.group_vectors * p.stride;
-  var total = vec4f();
-  for (var r = id.y * p.chunk; r < min(p.rows, (id.y + 1u) * p.chunk); r++) {
-    let at = base + r * 8u;
-    total += dy[at] * x[at] * silu(vec4f(z[p.z_at + at])) * inverse[group + r];
-  }
-  partials[id.y * p.vectors + id.x] = total;
-}`,
-    params: params.pack({
+    code: weightProgram(o.z),
+    params: WEIGHT_PARAMS.pack({
       rows,
       stride,
       vectors: lines,
@@ -274,7 +291,13 @@ ${FUNCTIONS}
       group_vectors: lines / o.groups,
       z_at: (o.zColumn ?? 0) / 32 * stride * 8,
     }),
-    bindings: [o.x.region, o.z.region, o.inverseRms, o.dy.region, o.scratch],
+    bindings: {
+      x: o.x.region,
+      z: o.z.region,
+      inverse: o.inverseRms,
+      dy: o.dy.region,
+      partials: o.scratch,
+    },
     groups: [Math.ceil(lines / VECTOR_GROUP), chunk.count],
     bytes: rows * lines * (32 + 4 * elementBytes(o.z)),
   });

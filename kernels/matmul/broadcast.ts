@@ -1,117 +1,213 @@
 /**
  * Matrix products for CPU drivers with subgroups of 8 (lavapipe).
  *
- * One subgroup computes a 32 x 32 tile; each lane owns 4 consecutive columns, rows reach the lanes
- * by subgroupBroadcast. What makes it fast there, in order of effect:
- * 1. operands are read through read-only storage textures, whose loads the driver vectorises; a
- *    storage-buffer load is a loop over lanes with branches;
- * 2. one `c += dot + dot` per accumulator for {@linkcode STEPS} vec4 steps of K: the driver blends
- *    every loop-carried variable with the execution mask on each iteration;
- * 3. vec4 stores of C.
- * The textures are linear: texel i of a panel matrix is at (i % width, i / width). Loads from f16 ones
- * give f32 by themselves.
+ * A workgroup is one subgroup and computes a tile of 32 x 32 elements of C. Each of its 8 lanes owns 4
+ * neighbouring columns and sums all 32 rows of them: 128 sums, each in a variable of its own. A lane
+ * loads its own columns of B. Rows of A are shared: each lane loads some of them, and
+ * `subgroupBroadcast` hands them to the others one after another.
+ *
+ * What makes it fast there, in the order of effect:
+ * 1. A and B are read through read-only storage textures, whose loads the driver vectorises; a load
+ *    from a storage buffer becomes a loop over the lanes with branches.
+ * 2. An iteration takes {@linkcode STEPS} vectors of K, and adds `dot + dot` to each sum in one
+ *    statement: the driver blends every variable that a loop changes with the mask of the lanes at
+ *    work, once per iteration.
+ * 3. C is stored in vectors of four.
+ *
+ * The textures are linear: texel i of a panel matrix is at (i % width, i / width). A texel of an f16
+ * texture is widened to f32 as it is loaded.
  * @module
  */
 import { TEXTURE_WIDTH } from "../device.ts";
-import { enableHalf, vectorOf } from "../wgsl/mod.ts";
-import type { Operands, Product } from "./mod.ts";
-import { tileIndices, type TileOrder } from "./choice.ts";
+import { range } from "../range.ts";
+import { type Program, WgslWriter } from "../wgsl/mod.ts";
+import { type TileOrder, tilePlace } from "./choice.ts";
+import type { Operands, Product, StoredMatrix } from "./product.ts";
+import {
+  bindResult,
+  CPU_PARAMS,
+  declareStores,
+  FOUR,
+  gathered,
+  plus,
+  storeOrAdd,
+  storeSum,
+} from "./program_parts.ts";
 
-const TILE = 32, SUBGROUP = 8;
-/** vec4 steps of K an iteration: 2 measured best (62-93 GFLOP/s; 4: 57-69; 8: 41-49). */
+/** Rows and columns of a tile. */
+const TILE = 32;
+/** Lanes of a subgroup. */
+const LANES = 8;
+/** Vectors of K per iteration: 2 measured best (62-93 GFLOP/s; 4: 57-69; 8: 41-49). */
 const STEPS = 2;
 
-const four = [0, 1, 2, 3] as const, xyzw = "xyzw";
-const range = (n: number) => Array.from({ length: n }, (_, i) => i);
+/** The steps of an iteration. */
+const ALL_STEPS = range(STEPS);
 
-/** WGSL of one product; dimensions come from the uniform, so that few programs serve all shapes. */
+/**
+ * The program of one product. The dimensions are uniform values, so that few programs serve all
+ * shapes.
+ */
 export function broadcastProgram(
   product: Product,
   { a, b, c }: Operands,
-  order: TileOrder = "n",
-  residual = false,
-): string {
-  const code: string[] = [], texture = (m: Operands["a"]) => m.type ? "rgba16float" : "rgba32float";
-  const C = vectorOf(c);
-  const load = (texture: string, index: string) =>
-    `textureLoad(${texture}, vec2u((${index}) & ${TEXTURE_WIDTH - 1}u, (${index}) >> ${
-      Math.log2(TEXTURE_WIDTH)
-    }u))`;
-  // A lane's vec4 is four separate vector registers of the CPU, so transposing 4 x 4 is free.
-  const transposed = (prefix: string) =>
-    four.map((c) => `vec4f(${four.map((j) => `${prefix}${j}.${xyzw[c]}`).join(", ")})`);
-  const aRows = product === "TN" ? 4 : 1; // rows of the tile that a lane brings in per group
+  order: TileOrder,
+  residual: boolean,
+): Program {
+  const w = new WgslWriter();
+  w.const("TILE", TILE);
+  w.const("LANES", LANES);
+  w.const("STEPS", STEPS);
+  w.const("TEXTURE_WIDTH", TEXTURE_WIDTH);
+  w.const("TEXTURE_SHIFT", Math.log2(TEXTURE_WIDTH));
+  w.uniforms("p", CPU_PARAMS);
+  w.texture("A", textureOf(a));
+  w.texture("B", textureOf(b));
+  bindResult(w, c, residual);
+  declareLoad(w, "load_a", "A");
+  declareLoad(w, "load_b", "B");
+  declareStores(w, c, residual);
+  w.main("LANES", { group: "workgroup_id", lane: "local_invocation_index" }, () => {
+    const tile = tilePlace(order, "group");
+    w.line(`
+      let tile_row = ${tile.row};
+      let tile_column = ${tile.column};
+      let m0 = tile_row * TILE;
+      let n0 = tile_column * TILE;
+    `);
+    declareSums(w);
+    findLaneStarts(w, product);
+    w.for("var k = 0u; k < p.k_vectors; k += STEPS", () => {
+      findVectors(w, product);
+      loadColumns(w, product);
+      const rowsOfLane = product === "TN" ? 4 : 1;
+      for (const group of range(TILE / (LANES * rowsOfLane))) {
+        loadRows(w, product, group);
+        multiplyRows(w, group, rowsOfLane);
+      }
+    });
+    storeTile(w, residual);
+  });
+  return w.program();
+}
 
-  for (const r of range(TILE)) for (const c of four) code.push(`var c${r}_${c} = 0.0;`);
-  code.push(
-    product === "NT"
-      ? "let bLane = p.b0 + (n0 + 4u * l) * 8u;"
-      : "let bLane = p.b0 + tn * p.rb * 8u + l;",
-    product === "TN"
-      ? "let aLane = p.a0 + tm * p.ra * 8u + l;"
-      : "let aLane = p.a0 + (m0 + l) * 8u;",
-    `for (var k = 0u; k < p.k4; k += ${STEPS}u) {`,
-    product === "TN"
-      ? "let ka = k * 32u + aLane;"
-      : "let ka = (k >> 3u) * p.ra * 8u + (k & 7u) + aLane;",
-    product === "NT"
-      ? "let kb = (k >> 3u) * p.rb * 8u + (k & 7u) + bLane;"
-      : "let kb = k * 32u + bLane;",
+/** The type of the texture that holds an operand. */
+const textureOf = (stored: StoredMatrix): string =>
+  `texture_storage_2d<${stored.type ? "rgba16float" : "rgba32float"}, read>`;
+
+/** Declares a function that loads four elements of a matrix: the texel of an index. */
+function declareLoad(w: WgslWriter, name: string, texture: string): void {
+  w.fn(
+    `${name}(texel: u32) -> vec4f`,
+    `return textureLoad(${texture}, vec2u(texel & (TEXTURE_WIDTH - 1u), texel >> TEXTURE_SHIFT));`,
   );
-  // y{u}_{c}: this lane's column c, the four values of K at step u.
-  for (const u of range(STEPS)) {
+}
+
+/** The sum of row `row` of the tile and column `column` (0 to 3) of the lane. */
+const sumName = (row: number, column: number): string => `sum${row}_${column}`;
+
+function declareSums(w: WgslWriter): void {
+  w.comment("The lane's part of the tile: sum{row}_{column}.");
+  for (const row of range(TILE)) {
+    for (const column of FOUR) w.line(`var ${sumName(row, column)} = 0.0;`);
+  }
+}
+
+/** Finds the first texel that a lane reads of each operand. A line of a panel is 8 texels. */
+function findLaneStarts(w: WgslWriter, product: Product): void {
+  w.line(
+    product === "NT"
+      ? "let b_lane = p.b_first + (n0 + 4u * lane) * 8u;"
+      : "let b_lane = p.b_first + tile_column * p.b_stride * 8u + lane;",
+    product === "TN"
+      ? "let a_lane = tile_row * p.a_stride * 8u + lane;"
+      : "let a_lane = (m0 + lane) * 8u;",
+  );
+}
+
+/**
+ * Finds the texels of vector k of K. Where panels run along K, 8 vectors of K are in a panel, side by
+ * side; else four lines of a panel hold the vector's four values of K.
+ */
+function findVectors(w: WgslWriter, product: Product): void {
+  w.line(
+    product === "TN"
+      ? "let a_at = k * 32u + a_lane;"
+      : "let a_at = (k >> 3u) * p.a_stride * 8u + (k & 7u) + a_lane;",
+    product === "NT"
+      ? "let b_at = (k >> 3u) * p.b_stride * 8u + (k & 7u) + b_lane;"
+      : "let b_at = k * 32u + b_lane;",
+  );
+}
+
+/** Loads the lane's columns of B: column{step}_{column} holds four values of K. */
+function loadColumns(w: WgslWriter, product: Product): void {
+  w.comment("column{step}_{column}: a column of B, four values of K.");
+  for (const step of ALL_STEPS) {
     if (product === "NT") {
-      for (const c of four) code.push(`let y${u}_${c} = ${load("B", `kb + ${c * 8 + u}u`)};`);
-    } else {
-      for (const j of four) code.push(`let b${u}_${j} = ${load("B", `kb + ${(4 * u + j) * 8}u`)};`);
-      transposed(`b${u}_`).forEach((v, c) => code.push(`let y${u}_${c} = ${v};`));
+      for (const column of FOUR) {
+        w.line(`let column${step}_${column} = load_b(${plus("b_at", 8 * column + step)});`);
+      }
+      continue;
+    }
+    // A line holds four columns at one value of K. The transposition costs nothing: the four values of
+    // a vector are in four registers of the CPU, each of which holds all lanes.
+    const lines = FOUR.map((value) => `b${step}_${value}`);
+    lines.forEach((line, value) => {
+      w.line(`let ${line} = load_b(${plus("b_at", 8 * (4 * step + value))});`);
+    });
+    for (const column of FOUR) {
+      w.line(`let column${step}_${column} = ${gathered("vec4f", lines, column)};`);
     }
   }
-  for (const g of range(TILE / (SUBGROUP * aRows))) {
-    // x{g}_{u}_{q}: this lane's row q of the group, to be broadcast.
-    for (const u of range(STEPS)) {
-      if (product === "TN") {
-        for (const j of four) {
-          code.push(`let a${g}_${u}_${j} = ${load("A", `ka + ${(4 * u + j) * 8}u`)};`);
-        }
-        transposed(`a${g}_${u}_`).forEach((v, q) => code.push(`let x${g}_${u}_${q} = ${v};`));
-      } else code.push(`let x${g}_${u}_0 = ${load("A", `ka + ${g * SUBGROUP * 8 + u}u`)};`);
+}
+
+/**
+ * Loads the rows of A that a lane brings in for a group of rows: row{group}_{step}_{row} holds four
+ * values of K. A lane brings one row, or four where A's lines hold four rows each.
+ */
+function loadRows(w: WgslWriter, product: Product, group: number): void {
+  w.comment(`The lanes' rows of A of group ${group}: row{group}_{step}_{row}.`);
+  for (const step of ALL_STEPS) {
+    if (product !== "TN") {
+      w.line(`let row${group}_${step}_0 = load_a(${plus("a_at", 8 * LANES * group + step)});`);
+      continue;
     }
-    for (const i of range(SUBGROUP)) {
-      for (const q of range(aRows)) {
-        const r = (g * SUBGROUP + i) * aRows + q;
-        for (const u of range(STEPS)) {
-          code.push(`let z${r}_${u} = subgroupBroadcast(x${g}_${u}_${q}, ${i}u);`);
-        }
-        for (const c of four) {
-          const dots = range(STEPS).map((u) => `dot(z${r}_${u}, y${u}_${c})`).join(" + ");
-          code.push(`c${r}_${c} += ${dots};`);
-        }
+    const lines = FOUR.map((value) => `a${group}_${step}_${value}`);
+    lines.forEach((line, value) => {
+      w.line(`let ${line} = load_a(${plus("a_at", 8 * (4 * step + value))});`);
+    });
+    for (const row of FOUR) {
+      w.line(`let row${group}_${step}_${row} = ${gathered("vec4f", lines, row)};`);
+    }
+  }
+}
+
+/** Hands each row of a group to all lanes, which multiply it by their columns. */
+function multiplyRows(w: WgslWriter, group: number, rowsOfLane: number): void {
+  for (const lane of range(LANES)) {
+    for (const own of range(rowsOfLane)) {
+      const row = (group * LANES + lane) * rowsOfLane + own;
+      for (const step of ALL_STEPS) {
+        w.line(`let a${row}_k${step} = subgroupBroadcast(row${group}_${step}_${own}, ${lane}u);`);
+      }
+      for (const column of FOUR) {
+        const dots = ALL_STEPS.map((step) => `dot(a${row}_k${step}, column${step}_${column})`);
+        w.line(`${sumName(row, column)} += ${dots.join(" + ")};`);
       }
     }
   }
-  code.push("}", "let at = (tn * p.rc + m0) * 8u + l;");
-  if (residual) code.push("let at_d = (tn * p.rd + m0) * 8u + l;");
-  const store = (add: boolean) =>
-    range(TILE).map((r) => {
-      const place = `C[at + ${r * 8}u]`, sum = four.map((c) => `c${r}_${c}`).join(", ");
-      return `if (m0 + ${r}u < p.m) { ${place} = ${C}(${
-        add ? `vec4f(${place}) + ` : ""
-      }vec4f(${sum})${residual ? ` + D[at_d + ${r * 8}u]` : ""}); }`;
-    }).join("\n");
-  code.push(`if (p.accumulate != 0u) {\n${store(true)}\n} else {\n${store(false)}\n}`);
-  return `${enableHalf(c)}
-struct P { m: u32, k4: u32, ra: u32, rb: u32, rc: u32, a0: u32, b0: u32, accumulate: u32${
-    residual ? ", rd: u32" : ""
-  } }
-@group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var A: texture_storage_2d<${texture(a)}, read>;
-@group(0) @binding(2) var B: texture_storage_2d<${texture(b)}, read>;
-@group(0) @binding(3) var<storage, read_write> C: array<${C}>;
-${residual ? "@group(0) @binding(4) var<storage, read> D: array<vec4f>;" : ""}
-@compute @workgroup_size(${SUBGROUP})
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
-${tileIndices(order, "w")} let m0 = tm * ${TILE}u; let n0 = tn * ${TILE}u;
-${code.join("\n")}
-}`;
+}
+
+/** Stores the rows of the tile that C has. */
+function storeTile(w: WgslWriter, residual: boolean): void {
+  w.line("let c_at = (tile_column * p.c_stride + m0) * 8u + lane;");
+  if (residual) w.line("let d_at = (tile_column * p.d_stride + m0) * 8u + lane;");
+  storeOrAdd(w, (add) => {
+    for (const row of range(TILE)) {
+      const sum = `vec4f(${FOUR.map((column) => sumName(row, column)).join(", ")})`;
+      const place = { at: plus("c_at", 8 * row), dAt: plus("d_at", 8 * row), sum };
+      w.if(`m0 + ${row}u < p.m`, () => w.line(storeSum(add, place, residual)));
+    }
+  });
 }

@@ -9,9 +9,13 @@
  *
  * K runs over the padded extent, so padding must be zero in one operand and finite in the other.
  * Any matrix may be f16: operands are converted as they are loaded, sums are f32, C is rounded once.
+ *
+ * The programs: broadcast.ts (CPU drivers with subgroups), plain.ts (CPU drivers without), tiled.ts
+ * (GPUs) and subgroup_matrix.ts (GPUs' matrix units, in mixed precision). split.ts adds up the parts of
+ * products whose K is long and whose C is small.
  * @module
  */
-import { type Device, TEXTURE_WIDTH } from "../device.ts";
+import type { Device } from "../device.ts";
 import { DeviceError } from "../errors.ts";
 import {
   columns,
@@ -25,203 +29,292 @@ import {
   rowsOf,
   subregion,
 } from "../layout.ts";
-import { packParams, type Plan } from "../plan.ts";
-import { copyToTexture } from "../texture.ts";
-import { choiceKey, defaultChoice, type MatmulChoice, tileExtents, tileGrid } from "./choice.ts";
+import type { MatrixUnits } from "../matrix_units.ts";
+import type { KernelCall, Plan } from "../plan.ts";
+import type { Program } from "../wgsl/mod.ts";
 import { broadcastProgram } from "./broadcast.ts";
+import {
+  choiceKey,
+  defaultChoice,
+  type MatmulChoice,
+  tileGrid,
+  tileSize,
+  tunedChoices,
+} from "./choice.ts";
+import { operandTextures } from "./operand_textures.ts";
 import { PLAIN_WORKGROUP, plainProgram } from "./plain.ts";
-import type { MatrixUnits } from "./matrix_units.ts";
+import { type Extents, extents, halfKey, type MatmulCall, type Operands } from "./product.ts";
+import { CPU_PARAMS, GPU_PARAMS } from "./program_parts.ts";
 import { splitOf, splitScratch, sumSplit } from "./split.ts";
 import { subgroupMatrixProgram } from "./subgroup_matrix.ts";
 import { tiledProgram } from "./tiled.ts";
 import { defaultUnitChoice } from "./unit_choice.ts";
 
-/** Which operands are transposed; see the module's text. */
-export type Product = "NT" | "NN" | "TN";
+export { halfKey, type MatmulCall, type Operands, type Product } from "./product.ts";
 
-/** How a product's matrices are stored: its program depends on it. */
-export type Operands = Record<"a" | "b" | "c", Pick<Matrix, "type" | "exponent">> & {
-  /** Part of a computation in mixed precision though neither A nor B is f16. */
-  mixed?: boolean;
-};
-
-/** One matrix product. */
-export interface MatmulCall {
-  product: Product;
-  a: Matrix;
-  b: Matrix;
-  /** Not f16 where it is accumulated into: that would round every sum. */
-  c: Matrix;
-  /** C += instead of C =. */
-  accumulate?: boolean;
-  /** (m, n) f32, another matrix than C: added to the product. */
-  residual?: Matrix;
-  /**
-   * A is as the product before this one in the plan had it, unchanged since: where the variant
-   * copies operands, this one is not copied again.
-   */
-  sameA?: boolean;
-  /** B as `weightTexture` of texture.ts made it, where B never changes: it is then not copied at all. */
-  bTexture?: GPUTexture;
-  label?: string;
-  /** See {@linkcode Operands}. */
-  mixed?: boolean;
-}
-
-/** The extents (m, n, k) of a product, from its operands. */
-function extents({ product, a, b, c }: MatmulCall): { m: number; n: number; k: number } {
-  const [m, k] = product === "TN" ? [a.cols, a.rows] : [a.rows, a.cols];
-  const [n, kb] = product === "NT" ? [b.rows, b.cols] : [b.cols, b.rows];
-  if (k !== kb || c.rows !== m || c.cols !== n) {
-    throw new RangeError(
-      `Product ${product} of (${a.rows}, ${a.cols}) and (${b.rows}, ${b.cols}) does not give ` +
-        `(${c.rows}, ${c.cols})`,
-    );
-  }
-  return { m, n, k };
-}
-
-/** Appends C = or += product(A, B) (+ residual) to the plan. */
+/**
+ * Appends C = or += product(A, B) (+ residual) to the plan.
+ * @throws {RangeError} where the operands' shapes or types do not belong together.
+ * @throws {DeviceError} where the device cannot bind a single panel of an operand.
+ */
 export function matmul(plan: Plan, call: MatmulCall): void {
-  const { device } = plan, { product, a, b, c, residual } = call, { m, n, k } = extents(call);
+  const { device } = plan;
+  const { m } = extents(call);
+  checkTypes(call);
+  checkPanels(device, call);
+  const limit = device.bindingLimit;
+  if (readsBuffers(device) && call.product === "TN" && call.a.region.size > limit && m > PANEL) {
+    matmulByRows(plan, call);
+    return;
+  }
+  const { n, k } = extents(call);
+  const width = partWidths(device, call);
+  for (let cFrom = 0; cFrom < n; cFrom += width.n) {
+    for (let kFrom = 0; kFrom < k; kFrom += width.k) {
+      const first = kFrom === 0;
+      const whole = {
+        ...call,
+        accumulate: call.accumulate || !first,
+        residual: first ? call.residual : undefined,
+      };
+      const part: Part = {};
+      if (width.n < n) part.n = { from: cFrom, count: Math.min(width.n, n - cFrom) };
+      if (width.k < k) part.k = { from: kFrom, count: Math.min(width.k, k - kFrom) };
+      matmulPart(plan, whole, part);
+    }
+  }
+}
+
+function checkTypes(call: MatmulCall): void {
+  const { m, n } = extents(call);
+  const { c, residual } = call;
   if (call.accumulate && c.type === "f16") throw new RangeError("Sums are not kept in f16");
   if (residual && (residual.rows !== m || residual.cols !== n || residual.type)) {
     throw new RangeError(`A residual of (${m}, ${n}) in f32 is wanted`);
   }
-  const limit = device.bindingLimit, texture = device.variant === "cpu-subgroup";
-  const tooBig = (matrix: Matrix) => matrix.region.size > limit;
-  for (const x of texture ? [c] : [a, b, c]) {
-    if (panelBytes(x) > limit) {
+}
+
+/** Whether A and B are bound as buffers; cpu-subgroup reads them through textures. */
+const readsBuffers = ({ variant }: Device): boolean => variant !== "cpu-subgroup";
+
+function checkPanels(device: Device, { a, b, c }: MatmulCall): void {
+  for (const matrix of readsBuffers(device) ? [a, b, c] : [c]) {
+    if (panelBytes(matrix) > device.bindingLimit) {
       throw new DeviceError(
-        `Cannot bind a panel of ${panelBytes(x)} bytes: this device binds at most ${limit}; ` +
-          `use a smaller batch or vocabulary`,
+        `Cannot bind a panel of ${panelBytes(matrix)} bytes: this device binds at most ` +
+          `${device.bindingLimit}; use a smaller batch or vocabulary`,
       );
     }
   }
-  // A binding cannot hold the whole matrix: cut along the axis in which its panels run.
-  const widest = (matrices: Matrix[]) => Math.max(...matrices.map(panelBytes));
-  const most = (matrices: Matrix[]) => Math.max(1, Math.floor(limit / widest(matrices))) * PANEL;
-  if (!texture && product === "TN" && tooBig(a) && m > PANEL) {
-    const width = most([a]);
-    for (let from = 0; from < m; from += width) {
-      const count = Math.min(width, m - from), rows = (x: Matrix) => rowsOf(x, from, count);
-      const part = { ...call, a: columns(a, from, count), c: rows(c) };
-      matmul(plan, residual ? { ...part, residual: rows(residual) } : part);
-    }
-    return;
+}
+
+/** How many columns of each of these matrices can be bound at once: whole panels. */
+function mostColumns({ bindingLimit }: Device, matrices: readonly Matrix[]): number {
+  const widest = Math.max(...matrices.map(panelBytes));
+  return Math.max(1, Math.floor(bindingLimit / widest)) * PANEL;
+}
+
+/** A product TN cut along m, where a binding cannot hold the whole of A, whose panels run along m. */
+function matmulByRows(plan: Plan, call: MatmulCall): void {
+  const { a, c, residual } = call;
+  const { m } = extents(call);
+  const width = mostColumns(plan.device, [a]);
+  for (let from = 0; from < m; from += width) {
+    const count = Math.min(width, m - from);
+    const part = { ...call, a: columns(a, from, count), c: rowsOf(c, from, count) };
+    if (residual) part.residual = rowsOf(residual, from, count);
+    matmul(plan, part);
   }
-  const bAlongN = product !== "NT"; // B's panels run along N (else along K)
-  const alongN = [c, ...(residual ? [residual] : []), ...(!texture && bAlongN ? [b] : [])];
-  let nWidth = n, kWidth = k;
+}
+
+/**
+ * How much of n and of k one part of a product covers: all of it, or where a binding cannot hold the
+ * whole of a matrix, so much of the axis along which its panels run as it can.
+ */
+function partWidths(device: Device, call: MatmulCall): { n: number; k: number } {
+  const { product, a, b, c, residual } = call;
+  const { n, k } = extents(call);
+  const buffers = readsBuffers(device);
+  const tooBig = (matrix: Matrix) => matrix.region.size > device.bindingLimit;
+  const bAlongN = product !== "NT"; // B's panels run along n, or else along k
+  const alongN = [c];
+  if (residual) alongN.push(residual);
+  if (buffers && bAlongN) alongN.push(b);
+  const widths = { n, k };
   if (alongN.some(tooBig) && n > PANEL) {
-    const parts = Math.ceil(padded(n) / most(alongN));
-    nWidth = padded(Math.ceil(padded(n) / PANEL / parts) * PANEL);
+    const parts = Math.ceil(padded(n) / mostColumns(device, alongN));
+    widths.n = padded(Math.ceil(padded(n) / PANEL / parts) * PANEL);
   }
-  if (!texture && product !== "TN" && (tooBig(a) || !bAlongN && tooBig(b))) {
-    kWidth = most([a, ...(bAlongN ? [] : [b])]);
+  if (buffers && product !== "TN" && (tooBig(a) || !bAlongN && tooBig(b))) {
+    widths.k = mostColumns(device, bAlongN ? [a] : [a, b]);
   }
-  for (let cFrom = 0; cFrom < n; cFrom += nWidth) {
-    for (let kFrom = 0; kFrom < k; kFrom += kWidth) {
-      const first = kFrom === 0, accumulate = call.accumulate || !first;
-      matmulPart(plan, { ...call, accumulate, residual: first ? residual : undefined }, {
-        ...(nWidth < n ? { cFrom, n: Math.min(nWidth, n - cFrom) } : {}),
-        ...(kWidth < k ? { kFrom, k: Math.min(kWidth, k - kFrom) } : {}),
-      });
-    }
-  }
+  return widths;
 }
 
 /** The panels of columns [from, from + cols); the last may be short where the rows are a part. */
 function panelRange(matrix: Matrix, from: number, cols: number): Region {
-  const skip = from / PANEL * panelBytes(matrix),
-    wanted = padded(cols) / PANEL * panelBytes(matrix);
+  const skip = from / PANEL * panelBytes(matrix);
+  const wanted = padded(cols) / PANEL * panelBytes(matrix);
   return subregion(matrix.region, skip, Math.min(wanted, matrix.region.size - skip));
 }
 
+/** Which columns of C, and which values of K, a part of a product covers; all where left out. */
 interface Part {
-  cFrom?: number;
-  n?: number;
-  kFrom?: number;
-  k?: number;
+  n?: { from: number; count: number };
+  k?: { from: number; count: number };
 }
 
-/** A product restricted to columns [cFrom, cFrom + n) of C and [kFrom, kFrom + k) of K. */
+/** One dispatch of a product: all that its program is made for and binds. */
+interface Dispatch {
+  call: MatmulCall;
+  extents: Extents;
+  a: Region;
+  b: Region;
+  /** The first vector of B that is read. */
+  bFirst: number;
+  c: Matrix;
+  residual?: Matrix;
+  /** What profiles are told. */
+  work: Pick<KernelCall, "label" | "flop" | "bytes"> & { label: string };
+}
+
+/** A product restricted to a part. */
 function matmulPart(plan: Plan, call: MatmulCall, part: Part): void {
-  const { device } = plan, { product, a, b, c, residual } = call, whole = extents(call);
-  const { m } = whole, n = part.n ?? whole.n, k = part.k ?? whole.k;
-  const cFrom = part.cFrom ?? 0, kFrom = part.kFrom ?? 0;
-  let aRegion = a.region, bRegion = b.region, bOffset = 0;
-  if (part.n !== undefined) {
-    if (product === "NT") bOffset = cFrom * 8;
-    else bRegion = panelRange(b, cFrom, n);
+  const dispatch = restricted(call, part);
+  const { variant } = plan.device;
+  if (variant === "cpu-subgroup") dispatchBroadcast(plan, dispatch);
+  else if (variant === "cpu-plain") dispatchPlain(plan, dispatch);
+  else dispatchTiled(plan, dispatch);
+}
+
+/** What of its matrices a part of a product reads and writes. */
+function restricted(call: MatmulCall, part: Part): Dispatch {
+  const { product, a, b, c, residual, accumulate } = call;
+  const whole = extents(call);
+  const m = whole.m;
+  const n = part.n?.count ?? whole.n;
+  const k = part.k?.count ?? whole.k;
+  let aRegion = a.region;
+  let bRegion = b.region;
+  let bFirst = 0;
+  // B is cut at panels where they run along the axis, and else at lines of 8 vectors.
+  if (part.n) {
+    if (product === "NT") bFirst = part.n.from * 8;
+    else bRegion = panelRange(b, part.n.from, n);
   }
-  if (part.k !== undefined) {
-    aRegion = panelRange(a, kFrom, k);
-    if (product === "NT") bRegion = panelRange(b, kFrom, k);
-    else bOffset = kFrom * 8;
+  if (part.k) {
+    aRegion = panelRange(a, part.k.from, k);
+    if (product === "NT") bRegion = panelRange(b, part.k.from, k);
+    else bFirst = part.k.from * 8;
   }
   const columnsOf = (matrix: Matrix): Matrix =>
-    part.n === undefined ? matrix : { ...matrix, region: panelRange(matrix, cFrom, n), cols: n };
-  const cPart = columnsOf(c), added = residual && columnsOf(residual);
-  const params = [m, padded(k) / 4, a.stride, b.stride, c.stride, 0, bOffset].concat(
-    call.accumulate ? 1 : 0,
-  );
-  const more = added ? [added.region] : [], rd = residual?.stride ?? 0;
-  const work = {
-    label: `${call.label ?? "matmul"} ${product}`,
-    flop: 2 * m * n * k,
-    bytes: elementBytes(a) * m * k + elementBytes(b) * n * k +
-      (elementBytes(c) * (call.accumulate ? 2 : 1) + (residual ? 4 : 0)) * m * n,
+    part.n ? { ...matrix, region: panelRange(matrix, part.n.from, n), cols: n } : matrix;
+  const bytesOfC = elementBytes(c) * (accumulate ? 2 : 1) + (residual ? 4 : 0);
+  return {
+    call,
+    extents: { m, n, k },
+    a: aRegion,
+    b: bRegion,
+    bFirst,
+    c: columnsOf(c),
+    residual: residual && columnsOf(residual),
+    work: {
+      label: `${call.label ?? "matmul"} ${product}`,
+      flop: 2 * m * n * k,
+      bytes: elementBytes(a) * m * k + elementBytes(b) * n * k + bytesOfC * m * n,
+    },
   };
-  const units = unitsFor(device, call), choice = choiceOf(device, call, m, n, k, units);
-  const { order } = choice;
-  if (device.variant === "cpu-subgroup") {
-    const textures = operandTextures(device);
-    plan.dispatch({
-      ...work,
-      code: program("broadcast", choice, call),
-      params: packParams([...params, rd]),
-      bindings: [
-        textures.load(plan, "a", aRegion, a, call.sameA),
-        call.bTexture?.createView() ?? textures.load(plan, "b", bRegion, b),
-        cPart.region,
-        ...more,
-      ],
-      groups: tileGrid(order, padded(n) / PANEL, padded(m) / PANEL),
-    });
-  } else if (device.variant === "cpu-plain") {
-    plan.dispatch({
-      ...work,
-      code: program("plain", choice, call),
-      params: packParams([...params, rd]),
-      bindings: [aRegion, bRegion, cPart.region, ...more],
-      groups: [Math.ceil(padded(n) / PLAIN_WORKGROUP.cols), Math.ceil(m / PLAIN_WORKGROUP.rows)],
-    });
-  } else {
-    const split = splitOf(m, n, k, device.bindingLimit), cut = split.parts > 1;
-    const { rows, cols } = tileExtents(choice.tile), slab = matrixFloats(m, n);
-    const out = cut ? splitScratch(device, 4 * split.parts * slab) : cPart.region;
-    const own = cut ? { ...call, c: {}, residual: undefined } : call;
-    if (cut) params.splice(4, 4, padded(m), 0, bOffset, 0);
-    plan.dispatch({
-      ...work,
-      code: program(units ? "units" : "tiled", choice, own, units),
-      params: packParams([...params, padded(m), padded(n), split.length, slab / 4, rd]),
-      bindings: [aRegion, bRegion, out, ...(cut ? [] : more)],
-      groups: [...tileGrid(order, Math.ceil(padded(n) / cols), Math.ceil(m / rows)), split.parts],
-    });
-    if (cut) {
-      const { accumulate } = call;
-      const to = { ...cPart, rows: m, cols: n };
-      sumSplit(plan, work.label, out, split.parts, to, { accumulate, residual: added });
-    }
-  }
 }
 
-/** Which of a product's matrices are f16, as a key of choices. */
-export const halfKey = ({ a, b, c, mixed }: Operands): string =>
-  [["a", a], ["b", b], ["c", c]].map(([name, x]) => (x as Operands["a"]).type ? name : "")
-    .join("") + (mixed && !a.type && !b.type ? "mixed" : "");
+/** The uniform values that all programs have. */
+function commonParams({ call, extents: { m, k }, bFirst }: Dispatch) {
+  return {
+    m,
+    k_vectors: padded(k) / 4,
+    a_stride: call.a.stride,
+    b_stride: call.b.stride,
+    c_stride: call.c.stride,
+    d_stride: call.residual?.stride ?? 0,
+    b_first: bFirst,
+    accumulate: call.accumulate ? 1 : 0,
+  };
+}
+
+function dispatchBroadcast(plan: Plan, dispatch: Dispatch): void {
+  const { call, a, b, c, residual } = dispatch;
+  const { m, n } = dispatch.extents;
+  const textures = operandTextures(plan.device);
+  const choice = choiceOf(plan.device, call, dispatch.extents);
+  plan.dispatch({
+    ...dispatch.work,
+    code: program("broadcast", choice, call),
+    params: CPU_PARAMS.pack(commonParams(dispatch)),
+    bindings: {
+      A: textures.load(plan, "a", a, call.a, call.sameA),
+      B: call.bTexture?.createView() ?? textures.load(plan, "b", b, call.b),
+      C: c.region,
+      D: residual?.region,
+    },
+    groups: tileGrid(choice.order, padded(n) / PANEL, padded(m) / PANEL),
+  });
+}
+
+function dispatchPlain(plan: Plan, dispatch: Dispatch): void {
+  const { call, a, b, c, residual } = dispatch;
+  const { m, n } = dispatch.extents;
+  const { rows, cols } = PLAIN_WORKGROUP;
+  plan.dispatch({
+    ...dispatch.work,
+    code: program("plain", choiceOf(plan.device, call, dispatch.extents), call),
+    params: CPU_PARAMS.pack(commonParams(dispatch)),
+    bindings: { A: a, B: b, C: c.region, D: residual?.region },
+    groups: [Math.ceil(padded(n) / cols), Math.ceil(m / rows)],
+  });
+}
+
+/** A product on gpu-tiled, with the device's matrix units or without; see split.ts for its parts. */
+function dispatchTiled(plan: Plan, dispatch: Dispatch): void {
+  const { device } = plan;
+  const { call, a, b, c, residual } = dispatch;
+  const { m, n, k } = dispatch.extents;
+  const units = unitsFor(device, call);
+  const choice = choiceOf(device, call, dispatch.extents);
+  const { rows, cols } = tileSize(choice.tile);
+  const { parts, length } = splitOf(m, n, k, device.bindingLimit);
+  const partFloats = matrixFloats(m, n);
+  const kind = units ? "units" : "tiled";
+  const tiles = tileGrid(choice.order, Math.ceil(padded(n) / cols), Math.ceil(m / rows));
+  const params = {
+    ...commonParams(dispatch),
+    m_padded: padded(m),
+    n_padded: padded(n),
+    part_length: length,
+    part_vectors: partFloats / 4,
+  };
+  if (parts === 1) {
+    plan.dispatch({
+      ...dispatch.work,
+      code: program(kind, choice, call, units),
+      params: GPU_PARAMS.pack(params),
+      bindings: { A: a, B: b, C: c.region, D: residual?.region },
+      groups: [...tiles, 1],
+    });
+    return;
+  }
+  // Each part writes its sums to scratch memory, in f32; what becomes of them is up to the last kernel.
+  const sums = splitScratch(device, 4 * parts * partFloats);
+  const ofParts = { ...params, c_stride: padded(m), accumulate: 0 };
+  plan.dispatch({
+    ...dispatch.work,
+    code: program(kind, choice, { ...call, c: {}, residual: undefined }, units),
+    params: GPU_PARAMS.pack(ofParts),
+    bindings: { A: a, B: b, C: sums },
+    groups: [...tiles, parts],
+  });
+  const to = { ...c, rows: m, cols: n };
+  const { accumulate } = call;
+  sumSplit(plan, dispatch.work.label, { region: sums, count: parts }, to, { accumulate, residual });
+}
 
 /** The device's matrix units, where a product of such operands is mixed precision's. */
 export const unitsFor = (
@@ -230,99 +323,57 @@ export const unitsFor = (
 ): MatrixUnits | undefined => a.type || b.type || mixed ? matrixUnits : undefined;
 
 /** The tuned choice, that of the same shape in f32, or the default. */
-function choiceOf(
-  device: Device,
-  call: MatmulCall,
-  m: number,
-  n: number,
-  k: number,
-  units: MatrixUnits | undefined,
-): MatmulChoice {
-  const { choices, variant, workgroupBytes } = device, { product } = call;
-  if (units) {
-    const tuned = choices.get(choiceKey(product, m, n, k, halfKey(call)));
+function choiceOf(device: Device, call: MatmulCall, { m, n, k }: Extents): MatmulChoice {
+  const { variant, workgroupBytes } = device;
+  const choices = tunedChoices(device);
+  const tuned = choices.get(choiceKey(call.product, m, n, k, halfKey(call)));
+  if (unitsFor(device, call)) {
     return tuned?.stages !== undefined ? tuned : defaultUnitChoice(m, n, k, call, device);
   }
-  return choices.get(choiceKey(product, m, n, k, halfKey(call))) ??
-    choices.get(choiceKey(product, m, n, k)) ??
+  return tuned ?? choices.get(choiceKey(call.product, m, n, k)) ??
     defaultChoice(m, n, k, { variant, workgroupBytes });
 }
 
-const GENERATORS = {
-  broadcast: (product: Product, operands: Operands, { order }: MatmulChoice, residual: boolean) =>
-    broadcastProgram(product, operands, order, residual),
-  plain: (product: Product, operands: Operands, _: MatmulChoice, residual: boolean) =>
-    plainProgram(product, operands, residual),
-  tiled: tiledProgram,
-  units: subgroupMatrixProgram,
-};
-const PROGRAMS = new Map<string, string>();
+/** Of a call, what its program depends on. */
+type ProgramCall = Operands & Pick<MatmulCall, "product" | "residual">;
 
-/** The text of a program, generated once. */
+/** The kinds of programs, and what writes each. */
+type ProgramKind = "broadcast" | "plain" | "tiled" | "units";
+
+const PROGRAMS = new Map<string, Program>();
+
+/** A program, written once. */
 function program(
-  kind: keyof typeof GENERATORS,
+  kind: ProgramKind,
   choice: MatmulChoice,
-  call: Operands & { product: Product; residual?: Matrix },
+  call: ProgramCall,
   units?: MatrixUnits,
-): string {
-  const { product, residual, a, b } = call, { order, tile, depth, half } = choice;
-  const key = [kind, order, tile, depth, half, product, halfKey(call), !!residual].concat(
-    units
-      ? [choice.stages, choice.subgroups, a.exponent, b.exponent, ...Object.values(units)].map(
-        String,
-      )
-      : [],
-  ).join(" ");
-  let text = PROGRAMS.get(key);
-  if (!text) PROGRAMS.set(key, text = GENERATORS[kind](product, call, choice, !!residual, units!));
-  return text;
+): Program {
+  const { order, tile, depth, half } = choice;
+  const key: unknown[] = [kind, order, tile, depth, half, call.product, halfKey(call)];
+  key.push(call.residual !== undefined);
+  if (units) {
+    key.push(choice.stages, choice.subgroups, call.a.exponent, call.b.exponent);
+    key.push(...Object.values(units));
+  }
+  const name = key.map(String).join(" ");
+  const kept = PROGRAMS.get(name);
+  if (kept) return kept;
+  const written = write(kind, choice, call, units);
+  PROGRAMS.set(name, written);
+  return written;
 }
 
-/** The linear textures through which cpu-subgroup products read their operands: a small pool. */
-class OperandTextures {
-  #device: Device;
-  #slots = new Map<string, { texture: GPUTexture; view: GPUTextureView; height: number }>();
-  /** What each slot was last loaded with, in the order of planning. */
-  #last = new Map<string, Region>();
-
-  constructor(device: Device) {
-    this.#device = device;
-  }
-
-  /** Appends the copy of `region` into the slot's texture, unless it is the `same` as before. */
-  load(
-    plan: Plan,
-    slot: string,
-    region: Region,
-    stored: Pick<Matrix, "type">,
-    same = false,
-  ): GPUTextureView {
-    const texel = 4 * elementBytes(stored), texels = region.size / texel;
-    const height = Math.ceil(texels / TEXTURE_WIDTH);
-    // Heights in powers of two, so that few textures serve all shapes.
-    const rounded = 2 ** Math.ceil(Math.log2(height));
-    const key = `${slot} ${stored.type ?? "f32"} ${rounded}`;
-    let entry = this.#slots.get(key);
-    if (!entry) {
-      const texture = this.#device.allocateTexture(`operand ${key}`, rounded, stored.type);
-      entry = { texture, view: texture.createView(), height: rounded };
-      this.#slots.set(key, entry);
-    }
-    const last = this.#last.get(slot);
-    this.#last.set(slot, region);
-    if (
-      same && last?.buffer === region.buffer && last.offset === region.offset &&
-      last.size === region.size
-    ) return entry.view;
-    const { texture } = entry;
-    plan.encode("operand copy", region.size, (e) => copyToTexture(e, region, texture, texel));
-    return entry.view;
-  }
-}
-
-const TEXTURES = new WeakMap<Device, OperandTextures>();
-function operandTextures(device: Device): OperandTextures {
-  let textures = TEXTURES.get(device);
-  if (!textures) TEXTURES.set(device, textures = new OperandTextures(device));
-  return textures;
+function write(
+  kind: ProgramKind,
+  choice: MatmulChoice,
+  call: ProgramCall,
+  units?: MatrixUnits,
+): Program {
+  const { product } = call;
+  const residual = call.residual !== undefined;
+  if (kind === "broadcast") return broadcastProgram(product, call, choice.order, residual);
+  if (kind === "plain") return plainProgram(product, call, residual);
+  if (!units) return tiledProgram(product, call, choice, residual);
+  return subgroupMatrixProgram(product, call, choice, residual, units);
 }

@@ -1,115 +1,128 @@
-/** How products on matrix units are cut up: see subgroup_matrix.ts. @module */
-import type { Device } from "../device.ts";
-import type { Matrix } from "../layout.ts";
+/** How products on matrix units are divided: see subgroup_matrix.ts. @module */
+import type { MatrixUnits } from "../matrix_units.ts";
 import {
   blocks,
   type MatmulChoice,
   splits,
   type Stages,
   type Tile,
-  tileExtents,
+  type TileOrder,
+  tileSize,
 } from "./choice.ts";
-import type { MatrixUnits } from "./matrix_units.ts";
-import type { Operands } from "./mod.ts";
+import type { Operands, StoredMatrix } from "./product.ts";
 
-/** Values of K in a slab. */
+/** Values of K in a slab: the width of a panel. */
 export const UNIT_DEPTH = 32;
-/** Vectors (8 f16, 16 bytes) of a chunk's line in shared memory, padding included. */
+/** Vectors (8 f16, 16 bytes) of a chunk's line in shared memory: four of values and one of padding. */
 export const LINE = 5;
-/** Vectors of a chunk: 32 lines of 32 values. */
+/** Vectors of a chunk in shared memory: 32 lines. */
 export const CHUNK = 32 * LINE;
 
-/** How a tile is dealt out to subgroups by default, rows x columns of them. */
-const SUBGROUPS: Record<Tile, [number, number]> = {
-  "64x64": [2, 2],
-  "128x64": [2, 2],
-  "64x128": [2, 2],
-  "128x128": [4, 2],
-  "256x128": [4, 2],
-  "128x256": [2, 4],
-};
-
-/** How a choice deals its tile out. */
-export const subgroupGrid = ({ tile, subgroups }: UnitTile): [number, number] =>
-  subgroups === 4 ? [2, 2] : SUBGROUPS[tile];
-
+/** What says how a tile is divided among subgroups. */
 type UnitTile = Pick<MatmulChoice, "tile" | "subgroups">;
 
-/** Matrices of f16 that stand for one stored so: itself, or its rounding and what that left. */
-export const partsOf = (stored: Pick<Matrix, "type">): number => stored.type === "f16" ? 1 : 2;
+/** How many subgroups share a tile: so many down by so many across. */
+export const subgroupGrid = ({ tile, subgroups }: UnitTile): readonly [number, number] =>
+  subgroups === 4 ? [2, 2] : tileSize(tile).subgroups;
 
-/** Bytes of shared memory that a program takes; without stages a chunk a subgroup, to store C. */
+/** How many f16 matrices stand for a stored one: an f32 matrix is split into a high and a low half. */
+export const partsOf = (stored: StoredMatrix): number => stored.type === "f16" ? 1 : 2;
+
+/**
+ * Bytes of shared memory that a program takes: its slabs, or without stages one chunk per subgroup,
+ * through which C is stored.
+ */
 export function unitBytes(
   choice: UnitTile & Pick<MatmulChoice, "stages">,
   { a, b }: Pick<Operands, "a" | "b">,
 ): number {
-  const { rows, cols } = tileExtents(choice.tile), { stages = 1 } = choice;
+  const { rows, cols } = tileSize(choice.tile);
+  const { stages = 1 } = choice;
   const [down, across] = subgroupGrid(choice);
   const chunks = stages * (partsOf(a) * rows + partsOf(b) * cols) / 32;
   return (chunks || down * across) * CHUNK * 16;
 }
 
-/** Workgroup invocations of a tile. */
-export const unitThreads = (choice: UnitTile, { lanes }: Pick<MatrixUnits, "lanes">): number => {
+/** Invocations of a workgroup. */
+export function unitThreads(choice: UnitTile, { lanes }: Pick<MatrixUnits, "lanes">): number {
   const [down, across] = subgroupGrid(choice);
   return down * across * lanes;
-};
+}
 
 /** What of a device decides. */
-type Limits = Pick<Device, "workgroupBytes" | "matrixUnits">;
+interface UnitLimits {
+  /** Shared memory of a workgroup in bytes. */
+  workgroupBytes: number;
+  /** The device's units; without them there are no choices. */
+  matrixUnits?: MatrixUnits;
+}
 
 /** Invocations that WebGPU lets any workgroup have. */
-const THREADS = 256;
+const MOST_THREADS = 256;
 
-const runs = (choice: MatmulChoice, operands: Operands, { workgroupBytes, matrixUnits }: Limits) =>
-  (choice.stages !== 0 || operands.a.type && operands.b.type) &&
-  unitBytes(choice, operands) <= workgroupBytes &&
-  unitThreads(choice, matrixUnits!) <= THREADS;
+/** Whether a device can run a choice. Loading straight from storage needs operands that are f16. */
+function runs(choice: MatmulChoice, operands: Operands, limits: UnitLimits): boolean {
+  const { workgroupBytes, matrixUnits } = limits;
+  if (!matrixUnits) return false;
+  if (choice.stages === 0 && !(operands.a.type && operands.b.type)) return false;
+  return unitBytes(choice, operands) <= workgroupBytes &&
+    unitThreads(choice, matrixUnits) <= MOST_THREADS;
+}
 
-/** Tiles worth trying, their stages and subgroups: the likely ones for a large product first. */
-const TRIED: [Tile, Stages, 4?][] = [
-  ["128x128", 1, 4],
-  ["128x128", 2],
-  ["256x128", 1],
-  ["128x256", 1],
-  ["128x128", 2, 4],
-  ["128x128", 1],
-  ["128x64", 2],
-  ["64x128", 2],
-  ["64x64", 2],
-  ["128x128", 0],
-  ["128x64", 1],
-  ["64x128", 1],
-  ["64x64", 1],
-  ["64x64", 0],
+/**
+ * Tiles worth trying, with their stages and subgroups, the likeliest to win for a large product first.
+ * To try another, add a line.
+ */
+const TRIED: readonly Pick<MatmulChoice, "tile" | "stages" | "subgroups">[] = [
+  { tile: "128x128", stages: 1, subgroups: 4 },
+  { tile: "128x128", stages: 2 },
+  { tile: "256x128", stages: 1 },
+  { tile: "128x256", stages: 1 },
+  { tile: "128x128", stages: 2, subgroups: 4 },
+  { tile: "128x128", stages: 1 },
+  { tile: "128x64", stages: 2 },
+  { tile: "64x128", stages: 2 },
+  { tile: "64x64", stages: 2 },
+  { tile: "128x128", stages: 0 },
+  { tile: "128x64", stages: 1 },
+  { tile: "64x128", stages: 1 },
+  { tile: "64x64", stages: 1 },
+  { tile: "64x64", stages: 0 },
 ];
 
 /** All choices of a device with matrix units for such operands. They give the same bits. */
-export const unitChoices = (operands: Operands, limits: Limits): MatmulChoice[] =>
-  (["n", "m"] as const).flatMap((order) =>
-    TRIED.map(([tile, stages, subgroups]): MatmulChoice => {
-      const choice = { order, tile, depth: UNIT_DEPTH, stages } as const;
-      return subgroups ? { ...choice, subgroups } : choice;
-    })
-  ).filter((choice) => runs(choice, operands, limits));
+export function unitChoices(operands: Operands, limits: UnitLimits): MatmulChoice[] {
+  const orders: TileOrder[] = ["n", "m"];
+  const choices: MatmulChoice[] = [];
+  for (const order of orders) {
+    for (const tried of TRIED) {
+      const choice = { order, depth: UNIT_DEPTH, ...tried } as const;
+      if (runs(choice, operands, limits)) choices.push(choice);
+    }
+  }
+  return choices;
+}
 
-/** The choice without tuning. */
+/** Workgroups that give each of a large GPU's processors one. */
+const ONE_WAVE = 132;
+
+/** The choice without tuning, for an (m, n, k) product. */
 export function defaultUnitChoice(
   m: number,
   n: number,
   k: number,
   operands: Operands,
-  limits: Limits,
+  limits: UnitLimits,
 ): MatmulChoice {
-  const parts = splits(m, n, k), wide: Tile[] = ["128x128", m < n ? "64x128" : "128x64", "64x64"];
+  const parts = splits(m, n, k);
+  const wide: Tile[] = ["128x128", m < n ? "64x128" : "128x64", "64x64"];
   const choice = (tile: Tile, stages: Stages): MatmulChoice => ({
     order: "n",
     tile,
     depth: UNIT_DEPTH,
     stages,
   });
-  // A workgroup for each of a large GPU's processors, at least.
-  const fits = wide.filter((tile) => runs(choice(tile, 1), operands, limits));
-  const tile = fits.find((t) => blocks(m, n, t) * parts >= 132) ?? "64x64";
+  const running = wide.filter((tile) => runs(choice(tile, 1), operands, limits));
+  const tile = running.find((t) => blocks(m, n, t) * parts >= ONE_WAVE) ?? "64x64";
   return choice(tile, runs(choice(tile, 2), operands, limits) ? 2 : 1);
 }

@@ -5,8 +5,19 @@
  */
 import type { Sizing } from "../device.ts";
 import type { Region } from "../layout.ts";
-import { packParams, type Plan, spread } from "../plan.ts";
-import { declare, reducer, slices, VECTOR_GROUP, vectors } from "../wgsl/mod.ts";
+import type { Plan } from "../plan.ts";
+import { range } from "../range.ts";
+import {
+  type Program,
+  slices,
+  uniforms,
+  VECTOR_GROUP,
+  vectorGroups,
+  vectorMain,
+  vectors,
+  WgslWriter,
+  writeReducer,
+} from "../wgsl/mod.ts";
 
 /** Adds up rows of partial sums. */
 export interface SumPartials {
@@ -21,57 +32,69 @@ export interface SumPartials {
   accumulate: boolean;
 }
 
-/** Partial sums that neighbouring invocations of a GPU take side by side, and their columns. */
-const SIDE = 32, COLUMNS = 8;
+/** Partial sums of a column that neighbouring invocations of a GPU take side by side. */
+const SIDE = 32;
+/** Columns (of vectors) of a GPU's workgroup. */
+const COLUMNS = 8;
+
+const PARTIALS_PARAMS = uniforms({ count: "u32", width: "u32", length: "u32" });
+
+/** `shared`: 32 invocations of a GPU share a column, else each would wait for one load after another. */
+function partialsProgram(shared: boolean, accumulate: boolean): Program {
+  const w = new WgslWriter();
+  w.uniforms("p", PARTIALS_PARAMS);
+  w.storage("partials", "vec4f");
+  w.storage("result", "f32", "read_write");
+  w.fn("put(i: u32, value: f32)", () => {
+    w.if("i < p.length", () => w.line(`result[i] ${accumulate ? "+=" : "="} value;`));
+  });
+  w.fn("put_vector(column: u32, total: vec4f)", () => {
+    w.unroll(4, (k) => w.line(`put(column * 4u + ${k}u, total.${"xyzw"[k]});`));
+  });
+  if (shared) writeSharedColumns(w);
+  else writeSingleColumns(w);
+  return w.program();
+}
+
+/** An entry point that gives each column to one invocation. */
+function writeSingleColumns(w: WgslWriter): void {
+  w.const("GROUP", VECTOR_GROUP);
+  w.main("GROUP", { id: "global_invocation_id" }, () => {
+    w.if("id.x * 4u >= p.length", () => w.line("return;"));
+    w.line("var total = vec4f();");
+    w.for("var k = 0u; k < p.count; k++", () => w.line("total += partials[k * p.width + id.x];"));
+    w.line("put_vector(id.x, total);");
+  });
+}
+
+/** An entry point that gives each column to SIDE invocations, which add theirs up in a tree. */
+function writeSharedColumns(w: WgslWriter): void {
+  w.const("SIDE", SIDE);
+  w.const("COLUMNS", COLUMNS);
+  w.const("GROUP", SIDE * COLUMNS);
+  w.workgroup("scratch", "array<vec4f, GROUP>");
+  w.main("GROUP", { group: "workgroup_id", local: "local_invocation_index" }, () => {
+    w.line("let column = group.x * COLUMNS + local % COLUMNS;", "var own = vec4f();");
+    w.for("var k = local / COLUMNS; k < p.count; k += SIDE", () => {
+      w.line("own += partials[k * p.width + min(column, p.width - 1u)];");
+    });
+    w.line("scratch[local] = own;", "workgroupBarrier();");
+    w.for("var s = GROUP / 2u; s >= COLUMNS; s /= 2u", () => {
+      w.if("local < s", () => w.line("scratch[local] += scratch[local + s];"));
+      w.line("workgroupBarrier();");
+    });
+    w.if("local < COLUMNS", () => w.line("put_vector(column, scratch[local]);"));
+  });
+}
 
 /** Queues {@linkcode SumPartials}: out[c] = sum over k of partials[k, c]. */
 export function sumPartials(plan: Plan, o: SumPartials): void {
-  // A GPU's invocations would wait for one load after another: 32 share a column's partial sums.
   const shared = plan.device.variant === "gpu-tiled";
-  const body = shared
-    ? `@compute @workgroup_size(${SIDE * COLUMNS})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
-  let column = group.x * ${COLUMNS}u + local % ${COLUMNS}u;
-  var own = vec4f();
-  for (var k = local / ${COLUMNS}u; k < p.count; k += ${SIDE}u) {
-    own += partials[k * p.width + min(column, p.width - 1u)];
-  }
-  scratch[local] = own;
-  workgroupBarrier();
-  for (var s = ${SIDE * COLUMNS / 2}u; s >= ${COLUMNS}u; s /= 2u) {
-    if (local < s) { scratch[local] += scratch[local + s]; }
-    workgroupBarrier();
-  }
-  if (local >= ${COLUMNS}u) { return; }
-  let total = scratch[local];`
-    : `@compute @workgroup_size(${VECTOR_GROUP}) fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x * 4u >= p.length) { return; }
-  let column = id.x;
-  var total = vec4f();
-  for (var k = 0u; k < p.count; k++) { total += partials[k * p.width + id.x]; }`;
-  const code = `struct P { count: u32, width: u32, length: u32 }
-${
-    declare([
-      "<uniform> p: P",
-      "<storage, read> partials: array<vec4f>",
-      "<storage, read_write> result: array<f32>",
-    ])
-  }
-${shared ? `var<workgroup> scratch: array<vec4f, ${SIDE * COLUMNS}>;` : ""}
-fn put(i: u32, value: f32) {
-  if (i < p.length) { result[i] ${o.accumulate ? "+=" : "="} value; }
-}
-${body}
-  put(column * 4u, total.x);
-  put(column * 4u + 1u, total.y);
-  put(column * 4u + 2u, total.z);
-  put(column * 4u + 3u, total.w);
-}`;
   plan.dispatch({
     label: "sum partials",
-    code,
-    params: packParams([o.count, o.width / 4, o.length]),
-    bindings: [vectors(o.partials), o.out],
+    code: partialsProgram(shared, o.accumulate),
+    params: PARTIALS_PARAMS.pack({ count: o.count, width: o.width / 4, length: o.length }),
+    bindings: { partials: vectors(o.partials), result: o.out },
     groups: [Math.ceil(o.length / 4 / (shared ? COLUMNS : VECTOR_GROUP))],
     bytes: o.count * o.width * 4,
   });
@@ -79,17 +102,23 @@ ${body}
 
 /** Most partial sums that one region of {@linkcode sumOfSquares} leaves. */
 const SQUARE_PARTIALS = 16384;
-/** Invocations of a workgroup that leaves one partial sum, and workgroups a region, on a GPU. */
-const SQUARE_GROUP = 256, SQUARE_GROUPS = 2048;
+/** Invocations of a GPU's workgroup, which leaves one partial sum. */
+const SQUARE_GROUP = 256;
+/** Most workgroups of a GPU for one region. */
+const SQUARE_GROUPS = 2048;
 /** Invocations of a workgroup on a CPU driver: a subgroup. */
 const SQUARE_LANES = 8;
 
-/** How {@linkcode sumOfSquares} deals out a part of a region: blocks a workgroup, and workgroups. */
+/**
+ * How {@linkcode sumOfSquares} deals out a part of a region: blocks for each workgroup (a vector for
+ * each of its invocations), workgroups, and the partial sums that are left.
+ */
 function squareGroups(
   { variant }: Sizing,
   part: Region,
 ): Record<"blocks" | "groups" | "left", number> {
-  const shared = variant === "gpu-tiled", size = shared ? SQUARE_GROUP : SQUARE_LANES;
+  const shared = variant === "gpu-tiled";
+  const size = shared ? SQUARE_GROUP : SQUARE_LANES;
   const count = Math.floor(part.size / 16);
   const most = shared ? SQUARE_GROUPS * size : SQUARE_PARTIALS;
   const blocks = Math.max(8, Math.ceil(count / most / 8) * 8);
@@ -103,52 +132,57 @@ export function sumOfSquaresScratch({ device }: { device: Sizing }, regions: Reg
   return parts.reduce((sum, part) => sum + squareGroups(device, part).left, 0);
 }
 
+const SQUARES_PARAMS = uniforms({ vectors: "u32", first: "u32", blocks: "u32" });
+
+/** Blocks that an invocation of {@linkcode squaresProgram} loads at once. */
+const SQUARE_LOADS = 8;
+
+/**
+ * A workgroup takes a run of neighbouring blocks, eight at a time. CPU drivers run a workgroup's
+ * subgroups one after another, so there a workgroup is one subgroup that walks straight on, and every
+ * invocation leaves its sum; a GPU's workgroups add theirs up (`shared`).
+ */
+function squaresProgram(shared: boolean, subgroups: boolean): Program {
+  const size = shared ? SQUARE_GROUP : SQUARE_LANES;
+  const w = new WgslWriter();
+  w.const("GROUP", size);
+  w.uniforms("p", SQUARES_PARAMS);
+  w.storage("values", "vec4f");
+  w.storage("partials", "f32", "read_write");
+  if (shared) {
+    w.workgroup("scratch", "array<f32, GROUP>");
+    writeReducer(w, { name: "add_up", operation: "sum", lanes: size, size, subgroups });
+  }
+  w.main("GROUP", { group: "workgroup_id", local: "local_invocation_index" }, () => {
+    w.line(
+      "var i = group.x * p.blocks * GROUP + local;",
+      "let end = min(p.vectors, (group.x + 1u) * p.blocks * GROUP);",
+      "var total = 0.0;",
+    );
+    const last = SQUARE_LOADS - 1;
+    w.for(`; i + ${last}u * GROUP < end; i += ${SQUARE_LOADS}u * GROUP`, () => {
+      w.unroll(SQUARE_LOADS, (k) => w.line(`let v${k} = values[i + ${k}u * GROUP];`));
+      w.line(`total += ${range(SQUARE_LOADS).map((k) => `dot(v${k}, v${k})`).join(" + ")};`);
+    });
+    w.for("; i < end; i += GROUP", () => w.line("let v = values[i];", "total += dot(v, v);"));
+    if (shared) {
+      w.line("let all = add_up(local, total);");
+      w.if("local == 0u", () => w.line("partials[p.first + group.x] = all;"));
+    } else {
+      w.line("partials[p.first + group.x * GROUP + local] = total;");
+    }
+  });
+  return w.program();
+}
+
 /**
  * Queues out[0] = the sum of squares of all floats of all regions (sizes: whole vec4f, padding
  * zero). `scratch` holds {@linkcode sumOfSquaresScratch} floats.
  */
 export function sumOfSquares(plan: Plan, regions: Region[], scratch: Region, out: Region): void {
-  // A workgroup takes a run of neighbouring blocks, eight at a time. CPU drivers run a workgroup's
-  // subgroups one after another, so there a workgroup is one subgroup and walks straight on, and
-  // every invocation leaves its sum; a GPU's workgroups add theirs up.
-  const { variant, subgroupSize } = plan.device, shared = variant === "gpu-tiled";
-  const size = shared ? SQUARE_GROUP : SQUARE_LANES, subgroups = shared && subgroupSize > 0;
-  const eight = [0, 1, 2, 3, 4, 5, 6, 7];
-  const code = `struct P { vectors: u32, first: u32, blocks: u32 }
-${
-    declare([
-      "<uniform> p: P",
-      "<storage, read> values: array<vec4f>",
-      "<storage, read_write> partials: array<f32>",
-    ])
-  }
-${
-    shared
-      ? `var<workgroup> scratch: array<f32, ${size}>;${
-        reducer("add_up", "sum", size, size, subgroups)
-      }`
-      : ""
-  }
-@compute @workgroup_size(${size})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
-  var i = group.x * p.blocks * ${size}u + local;
-  let end = min(p.vectors, (group.x + 1u) * p.blocks * ${size}u);
-  var total = 0.0;
-  for (; i + ${7 * size}u < end; i += ${8 * size}u) {
-    ${eight.map((k) => `let v${k} = values[i + ${k * size}u];`).join(" ")}
-    total += ${eight.map((k) => `dot(v${k}, v${k})`).join(" + ")};
-  }
-  for (; i < end; i += ${size}u) {
-    let v = values[i];
-    total += dot(v, v);
-  }
-  ${
-    shared
-      ? `let all = add_up(local, total);
-  if (local == 0u) { partials[p.first + group.x] = all; }`
-      : `partials[p.first + group.x * ${size}u + local] = total;`
-  }
-}`;
+  const { variant, subgroupSize } = plan.device;
+  const shared = variant === "gpu-tiled";
+  const code = squaresProgram(shared, shared && subgroupSize > 0);
   let first = 0;
   for (const region of regions) {
     for (const part of slices(plan.device, region)) {
@@ -157,8 +191,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
       plan.dispatch({
         label: "sum of squares",
         code,
-        params: packParams([count, first, blocks]),
-        bindings: [part, scratch],
+        params: SQUARES_PARAMS.pack({ vectors: count, first, blocks }),
+        bindings: { values: part, partials: scratch },
         groups: [groups],
         flop: count * 8,
         bytes: part.size,
@@ -181,61 +215,77 @@ export interface Sum {
   scale?: Region;
 }
 
+/** Invocations of the workgroup that {@linkcode sum} runs. */
+const SUM_GROUP = 256;
+const SUM_PARAMS = uniforms({ length: "u32" });
+
+function sumProgram(o: { accumulate: boolean; scaled: boolean; subgroups: boolean }): Program {
+  const w = new WgslWriter();
+  w.const("GROUP", SUM_GROUP);
+  w.uniforms("p", SUM_PARAMS);
+  w.storage("values", "f32");
+  w.storage("result", "f32", "read_write");
+  if (o.scaled) w.storage("factor", "f32");
+  w.workgroup("scratch", "array<f32, GROUP>");
+  writeReducer(w, {
+    name: "add_up",
+    operation: "sum",
+    lanes: SUM_GROUP,
+    size: SUM_GROUP,
+    subgroups: o.subgroups,
+  });
+  w.main("GROUP", { local: "local_invocation_index" }, () => {
+    w.line("var total = 0.0;");
+    w.for("var i = local; i < p.length; i += GROUP", () => w.line("total += values[i];"));
+    w.line("let all = add_up(local, total);");
+    w.if("local == 0u", () => {
+      w.line(`result[0] ${o.accumulate ? "+=" : "="} ${o.scaled ? "factor[0] * " : ""}all;`);
+    });
+  });
+  return w.program();
+}
+
 /** Queues out[0] = scale x the sum of the first `length` values, by one workgroup. */
 export function sum(plan: Plan, o: Sum): void {
-  const { variant, subgroupSize } = plan.device, size = 256;
-  const subgroups = variant === "gpu-tiled" && subgroupSize > 0;
-  const code = `struct P { length: u32 }
-${
-    declare([
-      "<uniform> p: P",
-      "<storage, read> values: array<f32>",
-      "<storage, read_write> result: array<f32>",
-      ...(o.scale ? ["<storage, read> factor: array<f32>"] : []),
-    ])
-  }
-var<workgroup> scratch: array<f32, ${size}>;${reducer("add_up", "sum", size, size, subgroups)}
-@compute @workgroup_size(${size})
-fn main(@builtin(local_invocation_index) local: u32) {
-  var total = 0.0;
-  for (var i = local; i < p.length; i += ${size}u) { total += values[i]; }
-  let all = add_up(local, total);
-  if (local == 0u) { result[0] ${o.accumulate ? "+=" : "="} ${o.scale ? "factor[0] * " : ""}all; }
-}`;
+  const { variant, subgroupSize } = plan.device;
   plan.dispatch({
     label: "sum",
-    code,
-    params: packParams([o.length]),
-    bindings: [o.values, o.out, ...(o.scale ? [o.scale] : [])],
+    code: sumProgram({
+      accumulate: o.accumulate ?? false,
+      scaled: o.scale !== undefined,
+      subgroups: variant === "gpu-tiled" && subgroupSize > 0,
+    }),
+    params: SUM_PARAMS.pack({ length: o.length }),
+    bindings: { values: o.values, result: o.out, factor: o.scale },
     groups: [1],
     bytes: o.length * 4,
   });
 }
 
+const ADD_PARAMS = uniforms({ vectors: "u32" });
+
+/** Four values by each invocation. */
+function addProgram(): Program {
+  const w = new WgslWriter();
+  w.uniforms("p", ADD_PARAMS);
+  w.storage("total", "vec4f", "read_write");
+  w.storage("more", "vec4f");
+  vectorMain(w, () => w.if("i < p.vectors", () => w.line("total[i] += more[i];")));
+  return w.program();
+}
+
 /** Queues target += source, for flat regions of equal size (whole vec4f). */
 export function addInto(plan: Plan, target: Region, source: Region): void {
-  const code = `struct P { vectors: u32 }
-${
-    declare([
-      "<uniform> p: P",
-      "<storage, read_write> total: array<vec4f>",
-      "<storage, read> more: array<vec4f>",
-    ])
-  }
-@compute @workgroup_size(${VECTOR_GROUP})
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
-  let i = id.x + id.y * count.x * ${VECTOR_GROUP}u;
-  if (i < p.vectors) { total[i] += more[i]; }
-}`;
+  const code = addProgram();
   const from = slices(plan.device, source);
   slices(plan.device, target).forEach((part, i) => {
     const count = Math.floor(part.size / 16);
     plan.dispatch({
       label: "add",
       code,
-      params: packParams([count]),
-      bindings: [part, from[i]!],
-      groups: spread(Math.ceil(count / VECTOR_GROUP)),
+      params: ADD_PARAMS.pack({ vectors: count }),
+      bindings: { total: part, more: from[i] },
+      groups: vectorGroups(count),
       bytes: part.size * 3,
     });
   });

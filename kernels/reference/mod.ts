@@ -13,4 +13,8 @@ export * from "./gated_rmsnorm.ts";
 export * from "./linear.ts";
 export * from "./rmsnorm.ts";
 export * from "./selective_scan.ts";
+export * from "./crf.ts";
+export * from "./dropout.ts";
+export * from "./label_loss.ts";
+export * from "./readout.ts";
 export * from "./ssd.ts";

@@ -4,19 +4,20 @@
  * the weight down columns.
  * @module
  */
-import type { Matrix, Region } from "../layout.ts";
-import { elementBytes, padded } from "../layout.ts";
-import { packParams, type Plan, spread } from "../plan.ts";
-import { sumPartials } from "../reduce/reduce.ts";
 import type { Sizing } from "../device.ts";
+import { elementBytes, type Matrix, padded, type Region } from "../layout.ts";
+import { type Plan, spread } from "../plan.ts";
+import { sumPartials } from "../reduce/reduce.ts";
 import {
-  declare,
-  enableHalf,
+  type Program,
   rowChunk,
+  type RowShape,
   rowShape,
+  uniforms,
   VECTOR_GROUP,
   vectorOf,
   vectors,
+  WgslWriter,
 } from "../wgsl/mod.ts";
 
 /** Operands of the forward pass; all matrices (rows, d) with one stride. */
@@ -35,62 +36,70 @@ export interface RmsNormForward {
   epsilon: number;
 }
 
+const FORWARD_PARAMS = uniforms({
+  rows: "u32",
+  stride: "u32",
+  panels: "u32",
+  columns: "u32",
+  epsilon: "f32",
+});
+
+/** Where the sum of residual and x goes: nowhere (there is no x), into the residual, or elsewhere. */
+type SumPlace = "none" | "in place" | "separate";
+
+function forwardProgram(shape: RowShape, y: Pick<Matrix, "type">, place: SumPlace): Program {
+  const w = new WgslWriter();
+  const hasX = place !== "none";
+  const summed = place === "separate" ? "total" : "stream";
+  w.uniforms("p", FORWARD_PARAMS);
+  w.storage("stream", "vec4f", place === "in place" ? "read_write" : "read");
+  w.storage("weight", "vec4f");
+  w.storage("y", vectorOf(y), "read_write");
+  w.storage("inverse", "f32", "read_write");
+  if (hasX) w.storage("x", "vec4f");
+  if (place === "separate") w.storage("total", "vec4f", "read_write");
+  shape.declare(w, ["sum"]);
+  shape.main(w, () => {
+    w.line("var squares = 0.0;");
+    shape.loopPanels(w, "panels", (list) => {
+      list.forEach(({ index }, q) => {
+        w.line(`let v${q} = stream[${index}]${hasX ? ` + x[${index}]` : ""};`);
+        if (hasX) w.line(`${summed}[${index}] = v${q};`);
+      });
+      w.line(`squares += ${list.map((_, q) => `dot(v${q}, v${q})`).join(" + ")};`);
+    });
+    w.line(
+      `let mean = ${shape.reduce("sum", "squares")} / f32(p.columns);`,
+      "let k = 1.0 / sqrt(mean + p.epsilon);",
+    );
+    w.if("lane == 0u && r < p.rows", () => w.line("inverse[r] = k;"));
+    shape.loop(w, "panels", ({ index, column }) => {
+      w.line(`y[${index}] = ${vectorOf(y)}(${summed}[${index}] * k * weight[${column}]);`);
+    });
+  });
+  return w.program();
+}
+
 /** Queues y = s / rms(s) x weight with s = residual + x. */
 export function rmsNormForward(plan: Plan, o: RmsNormForward): void {
   const shape = rowShape(plan.device);
-  const inPlace = o.x !== undefined && o.sum === o.residual;
-  const separate = o.x !== undefined && !inPlace;
-  const stream = separate ? "total" : "stream";
-  const code = `${
-    enableHalf(o.y)
-  }struct P { rows: u32, stride: u32, panels: u32, columns: u32, epsilon: f32 }
-${
-    declare([
-      "<uniform> p: P",
-      `<storage, ${inPlace ? "read_write" : "read"}> stream: array<vec4f>`,
-      "<storage, read> weight: array<vec4f>",
-      `<storage, read_write> y: array<${vectorOf(o.y)}>`,
-      "<storage, read_write> inverse: array<f32>",
-      ...(o.x ? ["<storage, read> x: array<vec4f>"] : []),
-      ...(separate ? ["<storage, read_write> total: array<vec4f>"] : []),
-    ])
-  }
-${shape.functions}
-${shape.head}
-  var squares = 0.0;
-  ${
-    shape.loopPanels("panels", (list) =>
-      list.map(({ index }, q) =>
-        `let v${q} = stream[${index}]${o.x ? ` + x[${index}]` : ""};${
-          o.x ? ` ${stream}[${index}] = v${q};` : ""
-        }`
-      ).join("\n    ") +
-      `\n    squares += ${
-        list.map((_, q) => `dot(v${q}, v${q})`).join(" + ")
-      };`)
-  }
-  let k = 1.0 / sqrt(${shape.reduce("sum", "squares")} / f32(p.columns) + p.epsilon);
-  if (lane == 0u && r < p.rows) { inverse[r] = k; }
-  ${
-    shape.loop("panels", (index, column) =>
-      `y[${index}] = ${vectorOf(o.y)}(${stream}[${index}] * k * weight[${column}]);`)
-  }
-}`;
-  const panels = padded(o.y.cols) / 32;
+  const place = o.x === undefined ? "none" : o.sum === o.residual ? "in place" : "separate";
+  const { rows, cols, stride } = o.y;
+  const panels = padded(cols) / 32;
   plan.dispatch({
     label: "rmsnorm forward",
-    code,
-    params: packParams([o.y.rows, o.y.stride, panels, o.y.cols, { f32: o.epsilon }]),
-    bindings: [
-      o.residual.region,
-      vectors(o.weight),
-      o.y.region,
-      o.inverseRms,
-      ...(o.x ? [o.x.region] : []),
-      ...(separate ? [o.sum!.region] : []),
-    ],
-    groups: spread(shape.groups(o.y.rows)),
-    bytes: o.y.rows * panels * 32 * (elementBytes(o.y) + (o.x ? 12 : 4)),
+    code: forwardProgram(shape, o.y, place),
+    params: FORWARD_PARAMS.pack({ rows, stride, panels, columns: cols, epsilon: o.epsilon }),
+    bindings: {
+      stream: o.residual.region,
+      weight: vectors(o.weight),
+      y: o.y.region,
+      inverse: o.inverseRms,
+      x: o.x?.region,
+      total: o.sum?.region,
+    },
+    groups: spread(shape.groups(rows)),
+    bytes: rows * panels * 32 * (elementBytes(o.y) + (o.x ? 12 : 4)),
   });
 }
 
@@ -116,71 +125,97 @@ export function rmsNormScratch(plan: { device: Sizing }, rows: number, cols: num
   return rowChunk(plan.device.variant, rows).count * padded(cols);
 }
 
+const STREAM_PARAMS = uniforms({ rows: "u32", stride: "u32", panels: "u32", columns: "u32" });
+
+/**
+ * The gradient of the stream. With k = 1 / rms(s), g = dy x weight and d columns:
+ * dstream = k (g - s k^2 (s . g) / d).
+ */
+function streamGradientProgram(shape: RowShape, accumulate: boolean): Program {
+  const w = new WgslWriter();
+  w.uniforms("p", STREAM_PARAMS);
+  w.storage("dy", "vec4f");
+  w.storage("stream", "vec4f");
+  w.storage("weight", "vec4f");
+  w.storage("inverse", "f32");
+  w.storage("dstream", "vec4f", "read_write");
+  shape.declare(w, ["sum"]);
+  shape.main(w, () => {
+    w.line("var along = 0.0;");
+    shape.loopPanels(w, "panels", (list) => {
+      const terms = list.map(({ index, column }) =>
+        `dot(stream[${index}], dy[${index}] * weight[${column}])`
+      );
+      w.line(`along += ${terms.join("\n  + ")};`);
+    });
+    w.line(
+      "let k = inverse[min(r, p.rows - 1u)];",
+      `let pull = k * k * ${shape.reduce("sum", "along")} / f32(p.columns);`,
+    );
+    shape.loop(w, "panels", ({ index, column }) => {
+      const value = `k * (dy[${index}] * weight[${column}] - stream[${index}] * pull)`;
+      w.line(`dstream[${index}] ${accumulate ? "+=" : "="} ${value};`);
+    });
+  });
+  return w.program();
+}
+
+const WEIGHT_PARAMS = uniforms({ rows: "u32", stride: "u32", vectors: "u32", chunk: "u32" });
+
+/** The gradient of the weight: a sum down each column, of a chunk of rows by each invocation. */
+function weightGradientProgram(): Program {
+  const w = new WgslWriter();
+  w.const("GROUP", VECTOR_GROUP);
+  w.uniforms("p", WEIGHT_PARAMS);
+  w.storage("dy", "vec4f");
+  w.storage("stream", "vec4f");
+  w.storage("inverse", "f32");
+  w.storage("partials", "vec4f", "read_write");
+  w.main("GROUP", { id: "global_invocation_id" }, () => {
+    w.if("id.x >= p.vectors", () => w.line("return;"));
+    w.line(
+      "let base = (id.x / 8u) * p.stride * 8u + id.x % 8u;",
+      "let end = min(p.rows, (id.y + 1u) * p.chunk);",
+      "var total = vec4f();",
+    );
+    w.for("var r = id.y * p.chunk; r < end; r++", () => {
+      w.line("let at = base + r * 8u;", "total += dy[at] * stream[at] * inverse[r];");
+    });
+    w.line("partials[id.y * p.vectors + id.x] = total;");
+  });
+  return w.program();
+}
+
 /** Queues the gradients of the stream and of the weight. */
 export function rmsNormBackward(plan: Plan, o: RmsNormBackward): void {
-  const { rows, cols, stride } = o.dy, panels = padded(cols) / 32;
+  const { rows, cols, stride } = o.dy;
+  const panels = padded(cols) / 32;
   const shape = rowShape(plan.device);
   plan.dispatch({
     label: "rmsnorm dx",
-    code: `struct P { rows: u32, stride: u32, panels: u32, columns: u32 }
-${
-      declare([
-        "<uniform> p: P",
-        "<storage, read> dy: array<vec4f>",
-        "<storage, read> stream: array<vec4f>",
-        "<storage, read> weight: array<vec4f>",
-        "<storage, read> inverse: array<f32>",
-        "<storage, read_write> dstream: array<vec4f>",
-      ])
-    }
-${shape.functions}
-${shape.head}
-  var along = 0.0;
-  ${
-      shape.loopPanels("panels", (list) =>
-        "along += " + list.map(({ index, column }) =>
-          `dot(stream[${index}], dy[${index}] * weight[${column}])`
-        ).join("\n      + ") + ";")
-    }
-  let k = inverse[min(r, p.rows - 1u)];
-  let pull = k * k * ${shape.reduce("sum", "along")} / f32(p.columns);
-  ${
-      shape.loop("panels", (index, column) =>
-        `dstream[${index}] ${
-          o.accumulate ? "+=" : "="
-        } k * (dy[${index}] * weight[${column}] - stream[${index}] * pull);`)
-    }
-}`,
-    params: packParams([rows, stride, panels, cols]),
-    bindings: [o.dy.region, o.sum.region, vectors(o.weight), o.inverseRms, o.dstream.region],
+    code: streamGradientProgram(shape, o.accumulate),
+    params: STREAM_PARAMS.pack({ rows, stride, panels, columns: cols }),
+    bindings: {
+      dy: o.dy.region,
+      stream: o.sum.region,
+      weight: vectors(o.weight),
+      inverse: o.inverseRms,
+      dstream: o.dstream.region,
+    },
     groups: spread(shape.groups(rows)),
     bytes: rows * panels * 128 * (o.accumulate ? 4 : 3),
   });
   const chunk = rowChunk(plan.device.variant, rows);
   plan.dispatch({
     label: "rmsnorm dweight",
-    code: `struct P { rows: u32, stride: u32, vectors: u32, chunk: u32 }
-${
-      declare([
-        "<uniform> p: P",
-        "<storage, read> dy: array<vec4f>",
-        "<storage, read> stream: array<vec4f>",
-        "<storage, read> inverse: array<f32>",
-        "<storage, read_write> partials: array<vec4f>",
-      ])
-    }
-@compute @workgroup_size(${VECTOR_GROUP}) fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= p.vectors) { return; }
-  let base = (id.x / 8u) * p.stride * 8u + id.x % 8u;
-  var total = vec4f();
-  for (var r = id.y * p.chunk; r < min(p.rows, (id.y + 1u) * p.chunk); r++) {
-    let at = base + r * 8u;
-    total += dy[at] * stream[at] * inverse[r];
-  }
-  partials[id.y * p.vectors + id.x] = total;
-}`,
-    params: packParams([rows, stride, panels * 8, chunk.rows]),
-    bindings: [o.dy.region, o.sum.region, o.inverseRms, o.scratch],
+    code: weightGradientProgram(),
+    params: WEIGHT_PARAMS.pack({ rows, stride, vectors: panels * 8, chunk: chunk.rows }),
+    bindings: {
+      dy: o.dy.region,
+      stream: o.sum.region,
+      inverse: o.inverseRms,
+      partials: o.scratch,
+    },
     groups: [Math.ceil(panels * 8 / VECTOR_GROUP), chunk.count],
     bytes: rows * panels * 256,
   });

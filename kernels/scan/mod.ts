@@ -4,12 +4,14 @@
  */
 import type { Sizing } from "../device.ts";
 import { type Region, subregion } from "../layout.ts";
-import { packParams, type Plan } from "../plan.ts";
+import type { Plan } from "../plan.ts";
+import { type Program, uniforms, WgslWriter } from "../wgsl/mod.ts";
 import * as chunked from "./chunked.ts";
 import * as lane from "./lane.ts";
 import { segmentsOf, STAGE } from "./stage.ts";
 import {
   extents,
+  SCAN_PARAMS,
   type ScanBackward,
   type ScanForward,
   type ScanShape,
@@ -30,8 +32,10 @@ const segmentCount = (device: Sizing, shape: ScanShape) =>
 
 /** Floats of each buffer, for the device's variant. */
 export function scanSizes(device: Sizing, shape: ScanShape): ScanSizes {
-  const { np, panels, stride, width } = extents(shape), { batch } = shape;
-  const chunks = Math.ceil(shape.length / chunkOf(device)), cuts = segmentCount(device, shape);
+  const { np, panels, stride, width } = extents(shape);
+  const { batch } = shape;
+  const chunks = Math.ceil(shape.length / chunkOf(device));
+  const cuts = segmentCount(device, shape);
   const cut = cuts > 1 ? batch * cuts * width * (np + 1) : 4;
   return {
     par: (np + 2) * width,
@@ -50,8 +54,11 @@ const work = (s: ScanShape, perState: number) =>
 
 /** Bytes that a scan must move at least: every activation and B and C once. */
 export function scanBytes(s: ScanShape): { forward: number; backward: number } {
-  const { width } = extents(s), half = s.half ? 2 : 4, rows = s.batch * s.length;
-  const gate = s.gate ? half : 0, bc = 8 * s.states;
+  const { width } = extents(s);
+  const half = s.half ? 2 : 4;
+  const rows = s.batch * s.length;
+  const gate = s.gate ? half : 0;
+  const bc = 8 * s.states;
   const read = half + gate + 4; // u, z, delta
   return {
     forward: rows * (width * (read + 4) + bc),
@@ -61,7 +68,7 @@ export function scanBytes(s: ScanShape): { forward: number; backward: number } {
 
 interface Call {
   label: string;
-  program: lane.ScanProgram;
+  program: Program;
   groups: [number, number, number];
   flop: number;
   bytes: number;
@@ -73,26 +80,23 @@ function run(
   buffers: ScanForward | ScanBackward,
   { label, program, groups, flop, bytes }: Call,
 ): void {
-  const { panels, stride, np, width } = extents(shape), { device } = plan;
+  const { device } = plan;
+  const { panels, stride, np, width } = extents(shape);
   const { each, count } = segmentsOf(shape);
   plan.dispatch({
     label,
-    code: program.code,
-    params: packParams([
-      shape.length,
-      stride,
+    code: program,
+    params: SCAN_PARAMS.pack({
+      length: shape.length,
+      rows: stride,
       panels,
-      Math.ceil(shape.length / chunkOf(device)),
-      scanSizes(device, shape).dbcParts,
-      each,
-      count,
-      shape.batch * count * width * np,
-    ]),
-    bindings: program.buffers.map((name) => {
-      const region = (buffers as unknown as Record<string, Region | undefined>)[name];
-      if (!region) throw new RangeError(`The selective scan needs the buffer ${name}`);
-      return region;
+      chunks: Math.ceil(shape.length / chunkOf(device)),
+      dpar_parts: scanSizes(device, shape).dbcParts,
+      segment: each,
+      segments: count,
+      sums: shape.batch * count * width * np,
     }),
+    bindings: { ...buffers },
     groups,
     flop,
     bytes,
@@ -105,68 +109,115 @@ const passBytes = (s: ScanShape, each: number, segments = 1, of = 1) =>
 
 /** Appends the forward scan. */
 export function scanForward(plan: Plan, shape: ScanShape, buffers: ScanForward): void {
-  const { panels, np } = extents(shape), { batch } = shape, { device } = plan;
-  const flop = work(shape, 7), kept = 4 * scanSizes(device, shape).checkpoints;
-  const whole = { label: "scan forward", flop, bytes: scanBytes(shape).forward + kept };
+  const { device } = plan;
+  const { panels } = extents(shape);
+  const { batch } = shape;
+  const flop = work(shape, 7);
+  const kept = 4 * scanSizes(device, shape).checkpoints;
+  const bytes = scanBytes(shape).forward + kept;
+  const label = "scan forward";
   if (isLane(device)) {
     const program = lane.laneForward(shape);
-    return run(plan, shape, buffers, { ...whole, program, groups: [panels, batch, 1] });
+    run(plan, shape, buffers, { label, program, groups: [panels, batch, 1], flop, bytes });
+    return;
   }
-  const { count } = segmentsOf(shape), half = shape.half ? 2 : 4;
-  if (count > 1) {
-    run(plan, shape, buffers, {
-      label: "scan forward ends",
-      program: chunked.segmentEnds(shape),
-      groups: [panels, count - 1, batch],
-      flop: flop / 2,
-      bytes: passBytes(shape, half + 4, count - 1, count),
-    });
-    run(plan, shape, buffers, {
-      label: "scan forward carry",
-      program: chunked.carry(shape, false),
-      groups: [Math.ceil(panels * np * 32 / 64), batch, 1],
-      flop: 0,
-      bytes: 8 * scanSizes(device, shape).sums,
-    });
-  }
+  const { count } = segmentsOf(shape);
+  if (count > 1) carryForward(plan, shape, buffers, count);
   const program = chunked.walkForward(shape);
-  run(plan, shape, buffers, { ...whole, program, groups: [panels, count, batch] });
+  run(plan, shape, buffers, { label, program, groups: [panels, count, batch], flop, bytes });
+}
+
+/** Appends the passes that find the state which enters each of several segments. */
+function carryForward(plan: Plan, shape: ScanShape, buffers: ScanForward, count: number): void {
+  const { panels, np } = extents(shape);
+  run(plan, shape, buffers, {
+    label: "scan forward ends",
+    program: chunked.segmentEnds(shape),
+    groups: [panels, count - 1, shape.batch],
+    flop: work(shape, 7) / 2,
+    bytes: passBytes(shape, (shape.half ? 2 : 4) + 4, count - 1, count),
+  });
+  run(plan, shape, buffers, {
+    label: "scan forward carry",
+    program: chunked.carry(shape, false),
+    groups: [Math.ceil(panels * np * 32 / 64), shape.batch, 1],
+    flop: 0,
+    bytes: 8 * scanSizes(plan.device, shape).sums,
+  });
 }
 
 /** Appends the backward scan; the forward's checkpoints must still be there. */
 export function scanBackward(plan: Plan, shape: ScanShape, buffers: ScanBackward): void {
-  const { panels, np, stride, width } = extents(shape), { batch } = shape, { device } = plan;
-  const flop = work(shape, 17), { dbcParts, parts, checkpoints } = scanSizes(device, shape);
+  const { device } = plan;
+  const { panels, np, stride, width } = extents(shape);
+  const { batch } = shape;
+  const { dbcParts, parts, checkpoints } = scanSizes(device, shape);
+  const cuts = segmentCount(device, shape);
+  const label = "scan backward";
+  const flop = work(shape, 17);
   const bytes = scanBytes(shape).backward + 4 * (checkpoints + parts);
-  const whole = { label: "scan backward", flop, bytes }, cuts = segmentCount(device, shape);
   if (isLane(device)) {
     const program = lane.laneBackward(shape);
-    run(plan, shape, buffers, { ...whole, program, groups: [panels, batch, 1] });
+    run(plan, shape, buffers, { label, program, groups: [panels, batch, 1], flop, bytes });
   } else {
-    if (cuts > 1) {
-      const some = cuts - chunked.firstReversed(shape);
-      run(plan, shape, buffers, {
-        label: "scan backward reverse",
-        program: chunked.segmentReverse(shape),
-        groups: [panels, some, batch],
-        flop: flop / 3,
-        bytes: passBytes(shape, 8 + (shape.gate ? (shape.half ? 2 : 4) : 0), some, cuts),
-      });
-      run(plan, shape, buffers, {
-        label: "scan backward carry",
-        program: chunked.carry(shape, true),
-        groups: [Math.ceil(panels * np * 32 / 64), batch, 1],
-        flop: 0,
-        bytes: 8 * scanSizes(device, shape).dcheckpoints,
-      });
-    }
+    if (cuts > 1) carryBackward(plan, shape, buffers, cuts);
     const program = chunked.walkBackward(shape, device.subgroupSize >= 8);
-    run(plan, shape, buffers, { ...whole, program, groups: [panels, cuts, batch] });
+    run(plan, shape, buffers, { label, program, groups: [panels, cuts, batch], flop, bytes });
   }
-  const at = 4 * dbcParts, dbc = subregion(buffers.parts, 0, at);
-  const dpar = subregion(buffers.parts, at, buffers.parts.size - at), n = (np + 2) * width / 4;
+  const at = 4 * dbcParts;
+  const dbc = subregion(buffers.parts, 0, at);
+  const dpar = subregion(buffers.parts, at, buffers.parts.size - at);
+  const n = (np + 2) * width / 4;
   sumParts(plan, "scan backward dbc", dbc, buffers.dbc, stride * 8, panels);
   sumParts(plan, "scan backward dpar", dpar, buffers.dpar, n, batch * cuts);
+}
+
+/** Appends the passes that find the gradient which enters each of several segments from its end. */
+function carryBackward(plan: Plan, shape: ScanShape, buffers: ScanBackward, cuts: number): void {
+  const { panels, np } = extents(shape);
+  const some = cuts - chunked.firstReversed(shape);
+  const gate = shape.gate ? (shape.half ? 2 : 4) : 0;
+  run(plan, shape, buffers, {
+    label: "scan backward reverse",
+    program: chunked.segmentReverse(shape),
+    groups: [panels, some, shape.batch],
+    flop: work(shape, 17) / 3,
+    bytes: passBytes(shape, 8 + gate, some, cuts),
+  });
+  run(plan, shape, buffers, {
+    label: "scan backward carry",
+    program: chunked.carry(shape, true),
+    groups: [Math.ceil(panels * np * 32 / 64), shape.batch, 1],
+    flop: 0,
+    bytes: 8 * scanSizes(plan.device, shape).dcheckpoints,
+  });
+}
+
+const SUM_PARAMS = uniforms({ n: "u32", parts: "u32" });
+
+/** Four columns by each invocation, four parts at a time. */
+function sumPartsProgram(): Program {
+  const w = new WgslWriter();
+  w.uniforms("p", SUM_PARAMS);
+  w.storage("parts", "vec4f");
+  w.storage("out", "vec4f", "read_write");
+  w.main(64, { id: "global_invocation_id" }, () => {
+    w.line("let i = id.x;");
+    w.if("i >= p.n", () => w.line("return;"));
+    w.line("var total = vec4f();", "var k = 0u;");
+    w.for("; k + 4u <= p.parts; k += 4u", () => {
+      w.line(`
+        let part0 = parts[k * p.n + i];
+        let part1 = parts[(k + 1u) * p.n + i];
+        let part2 = parts[(k + 2u) * p.n + i];
+        let part3 = parts[(k + 3u) * p.n + i];
+        total += part0 + part1 + part2 + part3;
+      `);
+    });
+    w.for("; k < p.parts; k++", () => w.line("total += parts[k * p.n + i];"));
+    w.line("out[i] = total;");
+  });
+  return w.program();
 }
 
 /** out[i] = sum over p of parts[p * n + i], in vec4s and in a fixed order. */
@@ -180,24 +231,10 @@ export function sumParts(
 ): void {
   plan.dispatch({
     label,
-    code: SUM_PARTS,
-    params: packParams([n, count]),
-    bindings: [parts, out],
+    code: sumPartsProgram(),
+    params: SUM_PARAMS.pack({ n, parts: count }),
+    bindings: { parts, out },
     groups: [Math.ceil(n / 64)],
     bytes: 16 * n * (count + 1),
   });
 }
-const SUM_PARTS = `struct P { n: u32, parts: u32 }
-@group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> parts: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
-@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
-  let i = id.x; if (i >= p.n) { return; }
-  var total = vec4f();
-  var k = 0u;
-  for (; k + 4u <= p.parts; k += 4u) {
-    total += parts[k * p.n + i] + parts[(k + 1u) * p.n + i] + parts[(k + 2u) * p.n + i] + parts[(k + 3u) * p.n + i];
-  }
-  for (; k < p.parts; k++) { total += parts[k * p.n + i]; }
-  out[i] = total;
-}`;

@@ -21,8 +21,8 @@
  * - state: (b, W/32, np, 32): in, the initial state where there is one; out, the last state.
  * @module
  */
-import type { Region } from "../layout.ts";
-import { padded } from "../layout.ts";
+import { padded, type Region } from "../layout.ts";
+import { uniforms, type WgslWriter } from "../wgsl/mod.ts";
 
 /** What is scanned. */
 export interface ScanShape {
@@ -123,70 +123,38 @@ export function extents(shape: ScanShape): Extents {
   };
 }
 
-/** log2(e), for exp by exp2. */
-export const LOG2E = "1.4426950408889634";
-/** What takes delta's place in the decay where a document starts. */
-export const RESET = "1e30";
-/** 0 to n - 1. */
-export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
-/** WGSL lines made for 0 to n - 1. */
-export const lines = (n: number, f: (i: number) => string): string => range(n).map(f).join("\n");
-/** A WGSL sum of terms made for 0 to n - 1. */
-export const sum = (n: number, f: (i: number) => string): string => range(n).map(f).join(" + ");
+/** The uniform values of every kernel of the scan. */
+export const SCAN_PARAMS = uniforms({
+  length: "u32",
+  /** R: padded rows of the batch. */
+  rows: "u32",
+  panels: "u32",
+  /** Pieces of a sequence at whose start the state is kept. */
+  chunks: "u32",
+  /** Where in `parts` the parts of dpar begin, in floats. */
+  dpar_parts: "u32",
+  /** Stages of a segment. */
+  segment: "u32",
+  segments: "u32",
+  /** Where in `sums` (and `dcheckpoints`) the sums of delta begin, in floats. */
+  sums: "u32",
+});
 
 /** How u, z and dz are stored; every load and store of theirs converts. */
 export const storedVector = (s: ScanShape): string => s.half ? "vec4h" : "vec4f";
 /** As {@linkcode storedVector}, of one value. */
 export const storedScalar = (s: ScanShape): string => s.half ? "f16" : "f32";
 
-/** Declares the uniform at binding 0, then storage buffers; a "!" marks those that are written. */
-export function declare(buffers: Record<string, string>): string {
-  const half = Object.values(buffers).some((type) => /^(vec4h|f16)/.test(type));
-  return `${
-    half ? "enable f16;\n" : ""
-  }struct P { length: u32, rows: u32, panels: u32, chunks: u32, dpar_parts: u32, segment: u32, segments: u32, sums: u32 }
-@group(0) @binding(0) var<uniform> p: P;
-` + Object.entries(buffers).map(([name, type], i) =>
-    `@group(0) @binding(${i + 1}) var<storage, ${
-      type.endsWith("!") ? "read_write" : "read"
-    }> ${name}: array<${type.replace("!", "")}>;`
-  ).join("\n");
+/** Buffers by the name of the binding: their element, with a "!" where they are written. */
+export type ScanBuffers = Record<string, string>;
+
+/** Binds the uniform values as p, then storage buffers. */
+export function bindScan(w: WgslWriter, buffers: ScanBuffers): void {
+  w.uniforms("p", SCAN_PARAMS);
+  for (const [name, type] of Object.entries(buffers)) {
+    w.storage(name, type.replace("!", ""), type.endsWith("!") ? "read_write" : "read");
+  }
 }
 
 /** Buffers that exist only in some shapes. */
-export const when = (yes: boolean, buffers: Record<string, string>): Record<string, string> =>
-  yes ? buffers : {};
-
-/**
- * softplus and its slope from e = exp(-|x|). log1p by its atanh series, because the built-in log is
- * poor near 1: log1p(e) = 2 atanh(e / (e + 2)), |argument| <= 1/3, 8 terms, 3e-9 relative.
- */
-export const elementwise = (V: "f32" | "vec4f"): string => `
-fn softplus(x: ${V}, e: ${V}) -> ${V} {
-  let r = e / (e + 2.0); let q = r * r;
-  return max(x, ${V}(0.0)) + 2.0 * r * (1.0 + q * (0.33333334 + q * (0.2 + q * (0.14285715 + q * (0.11111111
-    + q * (0.09090909 + q * (0.07692308 + q * 0.06666667)))))));
-}
-fn softplusSlope(x: ${V}, e: ${V}) -> ${V} { return select(e, ${V}(1.0), x >= ${V}(0.0)) / (1.0 + e); }
-fn sigmoid(x: ${V}) -> ${V} { return 1.0 / (1.0 + exp2(x * -${LOG2E})); }
-`;
-
-/**
- * Adds eight vectors over eight lanes so that lane i ends with the sum of vector i: three rounds of
- * shuffles, seven in all, rather than eight reductions. Needs `bit0..bit2`, the bits of the lane's number.
- */
-export function transposeAdd(name: string, vectors: string[]): { code: string; result: string } {
-  let code = "", now = vectors;
-  for (const m of range(3)) {
-    now = range(now.length / 2).map((j) => {
-      const r = `${name}_${m}_${j}`;
-      // A lane keeps one of the two and gives the other to its partner, which keeps that one.
-      code += `let ${r}a = ${now[2 * j]}; let ${r}b = ${now[2 * j + 1]};
-let ${r} = select(${r}a, ${r}b, bit${m}) + subgroupShuffleXor(select(${r}b, ${r}a, bit${m}), ${
-        1 << m
-      }u);\n`;
-      return r;
-    });
-  }
-  return { code, result: now[0]! };
-}
+export const when = (yes: boolean, buffers: ScanBuffers): ScanBuffers => yes ? buffers : {};

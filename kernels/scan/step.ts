@@ -5,8 +5,10 @@
  * @module
  */
 import type { Region } from "../layout.ts";
-import { packParams, type Plan } from "../plan.ts";
-import { elementwise, lines, LOG2E, range, sum } from "./shape.ts";
+import type { Plan } from "../plan.ts";
+import { range } from "../range.ts";
+import { type Program, sumOf, uniforms, WgslWriter } from "../wgsl/mod.ts";
+import { writeActivations, writeConstants } from "./arithmetic.ts";
 
 /** The sequences that step together. */
 export interface StepRows {
@@ -16,9 +18,25 @@ export interface StepRows {
   stride?: number;
 }
 
-/** WGSL: the index of channel c of row r in a panel matrix. */
-const PANEL_INDEX =
-  "fn at(c: u32, r: u32) -> u32 { return ((c / 32u) * p.stride + r) * 32u + c % 32u; }";
+/** Invocations of a workgroup: one for each channel. */
+const GROUP = 64;
+
+/** Writes `at(c, r)`: the index of channel c of row r in a panel matrix. */
+function writePanelIndex(w: WgslWriter): void {
+  w.fn(
+    "at(c: u32, r: u32) -> u32",
+    "return ((c / 32u) * p.stride + r) * 32u + c % 32u;",
+  );
+}
+
+/** Writes the entry point of a step: its body sees the channel c and the row r. */
+function writeStepMain(w: WgslWriter, body: () => void): void {
+  w.main(GROUP, { id: "global_invocation_id" }, () => {
+    w.line("let c = id.x;", "let r = id.y;");
+    w.if("c >= p.channels", () => w.line("return;"));
+    body();
+  });
+}
 
 /** Operands of {@linkcode convolutionStep}; W is the padded number of channels. */
 export interface ConvolutionStep extends StepRows {
@@ -38,37 +56,46 @@ export interface ConvolutionStep extends StepRows {
   padded: number;
 }
 
+const CONVOLUTION_PARAMS = uniforms({ channels: "u32", padded: "u32", stride: "u32" });
+
+function convolutionProgram(width: number): Program {
+  const before = width - 1;
+  const w = new WgslWriter();
+  w.uniforms("p", CONVOLUTION_PARAMS);
+  w.storage("x", "f32");
+  w.storage("weight", "f32");
+  w.storage("bias", "f32");
+  w.storage("window", "f32", "read_write");
+  w.storage("u", "f32", "read_write");
+  w.const("WIDTH", width);
+  w.const("BEFORE", before);
+  writeConstants(w);
+  writePanelIndex(w);
+  writeStepMain(w, () => {
+    w.line("let seen = r * BEFORE * p.padded + c;", "let now = x[at(c, r)];");
+    w.unroll(before, (i) => w.line(`let x${i} = window[seen + ${i}u * p.padded];`));
+    const terms = range(before).map((i) => `weight[c * WIDTH + ${i}u] * x${i}`);
+    w.line(`let v = ${sumOf(["bias[c]", "weight[c * WIDTH + BEFORE] * now", ...terms])};`);
+    w.unroll(before, (i) => {
+      w.line(`window[seen + ${i}u * p.padded] = ${i + 1 < before ? `x${i + 1}` : "now"};`);
+    });
+    w.line("u[at(c, r)] = v / (1.0 + exp2(v * -LOG2E));");
+  });
+  return w.program();
+}
+
 /** Appends u = silu(bias + sum over j of w[j] x[t - j]) and moves the window on. */
 export function convolutionStep(plan: Plan, o: ConvolutionStep): void {
-  const before = o.width - 1;
   plan.dispatch({
     label: "convolution step",
-    code: `struct P { channels: u32, padded: u32, stride: u32 }
-@group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> weight: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> window: array<f32>;
-@group(0) @binding(5) var<storage, read_write> u: array<f32>;
-${PANEL_INDEX}
-@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
-  let c = id.x; if (c >= p.channels) { return; }
-  let r = id.y; let seen = r * ${before}u * p.padded + c;
-  let now = x[at(c, r)];
-  ${range(before).map((i) => `let x${i} = window[seen + ${i}u * p.padded];`).join(" ")}
-  let v = bias[c] + weight[c * ${o.width}u + ${before}u] * now${
-      range(before).map((i) => ` + weight[c * ${o.width}u + ${i}u] * x${i}`).join("")
-    };
-  ${
-      range(before).map((i) =>
-        `window[seen + ${i}u * p.padded] = ${i + 1 < before ? `x${i + 1}` : "now"};`
-      ).join(" ")
-    }
-  u[at(c, r)] = v / (1.0 + exp2(v * -${LOG2E}));
-}`,
-    params: packParams([o.channels, o.padded, o.stride ?? 1]),
-    bindings: [o.x, o.weight, o.bias, o.window, o.u],
-    groups: [Math.ceil(o.channels / 64), o.rows ?? 1],
+    code: convolutionProgram(o.width),
+    params: CONVOLUTION_PARAMS.pack({
+      channels: o.channels,
+      padded: o.padded,
+      stride: o.stride ?? 1,
+    }),
+    bindings: { x: o.x, weight: o.weight, bias: o.bias, window: o.window, u: o.u },
+    groups: [Math.ceil(o.channels / GROUP), o.rows ?? 1],
   });
 }
 
@@ -94,43 +121,68 @@ export interface ScanStep extends StepRows {
   padded: number;
 }
 
+const SCAN_PARAMS = uniforms({
+  channels: "u32",
+  padded: "u32",
+  /** Columns at which B and z begin. */
+  bc: "u32",
+  z: "u32",
+  stride: "u32",
+});
+
+function scanProgram(states: number): Program {
+  const w = new WgslWriter();
+  w.uniforms("p", SCAN_PARAMS);
+  w.storage("u", "f32");
+  w.storage("delta", "f32");
+  w.storage("bc", "f32");
+  w.storage("par", "f32");
+  w.storage("z", "f32");
+  w.storage("state", "f32", "read_write");
+  w.storage("y", "f32", "read_write");
+  w.const("NP", Math.ceil(states / 4) * 4);
+  writeConstants(w);
+  writeActivations(w, "f32");
+  writePanelIndex(w);
+  writeStepMain(w, () => {
+    w.line(`
+      let raw = delta[at(c, r)] + par[(NP + 1u) * p.padded + c];
+      let step = softplus(raw, exp_of_minus_abs(raw));
+      let input = u[at(c, r)];
+      let gain = step * input;
+      let own = r * p.padded * NP + (c / 32u) * (NP * 32u) + c % 32u;
+    `);
+    w.unroll(states, (n) => {
+      w.line(
+        `let Abar${n} = exp2(step * par[${n}u * p.padded + c] * LOG2E);`,
+        `let h${n} = Abar${n} * state[own + ${n * 32}u] + gain * bc[at(p.bc + ${n}u, r)];`,
+        `state[own + ${n * 32}u] = h${n};`,
+      );
+    });
+    const terms = range(states).map((n) => `h${n} * bc[at(p.bc + NP + ${n}u, r)]`);
+    w.line(
+      `let sum = ${sumOf([...terms, "par[NP * p.padded + c] * input"])};`,
+      "let gate = z[at(p.z + c, r)];",
+      "y[at(c, r)] = sum * gate * sigmoid(gate);",
+    );
+  });
+  return w.program();
+}
+
 /** Appends one step of the gated scan. */
 export function scanStep(plan: Plan, o: ScanStep): void {
-  const np = Math.ceil(o.states / 4) * 4;
   plan.dispatch({
     label: "scan step",
-    code: `struct P { channels: u32, padded: u32, bc: u32, z: u32, stride: u32 }
-@group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> u: array<f32>;
-@group(0) @binding(2) var<storage, read> delta: array<f32>;
-@group(0) @binding(3) var<storage, read> bc: array<f32>;
-@group(0) @binding(4) var<storage, read> par: array<f32>;
-@group(0) @binding(5) var<storage, read> z: array<f32>;
-@group(0) @binding(6) var<storage, read_write> state: array<f32>;
-@group(0) @binding(7) var<storage, read_write> y: array<f32>;
-${elementwise("f32")}
-${PANEL_INDEX}
-@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
-  let c = id.x; if (c >= p.channels) { return; }
-  let r = id.y; let raw = delta[at(c, r)] + par[${np + 1}u * p.padded + c];
-  let step = softplus(raw, exp2(abs(raw) * -${LOG2E}));
-  let input = u[at(c, r)]; let gain = step * input;
-  let own = r * p.padded * ${np}u + (c / 32u) * ${np * 32}u + c % 32u;
-  ${
-      lines(o.states, (n) =>
-        `let h${n} = exp2(step * par[${n}u * p.padded + c] * ${LOG2E}) * state[own + ${
-          n * 32
-        }u] + gain * bc[at(p.bc + ${n}u, r)]; state[own + ${n * 32}u] = h${n};`)
-    }
-  let gate = z[at(p.z + c, r)];
-  y[at(c, r)] = (${
-      sum(o.states, (n) => `h${n} * bc[at(p.bc + ${np + n}u, r)]`)
-    } + par[${np}u * p.padded + c] * input)
-    * gate * sigmoid(gate);
-}`,
-    params: packParams([o.channels, o.padded, o.bcOffset, o.zOffset, o.stride ?? 1]),
-    bindings: [o.u, o.delta, o.bc, o.par, o.z, o.state, o.y],
-    groups: [Math.ceil(o.channels / 64), o.rows ?? 1],
+    code: scanProgram(o.states),
+    params: SCAN_PARAMS.pack({
+      channels: o.channels,
+      padded: o.padded,
+      bc: o.bcOffset,
+      z: o.zOffset,
+      stride: o.stride ?? 1,
+    }),
+    bindings: { u: o.u, delta: o.delta, bc: o.bc, par: o.par, z: o.z, state: o.state, y: o.y },
+    groups: [Math.ceil(o.channels / GROUP), o.rows ?? 1],
     flop: o.channels * o.states * 7,
   });
 }

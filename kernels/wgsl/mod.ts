@@ -6,8 +6,26 @@
  * (0 to 7) of row r in panel i is at `(i * stride + r) * 8 + q`.
  * @module
  */
-export { reducer, type Reducing, rowChunk, type RowShape, rowShape } from "./rows.ts";
-export { declare, enableHalf, slices, VECTOR_GROUP, vectorOf, vectors } from "./storage.ts";
+export {
+  type Reducer,
+  type Reducing,
+  type Reduction,
+  rowChunk,
+  type RowShape,
+  rowShape,
+  type RowVector,
+  writeReducer,
+} from "./rows.ts";
+export {
+  declare,
+  enableHalf,
+  slices,
+  VECTOR_GROUP,
+  vectorGroups,
+  vectorMain,
+  vectorOf,
+  vectors,
+} from "./storage.ts";
 export { type Uniforms, uniforms, type UniformType } from "./uniforms.ts";
 export {
   type Access,
@@ -17,3 +35,4 @@ export {
   sumOf,
   WgslWriter,
 } from "./writer.ts";
+export { LOG2E, writeNotFinite } from "./arithmetic.ts";

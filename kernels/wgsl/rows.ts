@@ -1,22 +1,39 @@
-/** How the rows of a matrix are dealt out to invocations, in kernels that reduce along or down them. @module */
+/**
+ * How the rows of a matrix are dealt out to invocations, in kernels that reduce along or down them.
+ * @module
+ */
 import type { Device, Variant } from "../device.ts";
+import { range } from "../range.ts";
+import type { WgslWriter } from "./writer.ts";
+
+/** A vector of a row: WGSL for its index in a matrix, and for its index in a row (of a weight). */
+export interface RowVector {
+  index: string;
+  column: string;
+}
+
+/** What a reduction does with two values. */
+export type Reduction = "sum" | "max";
 
 /** A matrix row dealt out to invocations, for kernels that reduce along rows. */
 export interface RowShape {
-  /** Declarations that go before `main`. */
-  functions: string;
-  /** The head of `main`; defines r (row), lane, and panels: 0 where r is beyond p.rows. */
-  head: string;
+  /** Declares what the other calls need, with the reductions that are used; goes before `main`. */
+  declare(w: WgslWriter, reductions: readonly Reduction[]): void;
   /**
-   * Loops over this invocation's share of panels [0, `end`): `body` sees the indices of the vector
-   * in a matrix and in a row (a weight), once for each vector.
+   * Writes the entry point. Its body sees r (the row), lane (the invocation's number among those that
+   * share the row) and panels: 0 where r lies beyond p.rows.
    */
-  loop(end: string, body: (index: string, column: string) => string): string;
+  main(w: WgslWriter, body: () => void): void;
+  /**
+   * Writes a loop over this invocation's share of panels [`from`, `end`); `body` is called once for
+   * each of its vectors of a panel.
+   */
+  loop(w: WgslWriter, end: string, body: (vector: RowVector) => void, from?: string): void;
   /** The same, where the body handles all of an invocation's vectors of a panel at once. */
-  loopPanels(end: string, body: (vectors: { index: string; column: string }[]) => string): string;
-  /** Sums or takes the maximum of an invocation's value over the row. */
-  reduce(operation: "sum" | "max", value: string): string;
-  /** The lane that sees vector `column` of a row. */
+  loopPanels(w: WgslWriter, end: string, body: (vectors: RowVector[]) => void, from?: string): void;
+  /** WGSL for the sum or the maximum of an invocation's value over the row. */
+  reduce(operation: Reduction, value: string): string;
+  /** WGSL for the lane that sees vector `column` of a row. */
   owner(column: string): string;
   /** Workgroups for so many rows. */
   groups(rows: number): number;
@@ -26,114 +43,154 @@ export interface RowShape {
 export type Reducing = Pick<Device, "variant" | "subgroupSize">;
 
 /**
- * CPU drivers run one invocation a row: barriers cost them more than anything. GPUs run a workgroup
- * of `lanes` invocations a row, eight to each 128-byte line, that reduces by subgroups of any size
- * and then in workgroup memory; without subgroups, 256 invocations take several rows and reduce in
- * workgroup memory alone.
+ * CPU drivers run one invocation for each row: barriers cost them more than anything. GPUs run a
+ * workgroup of `lanes` invocations for each row, eight to each 128-byte line, that reduces by
+ * subgroups of any size and then in workgroup memory; without subgroups, 256 invocations take several
+ * rows and reduce in workgroup memory alone.
  */
 export function rowShape({ variant, subgroupSize }: Reducing, lanes = 64): RowShape {
   if (variant !== "gpu-tiled") return singleRows();
   return subgroupSize ? sharedRows(lanes, lanes, true) : sharedRows(lanes, 256, false);
 }
 
-/**
- * WGSL: `NAME(local, value)` gives every invocation of a group of `lanes` neighbours their combined
- * value; all of the workgroup must call it. With `subgroups`, `lanes` is the whole workgroup, and the
- * order is that of the driver's subgroups: fixed on one device. They may have any size, which is
- * counted (some drivers report another than they use), but their invocations are taken to be
- * neighbours in `local`: every driver has it so, and the self-test would tell.
- */
-export function reducer(
-  name: string,
-  operation: "sum" | "max",
-  lanes: number,
-  size: number,
-  subgroups: boolean,
-): string {
-  const combine = operation === "sum" ? "a + b" : "max(a, b)";
-  const built = operation === "sum" ? "subgroupAdd" : "subgroupMax";
-  if (subgroups) {
-    return `
-fn ${name}(local: u32, value: f32) -> f32 {
-  scratch[local] = ${built}(value);
-  let step = subgroupAdd(1u);
-  workgroupBarrier();
-  var a = scratch[0];
-  for (var i = step; i < ${lanes}u; i += step) {
-    let b = scratch[i];
-    a = ${combine};
-  }
-  workgroupBarrier();
-  return a;
-}`;
-  }
-  return `
-fn ${name}(local: u32, value: f32) -> f32 {
-  scratch[local] = value;
-  workgroupBarrier();
-  for (var s = ${lanes / 2}u; s > 0u; s /= 2u) {
-    if (local % ${lanes}u < s) {
-      let a = scratch[local];
-      let b = scratch[local + s];
-      scratch[local] = ${combine};
-    }
-    workgroupBarrier();
-  }
-  let result = scratch[${lanes === size ? "0" : `local - local % ${lanes}u`}];
-  workgroupBarrier();
-  return result;
-}`;
-}
+/** Invocations of a workgroup where each has a row of its own. */
+const SINGLE_ROWS = 8;
 
+/** One invocation for each row. */
 function singleRows(): RowShape {
-  const size = 8, all = [0, 1, 2, 3, 4, 5, 6, 7];
-  const loopPanels: RowShape["loopPanels"] = (end, body) => `
-  for (var i = 0u; i < ${end}; i++) {
-    let at = (i * p.stride + r) * 8u;
-    let column = i * 8u;
-    ${body(all.map((q) => ({ index: `at + ${q}u`, column: `column + ${q}u` })))}
-  }`;
+  const loopPanels: RowShape["loopPanels"] = (w, end, body, from = "0u") => {
+    w.for(`var i = ${from}; i < ${end}; i++`, () => {
+      w.line("let at = (i * p.stride + r) * 8u;", "let column = i * 8u;");
+      body(range(8).map((q) => ({ index: `at + ${q}u`, column: `column + ${q}u` })));
+    });
+  };
   return {
-    functions: "",
-    head: `@compute @workgroup_size(${size})
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
-  let r = id.x + id.y * count.x * ${size}u;
-  if (r >= p.rows) { return; }
-  let panels = p.panels;
-  const lane = 0u;`,
-    loop: (end, body) =>
-      loopPanels(end, (v) => v.map(({ index, column }) => body(index, column)).join("\n    ")),
+    declare(w) {
+      w.const("GROUP", SINGLE_ROWS);
+    },
+    main(w, body) {
+      w.main("GROUP", { id: "global_invocation_id", count: "num_workgroups" }, () => {
+        w.line("let r = id.x + id.y * count.x * GROUP;");
+        w.if("r >= p.rows", () => w.line("return;"));
+        w.line("let panels = p.panels;", "const lane = 0u;");
+        body();
+      });
+    },
+    loop: (w, end, body, from) => loopPanels(w, end, (vectors) => vectors.forEach(body), from),
     loopPanels,
     reduce: (_, value) => value,
     owner: () => "0u",
-    groups: (rows) => Math.ceil(rows / size),
+    groups: (rows) => Math.ceil(rows / SINGLE_ROWS),
   };
 }
 
+/** `lanes` invocations for each row, in workgroups of `size`. */
 function sharedRows(lanes: number, size: number, subgroups: boolean): RowShape {
-  const rowsEach = size / lanes, step = lanes / 8;
-  const loopPanels: RowShape["loopPanels"] = (end, body) => `
-  for (var i = lane / 8u; i < ${end}; i += ${step}u) {
-    let at = (i * p.stride + r) * 8u + lane % 8u;
-    let column = i * 8u + lane % 8u;
-    ${body([{ index: "at", column: "column" }])}
-  }`;
-  const define = (operation: "sum" | "max") =>
-    reducer(`row_${operation}`, operation, lanes, size, subgroups);
+  const rowsEach = size / lanes;
+  const loopPanels: RowShape["loopPanels"] = (w, end, body, from) => {
+    const first = from === undefined ? "lane / 8u" : `${from} + lane / 8u`;
+    w.for(`var i = ${first}; i < ${end}; i += LANES / 8u`, () => {
+      w.line(
+        "let at = (i * p.stride + r) * 8u + lane % 8u;",
+        "let column = i * 8u + lane % 8u;",
+      );
+      body([{ index: "at", column: "column" }]);
+    });
+  };
   return {
-    functions: `var<workgroup> scratch: array<f32, ${size}>;` + define("sum") + define("max"),
-    head: `@compute @workgroup_size(${size})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) count: vec3u,
-        @builtin(local_invocation_index) local: u32) {
-  let r = (group.x + group.y * count.x) * ${rowsEach}u + local / ${lanes}u;
-  let lane = local % ${lanes}u;
-  let panels = select(0u, p.panels, r < p.rows);`,
-    loop: (end, body) => loopPanels(end, ([v]) => body(v!.index, v!.column)),
+    declare(w, reductions) {
+      w.comment("Invocations of a workgroup, and those that share a row.");
+      w.const("GROUP", size);
+      w.const("LANES", lanes);
+      w.workgroup("scratch", "array<f32, GROUP>");
+      for (const operation of reductions) {
+        writeReducer(w, { name: `row_${operation}`, operation, lanes, size, subgroups });
+      }
+    },
+    main(w, body) {
+      w.main("GROUP", {
+        group: "workgroup_id",
+        count: "num_workgroups",
+        local: "local_invocation_index",
+      }, () => {
+        w.line(
+          `let r = (group.x + group.y * count.x) * ${rowsEach}u + local / LANES;`,
+          "let lane = local % LANES;",
+          "let panels = select(0u, p.panels, r < p.rows);",
+        );
+        body();
+      });
+    },
+    loop: (w, end, body, from) => loopPanels(w, end, (vectors) => vectors.forEach(body), from),
     loopPanels,
     reduce: (operation, value) => `row_${operation}(local, ${value})`,
-    owner: (column) => `(${column}) % ${lanes}u`,
+    owner: (column) => `(${column}) % LANES`,
     groups: (rows) => Math.ceil(rows / rowsEach),
   };
+}
+
+/** A reduction over neighbouring invocations of a workgroup. */
+export interface Reducer {
+  /** The WGSL function's name. */
+  name: string;
+  operation: Reduction;
+  /** Invocations that reduce together. */
+  lanes: number;
+  /** Invocations of the workgroup; `lanes` divides it. */
+  size: number;
+  /** By subgroup operations; then `lanes` is `size`. */
+  subgroups: boolean;
+}
+
+/**
+ * Writes the function `NAME(local, value)`, which gives every invocation of a group of `lanes`
+ * neighbours their combined value; all of the workgroup must call it. It needs `scratch` in workgroup
+ * memory, a float for each invocation.
+ *
+ * By subgroups the order is that of the driver's subgroups, which is fixed on one device. They may
+ * have any size, which is counted (some drivers report another than they use), but their invocations
+ * are taken to be neighbours in `local`: every driver has it so, and the self-test would tell.
+ */
+export function writeReducer(w: WgslWriter, reducer: Reducer): void {
+  const { name, subgroups } = reducer;
+  w.fn(
+    `${name}(local: u32, value: f32) -> f32`,
+    () => subgroups ? reduceBySubgroups(w, reducer) : reduceByHalves(w, reducer),
+  );
+}
+
+const COMBINE = { sum: "a + b", max: "max(a, b)" } as const;
+const SUBGROUP_BUILTIN = { sum: "subgroupAdd", max: "subgroupMax" } as const;
+
+/** Each subgroup reduces by itself; then every invocation walks over the subgroups' results. */
+function reduceBySubgroups(w: WgslWriter, { operation, lanes }: Reducer): void {
+  w.line(
+    `scratch[local] = ${SUBGROUP_BUILTIN[operation]}(value);`,
+    "let step = subgroupAdd(1u);",
+    "workgroupBarrier();",
+    "var a = scratch[0];",
+  );
+  w.for(`var i = step; i < ${lanes}u; i += step`, () => {
+    w.line("let b = scratch[i];", `a = ${COMBINE[operation]};`);
+  });
+  w.line("workgroupBarrier();", "return a;");
+}
+
+/** A tree in workgroup memory: each round combines the first half of what is left with the second. */
+function reduceByHalves(w: WgslWriter, { operation, lanes, size }: Reducer): void {
+  w.line("scratch[local] = value;", "workgroupBarrier();");
+  w.for(`var s = ${lanes / 2}u; s > 0u; s /= 2u`, () => {
+    w.if(`local % ${lanes}u < s`, () => {
+      w.line(
+        "let a = scratch[local];",
+        "let b = scratch[local + s];",
+        `scratch[local] = ${COMBINE[operation]};`,
+      );
+    });
+    w.line("workgroupBarrier();");
+  });
+  const first = lanes === size ? "0" : `local - local % ${lanes}u`;
+  w.line(`let result = scratch[${first}];`, "workgroupBarrier();", "return result;");
 }
 
 /**

@@ -1,6 +1,7 @@
-/** How kernels bind regions and matrices. @module */
+/** How kernels bind regions and matrices, and map invocations to vectors of four values. @module */
 import type { Sizing } from "../device.ts";
 import { type Matrix, type Region, subregion } from "../layout.ts";
+import type { WgslWriter } from "./writer.ts";
 
 /** A region whose size is rounded up to whole vec4f (allocations and arenas leave the room). */
 export const vectors = (region: Region): Region => ({
@@ -15,11 +16,11 @@ type Stored = Pick<Matrix, "type"> | undefined;
 export const vectorOf = (stored: Stored): "vec4f" | "vec4h" =>
   stored?.type === "f16" ? "vec4h" : "vec4f";
 
-/** What a program must begin with where it touches any of these. */
+/** What a program as plain text must begin with where it touches any of these. */
 export const enableHalf = (...stored: Stored[]): string =>
   stored.some((s) => s?.type === "f16") ? "enable f16;\n" : "";
 
-/** Declares the bindings of a kernel, in order, in group 0. */
+/** Declares the bindings of a program as plain text, in order, in group 0. */
 export function declare(bindings: string[]): string {
   return bindings.map((b, i) => `@group(0) @binding(${i}) var${b};`).join("\n");
 }
@@ -29,7 +30,8 @@ export function declare(bindings: string[]): string {
  * its start.
  */
 export function slices(device: Sizing, region: Region, unit = 256): Region[] {
-  const most = Math.floor(device.bindingLimit / unit) * unit, parts: Region[] = [];
+  const most = Math.floor(device.bindingLimit / unit) * unit;
+  const parts: Region[] = [];
   for (let at = 0; at < region.size; at += most) {
     parts.push(subregion(region, at, Math.min(most, region.size - at)));
   }
@@ -38,3 +40,20 @@ export function slices(device: Sizing, region: Region, unit = 256): Region[] {
 
 /** Invocations of a workgroup in kernels that map one invocation to one vector. */
 export const VECTOR_GROUP = 64;
+
+/**
+ * Writes an entry point that runs once for each vector of a flat region: its body sees `i`, which may
+ * lie beyond the last vector. Dispatch it with {@linkcode vectorGroups}.
+ */
+export function vectorMain(w: WgslWriter, body: () => void): void {
+  w.const("GROUP", VECTOR_GROUP);
+  w.main("GROUP", { id: "global_invocation_id", count: "num_workgroups" }, () => {
+    w.line("let i = id.x + id.y * count.x * GROUP;");
+    body();
+  });
+}
+
+/** Workgroups of {@linkcode vectorMain} for so many vectors, to be spread over two dimensions. */
+export const vectorGroups = (count: number): { count: number } => ({
+  count: Math.ceil(count / VECTOR_GROUP),
+});

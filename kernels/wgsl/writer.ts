@@ -44,6 +44,7 @@ const BUILTINS = {
   local_invocation_index: "u32",
   workgroup_id: "vec3u",
   num_workgroups: "vec3u",
+  subgroup_id: "u32",
   subgroup_invocation_id: "u32",
   subgroup_size: "u32",
 } as const;
@@ -59,6 +60,7 @@ const INDENT = "  ";
 /** See the module's text. */
 export class WgslWriter {
   readonly #features = new Set<string>();
+  readonly #diagnostics = new Set<string>();
   readonly #bindings: ProgramBinding[] = [];
   readonly #lines: string[] = [];
   #depth = 0;
@@ -70,15 +72,17 @@ export class WgslWriter {
   line(...texts: string[]): this {
     for (const text of texts) {
       for (const line of dedent(text)) {
+        if (isBinding(this.#lines.at(-1)) && !isBinding(line)) this.blank();
         this.#lines.push(line === "" ? "" : INDENT.repeat(this.#depth) + line);
       }
     }
     return this;
   }
 
-  /** Appends an empty line, unless one is there already. */
+  /** Appends an empty line, unless one is there already or a comment begins what follows. */
   blank(): this {
-    if (this.#lines.length > 0 && this.#lines.at(-1) !== "") this.#lines.push("");
+    const last = this.#lines.at(-1);
+    if (last && !last.trimStart().startsWith("//")) this.#lines.push("");
     return this;
   }
 
@@ -149,6 +153,12 @@ export class WgslWriter {
     return this;
   }
 
+  /** Puts `diagnostic(off, RULE);` at the program's head: the compiler does not check that rule. */
+  diagnosticOff(rule: string): this {
+    this.#diagnostics.add(rule);
+    return this;
+  }
+
   /** Declares a struct of uniform values, and binds it next under a name. */
   uniforms(
     name: string,
@@ -194,16 +204,18 @@ export class WgslWriter {
    * Writes the entry point.
    * @param size invocations of a workgroup: a number, up to three of them, or the name of a constant.
    * @param builtins the built-in values that it takes, by the names that they get.
+   * @param attributes what else the entry point is marked with, such as `@subgroup_size(32)`.
    */
   main(
     size: number | string | readonly (number | string)[],
     builtins: Record<string, Builtin>,
     body: Body,
+    attributes = "",
   ): this {
     const sizes = typeof size === "object" ? size.join(", ") : String(size);
     const parameters = Object.entries(builtins)
       .map(([name, builtin]) => `@builtin(${builtin}) ${name}: ${BUILTINS[builtin]}`);
-    this.blank().line(`@compute @workgroup_size(${sizes})`);
+    this.blank().line(`@compute @workgroup_size(${sizes}) ${attributes}`.trimEnd());
     if (parameters.length < 2) {
       this.line(`fn main(${parameters.join("")}) {`);
     } else {
@@ -223,10 +235,14 @@ export class WgslWriter {
   /** The text as written so far. */
   toString(): string {
     const head = [...this.#features].map((feature) => `enable ${feature};`);
+    for (const rule of this.#diagnostics) head.push(`diagnostic(off, ${rule});`);
     const body = this.#lines.join("\n").replace(/^\n+/, "");
     return [...head, body].join("\n") + "\n";
   }
 }
+
+/** Whether a line declares a binding: what follows the bindings is set apart. */
+const isBinding = (line: string | undefined) => line?.startsWith("@group(") ?? false;
 
 /** The lines of a text without what indentation all of them share, and without empty ones around. */
 export function dedent(text: string): string[] {

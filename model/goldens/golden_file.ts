@@ -106,7 +106,7 @@ export function checkShape(file: SafetensorsFile, name: string, shape: readonly 
 }
 
 /** How far values are from what is wanted. */
-export interface Comparison {
+interface Comparison {
   /** max|got - want| / max|want|; where max|want| is 0, max|got| / 1e-7 x limit. */
   error: number;
   limit: number;

@@ -8,21 +8,23 @@
 import { UserError } from "../../core/errors.ts";
 import { readJson } from "../../core/files.ts";
 import { openSafetensors, type SafetensorsFile } from "../../core/safetensors.ts";
-import type { MambaConfig } from "../mamba/config.ts";
-import { parseConfig } from "../mamba/config_file.ts";
 import { kindOf } from "../mamba/kinds.ts";
-import { canonicalName, EMBEDDING, parameterList } from "../mamba/parameters.ts";
 import {
   type Batch,
+  canonicalName,
+  EMBEDDING,
   IGNORED_TARGET,
+  type MambaConfig,
+  parameterList,
+  parseConfig,
   type RecurrentModel,
   type TrainableModel,
-} from "../mamba/types.ts";
+} from "../mamba/mod.ts";
 import { checkShape, startsOf } from "./golden_file.ts";
 import type { GoldenResults } from "./operations.ts";
 
 /** A trainable model that lets goldens look inside. */
-export interface GoldenModel extends TrainableModel {
+interface GoldenModel extends TrainableModel {
   /** (b l, padded vocabulary) */
   logits(batch: Batch): Promise<ArrayLike<number>>;
   /** By Hugging Face name. */
@@ -40,7 +42,7 @@ export interface GoldenState {
 }
 
 /** A generator that lets goldens look inside. */
-export interface GoldenGenerator extends RecurrentModel {
+interface GoldenGenerator extends RecurrentModel {
   readStates(): Promise<GoldenState[]>;
 }
 

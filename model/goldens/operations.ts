@@ -29,7 +29,7 @@ import { fromRows, type GoldenCase, startsOf, toRows } from "./golden_file.ts";
 export type GoldenResults = Record<string, ArrayLike<number>>;
 
 /** Computes a case on the device; with `half`, what mixed precision keeps in f16 is kept so. */
-export type OperationRunner = (
+type OperationRunner = (
   bench: Workbench,
   golden: GoldenCase,
   half?: "f16",

@@ -13,7 +13,7 @@ import {
   runGenerate,
   runTrain,
 } from "./models.ts";
-import type { Precision } from "../mamba/mamba.ts";
+import type { Precision } from "../mamba/mod.ts";
 import { type GoldenResults, HALF_OPERATIONS, OPERATIONS } from "./operations.ts";
 
 /** The outcome for one tensor. */
@@ -28,7 +28,7 @@ export interface GoldenLine {
 }
 
 /** The outcome for a folder. */
-export interface GoldenSummary {
+interface GoldenSummary {
   /** Tensors within their limits. */
   passed: number;
   failed: number;
@@ -39,7 +39,7 @@ export interface GoldenSummary {
 }
 
 /** Where the outcome goes while cases run. */
-export interface GoldenListener {
+interface GoldenListener {
   line(line: GoldenLine): void;
   skip(name: string, why: string): void;
 }

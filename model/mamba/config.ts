@@ -64,7 +64,7 @@ export type MambaConfig = Mamba1Config | Mamba2Config;
 export const headsOf = (config: Mamba2Config): number => config.intermediateSize / config.headSize;
 
 /** Sizes that a preset leaves to the tokenizer. */
-export interface VocabularySizes {
+interface VocabularySizes {
   vocabSize: number;
   endOfText: number;
 }
@@ -95,7 +95,7 @@ type PresetSizes =
 export const PRESETS: readonly string[] = Object.keys(PRESET_SIZES);
 
 /** The vocabulary of the published models (GPT-NeoX-20B's tokenizer). */
-export const NEOX_VOCABULARY: VocabularySizes = { vocabSize: 50277, endOfText: 0 };
+const NEOX_VOCABULARY: VocabularySizes = { vocabSize: 50277, endOfText: 0 };
 
 /**
  * The configuration of a preset: the two small ones of this project, or a published size.

@@ -3,7 +3,7 @@
  * `ssm_cfg`) and Hugging Face's (`MambaForCausalLM` and `Mamba2ForCausalLM`).
  * @module
  */
-import { UserError } from "../../core/errors.ts";
+import { shown, UserError } from "../../core/errors.ts";
 import {
   configOfSizes,
   headsOf,
@@ -41,7 +41,7 @@ const NAMES: Record<MambaConfig["kind"], string[]> = {
 function kindOf(record: ConfigReader): MambaConfig["kind"] {
   const refuse = (key: string, value: unknown, what: string): never => {
     throw new UserError(
-      `Cannot use the model of ${record.file}: ${key} is ${JSON.stringify(value)}${what}; this ` +
+      `Cannot use the model of ${record.file}: ${key} is ${shown(value)}${what}; this ` +
         `program computes Mamba-1 and Mamba-2, such as state-spaces/mamba-130m-hf and ` +
         `state-spaces/mamba2-130m`,
     );
@@ -64,7 +64,7 @@ function kindOf(record: ConfigReader): MambaConfig["kind"] {
   const [first] = kinds;
   const other = kinds.find(({ kind }) => kind !== first?.kind);
   if (first && other) {
-    refuse(first.key, first.value, `, but ${other.key} is ${JSON.stringify(other.value)}`);
+    refuse(first.key, first.value, `, but ${other.key} is ${shown(other.value)}`);
   }
   if (!record.has("d_model") && !record.has("hidden_size")) {
     throw new UserError(
@@ -246,7 +246,7 @@ class ConfigReader {
   }
   fail(key: string, wanted: string): never {
     const value = this.value(key);
-    const found = value === undefined ? "missing" : JSON.stringify(value);
+    const found = value === undefined ? "missing" : shown(value);
     throw new UserError(
       `Cannot read the model configuration ${this.file}: ${this.prefix}${key} is ${found}, ` +
         `it must be ${wanted}`,
@@ -279,7 +279,7 @@ class ConfigReader {
     if (!this.has(key)) return;
     const found = this.value(key);
     if (!values.some((value) => value === found)) {
-      this.fail(key, values.map((value) => JSON.stringify(value)).join(" or "));
+      this.fail(key, values.map((value) => shown(value)).join(" or "));
     }
   }
 }

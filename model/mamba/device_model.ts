@@ -60,7 +60,7 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
 }
 
 /** What a model would take on the default device. */
-export interface PlannedMemory {
+interface PlannedMemory {
   device: string;
   /** Bytes that may be allocated; Infinity where the device does not say. */
   available: number;

@@ -56,7 +56,7 @@ export async function* generateTokens(
 }
 
 /** A model whose rows step together. */
-export interface BatchRecurrentModel extends Pick<RecurrentModel, "greedy" | "mostSteps"> {
+interface BatchRecurrentModel extends Pick<RecurrentModel, "greedy" | "mostSteps"> {
   readonly config: MambaConfig;
   readonly rows: number;
   reset(): void;
@@ -73,7 +73,11 @@ export interface BatchRecurrentModel extends Pick<RecurrentModel, "greedy" | "mo
 export async function generateBatch(
   model: BatchRecurrentModel,
   prompts: readonly ArrayLike<number>[],
-  options: GenerateOptions & { first?: number },
+  options: GenerateOptions & {
+    first?: number;
+    /** Hears each row's new tokens; true ends the row, such as at a stop string. */
+    enough?: (row: number, token: number) => boolean;
+  },
 ): Promise<GeneratedToken[][]> {
   if (prompts.length > model.rows || prompts.some((p) => p.length === 0)) {
     throw new RangeError(`${prompts.length} prompts came for ${model.rows} rows, or an empty one`);
@@ -90,11 +94,12 @@ export async function generateBatch(
   }));
   type Row = typeof rows[number];
   const active = (i: number): Row | undefined => rows[i]?.done === false ? rows[i] : undefined;
-  const take = (row: Row, choice: GeneratedToken) => {
+  const take = (row: Row, index: number, choice: GeneratedToken) => {
     const end = choice.token === config.endOfText && !options.ignoreEnd;
     if (!end) row.out.push(choice);
     row.seen.push(choice.token);
-    row.done = end || row.out.length >= options.maxNewTokens;
+    const enough = !end && options.enough?.(index, choice.token) === true;
+    row.done = end || enough || row.out.length >= options.maxNewTokens;
   };
   const together = model.greedy && isGreedy(sampling)
     ? new Rounds(model.mostSteps ?? 1)
@@ -119,14 +124,14 @@ export async function generateBatch(
       for (const [i, row] of rows.entries()) {
         for (const choice of made[i]!) {
           if (row.done) break;
-          if (++row.fed === row.seen.length) take(row, choice);
+          if (++row.fed === row.seen.length) take(row, i, choice);
         }
       }
     } else {
       const logits = await model.stepRows(tokens);
       for (const [i, row] of rows.entries()) {
         if (row.done || ++row.fed < row.seen.length) continue;
-        take(row, chooseToken(logits[i]!, config.vocabSize, sampling, row.random, row.seen));
+        take(row, i, chooseToken(logits[i]!, config.vocabSize, sampling, row.random, row.seen));
       }
     }
   }
@@ -203,4 +208,26 @@ export class StopText {
     this.#held = "";
     return rest;
   }
+}
+
+/**
+ * How many of a text's tokens lie wholly before the place where it was cut.
+ * @param length characters of the text that are left
+ * @param push a fresh stream decoder's: the text that a token completes
+ */
+export function tokensBefore(
+  tokens: readonly number[],
+  length: number,
+  push: (token: number) => string,
+): number {
+  let characters = 0;
+  let kept = 0;
+  for (const [i, token] of tokens.entries()) {
+    const piece = push(token);
+    characters += piece.length;
+    if (characters > length) break;
+    // A token that completes no character belongs to the one that its successors complete.
+    if (piece !== "") kept = i + 1;
+  }
+  return kept;
 }

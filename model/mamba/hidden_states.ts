@@ -4,11 +4,11 @@
  * @module
  */
 import type { MambaConfig } from "./config.ts";
-import type { ReadParameter } from "../weights/folder.ts";
 import { EMBEDDING } from "./parameters.ts";
+import type { ReadParameter } from "./types.ts";
 
 /** A model whose logits from `first` on are the components of its hidden state. */
-export interface StateModel {
+interface StateModel {
   config: MambaConfig;
   read: ReadParameter;
   first: number;

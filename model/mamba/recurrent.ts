@@ -31,7 +31,7 @@ import type { GeneratedToken, RecurrentModel } from "./types.ts";
 /** Most tokens that one call of {@linkcode RecurrentMamba.greedy} makes. */
 const MOST_STEPS = 32;
 
-/** The recurrent form of a model. */
+/** The recurrent form of a model; {@linkcode createRecurrentMamba} makes one that is ready. */
 export class RecurrentMamba implements RecurrentModel {
   readonly config: MambaConfig;
   /** Sequences that step together. */
@@ -51,7 +51,10 @@ export class RecurrentMamba implements RecurrentModel {
   /** The choice of a token a row on the device, and what it reads and writes. */
   #greedy: { plan: Plan; progress: Region; forced: Region; history: Region };
 
-  /** @ignore Use {@linkcode createRecurrentMamba}. */
+  /**
+   * Records one step's kernels in the order in which they run: a long list, but of one thing.
+   * @ignore Use {@linkcode createRecurrentMamba}.
+   */
   constructor(
     device: Device,
     config: MambaConfig,
@@ -166,6 +169,11 @@ export class RecurrentMamba implements RecurrentModel {
       forced,
       history,
     });
+  }
+
+  /** The work of one token: the model, then the choice of the likeliest token. */
+  get plans(): readonly Plan[] {
+    return [this.#plan, this.#greedy.plan];
   }
 
   reset(): void {

@@ -14,7 +14,7 @@ export interface SamplingOptions {
 }
 
 /** A chosen token, and its log-probability under the model itself (temperature 1, no filters). */
-export interface Choice {
+interface Choice {
   token: number;
   logProbability: number;
 }

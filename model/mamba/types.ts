@@ -71,6 +71,9 @@ export interface EvaluationReport {
   positionNll?: Float32Array | Float64Array;
 }
 
+/** Returns a parameter's values, row-major, by Hugging Face name. */
+export type ReadParameter = (name: string) => Float32Array;
+
 /** AdamW's two moments of one parameter. */
 export interface Moments {
   /** First moment (mean of gradients), shaped as the parameter. */
@@ -103,7 +106,7 @@ export interface TrainableModel {
   /** Tokens of a row. */
   readonly sequenceLength: number;
   /** Uploads every parameter; `read` returns the values of one, in row-major order. */
-  writeParameters(read: (name: string) => Float32Array): void;
+  writeParameters(read: ReadParameter): void;
   /** Uploads the moments of every parameter; without a call they are zero. */
   writeMoments(read: (name: string) => Moments): void;
   /**
@@ -208,7 +211,7 @@ export interface RecurrentModel {
   /** Feeds one token without reading logits back: for all of a prompt but its last token. */
   feed?(token: number): void;
   /**
-   * Feeds `tokens` (one a row), then, `steps` - 1 times, each row's likeliest next token (the lowest
+   * Feeds `tokens` (one per row), then, `steps` - 1 times, each row's likeliest next token (the lowest
    * id where several are) or what `forced(step, row)` names, and returns every row's choices.
    */
   greedy?(

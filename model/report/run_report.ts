@@ -2,13 +2,11 @@
 import { formatDuration } from "../../core/reporter.ts";
 import { writeAtomic } from "../../core/files.ts";
 import { basename, join, resolve } from "../../core/std.ts";
-import { readMetrics, type StepMetrics } from "../training/metrics.ts";
-import { readRun } from "../training/run_file.ts";
-import { readSamples } from "../training/samples.ts";
-import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./mod.ts";
+import { readMetrics, readRun, readSamples, type RunListener } from "../training/mod.ts";
+import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./page.ts";
 
 /** The report's name in a run folder. */
-export const REPORT_FILE = "report.html";
+const REPORT_FILE = "report.html";
 
 /** What a report tells beyond the run folder. */
 export interface ReportExtras extends Partial<Omit<ReportData, "metrics">> {
@@ -32,18 +30,20 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
       { label: "steps", value: whole(last.step) },
       { label: "tokens", value: whole(last.tokens) },
       {
-        label: "loss, nats a token",
+        label: "loss, nats per token",
         value: metrics.findLast((m) => Number.isFinite(m.loss))?.loss.toFixed(3) ?? "none",
       },
       ...validation === undefined
         ? []
         : [{ label: "validation perplexity", value: Math.exp(validation).toFixed(2) }],
-      { label: "tokens a second", value: whole(last.tokens / Math.max(trained, 1e-9)) },
+      { label: "tokens per second", value: whole(last.tokens / Math.max(trained, 1e-9)) },
       { label: "training time", value: formatDuration(trained) },
     ]
     : []);
   const path = extras.path ?? join(run, REPORT_FILE);
-  const validations = metrics.filter((m) => m.validation_loss !== undefined);
+  const validations = metrics.flatMap(({ step, validation_loss: loss }) =>
+    loss === undefined ? [] : [{ step, loss }]
+  );
   const { average, validation: scored } = record.config;
   const weights = average.decay > 0 && scored.weights === "average"
     ? "averaged weights"
@@ -64,8 +64,8 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
           ["parameters", whole(record.parameters)],
           ["corpus", record.corpus.path],
           ["corpus manifest, SHA-256", record.corpus.manifest_sha256],
-          ["tokens a row", whole(record.sequence_length)],
-          ["rows a step", `${record.config.batch.rows} x ${record.config.batch.accumulate}`],
+          ["tokens per row", whole(record.sequence_length)],
+          ["rows per step", `${record.config.batch.rows} x ${record.config.batch.accumulate}`],
           ["peak learning rate", String(record.config.optimizer.learning_rate)],
           ["seed", String(record.config.seed)],
           ["device", record.device],
@@ -78,13 +78,27 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
   return path;
 }
 
+/** A listener that draws a run's report again after each validation, and passes all on to `other`. */
+export function reportAfterValidations(run: string, other: RunListener = {}): RunListener {
+  return {
+    ...other,
+    validated() {
+      other.validated?.();
+      writeRunReport(run);
+    },
+  };
+}
+
 /** Rows of the table of validations. */
 const SHOWN_VALIDATIONS = 12;
 
 /** The last validations and the best, newest first; no table where there were none. */
-function validationTable(validations: StepMetrics[], weights: string): ReportTable[] {
+function validationTable(
+  validations: { step: number; loss: number }[],
+  weights: string,
+): ReportTable[] {
   if (!validations.length) return [];
-  const best = validations.reduce((a, b) => b.validation_loss! < a.validation_loss! ? b : a);
+  const best = validations.reduce((a, b) => b.loss < a.loss ? b : a);
   const shown = validations.slice(-SHOWN_VALIDATIONS);
   if (!shown.includes(best)) shown.unshift(best);
   return [{
@@ -92,10 +106,10 @@ function validationTable(validations: StepMetrics[], weights: string): ReportTab
     header: ["step", "loss", "perplexity"],
     rows: shown.reverse().map((m) => [
       m.step.toLocaleString("en") + (m === best ? ", the best" : ""),
-      m.validation_loss!.toFixed(4),
-      Math.exp(m.validation_loss!).toFixed(2),
+      m.loss.toFixed(4),
+      Math.exp(m.loss).toFixed(2),
     ]),
-    note: `Of the ${weights}; nats a token, every token weighs the same.`,
+    note: `Of the ${weights}; nats per token, every token weighs the same.`,
   }];
 }
 

@@ -2,17 +2,17 @@
  * Saving a checkpoint while training goes on: the model keeps its tensors aside on the device, a piece
  * of them comes to the host with each step, and a thread of its own writes them.
  *
- * The folder gets its name when all is written and synced, as ever: a process killed at any moment
- * leaves the checkpoint before, and the rows and metrics after it are done again to the same bytes.
+ * The folder gets its name only when everything is written and synced. A process that is killed at any
+ * moment leaves the checkpoint before; a resumed run repeats the steps after it, to the same bytes.
  * @module
  */
 import { UserError } from "../../core/errors.ts";
 import type { TrainerState } from "./checkpoint.ts";
 import type { CheckpointContents } from "./checkpoint_writer.ts";
 import type { SaveAnswer, SaveMessage } from "./checkpoint_worker.ts";
-import type { ModelSnapshot } from "../mamba/types.ts";
+import type { ModelSnapshot } from "../mamba/mod.ts";
 
-/** Pieces that may be on their way to the file: what this takes of the host's memory. */
+/** How many pieces may be on their way to the file, since each takes memory of the host. */
 const MOST_PIECES = 2;
 
 /** The thread that writes checkpoints, for as long as a run lasts. */
@@ -42,7 +42,7 @@ export class CheckpointThread {
     };
   }
 
-  /** Sends a message; the bytes of a piece are gone then. @throws what writing has failed with. */
+  /** Sends a message and gives the bytes of a piece away. @throws what writing has failed with. */
   send(message: SaveMessage): void {
     if (this.#failure) throw this.#failure;
     if (message.kind === "begin") {
@@ -53,7 +53,7 @@ export class CheckpointThread {
     this.#worker.postMessage(message, message.kind === "piece" ? [message.bytes] : []);
   }
 
-  /** Whether as many pieces are on their way as may be. */
+  /** Whether no more pieces may be sent for now. */
   get full(): boolean {
     if (this.#failure) throw this.#failure;
     return this.#pieces >= MOST_PIECES;
@@ -86,39 +86,33 @@ export class CheckpointThread {
 
 /** One checkpoint on its way. */
 export class BackgroundSave {
-  readonly step: number;
   readonly #thread: CheckpointThread;
   readonly #snapshot: ModelSnapshot;
-  #state: TrainerState | undefined;
+  readonly #state: TrainerState;
   #read = false;
   #finished = false;
   #failure: unknown;
 
-  /** Begins the checkpoint of a step. */
+  /** Begins the checkpoint of a state, whose tensors `snapshot` keeps. */
   constructor(
     thread: CheckpointThread,
     snapshot: ModelSnapshot,
     run: string,
-    step: number,
+    state: TrainerState,
     contents: Omit<CheckpointContents, "average">,
   ) {
-    this.step = step;
     this.#thread = thread;
     this.#snapshot = snapshot;
+    this.#state = state;
     const { average } = snapshot;
-    thread.send({ kind: "begin", run, step, contents: { ...contents, average } });
-  }
-
-  /** Its step has turned out to be good, and this is where the run stands after it. */
-  settle(state: TrainerState): void {
-    this.#state = { ...state };
+    thread.send({ kind: "begin", run, step: state.step, contents: { ...contents, average } });
   }
 
   /**
-   * Reads a piece and sends it off, where there is one and room for it; to be called when the device
-   * has come to its end with a step. Never rejects: what fails is thrown by the next `advance`.
+   * Reads a piece and sends it off, where there is one and room for it. Never rejects: what fails is
+   * thrown by the next `advance`.
    */
-  async feed(): Promise<void> {
+  async readPiece(): Promise<void> {
     try {
       if (this.#read || this.#thread.full) return;
       const bytes = await this.#snapshot.read();
@@ -130,13 +124,13 @@ export class BackgroundSave {
   }
 
   /**
-   * Once all is read and the step is settled, has the checkpoint finished; `sync` makes durable what
-   * a checkpoint counts on. Returns the path once it is saved.
+   * Once all is read, has the checkpoint finished; `sync` makes durable what a checkpoint counts on.
+   * Returns the path once it is saved.
    * @throws {UserError} where writing failed.
    */
   async advance(sync: () => void): Promise<string | undefined> {
     if (this.#failure !== undefined) throw this.#failure;
-    if (this.#read && this.#state && !this.#finished) {
+    if (this.#read && !this.#finished) {
       this.#finished = true;
       sync();
       const lossScale = await this.#snapshot.lossScale();
@@ -146,16 +140,18 @@ export class BackgroundSave {
     return this.#thread.saved;
   }
 
-  /** Reads and writes all that is left, of a step that is settled. Returns the path. */
+  /** Reads and writes all that is left. Returns the path. */
   async drain(sync: () => void): Promise<string> {
     while (!this.#read) {
       await this.#thread.until(() => !this.#thread.full);
-      await this.feed();
+      await this.readPiece();
       if (this.#failure !== undefined) throw this.#failure;
     }
-    await this.advance(sync);
-    await this.#thread.until(() => this.#thread.saved !== undefined);
-    return this.#thread.saved!;
+    for (;;) {
+      const path = await this.advance(sync);
+      if (path !== undefined) return path;
+      await this.#thread.until(() => this.#thread.saved !== undefined);
+    }
   }
 
   /** Gives it up. */

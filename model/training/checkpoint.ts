@@ -7,10 +7,10 @@ import { UserError } from "../../core/errors.ts";
 import { exists, hashFile, readJson, removeIfExists } from "../../core/files.ts";
 import { openSafetensors } from "../../core/safetensors.ts";
 import { join } from "../../core/std.ts";
-import { type ModelFolder, openModelFolder, type ReadParameter } from "../weights/folder.ts";
+import type { Moments, ReadParameter } from "../mamba/mod.ts";
+import { type ModelFolder, openModelFolder } from "../weights/mod.ts";
 import type { LossScale } from "../../kernels/adamw/loss_scale.ts";
 import type { SpikeEvent } from "./spikes.ts";
-import type { Moments } from "../mamba/types.ts";
 
 /** Where a run stands. */
 export interface TrainerState {
@@ -41,7 +41,7 @@ export const OPTIMIZER = "optimizer.safetensors";
 export const AVERAGE = "average.safetensors";
 
 /** A checkpoint on disk. */
-export interface CheckpointPlace {
+interface CheckpointPlace {
   path: string;
   step: number;
 }
@@ -97,6 +97,8 @@ export function pruneCheckpoints(run: string, keep: number, best?: number): void
   }
 }
 
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value);
+
 /**
  * Opens a checkpoint after checking every file against its checksum.
  * @throws {UserError} naming the file that is missing or damaged.
@@ -105,7 +107,7 @@ export function openCheckpoint(path: string): Checkpoint {
   const stateFile = join(path, STATE);
   const file = readJson<Partial<StateFile>>(stateFile, "checkpoint's state");
   const { version, checksums, step, rows, tokens, best, lossScale, spikes } = file;
-  if (version !== 1 || !checksums || ![step, rows, tokens].every(Number.isSafeInteger)) {
+  if (version !== 1 || !checksums || !isCount(step) || !isCount(rows) || !isCount(tokens)) {
     throw new UserError(`Cannot read the checkpoint's state ${stateFile}: it is not complete`);
   }
   for (const [name, sum] of Object.entries(checksums)) {
@@ -122,9 +124,9 @@ export function openCheckpoint(path: string): Checkpoint {
   return {
     path,
     state: {
-      step: step!,
-      rows: rows!,
-      tokens: tokens!,
+      step,
+      rows,
+      tokens,
       ...(best ? { best } : {}),
       ...(lossScale ? { lossScale } : {}),
       ...(spikes ? { spikes } : {}),

@@ -5,11 +5,8 @@
  */
 import { UserError } from "../../core/errors.ts";
 import type { TrainerState } from "./checkpoint.ts";
-import {
-  type CheckpointContents,
-  checkpointTensors,
-  CheckpointWriter,
-} from "./checkpoint_writer.ts";
+import { checkpointTensors } from "../mamba/checkpoint_tensors.ts";
+import { type CheckpointContents, CheckpointWriter } from "./checkpoint_writer.ts";
 import { layoutOf, type Placement } from "../mamba/gpu/placement.ts";
 
 /** What the trainer sends: one "begin", then pieces, then "finish" or "abort". */
@@ -19,7 +16,10 @@ export type SaveMessage =
   | { kind: "finish"; state: TrainerState }
   | { kind: "abort" };
 
-/** What it is answered: to each piece, to "finish", to "abort"; or, to any, that writing failed. */
+/**
+ * What the thread answers: "took" to each piece, "saved" to "finish", "aborted" to "abort"; and
+ * "failed" to whatever it could not do.
+ */
 export type SaveAnswer =
   | { kind: "took" }
   | { kind: "saved"; path: string }
@@ -72,7 +72,7 @@ scope.onmessage = ({ data }) => {
       assembly?.take(new Uint8Array(data.bytes));
       scope.postMessage({ kind: "took" });
     } else if (data.kind === "finish") {
-      // Nothing where writing has failed before, and was told.
+      // Where writing has failed before, the trainer was told so already.
       if (assembly) scope.postMessage({ kind: "saved", path: assembly.writer.finish(data.state) });
       assembly = undefined;
     } else {

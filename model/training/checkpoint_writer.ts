@@ -1,6 +1,6 @@
 /**
- * Writes a checkpoint tensor by tensor, in an order that is fixed: who saves hands tensors over as they
- * come from the device, and none has to wait in memory for another.
+ * Writes a checkpoint tensor by tensor, in a fixed order. Whoever saves hands the tensors over in that
+ * order as they come from the device, so that no tensor has to wait in memory for another.
  * @module
  */
 import { collectGarbage } from "../../core/collect.ts";
@@ -16,33 +16,15 @@ import {
   type StateFile,
   type TrainerState,
 } from "./checkpoint.ts";
-import type { MambaConfig } from "../mamba/config.ts";
-import { type FolderContents, ModelFolderWriter } from "../weights/folder_writer.ts";
-import { EMBEDDING, type Parameter, parameterList } from "../mamba/parameters.ts";
-import type { TrainableModel } from "../mamba/types.ts";
-
-/** What of a parameter a checkpoint holds. */
-export type CheckpointSlot = "value" | "m" | "v" | "average";
-
-/** One of its tensors. */
-export interface CheckpointTensor {
-  slot: CheckpointSlot;
-  parameter: Parameter;
-}
-
-/** Every tensor of a checkpoint in order: weights, both moments of each, averages where kept. */
-export function checkpointTensors(config: MambaConfig, average: boolean): CheckpointTensor[] {
-  const list = parameterList(config);
-  const all = (slot: CheckpointSlot) => list.map((parameter) => ({ slot, parameter }));
-  return [
-    ...all("value"),
-    ...list.flatMap((parameter): CheckpointTensor[] => [
-      { slot: "m", parameter },
-      { slot: "v", parameter },
-    ]),
-    ...(average ? all("average") : []),
-  ];
-}
+import {
+  type CheckpointSlot,
+  type CheckpointTensor,
+  checkpointTensors,
+  EMBEDDING,
+  parameterList,
+  type TrainableModel,
+} from "../mamba/mod.ts";
+import { type FolderContents, ModelFolderWriter } from "../weights/mod.ts";
 
 /** What a checkpoint holds besides tensors and the trainer's state. */
 export interface CheckpointContents extends FolderContents {
@@ -116,7 +98,7 @@ export class CheckpointWriter {
   }
 }
 
-/** Bytes of tensors after which garbage is collected: each leaves some copies of itself behind. */
+/** Garbage is collected after so many bytes of tensors, each of which leaves copies behind. */
 const COLLECT_BYTES = 128 << 20;
 
 /** Saves model and state as the run's checkpoint of `state.step`. Returns its path. */
@@ -124,7 +106,7 @@ export async function saveCheckpoint(
   run: string,
   model: TrainableModel,
   state: TrainerState,
-  extras: { tokenizer?: Uint8Array; card?: string },
+  extras: Pick<FolderContents, "tokenizer" | "card" | "taught">,
 ): Promise<string> {
   const { config } = model;
   const lossScale = await model.readLossScale?.();
@@ -134,7 +116,8 @@ export async function saveCheckpoint(
   let bytes = 0;
   try {
     for (const { slot, parameter: { name } } of checkpointTensors(config, average)) {
-      const values = (await read(slot, name))!;
+      const values = await read(slot, name);
+      if (!values) throw new RangeError(`The model keeps no ${slot} of ${name}`);
       writer.add(values);
       if ((bytes += values.byteLength) < COLLECT_BYTES) continue;
       collectGarbage();
@@ -147,11 +130,11 @@ export async function saveCheckpoint(
   }
 }
 
-/** Reads tensor by tensor where the model can: a large one's are no small part of the memory. */
+/** Reads tensor by tensor where the model can: all tensors at once may take much of the memory. */
 async function tensorReader(
   model: TrainableModel,
 ): Promise<(slot: CheckpointSlot, name: string) => Promise<Float32Array | undefined>> {
-  if (model.readTensor) return (slot, name) => model.readTensor!(slot, name);
+  if (model.readTensor) return model.readTensor.bind(model);
   const parameters = await model.readParameters();
   const moments = await model.readMoments();
   const averages = await model.readAverages();
@@ -161,6 +144,6 @@ async function tensorReader(
         ? parameters.get(name)
         : slot === "average"
         ? averages?.get(name)
-        : moments.get(name)![slot],
+        : moments.get(name)?.[slot],
     );
 }

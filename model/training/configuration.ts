@@ -63,7 +63,7 @@ const schema = v.strictObject({
     layer_decay: v.optional(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), 1),
     /** The embedding, which is the head too, learns at the full rate rather than the lowest layer's. */
     embedding_full_rate: v.optional(v.boolean(), false),
-    /** Parameters that stay as they are: names with * for any text, separated by commas. */
+    /** Parameters that are not trained: names with * for any text, separated by commas. */
     freeze: v.optional(v.string(), ""),
   }),
   objective: section({
@@ -92,7 +92,7 @@ const schema = v.strictObject({
   validation: section({
     /** Compute the validation loss every so many steps and at the end; 0 for never. */
     every: v.optional(whole(0), 0),
-    /** Rows of the validation split that are used, from its first one. */
+    /** Rows of the validation split that are used, drawn by the seed; of a mix by its shares. */
     rows: v.optional(whole(1), 64),
     /** Score the averaged weights where the run keeps them, or the weights as trained. */
     weights: v.optional(v.picklist(["average", "trained"]), "average"),
@@ -104,7 +104,7 @@ const schema = v.strictObject({
     sample_tokens: v.optional(whole(1), 48),
   }),
   average: section({
-    /** Keep an exponential moving average of the weights, with this decay a step; 0 for none. */
+    /** Keep an exponential moving average of the weights, with this decay per step; 0 for none. */
     decay: v.optional(beta, 0),
   }),
   spikes: section({
@@ -118,7 +118,7 @@ const schema = v.strictObject({
     action: v.optional(v.picklist(["log", "skip", "rollback"]), "log"),
     /** Over how many steps mean and deviation run. */
     window: v.optional(whole(2), 100),
-    /** A run ends after so many updates left out in a row, or returns from the same stretch. */
+    /** A run ends after so many updates left out in a row, or so many returns from the same steps. */
     limit: v.optional(whole(1), 5),
   }),
 });

@@ -16,11 +16,11 @@ export interface RowSource {
   readonly documents?: number;
   /** Rows that a pass draws, where they are drawn. */
   readonly drawn?: number;
-  /** Of a selection of a mix: what was selected of each corpus. */
-  readonly parts?: readonly { name: string; source: RowSource }[];
+  /** Of a mix: what there is of each corpus, or what was selected of it, and its share of tokens. */
+  readonly parts?: readonly { name: string; source: RowSource; share?: number }[];
   /** Row `index`: sequenceLength token ids. */
   row(index: number): Uint16Array;
-  /** The row at a place in the training order, where that is not `sampleRow`'s: a mix's, a selection's. */
+  /** The row at a place in the training order, where `sampleRow` does not decide it: of a mix or a selection. */
   draw?(seed: number, index: number): Uint16Array;
 }
 
@@ -28,7 +28,7 @@ export interface RowSource {
 export interface TrainingCorpus {
   /** The corpus folder, or a mix as it was given. */
   readonly path: string;
-  /** Of what the rows follow from: two corpora with the same one are the same. */
+  /** Hash of everything that the rows follow from: corpora with the same hash have the same rows. */
   readonly manifestSha256: string;
   /** SHA-256 of the tokenizer.json it was tokenized with. */
   readonly tokenizerSha256: string;

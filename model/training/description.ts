@@ -1,15 +1,14 @@
 /** What a training run says of itself: run.json, the line that it begins with, its model card. @module */
 import { basename, resolve } from "../../core/std.ts";
-import { modelCard } from "../weights/card.ts";
+import { type MambaConfig, parameterCount } from "../mamba/mod.ts";
+import { modelCard } from "../weights/mod.ts";
 import type { TrainerState } from "./checkpoint.ts";
-import type { MambaConfig } from "../mamba/config.ts";
-import { parameterCount } from "../mamba/parameters.ts";
 import { configChanges, isRun, newRun, readRun, type RunFile, writeRun } from "./run_file.ts";
-import type { TrainRequest } from "./run.ts";
+import type { TrainRequest } from "./plan.ts";
 
 /** Writes run.json, of a new run or with one more resumption. */
 export function recordRun(
-  { corpus, out, reporter }: TrainRequest,
+  { corpus, out, reporter }: Pick<TrainRequest, "corpus" | "out" | "reporter">,
   now: {
     init: string;
     config: RunFile["config"];

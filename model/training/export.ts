@@ -2,19 +2,22 @@
 import { UserError } from "../../core/errors.ts";
 import { writeAtomic } from "../../core/files.ts";
 import { basename, join, resolve } from "../../core/std.ts";
+import { parameterCount, parseConfig } from "../mamba/mod.ts";
+import {
+  assertWritableFolder,
+  modelCard,
+  type ModelLayout,
+  writeModelFolder,
+} from "../weights/mod.ts";
 import type { GgufType } from "../weights/gguf_file.ts";
 import { writeGguf } from "../weights/gguf_model.ts";
-import { modelCard } from "../weights/card.ts";
 import {
   type Checkpoint,
   listCheckpoints,
   openCheckpoint,
   openNewestCheckpoint,
 } from "./checkpoint.ts";
-import { parseConfig } from "../mamba/config_file.ts";
-import { assertWritableFolder, type ModelLayout, writeModelFolder } from "../weights/folder.ts";
 import { readMetrics } from "./metrics.ts";
-import { parameterCount } from "../mamba/parameters.ts";
 import { readRun } from "./run_file.ts";
 
 /** Which checkpoint: the newest undamaged one, the one of the lowest validation loss, or a step's. */
@@ -59,7 +62,7 @@ export function exportRun(
   const checkpoint = chooseCheckpoint(run, choice, log);
   const { step, tokens } = checkpoint.state;
   try {
-    const { config, tokenizerFile } = checkpoint.folder;
+    const { config, tokenizerFile, taught } = checkpoint.folder;
     const { average, validation } = record.config;
     const scored = average.decay > 0 && validation.weights === "average" ? "average" : "trained";
     const weights = choose === "scored" ? scored : choose;
@@ -93,7 +96,7 @@ export function exportRun(
     });
     const tokenizer = tokenizerFile ? Deno.readFileSync(tokenizerFile) : undefined;
     if (typeof layout === "string") {
-      writeModelFolder(out, { config, read, tokenizer, card, layout });
+      writeModelFolder(out, { config, read, tokenizer, card, taught, layout });
     } else {
       if (!tokenizer) {
         throw new UserError(

@@ -1,19 +1,21 @@
 /**
- * The training loop: rows in a seeded order, gradient accumulation, AdamW under a schedule,
- * checkpoints, and going on from one exactly. It knows the model by its interface only.
+ * The training loop. It knows the model by its interface only, so that tests run it on the float64
+ * reference and users on a GPU.
  * @module
  */
-import { collectGarbage } from "../../core/collect.ts";
 import { Interrupted, UserError } from "../../core/errors.ts";
 import { formatDuration, type Reporter } from "../../core/reporter.ts";
+import type { StepReport, TrainableModel } from "../mamba/mod.ts";
 import type { TrainerState } from "./checkpoint.ts";
+import { LoopClock } from "./clock.ts";
+import type { TrainConfig } from "./configuration.ts";
 import { requireRows, type RowSource, type TrainingCorpus } from "./corpus.ts";
-import { meanLoss } from "./perplexity.ts";
-import type { RunListener } from "./listener.ts";
-import { RunRecord } from "./record.ts";
+import { type HeldOutLoss, heldOutLoss } from "./perplexity.ts";
+import { type RunListener, RunRecord } from "./record.ts";
+import { stepBatches } from "./rows.ts";
+import type { NewSample } from "./samples.ts";
 import { RunSaver } from "./saver.ts";
-import type { RunSample } from "./samples.ts";
-import { judge, returnsPast, skipsInARow, type SpikeEvent, type Verdict } from "./spikes.ts";
+import { judge, returnsPast, skipsInARow, spikeEvent, type Verdict } from "./spikes.ts";
 import {
   describeFailure,
   queueGradients,
@@ -22,12 +24,9 @@ import {
   tokensOf,
   updateOptions,
 } from "./step.ts";
-import type { TrainConfig } from "./configuration.ts";
-import { stepBatches } from "./rows.ts";
-import type { StepReport, TrainableModel } from "../mamba/types.ts";
 
 /** What the loop works with. */
-export interface LoopOptions {
+interface LoopOptions {
   /** The run folder. */
   run: string;
   corpus: TrainingCorpus;
@@ -36,17 +35,18 @@ export interface LoopOptions {
   model: TrainableModel;
   /** Where the run stands. */
   state: TrainerState;
-  /** Files that go into each checkpoint besides weights and state. */
+  /** The tokenizer.json that goes into each checkpoint. */
   tokenizer?: Uint8Array;
+  /** The model card that goes into the checkpoint of a state. */
   card?: (state: TrainerState) => string;
-  /** Called after each validation, with the metrics written. */
-  onValidated?: () => void;
+  /** Hears of every step. */
   listener?: RunListener;
   /** Has the model write samples, from the weights that it holds. */
-  sample?: () => Promise<Omit<RunSample, "step">[]>;
-  /** Puts the model back to the newest checkpoint, or to the start; returns where that is. */
+  sample?: () => Promise<NewSample[]>;
+  /** Puts the model back to the newest checkpoint, or to the start, and returns the state there. */
   restore: () => TrainerState;
   reporter: Reporter;
+  /** Has the loop save and stop. */
   signal: AbortSignal;
   /** How to go on after an interruption, for the closing message. */
   resumeHint?: string;
@@ -54,19 +54,19 @@ export interface LoopOptions {
 
 /** What a run came to. */
 export interface LoopResult {
-  /** Updates done in all, and whether these are all of the configuration's. */
+  /** Updates done in all. */
   step: number;
   /** Whether these are all that the configuration asks for. */
   finished: boolean;
   /** Positions trained on, padding included. */
   tokens: number;
-  /** The last step's. */
+  /** The training loss of the last step, in nats per token. */
   loss: number;
-  /** The last one, in nats a token. */
+  /** The last validation loss, in nats per token. */
   validationLoss?: number;
-  /** Of this process, over the whole loop. */
+  /** How long the loop took in this process. */
   seconds: number;
-  /** Of this process. */
+  /** Positions trained on per second in this process. */
   tokensPerSecond: number;
   /** Of this process, spent reading rows and making batches; the device computes meanwhile. */
   dataSeconds: number;
@@ -74,330 +74,255 @@ export interface LoopResult {
   checkpoint: string;
 }
 
-/** A step that is queued and whose report has not come in yet. */
-interface PendingStep {
-  step: number;
-  learningRate: number;
-  gradients: StepGradients;
-  /** Undefined until it is asked for. */
-  report?: Promise<StepReport>;
-}
-
-/** A step's figures as its record keeps them. */
-const eventOf = (step: number, { loss, gradNorm }: StepReport, { what }: Verdict) => ({
-  step,
-  what,
-  loss: Number.isFinite(loss) ? loss : null,
-  grad_norm: Number.isFinite(gradNorm) ? gradNorm : null,
-});
-
-/** Milliseconds between collections of garbage: a tenth of a second each. */
-const COLLECT_EVERY = 60_000;
-
-/** Updates of a run: as configured, or what its tokens come to. */
+/** Updates of a run: as many as configured, or as many as its configured tokens need. */
 export function totalSteps(config: TrainConfig, sequenceLength: number): number {
   if (!config.tokens) return config.steps;
   return Math.ceil(config.tokens / (config.batch.rows * config.batch.accumulate * sequenceLength));
 }
 
 /**
- * Trains from `state` to the last step.
+ * Trains from `state` to the last step: draw rows, accumulate gradients, update, judge, validate,
+ * log, save, step after step.
+ *
+ * The device never waits for the host. While it computes a step, the next step's rows are drawn and
+ * their gradients are queued behind it (`ahead`), and a checkpoint is read off the device and
+ * written piece by piece (`saver`).
+ *
+ * The function is longer than 100 lines so that a reader finds the whole of a step in one place.
  * @throws {Interrupted} after saving, when the signal fires.
  * @throws {UserError} where loss or gradient are not finite, or the corpus is empty.
  */
-export function trainLoop(options: LoopOptions): Promise<LoopResult> {
-  return new Loop(options).run();
+export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
+  const { run, corpus, config, model, reporter, signal, listener } = options;
+  const { spikes: spikeRules, validation, checkpoint } = config;
+  const rows = requireRows(corpus, "train");
+  const heldOut = validation.every > 0 ? requireRows(corpus, "validation") : undefined;
+  const steps = totalSteps(config, model.sequenceLength);
+  let state: TrainerState = { ...options.state };
+  const record = new RunRecord({ run, spikes: spikeRules, steps, reporter, listener }, state.step);
+  const saver = new RunSaver({
+    run,
+    model,
+    keep: checkpoint.keep,
+    tokenizer: options.tokenizer,
+    card: options.card,
+    sync: () => record.sync(),
+  }, state.step);
+  const clock = new LoopClock();
+  /** Gradients of the step after `state`, where they are queued already. */
+  let ahead: StepGradients | undefined;
+  let validationLoss: number | undefined;
+  let tokensHere = 0;
+  let path: string;
+
+  /** Draws the rows of the step after `state` and queues their gradients on the device. */
+  const queueNext = (before?: () => void): StepGradients => {
+    const batches = clock.reading(() => stepBatches(rows, state.rows, config, corpus));
+    return queueGradients(model, batches, () => {
+      before?.();
+      saver.readPiece();
+    });
+  };
+  const isDue = (every: number) => every > 0 && (state.step % every === 0 || state.step === steps);
+
+  try {
+    while (state.step < steps) {
+      if (signal.aborted) {
+        path = await saver.save(state);
+        throw interruption(options, state.step, steps, path);
+      }
+      if (clock.hasPassed(config.hours)) break;
+
+      // Draw rows and accumulate their gradients, unless that was done while the device was busy.
+      const gradients = ahead ?? queueNext();
+      ahead = undefined;
+
+      // Update the weights.
+      const step = state.step + 1;
+      const update = updateOptions(config, step, steps);
+      if (spikeRules.action === "skip") update.skipAbove = record.spikes.limits;
+      model.update(update);
+      const tokens = tokensOf(model, gradients.batches);
+      tokensHere += tokens;
+      state.step = step;
+      state.rows += tokens / model.sequenceLength;
+      state.tokens += tokens;
+      await clock.letSignalsIn(); // here, where the device has the most to do meanwhile
+
+      // Go ahead to the next step's gradients, unless a validation needs the device in between. This
+      // step's report has to be asked for before anything else is queued.
+      const asked: { report?: Promise<StepReport> } = {};
+      const validates = isDue(validation.every);
+      if (!validates && step < steps && !signal.aborted) {
+        ahead = queueNext(() => asked.report = model.report());
+      }
+      const report = await (asked.report ?? model.report());
+
+      // Judge the step by its loss and the norm of its gradient.
+      const verdict = judge(step, report, record.spikes, spikeRules);
+      for (const line of verdict.lines) reporter.log(line);
+      if (verdict.action === "fail") {
+        await saver.finish();
+        throw failure(step, await describeFailure(model, gradients, report), saver);
+      }
+      if (verdict.action === "rollback") {
+        state = await rollBack(options, { step, gradients, report, verdict }, state, record, saver);
+        ahead = undefined; // gradients of weights that are gone
+        clock.startStep();
+        continue;
+      }
+      if (verdict.action === "skip") {
+        if (skipsInARow(state.spikes ?? [], step) >= spikeRules.limit) {
+          await saver.finish();
+          const what = await describeFailure(model, gradients, report);
+          throw failure(step, what, saver, `leaving out ${spikeRules.limit} updates in a row`);
+        }
+        state.spikes = [...state.spikes ?? [], spikeEvent(step, report, verdict, "skip")];
+        record.noteSpikes(state.spikes);
+      }
+      const metrics = stepMetrics({ ...report, skipped: verdict.action === "skip" }, {
+        step,
+        learningRate: update.learningRate,
+        tokens: state.tokens,
+        own: tokens,
+        seconds: clock.stepSeconds,
+      });
+      const last = state.spikes?.at(-1);
+      if (last?.back_to === step - 1) metrics.rolled_back_from = last.step;
+
+      // Validate.
+      let samples: NewSample[] | undefined;
+      if (validates && heldOut) {
+        const seen = await validate(options, heldOut);
+        samples = seen.samples;
+        validationLoss = seen.loss;
+        metrics.validation_loss = seen.loss;
+        if (seen.byCorpus) {
+          const parts = Object.entries(seen.byCorpus);
+          for (const [name, loss] of parts) metrics[`validation_loss:${name}`] = loss;
+          const told = parts.map(([name, loss]) => `${name} ${loss.toFixed(4)}`);
+          reporter.log(`Validation after step ${step}: ${told.join(", ")}`);
+        }
+        if (!state.best || seen.loss < state.best.loss) state.best = { step, loss: seen.loss };
+      }
+
+      // Log.
+      record.write(metrics, samples);
+      clock.startStep();
+
+      // Save. A new best is saved whenever it is found, as it is what most people will want to use.
+      await saver.advance();
+      const isLate = checkpoint.minutes > 0 && saver.age >= checkpoint.minutes * 60_000;
+      const isBest = validates && state.best?.step === step;
+      if (step < steps && (isDue(checkpoint.every) || isLate || isBest)) {
+        const going = await saver.saveInBackground(state);
+        if (!going) {
+          await saver.save(state);
+          clock.startStep();
+        }
+      }
+    }
+    path = await saver.save(state);
+    record.close();
+  } catch (error) {
+    record.close();
+    await saver.abort();
+    throw error;
+  } finally {
+    saver.close();
+  }
+  const finished = state.step >= steps;
+  const { seconds } = clock;
+  if (!finished) {
+    reporter.log(
+      `Stopped after ${formatDuration(seconds)}, the limit of this run; --resume goes on`,
+    );
+  }
+  return {
+    step: state.step,
+    finished,
+    tokens: state.tokens,
+    loss: record.last?.loss ?? NaN,
+    ...(validationLoss === undefined ? {} : { validationLoss }),
+    seconds,
+    tokensPerSecond: tokensHere / seconds,
+    dataSeconds: clock.readingSeconds,
+    checkpoint: path,
+  };
 }
 
-class Loop {
-  readonly #options: LoopOptions;
-  readonly #rows: RowSource;
-  readonly #validation: RowSource | undefined;
-  /** Of the whole run. */
-  readonly #steps: number;
-  readonly #record: RunRecord;
-  readonly #began = performance.now();
-  #state: TrainerState;
-  /** Of this process. */
-  #tokens = 0;
-  #dataSeconds = 0;
-  #pending: PendingStep | undefined;
-  #validationLoss: number | undefined;
-  readonly #saver: RunSaver;
-  /** When the last step came in, the event loop turned, and so on. */
-  #stepTime = performance.now();
-  #turnTime = performance.now();
-  #collectTime = performance.now();
+/** The validation loss, and samples, of the averaged weights where the run keeps them. */
+async function validate(
+  { model, config, corpus, sample }: LoopOptions,
+  heldOut: RowSource,
+): Promise<HeldOutLoss & { samples?: NewSample[] }> {
+  const { weights, rows } = config.validation;
+  const averaged = config.average.decay > 0 && weights === "average";
+  if (averaged) model.swapAverages();
+  const seen = await heldOutLoss(model, heldOut, rows, corpus.endOfText, config.seed);
+  const samples = await sample?.();
+  if (averaged) model.swapAverages();
+  return samples ? { ...seen, samples } : seen;
+}
 
-  constructor(options: LoopOptions) {
-    const { corpus, config, model, run, reporter } = options;
-    this.#options = options;
-    this.#rows = requireRows(corpus, "train");
-    if (config.validation.every) this.#validation = requireRows(corpus, "validation");
-    this.#steps = totalSteps(config, model.sequenceLength);
-    this.#state = { ...options.state };
-    const { spikes } = config;
-    const steps = this.#steps;
-    const about = { run, spikes, steps, reporter, listener: options.listener };
-    this.#record = new RunRecord(about, this.#state.step);
-    this.#saver = new RunSaver({
-      run,
-      model,
-      keep: config.checkpoint.keep,
-      tokenizer: options.tokenizer,
-      card: options.card,
-      state: () => this.#state,
-      sync: () => this.#record.sync(),
-    });
-  }
+/** A step whose update the run undoes. */
+interface UndoneStep {
+  step: number;
+  gradients: StepGradients;
+  report: StepReport;
+  verdict: Verdict;
+}
 
-  async run(): Promise<LoopResult> {
-    const { signal } = this.#options;
-    let finished = true;
-    try {
-      while (this.#state.step < this.#steps) {
-        await this.#turn();
-        if (signal.aborted) await this.#interrupt();
-        if (this.#outOfTime()) {
-          finished = false;
-          break;
-        }
-        await this.#queueStep();
-        if (this.#dueNow() && !await this.#settle()) continue;
-        // At the end there is nothing left to go on with meanwhile.
-        if (this.#state.step < this.#steps && this.#dueToSave()) {
-          if (!await this.#saver.begin(!this.#pending)) await this.#save();
-        }
-      }
-      await this.#save();
-      this.#record.close();
-      return this.#result(finished);
-    } catch (error) {
-      this.#record.close();
-      await this.#saver.abort();
-      throw error;
-    } finally {
-      this.#saver.close();
-    }
+/**
+ * Puts the model back to the newest checkpoint. Returns the state from which the run goes on: that of
+ * the checkpoint, but with the rows after those that led to the spike.
+ * @throws {UserError} where the run has come back from the same stretch too often.
+ */
+async function rollBack(
+  { model, config, restore, reporter }: LoopOptions,
+  { step, gradients, report, verdict }: UndoneStep,
+  { rows, spikes = [] }: TrainerState,
+  record: RunRecord,
+  saver: RunSaver,
+): Promise<TrainerState> {
+  await saver.finish();
+  const { limit } = config.spikes;
+  const what = await describeFailure(model, gradients, report, verdict.what[0]);
+  const back = restore();
+  saver.restored(back.step);
+  if (returnsPast(spikes, back.step) >= limit) {
+    throw failure(step, what, saver, `going back to step ${back.step} ${limit} times`);
   }
+  const left = rows - back.rows;
+  reporter.log(
+    `Going back from step ${step} to step ${back.step}, and on without the ` +
+      `${left} rows between them`,
+  );
+  record.rewind(back.step);
+  const event = spikeEvent(step, report, verdict, "rollback");
+  const all = [...spikes, { ...event, back_to: back.step, rows_left_out: left }];
+  record.noteSpikes(all);
+  return { ...back, rows, spikes: all };
+}
 
-  /**
-   * Prepares the next step's gradients while the device is at the step before, queues them as soon as
-   * it is done, takes in that step's report, then queues the update. What waits for the device waits
-   * between the two steps, and with the next one's commands at hand.
-   */
-  async #queueStep(): Promise<void> {
-    const { config, corpus, model } = this.#options;
-    const step = this.#state.step + 1;
-    const began = performance.now();
-    const batches = stepBatches(this.#rows, this.#state.rows, config, corpus);
-    this.#dataSeconds += (performance.now() - began) / 1000;
-    let fed: Promise<void> | undefined;
-    const gradients = queueGradients(model, batches, () => {
-      if (this.#pending) this.#pending.report = model.report();
-      fed = this.#saver.feed();
-    });
-    // After going back there are other weights, and what was accumulated is void.
-    if (!await this.#settle()) return;
-    await fed;
-    await this.#saver.advance();
-    const options = updateOptions(config, step, this.#steps);
-    const { learningRate } = options;
-    const limited = config.spikes.action === "skip";
-    model.update({ ...options, ...(limited ? { skipAbove: this.#record.spikes.limits } : {}) });
-    this.#pending = { step, learningRate, gradients };
-    this.#state.step = step;
-    const tokens = tokensOf(model, batches);
-    this.#state.rows += tokens / model.sequenceLength;
-    this.#state.tokens += tokens;
-    this.#tokens += tokens;
-  }
+/** The error of a run that cannot go on after a step. */
+function failure(step: number, what: string, saver: RunSaver, why?: string): UserError {
+  const saved = saver.saved
+    ? `the last good checkpoint is ${saver.saved.path}`
+    : "no checkpoint was saved before it";
+  return new UserError(
+    `Training stopped at step ${step}: ${what}${why ? `, after ${why}` : ""}; ${saved}; ` +
+      `go on from there with a lower optimizer.learning_rate`,
+  );
+}
 
-  /**
-   * Waits for the pending step's report, checks and records it. False where the run went back to a
-   * checkpoint instead.
-   */
-  async #settle(): Promise<boolean> {
-    const pending = this.#pending;
-    if (!pending) return true;
-    this.#pending = undefined;
-    const { model, config, reporter } = this.#options;
-    const { spikes } = this.#state;
-    const report = await (pending.report ?? model.report());
-    const { step, learningRate, gradients } = pending;
-    const verdict = judge(step, report, this.#record.spikes, config.spikes);
-    for (const line of verdict.lines) reporter.log(line);
-    if (verdict.action === "fail") await this.#fail(pending, report);
-    if (verdict.action === "rollback") {
-      await this.#rollBack(pending, report, verdict);
-      return false;
-    }
-    if (verdict.action === "skip") {
-      if (skipsInARow(spikes ?? [], step) >= config.spikes.limit) {
-        await this.#fail(pending, report, `leaving out ${config.spikes.limit} updates in a row`);
-      }
-      this.#note({ ...eventOf(step, report, verdict), action: "skip" });
-    }
-    const metrics = stepMetrics({ ...report, skipped: verdict.action === "skip" }, {
-      step,
-      learningRate,
-      tokens: this.#state.tokens,
-      own: tokensOf(model, gradients.batches),
-      seconds: (performance.now() - this.#stepTime) / 1000,
-    });
-    const before = spikes?.at(-1);
-    if (before?.back_to === step - 1) metrics.rolled_back_from = before.step;
-    let samples: Omit<RunSample, "step">[] | undefined;
-    if (this.#due(config.validation.every)) {
-      const seen = await this.#validate();
-      metrics.validation_loss = seen.loss;
-      samples = seen.samples;
-    }
-    this.#record.write(metrics, samples);
-    if (metrics.validation_loss !== undefined) this.#options.onValidated?.();
-    this.#saver.settle(step);
-    this.#stepTime = performance.now();
-    return true;
-  }
-
-  /** Goes back to the newest checkpoint, and on from there with the rows after those seen. */
-  async #rollBack(pending: PendingStep, report: StepReport, verdict: Verdict): Promise<void> {
-    const { config, restore, reporter } = this.#options;
-    const { step } = pending;
-    await this.#saver.giveUp(step);
-    const { rows, spikes = [] } = this.#state;
-    const { limit } = config.spikes;
-    const { gradients } = pending;
-    const [bad] = verdict.what;
-    const failure = await describeFailure(this.#options.model, gradients, report, bad);
-    const back = restore();
-    this.#saver.restored(back.step);
-    if (returnsPast(spikes, back.step) >= limit) {
-      throw this.#failure(step, failure, `going back to step ${back.step} ${limit} times`);
-    }
-    const left = rows - back.rows;
-    reporter.log(
-      `Going back from step ${step} to step ${back.step}, and on without the ` +
-        `${left} rows between them`,
-    );
-    this.#state = { ...back, rows, ...(spikes.length ? { spikes } : {}) };
-    this.#record.rewind(back.step);
-    const event = { ...eventOf(step, report, verdict), action: "rollback" as const };
-    this.#note({ ...event, back_to: back.step, rows_left_out: left });
-    this.#stepTime = performance.now();
-  }
-
-  /** Keeps a spike in the run's state and record. */
-  #note(event: SpikeEvent): void {
-    this.#state.spikes = [...this.#state.spikes ?? [], event];
-    this.#record.noteSpikes(this.#state.spikes);
-  }
-
-  /** The validation loss, and samples, of the averaged weights where there are any. */
-  async #validate(): Promise<{ loss: number; samples?: Omit<RunSample, "step">[] }> {
-    const { model, config, corpus, sample } = this.#options;
-    const { weights, rows } = config.validation;
-    const averaged = config.average.decay > 0 && weights === "average";
-    if (averaged) model.swapAverages();
-    const loss = await meanLoss(model, this.#validation!, rows, corpus.endOfText);
-    const samples = await sample?.();
-    if (averaged) model.swapAverages();
-    this.#validationLoss = loss;
-    const { best, step } = this.#state;
-    if (!best || loss < best.loss) this.#state.best = { step, loss };
-    return { loss, samples };
-  }
-
-  /** Saves where the run stands, and waits for it. */
-  async #save(): Promise<void> {
-    await this.#settle();
-    await this.#saver.save();
-    this.#stepTime = performance.now();
-  }
-
-  #due(every: number): boolean {
-    const { step } = this.#state;
-    return every > 0 && (step % every === 0 || step === this.#steps);
-  }
-
-  /** True where something follows this step that needs it finished before the next is queued. */
-  #dueNow(): boolean {
-    const { config: { validation }, model } = this.#options;
-    const { step } = this.#state;
-    return this.#due(validation.every) || step === this.#steps ||
-      !model.snapshot && this.#dueToSave();
-  }
-
-  #dueToSave(): boolean {
-    const { every, minutes } = this.#options.config.checkpoint;
-    const late = minutes > 0 && this.#saver.age >= minutes * 60_000;
-    // A new best is kept: it is what most people will want to use.
-    return late || this.#due(every) ||
-      (this.#state.best?.step === this.#state.step &&
-        this.#due(this.#options.config.validation.every));
-  }
-
-  #outOfTime(): boolean {
-    const { hours } = this.#options.config;
-    return hours > 0 && performance.now() - this.#began >= hours * 3_600_000;
-  }
-
-  /** Lets signals in: a model that computes on this thread would otherwise never let go of it. */
-  async #turn(): Promise<void> {
-    if (performance.now() - this.#turnTime < 50) return;
-    await new Promise((resolve) => setTimeout(resolve, 0));
-    if (performance.now() - this.#collectTime >= COLLECT_EVERY) {
-      collectGarbage(); // what the steps leave beyond the heap would wait for days
-      this.#collectTime = performance.now();
-    }
-    this.#turnTime = performance.now();
-  }
-
-  async #interrupt(): Promise<never> {
-    await this.#save();
-    throw new Interrupted(
-      `Stopped after step ${this.#state.step} of ${this.#steps}; saved in ${
-        this.#saver.saved!.path
-      }` +
-        (this.#options.resumeHint ? `; go on with: ${this.#options.resumeHint}` : ""),
-    );
-  }
-
-  async #fail({ step, gradients }: PendingStep, report: StepReport, why?: string): Promise<never> {
-    await this.#saver.giveUp(step);
-    throw this.#failure(step, await describeFailure(this.#options.model, gradients, report), why);
-  }
-
-  #failure(step: number, what: string, why?: string): UserError {
-    const { saved: last } = this.#saver;
-    const saved = last
-      ? `the last good checkpoint is ${last.path}`
-      : "no checkpoint was saved before it";
-    return new UserError(
-      `Training stopped at step ${step}: ${what}${why ? `, after ${why}` : ""}; ${saved}; ` +
-        `go on from there with a lower optimizer.learning_rate`,
-    );
-  }
-
-  #result(finished: boolean): LoopResult {
-    const seconds = (performance.now() - this.#began) / 1000;
-    const { step, tokens } = this.#state;
-    const result: LoopResult = {
-      step,
-      finished,
-      tokens,
-      loss: this.#record.last?.loss ?? NaN,
-      seconds,
-      tokensPerSecond: this.#tokens / seconds,
-      dataSeconds: this.#dataSeconds,
-      checkpoint: this.#saver.saved!.path,
-    };
-    if (this.#validationLoss !== undefined) result.validationLoss = this.#validationLoss;
-    if (!finished) {
-      this.#options.reporter.log(
-        `Stopped after ${formatDuration(seconds)}, the limit of this run; --resume goes on`,
-      );
-    }
-    return result;
-  }
+/** What a run that was told to stop says in the end. */
+function interruption(
+  { resumeHint }: LoopOptions,
+  step: number,
+  steps: number,
+  path: string,
+): Interrupted {
+  const hint = resumeHint ? `; go on with: ${resumeHint}` : "";
+  return new Interrupted(`Stopped after step ${step} of ${steps}; saved in ${path}${hint}`);
 }

@@ -1,4 +1,4 @@
-/** A run's figures, one object a step: metrics.jsonl, and the same for TensorBoard. @module */
+/** A run's figures, one object per step: metrics.jsonl, and the same for TensorBoard. @module */
 import { exists, writeAtomic } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { encodeFileVersion, encodeScalars, readEvents } from "./tensorboard.ts";
@@ -11,24 +11,26 @@ export interface StepMetrics {
   tokens: number;
   /** Mean negative log-likelihood of the step's scored targets, in nats; null in the file if NaN. */
   loss: number;
-  /** Of this step. */
+  /** The rate that this step was updated with. */
   learning_rate: number;
   /** Before clipping; null in the file where it was not finite. */
   grad_norm: number;
-  /** Of this step alone. */
+  /** Positions trained on per second in this step alone. */
   tokens_per_second: number;
-  /** Nats a token, in steps where it was computed. */
+  /** In nats per token, in steps after which it was computed. */
   validation_loss?: number;
+  /** Of a mix: the validation loss on each corpus by its name. */
+  [byCorpus: `validation_loss:${string}`]: number;
   /** 1 where the step's update was left out because of a spike or of an overflow of f16. */
   skipped?: number;
-  /** On the first step after going back: the step that spiked. */
+  /** On the first step after a return to a checkpoint: the step that spiked. */
   rolled_back_from?: number;
   /** Mixed precision: what the next step's gradients are scaled with. */
   loss_scale?: number;
 }
 
 /** Where a run's metrics are. */
-export const METRICS_FILE = "metrics.jsonl";
+const METRICS_FILE = "metrics.jsonl";
 
 /**
  * Reads metrics.jsonl up to `lastStep`; a line cut short by a kill ends it.

@@ -51,7 +51,7 @@ export function openMix(text: string): TrainingCorpus & Disposable {
         const sources = corpora.map((c) => c.split(name));
         rows = name === "train"
           ? blended(sources, parts, first.sequenceLength)
-          : oneAfterTheOther(sources);
+          : heldOutOf(sources, parts);
         splits.set(name, rows);
       }
       return rows;
@@ -60,7 +60,12 @@ export function openMix(text: string): TrainingCorpus & Disposable {
       const paths = parts.map(({ path }) => path);
       const specs = await selectionsOfMix(paths, spec);
       const chosen = await Promise.all(
-        corpora.map((c, i) => selects(specs[i]!) ? c.select!(specs[i]!) : c),
+        corpora.map((c, i) => {
+          const own = specs[i];
+          if (!own || !selects(own)) return c;
+          if (!c.select) throw new RangeError(`Nothing is known of the documents of ${c.path}`);
+          return c.select(own);
+        }),
       );
       const sources = chosen.map((c) => c.split("train"));
       const train = {
@@ -77,6 +82,19 @@ export function openMix(text: string): TrainingCorpus & Disposable {
     [Symbol.dispose]: close,
   };
   return mix;
+}
+
+/** The held-out rows of all corpora, which stay told apart. */
+function heldOutOf(sources: RowSource[], parts: Part[]): RowSource {
+  const paths = parts.map(({ path }) => path);
+  return {
+    ...oneAfterTheOther(sources),
+    parts: sources.map((source, i) => ({
+      name: nameOf(paths, i),
+      source,
+      share: parts[i]!.share,
+    })),
+  };
 }
 
 function oneAfterTheOther(sources: RowSource[]): RowSource {

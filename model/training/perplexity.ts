@@ -2,16 +2,16 @@
 import { Interrupted } from "../../core/errors.ts";
 import type { Reporter } from "../../core/reporter.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
-import { makeBatch } from "../mamba/batch.ts";
+import { makeBatch, type MakeModel, type TrainableModel } from "../mamba/mod.ts";
+import { localModel } from "../weights/mod.ts";
+import { openScoredWeights } from "./scored_weights.ts";
 import { requireRows, type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
-import { bootstrapInterval, type Interval } from "../tasks/core/statistics.ts";
-import { openModelFolder } from "../weights/folder.ts";
-import { localModel } from "../weights/hub.ts";
+import { bootstrapInterval, type Interval } from "../statistics/mod.ts";
+import { drawHeldOut, type DrawnPart, drawnSource } from "./held_out.ts";
 import { checkFits } from "./start.ts";
-import type { MakeModel, TrainableModel } from "../mamba/types.ts";
 
 /** Summed negative log-likelihood of some whole rows. */
-export interface RowLoss {
+interface RowLoss {
   rows: number;
   nll: number;
   /** Scored positions. */
@@ -26,10 +26,10 @@ export type OnRow = (
 ) => void;
 
 /**
- * Evaluates rows [0, count) of a source with as few batches as possible. Yields one entry a row
- * where the model tells rows apart, otherwise one a batch.
+ * Evaluates rows [0, count) of a source with as few batches as possible. Yields one entry per
+ * row where the model tells rows apart, otherwise one per batch.
  */
-export async function* rowLosses(
+async function* rowLosses(
   model: TrainableModel,
   source: RowSource,
   count: number,
@@ -42,20 +42,20 @@ export async function* rowLosses(
     const rows = Array.from({ length: size }, (_, i) => source.row(at + i));
     const batch = makeBatch(rows, batchSize, sequenceLength, endOfText);
     const report = model.evaluate(batch);
-    report.catch(() => {}); // told where it is awaited, if it still is
+    report.catch(() => {}); // an error is thrown where the report is awaited
     return { at, size, batch, report };
   };
-  // A batch is queued before the one ahead of it is taken in: the device never waits for that.
+  // The next batch is queued before the results of this one are read, so the device never waits.
   let next = count > 0 ? begin(0) : undefined;
   while (next) {
     const { at, size, batch, report } = next;
     next = at + batchSize < count ? begin(at + batchSize) : undefined;
     const { nll, targets, rowNll, positionNll } = await report;
     if (onRow && !positionNll) throw new TypeError("This model gives no losses of positions");
-    for (let r = 0; onRow && r < size; r++) {
+    for (let r = 0; onRow && positionNll && r < size; r++) {
       const from = r * sequenceLength;
       const to = from + sequenceLength;
-      onRow(at + r, positionNll!.subarray(from, to), batch.targets.subarray(from, to));
+      onRow(at + r, positionNll.subarray(from, to), batch.targets.subarray(from, to));
     }
     if (!rowNll) {
       yield { rows: size, nll, targets };
@@ -69,17 +69,37 @@ export async function* rowLosses(
   }
 }
 
-/** Mean negative log-likelihood of a scored token, in nats, over at most `count` rows. */
-export async function meanLoss(
+/** The loss on held-out rows: on all of them, and on those of each corpus of a mix by its name. */
+export interface HeldOutLoss {
+  /** Mean negative log-likelihood of a scored token, in nats. */
+  loss: number;
+  /** Undefined where there is one corpus. */
+  byCorpus?: Record<string, number>;
+}
+
+/**
+ * The loss on at most `count` rows of a split, drawn by `seed`.
+ * @see drawHeldOut
+ */
+export async function heldOutLoss(
   model: TrainableModel,
   source: RowSource,
   count: number,
   endOfText: number,
-): Promise<number> {
-  const rows = Math.min(count, source.rows);
+  seed: number,
+): Promise<HeldOutLoss> {
   const losses: RowLoss[] = [];
-  for await (const one of rowLosses(model, source, rows, endOfText)) losses.push(one);
-  return meanOf(losses);
+  const byCorpus: Record<string, number> = {};
+  const parts = drawHeldOut(source, count, seed);
+  for (const part of parts) {
+    const own: RowLoss[] = [];
+    const rows = drawnSource(part);
+    for await (const one of rowLosses(model, rows, rows.rows, endOfText)) own.push(one);
+    byCorpus[part.name] = meanOf(own);
+    losses.push(...own);
+  }
+  const loss = meanOf(losses);
+  return parts.length > 1 ? { loss, byCorpus } : { loss };
 }
 
 /** Each token weighs the same, whichever row it is in. */
@@ -101,11 +121,11 @@ export interface PerplexityRequest {
   corpus: TrainingCorpus;
   /** Which documents. */
   split: Split;
-  /** Only the split's first so many rows. */
+  /** Only so many rows of the split, drawn by the seed. */
   rows?: number;
   /** Rows computed at once. */
   batchSize: number;
-  /** Of the bootstrap. */
+  /** Of the rows that are drawn, and of the bootstrap. */
   seed?: number;
   /** Makes what computes it. */
   makeModel: MakeModel;
@@ -146,12 +166,15 @@ export interface PerplexityResult {
  */
 export async function evaluatePerplexity(request: PerplexityRequest): Promise<PerplexityResult> {
   const { corpus, split } = request;
-  const source = requireRows(corpus, split);
-  const folder = openModelFolder(await localModel(request.model, request.reporter));
+  const whole = requireRows(corpus, split);
+  const drawn = drawHeldOut(whole, request.rows ?? whole.rows, request.seed ?? 0);
+  const path = await localModel(request.model, request.reporter);
+  const folder = openScoredWeights(path, (message) => request.reporter.log(message));
   try {
     const { config, tokenizerFile } = folder;
     checkFits(request.model, config, tokenizerFile, corpus);
-    const rows = Math.min(request.rows ?? source.rows, source.rows);
+    const source = joined(drawn);
+    const { rows } = source;
     const batchSize = Math.min(request.batchSize, rows);
     const { sequenceLength } = corpus;
     const made = await request.makeModel(config, { batchSize, sequenceLength, training: false });
@@ -169,17 +192,33 @@ export async function evaluatePerplexity(request: PerplexityRequest): Promise<Pe
   }
 }
 
+/** Drawn rows of one or more corpora, one after the other. */
+function joined(parts: DrawnPart[]): RowSource & { numberOf(index: number): number } {
+  const places = parts.flatMap(({ source, rows }) => rows.map((row) => ({ source, row })));
+  return {
+    rows: places.length,
+    /** The number of a row in its own corpus. */
+    numberOf: (index) => places[index]!.row,
+    row(index) {
+      const { source, row } = places[index]!;
+      return source.row(row);
+    },
+  };
+}
+
 async function collect(
   { reporter, signal, corpus, onRow }: PerplexityRequest,
   model: TrainableModel,
-  source: RowSource,
+  source: ReturnType<typeof joined>,
   rows: number,
 ): Promise<RowLoss[]> {
   const losses: RowLoss[] = [];
   const progress = reporter.progress("Evaluating", rows, "rows");
   let done = 0;
   try {
-    for await (const one of rowLosses(model, source, rows, corpus.endOfText, onRow)) {
+    const named: OnRow | undefined = onRow &&
+      ((index, ...rest) => onRow(source.numberOf(index), ...rest));
+    for await (const one of rowLosses(model, source, rows, corpus.endOfText, named)) {
       if (signal?.aborted) throw new Interrupted("Interrupted; nothing was written");
       losses.push(one);
       progress.update(done += one.rows, `loss ${meanOf(losses).toFixed(4)}`);

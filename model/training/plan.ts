@@ -1,12 +1,49 @@
-/** What a training run is to do, checked before anything is written. @module */
+/** What a training run is asked to do, checked before anything is written. @module */
 import { UserError } from "../../core/errors.ts";
 import { exists } from "../../core/files.ts";
+import type { Reporter } from "../../core/reporter.ts";
 import { resolve } from "../../core/std.ts";
+import type { Peaks } from "../../kernels/peaks.ts";
+import type { KernelTime } from "../../kernels/plan.ts";
+import type { MakeModel } from "../mamba/mod.ts";
 import { cleanCheckpoints } from "./checkpoint.ts";
 import { requireRows, selectedCorpus, type TrainingCorpus } from "./corpus.ts";
 import { configChanges, readRun, refuseExisting, type RunFile } from "./run_file.ts";
-import { mergeConfig, resolveConfig, type TrainConfig } from "./configuration.ts";
-import type { TrainRequest } from "./run.ts";
+import {
+  mergeConfig,
+  type PartialConfig,
+  resolveConfig,
+  type TrainConfig,
+} from "./configuration.ts";
+import type { RunListener } from "./record.ts";
+
+/** What {@linkcode trainRun} takes. */
+export interface TrainRequest {
+  /** What is trained on. */
+  corpus: TrainingCorpus;
+  /** A model folder, a Hugging Face id or `random:<preset>`; with `resume` it may be left out. */
+  init?: string;
+  /** The run folder. */
+  out: string;
+  /** Keys that differ from the defaults or, with `resume`, from the run's own configuration. */
+  config: PartialConfig;
+  /** Named in errors about `config`. */
+  configSource?: string;
+  /** Whether to go on with the run in `out`. */
+  resume: boolean;
+  /** Makes what is trained. */
+  makeModel: MakeModel;
+  /** Gets the times of one step's kernels before training begins. */
+  onProfile?: (times: KernelTime[], peaks?: Peaks) => void;
+  /** Hears of every step. */
+  listener?: RunListener;
+  /** Shows the progress and takes the log. */
+  reporter: Reporter;
+  /** Has the run save and stop. */
+  signal: AbortSignal;
+  /** How to go on, for the message of a run that was stopped. */
+  resumeHint?: string;
+}
 
 /** A run's settings, checked. */
 export interface RunPlan {
@@ -22,7 +59,7 @@ export interface RunPlan {
  */
 export async function planRun(request: TrainRequest): Promise<RunPlan> {
   const { out, resume, reporter } = request;
-  // A folder by its whole path: found again from anywhere, and not taken for a hub id.
+  // The whole path of a folder is found again from anywhere and is not taken for a hub id.
   const given = request.init !== undefined && exists(request.init)
     ? resolve(request.init)
     : request.init;
@@ -40,7 +77,9 @@ export async function planRun(request: TrainRequest): Promise<RunPlan> {
     for (const change of configChanges(old.config, config)) reporter.log(`Changed: ${change}`);
   }
   const init = old?.init ?? given;
-  if (init === undefined) throw new UserError("Cannot train: say what from with --init");
+  if (init === undefined) {
+    throw new UserError("Cannot train: name the weights to start from with --init");
+  }
   return { init, config, corpus };
 }
 

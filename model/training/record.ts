@@ -2,13 +2,24 @@
 import type { Progress, Reporter } from "../../core/reporter.ts";
 import { MetricsWriter, readMetrics, type StepMetrics } from "./metrics.ts";
 import { readRun, writeRun } from "./run_file.ts";
-import type { RunListener } from "./listener.ts";
-import { appendSamples, cutSamples, type RunSample } from "./samples.ts";
+import { appendSamples, cutSamples, type NewSample, type RunSample } from "./samples.ts";
 import { type SpikeEvent, SpikeWatch } from "./spikes.ts";
 import type { TrainConfig } from "./configuration.ts";
 
+/** Who hears of a run. Called between steps: whatever takes time must happen elsewhere. */
+export interface RunListener {
+  /** Training begins after `step` of `steps`; again where it went back to a checkpoint. */
+  began?(step: number, steps: number): void;
+  /** A step came in, and is in the run folder's metrics. */
+  step?(metrics: StepMetrics): void;
+  /** The model wrote samples; they are in the run folder. */
+  sampled?(samples: RunSample[]): void;
+  /** A validation came in; its figures and samples are in the run folder. */
+  validated?(): void;
+}
+
 /** What {@linkcode RunRecord} takes. */
-export interface RecordOptions {
+interface RecordOptions {
   /** The run folder. */
   run: string;
   spikes: TrainConfig["spikes"];
@@ -57,7 +68,7 @@ export class RunRecord {
   }
 
   /** Writes a step, and what the model wrote after it. */
-  write(metrics: StepMetrics, samples: readonly Omit<RunSample, "step">[] = []): void {
+  write(metrics: StepMetrics, samples: readonly NewSample[] = []): void {
     const { run, listener } = this.#options;
     const { step, loss, tokens_per_second: rate } = metrics;
     this.#metrics.write(metrics);
@@ -68,6 +79,7 @@ export class RunRecord {
       appendSamples(run, stamped);
       listener?.sampled?.(stamped);
     }
+    if (metrics.validation_loss !== undefined) listener?.validated?.();
     const speed = rate < 100 ? rate.toFixed(1) : Math.round(rate).toLocaleString("en");
     this.#progress.update(step, `loss ${loss.toFixed(4)}, ${speed} tokens/s`);
   }

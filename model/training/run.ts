@@ -1,6 +1,5 @@
 /** A training run as a whole: its folder, its start, going on with it, its end. @module */
 import { messageOf, UserError } from "../../core/errors.ts";
-import type { Reporter } from "../../core/reporter.ts";
 import type { Peaks } from "../../kernels/peaks.ts";
 import type { KernelTime } from "../../kernels/plan.ts";
 import {
@@ -10,50 +9,24 @@ import {
   removeCheckpoint,
   type TrainerState,
 } from "./checkpoint.ts";
-import type { MambaConfig } from "../mamba/config.ts";
-import type { TrainingCorpus } from "./corpus.ts";
-import { localModel } from "../weights/hub.ts";
+import {
+  type MadeModel,
+  type MakeModel,
+  type MambaConfig,
+  type Moments,
+  parameterList,
+} from "../mamba/mod.ts";
+import { localModel } from "../weights/mod.ts";
 import { readMetrics } from "./metrics.ts";
-import { parameterList } from "../mamba/parameters.ts";
-import { writeRunReport } from "../report/run_report.ts";
 import { isDone, markDone } from "./run_file.ts";
 import { cardOf, describe, recordRun } from "./description.ts";
-import type { RunListener } from "./listener.ts";
-import { planRun, type RunPlan } from "./plan.ts";
+import { planRun, type RunPlan, type TrainRequest } from "./plan.ts";
 import { sampler } from "./samples.ts";
-import { checkFits, openStart, type StartingPoint } from "./start.ts";
+import { openStart, startOfCheckpoint } from "./start.ts";
 import { type LoopResult, totalSteps, trainLoop } from "./loop.ts";
-import type { PartialConfig } from "./configuration.ts";
 import { trainingTerms } from "./terms.ts";
-import type { MadeModel, MakeModel, Moments } from "../mamba/types.ts";
 
-/** What {@linkcode trainRun} takes. */
-export interface TrainRequest {
-  /** What is trained on. */
-  corpus: TrainingCorpus;
-  /** A model folder, a Hugging Face id or `random:<preset>`; with `resume` it may be left out. */
-  init?: string;
-  /** The run folder. */
-  out: string;
-  /** Keys that differ from the defaults or, with `resume`, from the run's own configuration. */
-  config: PartialConfig;
-  /** Named in errors about `config`. */
-  configSource?: string;
-  /** Whether to go on with the run in `out`. */
-  resume: boolean;
-  /** Makes what is trained. */
-  makeModel: MakeModel;
-  /** Gets the times of one step's kernels before training begins. */
-  onProfile?: (times: KernelTime[], peaks?: Peaks) => void;
-  /** Hears of every step. */
-  listener?: RunListener;
-  /** Shows the progress and takes the log. */
-  reporter: Reporter;
-  /** Has the run save and stop. */
-  signal: AbortSignal;
-  /** How to go on, for the message of a run that was stopped. */
-  resumeHint?: string;
-}
+export type { TrainRequest };
 
 const START: TrainerState = { step: 0, rows: 0, tokens: 0 };
 
@@ -88,7 +61,8 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
     try {
       return await trainFrom({ ...request, corpus, makeModel: make }, plan, checkpoint);
     } catch (error) {
-      // A device's loss shows first in whatever waited for it; its own word comes a turn later.
+      // A lost device first shows as an error in whatever waited for it; the event that says it is
+      // lost comes one turn of the event loop later.
       await new Promise((resolve) => setTimeout(resolve, 0));
       if (!made?.lost?.() || losses === MOST_DEVICE_LOSSES) throw error;
       reporter.log(
@@ -117,15 +91,16 @@ async function trainFrom(
     const shape = { batchSize: config.batch.rows, sequenceLength, ...terms };
     const made = await request.makeModel(start.config, shape);
     const { model, device, recurrent } = made;
-    // Before the weights are written, because a step changes them.
-    const profile = request.onProfile && await profileStep(made);
+    // Before the weights are written, because profiling runs a step, which changes them.
+    const { onProfile } = request;
+    const profile = onProfile && await profileStep(made);
     const load = (from: Checkpoint | undefined): TrainerState => {
       model.writeParameters(from?.folder.read ?? start.read);
       model.writeMoments(from?.moments ?? noMoments(start.config));
       if (from?.average && terms.averageDecay) model.writeAverages(from.average);
       model.writeLossScale?.(from?.state.lossScale);
       const state = from?.state ?? START;
-      // Checkpoints past this one, damaged or left behind, would be taken for this run's.
+      // Later checkpoints, damaged or left behind, would be taken for those of the run from here on.
       for (const { path, step } of listCheckpoints(out)) {
         if (step > state.step) removeCheckpoint(path);
       }
@@ -136,7 +111,7 @@ async function trainFrom(
     const run = recordRun(request, { init, config, device, model: start.config, state });
     markDone(out);
     reporter.log(describe(run, start.config, state, totalSteps(config, sequenceLength)));
-    if (profile) request.onProfile!(...profile);
+    if (profile) onProfile?.(...profile);
     const result = await trainLoop({
       run: out,
       corpus,
@@ -145,13 +120,13 @@ async function trainFrom(
       state,
       tokenizer: start.tokenizer,
       card: (state) => cardOf(run, out, start.config, state),
-      onValidated: () => writeRunReport(out),
       listener: request.listener,
       sample: sampler(config, start.tokenizer, recurrent, (message) => reporter.log(message)),
       restore() {
         const { every } = config.checkpoint;
         const log = (damage: string) => reporter.log(damage);
-        // Not to where the run was stopped by chance: it is to end as if it never had been.
+        // Not to a checkpoint of a step where the run was stopped by chance: it is to end as if it had
+        // never been stopped.
         const newest = openNewestCheckpoint(out, log, (step) => every > 0 && step % every === 0) ??
           openNewestCheckpoint(out, log);
         try {
@@ -183,8 +158,11 @@ async function profileStep({ timeline, peaks }: MadeModel): Promise<[KernelTime[
 /** The moments that every run begins with. */
 function noMoments(model: MambaConfig): (name: string) => Moments {
   const sizes = new Map(parameterList(model).map(({ name, size }) => [name, size]));
-  const zeros = (name: string) => new Float32Array(sizes.get(name)!);
-  return (name) => ({ m: zeros(name), v: zeros(name) });
+  return (name) => {
+    const size = sizes.get(name);
+    if (size === undefined) throw new RangeError(`No parameter is named ${name}`);
+    return { m: new Float32Array(size), v: new Float32Array(size) };
+  };
 }
 
 /** The result of a run that has nothing left to do. */
@@ -204,15 +182,4 @@ function finishedResult(out: string, { path, state }: Checkpoint): LoopResult {
     checkpoint: path,
     ...(validationLoss === undefined ? {} : { validationLoss }),
   };
-}
-
-/** A checkpoint as a starting point. */
-function startOfCheckpoint(checkpoint: Checkpoint, corpus: TrainingCorpus): StartingPoint {
-  const { folder, path } = checkpoint;
-  checkFits(path, folder.config, folder.tokenizerFile, corpus);
-  const tokenizer = folder.tokenizerFile
-    ? Deno.readFileSync(folder.tokenizerFile)
-    : corpus.tokenizer();
-  // Closed with the checkpoint.
-  return { config: folder.config, read: folder.read, tokenizer, close() {} };
 }

@@ -3,9 +3,7 @@ import project from "../../deno.json" with { type: "json" };
 import { UserError } from "../../core/errors.ts";
 import { exists, PARTIAL_SUFFIX, readJson, writeAtomic } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
-import type { MambaConfig } from "../mamba/config.ts";
-import { huggingFaceConfig } from "../mamba/config_file.ts";
-import { parameterCount } from "../mamba/parameters.ts";
+import { huggingFaceConfig, type MambaConfig, parameterCount } from "../mamba/mod.ts";
 import type { SpikeEvent } from "./spikes.ts";
 import { flatten, type TrainConfig } from "./configuration.ts";
 
@@ -62,7 +60,7 @@ export function refuseExisting(out: string): void {
     );
   }
   if (!exists(out)) return;
-  // What a run left that was killed as it began does not count.
+  // What a run left behind that was killed as it began does not count.
   const holds = (folder: string) =>
     [...Deno.readDirSync(folder)].some(({ name }) => !name.endsWith(PARTIAL_SUFFIX));
   if (!Deno.statSync(out).isDirectory || holds(out)) {

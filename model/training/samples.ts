@@ -1,12 +1,11 @@
-/** What a model in training makes of a fixed prompt, validation after validation: samples.jsonl. @module */
+/** Texts that a model in training writes after a fixed prompt at each validation: samples.jsonl. @module */
 import { exists, writeAtomic } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { messageOf } from "../../core/errors.ts";
 import { DeviceError } from "../../kernels/errors.ts";
 import { type Tokenizer, tokenizerFromJson } from "../../pipeline/tokenizer/mod.ts";
-import { generateTokens } from "../mamba/generate.ts";
+import { generateTokens, type RecurrentModel } from "../mamba/mod.ts";
 import type { TrainConfig } from "./configuration.ts";
-import type { RecurrentModel } from "../mamba/types.ts";
 
 /** One line of samples.jsonl. */
 export interface RunSample {
@@ -22,8 +21,11 @@ export interface RunSample {
   seed: number;
 }
 
+/** A sample that does not yet say after which step it was written. */
+export type NewSample = Omit<RunSample, "step">;
+
 /** What to draw. */
-export interface SampleOptions {
+interface SampleOptions {
   prompt: string;
   /** How many; the first takes the likeliest tokens, the others are sampled. */
   count: number;
@@ -32,14 +34,14 @@ export interface SampleOptions {
   seed: number;
 }
 
-/** Draws samples, all anew: the model's state before does not matter. */
+/** Draws samples, each from the beginning: whatever the model read before does not matter. */
 export async function drawSamples(
   model: RecurrentModel,
   tokenizer: Tokenizer,
   { prompt, count, tokens, seed }: SampleOptions,
-): Promise<Omit<RunSample, "step">[]> {
+): Promise<NewSample[]> {
   const ids = [model.config.endOfText, ...tokenizer.encode(prompt)];
-  const samples: Omit<RunSample, "step">[] = [];
+  const samples: NewSample[] = [];
   for (let i = 0; i < count; i++) {
     const temperature = i === 0 ? 0 : 0.8;
     const written: number[] = [];
@@ -61,7 +63,7 @@ export function sampler(
   tokenizerFile: Uint8Array,
   recurrent: (() => Promise<RecurrentModel>) | undefined,
   log: (message: string) => void,
-): (() => Promise<Omit<RunSample, "step">[]>) | undefined {
+): (() => Promise<NewSample[]>) | undefined {
   const { every, samples: count, prompt, sample_tokens: tokens } = validation;
   if (!every || !count || !recurrent) return undefined;
   const without = (error: unknown) => log(`Validations go without samples: ${messageOf(error)}`);

@@ -1,36 +1,44 @@
-/** A run's checkpoints: written while it goes on where that can be, and kept as many as wanted. @module */
+/** A run's checkpoints: written while it goes on where that can be, and as many kept as wanted. @module */
+import type { TrainableModel } from "../mamba/mod.ts";
 import { BackgroundSave, CheckpointThread } from "./background_save.ts";
 import { listCheckpoints, pruneCheckpoints, type TrainerState } from "./checkpoint.ts";
 import { saveCheckpoint } from "./checkpoint_writer.ts";
-import type { TrainableModel } from "../mamba/types.ts";
 
 /** What {@linkcode RunSaver} takes. */
-export interface SaverOptions {
+interface SaverOptions {
   /** The run folder. */
   run: string;
   model: TrainableModel;
-  /** The last so many are kept, and the best. */
+  /** How many of the last checkpoints are kept, besides the best. */
   keep: number;
-  /** Where the run stands now. */
-  state: () => TrainerState;
-  /** Files that go into each checkpoint besides weights and state. */
+  /** The tokenizer.json that goes into each checkpoint. */
   tokenizer?: Uint8Array;
+  /** The model card that goes into the checkpoint of a state. */
   card?: (state: TrainerState) => string;
   /** Makes durable what a checkpoint counts on. */
   sync: () => void;
+}
+
+/** A checkpoint that is being written while training goes on. */
+interface Going {
+  save: BackgroundSave;
+  state: TrainerState;
 }
 
 /** Saves a run; one checkpoint at a time. */
 export class RunSaver {
   readonly #options: SaverOptions;
   #saved: { step: number; path: string } | undefined;
-  #saving: BackgroundSave | undefined;
+  #going: Going | undefined;
+  /** A piece on its way from the device to the thread that writes. */
+  #piece: Promise<void> | undefined;
   #thread: CheckpointThread | undefined;
   #time = performance.now();
 
-  constructor(options: SaverOptions) {
+  /** @param step where the run stands: at a checkpoint's step, or at its start. */
+  constructor(options: SaverOptions, step: number) {
     this.#options = options;
-    this.restored(options.state().step);
+    this.restored(step);
   }
 
   /** The newest checkpoint that counts. */
@@ -48,71 +56,67 @@ export class RunSaver {
     this.#saved = listCheckpoints(this.#options.run).find((c) => c.step === step);
   }
 
-  /** Saves where the run stands, which is settled, and waits for it. */
-  async save(): Promise<void> {
-    await this.#finish();
+  /** Saves where the run stands, and waits for it. Returns the checkpoint's path. */
+  async save(state: TrainerState): Promise<string> {
+    await this.finish();
+    this.#time = performance.now();
+    if (this.#saved?.step === state.step) return this.#saved.path;
     const { run, model, sync } = this.#options;
-    const state = this.#options.state();
-    this.#time = performance.now();
-    if (this.#saved?.step === state.step) return;
     sync();
-    this.#keep(state.step, await saveCheckpoint(run, model, state, this.#extras()));
+    const path = await saveCheckpoint(run, model, state, this.#extras(state));
+    this.#keep(state, path);
     this.#time = performance.now();
+    return path;
   }
 
   /**
    * Begins to save where the run stands while it goes on.
-   * @param settled whether the step has turned out to be good; else {@linkcode settle} says so.
-   * @returns false where the model cannot keep its tensors aside.
+   * @returns false where the model cannot keep its tensors aside, so that {@linkcode save} has to wait.
    */
-  async begin(settled: boolean): Promise<boolean> {
-    await this.#finish(); // one at a time
-    const { run, model } = this.#options;
-    const state = this.#options.state();
+  async saveInBackground(state: TrainerState): Promise<boolean> {
+    await this.finish(); // one at a time
     this.#time = performance.now();
     if (this.#saved?.step === state.step) return true;
+    const { run, model } = this.#options;
     const snapshot = await model.snapshot?.();
     if (!snapshot) return false;
     this.#thread ??= new CheckpointThread();
-    const contents = { config: model.config, ...this.#extras() };
-    this.#saving = new BackgroundSave(this.#thread, snapshot, run, state.step, contents);
-    if (settled) this.#saving.settle(state);
+    const contents = { config: model.config, ...this.#extras(state) };
+    const kept = { ...state };
+    const save = new BackgroundSave(this.#thread, snapshot, run, kept, contents);
+    this.#going = { save, state: kept };
     return true;
   }
 
-  /** A step has turned out to be good: a checkpoint of it may be finished. */
-  settle(step: number): void {
-    if (this.#saving?.step === step) this.#saving.settle(this.#options.state());
+  /**
+   * Has the device hand over the next piece of a checkpoint under way. The best moment is when the
+   * device has come to the end of a step. What fails is thrown by the next {@linkcode advance}.
+   */
+  readPiece(): void {
+    this.#piece ??= this.#going?.save.readPiece();
   }
 
-  /** Has the device hand over the next piece of a checkpoint under way. */
-  feed(): Promise<void> | undefined {
-    return this.#saving?.feed();
-  }
-
-  /** Takes the checkpoint under way further, if its step has turned out to be good. */
+  /** Takes the checkpoint under way further: to its name, once all its pieces are written. */
   async advance(): Promise<void> {
-    const saving = this.#saving;
-    if (!saving) return;
-    const path = await saving.advance(this.#options.sync);
-    if (path === undefined) return;
-    this.#saving = undefined;
-    this.#keep(saving.step, path);
+    await this.#pieceRead();
+    const going = this.#going;
+    const path = await going?.save.advance(this.#options.sync);
+    if (going && path !== undefined) this.#completed(going, path);
   }
 
-  /** After a step that has failed: gives up a checkpoint of it, and waits for one of a step before. */
-  async giveUp(failed: number): Promise<void> {
-    const saving = this.#saving;
-    if (!saving) return;
-    if (saving.step < failed) return await this.#finish();
-    await this.abort();
+  /** Waits for the checkpoint under way. */
+  async finish(): Promise<void> {
+    await this.#pieceRead();
+    const going = this.#going;
+    if (going) this.#completed(going, await going.save.drain(this.#options.sync));
   }
 
   /** Gives up the checkpoint under way. */
   async abort(): Promise<void> {
-    const saving = this.#saving;
-    this.#saving = undefined;
-    await saving?.abort();
+    await this.#pieceRead();
+    const going = this.#going;
+    this.#going = undefined;
+    await going?.save.abort();
   }
 
   /** Ends the thread that writes. */
@@ -120,24 +124,25 @@ export class RunSaver {
     this.#thread?.close();
   }
 
-  /** Waits for the checkpoint under way; its step has been settled. */
-  async #finish(): Promise<void> {
-    const saving = this.#saving;
-    if (!saving) return;
-    const path = await saving.drain(this.#options.sync);
-    this.#saving = undefined;
-    this.#keep(saving.step, path);
+  async #pieceRead(): Promise<void> {
+    await this.#piece;
+    this.#piece = undefined;
   }
 
-  #extras(): { tokenizer?: Uint8Array; card?: string } {
-    const { tokenizer, card, state } = this.#options;
-    return { tokenizer, card: card?.(state()) };
+  #extras(state: TrainerState): { tokenizer?: Uint8Array; card?: string } {
+    const { tokenizer, card } = this.#options;
+    return { tokenizer, card: card?.(state) };
+  }
+
+  #completed({ state }: Going, path: string): void {
+    this.#going = undefined;
+    this.#keep(state, path);
   }
 
   /** A checkpoint is on the disk. */
-  #keep(step: number, path: string): void {
-    const { run, keep, state } = this.#options;
+  #keep({ step, best }: TrainerState, path: string): void {
+    const { run, keep } = this.#options;
     this.#saved = { step, path };
-    pruneCheckpoints(run, keep, state().best?.step);
+    pruneCheckpoints(run, keep, best?.step);
   }
 }

@@ -18,6 +18,6 @@ export function scheduleFactor(schedule: ScheduleConfig, step: number, steps: nu
 }
 
 /** Warm-up in steps; a share below 1 is of all steps. */
-export function warmupSteps({ warmup }: ScheduleConfig, steps: number): number {
+function warmupSteps({ warmup }: ScheduleConfig, steps: number): number {
   return warmup < 1 ? Math.round(warmup * steps) : warmup;
 }

@@ -38,8 +38,9 @@ export function openCorpus(path: string): TrainingCorpus & Disposable {
       return Deno.readFileSync(file);
     },
     split(name) {
-      if (!splits.has(name)) splits.set(name, openShards(path, name));
-      return splits.get(name)!;
+      const open = splits.get(name) ?? openShards(path, name);
+      splits.set(name, open);
+      return open;
     },
     async select(spec) {
       const train = await selectRows(path, spec);

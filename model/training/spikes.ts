@@ -1,8 +1,8 @@
 /** Watching for outliers in a run's loss and gradient norm, and what follows them. @module */
-import type { StepReport } from "../mamba/types.ts";
+import type { StepReport } from "../mamba/mod.ts";
 
 /** What is watched of a step. */
-export interface StepFigures {
+interface StepFigures {
   /** Mean over the step's real tokens, in nats. */
   loss: number;
   /** Norm of all gradients, before clipping. */
@@ -20,7 +20,7 @@ export interface Spike {
 }
 
 /** A spike as a line of a run's log. */
-export function describeSpike(spike: Spike, step: number, window: number): string {
+function describeSpike(spike: Spike, step: number, window: number): string {
   const { what, value, deviations } = spike;
   return `Step ${step}: the ${what} ${value.toPrecision(4)} is ${deviations.toFixed(1)} standard ` +
     `deviations above its last ${window} steps`;
@@ -37,13 +37,13 @@ class RunningWindow {
     if (this.#values.length > this.size) this.#values.shift();
   }
 
-  /** Undefined until a quarter of the window is full. */
+  /** Mean and deviation; undefined until a quarter of the window is full. */
   get statistics(): { mean: number; deviation: number } | undefined {
     const count = this.#values.length;
     if (count < Math.max(2, this.size / 4)) return undefined;
     const mean = this.#values.reduce((a, b) => a + b, 0) / count;
     const squares = this.#values.reduce((a, b) => a + (b - mean) ** 2, 0);
-    // A series that never moved has no scale: then any rise counts.
+    // A series that never changed has a deviation of 0: then any rise counts as a spike.
     return { mean, deviation: Math.sqrt(squares / (count - 1)) + 1e-12 * Math.abs(mean) };
   }
 }
@@ -118,6 +118,22 @@ export interface SpikeEvent {
   rows_left_out?: number;
 }
 
+/** A step's figures as the run's record keeps them. */
+export function spikeEvent(
+  step: number,
+  { loss, gradNorm }: StepFigures,
+  { what }: Verdict,
+  action: SpikeEvent["action"],
+): SpikeEvent {
+  return {
+    step,
+    what,
+    loss: Number.isFinite(loss) ? loss : null,
+    grad_norm: Number.isFinite(gradNorm) ? gradNorm : null,
+    action,
+  };
+}
+
 /** What is to be done about a step. */
 export interface Verdict {
   action: "go on" | "skip" | "rollback" | "fail";
@@ -135,7 +151,7 @@ export function judge(
 ): Verdict {
   const { loss, gradNorm, skipped, overflow, lossScale } = report;
   if (overflow && Number.isFinite(loss)) {
-    // A gradient beyond f16 is no failure: the device has halved its loss scale.
+    // A gradient beyond the range of f16 is no failure: the device has halved its loss scale.
     const line = `Step ${step}: a gradient overflowed f16; its update was left out, and the loss ` +
       `scale is ${lossScale} now`;
     return { action: "go on", what: [], lines: [line] };

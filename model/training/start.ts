@@ -1,13 +1,19 @@
-/** What a run starts from: the words of `--init`. @module */
+/** What a run starts from: what `--init` names, or a checkpoint. @module */
 import { UserError } from "../../core/errors.ts";
 import { exists, hashFile } from "../../core/files.ts";
-import { type MambaConfig, presetConfig, PRESETS } from "../mamba/config.ts";
-import { openModelFolder, type ReadParameter } from "../weights/folder.ts";
-import { initialParameters } from "../mamba/initialize.ts";
+import {
+  initialParameters,
+  type MambaConfig,
+  presetConfig,
+  PRESETS,
+  type ReadParameter,
+} from "../mamba/mod.ts";
+import { openModelFolder } from "../weights/mod.ts";
+import type { Checkpoint } from "./checkpoint.ts";
 import type { TrainingCorpus } from "./corpus.ts";
 
 /** Weights to start from. */
-export interface StartingPoint {
+interface StartingPoint {
   config: MambaConfig;
   read: ReadParameter;
   /** The tokenizer.json to keep with the model. */
@@ -47,6 +53,17 @@ export function openStart(init: string, corpus: TrainingCorpus, seed: number): S
     folder.close();
     throw error;
   }
+}
+
+/** A checkpoint as a starting point. */
+export function startOfCheckpoint(checkpoint: Checkpoint, corpus: TrainingCorpus): StartingPoint {
+  const { folder, path } = checkpoint;
+  checkFits(path, folder.config, folder.tokenizerFile, corpus);
+  const tokenizer = folder.tokenizerFile
+    ? Deno.readFileSync(folder.tokenizerFile)
+    : corpus.tokenizer();
+  // Closed with the checkpoint.
+  return { config: folder.config, read: folder.read, tokenizer, close() {} };
 }
 
 /**

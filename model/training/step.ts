@@ -1,11 +1,10 @@
 /** One optimizer update, as pretraining and fine-tuning do it alike. @module */
-import type { CountedBatch } from "../mamba/batch.ts";
+import type { CountedBatch, StepReport, TrainableModel, UpdateOptions } from "../mamba/mod.ts";
 import type { StepMetrics } from "./metrics.ts";
 import { scheduleFactor } from "./schedule.ts";
 import type { TrainConfig } from "./configuration.ts";
-import type { StepReport, TrainableModel, UpdateOptions } from "../mamba/types.ts";
 
-/** The micro-batches of an update, and what each one's summed loss is scaled with. */
+/** The micro-batches of an update, and the factor that each one's summed loss is multiplied by. */
 export interface StepGradients {
   batches: CountedBatch[];
   /** 1 over the targets of the whole step, so that accumulation equals one large batch. */
@@ -14,7 +13,7 @@ export interface StepGradients {
 
 /**
  * Queues a step's gradients. `before` is called once the first batch is prepared and before it is
- * queued: the place for what waits for the device.
+ * queued. Whatever has to wait for the device waits there, since the next work is ready by then.
  */
 export function queueGradients(
   model: TrainableModel,

@@ -6,7 +6,7 @@
 import { UserError } from "../../core/errors.ts";
 
 /** One step's scalars. */
-export interface ScalarEvent {
+interface ScalarEvent {
   /** Seconds since 1970. */
   wallTime: number;
   step: number;
@@ -100,7 +100,7 @@ export function encodeScalars({ wallTime, step, scalars }: ScalarEvent): Uint8Ar
 }
 
 /** A record's place in a file, and its event. */
-export interface LocatedEvent extends ScalarEvent {
+interface LocatedEvent extends ScalarEvent {
   /** Offset of the byte after the record. */
   end: number;
 }

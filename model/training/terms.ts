@@ -1,9 +1,13 @@
 /** From a run's configuration to how its model trains. @module */
 import { UserError } from "../../core/errors.ts";
-import type { MambaConfig } from "../mamba/config.ts";
-import { EMBEDDING, type Parameter, parameterList } from "../mamba/parameters.ts";
+import {
+  EMBEDDING,
+  type MambaConfig,
+  type Parameter,
+  parameterList,
+  type TrainingTerms,
+} from "../mamba/mod.ts";
 import type { TrainConfig } from "./configuration.ts";
-import type { TrainingTerms } from "../mamba/types.ts";
 
 /**
  * The terms of a configuration; those at their defaults are left out.

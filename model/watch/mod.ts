@@ -1,12 +1,11 @@
 /** The live page of a run in training, at a port of this machine. @module */
 import { UserError } from "../../core/errors.ts";
-import type { StepMetrics } from "../training/metrics.ts";
-import type { RunListener } from "../training/listener.ts";
+import type { RunListener, StepMetrics } from "../training/mod.ts";
 import type { RunStatus } from "./server.ts";
 import type { WatchAnswer, WatchMessage } from "./worker.ts";
 
 /** A live page. What it hears as a listener costs the trainer a few messages a second to another thread. */
-export interface Watch extends Required<RunListener> {
+interface Watch extends Required<Omit<RunListener, "validated">> {
   url: string;
   /** Tells all pages how the run ended, and closes. */
   close(state: RunStatus["state"], text?: string): Promise<void>;

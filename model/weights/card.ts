@@ -4,7 +4,7 @@ import { basename } from "../../core/std.ts";
 import { isHubId } from "./hub.ts";
 
 /** What a card tells. */
-export interface CardFacts {
+interface CardFacts {
   /** The model's name. */
   name: string;
   /** The Hugging Face id or folder it was trained on from; undefined for random weights. */

@@ -14,10 +14,9 @@
  */
 import { makeBatch } from "../mamba/batch.ts";
 import type { MambaConfig } from "../mamba/config.ts";
-import type { ReadParameter } from "./folder.ts";
 import { stateModel } from "../mamba/hidden_states.ts";
 import { EMBEDDING } from "../mamba/parameters.ts";
-import type { MakeModel } from "../mamba/types.ts";
+import type { MakeModel, ReadParameter } from "../mamba/types.ts";
 
 /** Contexts of a new token that are averaged; more change little. */
 export const MOST_CONTEXTS = 16;
@@ -25,7 +24,7 @@ export const MOST_CONTEXTS = 16;
 const MOMENT_POSITIONS = 8192;
 
 /** What the averages are made of. */
-export interface ContextualRequest {
+interface ContextualRequest {
   makeModel: MakeModel;
   /** The model that is extended. */
   config: MambaConfig;

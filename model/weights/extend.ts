@@ -13,7 +13,7 @@ import { EMBEDDING } from "../mamba/parameters.ts";
 import type { MakeModel } from "../mamba/types.ts";
 
 /** What was written. */
-export interface ExtendResult {
+interface ExtendResult {
   out: string;
   /** Ids before and after. */
   old_vocabulary: number;
@@ -29,10 +29,10 @@ const ROW_MULTIPLE = 8;
  * The layer that contexts are averaged at unless another is given: in the middle, where states say
  * what a word is more than what comes after it.
  */
-export const middleLayer = (layers: number): number => Math.ceil(layers / 2);
+const middleLayer = (layers: number): number => Math.ceil(layers / 2);
 
 /** Contexts to average over, instead of taking the mean of the pieces' rows. */
-export interface ExtendContexts {
+interface ExtendContexts {
   makeModel: MakeModel;
   texts: Iterable<string> | AsyncIterable<string>;
   /** The layer whose states are averaged, from 1 to the model's; {@linkcode middleLayer} by default. */

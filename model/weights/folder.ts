@@ -4,7 +4,7 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
-import { exists, parseJson, readJson, readText } from "../../core/files.ts";
+import { exists, parseJson, readText } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import type { MambaConfig } from "../mamba/config.ts";
 import { parseConfig } from "../mamba/config_file.ts";
@@ -16,7 +16,11 @@ import {
   type Parameter,
   parameterList,
 } from "../mamba/parameters.ts";
-import { openTensorSource, type TensorSource } from "./tensor_source.ts";
+import { readTokenizerJson } from "../../pipeline/tokenizer/mod.ts";
+import { parseTaught, type Taught } from "./taught.ts";
+import type { ReadParameter } from "../mamba/types.ts";
+import { openTensorSource } from "./tensor_source.ts";
+import type { TensorSource } from "./tensors.ts";
 
 export {
   assertWritableFolder,
@@ -24,9 +28,6 @@ export {
   type ModelToWrite,
   writeModelFolder,
 } from "./folder_writer.ts";
-
-/** Returns a parameter's values, row-major, by Hugging Face name. */
-export type ReadParameter = (name: string) => Float32Array;
 
 /** An open model folder. */
 export interface ModelFolder {
@@ -36,6 +37,8 @@ export interface ModelFolder {
   readonly config: MambaConfig;
   /** The folder's tokenizer.json, where it has one. */
   readonly tokenizerFile: string | undefined;
+  /** The task that the model was taught, with its labels; undefined for a language model. */
+  readonly taught?: Taught;
   /**
    * One parameter as float32, read from the disk.
    * @throws {UserError} naming file and tensor, where a value is not finite.
@@ -44,6 +47,9 @@ export interface ModelFolder {
   /** Closes its files; nothing can be read afterwards. */
   close(): void;
 }
+
+/** A config.json is a few kilobytes. */
+const MAX_JSON_BYTES = 1 << 22;
 
 /**
  * Opens a model folder of either layout and checks every tensor's name and shape.
@@ -57,6 +63,7 @@ export function openModelFolder(path: string): ModelFolder {
   }
   const json = readConfig(configFile);
   const config = parseConfig(json, configFile);
+  const taught = parseTaught(json, configFile);
   const tokenizer = join(path, "tokenizer.json");
   const tokenizerFile = exists(tokenizer) ? tokenizer : undefined;
   if (tokenizerFile && json.unpadded_vocab_size === undefined) {
@@ -64,6 +71,7 @@ export function openModelFolder(path: string): ModelFolder {
   }
   const source = openTensorSource(path);
   try {
+    checkLayers(source, config, configFile);
     checkKind(source, config);
     const stored = checkTensors(source, config);
     const parameters = new Map(parameterList(config).map((p) => [p.name, p]));
@@ -71,6 +79,7 @@ export function openModelFolder(path: string): ModelFolder {
       path,
       config,
       tokenizerFile,
+      taught,
       read(name) {
         const own = stored.get(name);
         if (!own || !parameters.has(name)) throw new RangeError(`No parameter is named ${name}`);
@@ -91,7 +100,7 @@ export function openModelFolder(path: string): ModelFolder {
  * not have.
  */
 function readConfig(path: string): Record<string, unknown> {
-  const text = readText(path, "model configuration");
+  const text = readText(path, "model configuration", MAX_JSON_BYTES);
   const infinite = /("time_step_limit"\s*:\s*\[[^\]]*?)\bInfinity\b/;
   return parseJson<Record<string, unknown>>(
     text.replace(infinite, '$1"Infinity"'),
@@ -120,6 +129,18 @@ function checkKind(source: TensorSource, config: MambaConfig): void {
 
 /** A tensor that only models of the other kind have. */
 const KIND_TENSORS = { mamba: { other: "dt_bias" }, mamba2: { other: "x_proj.weight" } } as const;
+
+/**
+ * Compares the number of layers with the tensors that there are, before a list of all that should be
+ * there is made: it would be as long as config.json says.
+ */
+function checkLayers(source: TensorSource, { layers }: MambaConfig, configFile: string): void {
+  if (layers <= source.names.length) return;
+  throw new UserError(
+    `Cannot load ${source.path}: ${configFile} says that the model has ${layers} layers, but there ` +
+      `are ${source.names.length} tensors in all; take both from the same model`,
+  );
+}
 
 /** Checks names and shapes; returns each parameter's name in the file by its canonical name. */
 function checkTensors(source: TensorSource, config: MambaConfig): Map<string, string> {
@@ -196,12 +217,17 @@ function checkTiedHead(source: TensorSource, embedding: Float32Array): void {
 
 /** Ids of a tokenizer.json: the largest one, plus 1. */
 function tokenizerSize(path: string): number {
-  const json = readJson<
-    { model?: { vocab?: Record<string, number> }; added_tokens?: { id: number }[] }
-  >(path, "tokenizer");
+  const json = readTokenizerJson(path) as {
+    model?: { vocab?: Record<string, unknown> } | null;
+    added_tokens?: ({ id?: unknown } | null)[] | null;
+  } | null;
   let last = -1;
-  for (const id of Object.values(json.model?.vocab ?? {})) last = Math.max(last, id);
-  for (const { id } of json.added_tokens ?? []) last = Math.max(last, id);
+  const take = (id: unknown) => {
+    if (Number.isSafeInteger(id)) last = Math.max(last, id as number);
+  };
+  for (const id of Object.values(json?.model?.vocab ?? {})) take(id);
+  const added = json?.added_tokens;
+  if (Array.isArray(added)) { for (const token of added) take(token?.id); }
   if (last < 0) throw new UserError(`Cannot read the tokenizer ${path}: it has no vocabulary`);
   return last + 1;
 }

@@ -9,7 +9,6 @@ import { createSafetensors, type SafetensorsWriter } from "../../core/safetensor
 import { dirname, join, resolve } from "../../core/std.ts";
 import type { MambaConfig } from "../mamba/config.ts";
 import { huggingFaceConfig, stateSpacesConfig } from "../mamba/config_file.ts";
-import type { ReadParameter } from "./folder.ts";
 import {
   EMBEDDING,
   HEAD,
@@ -17,7 +16,9 @@ import {
   parameterList,
   stateSpacesName,
 } from "../mamba/parameters.ts";
+import type { ReadParameter } from "../mamba/types.ts";
 import { type PytorchTensor, PytorchWriter } from "./pytorch_writer.ts";
+import { type Taught, taughtJson } from "./taught.ts";
 import { WEIGHT_FILES } from "./tensor_source.ts";
 
 /** What a folder holds besides weights. */
@@ -28,6 +29,8 @@ export interface FolderContents {
   tokenizer?: Uint8Array;
   /** The text of README.md. */
   card?: string;
+  /** The task that the model was taught, with its labels. */
+  taught?: Taught;
   /** Weights above this many bytes are written as several files (default 5 GB); in "hf" alone. */
   maxShardBytes?: number;
   /** Whose folder it is: that of `transformers` (by default), or of `mamba_ssm`. */
@@ -116,7 +119,7 @@ export class ModelFolderWriter {
   /** Writes the other files, the caller's among them, and gives the folder its name. */
   finish(more?: (folder: string) => void): void {
     if (this.#shard < this.#shards.length) throw new RangeError(`${this.#path} lacks parameters`);
-    const { config, tokenizer, card, layout } = this.#contents;
+    const { config, tokenizer, card, taught, layout } = this.#contents;
     const partial = this.#partial;
     const json = (name: string, value: unknown) =>
       writeAtomic(join(partial, name), JSON.stringify(value, null, 2) + "\n");
@@ -133,7 +136,7 @@ export class ModelFolderWriter {
     }
     if (card) writeAtomic(join(partial, "README.md"), card);
     const ofConfig = layout === "mamba-ssm" ? stateSpacesConfig : huggingFaceConfig;
-    json("config.json", ofConfig(config));
+    json("config.json", { ...ofConfig(config), ...(taught ? taughtJson(taught) : {}) });
     more?.(partial);
     syncFolder(partial);
     removeIfExists(this.#path); // an empty folder, as checked before

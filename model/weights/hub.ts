@@ -7,6 +7,7 @@
 import { createHash } from "node:crypto";
 import { isDiskFull, messageOf, UserError } from "../../core/errors.ts";
 import { exists, removeIfExists, writeAtomic } from "../../core/files.ts";
+import { hubEndpoint, hubHome, isHubId } from "../../core/locations.ts";
 import { formatBytes, type Reporter } from "../../core/reporter.ts";
 import { dirname, join, relative } from "../../core/std.ts";
 import {
@@ -18,23 +19,16 @@ import {
 } from "./hub_client.ts";
 import { readIndex, WEIGHT_FILES } from "./tensor_source.ts";
 
+export { isHubId };
 export type { HubSettings } from "./hub_client.ts";
 
 /** The settings of the environment. */
 export function hubSettings(): HubSettings {
-  const get = (name: string) => Deno.env.get(name) || undefined;
-  const cache = get("XDG_CACHE_HOME") ?? join(get("HOME") ?? get("USERPROFILE") ?? ".", ".cache");
-  const home = get("HF_HOME") ?? join(cache, "huggingface");
+  const get = (name: string) => Deno.env.get(name);
+  const home = hubHome(get);
   const tokenFile = join(home, "token");
-  const token = get("HF_TOKEN") ??
-    (exists(tokenFile) ? Deno.readTextFileSync(tokenFile).trim() || undefined : undefined);
-  const endpoint = (get("HF_ENDPOINT") ?? "https://huggingface.co").replace(/\/+$/, "");
-  return { endpoint, token, home };
-}
-
-/** True where `text` has the form of a hub id, "org/name" or "org/name@revision". */
-export function isHubId(text: string): boolean {
-  return /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*(@(?!.*\.\.)[\w./-]+)?$/.test(text);
+  const kept = exists(tokenFile) ? Deno.readTextFileSync(tokenFile).trim() : "";
+  return { endpoint: hubEndpoint(get), token: get("HF_TOKEN") || kept || undefined, home };
 }
 
 /**
@@ -199,6 +193,13 @@ async function downloadBlob(
       for await (const chunk of remote.body) {
         if (first && remote.whole()) target.seekSync(have = 0, Deno.SeekMode.Start);
         first = false;
+        if (have + chunk.length > size) {
+          have = 0;
+          throw new UserError(
+            `Cannot use ${url}: more than the ${size} bytes came that the hub lists; run the command ` +
+              "again",
+          );
+        }
         for (let at = 0; at < chunk.length;) at += target.writeSync(chunk.subarray(at));
         progress.update(have += chunk.length, formatBytes(have));
       }
@@ -243,11 +244,22 @@ function checkHash(path: string, url: string, { sha256, blobId, size }: RemoteFi
   );
 }
 
-/** A snapshot's file points to its blob; where links are not to be had, it is a copy. */
+/**
+ * A snapshot's file points to its blob, as Python's library has it. A symbolic link may lead anywhere,
+ * so it takes rights to the whole disk, which the tasks do not give: there it is a second name of
+ * the same file, and a copy where the disk has no such names.
+ */
 function link(blob: string, place: string): void {
-  try {
-    Deno.symlinkSync(relative(dirname(place), blob), place);
-  } catch {
-    Deno.copyFileSync(blob, place);
+  const ways = [
+    () => Deno.symlinkSync(relative(dirname(place), blob), place),
+    () => Deno.linkSync(blob, place),
+  ];
+  for (const way of ways) {
+    try {
+      return way();
+    } catch {
+      // the next way
+    }
   }
+  Deno.copyFileSync(blob, place);
 }

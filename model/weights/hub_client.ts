@@ -1,6 +1,6 @@
 /** What the hub has and how it comes: `@huggingface/hub`, with its failures in plain words. @module */
 import { downloadFile, HubApiError, listFiles, modelInfo } from "@huggingface/hub";
-import { messageOf, UserError } from "../../core/errors.ts";
+import { messageOf, shown, UserError } from "../../core/errors.ts";
 
 /** Where the hub is and what is known there. */
 export interface HubSettings {
@@ -36,7 +36,8 @@ function fetchFrom({ endpoint, token }: HubSettings): typeof fetch {
       headers.set("authorization", `Bearer ${token}`);
     }
     try {
-      return await fetch(url, { ...init, headers });
+      const response = await fetch(url, { ...init, headers });
+      return new URL(url).pathname.startsWith("/api/") ? limited(response) : response;
     } catch (error) {
       throw new HubUnreachable(
         `Cannot reach ${origin}: ${messageOf(error)}; check the network or HF_ENDPOINT, ` +
@@ -44,6 +45,45 @@ function fetchFrom({ endpoint, token }: HubSettings): typeof fetch {
       );
     }
   };
+}
+
+/** The longest list of files that is read, and the most files of a repository. */
+const MAX_ANSWER_BYTES = 1 << 24;
+const MAX_FILES = 10_000;
+
+/** What the hub says about a repository, which ends in an error where it goes on for ever. */
+function limited(response: Response): Response {
+  let size = 0;
+  const counting = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      size += chunk.length;
+      if (size <= MAX_ANSWER_BYTES) return controller.enqueue(chunk);
+      controller.error(
+        new UserError(
+          `Cannot use ${response.url}: the answer is longer than ${MAX_ANSWER_BYTES} bytes`,
+        ),
+      );
+    },
+  });
+  const { status, statusText, headers } = response;
+  return new Response(response.body?.pipeThrough(counting) ?? null, {
+    status,
+    statusText,
+    headers,
+  });
+}
+
+/**
+ * An object's id, of git (40 digits) or of a large file (64): it becomes the name of a file, so
+ * that nothing else may stand there.
+ * @throws {UserError} where it is none.
+ */
+function objectId(id: string | undefined, repository: string, path: string): string | undefined {
+  if (id === undefined || /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(id)) return id;
+  throw new UserError(
+    `Cannot use the model ${repository}: the hub gives ${shown(id)} as the hash of ` +
+      `${shown(path)}, which is none`,
+  );
 }
 
 /**
@@ -64,7 +104,15 @@ export async function listRepository(
     for await (const entry of listFiles({ repo, revision: sha, recursive: true, ...hub })) {
       const { type, path, size, oid, lfs } = entry;
       if (type === "file") {
-        files.push({ path, size, sha256: lfs?.oid, blobId: lfs ? undefined : oid });
+        if (!Number.isSafeInteger(size) || size < 0 || files.length === MAX_FILES) {
+          throw new SyntaxError("no list of files");
+        }
+        files.push({
+          path,
+          size,
+          sha256: objectId(lfs?.oid, name, path),
+          blobId: lfs ? undefined : objectId(oid, name, path),
+        });
       }
     }
     return { sha, files };
@@ -88,7 +136,7 @@ export async function listRepository(
 }
 
 /** Bytes on their way. */
-export interface Download {
+interface Download {
   /** True where the hub sends the whole file, whatever was asked; known with the first bytes. */
   whole(): boolean;
   body: ReadableStream<Uint8Array>;

@@ -7,7 +7,7 @@
 import { UserError } from "../../core/errors.ts";
 
 /** A global that a pickle names, such as "torch FloatStorage". */
-export class PickleGlobal {
+class PickleGlobal {
   constructor(readonly name: string) {}
 }
 
@@ -88,7 +88,7 @@ export function readPickle(bytes: Uint8Array, file: string, meaning: PickleMeani
   const append = (values: PickleValue[]) => {
     const target = top();
     if (!Array.isArray(target)) throw refuse("is damaged");
-    target.push(...values);
+    for (const value of values) target.push(value);
   };
   const recall = (index: number) => {
     if (!memo.has(index)) throw refuse("is damaged");

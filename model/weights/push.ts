@@ -5,7 +5,7 @@ import { join, toFileUrl } from "../../core/std.ts";
 import { type HubSettings, hubSettings, isHubId } from "./hub.ts";
 
 /** How {@linkcode pushFolder} publishes. */
-export interface PushOptions {
+interface PushOptions {
   /** A new repository is visible to its owner only. */
   private?: boolean;
   settings?: HubSettings;

@@ -5,7 +5,7 @@
  */
 import { UserError } from "../../core/errors.ts";
 import { type PickleMeaning, type PickleValue, readPickle } from "./pickle.ts";
-import type { TensorSource } from "./tensor_source.ts";
+import type { TensorSource } from "./tensors.ts";
 import { openZip, type ZipArchive } from "./zip.ts";
 
 const STORAGES: Record<string, { dtype: string; width: number }> = {
@@ -84,13 +84,13 @@ export function openPytorchFile(path: string): TensorSource {
   }
 }
 
+const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+
 function readStateDict(bytes: Uint8Array, path: string): Map<string, Tensor> {
   const bad = (what: string) => new UserError(`Cannot load ${path}: ${what}`);
   const integers = (value: PickleValue | undefined): number[] => {
-    if (Array.isArray(value) && value.every((v) => Number.isSafeInteger(v))) {
-      return value as number[];
-    }
-    throw bad("a tensor's shape is not a list of numbers");
+    if (Array.isArray(value) && value.every(isCount)) return value as number[];
+    throw bad("a tensor's shape is not a list of whole numbers");
   };
   const meaning: PickleMeaning = {
     allows: (name) => ALLOWED.includes(name),
@@ -99,17 +99,15 @@ function readStateDict(bytes: Uint8Array, path: string): Map<string, Tensor> {
       if (name === "torch._utils _rebuild_parameter") return args[0];
       if (name !== "torch._utils _rebuild_tensor_v2") return undefined;
       const [storage, offset, shape, strides] = args;
-      if (!(storage instanceof Storage) || typeof offset !== "number") {
-        throw bad("a tensor has no storage");
-      }
-      return new Tensor(storage, offset, integers(shape), integers(strides));
+      if (!(storage instanceof Storage) || !isCount(offset)) throw bad("a tensor has no storage");
+      return new Tensor(storage, offset as number, integers(shape), integers(strides));
     },
     persistent(id) {
       const [kind, type, key] = Array.isArray(id) ? id : [];
       const name = (type as { name?: string } | undefined)?.name ?? "";
-      const known = STORAGES[name];
+      const known = Object.hasOwn(STORAGES, name) ? STORAGES[name] : undefined;
       if (kind !== "storage" || typeof key !== "string") throw bad("it refers to no storage");
-      if (!known) throw bad(`a tensor is stored as ${name || "an unknown type"}`);
+      if (!known) throw bad(`a tensor is stored as ${name.slice(0, 200) || "an unknown type"}`);
       return new Storage(known.dtype, known.width, key);
     },
   };
@@ -117,9 +115,8 @@ function readStateDict(bytes: Uint8Array, path: string): Map<string, Tensor> {
   const tensors = new Map<string, Tensor>();
   if (!(dictionary instanceof Map)) throw bad("it is not a dictionary of tensors");
   for (const [name, tensor] of dictionary) {
-    if (typeof name !== "string" || !(tensor instanceof Tensor)) {
-      throw bad(`its entry ${String(name)} is not a tensor`);
-    }
+    if (typeof name !== "string") throw bad("one of its entries has no name");
+    if (!(tensor instanceof Tensor)) throw bad(`its entry ${name.slice(0, 200)} is not a tensor`);
     tensors.set(name, tensor);
   }
   return tensors;

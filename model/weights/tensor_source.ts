@@ -3,23 +3,12 @@
  * several with an index.
  * @module
  */
-import { UserError } from "../../core/errors.ts";
+import { shown, UserError } from "../../core/errors.ts";
 import { exists, readJson } from "../../core/files.ts";
 import { openSafetensors } from "../../core/safetensors.ts";
 import { join } from "../../core/std.ts";
 import { openPytorchFile } from "./pytorch_file.ts";
-
-/** Named tensors on disk, read one at a time. */
-export interface TensorSource {
-  /** The file to name in an error about the whole: the single file, or the index. */
-  readonly path: string;
-  readonly names: readonly string[];
-  /** The tensor's file, type and shape, or undefined where there is none of that name. */
-  find(name: string): { file: string; dtype: string; shape: readonly number[] } | undefined;
-  /** F32, F16, BF16 or F64 values as float32. @throws {UserError} for other types. */
-  floats(name: string): Float32Array;
-  close(): void;
-}
+import type { TensorSource } from "./tensors.ts";
 
 /** The file names that {@linkcode openTensorSource} looks for, in this order. */
 export const WEIGHT_FILES = {
@@ -58,20 +47,30 @@ function openSafetensorsSource(path: string): TensorSource {
   };
 }
 
+/** The index of the largest models is below a megabyte. */
+const MAX_INDEX_BYTES = 1 << 24;
+/** A name in the folder itself, such as "model-00001-of-00002.safetensors". */
+const SHARD_NAME = /^[^\\/\0]{1,240}\.(safetensors|bin)$/;
+
 /**
  * The files that an index names, by tensor.
  * @throws {UserError} where it is no index, or a name leads out of its folder.
  */
 export function readIndex(index: string): Record<string, string> {
-  const json = readJson<{ weight_map?: Record<string, string> } | null>(index, "index");
+  const json = readJson<{ weight_map?: Record<string, string> } | null>(
+    index,
+    "index",
+    MAX_INDEX_BYTES,
+  );
   const map = json?.weight_map;
   if (typeof map !== "object" || map === null) {
     throw new UserError(`Cannot read the index ${index}: it has no weight_map`);
   }
   for (const [tensor, name] of Object.entries(map)) {
-    if (typeof name !== "string" || /[\\/]/.test(name)) {
+    if (typeof name !== "string" || !SHARD_NAME.test(name)) {
       throw new UserError(
-        `Cannot read the index ${index}: the file of ${tensor} is ${JSON.stringify(name)}`,
+        `Cannot read the index ${index}: the file of ${tensor} is ${shown(name)}, which is ` +
+          "no name of a .safetensors or .bin file beside it; download the index again",
       );
     }
   }

@@ -35,7 +35,12 @@ export function openZip(path: string): ZipArchive {
     throw new UserError(`Cannot read ${path}: ${messageOf(error)}`);
   }
   const broken = (what: string) => new UserError(`Cannot read ${path}: ${what}`);
+  const { size: whole, isFile } = file.statSync();
   const read = (begin: number, length: number) => {
+    // Numbers of the file's own: none is believed before it is compared with the file's size.
+    const inside = Number.isSafeInteger(begin) && Number.isSafeInteger(length) && begin >= 0 &&
+      length >= 0 && begin + length <= whole;
+    if (!inside) throw broken(`it points to byte ${begin + length}, and has ${whole} bytes`);
     const bytes = new Uint8Array(length);
     file.seekSync(begin, Deno.SeekMode.Start);
     for (let at = 0; at < length;) {
@@ -46,7 +51,8 @@ export function openZip(path: string): ZipArchive {
     return bytes;
   };
   try {
-    const members = readDirectory(file.statSync().size, read, broken);
+    if (!isFile) throw broken("it is no file");
+    const members = readDirectory(whole, read, broken);
     const find = (name: string) => {
       const member = members.get(name);
       if (!member) throw broken(`it has no member ${name}`);
@@ -100,11 +106,16 @@ function readDirectory(
     const name = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + nameLength));
     if (entries.getUint16(at + 10, true) !== 0) throw broken(`its member ${name} is compressed`);
     const fields = at + 46 + nameLength;
+    if (fields + extra > length) throw broken(`the entry of its member ${name} ends early`);
     members.set(name, {
-      ...zip64Values(entries, fields, extra, {
-        size: entries.getUint32(at + 24, true),
-        offset: entries.getUint32(at + 42, true),
-      }),
+      ...zip64Values(
+        new DataView(bytes.buffer, fields, extra),
+        () => broken(`the sizes of its member ${name} are missing`),
+        {
+          size: entries.getUint32(at + 24, true),
+          offset: entries.getUint32(at + 42, true),
+        },
+      ),
       crc: entries.getUint32(at + 16, true),
     });
     at = fields + extra + entries.getUint16(at + 32, true);
@@ -112,29 +123,32 @@ function readDirectory(
   return members;
 }
 
-/** Sizes and offsets of 0xffffffff stand in a member's zip64 field, in this order. */
+/**
+ * Sizes and offsets of 0xffffffff stand in a member's zip64 field, in this order.
+ * @param view the member's extra fields
+ */
 function zip64Values(
   view: DataView,
-  begin: number,
-  length: number,
+  broken: () => UserError,
   { size, offset }: { size: number; offset: number },
 ): { size: number; offset: number } {
-  for (let at = begin; at + 4 <= begin + length;) {
+  for (let at = 0; at + 4 <= view.byteLength;) {
     const id = view.getUint16(at, true);
-    const bytes = view.getUint16(at + 2, true);
+    const end = at + 4 + view.getUint16(at + 2, true);
     let value = at + 4;
     const next = () => {
+      if (value + 8 > Math.min(end, view.byteLength)) throw broken();
       value += 8;
       return Number(view.getBigUint64(value - 8, true));
     };
     if (id === 1) {
       if (size === 0xffffffff) {
         size = next();
-        value += 8; // the compressed size, which is the same
+        next(); // the compressed size, which is the same
       }
       if (offset === 0xffffffff) offset = next();
     }
-    at += 4 + bytes;
+    at = end;
   }
   return { size, offset };
 }

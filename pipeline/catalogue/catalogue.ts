@@ -18,7 +18,9 @@ export type { FileEvents, FileRow, LiveCitation } from "./tables.ts";
 /** PMIDs whose places are fetched at a time: a few MB. */
 const PMID_STEP = 1 << 18;
 /** file * PLACE + ordinal is one number for a place. */
-const PLACE = 2 ** 32, COMMA = 44, ZERO = 48;
+const PLACE = 2 ** 32;
+const COMMA = 44;
+const ZERO = 48;
 
 /** The catalogue of a corpus, in one SQLite file. */
 export class Catalogue extends Database {
@@ -62,6 +64,16 @@ export class Catalogue extends Database {
     });
   }
 
+  /** Notes that a file's tokens are to be made again. */
+  forgetTokens(number: number): void {
+    this.prepare("UPDATE files SET state = 'documents' WHERE number = ?").run(number);
+  }
+
+  /** Notes that a download was taken away. */
+  forgetRaw(number: number): void {
+    this.prepare("UPDATE files SET raw = 0 WHERE number = ?").run(number);
+  }
+
   /** Records another stamp of a file whose content did not change. */
   setStamp(number: number, stamp: string): void {
     this.prepare("UPDATE files SET stamp = ? WHERE number = ?").run(stamp, number);
@@ -74,15 +86,17 @@ export class Catalogue extends Database {
   async rebuild(
     feed: (apply: (file: number, events: FileEvents) => void) => Promise<void>,
   ): Promise<void> {
-    this.database.exec("BEGIN IMMEDIATE");
     try {
+      this.database.exec("BEGIN IMMEDIATE");
       this.database.exec("DELETE FROM citations");
       await feed((file, events) => this.#apply(file, events));
       this.database.exec("DELETE FROM meta WHERE key = 'rebuild'");
       this.set("generation", String(this.generation + 1));
       this.database.exec("COMMIT");
     } catch (error) {
-      this.database.exec("ROLLBACK");
+      try {
+        this.database.exec("ROLLBACK");
+      } catch { /* the failure already ended it */ }
       throw this.explain(error);
     }
   }
@@ -98,8 +112,9 @@ export class Catalogue extends Database {
   #putFile(file: FileRow): void {
     this.prepare(
       `INSERT OR REPLACE INTO files (number, name, folder, md5, state, records, documents, deletions,
-        xml_bytes, counts, tokens, documents_sha256, tokens_sha256, stamp)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        xml_bytes, counts, tokens, documents_sha256, tokens_sha256, stamp,
+        rejected_sha256, raw)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ).run(
       file.number,
       file.name,
@@ -115,11 +130,15 @@ export class Catalogue extends Database {
       file.documents_sha256,
       file.tokens_sha256,
       file.stamp,
+      file.rejected_sha256,
+      file.raw,
     );
   }
 
   #apply(number: number, events: FileEvents): void {
-    const record = this.prepare(PUT_RECORD), deletion = this.prepare(PUT_DELETION);
+    // Millions of calls, so SQLite's own statements; the transaction around explains their errors.
+    const record = this.database.prepare(PUT_RECORD);
+    const deletion = this.database.prepare(PUT_DELETION);
     const { pmids, versions, ordinals, deletedPmids, deletedVersions, deletedOrdinals } = events;
     for (let i = 0; i < pmids.length; i++) {
       record.run(pmids[i]!, versions[i]!, number, ordinals[i]!);
@@ -132,7 +151,7 @@ export class Catalogue extends Database {
   /** The live citations by ascending PMID; `pmid` narrows to one. */
   *live(pmid?: number): Generator<LiveCitation> {
     const where = pmid === undefined ? "" : "AND pmid = ?";
-    const rows = this.database.prepare(
+    const rows = this.fresh(
       `SELECT pmid, version, file, ordinal FROM citations WHERE deleted = 0 ${where}
        ORDER BY pmid, version`,
     ).iterate(...(pmid === undefined ? [] : [pmid])) as unknown as Iterable<LiveCitation>;
@@ -171,7 +190,7 @@ export class Catalogue extends Database {
 
   /** The places of versions that have a record but not the highest version of their PMID. */
   *lowerVersions(): Generator<LiveCitation> {
-    const rows = this.database.prepare(
+    const rows = this.fresh(
       `SELECT pmid, version, file, ordinal FROM citations
        WHERE deleted = 0 AND pmid IN (SELECT pmid FROM citations WHERE version <> 1)
        ORDER BY pmid, version`,

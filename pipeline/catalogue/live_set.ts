@@ -2,7 +2,15 @@
  * The live set in memory: one bit a record of every file, so 40 million citations take 5 MB.
  * @module
  */
+import { UserError } from "../../core/errors.ts";
 import type { Catalogue } from "./catalogue.ts";
+
+function unlisted(path: string, file: number): never {
+  throw new UserError(
+    `Cannot use the catalogue ${path}: it points at file ${file}, which it does not list; ` +
+      '"pipeline verify" says what is damaged',
+  );
+}
 
 /** Says of a record whether it is the live one of its PMID. */
 export class LiveBits {
@@ -18,15 +26,21 @@ export class LiveBits {
       byNumber.set(file.number, bits);
       this.#bits.set(file.name, bits);
     }
-    let count = 0, current = -1, bits: Uint8Array = new Uint8Array(0);
+    let count = 0;
+    let current = -1;
+    let bits: Uint8Array = new Uint8Array(0);
     catalogue.heldPlaces((file, ordinal) => {
       // Neighbours by PMID are of the same file mostly.
-      if (file !== current) bits = byNumber.get(current = file)!;
+      if (file !== current) {
+        bits = byNumber.get(file) ?? unlisted(catalogue.path, file);
+        current = file;
+      }
       bits[ordinal >> 3]! |= 1 << (ordinal & 7);
       count++;
     });
     for (const { file, ordinal } of catalogue.lowerVersions()) {
-      byNumber.get(file)![ordinal >> 3]! &= ~(1 << (ordinal & 7));
+      const bits = byNumber.get(file) ?? unlisted(catalogue.path, file);
+      bits[ordinal >> 3]! &= ~(1 << (ordinal & 7));
       count--;
     }
     this.count = count;

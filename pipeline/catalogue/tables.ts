@@ -3,9 +3,19 @@
  * those alone tells which PMIDs can have more than one.
  * @module
  */
+import { UserError } from "../../core/errors.ts";
 
 /** The layout of the tables; another number is another program's corpus. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
+
+/** What makes an earlier layout this one. */
+export const SCHEMA_CHANGES: ReadonlyMap<string, string> = new Map([
+  [
+    "1",
+    "ALTER TABLE files ADD COLUMN rejected_sha256 TEXT; " +
+    "ALTER TABLE files ADD COLUMN raw INTEGER NOT NULL DEFAULT 0",
+  ],
+]);
 
 /** Makes the tables where they are not there yet. */
 export const TABLES = `
@@ -14,7 +24,7 @@ CREATE TABLE IF NOT EXISTS files (
   number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, folder TEXT NOT NULL, md5 TEXT NOT NULL,
   state TEXT NOT NULL, records INTEGER NOT NULL, documents INTEGER NOT NULL, deletions INTEGER NOT NULL,
   xml_bytes INTEGER NOT NULL, counts TEXT NOT NULL, tokens INTEGER, documents_sha256 TEXT NOT NULL,
-  tokens_sha256 TEXT, stamp TEXT NOT NULL);
+  tokens_sha256 TEXT, stamp TEXT NOT NULL, rejected_sha256 TEXT, raw INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS citations (
   pmid INTEGER NOT NULL, version INTEGER NOT NULL, file INTEGER NOT NULL, ordinal INTEGER NOT NULL,
   deleted INTEGER NOT NULL, PRIMARY KEY (pmid, version)) WITHOUT ROWID;
@@ -63,6 +73,23 @@ export interface FileRow {
   tokens_sha256: string | null;
   /** Size and date on the mirror, to see a file that was issued again. */
   stamp: string;
+  /** Of the list of dropped records; "" where none was dropped, null in files of older versions. */
+  rejected_sha256: string | null;
+  /** 1 where the download is kept in raw/. */
+  raw: number;
+}
+
+/** Reason -> number of records dropped from a file. @throws {UserError} where it is damaged. */
+export function droppedOf(
+  { name, counts }: Pick<FileRow, "name" | "counts">,
+): Record<string, number> {
+  try {
+    return JSON.parse(counts) as Record<string, number>;
+  } catch {
+    throw new UserError(
+      `Cannot read what was dropped from ${name}: the catalogue is damaged; "pipeline verify" says more`,
+    );
+  }
 }
 
 /** What a file says about citations, in the order of the file. */

@@ -20,16 +20,29 @@ import {
 } from "./types.ts";
 import * as E from "./elements.ts";
 
-const VERSION = bytesOf("Version"), STATUS = bytesOf("Status"), LABEL = bytesOf("Label");
-const CATEGORY = bytesOf("NlmCategory"), UI = bytesOf("UI"), MAJOR = bytesOf("MajorTopicYN");
-const REF_TYPE = bytesOf("RefType"), TYPE = bytesOf("Type"), LANGUAGE = bytesOf("Language");
-const SOURCE = bytesOf("Source"), ID_TYPE = bytesOf("IdType");
+const VERSION = bytesOf("Version");
+const STATUS = bytesOf("Status");
+const LABEL = bytesOf("Label");
+const CATEGORY = bytesOf("NlmCategory");
+const UI = bytesOf("UI");
+const MAJOR = bytesOf("MajorTopicYN");
+const REF_TYPE = bytesOf("RefType");
+const TYPE = bytesOf("Type");
+const LANGUAGE = bytesOf("Language");
+const SOURCE = bytesOf("Source");
+const ID_TYPE = bytesOf("IdType");
+
+/** The largest PMID and version: catalogue and token files have 32 bits for them. */
+export const MAX_NUMBER = 0x7fffffff;
 
 /** What a PubMed file holds, in document order. */
 export interface CitationSink {
+  /** A record. Its PMID or version is 0 where the file does not say it in a usable way. */
   citation(citation: Citation): void;
-  /** The versions that a DeleteCitation names. */
+  /** The versions that a DeleteCitation names; PMID or version is 0 where that is not usable. */
   deletions(deletions: Deletion[]): void;
+  /** A child of the root that is none of the elements known. */
+  unknown?(name: string): void;
 }
 
 /** A scanner of PubMed XML; see {@linkcode XmlScanner} for `push` and `finish`. */
@@ -85,6 +98,10 @@ export class CitationBuilder implements ElementHandler {
 
   #attribute(name: Uint8Array): string {
     return this.scanner.attribute(name) ?? "";
+  }
+
+  unknown(name: string): void {
+    this.#sink.unknown?.(name);
   }
 
   open(code: number): void {
@@ -207,8 +224,9 @@ export class CitationBuilder implements ElementHandler {
         c.version = this.#version;
         return;
       case E.DELETED_PMID: {
-        const pmid = this.scanner.text.integer(from, to);
-        if (pmid > 0) this.#deletions.push({ pmid, version: this.#version });
+        // One that is no number is passed on as 0, to be counted.
+        const pmid = Math.max(0, this.scanner.text.integer(from, to));
+        this.#deletions.push({ pmid, version: this.#version });
         return;
       }
       case E.CORRECTION_PMID:
@@ -267,7 +285,9 @@ export class CitationBuilder implements ElementHandler {
         this.#date.medlineDate = text;
         break;
       case E.DESCRIPTOR:
-        this.#mesh.ui = this.#a, this.#mesh.name = text, this.#mesh.major = this.#b === "Y";
+        this.#mesh.ui = this.#a;
+        this.#mesh.name = text;
+        this.#mesh.major = this.#b === "Y";
         break;
       case E.QUALIFIER:
         this.#mesh.qualifiers.push({ ui: this.#a, name: text, major: this.#b === "Y" });
@@ -329,7 +349,8 @@ export class CitationBuilder implements ElementHandler {
         this.#chemical.registryNumber = text;
         break;
       case E.SUBSTANCE:
-        this.#chemical.ui = this.#a, this.#chemical.name = text;
+        this.#chemical.ui = this.#a;
+        this.#chemical.name = text;
         break;
       case E.REFERENCE_TEXT:
         this.#reference.citation = text;
@@ -341,8 +362,10 @@ export class CitationBuilder implements ElementHandler {
   }
 }
 
+/** The version that an attribute says; 0 where it is no number from 1 to 2^31 - 1. */
 function parseVersion(text: string): number {
-  return /^\d{1,6}$/.test(text) && Number(text) > 0 ? Number(text) : 1;
+  const version = /^\d{1,10}$/.test(text) ? Number(text) : 0;
+  return version <= MAX_NUMBER ? version : 0;
 }
 
 /** "https://orcid.org/0000-0001-..." and "000000012345678X" as "0000-0001-2345-678X". */

@@ -72,7 +72,8 @@ function fromWords(words: string): NormalizedDate {
   if (!year) return NONE;
   const at = year.index + year[0].length;
   // Words before the year count where none come after it; a second year ends the first part.
-  const after = words.slice(at), before = words.slice(0, year.index);
+  const after = words.slice(at);
+  const before = words.slice(0, year.index);
   const rest = /^[\s,./]*([a-z]+)[\s.]*(\d{1,2}(?!\d))?\s*(-?)/i.exec(after);
   if (rest) {
     const month = monthNumber(rest[1]!);

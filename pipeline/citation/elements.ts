@@ -14,19 +14,59 @@ export const FIELD_SELECTIONS: readonly FieldSelection[] = ["all", "text"];
 export const ROOT_ELEMENTS: readonly string[] = ["PubmedArticleSet", "PubmedBookArticleSet"];
 
 /** What the scanner tells the builder: one code a kind of element. */
-export const ARTICLE = 1, BOOK = 2, DELETE = 3, DELETED_PMID = 4, CITATION = 5, PMID = 6;
-export const TITLE = 7, VERNACULAR = 8, SECTION = 9, LANGUAGE = 10, TYPE = 11;
-export const JOURNAL = 12, ABBREVIATION = 13, NLM_ID = 14;
-export const PUBLISHED = 15, COMPLETED = 16, REVISED = 17;
-export const YEAR = 18, MONTH = 19, DAY = 20, SEASON = 21, MEDLINE_DATE = 22;
-export const MESH = 23, DESCRIPTOR = 24, QUALIFIER = 25;
-export const CORRECTION = 26, CORRECTION_SOURCE = 27, CORRECTION_PMID = 28, CORRECTION_NOTE = 29;
-export const OTHER_ABSTRACT = 30, OTHER_SECTION = 31, KEYWORD = 32;
-export const AUTHOR = 33, LAST_NAME = 34, FORE_NAME = 35, INITIALS = 36, SUFFIX = 37;
-export const COLLECTIVE = 38, IDENTIFIER = 39, AFFILIATION = 40;
-export const GRANT = 41, GRANT_ID = 42, ACRONYM = 43, AGENCY = 44, COUNTRY = 45;
-export const ARTICLE_ID = 46, CHEMICAL = 47, REGISTRY = 48, SUBSTANCE = 49;
-export const REFERENCE = 50, REFERENCE_TEXT = 51, REFERENCE_ID = 52, BOOK_TITLE = 53;
+export const ARTICLE = 1;
+export const BOOK = 2;
+export const DELETE = 3;
+export const DELETED_PMID = 4;
+export const CITATION = 5;
+export const PMID = 6;
+export const TITLE = 7;
+export const VERNACULAR = 8;
+export const SECTION = 9;
+export const LANGUAGE = 10;
+export const TYPE = 11;
+export const JOURNAL = 12;
+export const ABBREVIATION = 13;
+export const NLM_ID = 14;
+export const PUBLISHED = 15;
+export const COMPLETED = 16;
+export const REVISED = 17;
+export const YEAR = 18;
+export const MONTH = 19;
+export const DAY = 20;
+export const SEASON = 21;
+export const MEDLINE_DATE = 22;
+export const MESH = 23;
+export const DESCRIPTOR = 24;
+export const QUALIFIER = 25;
+export const CORRECTION = 26;
+export const CORRECTION_SOURCE = 27;
+export const CORRECTION_PMID = 28;
+export const CORRECTION_NOTE = 29;
+export const OTHER_ABSTRACT = 30;
+export const OTHER_SECTION = 31;
+export const KEYWORD = 32;
+export const AUTHOR = 33;
+export const LAST_NAME = 34;
+export const FORE_NAME = 35;
+export const INITIALS = 36;
+export const SUFFIX = 37;
+export const COLLECTIVE = 38;
+export const IDENTIFIER = 39;
+export const AFFILIATION = 40;
+export const GRANT = 41;
+export const GRANT_ID = 42;
+export const ACRONYM = 43;
+export const AGENCY = 44;
+export const COUNTRY = 45;
+export const ARTICLE_ID = 46;
+export const CHEMICAL = 47;
+export const REGISTRY = 48;
+export const SUBSTANCE = 49;
+export const REFERENCE = 50;
+export const REFERENCE_TEXT = 51;
+export const REFERENCE_ID = 52;
+export const BOOK_TITLE = 53;
 
 const BOTH = ON_OPEN | ON_CLOSE;
 type Rows = [path: string, code: number, when: number][];
@@ -40,7 +80,9 @@ const dateParts = (path: string, code: number): Rows => [
   [`${path}/MedlineDate`, MEDLINE_DATE, ON_CLOSE],
 ];
 
-const M = "PubmedArticle/MedlineCitation", A = `${M}/Article`, B = "PubmedBookArticle/BookDocument";
+const M = "PubmedArticle/MedlineCitation";
+const A = `${M}/Article`;
+const B = "PubmedBookArticle/BookDocument";
 
 const CORRECTIONS = `${M}/CommentsCorrectionsList/CommentsCorrections`;
 

@@ -8,7 +8,10 @@ import { PageBytes } from "./page_bytes.ts";
 /** How values stand in pages. */
 type Kind = "text" | "integer" | "double" | "flag";
 
-const PLAIN = 0, RLE_DICTIONARY = 8, DICTIONARY_PAGE = 2, DATA_PAGE_V2 = 3;
+const PLAIN = 0;
+const RLE_DICTIONARY = 8;
+const DICTIONARY_PAGE = 2;
+const DATA_PAGE_V2 = 3;
 /** A dictionary is given up when, after so many values, more than half were new. */
 const DICTIONARY_TRIAL = 256;
 
@@ -81,7 +84,8 @@ export class LeafColumn {
   }
 
   #putText(text: string): void {
-    const texts = this.#texts, dictionary = this.#dictionary;
+    const texts = this.#texts;
+    const dictionary = this.#dictionary;
     texts.push(text);
     if (dictionary === null) return;
     let index = dictionary.get(text);
@@ -95,14 +99,20 @@ export class LeafColumn {
 
   /** Writes the pages of the `rows` rows put since the last time, and starts anew. */
   flush(rows: number, out: PageSink, compress: Compress): ColumnChunk {
-    const start = out.offset, values = new PageBytes(), head = new PageBytes();
-    let uncompressed = 0, dictionaryAt: bigint | undefined;
+    const start = out.offset;
+    const values = new PageBytes();
+    const head = new PageBytes();
+    let uncompressed = 0;
+    let dictionaryAt: bigint | undefined;
     let encoding: Encoding = "PLAIN";
     if (this.#kind === "text" && this.#dictionary !== null && this.#texts.length > 0) {
       for (const text of this.#dictionary.keys()) values.text(text);
-      const { size } = values, packed = compress(values.view());
+      const { size } = values;
+      const packed = compress(values.view());
       head.struct({
-        ...{ 1: DICTIONARY_PAGE, 2: size, 3: packed.length },
+        1: DICTIONARY_PAGE,
+        2: size,
+        3: packed.length,
         7: { 1: this.#dictionary.size, 2: PLAIN },
       });
       dictionaryAt = BigInt(out.offset);
@@ -120,7 +130,8 @@ export class LeafColumn {
     else for (const number of this.#numbers) values.uint32(number);
 
     const held = this.#kind === "text" ? this.#texts.length : this.#numbers.length;
-    const entries = this.#defined > 0 ? this.#levels : held, levels = new PageBytes();
+    const entries = this.#defined > 0 ? this.#levels : held;
+    const levels = new PageBytes();
     let repetitionBytes = 0;
     if (this.depth > 0) levels.hybrid(this.#repetitions, entries, 32 - Math.clz32(this.depth));
     if (this.#defined > 0) {
@@ -129,18 +140,26 @@ export class LeafColumn {
     }
     const packed = values.size > 0 ? compress(values.view()) : values.view();
     head.struct({
-      ...{ 1: DATA_PAGE_V2, 2: levels.size + values.size, 3: levels.size + packed.length },
+      1: DATA_PAGE_V2,
+      2: levels.size + values.size,
+      3: levels.size + packed.length,
       8: {
-        ...{ 1: entries, 2: entries - held, 3: rows },
+        1: entries,
+        2: entries - held,
+        3: rows,
         4: encoding === "PLAIN" ? PLAIN : RLE_DICTIONARY,
-        ...{ 5: levels.size - repetitionBytes, 6: repetitionBytes, 7: values.size > 0 },
+        5: levels.size - repetitionBytes,
+        6: repetitionBytes,
+        7: values.size > 0,
       },
     });
     uncompressed += head.size + levels.size + values.size;
     const dataAt = BigInt(out.offset);
     for (const part of [head.view(), levels.view(), packed]) out.append(part);
     this.#levels = 0;
-    this.#texts = [], this.#numbers = [], this.#indexes = [];
+    this.#texts = [];
+    this.#numbers = [];
+    this.#indexes = [];
     this.#dictionary = new Map();
     return {
       file_offset: BigInt(start),

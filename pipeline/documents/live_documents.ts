@@ -1,7 +1,7 @@
 /** The live documents of a corpus, by ascending PMID. @module */
 import { UserError } from "../../core/errors.ts";
 import type { Catalogue } from "../catalogue/catalogue.ts";
-import { corpusPaths } from "../ingest/process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import { DocumentStore, type PrintedDocument } from "./reader.ts";
 
 /**
@@ -16,7 +16,8 @@ export async function* liveDocuments(
   const names = new Map(catalogue.files().map((f) => [f.number, f.name]));
   const store = new DocumentStore((source) => corpusPaths.documents(corpus, source));
   for (const { file, ordinal, ...live } of catalogue.live(pmid)) {
-    const source = names.get(file)!, document = await store.get(source, ordinal);
+    const source = names.get(file)!;
+    const document = await store.get(source, ordinal);
     if (document?.pmid !== live.pmid || document.version !== live.version) {
       throw new UserError(
         `Cannot find PMID ${live.pmid} at record ${ordinal} of ${

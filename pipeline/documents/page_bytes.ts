@@ -33,9 +33,12 @@ export class PageBytes {
   /** Appends a 32-bit number, the lowest byte first. */
   uint32(value: number): void {
     this.reserve(4);
-    const { bytes } = this, at = this.size;
-    bytes[at] = value, bytes[at + 1] = value >>> 8;
-    bytes[at + 2] = value >>> 16, bytes[at + 3] = value >>> 24;
+    const { bytes } = this;
+    const at = this.size;
+    bytes[at] = value;
+    bytes[at + 1] = value >>> 8;
+    bytes[at + 2] = value >>> 16;
+    bytes[at + 3] = value >>> 24;
     this.size += 4;
   }
 
@@ -57,7 +60,8 @@ export class PageBytes {
   text(text: string): void {
     const { length } = text;
     this.reserve(4 + 3 * length);
-    const { bytes } = this, start = this.size + 4;
+    const { bytes } = this;
+    const start = this.size + 4;
     let end = start;
     if (length <= 48) {
       for (let i = 0; i < length; i++) {
@@ -107,7 +111,8 @@ export class PageBytes {
   }
 
   #pack(values: ArrayLike<number>, from: number, to: number, count: number, width: number): void {
-    let held = 0, bits = 0;
+    let held = 0;
+    let bits = 0;
     this.reserve((to - from) * width / 8 + 4);
     for (let i = from; i < to; i++) {
       held |= (i < count ? values[i]! : 0) << bits;
@@ -121,7 +126,8 @@ export class PageBytes {
   struct(fields: ThriftFields): void {
     let last = 0;
     for (const [key, value] of Object.entries(fields)) {
-      const id = Number(key), delta = id - last << 4;
+      const id = Number(key);
+      const delta = id - last << 4;
       last = id;
       if (typeof value === "boolean") this.byte(delta | (value ? 1 : 2));
       else if (typeof value === "number") {
@@ -142,7 +148,8 @@ export interface ThriftFields {
 }
 
 function runLength(values: ArrayLike<number>, at: number, count: number, limit: number): number {
-  const value = values[at], end = Math.min(count, at + limit);
+  const value = values[at];
+  const end = Math.min(count, at + limit);
   let i = at + 1;
   while (i < end && values[i] === value) i++;
   return i - at;

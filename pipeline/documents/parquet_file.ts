@@ -78,7 +78,9 @@ export class ParquetFile {
 
   /** Ends the row group. */
   endGroup(): void {
-    const rows = this.#rows, bytes = this.#bytes, start = bytes.offset;
+    const rows = this.#rows;
+    const bytes = this.#bytes;
+    const start = bytes.offset;
     if (rows === 0) return;
     const out = {
       get offset() {
@@ -142,7 +144,8 @@ export class ParquetReader {
     } catch (error) {
       throw new UserError(`Cannot read the documents in ${path}: ${messageOf(error)}`);
     }
-    const file = this.#file, size = file.statSync().size;
+    const file = this.#file;
+    const size = file.statSync().size;
     this.#buffer = {
       byteLength: size,
       slice(start, end = size) {

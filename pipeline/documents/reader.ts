@@ -170,7 +170,8 @@ export class DocumentStore {
 
 /** The first position in an ascending array whose value is not below `value`. */
 function lowerBound(sorted: Int32Array, value: number): number {
-  let low = 0, high = sorted.length;
+  let low = 0;
+  let high = sorted.length;
   while (low < high) {
     const middle = low + high >> 1;
     if (sorted[middle]! < value) low = middle + 1;

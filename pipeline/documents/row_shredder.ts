@@ -21,7 +21,9 @@ export class RowShredder {
   constructor(schema: readonly SchemaElement[]) {
     let at = 1;
     const build = (path: string[], depth: number): Node => {
-      const element = schema[at++]!, { name } = element, here = [...path, name];
+      const element = schema[at++]!;
+      const { name } = element;
+      const here = [...path, name];
       if (element.type) {
         const leaf = new LeafColumn(here, element, depth);
         this.leaves.push(leaf);
@@ -32,7 +34,10 @@ export class RowShredder {
         const repeated = schema[at++]!.name;
         const inner = build([...here, repeated], depth + 1);
         return {
-          ...{ kind: "list", name, element: inner, level: depth + 1 },
+          kind: "list",
+          name,
+          element: inner,
+          level: depth + 1,
           leaves: this.leaves.slice(first),
         };
       }
@@ -59,11 +64,13 @@ export class RowShredder {
 function shred(node: Node, value: unknown, repetition: number): void {
   if (node.kind === "leaf") return node.leaf.put(value, repetition);
   if (node.kind === "struct") {
-    const { fields } = node, record = value as Record<string, unknown>;
+    const { fields } = node;
+    const record = value as Record<string, unknown>;
     for (let i = 0; i < fields.length; i++) shred(fields[i]!, record[fields[i]!.name], repetition);
     return;
   }
-  const items = value as unknown[], { element, level } = node;
+  const items = value as unknown[];
+  const { element, level } = node;
   if (items.length === 0) {
     for (const leaf of node.leaves) leaf.putNone(repetition, level - 1);
     return;

@@ -1,7 +1,7 @@
 /** Names of drugs, genes and diseases, as the citations of a corpus are indexed with them. @module */
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
-import { corpusPaths } from "../ingest/process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import { ParquetReader } from "./parquet_file.ts";
 
 /** Kinds of terms. */
@@ -34,7 +34,9 @@ export async function corpusTerms(
   catalogue: Catalogue,
 ): Promise<Map<TermKind, string[]>> {
   const found: Record<TermKind, Set<string>> = {
-    ...{ substances: new Set(), genes: new Set(), diseases: new Set() },
+    substances: new Set(),
+    genes: new Set(),
+    diseases: new Set(),
     "MeSH headings": new Set(),
   };
   const live = new LiveBits(catalogue);

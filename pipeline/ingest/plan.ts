@@ -5,8 +5,8 @@
 import { UserError } from "../../core/errors.ts";
 import { exists } from "../../core/files.ts";
 import type { Catalogue, FileRow } from "../catalogue/catalogue.ts";
-import { corpusPaths } from "./process_file.ts";
-import { NewSeries } from "../new_series.ts";
+import { corpusPaths } from "../corpus_paths.ts";
+import { checkNewBaseline, NewSeries } from "../new_series.ts";
 import { newestSeries, type Source, type SourceFile } from "../source/source.ts";
 
 /** A file to take. */
@@ -17,9 +17,20 @@ export interface PlannedFile {
   issuedAgain: boolean;
 }
 
+/** How to plan. */
+export interface PlanOptions {
+  /** Which file numbers to take. */
+  selected: (number: number) => boolean;
+  /** Takes a new year's baseline that has far fewer files than the old one had. */
+  smallerBaseline: boolean;
+  signal?: AbortSignal;
+}
+
 /** The files to take, in numeric order. */
 export interface Plan {
   year: number;
+  /** Files of the series' baseline: the most that the source ever offered. */
+  baselineFiles: number;
   /** Files of the series on the source, after selection. */
   offered: number;
   files: PlannedFile[];
@@ -34,12 +45,13 @@ export interface Plan {
 export async function makePlan(
   source: Source,
   { folder, catalogue }: { folder: string; catalogue: Catalogue },
-  selected: (number: number) => boolean,
-  signal?: AbortSignal,
+  { selected, smallerBaseline, signal }: PlanOptions,
 ): Promise<Plan> {
   const series = newestSeries(source.place, await source.list(signal));
   if (source.remote) checkWhole(source, series);
-  checkYear(folder, catalogue, series[0]!.year, source);
+  const baselineFiles = series.filter((f) => f.folder === "baseline").length;
+  const offered = { year: series[0]!.year, files: baselineFiles };
+  checkYear(folder, catalogue, offered, source, smallerBaseline);
   const files = series.filter((f) => selected(f.number));
   if (files.length === 0) {
     throw new UserError(
@@ -48,11 +60,18 @@ export async function makePlan(
     );
   }
   const known = new Map<number, FileRow>(catalogue.files().map((f) => [f.number, f]));
-  const plan: Plan = { year: series[0]!.year, offered: files.length, files: [], restamped: [] };
+  const plan: Plan = {
+    year: offered.year,
+    baselineFiles: Math.max(baselineFiles, baselineOf(catalogue)),
+    offered: files.length,
+    files: [],
+    restamped: [],
+  };
   for (const file of files) {
     const row = known.get(file.number);
-    // Documents that were removed, being damaged, are made again.
-    const whole = row !== undefined && exists(corpusPaths.documents(folder, row.name));
+    // Documents and rejects that were lost, or removed being damaged, are made again.
+    const whole = row !== undefined && exists(corpusPaths.documents(folder, row.name)) &&
+      (!row.rejected_sha256 || exists(corpusPaths.rejected(folder, row.name)));
     if (whole && row.stamp === file.stamp) continue;
     const md5 = await source.md5(file, signal);
     if (whole && row.md5 === md5) {
@@ -62,14 +81,35 @@ export async function makePlan(
   return plan;
 }
 
-/** @throws {NewSeries} where the source's series is later than the corpus's. */
-function checkYear(folder: string, catalogue: Catalogue, offered: number, source: Source): void {
-  const known = catalogue.get("year");
-  if (known === undefined || Number(known) === offered) return;
-  if (offered > Number(known)) throw new NewSeries(Number(known), offered);
+/** How many files the baseline of a corpus's series has, as far as it knows. */
+function baselineOf(catalogue: Catalogue): number {
+  const taken = catalogue.files().filter((f) => f.folder === "baseline").length;
+  return Math.max(taken, Number(catalogue.get("baseline_files") ?? 0));
+}
+
+/**
+ * @throws {NewSeries} where the source's series is later than the corpus's
+ * @throws {UserError} where it is earlier, or later but not there in full
+ */
+function checkYear(
+  folder: string,
+  catalogue: Catalogue,
+  offered: { year: number; files: number },
+  source: Source,
+  smallerBaseline: boolean,
+): void {
+  const recorded = catalogue.get("year");
+  const known = Number(recorded);
+  if (recorded === undefined || known === offered.year) return;
+  if (offered.year > known) {
+    if (!smallerBaseline) {
+      checkNewBaseline(source.place, { year: known, files: baselineOf(catalogue) }, offered);
+    }
+    throw new NewSeries(known, offered.year);
+  }
   throw new UserError(
     `Cannot bring ${folder} up to date from ${source.place}: the corpus holds the series of ` +
-      `20${known}, the source only that of 20${offered}; use another mirror`,
+      `20${known}, the source only that of 20${offered.year}; use another mirror`,
   );
 }
 

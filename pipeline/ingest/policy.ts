@@ -37,6 +37,9 @@ export const DEFAULT_POLICIES: Policies = {
 /** Why a record gave no document, or a document no tokens. */
 export type DropReason =
   | "no-pmid"
+  | "bad-version"
+  | "bad-deletion"
+  | "unknown-element"
   | "no-text"
   | "retracted"
   | "erratum"

@@ -2,11 +2,14 @@
  * One source file from XML to documents, rejects and tokens: what a worker does.
  * @module
  */
-import { join } from "../../core/std.ts";
-import { removeIfExists, writeAtomic } from "../../core/files.ts";
+import { UserError } from "../../core/errors.ts";
+import { exists, hashFile } from "../../core/files.ts";
+import { MAX_NUMBER } from "../citation/builder.ts";
+import { RejectWriter } from "./reject_writer.ts";
 import { abstractText, type Citation, documentText } from "../citation/types.ts";
 import type { FieldSelection } from "../citation/elements.ts";
 import type { FileEvents } from "../catalogue/catalogue.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import { DocumentWriter } from "../documents/writer.ts";
 import { type DropReason, dropReason, type Policies, type PolicyView } from "./policy.ts";
 import { readXml, verifyMd5 } from "./read_xml.ts";
@@ -29,21 +32,15 @@ export interface FileOutcome {
   documents: number;
   xmlBytes: number;
   documentsSha256: string;
+  /** Of the list of rejects; "" where nothing was dropped. */
+  rejectedSha256: string;
   /** Reason -> number of records or documents dropped. */
   counts: Partial<Record<DropReason, number>>;
   events: FileEvents;
 }
 
-/** Where a source's files lie in a corpus. */
-export const corpusPaths = {
-  documents: (corpus: string, source: string): string =>
-    join(corpus, "documents", source + ".parquet"),
-  rejected: (corpus: string, source: string): string => join(corpus, "rejected", source + ".jsonl"),
-  tokens: (corpus: string, source: string): string => join(corpus, "tokens", source + ".tokens"),
-  raw: (corpus: string): string => join(corpus, "raw"),
-  catalogue: (corpus: string): string => join(corpus, "catalogue.sqlite"),
-  lock: (corpus: string): string => join(corpus, ".lock"),
-};
+/** The most records and deletions of one file: PubMed's have 30,000, and memory grows with them. */
+export const MAX_FILE_RECORDS = 2_000_000;
 
 /** The policies' view of a citation. */
 export function policyView(citation: Citation): PolicyView {
@@ -75,46 +72,78 @@ export async function processFile(
     job.source,
     job.fields,
   );
-  const records: number[][] = [[], [], []], deleted: number[][] = [[], [], []];
-  const counts: FileOutcome["counts"] = {}, rejects: string[] = [];
-  let ordinal = 0, total = 0, documents = 0;
-  const drop = (pmid: number, version: number, at: number, reason: DropReason) => {
+  const records: number[][] = [[], [], []];
+  const deleted: number[][] = [[], [], []];
+  const counts: FileOutcome["counts"] = {};
+  const rejected = corpusPaths.rejected(job.corpus, job.source);
+  const rejects = new RejectWriter(rejected);
+  let ordinal = 0;
+  let total = 0;
+  let documents = 0;
+  const drop = (
+    pmid: number,
+    version: number,
+    at: number,
+    reason: DropReason,
+    element?: string,
+  ) => {
     counts[reason] = (counts[reason] ?? 0) + 1;
-    rejects.push(JSON.stringify({ pmid: pmid || null, version, ordinal: at, reason }) + "\n");
+    const rest = element === undefined ? {} : { element: element.slice(0, 80) };
+    rejects.add({ pmid: pmid || null, version, ordinal: at, reason, ...rest });
+  };
+  const next = () => {
+    if (ordinal === MAX_FILE_RECORDS) {
+      throw new UserError(
+        `Cannot take ${job.path}: it has more than ${MAX_FILE_RECORDS} records and deletions, which no ` +
+          "file of PubMed's has; take it from another mirror",
+      );
+    }
+    return ordinal++;
   };
   try {
     const xmlBytes = await readXml(
       job.path,
       {
         citation(citation) {
-          const at = ordinal++, { pmid, version } = citation;
+          const at = next();
+          const { pmid, version } = citation;
           total++;
-          if (pmid === 0 || pmid > 0x7fffffff) return drop(0, version, at, "no-pmid");
+          if (pmid === 0 || pmid > MAX_NUMBER) return drop(0, version, at, "no-pmid");
+          if (version === 0) return drop(pmid, version, at, "bad-version");
           writer.add(citation, at);
           documents++;
-          records[0]!.push(pmid), records[1]!.push(version), records[2]!.push(at);
-          const view = policyView(citation), reason = dropReason(view, job.policies);
+          records[0]!.push(pmid);
+          records[1]!.push(version);
+          records[2]!.push(at);
+          const view = policyView(citation);
+          const reason = dropReason(view, job.policies);
           if (reason) drop(pmid, version, at, reason);
           else kept?.(citation, at, view.text);
         },
         deletions(list) {
           for (const { pmid, version } of list) {
-            deleted[0]!.push(pmid), deleted[1]!.push(version), deleted[2]!.push(ordinal++);
+            if (pmid === 0 || pmid > MAX_NUMBER || version === 0) {
+              drop(pmid, version, ordinal, "bad-deletion");
+              continue;
+            }
+            deleted[0]!.push(pmid);
+            deleted[1]!.push(version);
+            deleted[2]!.push(next());
           }
         },
+        unknown: (name) => drop(0, 0, ordinal, "unknown-element", name),
       },
       job.fields,
       signal,
     );
-    const rejected = corpusPaths.rejected(job.corpus, job.source);
-    if (rejects.length > 0) writeAtomic(rejected, rejects.join(""));
-    else removeIfExists(rejected);
+    rejects.commit();
     const documentsSha256 = writer.commit();
     return {
       records: total,
       documents,
       xmlBytes,
       documentsSha256,
+      rejectedSha256: exists(rejected) ? hashFile(rejected) : "",
       counts,
       events: {
         pmids: Int32Array.from(records[0]!),
@@ -127,6 +156,7 @@ export async function processFile(
     };
   } catch (error) {
     writer.abort();
+    rejects.abort();
     throw error;
   }
 }

@@ -12,6 +12,9 @@ import { XmlError } from "../xml/markup.ts";
 
 const PIECE = 1 << 18;
 
+/** The most XML that one file may hold, in bytes: many times what PubMed's have. */
+export const MAX_XML_BYTES: number = 2 ** 33;
+
 /**
  * Checks a file against its MD5.
  * @throws {UserError} where they differ or the file is missing.
@@ -33,6 +36,7 @@ export function verifyMd5(path: string, md5: string): void {
 /**
  * Feeds the citations of a `.xml.gz` (or plain `.xml`) file to `sink`.
  * @returns the number of bytes of XML.
+ * @param maxBytes more XML than this is refused, since little gzip data can hold very much
  * @throws {UserError} where the gzip data is damaged or the XML is malformed, saying where.
  */
 export async function readXml(
@@ -40,6 +44,7 @@ export async function readXml(
   sink: CitationSink,
   fields: FieldSelection,
   signal?: AbortSignal,
+  maxBytes: number = MAX_XML_BYTES,
 ): Promise<number> {
   const scanner = new CitationScanner(sink, fields);
   const file = createReadStream(path, { highWaterMark: PIECE });
@@ -48,11 +53,17 @@ export async function readXml(
   try {
     for await (const chunk of gunzip ? file.pipe(gunzip) : file) {
       scanner.push(chunk as Uint8Array);
+      if (scanner.bytesSeen > maxBytes) {
+        throw new UserError(
+          `Cannot read ${path}: it holds more than ${maxBytes} bytes of XML, which no file of PubMed's ` +
+            "does; take it from another mirror",
+        );
+      }
       if (signal?.aborted) throw new Interrupted();
     }
     scanner.finish();
   } catch (error) {
-    throw explain(error, path, scanner);
+    throw explainReading(error, path, scanner);
   } finally {
     file.destroy();
     gunzip?.destroy();
@@ -60,7 +71,12 @@ export async function readXml(
   return scanner.bytesSeen;
 }
 
-function explain(error: unknown, path: string, scanner: CitationScanner): unknown {
+/** What went wrong while `path` was read, as an error that names the file, the place and the remedy. */
+export function explainReading(
+  error: unknown,
+  path: string,
+  scanner: Pick<CitationScanner, "lastPmid" | "bytesSeen">,
+): unknown {
   if (error instanceof XmlError) {
     const before = scanner.lastPmid ? `after PMID ${scanner.lastPmid}` : "before the first PMID";
     return new UserError(

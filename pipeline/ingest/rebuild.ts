@@ -5,8 +5,9 @@
  */
 import type { FileEvents } from "../catalogue/catalogue.ts";
 import type { Corpus } from "../corpus.ts";
+import { checkDocuments } from "./check_documents.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
-import { corpusPaths } from "./process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 
 /** The events of a file of the corpus, read back. @throws {UserError} where its documents are damaged. */
 export async function readEvents(
@@ -39,6 +40,9 @@ export async function readEvents(
 export async function rebuildCitations(corpus: Corpus): Promise<void> {
   const { catalogue } = corpus;
   await catalogue.rebuild(async (apply) => {
-    for (const file of catalogue.files()) apply(file.number, await readEvents(corpus, file));
+    for (const file of catalogue.files()) {
+      checkDocuments(corpus.folder, file);
+      apply(file.number, await readEvents(corpus, file));
+    }
   });
 }

@@ -2,24 +2,29 @@
  * The second half of a run: tokens of files that lack them, then shards.
  * @module
  */
-import { exists, hashFile, writeAtomic } from "../../core/files.ts";
+import { exists, hashFile, removeIfExists, writeAtomic } from "../../core/files.ts";
+import { join } from "../../core/std.ts";
 import { Interrupted, UserError } from "../../core/errors.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
 import type { Corpus } from "../corpus.ts";
 import { readHeldOut, withoutHeldOut } from "../overlap/contamination.ts";
+import { type PackingSettings, recordPackingSettings } from "../corpus_settings.ts";
+import { type CorpusRecord, forgetFile, recordFile, stateOfRecorded } from "../recorded_files.ts";
 import type { RunOptions } from "../run.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
 import {
   buildShards,
   type Manifest,
   manifestPath,
-  type PackingMethod,
   readManifest,
+  shardsFolder,
   tokenizerPath,
 } from "../shards/mod.ts";
+import { breathe } from "../../core/breathe.ts";
+import { checkDocuments } from "./check_documents.ts";
 import { compareNewFiles } from "./compare_later.ts";
 import type { Policies } from "./policy.ts";
-import { corpusPaths } from "./process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 import type { TokenSettings } from "./worker_protocol.ts";
 
@@ -38,12 +43,8 @@ export interface ShardSummary {
 }
 
 /** How a corpus is tokenized and packed. */
-export interface ShardSettings extends TokenSettings {
-  tokenizer: string;
-  sequenceLength: number;
-  packing: PackingMethod;
-  validation: number;
-  test: number;
+export interface ShardSettings extends TokenSettings, PackingSettings {
+  seed: number;
   tokenizerSha256: string;
 }
 
@@ -59,22 +60,28 @@ export function checkSequenceLength(length: number | undefined): void {
 }
 
 /**
- * The settings for tokens and shards: the corpus's own, or those given; undefined where no
- * tokenizer was ever given.
- * @throws {UserError} where they differ from what the corpus was made with.
+ * How the corpus is tokenized and packed, which is recorded in it with its tokenizer; undefined
+ * where no tokenizer was ever given.
+ * @param given a `tokenizer.json`; the corpus's own where it is left out
+ * @throws {UserError} where the tokenizer is another than the corpus was made with.
  */
-export function shardSettings(corpus: Corpus, options: RunOptions): ShardSettings | undefined {
-  const { catalogue, folder } = corpus, recorded = catalogue.get("tokenizer_sha256");
-  if (options.tokenizer === undefined && recorded === undefined) return undefined;
+export function shardSettings(
+  corpus: Corpus,
+  settings: PackingSettings,
+  given?: string,
+): ShardSettings | undefined {
+  const { catalogue, folder } = corpus;
+  const recorded = catalogue.get("tokenizer_sha256");
+  if (given === undefined && recorded === undefined) return undefined;
   const own = tokenizerPath(folder);
-  if (options.tokenizer === undefined && (!exists(own) || hashFile(own) !== recorded)) {
+  if (given === undefined && (!exists(own) || hashFile(own) !== recorded)) {
     throw new UserError(
       `Cannot go on with the corpus ${folder}: ${own} is ${
         exists(own) ? "not the tokenizer it was made with" : "missing"
       }; put the one with SHA-256 ${recorded} there, or name it with --tokenizer`,
     );
   }
-  const tokenizer = loadTokenizer(options.tokenizer ?? own);
+  const tokenizer = loadTokenizer(given ?? own);
   if (recorded !== undefined && tokenizer.sha256 !== recorded) {
     throw new UserError(
       `Cannot use the tokenizer ${tokenizer.path}: the corpus ${folder} was tokenized with another ` +
@@ -82,35 +89,30 @@ export function shardSettings(corpus: Corpus, options: RunOptions): ShardSetting
         "--tokenizer away, or make another corpus",
     );
   }
-  const number = (key: string, option: string, given: number | undefined, fallback: number) =>
-    Number(corpus.setting(key, option, given?.toString(), String(fallback)));
-  const settings = {
-    seed: number("seed", "--seed", options.seed, 0),
-    sequenceLength: number(
-      "sequence_length",
-      "--sequence-length",
-      options.sequenceLength,
-      1024,
-    ),
-    packing: corpus.setting("packing", "--packing", options.packing, "best-fit") as PackingMethod,
-    validation: number("validation", "--validation", options.validation, 0.005),
-    test: number("test", "--test", options.test, 0.005),
-  };
+  if (recorded === undefined && exists(own) && hashFile(own) !== tokenizer.sha256) {
+    throw new UserError(
+      `Cannot keep the tokenizer ${tokenizer.path} in the corpus: ${own} is there already and is ` +
+        "another; move it elsewhere, or name it with --tokenizer",
+    );
+  }
   keepTokenizer(tokenizer, own);
-  catalogue.transaction(() => {
-    catalogue.set("tokenizer_sha256", tokenizer.sha256);
-    catalogue.set("seed", String(settings.seed));
-    catalogue.set("sequence_length", String(settings.sequenceLength));
-    catalogue.set("packing", settings.packing);
-    catalogue.set("validation", String(settings.validation));
-    catalogue.set("test", String(settings.test));
-  });
-  return { ...settings, tokenizer: own, tokenizerSha256: tokenizer.sha256 };
+  catalogue.transaction(() => recordPackingSettings(catalogue, settings, tokenizer.sha256));
+  const { sequenceLength, packing, seed, validation, test } = settings;
+  return {
+    sequenceLength,
+    packing,
+    seed,
+    validation,
+    test,
+    tokenizer: own,
+    tokenizerSha256: tokenizer.sha256,
+  };
 }
 
 /** The tokenizer's file stays with the corpus, so that later runs need no --tokenizer. */
 function keepTokenizer(tokenizer: Tokenizer, path: string): void {
-  if (tokenizer.path !== path) writeAtomic(path, Deno.readFileSync(tokenizer.path));
+  if (exists(path) && hashFile(path) === tokenizer.sha256) return;
+  writeAtomic(path, Deno.readFileSync(tokenizer.path));
 }
 
 /**
@@ -122,35 +124,105 @@ export async function buildTokensAndShards(
   pool: WorkerPool,
   settings: ShardSettings,
   policies: Policies,
-  options: Pick<RunOptions, "signal" | "onProgress">,
+  options: Pick<RunOptions, "signal" | "onProgress" | "log">,
 ): Promise<ShardSummary> {
-  const { catalogue, folder } = corpus, { signal, onProgress } = options;
+  const { catalogue, folder } = corpus;
+  const { signal, onProgress } = options;
   const { sequenceLength, packing, seed, validation, test } = settings;
   await makeTokens(corpus, pool, settings, policies, options);
-  pool.release();
-  const files = catalogue.files();
   await compareNewFiles(corpus, signal);
-  const heldOut = readHeldOut(folder);
-  const state = JSON.stringify([
-    ...[catalogue.generation, sequenceLength, seed, validation, test],
-    ...[heldOut.digest, packing],
-  ]);
-  if (catalogue.get("shards") === state && exists(manifestPath(folder))) {
-    return { written: false, figures: figuresOf(readManifest(folder)) };
+  const heldOut = readHeldOut(folder, catalogue);
+  const stateNow = () =>
+    JSON.stringify([
+      catalogue.generation,
+      settings.tokenizerSha256,
+      sequenceLength,
+      seed,
+      validation,
+      test,
+      heldOut.digest,
+      packing,
+    ]);
+  const present = presentShards(folder, catalogue);
+  if (catalogue.get("shards") === stateNow() && present) {
+    pool.release();
+    return { written: false, figures: figuresOf(present) };
   }
+  await renewDamagedTokens(corpus, pool, settings, policies, options);
+  pool.release();
+  beginShards(folder, catalogue);
+  const files = catalogue.files();
   const manifest = await buildShards({
     corpus: folder,
-    tokenFiles: files.map((f) => ({ source: f.name, path: corpusPaths.tokens(folder, f.name) })),
+    tokenFiles: files.map((f) => ({
+      source: f.name,
+      path: corpusPaths.tokens(folder, f.name),
+      sha256: f.tokens_sha256 ?? "",
+    })),
     live: withoutHeldOut(new LiveBits(catalogue), heldOut),
     tokenizer: loadTokenizer(settings.tokenizer),
-    ...{ sequenceLength, packing, seed, validation, test },
+    sequenceLength,
+    packing,
+    seed,
+    validation,
+    test,
     sourceFiles: files.map((f) => ({ name: f.name, md5: f.md5 })),
     onProgress: (done, total) => onProgress?.("shards", done, total),
     ...(signal ? { signal } : {}),
   });
-  catalogue.set("shards", state);
+  recordFile(catalogue, "manifest", manifestPath(folder));
+  catalogue.set("shards", stateNow());
   return { written: true, figures: figuresOf(manifest) };
 }
+
+/** The manifest of shards that are all there as it says; undefined where anything is not. */
+function presentShards(folder: string, record: CorpusRecord): Manifest | undefined {
+  if (stateOfRecorded(record, "manifest", manifestPath(folder)) !== "whole") return undefined;
+  const manifest = readManifest(folder);
+  const files = Object.values(manifest.splits).flatMap(({ shards }) =>
+    shards.flatMap((shard) => [shard.tokens_file, shard.documents_file])
+  );
+  const isWhole = ({ path, bytes }: { path: string; bytes: number }) => {
+    const file = join(shardsFolder(folder), path);
+    return exists(file) && Deno.statSync(file).size === bytes;
+  };
+  return files.every(isWhole) ? manifest : undefined;
+}
+
+/**
+ * Notes that shards are being built, until their manifest is recorded. A manifest that is damaged is
+ * removed, for it says which shards need not be written again.
+ */
+export function beginShards(folder: string, record: CorpusRecord): void {
+  const path = manifestPath(folder);
+  if (stateOfRecorded(record, "manifest", path) === "changed") removeIfExists(path);
+  record.unset("shards");
+  forgetFile(record, "manifest");
+}
+
+/** Makes token files again that are not what was written, before anything is built from them. */
+async function renewDamagedTokens(
+  corpus: Corpus,
+  pool: WorkerPool,
+  settings: ShardSettings,
+  policies: Policies,
+  options: Pick<RunOptions, "signal" | "onProgress" | "log">,
+): Promise<void> {
+  const { catalogue, folder } = corpus;
+  let damaged = 0;
+  for (const file of catalogue.files()) {
+    if (options.signal?.aborted) throw stopped();
+    await breathe();
+    const path = corpusPaths.tokens(folder, file.name);
+    if (hashFile(path) === file.tokens_sha256) continue;
+    options.log?.(`${path} is not what was written; making it again`);
+    catalogue.forgetTokens(file.number);
+    damaged++;
+  }
+  if (damaged > 0) await makeTokens(corpus, pool, settings, policies, options);
+}
+
+const stopped = () => new Interrupted("Stopped; the same command goes on from here");
 
 async function makeTokens(
   corpus: Corpus,
@@ -163,7 +235,13 @@ async function makeTokens(
   const waiting = catalogue.files().filter((f) =>
     f.state !== "tokens" || !exists(corpusPaths.tokens(folder, f.name))
   );
-  let done = 0, failure: unknown;
+  for (const file of waiting) {
+    if (signal?.aborted) throw stopped();
+    await breathe();
+    checkDocuments(folder, file);
+  }
+  let done = 0;
+  let failure: unknown;
   await Promise.all(waiting.map(async (file) => {
     try {
       const tokens = { tokenizer, seed };
@@ -175,7 +253,7 @@ async function makeTokens(
       failure ??= error;
     }
   }));
-  if (signal?.aborted) throw new Interrupted("Stopped; the same command goes on from here");
+  if (signal?.aborted) throw stopped();
   if (failure !== undefined) throw failure;
 }
 

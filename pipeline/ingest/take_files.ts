@@ -11,7 +11,7 @@ import type { RunOptions } from "../run.ts";
 import type { Source } from "../source/source.ts";
 import type { PlannedFile } from "./plan.ts";
 import type { Policies } from "./policy.ts";
-import { corpusPaths } from "./process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 import type { TaskOutcome, TokenSettings } from "./worker_protocol.ts";
 
@@ -54,9 +54,11 @@ export class FileTaker {
 
   /** Fetches ahead of the workers, hands each file to the next free one, records what comes back. */
   async take(files: PlannedFile[]): Promise<void> {
-    const { signal, onProgress, connections = 3 } = this.#options, { added } = this;
+    const { signal, onProgress, connections = 3 } = this.#options;
+    const { added } = this;
     const source = this.#source;
-    let next = 0, failure: unknown;
+    let next = 0;
+    let failure: unknown;
     onProgress?.("files", 0, files.length);
     const lane = async () => {
       while (next < files.length && failure === undefined) {
@@ -82,8 +84,11 @@ export class FileTaker {
   }
 
   async #takeFile({ file, md5, issuedAgain }: PlannedFile): Promise<void> {
-    const { corpus, signal, keepRaw } = this.#options, raw = corpusPaths.raw(corpus);
-    const { added } = this, source = this.#source, { fields, policies, tokens } = this.#settings;
+    const { corpus, signal, keepRaw } = this.#options;
+    const raw = corpusPaths.raw(corpus);
+    const { added } = this;
+    const source = this.#source;
+    const { fields, policies, tokens } = this.#settings;
     const path = await this.#connect(() => source.obtain(file, md5, raw, signal));
     const outcome = await this.#pool.run({
       kind: "file",
@@ -98,14 +103,16 @@ export class FileTaker {
       ...(tokens ? { tokens: { tokenizer: tokens.tokenizer, seed: tokens.seed } } : {}),
     });
     if (signal?.aborted) throw new Interrupted();
+    if (source.remote && !keepRaw) {
+      // Before the catalogue has the file: a run killed in between fetches it again, where the other
+      // way round would leave a download behind that nothing asks for any more.
+      removeIfExists(path);
+      removeEmptyFolder(raw);
+    }
     this.#record(outcome, file, md5, issuedAgain);
     added.files++;
     added.records += outcome.file!.records;
     added.xmlBytes += outcome.file!.xmlBytes;
-    if (source.remote && !keepRaw) {
-      removeIfExists(path);
-      removeEmptyFolder(raw);
-    }
   }
 
   /** Runs `action` as one of at most `connections` at a time. */
@@ -144,6 +151,8 @@ export class FileTaker {
       documents_sha256: outcome!.documentsSha256,
       tokens_sha256: tokens?.sha256 ?? null,
       stamp: file.stamp,
+      rejected_sha256: outcome!.rejectedSha256,
+      raw: Number(this.#source.remote && this.#options.keepRaw === true),
     };
     this.#catalogue.addFile(row, outcome!.events, issuedAgain);
   }

@@ -5,7 +5,8 @@ import { readTexts } from "../documents/reader.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
 import { TokenFileWriter } from "../shards/mod.ts";
 import { dropReason } from "./policy.ts";
-import { corpusPaths, processFile } from "./process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
+import { processFile } from "./process_file.ts";
 import type { Task, TaskOutcome, TokenOutcome, TokenSettings } from "./worker_protocol.ts";
 
 // A tokenizer's cache grows better with use, so a worker keeps the one it has.
@@ -23,7 +24,8 @@ function tokenizerAt(path: string): Tokenizer {
  */
 export async function runTask(task: Task, signal?: AbortSignal): Promise<TaskOutcome> {
   if (task.kind === "tokens") return { tokens: await tokenize(task, signal) };
-  const { job } = task, writer = tokenWriter(job.corpus, job.source, task.tokens);
+  const { job } = task;
+  const writer = tokenWriter(job.corpus, job.source, task.tokens);
   const file = await processFile(job, (citation, ordinal, text) => {
     writer?.add({ pmid: citation.pmid, version: citation.version, ordinal, text });
   }, signal);

@@ -6,8 +6,8 @@
 import { Interrupted, UserError } from "../../core/errors.ts";
 import type { Answer, Task, TaskOutcome } from "./worker_protocol.ts";
 
-/** How long workers may take to give up. */
-const STOP_SECONDS = 10;
+/** How long workers may take to give up before they are ended wherever they are. */
+const STOP_SECONDS = 0.5;
 
 /** A fixed number of workers, started when first needed. */
 export class WorkerPool {
@@ -16,8 +16,16 @@ export class WorkerPool {
   readonly #waiting: ((worker: Worker) => void)[] = [];
   readonly #running = new Set<(error: Error) => void>();
   #closed = false;
+  #ending: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(readonly size: number) {}
+  /**
+   * @param size how many there are at most
+   * @param script what each runs
+   */
+  constructor(
+    readonly size: number,
+    readonly script: URL = new URL("./worker.ts", import.meta.url),
+  ) {}
 
   /** Runs a task on the next free worker. @throws what the task threw. */
   async run(task: Task): Promise<TaskOutcome> {
@@ -52,7 +60,7 @@ export class WorkerPool {
     const idle = this.#idle.pop();
     if (idle) return idle;
     if (this.#all.length < this.size) {
-      const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+      const worker = new Worker(this.script, { type: "module" });
       this.#all.push(worker);
       return worker;
     }
@@ -67,10 +75,21 @@ export class WorkerPool {
     }
   }
 
-  /** Tells the workers to give up what they are doing; their tasks end in {@linkcode Interrupted}. */
+  /**
+   * Tells the workers to give up what they are doing; their tasks end in {@linkcode Interrupted}. A
+   * worker in a long computation does not hear it, and is ended after half a second: what it was
+   * writing has not got its name yet, and the next run begins it anew.
+   */
   stop(): void {
     this.#closed = true;
     for (const worker of this.#all) worker.postMessage("stop");
+    this.#ending ??= setTimeout(() => this.#end(), STOP_SECONDS * 1000);
+  }
+
+  #end(): void {
+    clearTimeout(this.#ending);
+    for (const worker of this.#all.splice(0)) worker.terminate();
+    for (const fail of [...this.#running]) fail(new Interrupted("Stopped"));
   }
 
   /** Stops the workers and ends them, those that do not stop after a while too. */
@@ -80,7 +99,6 @@ export class WorkerPool {
     while (this.#running.size > 0 && performance.now() < end) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
-    for (const worker of this.#all) worker.terminate();
-    for (const fail of this.#running) fail(new Interrupted("Stopped"));
+    this.#end();
   }
 }

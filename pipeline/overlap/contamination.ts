@@ -3,10 +3,16 @@
  * in the corpus folder says so, and every building of shards leaves the documents it names out.
  * @module
  */
-import { hashFile, readJson, sha256, writeAtomic } from "../../core/files.ts";
-import { exists } from "../../core/files.ts";
-import { basename, join } from "../../core/std.ts";
+import { exists, hashFile, readJson, sha256, writeAtomic } from "../../core/files.ts";
+import { basename } from "../../core/std.ts";
 import { Interrupted, UserError } from "../../core/errors.ts";
+import { contaminationPath } from "../corpus_paths.ts";
+import {
+  type CorpusRecord,
+  recordFile,
+  stateOfRecorded,
+  writeRecorded,
+} from "../recorded_files.ts";
 import type { LiveSet } from "../shards/shard_documents.ts";
 import { type EvaluationItem, readEvaluationItems } from "./evaluation_items.ts";
 import { NgramIndex } from "./ngram_index.ts";
@@ -25,6 +31,8 @@ export interface CheckedDocument {
   /** Of another text: where it is from, and the PMIDs that it says it is of. */
   name?: { source: string; id: string };
   pmids?: readonly number[];
+  /** False for a version that is not in force: it is held out too, for it may come back. */
+  live?: boolean;
 }
 
 /** A document of a corpus of texts. */
@@ -77,8 +85,7 @@ export interface Recheck {
   seen: [number, number][];
 }
 
-/** Where a corpus keeps its report. */
-export const contaminationPath = (corpus: string): string => join(corpus, "contamination.json");
+export { contaminationPath } from "../corpus_paths.ts";
 
 /** How to look. */
 export interface DecontaminateOptions {
@@ -90,39 +97,76 @@ export interface DecontaminateOptions {
   checked?: string[];
   /** The documents are of a corpus of texts. */
   texts?: boolean;
+  /** The report of earlier evaluation files, whose items count too; what it holds out stays out. */
+  earlier?: Contamination;
   signal?: AbortSignal;
 }
 
 /**
  * Compares documents with evaluation files.
- * @throws {UserError} where a file cannot be read or has no items
+ * @throws {UserError} where a file cannot be read or has no items, or an earlier report was made
+ *   with other options
  */
 export async function findContamination(
   documents: AsyncIterable<CheckedDocument> | Iterable<CheckedDocument>,
   files: string[],
   options: DecontaminateOptions = {},
 ): Promise<Contamination> {
-  const ngramWords = options.ngramWords ?? NGRAM_WORDS, items: Recheck["items"] = [];
+  const ngramWords = options.ngramWords ?? NGRAM_WORDS;
+  const { earlier } = options;
+  const keepOverlaps = options.keepOverlaps ?? false;
+  if (earlier) checkAgrees(earlier, ngramWords, keepOverlaps);
   const index = new NgramIndex(ngramWords);
-  const against = files.map((path, file) => {
-    const own = readEvaluationItems(path), before = index.size;
+  const items: Recheck["items"] = [...earlier?.recheck.items ?? []];
+  const against: Contamination["against"] = [...earlier?.against ?? []];
+  for (const item of items) index.add(item);
+  for (const path of files) {
+    const hash = hashFile(path);
+    const own = readEvaluationItems(path);
+    const before = index.size;
+    if (against.some((a) => a.sha256 === hash)) continue; // the same questions as before
+    const file = against.length;
     for (const { id, pmids, texts } of own) items.push({ file, id, pmids, texts });
     own.forEach((item) => index.add(item));
-    return {
-      ...{ file: basename(path), sha256: hashFile(path), items: own.length },
+    against.push({
+      file: basename(path),
+      sha256: hash,
+      items: own.length,
       pmids: new Set(own.flatMap((i) => i.pmids)).size,
       ngrams: index.size - before,
-    };
-  });
-  const empty: Contamination = {
-    ...{ format: 1, ngram_words: ngramWords, against, documents_checked: 0 },
+    });
+  }
+  const heldByOverlap = earlier?.held_out_by_overlap ?? [];
+  const start: Contamination = {
+    format: 1,
+    ngram_words: ngramWords,
+    against,
+    documents_checked: 0,
     held_out_by_pmid: ascending(new Set(items.flatMap((i) => i.pmids))),
-    held_out_by_overlap: [],
-    ...(options.texts ? { held_out_texts: [] } : {}),
-    ...{ documents_held_out: 0, overlaps: [] },
-    recheck: { keep_overlaps: options.keepOverlaps ?? false, checked: [], items, seen: [] },
+    held_out_by_overlap: heldByOverlap,
+    ...(options.texts ? { held_out_texts: earlier?.held_out_texts ?? [] } : {}),
+    documents_held_out: heldByOverlap.length,
+    overlaps: [],
+    recheck: { keep_overlaps: keepOverlaps, checked: [], items, seen: [] },
   };
-  return await compare(documents, empty, index, options);
+  return await compare(documents, start, index, options);
+}
+
+/** @throws {UserError} where a report cannot be added to because it was made with other options. */
+function checkAgrees(earlier: Contamination, ngramWords: number, keepOverlaps: boolean): void {
+  const remedy = "use the same option, or --anew to forget the earlier evaluation files";
+  if (earlier.ngram_words !== ngramWords) {
+    throw new UserError(
+      `Cannot add to the report of what is held out: it was made with runs of ${earlier.ngram_words} ` +
+        `words, this is ${ngramWords}; ${remedy}`,
+    );
+  }
+  if (earlier.recheck.keep_overlaps !== keepOverlaps) {
+    throw new UserError(
+      `Cannot add to the report of what is held out: it was made ` +
+        `${earlier.recheck.keep_overlaps ? "with" : "without"} --keep-overlaps; ${remedy}`,
+    );
+  }
 }
 
 /**
@@ -147,21 +191,32 @@ async function compare(
   index: NgramIndex,
   { checked = [], signal }: Pick<DecontaminateOptions, "checked" | "signal">,
 ): Promise<Contamination> {
-  const { recheck, against } = report, pmids = new Set(report.held_out_by_pmid);
-  const documentsWith = new Map(recheck.seen), present = new Set<number>();
+  const { recheck, against } = report;
+  const pmids = new Set(report.held_out_by_pmid);
+  const documentsWith = new Map(recheck.seen);
+  const present = new Set<number>();
   const found: { overlap: ReportedOverlap; ngrams: number[] }[] = [];
+  const notInForce: { pmid: number; ngrams: number[] }[] = [];
   const names = new Map<number, TextName>(report.held_out_texts?.map((t) => [t.number, t]));
   let count = 0;
-  for await (const { pmid, text, name, pmids: own = [pmid] } of documents) {
-    if (++count % 1000 === 0 && signal?.aborted) {
+  let read = 0;
+  for await (const { pmid, text, name, pmids: own = [pmid], live = true } of documents) {
+    if (++read % 1000 === 0 && signal?.aborted) {
       throw new Interrupted("Stopped; nothing was changed");
     }
-    const held = own.some((p) => pmids.has(p)), shared = index.overlaps(text);
+    const held = own.some((p) => pmids.has(p));
+    const shared = index.overlaps(text);
+    if (!live) {
+      for (const { ngrams } of shared) notInForce.push({ pmid, ngrams });
+      continue;
+    }
+    count++;
     if (held) present.add(pmid);
     if (name && (held || shared.length)) names.set(pmid, { number: pmid, ...name });
     const runs = new Set<number>();
     for (const { item, start, end, ngrams } of shared) {
-      const { file, id } = recheck.items[item]!, place = { file: against[file]!.file, item: id };
+      const { file, id } = recheck.items[item]!;
+      const place = { file: against[file]!.file, item: id };
       const document = names.get(pmid);
       const known = document
         ? { number: pmid, source: document.source, id: document.id }
@@ -173,8 +228,10 @@ async function compare(
     for (const n of runs) documentsWith.set(n, (documentsWith.get(n) ?? 0) + 1);
   }
   const later = new Set(found.map((f) => keyOf(f.overlap)));
+  const telling = ({ ngrams }: { ngrams: number[] }) =>
+    ngrams.some((n) => (documentsWith.get(n) ?? 0) <= COMMON_IN);
   const overlaps = found
-    .filter(({ ngrams }) => ngrams.some((n) => documentsWith.get(n)! <= COMMON_IN))
+    .filter(telling)
     .map(({ overlap }) => overlap)
     // A document that came again is told of as it is now.
     .concat(report.overlaps.filter((o) => !later.has(keyOf(o))));
@@ -182,7 +239,9 @@ async function compare(
   const byPmid = texts
     ? new Set([...texts.filter((t) => t.by === "pmid").map((t) => t.number), ...present])
     : pmids;
-  const overlapping = recheck.keep_overlaps ? [] : overlaps.map(keyOf);
+  const overlapping = recheck.keep_overlaps
+    ? []
+    : [...overlaps.map(keyOf), ...notInForce.filter(telling).map((d) => d.pmid)];
   const before = new Set(report.held_out_by_overlap);
   const held = new Set([...before, ...overlapping.filter((p) => !byPmid.has(p))]);
   const heldTexts = (numbers: Iterable<number>, by: "pmid" | "overlap") =>
@@ -209,12 +268,45 @@ async function compare(
 
 const keyOf = ({ pmid, number }: ReportedOverlap): number => pmid ?? number!;
 
-/** Writes the report into the corpus folder. */
-export function writeContamination(corpus: string, report: Contamination): void {
+/** Writes the report into the corpus folder, and its hash into the corpus's record. */
+export function writeContamination(
+  corpus: string,
+  report: Contamination,
+  record?: CorpusRecord,
+): void {
   const { recheck, ...told } = report;
   // The items are for the program: on one line, behind what is for people.
-  const text = JSON.stringify(told, null, 1).slice(0, -2);
-  writeAtomic(contaminationPath(corpus), `${text},\n "recheck": ${JSON.stringify(recheck)}\n}\n`);
+  const shown = JSON.stringify(told, null, 1).slice(0, -2);
+  const text = `${shown},\n "recheck": ${JSON.stringify(recheck)}\n}\n`;
+  if (record) writeRecorded(record, "contamination", contaminationPath(corpus), text);
+  else writeAtomic(contaminationPath(corpus), text);
+}
+
+/**
+ * Checks the report of a corpus against the corpus's record; one that an earlier version of the
+ * program wrote is recorded.
+ * @throws {UserError} where it is missing or is not what was written
+ */
+export function checkContamination(corpus: string, record: CorpusRecord): void {
+  const path = contaminationPath(corpus);
+  const state = stateOfRecorded(record, "contamination", path);
+  if (state === "unknown" || state === "whole") recordFile(record, "contamination", path);
+  if (state === "none") record.unset("contamination_next_sha256");
+  refuseDoubtful(corpus, state);
+}
+
+/** @throws {UserError} where what is held out is not known for sure. */
+function refuseDoubtful(corpus: string, state: ReturnType<typeof stateOfRecorded>): void {
+  if (state !== "missing" && state !== "changed") return;
+  throw new UserError(
+    `Cannot tell what the corpus ${corpus} holds out for evaluation: ${
+      contaminationPath(corpus)
+    } is ` +
+      `${
+        state === "missing" ? "missing" : "not what was written"
+      }; put it back from a backup, or run ` +
+      '"pipeline decontaminate --anew" with all evaluation files',
+  );
 }
 
 /** The report of a corpus; undefined where there is none, or an old one without its items. */
@@ -236,11 +328,13 @@ export interface HeldOut {
 }
 
 /**
- * What a corpus's `contamination.json` holds out; nothing where there is none.
- * @throws {UserError} where the file is damaged.
+ * What a corpus's `contamination.json` holds out; nothing where there never was one.
+ * @param record what the corpus knows of the file
+ * @throws {UserError} where the file is damaged, missing or changed.
  */
-export function readHeldOut(corpus: string): HeldOut {
+export function readHeldOut(corpus: string, record?: Pick<CorpusRecord, "get">): HeldOut {
   const path = contaminationPath(corpus);
+  if (record) refuseDoubtful(corpus, stateOfRecorded(record, "contamination", path));
   if (!exists(path)) return { pmids: new Set(), digest: "" };
   const { held_out_by_pmid: a, held_out_by_overlap: b, held_out_texts } = readJson<Contamination>(
     path,

@@ -34,15 +34,19 @@ export async function findDuplicates(
   similarity: number,
 ): Promise<DuplicateReport> {
   const minhash = new MinHash();
-  let bands = new Uint32Array(BANDS << 10), count = 0, seen = 0;
+  let bands = new Uint32Array(BANDS << 10);
+  let count = 0;
+  let seen = 0;
   let numbers = new Uint32Array(1 << 10); // of the documents that have a signature
   for await (const { text } of documents()) {
     const number = seen++;
     if (bands.length < (count + 1) * BANDS) {
-      const larger = new Uint32Array(bands.length * 2), more = new Uint32Array(numbers.length * 2);
+      const larger = new Uint32Array(bands.length * 2);
+      const more = new Uint32Array(numbers.length * 2);
       larger.set(bands);
       more.set(numbers);
-      bands = larger, numbers = more;
+      bands = larger;
+      numbers = more;
     }
     if (minhash.bands(text, bands, count * BANDS)) numbers[count++] = number;
   }
@@ -58,7 +62,8 @@ export async function findDuplicates(
   }
   const found: DuplicatePair[] = [];
   for (const [a, b] of pairs) {
-    const one = wanted.get(numbers[a]!)!, two = wanted.get(numbers[b]!)!;
+    const one = wanted.get(numbers[a]!)!;
+    const two = wanted.get(numbers[b]!)!;
     const share = jaccard(one.shingles, two.shingles);
     if (share < similarity) continue;
     const names = one.name && two.name
@@ -72,7 +77,8 @@ export async function findDuplicates(
 
 /** Pairs of signatures that agree in a band, each once. */
 function candidatePairs(bands: Uint32Array, count: number): [number, number][] {
-  const pairs = new Set<number>(), keys = new BigUint64Array(count);
+  const pairs = new Set<number>();
+  const keys = new BigUint64Array(count);
   for (let band = 0; band < BANDS; band++) {
     // Sorting hash and number together brings equal hashes together.
     for (let i = 0; i < count; i++) {

@@ -96,7 +96,8 @@ function itemOf(value: unknown, id: string): EvaluationItem {
 
 /** Paragraphs; PubTator's "PMID|t|..." and "PMID|a|..." lines carry their PMID. */
 function* plainItems(path: string): Generator<EvaluationItem> {
-  let item: EvaluationItem | undefined, number = 0;
+  let item: EvaluationItem | undefined;
+  let number = 0;
   for (const { line } of readLines(path)) {
     number++;
     if (line.trim() === "") {

@@ -8,7 +8,8 @@ import { hashNgrams, WordScanner } from "./words.ts";
 /** Words in a run. */
 export const SHINGLE_WORDS = 5;
 /** Bands, and hashes in each. */
-export const BANDS = 14, BAND_HASHES = 8;
+export const BANDS = 14;
+export const BAND_HASHES = 8;
 const HASHES = BANDS * BAND_HASHES;
 
 /** Makes signatures. Not shared between threads. */
@@ -44,11 +45,14 @@ export class MinHash {
    * @returns false for a text of fewer than five words, which has no signature
    */
   bands(text: string, out: Uint32Array, at = 0): boolean {
-    const count = this.#shingle(text), minima = this.#minima.fill(0xffffffff), runs = this.#runs;
+    const count = this.#shingle(text);
+    const minima = this.#minima.fill(0xffffffff);
+    const runs = this.#runs;
     if (count === 0) return false;
     for (let k = 0; k < HASHES; k++) {
       // One hash over all runs, not all hashes over one run: the minimum stays in a register.
-      const multiplier = this.#multipliers[k]!, addend = this.#addends[k]!;
+      const multiplier = this.#multipliers[k]!;
+      const addend = this.#addends[k]!;
       let least = 0xffffffff;
       for (let i = 0; i < count; i++) {
         const h = Math.imul(runs[i]!, multiplier) + addend | 0;

@@ -75,7 +75,9 @@ export class NgramIndex {
   }
 
   #grow(): void {
-    const first = this.#first, second = this.#second, numbers = this.#numbers;
+    const first = this.#first;
+    const second = this.#second;
+    const numbers = this.#numbers;
     this.#first = new Int32Array(first.length * 2);
     this.#second = new Int32Array(first.length * 2);
     this.#numbers = new Int32Array(first.length * 2);
@@ -90,12 +92,16 @@ export class NgramIndex {
 
   /** The stretches that `text` shares with items; neighbouring runs of one item are one stretch. */
   overlaps(text: string): Overlap[] {
-    const runs = this.#hash(text), { starts, ends } = this.#words, found: Overlap[] = [];
-    let last: Overlap | undefined, lastRun = -1;
+    const runs = this.#hash(text);
+    const { starts, ends } = this.#words;
+    const found: Overlap[] = [];
+    let last: Overlap | undefined;
+    let lastRun = -1;
     for (let i = 0; i < runs; i++) {
       const number = this.#numbers[this.#slot(this.#a[i]!, this.#b[i]!)]! - 1;
       if (number < 0) continue;
-      const item = this.#items[number]!, end = ends[i + this.n - 1]!;
+      const item = this.#items[number]!;
+      const end = ends[i + this.n - 1]!;
       if (last?.item === item && i <= lastRun + this.n) {
         last.end = end;
         last.ngrams.push(number);

@@ -22,16 +22,22 @@ export class WordScanner {
 
   /** The words of `text`, in order. */
   scan(text: string): Words {
-    const lower = text.toLowerCase(), classes = this.#classes;
+    const lower = text.toLowerCase();
+    const classes = this.#classes;
     // Lower case keeps the length but for a few characters; positions then are those of the text.
     const source = lower.length === text.length ? lower : text;
-    let count = 0, hash = 0, start = -1;
+    let count = 0;
+    let hash = 0;
+    let start = -1;
     for (let i = 0; i <= source.length; i++) {
       const unit = i < source.length ? source.charCodeAt(i) : 32;
       // Surrogates belong to no class but to the word: letters beyond the first plane are many.
       const kind = unit >= 0xd800 && unit < 0xe000 ? LETTER : classes[unit]!;
       if (kind === LETTER || kind === NUMBER) {
-        if (start < 0) start = i, hash = 0x811c9dc5;
+        if (start < 0) {
+          start = i;
+          hash = 0x811c9dc5;
+        }
         hash = Math.imul(hash ^ unit, 0x01000193);
       } else if (start >= 0) {
         if (count === this.#words.hashes.length) this.#words = words(count * 2, this.#words);
@@ -70,7 +76,8 @@ export function hashNgrams(
 ): number {
   const runs = Math.max(0, count - n + 1);
   for (let i = 0; i < runs; i++) {
-    let a = 0x2545f491, b = 0x9e3779b9 | 0;
+    let a = 0x2545f491;
+    let b = 0x9e3779b9 | 0;
     for (let k = i; k < i + n; k++) {
       const word = hashes[k]!;
       a = Math.imul(a ^ word, 0x85ebca6b);

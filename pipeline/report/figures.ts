@@ -5,7 +5,7 @@ import type { Catalogue } from "../catalogue/catalogue.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
 import { abstractText, documentText, type Section } from "../citation/types.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
-import { corpusPaths } from "../ingest/process_file.ts";
+import { corpusPaths } from "../corpus_paths.ts";
 import { readStatus, type Status } from "../status.ts";
 import { TokenFile } from "../shards/token_file.ts";
 
@@ -116,12 +116,17 @@ export async function reportFigures(
   catalogue: Catalogue,
   options: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
 ): Promise<ReportFigures> {
-  const status = readStatus(corpus, catalogue), live = new LiveBits(catalogue);
+  const status = readStatus(corpus, catalogue);
+  const live = new LiveBits(catalogue);
   const files = catalogue.files();
   const [years, languages, types] = [new Counter(), new Counter(), new Counter()];
   const [mesh, journals] = [new Counter(), new Counter()];
-  const lengths = new HistogramBuilder(100), tokens = new HistogramBuilder(25);
-  let documents = 0, withAbstract = 0, retracted = 0, tokenFiles = 0;
+  const lengths = new HistogramBuilder(100);
+  const tokens = new HistogramBuilder(25);
+  let documents = 0;
+  let withAbstract = 0;
+  let retracted = 0;
+  let tokenFiles = 0;
   for (const [done, file] of files.entries()) {
     for await (const row of liveRows(corpus, file.name, live)) {
       documents++;
@@ -142,8 +147,14 @@ export async function reportFigures(
     options.onProgress?.(done + 1, files.length);
   }
   return {
-    ...{ status, documents, withAbstract, retracted, years: years.byName() },
-    ...{ languages: languages.top(20), types: types.top(25), mesh: mesh.top(40) },
+    status,
+    documents,
+    withAbstract,
+    retracted,
+    years: years.byName(),
+    languages: languages.top(20),
+    types: types.top(25),
+    mesh: mesh.top(40),
     journals: journals.top(40),
     dropped: Object.entries(status.dropped).sort((a, b) => b[1] - a[1]),
     lengths: lengths.histogram(),
@@ -173,7 +184,8 @@ function countTokens(
   live: LiveBits,
   histogram: HistogramBuilder,
 ): boolean {
-  const path = corpusPaths.tokens(corpus, source), tokenizer = catalogue.get("tokenizer_sha256");
+  const path = corpusPaths.tokens(corpus, source);
+  const tokenizer = catalogue.get("tokenizer_sha256");
   if (tokenizer === undefined || !exists(path)) return false;
   const file = new TokenFile(path, tokenizer, Number(catalogue.get("seed") ?? 0));
   try {

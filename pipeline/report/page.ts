@@ -64,8 +64,11 @@ ${sections.join("\n")}
 
 /** Years without a citation too, so that the axis is even; those without a year come last. */
 function everyYear(years: Count[]): Count[] {
-  const known = new Map(years), numbers = years.map(([y]) => Number(y)).filter((y) => y > 0);
-  const first = Math.min(...numbers), last = Math.max(...numbers), all: Count[] = [];
+  const known = new Map(years);
+  const numbers = years.map(([y]) => Number(y)).filter((y) => y > 0);
+  const first = Math.min(...numbers);
+  const last = Math.max(...numbers);
+  const all: Count[] = [];
   for (let y = first; y <= last; y++) all.push([String(y), known.get(String(y)) ?? 0]);
   const none = known.get("");
   return none ? [...all, ["none", none]] : all;
@@ -84,10 +87,15 @@ function table(title: string, counts: Count[]): string {
 
 /** Upright bars with a label under every few. */
 function columnChart(counts: Count[]): string {
-  const width = 1000, height = 180, most = Math.max(1, ...counts.map(([, n]) => n));
-  const step = width / Math.max(1, counts.length), every = Math.ceil(counts.length / 20);
+  const width = 1000;
+  const height = 180;
+  const most = Math.max(1, ...counts.map(([, n]) => n));
+  const step = width / Math.max(1, counts.length);
+  const every = Math.ceil(counts.length / 20);
   const bars = counts.map(([name, n], i) => {
-    const h = height * n / most, x = (i * step).toFixed(1), w = Math.max(0.5, step - 1).toFixed(1);
+    const h = height * n / most;
+    const x = (i * step).toFixed(1);
+    const w = Math.max(0.5, step - 1).toFixed(1);
     const label = i % every === 0 ? `<text x="${x}" y="${height + 14}">${escape(name)}</text>` : "";
     return `<rect x="${x}" y="${(height - h).toFixed(1)}" width="${w}" height="${
       h.toFixed(1)

@@ -78,7 +78,8 @@ export class Blend {
 /** Whole rows a block for each source, by largest remainders. */
 function quotasOf(sources: readonly BlendSource[]): number[] {
   const rows = sources.map((s) => s.share / s.tokensPerRow);
-  const all = rows.reduce((a, b) => a + b), exact = rows.map((r) => r / all * BLEND_BLOCK);
+  const all = rows.reduce((a, b) => a + b);
+  const exact = rows.map((r) => r / all * BLEND_BLOCK);
   const quotas = exact.map(Math.floor);
   const order = exact.map((e, i) => ({ i, rest: e - Math.floor(e) }))
     .sort((a, b) => b.rest - a.rest || a.i - b.i);

@@ -92,7 +92,8 @@ async function readCitationColumns(
       const rows = await reader.rows<Record<string, unknown>>(at, at + count, [...needed]);
       for (const row of rows) {
         onDocument(Number(row.pmid), Number(row.version), (column) => {
-          const computed = COMPUTED[column], [first, ...path] = column.split(".");
+          const computed = COMPUTED[column];
+          const [first, ...path] = column.split(".");
           return computed ? computed.of(row) : leaves(row[first!], path);
         });
       }
@@ -107,7 +108,8 @@ async function readCitationColumns(
 function leaves(value: unknown, path: string[]): Values {
   if (Array.isArray(value)) return value.flatMap((v) => leaves(v, path));
   if (typeof value === "object" && value !== null) {
-    const [key = "name", ...rest] = path, inner = (value as Record<string, unknown>)[key];
+    const [key = "name", ...rest] = path;
+    const inner = (value as Record<string, unknown>)[key];
     return leaves(inner, rest);
   }
   if (typeof value === "bigint") return [Number(value)];

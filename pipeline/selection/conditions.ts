@@ -35,7 +35,8 @@ export function parseConditions(text: string): Condition[] {
  */
 export function parseUpsampling(text: string): Upsampling[] {
   return parts(text).map((part) => {
-    const match = /^(.*):\s*(\d*\.?\d+)$/.exec(part), factor = Number(match?.[2]);
+    const match = /^(.*):\s*(\d*\.?\d+)$/.exec(part);
+    const factor = Number(match?.[2]);
     if (!match || !(factor > 0 && factor <= 1000)) {
       throw new UserError(
         `Cannot use --upsample "${part}": it must be CONDITION:FACTOR with a factor above 0 and at ` +
@@ -91,6 +92,7 @@ function compare(own: string | number | boolean, other: string): number {
     const [a, b] = [Number(own), Number(other)];
     if (typeof own !== "boolean" && !Number.isNaN(a) && !Number.isNaN(b)) return a - b;
   }
-  const a = String(own).toLowerCase(), b = other.toLowerCase();
+  const a = String(own).toLowerCase();
+  const b = other.toLowerCase();
   return a < b ? -1 : a > b ? 1 : 0;
 }

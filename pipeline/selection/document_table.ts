@@ -47,12 +47,14 @@ export class DocumentTable {
     const pmids = Uint32Array.from({ length: total }, (_, p) => numbers(p)[0]!);
     // Equal PMIDs keep their order: a document's pieces lie in rows one after the other.
     const order = Uint32Array.from(pmids.keys()).sort((a, b) => pmids[a]! - pmids[b]! || a - b);
-    const lengths = new Uint32Array(total), firsts = new Uint32Array(total + 1);
+    const lengths = new Uint32Array(total);
+    const firsts = new Uint32Array(total + 1);
     this.#pieces = new Uint32Array(3 * total);
     this.#sources = new Uint16Array(total);
     this.#versions = new Uint16Array(total);
     this.#names = [...names];
-    let count = 0, last = -1;
+    let count = 0;
+    let last = -1;
     order.forEach((p, i) => {
       const [pmid, row, start, length, source, version] = numbers(p);
       if (pmid !== last) {
@@ -76,7 +78,9 @@ export class DocumentTable {
 
   /** Reads the tables of the training shards. @throws {UserError} where one is missing or damaged. */
   static async open(corpus: string): Promise<DocumentTable> {
-    const blocks: Uint32Array[] = [], block: number[] = [], sources = new Map<string, number>();
+    const blocks: Uint32Array[] = [];
+    const block: number[] = [];
+    const sources = new Map<string, number>();
     let first = 0;
     for (const shard of readManifest(corpus).splits.train.shards) {
       const reader = new ParquetReader(join(shardsFolder(corpus), shard.documents_file.path));
@@ -112,7 +116,8 @@ export class DocumentTable {
 
   /** A document's number; -1 where the split does not have the PMID. */
   indexOf(pmid: number): number {
-    let low = 0, high = this.count;
+    let low = 0;
+    let high = this.count;
     while (low < high) {
       const middle = low + high >>> 1;
       if (this.pmids[middle]! < pmid) low = middle + 1;
@@ -123,7 +128,8 @@ export class DocumentTable {
 
   /** Copies the tokens of a document from `from` on, its end-of-text being number 0. */
   copy(shards: ShardSet, document: number, from: number, out: Uint16Array): void {
-    let skip = from, at = 0;
+    let skip = from;
+    let at = 0;
     for (let p = this.#firsts[document]!; p < this.#firsts[document + 1]! && at < out.length; p++) {
       const [row, start, length] = this.#pieces.subarray(3 * p, 3 * p + 3);
       if (skip >= length!) {
@@ -141,7 +147,8 @@ export class DocumentTable {
   async marks(conditions: readonly Condition[], scores: string): Promise<Uint8Array> {
     const marks = new Uint8Array(this.count).fill(1);
     for (const condition of conditions) {
-      const own = new Uint8Array(this.count), { column } = condition;
+      const own = new Uint8Array(this.count);
+      const { column } = condition;
       // A document of which nothing is known fulfils what no value does.
       if (fulfils(condition, [])) own.fill(1);
       await this.#each(column, scores, (document, values) => {
@@ -188,9 +195,11 @@ export class DocumentTable {
   }
 
   async #difficulties(): Promise<Float64Array> {
-    const shards = openShards(this.corpus, "train"), { vocabulary_size } = shards.manifest;
+    const shards = openShards(this.corpus, "train");
+    const { vocabulary_size } = shards.manifest;
     try {
-      const counts = new Float64Array(vocabulary_size), found = new Float64Array(this.count);
+      const counts = new Float64Array(vocabulary_size);
+      const found = new Float64Array(this.count);
       await this.#inOrder(shards, (own) => own.forEach((id) => counts[id]!++));
       const all = counts.reduce((a, b) => a + b, 0);
       const surprise = counts.map((n) => n === 0 ? 0 : -Math.log(n / all));
@@ -206,7 +215,9 @@ export class DocumentTable {
     shards: ShardSet,
     use: (tokens: Uint16Array, document: number) => void,
   ): Promise<void> {
-    const pieces = this.#pieces, total = pieces.length / 3, documents = new Uint32Array(total);
+    const pieces = this.#pieces;
+    const total = pieces.length / 3;
+    const documents = new Uint32Array(total);
     for (let d = 0; d < this.count; d++) {
       documents.fill(d, this.#firsts[d], this.#firsts[d + 1]);
     }
@@ -214,7 +225,8 @@ export class DocumentTable {
       .sort((a, b) => pieces[3 * a]! - pieces[3 * b]! || a - b);
     for (const [i, p] of order.entries()) {
       if (i % 1000 === 0) await breathe();
-      const [row, start, length] = pieces.subarray(3 * p, 3 * p + 3), d = documents[p]!;
+      const [row, start, length] = pieces.subarray(3 * p, 3 * p + 3);
+      const d = documents[p]!;
       const skip = Number(this.#firsts[d] === p);
       use(shards.row(row!).subarray(start! + skip, start! + length!), d);
     }

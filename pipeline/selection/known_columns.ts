@@ -21,10 +21,13 @@ export interface KnownColumns {
  * @throws {UserError} where the file of scores cannot be read.
  */
 export async function knownColumns(corpus: string, scores: string): Promise<KnownColumns> {
-  const scored = scores === "" ? [] : await scoreColumns(scores), texts = readTextCorpus(corpus);
-  const first = [...BUILT_IN, ...scored], columns = texts ? columnsOf(texts) : [];
+  const scored = scores === "" ? [] : await scoreColumns(scores);
+  const texts = readTextCorpus(corpus);
+  const first = [...BUILT_IN, ...scored];
+  const columns = texts ? columnsOf(texts) : [];
   const own = texts ? columns.map((c) => c.name) : DOCUMENT_COLUMNS;
-  const names = [...new Set([...first, ...(texts ? ["id"] : []), ...own])], known = new Set(names);
+  const names = [...new Set([...first, ...(texts ? ["id"] : []), ...own])];
+  const known = new Set(names);
   // What is computed or scored goes before a column of the same name.
   const typed = (name: string) =>
     first.includes(name) ? undefined : columns.find((c) => c.name === name);

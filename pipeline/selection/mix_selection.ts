@@ -50,7 +50,8 @@ export async function selectionsOfMix(
   const chosen = (text: string, columnOf: (rule: string) => string) => {
     const parts: string[][] = paths.map(() => []);
     for (const { text: rule, corpus } of rules(text)) {
-      const column = columnOf(rule), holds = known.map((k) => k.has(column));
+      const column = columnOf(rule);
+      const holds = known.map((k) => k.has(column));
       if (corpus === undefined && !holds.includes(true)) {
         throw unknown(paths, known, rule, column);
       }
@@ -81,7 +82,8 @@ export async function selectionsOfMix(
 
 /** What a corpus of a mix is called: its folder's name, or its path where two have that name. */
 export function nameOf(paths: readonly string[], index: number): string {
-  const path = paths[index]!, name = basename(path);
+  const path = paths[index]!;
+  const name = basename(path);
   return paths.filter((p) => basename(p) === name).length > 1 ? path : name;
 }
 

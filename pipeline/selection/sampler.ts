@@ -21,10 +21,12 @@ function mix(value: number, key: number): number {
 function permute(index: number, size: number, key: number): number {
   let half = 1;
   while (4 ** half < size) half++;
-  const width = 2 ** half, mask = width - 1;
+  const width = 2 ** half;
+  const mask = width - 1;
   let at = index;
   do {
-    let left = Math.floor(at / width), right = at % width;
+    let left = Math.floor(at / width);
+    let right = at % width;
     for (let round = 1, k = key; round <= ROUNDS; round++) {
       k = mix((k + 0x9e3779b9) | 0, round);
       [left, right] = [right, (left ^ (mix(right, k) & mask)) >>> 0];
@@ -40,7 +42,8 @@ function permute(index: number, size: number, key: number): number {
  * @param index global counter of drawn rows, from 0.
  */
 export function sampleRow(rows: number, seed: number, index: number): number {
-  const epoch = Math.floor(index / rows), place = index % rows;
+  const epoch = Math.floor(index / rows);
+  const place = index % rows;
   // Both halves of a large seed count.
   const key = mix(mix(seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0), epoch + 1);
   return permute(place, rows, key);

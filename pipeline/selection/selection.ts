@@ -45,7 +45,8 @@ export interface SelectedRows {
 /** Documents packed together: as the shards are. */
 const WINDOW = 65_536;
 /** A curriculum has about so many steps; within one, rows are shuffled. */
-const STAGES = 100, SMALLEST_STAGE = 256;
+const STAGES = 100;
+const SMALLEST_STAGE = 256;
 
 /** True where a selection asks for anything. */
 export function selects({ filter, upsample, curriculum }: SelectionSpec): boolean {
@@ -58,7 +59,8 @@ export function selects({ filter, upsample, curriculum }: SelectionSpec): boolea
  *   no document.
  */
 export async function selectRows(corpus: string, spec: SelectionSpec): Promise<SelectedRows> {
-  const filter = parseConditions(spec.filter), upsampling = parseUpsampling(spec.upsample);
+  const filter = parseConditions(spec.filter);
+  const upsampling = parseUpsampling(spec.upsample);
   const descending = spec.curriculum.endsWith(":desc");
   const order = spec.curriculum.replace(/:(asc|desc)$/, "").trim();
   const conditions = [...filter, ...upsampling.map((u) => u.condition)];
@@ -80,11 +82,14 @@ export async function selectRows(corpus: string, spec: SelectionSpec): Promise<S
   const { packing, sequence_length: length, end_of_text: endOfText } = readManifest(corpus);
 
   // What is drawn in a pass: a document's whole copies, and one more for its share of the rest.
-  const documents: number[] = [], keys: number[] = [];
-  let distinct = 0, tokens = 0;
+  const documents: number[] = [];
+  const keys: number[] = [];
+  let distinct = 0;
+  let tokens = 0;
   for (let d = 0; d < table.count; d++) {
     if (!kept[d]) continue;
-    const pmid = table.pmids[d]!, rest = orderKey(packing.seed + 1, pmid) / 2 ** 32;
+    const pmid = table.pmids[d]!;
+    const rest = orderKey(packing.seed + 1, pmid) / 2 ** 32;
     const copies = Math.floor(factors[d]! + rest);
     distinct += Number(copies > 0);
     for (let copy = 0; copy < copies; copy++) {
@@ -112,7 +117,8 @@ export async function selectRows(corpus: string, spec: SelectionSpec): Promise<S
   const stage = values
     ? Math.min(WINDOW, Math.max(SMALLEST_STAGE, Math.ceil(places.length / STAGES)))
     : WINDOW;
-  const rows = new PackedRows(), stages = [0];
+  const rows = new PackedRows();
+  const stages = [0];
   for (let from = 0; from < places.length; from += stage) {
     await breathe();
     const window = places.subarray(from, from + stage);
@@ -132,11 +138,18 @@ export async function selectRows(corpus: string, spec: SelectionSpec): Promise<S
     return out;
   };
   return {
-    ...{ rows: rows.count, documents: distinct, drawn: documents.length, tokens, row },
+    rows: rows.count,
+    documents: distinct,
+    drawn: documents.length,
+    tokens,
+    row,
     draw(seed, index) {
       if (!values) return row(sampleRow(rows.count, seed, index));
-      const epoch = Math.floor(index / rows.count), place = index % rows.count;
-      const at = stageOf(stages, place), first = stages[at]!, size = stages[at + 1]! - first;
+      const epoch = Math.floor(index / rows.count);
+      const place = index % rows.count;
+      const at = stageOf(stages, place);
+      const first = stages[at]!;
+      const size = stages[at + 1]! - first;
       return row(first + sampleRow(size, seed + at * 2 ** 32, epoch * size + place - first));
     },
     close: () => shards.close(),
@@ -144,7 +157,8 @@ export async function selectRows(corpus: string, spec: SelectionSpec): Promise<S
 }
 
 function stageOf(stages: number[], place: number): number {
-  let low = 0, high = stages.length - 1;
+  let low = 0;
+  let high = stages.length - 1;
   while (high - low > 1) {
     const middle = low + high >> 1;
     if (stages[middle]! <= place) low = middle;

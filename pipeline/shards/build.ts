@@ -24,6 +24,7 @@ import {
   sumShards,
   tokenizerPath,
 } from "./manifest.ts";
+import { contaminationPath, unfinishedPath } from "../corpus_paths.ts";
 import { type Split, SPLITS } from "./order.ts";
 import type { PackingMethod } from "./packing.ts";
 import { DocumentIndex, type LiveSet, MAX_SHARD_BITS, type SplitSize } from "./shard_documents.ts";
@@ -40,7 +41,8 @@ const SIZE_MARGIN = 1.1;
 export interface ShardOptions {
   /** The corpus folder. */
   corpus: string;
-  tokenFiles: { source: string; path: string }[];
+  /** Their hashes are part of the shards' digests; they are computed where they are not given. */
+  tokenFiles: { source: string; path: string; sha256?: string }[];
   live: LiveSet;
   tokenizer: Tokenizer;
   sequenceLength: number;
@@ -79,22 +81,32 @@ export async function buildShards(options: ShardOptions): Promise<Manifest> {
   const tokenFiles = [...options.tokenFiles].sort((a, b) => a.source < b.source ? -1 : 1);
   const sources = [...options.sourceFiles].sort((a, b) => a.name < b.name ? -1 : 1);
   const md5s = new Map(sources.map((s) => [s.name, s.md5]));
+  // What a shard is made from: the source file, and the very bytes of its tokens.
+  const origins = new Map(tokenFiles.map(({ source, path, sha256 }) => [
+    source,
+    `${md5s.get(source) ?? ""} ${sha256 ?? hashFile(path)}`,
+  ]));
   const selection = {
-    ...{ tokenFiles, live: options.live, tokenizerSha256: tokenizer.sha256 },
-    ...{ seed, validation, test },
+    tokenFiles,
+    live: options.live,
+    tokenizerSha256: tokenizer.sha256,
+    seed,
+    validation,
+    test,
   };
   const index = new DocumentIndex(selection, sequenceLength);
   if (index.sizes.train.documents === 0) {
     throw new UserError(
       `Cannot make shards of the corpus ${corpus}: it has no documents to train on; ` +
-        (exists(join(corpus, "contamination.json"))
+        (exists(contaminationPath(corpus))
           ? "contamination.json says which of them are held out for evaluation"
           : exists(join(corpus, "rejected"))
           ? "look into rejected/ for what was dropped, and why"
           : "give texts that are not empty, or hold out less of them"),
     );
   }
-  const folder = shardsFolder(corpus), ledger = new Ledger(corpus);
+  const folder = shardsFolder(corpus);
+  const ledger = new Ledger(corpus);
   const settings = JSON.stringify([
     PIPELINE_VERSION,
     sequenceLength,
@@ -106,7 +118,8 @@ export async function buildShards(options: ShardOptions): Promise<Manifest> {
   const splits = {} as Manifest["splits"];
   let done = 0;
   for (const split of SPLITS) {
-    const size = index.sizes[split], shards: ShardEntry[] = [];
+    const size = index.sizes[split];
+    const shards: ShardEntry[] = [];
     const bits = shardBits(
       expectedRows(size, sequenceLength, packing.method) * sequenceLength * 2,
       options.maxShardBytes ?? MAX_SHARD_BYTES,
@@ -118,13 +131,18 @@ export async function buildShards(options: ShardOptions): Promise<Manifest> {
       }
       const name = `${split}-${String(shard).padStart(5, "0")}`;
       const documents = index.documents(split, shard, bits);
-      const digest = documents.digest(settings, (source) => md5s.get(source) ?? "");
+      const digest = documents.digest(settings, (source) => origins.get(source) ?? "");
       let entry = ledger.unchanged(name, digest);
       if (!entry && documents.count > 0) {
         ledger.record(name, null);
         entry = await writeShard(documents, digest, {
-          ...{ folder, stem: `${split}/${name}`, sequenceLength, endOfText: tokenizer.endOfText },
-          ...{ window: packing.window, method: packing.method, signal: options.signal },
+          folder,
+          stem: `${split}/${name}`,
+          sequenceLength,
+          endOfText: tokenizer.endOfText,
+          window: packing.window,
+          method: packing.method,
+          signal: options.signal,
         });
         ledger.record(name, entry);
       }
@@ -203,7 +221,7 @@ class Ledger {
 
   constructor(corpus: string) {
     this.#folder = shardsFolder(corpus);
-    this.#path = join(this.#folder, "unfinished.json");
+    this.#path = unfinishedPath(corpus);
     if (exists(manifestPath(corpus))) {
       const last = readJson<Partial<Manifest>>(manifestPath(corpus), "manifest");
       for (const split of Object.values(last.splits ?? {})) {

@@ -48,7 +48,8 @@ export async function exportDocuments(
   out: string,
   options: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
 ): Promise<ExportSummary> {
-  const manifest = readManifest(corpus), tokenizer = loadTokenizer(tokenizerPath(corpus));
+  const manifest = readManifest(corpus);
+  const tokenizer = loadTokenizer(tokenizerPath(corpus));
   const total = SPLITS.reduce((n, s) => n + manifest.splits[s].documents, 0);
   const summary: ExportSummary = {
     documents: { train: 0, validation: 0, test: 0 },
@@ -143,13 +144,15 @@ class Megatron implements Sink {
   }
   commit(): void {
     this.#flush();
-    const n = this.#lengths.length, head = new DataView(new ArrayBuffer(34));
+    const n = this.#lengths.length;
+    const head = new DataView(new ArrayBuffer(34));
     new TextEncoder().encodeInto("MMIDIDX\0\0", new Uint8Array(head.buffer));
     head.setBigUint64(9, 1n, true); // version
     head.setUint8(17, 8); // uint16
     head.setBigUint64(18, BigInt(n), true);
     head.setBigUint64(26, BigInt(n + 1), true);
-    const pointers = new BigInt64Array(n), documents = new BigInt64Array(n + 1);
+    const pointers = new BigInt64Array(n);
+    const documents = new BigInt64Array(n + 1);
     let at = 0;
     this.#lengths.forEach((length, i) => {
       pointers[i] = BigInt(at);
@@ -184,7 +187,10 @@ const integer = (name: string): SchemaElement => ({
 const COLUMNS = ["id", "version", "source", "text"];
 const DATASET_SCHEMA: SchemaElement[] = [
   { name: "document", num_children: COLUMNS.length },
-  ...[integer("id"), integer("version"), text("source"), text("text")],
+  integer("id"),
+  integer("version"),
+  text("source"),
+  text("text"),
 ];
 const GROUP_ROWS = 5000;
 

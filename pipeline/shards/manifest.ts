@@ -1,7 +1,7 @@
 /** `shards/manifest.json`: what the shards hold and what they were made from. @module */
 import { exists, readJson } from "../../core/files.ts";
-import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
+import { manifestPath } from "../corpus_paths.ts";
 import { type Split, SPLITS } from "./order.ts";
 import type { PackingMethod } from "./packing.ts";
 
@@ -12,7 +12,9 @@ export const PIPELINE_VERSION = 1;
 export interface ShardFile {
   /** Relative to `shards/`. */
   path: string;
+  /** Its size. */
   bytes: number;
+  /** Of its bytes. */
   sha256: string;
 }
 
@@ -20,7 +22,9 @@ export interface ShardFile {
 export interface ShardEntry {
   /** "train-00000". */
   name: string;
+  /** Rows of packed tokens. */
   rows: number;
+  /** Documents that lie in it, wholly or in part. */
   documents: number;
   /** Without padding. */
   tokens: number;
@@ -28,46 +32,57 @@ export interface ShardEntry {
   split_documents: number;
   /** SHA-256 of what the shard is made from: a shard whose digest stays is not written again. */
   digest: string;
+  /** The rows. */
   tokens_file: ShardFile;
+  /** Which document lies where. */
   documents_file: ShardFile;
 }
 
 /** The shards of a split, and their sums. */
 export interface SplitEntry {
+  /** Rows of packed tokens. */
   rows: number;
+  /** Documents, each counted once. */
   documents: number;
+  /** Without padding. */
   tokens: number;
   /** The share of all positions that hold padding. */
   padding_share: number;
+  /** Documents that lie in more than one row. */
   split_documents: number;
   /** A document is in the shard that the first so many bits of its order key name. */
   shard_bits: number;
+  /** In the order of their names. */
   shards: ShardEntry[];
 }
 
 /** The manifest, as the file has it. */
 export interface Manifest {
+  /** Of this file. */
   format: 1;
+  /** Of the program's part that makes shards: another one makes other bytes. */
   pipeline_version: number;
+  /** Tokens of a row. */
   sequence_length: number;
+  /** Ids of the tokenizer. */
   vocabulary_size: number;
+  /** The id that begins and ends documents. */
   end_of_text: number;
   /** Of the `tokenizer.json` in the corpus folder. */
   tokenizer_sha256: string;
+  /** How documents became rows. */
   packing: { method: PackingMethod; seed: number; window: number };
   /** The shares of documents held out. */
   validation: number;
+  /** See `validation`. */
   test: number;
+  /** The source files, with their MD5 checksums. */
   sources: { name: string; md5: string }[];
+  /** What each part of the corpus holds. */
   splits: Record<Split, SplitEntry>;
 }
 
-/** Where a corpus keeps its shards. */
-export const shardsFolder = (corpus: string): string => join(corpus, "shards");
-/** Where a corpus keeps its manifest. */
-export const manifestPath = (corpus: string): string => join(corpus, "shards", "manifest.json");
-/** Where a corpus keeps the tokenizer that its shards were made with. */
-export const tokenizerPath = (corpus: string): string => join(corpus, "tokenizer.json");
+export { manifestPath, shardsFolder, tokenizerPath } from "../corpus_paths.ts";
 
 /**
  * Reads a corpus's manifest.
@@ -85,9 +100,9 @@ export function readManifest(corpus: string): Manifest {
     );
   }
   const manifest = readJson<Manifest>(path, "manifest");
-  if (manifest.format !== 1 || SPLITS.some((s) => !Array.isArray(manifest.splits?.[s]?.shards))) {
+  if (manifest?.format !== 1 || SPLITS.some((s) => !Array.isArray(manifest.splits?.[s]?.shards))) {
     throw new UserError(
-      `Cannot use the manifest ${path}: its format is ${manifest.format}, not 1; make the shards again`,
+      `Cannot use the manifest ${path}: its format is ${manifest?.format}, not 1; make the shards again`,
     );
   }
   return manifest;
@@ -111,7 +126,8 @@ export function sumShards(
   shardBits: number,
 ): SplitEntry {
   const sum = (of: (s: ShardEntry) => number) => shards.reduce((a, s) => a + of(s), 0);
-  const rows = sum((s) => s.rows), tokens = sum((s) => s.tokens);
+  const rows = sum((s) => s.rows);
+  const tokens = sum((s) => s.tokens);
   return {
     rows,
     documents: sum((s) => s.documents),

@@ -43,7 +43,8 @@ export function readNpyHeader(file: Deno.FsFile, path: string): NpyLayout {
   };
   const start = readAt(file, 0, 12);
   if (start.length < 12 || MAGIC.some((byte, i) => start[i] !== byte)) fail("it is no .npy file");
-  const wide = start[6]! >= 2, base = wide ? 12 : 10;
+  const wide = start[6]! >= 2;
+  const base = wide ? 12 : 10;
   const length = start[8]! | start[9]! << 8 | (wide ? start[10]! << 16 | start[11]! << 24 : 0);
   const text = new TextDecoder().decode(readAt(file, base, length));
   const type = /'descr': *'([^']*)'/.exec(text)?.[1] ?? fail("its header names no type");

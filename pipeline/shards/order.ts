@@ -21,7 +21,8 @@ function keyed(value: number, a: number, b: number): number {
  * and the order looks random.
  */
 export function orderKey(seed: number, pmid: number): number {
-  const low = finish(seed | 0), high = finish(Math.floor(seed / 2 ** 32) + 1 | 0);
+  const low = finish(seed | 0);
+  const high = finish(Math.floor(seed / 2 ** 32) + 1 | 0);
   return keyed(pmid, low, high);
 }
 

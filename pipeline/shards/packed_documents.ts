@@ -33,7 +33,8 @@ export async function* packedDocuments(
   corpus: string,
   split: Split,
 ): AsyncGenerator<PackedDocument> {
-  const { splits } = readManifest(corpus), set = openShards(corpus, split);
+  const { splits } = readManifest(corpus);
+  const set = openShards(corpus, split);
   let firstRow = 0;
   try {
     for (const shard of splits[split].shards) {
@@ -80,7 +81,10 @@ async function* pieces(path: string): AsyncGenerator<Piece> {
 function joined({ piece, parts }: { piece: Piece; parts: Uint16Array[] }): PackedDocument {
   const all = new Uint16Array(parts.reduce((n, p) => n + p.length, 0));
   let at = 0;
-  for (const part of parts) all.set(part, at), at += part.length;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
   const { pmid, version, source } = piece;
   return { pmid, version, source, tokens: all.subarray(1) };
 }

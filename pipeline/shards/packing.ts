@@ -42,7 +42,9 @@ export function pack(
   method: PackingMethod = "best-fit",
 ): Placement[][] {
   if (method === "concatenate") return concatenate(lengths, rowLength);
-  const rows: Placement[][] = [], room: number[] = [], whole: number[] = [];
+  const rows: Placement[][] = [];
+  const room: number[] = [];
+  const whole: number[] = [];
   for (let document = 0; document < lengths.length; document++) {
     const length = lengths[document]!;
     if (length <= rowLength) {
@@ -119,7 +121,8 @@ class RowsByRoom {
   /** Takes a row with the least room of at least `length`; -1 where there is none. */
   take(length: number): number {
     const bits = this.#bits;
-    let word = length >>> 5, found = bits[word]! & (0xffffffff << (length & 31));
+    let word = length >>> 5;
+    let found = bits[word]! & (0xffffffff << (length & 31));
     while (found === 0 && ++word < bits.length) found = bits[word]!;
     if (found === 0) return -1;
     const room = (word << 5) + 31 - Math.clz32(found & -found);
@@ -132,14 +135,19 @@ class RowsByRoom {
 /** One document after the other, cut wherever a row ends: what most recipes do, for comparison. */
 function concatenate(lengths: ArrayLike<number>, rowLength: number): Placement[][] {
   const rows: Placement[][] = [];
-  let row: Placement[] = [], start = 0;
+  let row: Placement[] = [];
+  let start = 0;
   for (let document = 0; document < lengths.length; document++) {
     for (let from = 0, chunk = 0; from < lengths[document]!; chunk++) {
       const length = Math.min(rowLength - start, lengths[document]! - from);
       row.push({ document, chunk, from, start, length });
       from += length;
       start += length;
-      if (start === rowLength) rows.push(row), row = [], start = 0;
+      if (start === rowLength) {
+        rows.push(row);
+        row = [];
+        start = 0;
+      }
     }
   }
   if (row.length > 0) rows.push(row);

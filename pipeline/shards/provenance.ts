@@ -38,14 +38,17 @@ async function placements(
   wanted: (row: number, pmid: number) => boolean,
 ): Promise<PlacedPiece[]> {
   const path = join(shardsFolder(corpus), shard.documents_file.path);
-  const reader = new ParquetReader(path), found: PlacedPiece[] = [];
+  const reader = new ParquetReader(path);
+  const found: PlacedPiece[] = [];
   try {
     let at = 0;
     for (const rows of await reader.groups()) {
       const keys = await reader.rows<{ row: number; pmid: number }>(at, at + rows, ["row", "pmid"]);
       const hits = keys.flatMap(({ row, pmid }, i) => wanted(row, pmid) ? [at + i] : []);
       if (hits.length) {
-        const first = hits[0]!, last = hits.at(-1)! + 1, all = new Set(hits);
+        const first = hits[0]!;
+        const last = hits.at(-1)! + 1;
+        const all = new Set(hits);
         const lines = await reader.rows<PlacedPiece>(first, last);
         found.push(...lines.filter((_, i) => all.has(first + i)));
       }
@@ -68,23 +71,28 @@ export async function locate(
   row: number,
   column?: number,
 ): Promise<LocatedPiece[]> {
-  const manifest = readManifest(corpus), plain = name.replace(/^.*[\\/]/, "").replace(/\..*$/, "");
+  const manifest = readManifest(corpus);
+  const plain = name.replace(/^.*[\\/]/, "").replace(/\..*$/, "");
   const split = SPLITS.find((s) => manifest.splits[s].shards.some((e) => e.name === plain));
   if (!split) {
     const names = SPLITS.flatMap((s) => manifest.splits[s].shards.map((e) => e.name));
     const hint = names.length > 6 ? `${names[0]} to ${names.at(-1)}` : names.join(", ");
     throw new UserError(`Cannot find the shard "${name}" in ${corpus}: it has ${hint}`);
   }
-  const { shards } = manifest.splits[split], index = shards.findIndex((s) => s.name === plain);
-  const shard = shards[index]!, width = manifest.sequence_length;
+  const { shards } = manifest.splits[split];
+  const index = shards.findIndex((s) => s.name === plain);
+  const shard = shards[index]!;
+  const width = manifest.sequence_length;
   if (!(row >= 0 && row < shard.rows)) {
     throw new UserError(`Cannot find row ${row} in ${plain}: it has rows 0 to ${shard.rows - 1}`);
   }
   if (column !== undefined && !(column >= 0 && column < width)) {
     throw new UserError(`Cannot find column ${column}: a row has columns 0 to ${width - 1}`);
   }
-  const set = openShards(corpus, split), tokenizer = loadTokenizer(tokenizerPath(corpus));
-  const first = shards.slice(0, index).reduce((n, s) => n + s.rows, 0), ids = set.row(first + row);
+  const set = openShards(corpus, split);
+  const tokenizer = loadTokenizer(tokenizerPath(corpus));
+  const first = shards.slice(0, index).reduce((n, s) => n + s.rows, 0);
+  const ids = set.row(first + row);
   set.close();
   const pieces = (await placements(corpus, shard, (r) => r === row)).filter((p) =>
     column === undefined || column >= p.start && column < p.start + p.length
@@ -97,7 +105,8 @@ export async function locate(
     const text = tokenizer.decode(part, { skipSpecialTokens: true });
     const located = { shard: plain, ...piece, text };
     if (column === undefined) return located;
-    const id = ids[column]!, one = tokenizer.decode([id], { skipSpecialTokens: true });
+    const id = ids[column]!;
+    const one = tokenizer.decode([id], { skipSpecialTokens: true });
     return { ...located, token: { column, id, text: one } };
   });
 }
@@ -128,8 +137,10 @@ export interface Whereabouts {
  * @throws {UserError} where the corpus has no shards, or a token file is damaged.
  */
 export async function whereIs(corpus: string, pmid: number): Promise<Whereabouts> {
-  const manifest = readManifest(corpus), { seed } = manifest.packing;
-  const split = splitOf(pmid, manifest.validation, manifest.test), key = orderKey(seed, pmid);
+  const manifest = readManifest(corpus);
+  const { seed } = manifest.packing;
+  const split = splitOf(pmid, manifest.validation, manifest.test);
+  const key = orderKey(seed, pmid);
   const { shard_bits: bits, shards } = manifest.splits[split];
   const number = bits === 0 ? 0 : key >>> (32 - bits);
   const shard = shards.find((s) => s.name === `${split}-${String(number).padStart(5, "0")}`);
@@ -150,7 +161,9 @@ export async function whereIs(corpus: string, pmid: number): Promise<Whereabouts
     }
   }
   return {
-    ...{ pmid, split, shard: pieces.length ? shard!.name : "" },
+    pmid,
+    split,
+    shard: pieces.length ? shard!.name : "",
     tokens: pieces.reduce((n, p) => n + p.length, 0),
     pieces: pieces.sort((a, b) => a.chunk - b.chunk),
     records,

@@ -22,11 +22,16 @@ export interface ShardSet {
  * @throws {UserError} where there are none, or, on reading, where a file is missing or damaged.
  */
 export function openShards(corpus: string, split: Split): ShardSet {
-  const manifest = readManifest(corpus), { shards, rows } = manifest.splits[split];
-  const folder = shardsFolder(corpus), length = manifest.sequence_length;
+  const manifest = readManifest(corpus);
+  const { shards, rows } = manifest.splits[split];
+  const folder = shardsFolder(corpus);
+  const length = manifest.sequence_length;
   const firstRows: number[] = [];
   let first = 0;
-  for (const shard of shards) firstRows.push(first), first += shard.rows;
+  for (const shard of shards) {
+    firstRows.push(first);
+    first += shard.rows;
+  }
   const files: ({ file: Deno.FsFile; offset: number } | undefined)[] = [];
 
   return {
@@ -55,9 +60,11 @@ function openShard(
   shard: ShardEntry,
   rowLength: number,
 ): { file: Deno.FsFile; offset: number } {
-  const path = join(folder, shard.tokens_file.path), file = openForReading(path, "shard");
+  const path = join(folder, shard.tokens_file.path);
+  const file = openForReading(path, "shard");
   try {
-    const { type, shape, offset } = readNpyHeader(file, path), { size } = file.statSync();
+    const { type, shape, offset } = readNpyHeader(file, path);
+    const { size } = file.statSync();
     if (
       type !== "<u2" || shape.join() !== `${shard.rows},${rowLength}` ||
       size !== shard.tokens_file.bytes

@@ -73,7 +73,8 @@ export class DocumentIndex {
   /** The live documents of shard `shard` of 2^`bits`, in order. */
   documents(split: Split, shard: number, bits: number): ShardDocuments {
     const { tokenFiles, live, tokenizerSha256, seed, validation, test } = this.selection;
-    const perShard = 1 << (MAX_SHARD_BITS - bits), found = new ShardDocuments(this.selection);
+    const perShard = 1 << (MAX_SHARD_BITS - bits);
+    const found = new ShardDocuments(this.selection);
     for (const [f, { source, path }] of tokenFiles.entries()) {
       const from = this.#directories[f]![shard * perShard]!;
       const to = this.#directories[f]![(shard + 1) * perShard]!;
@@ -95,7 +96,14 @@ export class DocumentIndex {
   }
 }
 
-const FIELDS = 7, FILE = 0, KEY = 1, PMID = 2, VERSION = 3, ORDINAL = 4, START = 5, END = 6;
+const FIELDS = 7;
+const FILE = 0;
+const KEY = 1;
+const PMID = 2;
+const VERSION = 3;
+const ORDINAL = 4;
+const START = 5;
+const END = 6;
 
 /** The documents of one shard, in the order of their keys. */
 export class ShardDocuments {
@@ -151,17 +159,18 @@ export class ShardDocuments {
   /**
    * A hash of everything that the shard's bytes follow from.
    * @param settings of the packer, as text
-   * @param md5Of the MD5 of a source file
+   * @param originOf what a source file's tokens are: hashes of the file and of the tokens
    */
-  digest(settings: string, md5Of: (source: string) => string): string {
-    const hash = createHash("sha256").update(settings + "\n"), numbers = new Map<string, number>();
+  digest(settings: string, originOf: (source: string) => string): string {
+    const hash = createHash("sha256").update(settings + "\n");
+    const numbers = new Map<string, number>();
     const entry = new Uint32Array(4);
     for (let i = 0; i < this.#count; i++) {
       const source = this.source(i);
       let number = numbers.get(source);
       if (number === undefined) {
         numbers.set(source, number = numbers.size);
-        hash.update(`${source} ${md5Of(source)}\n`);
+        hash.update(`${source} ${originOf(source)}\n`);
       }
       entry.set([number, this.pmid(i), this.version(i), this.#field(i, ORDINAL)]);
       hash.update(bytesOf(entry));
@@ -175,7 +184,8 @@ export class ShardDocuments {
     const byFile = new Map<number, number[]>();
     for (let i = from; i < to; i++) {
       starts[i - from + 1] = starts[i - from]! + this.length(i);
-      const file = this.#field(i, FILE), list = byFile.get(file);
+      const file = this.#field(i, FILE);
+      const list = byFile.get(file);
       if (list) list.push(i);
       else byFile.set(file, [i]);
     }
@@ -193,7 +203,8 @@ export class ShardDocuments {
           }
           const stretch = file.read(first, last);
           for (let k = a; k < b; k++) {
-            const i = list[k]!, begin = this.#field(i, START) - first;
+            const i = list[k]!;
+            const begin = this.#field(i, START) - first;
             tokens.set(stretch.subarray(begin, begin + this.length(i)), starts[i - from]!);
           }
         }

@@ -54,14 +54,17 @@ export async function writeShard(
 ): Promise<ShardEntry | null> {
   if (documents.count === 0) return null;
   const { folder, stem, sequenceLength, window } = settings;
-  const tokensPath = `${stem}.tokens.npy`, documentsPath = `${stem}.documents.parquet`;
+  const tokensPath = `${stem}.tokens.npy`;
+  const documentsPath = `${stem}.documents.parquet`;
   const rowFile = new NpyWriter(join(folder, tokensPath), "<u2", [sequenceLength]);
   let table: ParquetFile | undefined;
   try {
     table = new ParquetFile(join(folder, documentsPath), SCHEMA, {
       "pubmamba.placements": "1",
     });
-    let rows = 0, tokens = 0, splitDocuments = 0;
+    let rows = 0;
+    let tokens = 0;
+    let splitDocuments = 0;
     for (let from = 0; from < documents.count; from += window) {
       await breathe();
       if (settings.signal?.aborted) {
@@ -77,7 +80,8 @@ export async function writeShard(
       tokens += read.tokens.length;
       for (const row of packed) splitDocuments += row.filter((p) => p.chunk === 1).length;
     }
-    const bytes = rowFile.commit(), sha256 = table.commit();
+    const bytes = rowFile.commit();
+    const sha256 = table.commit();
     return {
       name: stem.split("/").at(-1)!,
       rows,

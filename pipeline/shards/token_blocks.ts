@@ -3,7 +3,8 @@ import { type AtomicFile, openAtomic, PARTIAL_SUFFIX } from "../../core/files.ts
 import { bytesOf, openForReading, readAt } from "./npy.ts";
 
 /** Tokens of a block, and blocks that are held in memory: 128 MB. */
-const BLOCK_TOKENS = 1 << 20, BLOCKS_HELD = 64;
+const BLOCK_TOKENS = 1 << 20;
+const BLOCKS_HELD = 64;
 
 /** Tokens in the order of their coming, read by where they begin. */
 export class TokenBlocks {
@@ -61,7 +62,8 @@ export class TokenBlocks {
       out.set(new Uint16Array(readAt(this.#in, start * 2, out.length * 2).buffer));
       return;
     }
-    let low = 0, high = this.#starts.length;
+    let low = 0;
+    let high = this.#starts.length;
     while (high - low > 1) {
       const middle = low + high >> 1;
       if (this.#starts[middle]! <= start) low = middle;

@@ -17,7 +17,10 @@ import { bytesOf, openForReading, readAt } from "./npy.ts";
 import { orderKey } from "./order.ts";
 import { TokenBlocks } from "./token_blocks.ts";
 
-const MAGIC = 0x4b4f5450, VERSION = 1, HEADER_BYTES = 128, COLUMNS = 4;
+const MAGIC = 0x4b4f5450;
+const VERSION = 1;
+const HEADER_BYTES = 128;
+const COLUMNS = 4;
 
 /** A document to tokenize. */
 export interface TokenizableDocument {
@@ -37,7 +40,11 @@ const MOST_TOKENS = 2 ** 32 - 1;
 export class TokenFileWriter {
   readonly #blocks: TokenBlocks;
   readonly #columns: Record<"pmid" | "version" | "ordinal" | "length" | "start", number[]> = {
-    ...{ pmid: [], version: [], ordinal: [], length: [], start: [] },
+    pmid: [],
+    version: [],
+    ordinal: [],
+    length: [],
+    start: [],
   };
 
   /**
@@ -68,9 +75,13 @@ export class TokenFileWriter {
     }
     const { block, at } = this.#blocks.reserve(1 + encodeBound(text.length));
     block[at] = this.tokenizer.endOfText;
-    const length = this.tokenizer.encodeInto(text, block, at + 1) - at, columns = this.#columns;
-    columns.pmid.push(pmid), columns.version.push(version), columns.ordinal.push(ordinal);
-    columns.length.push(length), columns.start.push(this.#blocks.keep(length));
+    const length = this.tokenizer.encodeInto(text, block, at + 1) - at;
+    const columns = this.#columns;
+    columns.pmid.push(pmid);
+    columns.version.push(version);
+    columns.ordinal.push(ordinal);
+    columns.length.push(length);
+    columns.start.push(this.#blocks.keep(length));
     if (this.#blocks.total > MOST_TOKENS) {
       throw new UserError(
         `Cannot write ${this.path}: one source file has more than ${MOST_TOKENS} tokens; cut it ` +
@@ -82,7 +93,8 @@ export class TokenFileWriter {
 
   /** Sorts and writes the file. */
   commit(): { documents: number; tokens: number } {
-    const n = this.documents, { pmid, version, ordinal, length } = this.#columns;
+    const n = this.documents;
+    const { pmid, version, ordinal, length } = this.#columns;
     const keys = Uint32Array.from(pmid, (id) => orderKey(this.seed, id));
     // Versions of a PMID have its key in common, and then the record's position decides.
     const order = Uint32Array.from(keys.keys()).sort((a, b) =>
@@ -119,7 +131,8 @@ export class TokenFileWriter {
 
   #writeTokens(order: Uint32Array, write: (part: Uint16Array) => void): void {
     const { length, start } = this.#columns;
-    let part = new Uint16Array(PART_TOKENS), size = 0;
+    let part = new Uint16Array(PART_TOKENS);
+    let size = 0;
     for (const i of order) {
       if (size + length[i]! > part.length) {
         write(part.subarray(0, size));
@@ -134,7 +147,8 @@ export class TokenFileWriter {
 }
 
 function header(documents: number, tokens: number, seed: number, sha256: string): Uint8Array {
-  const bytes = new Uint8Array(HEADER_BYTES), words = new Uint32Array(bytes.buffer);
+  const bytes = new Uint8Array(HEADER_BYTES);
+  const words = new Uint32Array(bytes.buffer);
   words.set([MAGIC, VERSION, documents, seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0, tokens]);
   bytes.set(new TextEncoder().encode(sha256), 64);
   return bytes;
@@ -198,7 +212,8 @@ export class TokenFile {
       }
       this.documents = words[2]!;
       this.tokens = words[5]!;
-      const size = this.#tokensAt + this.tokens * 2, found = this.#file.statSync().size;
+      const size = this.#tokensAt + this.tokens * 2;
+      const found = this.#file.statSync().size;
       if (size !== found) fail(`it has ${found} bytes, not ${size}`);
     } catch (error) {
       this.#file.close();
@@ -234,7 +249,8 @@ export class TokenFile {
     const keyAt = (i: number) =>
       new Uint32Array(readAt(this.#file, HEADER_BYTES + i * 4, 4).buffer)[0]!;
     const firstFrom = (wanted: number) => {
-      let low = 0, high = this.documents;
+      let low = 0;
+      let high = this.documents;
       while (low < high) {
         const middle = (low + high) >>> 1;
         if (keyAt(middle) < wanted) low = middle + 1;

@@ -34,8 +34,13 @@ export async function tokenizeFile(
   output: string,
   options: TokenizeFileOptions = {},
 ): Promise<{ texts: number; tokens: number; bytes: number }> {
-  const ids = new NpyWriter(output, "<u2"), offsets = new NpyWriter(offsetsPath(output), "<u4");
-  let block = new Uint16Array(BLOCK_IDS), filled = 0, tokens = 0, texts = 0, bytes = 0;
+  const ids = new NpyWriter(output, "<u2");
+  const offsets = new NpyWriter(offsetsPath(output), "<u4");
+  let block = new Uint16Array(BLOCK_IDS);
+  let filled = 0;
+  let tokens = 0;
+  let texts = 0;
+  let bytes = 0;
   const starts = new Uint32Array(1 << 16);
   let count = 1; // the first text begins at 0
   const flush = () => {

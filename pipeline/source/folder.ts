@@ -1,6 +1,6 @@
 /** A local folder with `baseline/` and `updatefiles/`. @module */
 import { join } from "../../core/std.ts";
-import { UserError } from "../../core/errors.ts";
+import { messageOf, UserError } from "../../core/errors.ts";
 import { FOLDERS, parseName } from "./names.ts";
 import { parseMd5, type Source, type SourceFile } from "./source.ts";
 
@@ -25,7 +25,7 @@ export class FolderSource implements Source {
       for (const entry of entries) {
         const name = entry.isDirectory ? undefined : parseName(entry.name);
         if (!name) continue;
-        const stat = Deno.statSync(join(path, entry.name));
+        const stat = statOf(join(path, entry.name));
         const stamp = `${stat.size} ${stat.mtime?.toISOString() ?? ""}`;
         files.push({ ...name, folder, fileName: entry.name, stamp });
       }
@@ -59,5 +59,17 @@ export class FolderSource implements Source {
 
   obtain(file: SourceFile): Promise<string> {
     return Promise.resolve(join(this.place, file.folder, file.fileName));
+  }
+}
+
+/** @throws {UserError} where a link leads nowhere */
+function statOf(path: string): Deno.FileInfo {
+  try {
+    return Deno.statSync(path);
+  } catch (error) {
+    const what = error instanceof Deno.errors.NotFound
+      ? "it is a link to a file that is not there"
+      : messageOf(error);
+    throw new UserError(`Cannot read ${path}: ${what}; put the file there, or remove the link`);
   }
 }

@@ -5,9 +5,11 @@
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { hashFile, removeIfExists } from "../../core/files.ts";
+import { formatBytes } from "../../core/reporter.ts";
 import { FOLDERS, parseName } from "./names.ts";
-import { parseMd5, type Source, type SourceFile } from "./source.ts";
-import { HttpClient, type HttpOptions, HttpStatusError, RETRIES } from "./http_client.ts";
+import { parseMd5, shownPlace, type Source, type SourceFile, splitUser } from "./source.ts";
+import { HttpClient, type HttpOptions, HttpStatusError, LIMITS, RETRIES } from "./http_client.ts";
+import { isWholePage, linksOf } from "./listing.ts";
 
 export type { HttpOptions } from "./http_client.ts";
 
@@ -24,8 +26,13 @@ export class HttpSource implements Source {
   readonly #client: HttpClient;
 
   constructor(url: string, options: HttpOptions) {
-    this.place = url.endsWith("/") ? url : url + "/";
-    this.#client = new HttpClient(this.place, options);
+    // The password goes into a header, so that no message and no report can show it.
+    const { place, authorization } = withoutUser(url);
+    this.place = place.endsWith("/") ? place : place + "/";
+    this.#client = new HttpClient(this.place, {
+      ...options,
+      ...(authorization ? { authorization } : {}),
+    });
   }
 
   async list(signal?: AbortSignal): Promise<SourceFile[]> {
@@ -48,19 +55,19 @@ export class HttpSource implements Source {
 
   async #listFolder(folder: SourceFile["folder"], signal?: AbortSignal): Promise<SourceFile[]> {
     const url = new URL(folder + "/", this.place);
-    const html = await this.#client.text(url, signal, (text) =>
-      // Half a listing would be taken for files that do not exist.
-      /<\/(html|body|pre|table|ul)\s*>\s*(<[^>]*>\s*)*$/i.test(text)
-        ? undefined
-        : "the listing is not a whole HTML page");
-    const files = new Map<string, SourceFile>(), checksums = new Set<string>();
-    for (
-      const match of html.matchAll(/href\s*=\s*["']?([^"'>\s]+)["']?[^>]*>[^<]*<\/a>([^\n<]*)/gi)
-    ) {
-      const fileName = match[1]!.replace(/^\.\//, "");
+    const html = await this.#client.text(
+      url,
+      signal,
+      LIMITS.listingBytes,
+      (text) => isWholePage(text) ? undefined : "the listing is not a whole HTML page",
+    );
+    const files = new Map<string, SourceFile>();
+    const checksums = new Set<string>();
+    for (const { target, stamp: text } of linksOf(html)) {
+      const fileName = target.replace(/^\.\//, "");
       if (fileName.endsWith(".md5")) checksums.add(fileName.slice(0, -4));
       const name = parseName(fileName);
-      const stamp = match[2]!.trim().replace(/\s+/g, " ");
+      const stamp = text.trim().replace(/\s+/g, " ");
       if (name) files.set(fileName, { ...name, folder, fileName, stamp });
     }
     for (const fileName of files.keys()) {
@@ -74,6 +81,7 @@ export class HttpSource implements Source {
     const text = await this.#client.text(
       url,
       signal,
+      LIMITS.md5Bytes,
       (body) => parseMd5(body) ? undefined : "there is no MD5 in it",
     );
     return parseMd5(text)!;
@@ -85,7 +93,8 @@ export class HttpSource implements Source {
     folder: string,
     signal?: AbortSignal,
   ): Promise<string> {
-    const path = join(folder, file.fileName), partial = path + ".partial";
+    const path = join(folder, file.fileName);
+    const partial = path + ".partial";
     if (isFile(path)) {
       if (hashFile(path, "md5") === md5) return path;
       removeIfExists(path);
@@ -146,6 +155,10 @@ export class HttpSource implements Source {
         ? undefined
         : Number(length);
       removeIfExists(notePath);
+      if (total !== undefined && total > LIMITS.fileBytes) {
+        await response.body?.cancel();
+        throw tooLong(url);
+      }
       const out = Deno.openSync(partial, { write: true, create: true, truncate: offset === 0 });
       try {
         if (offset > 0) out.seekSync(0, Deno.SeekMode.End);
@@ -157,6 +170,7 @@ export class HttpSource implements Source {
           for (let at = 0; at < chunk.length;) at += out.writeSync(chunk.subarray(at));
           size += chunk.length;
           if (total !== undefined && size > total) break;
+          if (size > LIMITS.fileBytes) throw tooLong(url);
         }
         if (total !== undefined && size !== total) {
           if (size > total) removeIfExists(notePath);
@@ -166,6 +180,22 @@ export class HttpSource implements Source {
         out.close();
       }
     });
+  }
+}
+
+function tooLong(url: URL): UserError {
+  return new UserError(
+    `Cannot take ${url}: it is longer than ${formatBytes(LIMITS.fileBytes)}, which no file of ` +
+      "PubMed's is; use another mirror",
+  );
+}
+
+/** @throws {UserError} where it is no URL */
+function withoutUser(url: string): { place: string; authorization: string } {
+  try {
+    return splitUser(url);
+  } catch {
+    throw new UserError(`Cannot read from ${shownPlace(url)}: it is not a URL`);
   }
 }
 

@@ -7,6 +7,9 @@ import { Interrupted, isDiskFull, messageOf, UserError } from "../../core/errors
 /** How hard to try. */
 export const RETRIES = { attempts: 8, wrongMd5: 3, redirects: 5 } as const;
 
+/** The longest answers that are taken, in bytes: many times what NLM's server has ever sent. */
+export const LIMITS = { listingBytes: 16 << 20, md5Bytes: 1 << 16, fileBytes: 2 ** 32 } as const;
+
 /** Settings of a mirror; all in seconds. */
 export interface HttpOptions {
   /** Longest wait for the next bytes. Default 60. */
@@ -17,6 +20,8 @@ export interface HttpOptions {
   retryDelay?: number;
   /** An e-mail address or URL for the mirror's keepers, sent in the User-Agent. */
   contact?: string;
+  /** The value of an Authorization header, for a mirror that asks for a password. */
+  authorization?: string;
   /** Told of every attempt that failed and will be repeated. */
   onRetry?: (message: string) => void;
 }
@@ -31,12 +36,15 @@ export class HttpStatusError extends UserError {
 type Request = (headers: Record<string, string>) => Promise<Response>;
 
 const USER_AGENT = "pubmamba/0.1 (PubMed bulk reader";
-const MAX_TEXT = 64 << 20;
 
 /** Makes requests to the host of one URL. */
 export class HttpClient {
   readonly #origin: string;
-  readonly #options: HttpOptions & Required<Omit<HttpOptions, "onRetry" | "contact">>;
+  readonly #options:
+    & HttpOptions
+    & Required<
+      Omit<HttpOptions, "onRetry" | "contact" | "authorization">
+    >;
   readonly #userAgent: string;
   // One controller a request, so that a stalled body can be ended.
   readonly #controllers = new WeakMap<Response, AbortController>();
@@ -47,19 +55,41 @@ export class HttpClient {
     } catch {
       throw new UserError(`Cannot read from ${place}: it is not a URL`);
     }
+    // It goes into a header of every request, where a line end would begin another header.
+    if (options.contact !== undefined && !/^[ -~]*$/.test(options.contact)) {
+      throw new UserError(
+        `Cannot send the contact ${
+          JSON.stringify(options.contact)
+        }: it must be an e-mail address or ` +
+          "a URL, on one line and in ASCII",
+      );
+    }
     this.#options = { readTimeout: 60, totalTimeout: 3600, retryDelay: 1, ...options };
     this.#userAgent = `${USER_AGENT}${options.contact ? `; ${options.contact}` : ""})`;
   }
 
-  /** A small text; `reject` may say what is wrong with it, and it is asked for again. */
-  text(url: URL, signal: AbortSignal | undefined, reject: (text: string) => string | undefined) {
+  /**
+   * A text of at most `limit` bytes; `reject` may say what is wrong with it, and it is asked for again.
+   * @throws {UserError} at once where it is longer.
+   */
+  text(
+    url: URL,
+    signal: AbortSignal | undefined,
+    limit: number,
+    reject: (text: string) => string | undefined,
+  ): Promise<string> {
     return this.retrying(url, signal, async (request) => {
       const response = await request({});
       const parts: Uint8Array[] = [];
       let size = 0;
       for await (const chunk of this.body(response, signal)) {
         parts.push(chunk);
-        if ((size += chunk.length) > MAX_TEXT) throw new Error("the answer is too long for a text");
+        if ((size += chunk.length) > limit) {
+          throw new UserError(
+            `Cannot use ${url}: the answer is longer than ${limit} bytes; check the URL given as ` +
+              "--source",
+          );
+        }
       }
       const expected = response.headers.get("content-length");
       if (
@@ -68,7 +98,8 @@ export class HttpClient {
       ) {
         throw new Error(`${size} of ${expected} bytes came`);
       }
-      const text = await new Blob(parts as BlobPart[]).text(), wrong = reject(text);
+      const text = await new Blob(parts as BlobPart[]).text();
+      const wrong = reject(text);
       if (wrong) throw new Error(wrong);
       return text;
     });
@@ -110,6 +141,16 @@ export class HttpClient {
     }
   }
 
+  #ownHeaders(): Record<string, string> {
+    const { authorization } = this.#options;
+    return {
+      "User-Agent": this.#userAgent,
+      // The stored file is wanted, not a compression of it that length and Range do not fit.
+      "Accept-Encoding": "identity",
+      ...(authorization ? { Authorization: authorization } : {}),
+    };
+  }
+
   async #request(url: URL, headers: Record<string, string>, signal?: AbortSignal) {
     let target = url;
     for (let hop = 0; hop <= RETRIES.redirects; hop++) {
@@ -125,8 +166,7 @@ export class HttpClient {
         response = await fetch(target, {
           redirect: "manual",
           signal: controller.signal,
-          // The stored file is wanted, not a compression of it that length and Range do not fit.
-          headers: { "User-Agent": this.#userAgent, "Accept-Encoding": "identity", ...headers },
+          headers: { ...this.#ownHeaders(), ...headers },
         });
       } finally {
         clearTimeout(timer);

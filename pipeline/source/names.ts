@@ -41,7 +41,8 @@ export function parseSelection(text: string | undefined): (number: number) => bo
   if (text === undefined) return () => true;
   const ranges = text.split(",").map((part) => {
     const match = /^\s*(\d+)\s*(?:-\s*(\d+)\s*)?$/.exec(part);
-    const from = Number(match?.[1]), to = Number(match?.[2] ?? match?.[1]);
+    const from = Number(match?.[1]);
+    const to = Number(match?.[2] ?? match?.[1]);
     if (!match || from > to) {
       throw new UsageError(
         `Option --files is "${text}": "${part.trim()}" is no file number and no range such as 1-12`,

@@ -3,6 +3,7 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
+import { resolve } from "../../core/std.ts";
 import { FolderSource } from "./folder.ts";
 import { type HttpOptions, HttpSource } from "./http.ts";
 import type { Folder, PubmedName } from "./names.ts";
@@ -34,13 +35,34 @@ export interface Source {
   obtain(file: SourceFile, md5: string, folder: string, signal?: AbortSignal): Promise<string>;
 }
 
+/** The place as it is recorded: a folder in full, so that a later run may start anywhere. */
+export const placeOf = (place: string): string =>
+  /^[a-z][a-z0-9+.-]+:\/\//i.test(place) ? place : resolve(place);
+
+/** A place as people may see it: without the user and password that a URL can hold. */
+export const shownPlace = (place: string): string =>
+  place.replace(/^([a-z][a-z0-9+.-]+:\/\/)[^/?#]*@/i, "$1");
+
+/** A URL without user and password, and the header that says them; "" where there are none. */
+export function splitUser(place: string): { place: string; authorization: string } {
+  const url = new URL(place);
+  const user = [url.username, url.password].map(decodeURIComponent);
+  if (user.join("") === "") return { place, authorization: "" };
+  url.username = "";
+  url.password = "";
+  const bytes = new TextEncoder().encode(user.join(":"));
+  return { place: url.href, authorization: `Basic ${btoa(String.fromCharCode(...bytes))}` };
+}
+
 /** Opens a folder, or an `http:` or `https:` URL. */
 export function openSource(place: string, http: HttpOptions = {}): Source {
   if (/^https?:\/\//i.test(place)) return new HttpSource(place, http);
   const scheme = /^([a-z][a-z0-9+.-]+):\/\//i.exec(place);
   if (scheme) {
     throw new UserError(
-      `Cannot read from ${place}: "${scheme[1]}" is not spoken here; give a folder or an https URL`,
+      `Cannot read from ${shownPlace(place)}: "${
+        scheme[1]
+      }" is not spoken here; give a folder or an https URL`,
     );
   }
   return new FolderSource(place);
@@ -67,7 +89,8 @@ export function newestSeries(place: string, files: SourceFile[]): SourceFile[] {
   }
   const series = files.filter((f) => f.year === year).sort((a, b) => a.number - b.number);
   for (let i = 1; i < series.length; i++) {
-    const a = series[i - 1]!, b = series[i]!;
+    const a = series[i - 1]!;
+    const b = series[i]!;
     if (a.number === b.number) {
       throw new UserError(
         `Cannot use ${place}: file ${a.number} is there twice, as ${a.folder}/${a.fileName} and ` +

@@ -1,11 +1,31 @@
 /** `pipeline status` and `verify` for corpora of texts, which have no catalogue. @module */
 import { exists } from "../../core/files.ts";
-import { Interrupted, messageOf } from "../../core/errors.ts";
+import { Interrupted, messageOf, UserError } from "../../core/errors.ts";
+import { holdFolder } from "../corpus.ts";
 import { diskUse, shardStatus, type Status } from "../status.ts";
+import { breathe } from "../../core/breathe.ts";
 import { TokenFile } from "../shards/token_file.ts";
-import { manifestPath } from "../shards/mod.ts";
-import { checkHash, checkShards, checkTokenizer, type Verification } from "../verify.ts";
-import { columnsOf, type TextCorpusState, textDocumentsPath, textTokensPath } from "./state.ts";
+import {
+  checkHash,
+  checkHeldOut,
+  checkShards,
+  checkTokenizer,
+  type Findings,
+  holdStill,
+  removeOwn,
+  type Repair,
+  type Verification,
+  type VerifyOptions,
+} from "../verify.ts";
+import {
+  columnsOf,
+  isWholeTextList,
+  readTextCorpus,
+  type TextCorpusState,
+  textDocumentsPath,
+  textsPath,
+  textTokensPath,
+} from "./state.ts";
 
 /** The figures of a corpus of texts. */
 export type TextStatus =
@@ -30,34 +50,65 @@ export type TextStatus =
 
 /** Reads the figures of a corpus of texts. */
 export function readTextStatus(corpus: string, state: TextCorpusState): TextStatus {
-  const { files, settings, tokenizer_sha256 } = state, { sequence_length } = settings;
+  const { files, settings, tokenizer_sha256 } = state;
+  const { sequence_length } = settings;
   return {
-    ...{ corpus, files: files.length },
+    corpus,
+    files: files.length,
     documents: files.reduce((n, f) => n + f.documents, 0),
     tokens: files.reduce((n, f) => n + f.tokens, 0),
     columns: Object.fromEntries(
       columnsOf(state).map(({ name, kind, list }) => [name, list ? `list of ${kind}` : kind]),
     ),
     ...shardStatus(corpus, sequence_length),
-    ...{ sequence_length, tokenizer_sha256, disk: diskUse(corpus) },
+    sequence_length,
+    tokenizer_sha256,
+    disk: diskUse(corpus),
   };
 }
 
-/** Checks a corpus of texts. @throws {Interrupted} where the signal fires. */
-export function verifyTextCorpus(
+/**
+ * Checks a corpus of texts. Where anything is wrong, a run may have been at work: it is looked at again
+ * while nobody changes it.
+ * @throws {Interrupted} where the signal fires
+ * @throws {UserError} where its list of files is damaged
+ */
+export async function verifyTextCorpus(
   corpus: string,
-  { files, settings, tokenizer_sha256 }: TextCorpusState,
-  options: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
-): Verification {
-  const problems: string[] = [];
+  options: VerifyOptions = {},
+): Promise<Verification> {
+  const first = await lookAtTexts(corpus, options);
+  if (first.problems.length === 0) return first;
+  const release = await holdStill(corpus, options);
+  try {
+    return await lookAtTexts(corpus, options);
+  } finally {
+    release();
+  }
+}
+
+async function lookAtTexts(corpus: string, options: VerifyOptions): Promise<Verification> {
+  const state = readTextCorpus(corpus);
+  if (!state) {
+    throw new UserError(`Cannot find a corpus of texts in ${corpus}: it has no texts.json`);
+  }
+  const { files, settings, tokenizer_sha256, records } = state;
+  const found: Findings = { problems: [], notes: [], renewable: [] };
+  const { problems } = found;
   let documents = 0;
+  if (!isWholeTextList(corpus)) {
+    problems.push(
+      `${textsPath(corpus)} is not what this version writes; "pipeline run" writes it again`,
+    );
+  }
   checkTokenizer(corpus, tokenizer_sha256, problems);
   for (const [i, file] of files.entries()) {
+    await breathe();
     if (options.signal?.aborted) throw new Interrupted("Stopped");
     const path = textTokensPath(corpus, file.name);
-    checkHash(path, file.tokens_sha256, problems);
+    checkHash(path, file.tokens_sha256, found);
     if (file.documents_sha256) {
-      checkHash(textDocumentsPath(corpus, file.name), file.documents_sha256, problems);
+      checkHash(textDocumentsPath(corpus, file.name), file.documents_sha256, found);
     }
     try {
       const tokens = new TokenFile(path, tokenizer_sha256, settings.seed);
@@ -71,6 +122,24 @@ export function verifyTextCorpus(
     }
     options.onProgress?.(i + 1, files.length);
   }
-  const shards = exists(manifestPath(corpus)) ? checkShards(corpus, files, problems) : 0;
-  return { files: files.length, documents, shards, live: documents, problems };
+  const record = { get: (key: string) => records?.[key] };
+  checkHeldOut(corpus, record, problems);
+  const shards = await checkShards(corpus, record, files, found, options.signal);
+  return { files: files.length, documents, shards, live: documents, ...found };
+}
+
+/**
+ * Removes the files of a corpus of texts that are damaged and that a run makes again.
+ * @throws {CorpusBusy} where another process is at work on the corpus
+ */
+export function repairTextCorpus(
+  corpus: string,
+  { renewable }: Pick<Verification, "renewable">,
+): Repair {
+  const held = holdFolder(corpus);
+  try {
+    return { removed: renewable.filter((path) => removeOwn(corpus, path)) };
+  } finally {
+    held.release();
+  }
 }

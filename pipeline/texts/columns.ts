@@ -75,7 +75,8 @@ export class ColumnRows {
   row(record: object): (Scalar | Scalar[] | null)[] {
     const row: (Scalar | Scalar[] | null)[] = this.columns.map(({ list }) => list ? [] : null);
     eachValue(record, (name, value) => {
-      const place = this.#places.get(name)!, { kind, list } = this.columns[place]!;
+      const place = this.#places.get(name)!;
+      const { kind, list } = this.columns[place]!;
       const kept = kind === "mixed" ? String(value) : value;
       if (list) (row[place] as Scalar[]).push(kept);
       else row[place] = kept;

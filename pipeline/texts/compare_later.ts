@@ -1,7 +1,7 @@
 /** Texts that come after `pipeline decontaminate` are compared before they become shards. @module */
 import { compareLater, readContamination, writeContamination } from "../overlap/contamination.ts";
 import { checkedTexts } from "./documents.ts";
-import type { TextCorpusState } from "./state.ts";
+import { type TextCorpusState, textRecord } from "./state.ts";
 
 /** How a corpus's files are known in a report. */
 export const checkedTextFiles = ({ files }: TextCorpusState): string[] =>
@@ -20,14 +20,18 @@ export async function compareNewTexts(
 ): Promise<void> {
   const report = readContamination(corpus);
   if (!report) return;
-  const files = checkedTextFiles(state), known = new Set(report.recheck.checked);
+  const files = checkedTextFiles(state);
+  const known = new Set(report.recheck.checked);
   const waiting = files.filter((f) => !known.has(f));
   const gone = known.size > files.length - waiting.length;
   if (!gone && waiting.length === 0) return;
   const anew = {
     ...report,
-    ...{ documents_checked: 0, documents_held_out: 0, overlaps: [] },
-    ...{ held_out_by_overlap: [], held_out_texts: [] },
+    documents_checked: 0,
+    documents_held_out: 0,
+    overlaps: [],
+    held_out_by_overlap: [],
+    held_out_texts: [],
     recheck: { ...report.recheck, checked: [], seen: [] },
   };
   const only = new Set(waiting.map((f) => f.slice(0, f.lastIndexOf(" "))));
@@ -37,5 +41,6 @@ export async function compareNewTexts(
   writeContamination(
     corpus,
     await compareLater(texts, gone ? anew : report, { checked, ...stop }),
+    textRecord(corpus),
   );
 }

@@ -3,16 +3,20 @@
  * shards as PubMed's do, to be mixed in training. Documents are numbered in the place of PMIDs.
  * @module
  */
-import { join } from "../../core/std.ts";
+import { join, resolve } from "../../core/std.ts";
 import { exists, hashFile, removeIfExists, writeAtomic } from "../../core/files.ts";
 import { Interrupted, UserError } from "../../core/errors.ts";
-import { lock, removeEmptyCorpus, removePartials } from "../corpus.ts";
-import { readHeldOut } from "../overlap/contamination.ts";
+import { holdFolder, removeMade, removePartials } from "../corpus.ts";
+import { corpusPaths } from "../corpus_paths.ts";
+import { DEFAULT_SETTINGS, type PackingSettings, settingOf } from "../corpus_settings.ts";
+import { beginShards } from "../ingest/shards.ts";
+import { checkContamination, readHeldOut } from "../overlap/contamination.ts";
+import { recordFile } from "../recorded_files.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
 import {
   buildShards,
   type Manifest,
-  type PackingMethod,
+  manifestPath,
   TokenFileWriter,
   tokenizerPath,
 } from "../shards/mod.ts";
@@ -27,30 +31,22 @@ import {
   type TextCorpusState,
   textDocumentsPath,
   type TextFile,
+  textRecord,
   textsPath,
   textTokensPath,
+  writeTextCorpus,
 } from "./state.ts";
 
 const TEXT_FILE = /\.(jsonl|ndjson|txt|parquet)$/;
 
 /** What to make a corpus of, and how. Settings left out are the corpus's own, or defaults. */
-export interface TextCorpusOptions {
+export interface TextCorpusOptions extends Partial<PackingSettings> {
   /** The corpus folder. */
   corpus: string;
   /** The folder of texts. */
   source: string;
   /** A tokenizer.json. */
   tokenizer?: string;
-  /** Tokens of a row of the shards. */
-  sequenceLength?: number;
-  /** How documents become rows. */
-  packing?: PackingMethod;
-  /** Shuffles the documents. */
-  seed?: number;
-  /** Share of documents held out for validation. */
-  validation?: number;
-  /** Share of documents held out for testing. */
-  test?: number;
   /** Stops after what is under way. */
   signal?: AbortSignal;
   /** Hears how far a stage is. */
@@ -77,8 +73,8 @@ export function textFiles(source: string): string[] {
  * @throws {Interrupted} where the signal fires; what is done stays
  */
 export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manifest> {
-  const { corpus, source } = options, existed = exists(corpus);
-  if (exists(join(corpus, "catalogue.sqlite"))) {
+  const { corpus, source } = options;
+  if (exists(corpusPaths.catalogue(corpus))) {
     throw new UserError(
       `Cannot bring texts into ${corpus}: it is a corpus of PubMed; make another and mix them in training`,
     );
@@ -101,21 +97,31 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
         "away, or make another corpus",
     );
   }
-  const settings = settingsOf(options, old?.settings), locked = lock(corpus);
+  const own = tokenizerPath(corpus);
+  if (!old && exists(own) && hashFile(own) !== tokenizer.sha256) {
+    throw new UserError(
+      `Cannot keep the tokenizer ${tokenizerFile} in the corpus: ${own} is there already and is ` +
+        "another; move it elsewhere, or name it with --tokenizer",
+    );
+  }
+  const settings = settingsOf(options, old?.settings);
+  const held = holdFolder(corpus);
   try {
     removePartials(corpus);
+    if (old) checkContamination(corpus, textRecord(corpus));
     // Later runs need no --tokenizer, even where this one is stopped.
-    const own = tokenizerPath(corpus);
-    if (tokenizerFile !== own) writeAtomic(own, Deno.readFileSync(tokenizerFile));
+    if (!exists(own) || hashFile(own) !== tokenizer.sha256) {
+      writeAtomic(own, Deno.readFileSync(tokenizerFile));
+    }
     const state = await takeFiles(options, tokenizer, settings);
     await compareNewTexts(corpus, state, options.signal);
     return await buildTextShards(corpus, state, tokenizer, options);
   } catch (error) {
     removePartials(corpus);
-    if (!exists(textsPath(corpus))) removeEmptyCorpus(corpus, existed);
+    if (!exists(textsPath(corpus))) removeMade(corpus, held);
     throw error;
   } finally {
-    locked.close();
+    held.release();
   }
 }
 
@@ -125,20 +131,26 @@ async function takeFiles(
   tokenizer: Tokenizer,
   settings: TextCorpusSettings,
 ): Promise<TextCorpusState> {
-  const old = readTextCorpus(corpus), names = textFiles(source);
+  const old = readTextCorpus(corpus);
+  const names = textFiles(source);
   const state: TextCorpusState = {
-    ...{ format: 1, source, tokenizer_sha256: tokenizer.sha256, settings, next: old?.next ?? 1 },
+    format: 1,
+    source: resolve(source),
+    tokenizer_sha256: tokenizer.sha256,
+    settings,
+    next: old?.next ?? 1,
     files: [],
+    ...(old?.records ? { records: old.records } : {}),
   };
-  const write = (rest: TextFile[]) => {
-    const whole = { ...state, files: [...state.files, ...rest] };
-    writeAtomic(textsPath(corpus), JSON.stringify(whole, null, 1) + "\n");
-  };
+  const write = (rest: TextFile[]) =>
+    writeTextCorpus(corpus, { ...state, files: [...state.files, ...rest] });
   for (const [done, name] of names.entries()) {
     onProgress?.("tokens", done, names.length);
     const md5 = hashFile(join(source, name), "md5");
     const known = old?.files.find((f) => f.name === name && f.md5 === md5);
-    const whole = exists(textTokensPath(corpus, name)) && exists(textDocumentsPath(corpus, name));
+    const whole = known !== undefined &&
+      isWhole(textTokensPath(corpus, name), known.tokens_sha256) &&
+      isWhole(textDocumentsPath(corpus, name), known.documents_sha256);
     if (known?.columns && whole) {
       state.files.push(known);
       continue;
@@ -146,7 +158,9 @@ async function takeFiles(
     // The same file keeps its numbers.
     const first = known?.first ?? state.next;
     const { records, ...file } = await takeFile(corpus, source, name, first, {
-      ...{ tokenizer, seed: settings.seed, signal },
+      tokenizer,
+      seed: settings.seed,
+      signal,
     });
     state.files.push({ name, md5, first, ...file });
     if (!known) state.next += records;
@@ -162,6 +176,10 @@ async function takeFiles(
   return state;
 }
 
+/** True for a file that is there and is what was written. */
+const isWhole = (path: string, hash: string | undefined): boolean =>
+  exists(path) && (hash === undefined || hashFile(path) === hash);
+
 /** Writes a file's tokens and documents: once through it for its columns, once for all else. */
 async function takeFile(
   corpus: string,
@@ -170,7 +188,8 @@ async function takeFile(
   first: number,
   { tokenizer, seed, signal }: { tokenizer: Tokenizer; seed: number; signal?: AbortSignal },
 ): Promise<Omit<TextFile, "name" | "md5" | "first"> & { records: number }> {
-  const path = join(source, name), survey = new ColumnSurvey(path);
+  const path = join(source, name);
+  const survey = new ColumnSurvey(path);
   let read = 0;
   const pause = async () => {
     if (read++ % 1000 === 0) await breathe();
@@ -180,10 +199,12 @@ async function takeFile(
     await pause();
     survey.add(record);
   }
-  const columns = survey.columns(), rows = new ColumnRows(columns);
+  const columns = survey.columns();
+  const rows = new ColumnRows(columns);
   const tokens = new TokenFileWriter(textTokensPath(corpus, name), tokenizer, seed);
   const documents = new TextDocumentWriter(textDocumentsPath(corpus, name), name, columns);
-  let ordinal = 0, documents_sha256: string;
+  let ordinal = 0;
+  let documents_sha256: string;
   try {
     for await (const { id, text, record } of readRecords(path)) {
       await pause();
@@ -196,58 +217,67 @@ async function takeFile(
     tokens.abort();
     throw error;
   }
-  const written = tokens.commit(), tokens_sha256 = hashFile(textTokensPath(corpus, name));
+  const written = tokens.commit();
+  const tokens_sha256 = hashFile(textTokensPath(corpus, name));
   return { ...written, tokens_sha256, documents_sha256, columns, records: ordinal };
 }
 
 /** Builds the shards of a corpus of texts from its token files, without what is held out. */
-export function buildTextShards(
+export async function buildTextShards(
   corpus: string,
   { files, settings }: TextCorpusState,
   tokenizer: Tokenizer,
   { signal, onProgress }: Pick<TextCorpusOptions, "signal" | "onProgress">,
 ): Promise<Manifest> {
-  const { pmids } = readHeldOut(corpus);
-  return buildShards({
-    ...{ corpus, tokenizer, live: { isLive: (_source, number) => !pmids.has(number) } },
-    tokenFiles: files.map(({ name }) => ({ source: name, path: textTokensPath(corpus, name) })),
+  const record = textRecord(corpus);
+  const { pmids } = readHeldOut(corpus, record);
+  for (const { name, tokens_sha256 } of files) {
+    const path = textTokensPath(corpus, name);
+    if (isWhole(path, tokens_sha256)) continue;
+    throw new UserError(
+      `Cannot build shards from ${path}: it is missing or not what was written; "pipeline run" makes ` +
+        "it again",
+    );
+  }
+  beginShards(corpus, record);
+  const manifest = await buildShards({
+    corpus,
+    tokenizer,
+    live: { isLive: (_source, number) => !pmids.has(number) },
+    tokenFiles: files.map(({ name, tokens_sha256 }) => ({
+      source: name,
+      path: textTokensPath(corpus, name),
+      sha256: tokens_sha256,
+    })),
     sourceFiles: files.map(({ name, md5 }) => ({ name, md5 })),
-    ...{ sequenceLength: settings.sequence_length, packing: settings.packing },
-    ...{ seed: settings.seed, validation: settings.validation, test: settings.test },
+    sequenceLength: settings.sequence_length,
+    packing: settings.packing,
+    seed: settings.seed,
+    validation: settings.validation,
+    test: settings.test,
     onProgress: (done, total) => onProgress?.("shards", done, total),
     ...(signal ? { signal } : {}),
   });
+  recordFile(record, "manifest", manifestPath(corpus));
+  return manifest;
 }
 
 /** The corpus's settings. @throws {UserError} where another value is given than it has. */
 function settingsOf(
   options: TextCorpusOptions,
-  recorded: TextCorpusSettings | undefined,
+  own: TextCorpusSettings | undefined,
 ): TextCorpusSettings {
-  const given: Partial<TextCorpusSettings> = {
-    sequence_length: options.sequenceLength,
-    packing: options.packing,
-    seed: options.seed,
-    validation: options.validation,
-    test: options.test,
+  const { corpus } = options;
+  const standard = DEFAULT_SETTINGS;
+  const number = (
+    key: "sequenceLength" | "seed" | "validation" | "test",
+    recorded: number | undefined,
+  ) => settingOf(corpus, key, recorded, options[key], standard[key]);
+  return {
+    sequence_length: number("sequenceLength", own?.sequence_length),
+    packing: settingOf(corpus, "packing", own?.packing, options.packing, standard.packing),
+    seed: number("seed", own?.seed),
+    validation: number("validation", own?.validation),
+    test: number("test", own?.test),
   };
-  const defaults: TextCorpusSettings = {
-    ...{ sequence_length: 1024, packing: "best-fit", seed: 0, validation: 0.005, test: 0.005 },
-  };
-  if (!recorded) {
-    const chosen = Object.entries(given).filter(([, value]) => value !== undefined);
-    return { ...defaults, ...Object.fromEntries(chosen) };
-  }
-  for (const [key, value] of Object.entries(given)) {
-    const own = recorded[key as keyof TextCorpusSettings];
-    if (value !== undefined && value !== own) {
-      throw new UserError(
-        `Cannot use --${
-          key.replaceAll("_", "-")
-        } ${value}: the corpus ${options.corpus} was made ` +
-          `with ${own}; leave it away, or make another corpus`,
-      );
-    }
-  }
-  return recorded;
 }

@@ -1,15 +1,20 @@
 /** `pipeline decontaminate` for corpora of texts. @module */
 import { exists } from "../../core/files.ts";
-import { lock } from "../corpus.ts";
+import { holdFolder } from "../corpus.ts";
 import type { DecontaminateCorpusOptions, Decontamination } from "../decontaminate.ts";
 import { figuresOf } from "../ingest/shards.ts";
-import { findContamination, writeContamination } from "../overlap/contamination.ts";
+import {
+  checkContamination,
+  findContamination,
+  readContamination,
+  writeContamination,
+} from "../overlap/contamination.ts";
 import { loadTokenizer } from "../tokenizer/mod.ts";
 import { manifestPath, tokenizerPath } from "../shards/mod.ts";
 import { checkedTextFiles } from "./compare_later.ts";
 import { buildTextShards } from "./corpus.ts";
 import { checkedTexts } from "./documents.ts";
-import type { TextCorpusState } from "./state.ts";
+import { type TextCorpusState, textRecord } from "./state.ts";
 
 /**
  * Compares the texts with evaluation files, writes `contamination.json`, and builds the shards
@@ -22,17 +27,23 @@ export async function decontaminateTexts(
   options: DecontaminateCorpusOptions,
   state: TextCorpusState,
 ): Promise<Decontamination> {
-  const { corpus, against, onProgress, signal } = options, locked = lock(corpus);
+  const { corpus, against, onProgress, signal } = options;
+  const held = holdFolder(corpus);
   try {
+    const record = textRecord(corpus);
+    if (!options.anew) checkContamination(corpus, record);
+    const earlier = options.anew ? undefined : readContamination(corpus);
     const texts = checkedTexts(corpus, state, {
       onFile: (done, total) => onProgress?.("files", done, total),
       ...(signal ? { signal } : {}),
     });
     const report = await findContamination(texts, against, {
       ...options,
-      ...{ texts: true, checked: checkedTextFiles(state) },
+      texts: true,
+      checked: checkedTextFiles(state),
+      ...(earlier ? { earlier } : {}),
     });
-    writeContamination(corpus, report);
+    writeContamination(corpus, report, record);
     if (!exists(manifestPath(corpus))) return { report }; // "pipeline run" leaves them out
     const manifest = await buildTextShards(corpus, state, loadTokenizer(tokenizerPath(corpus)), {
       onProgress: (_stage, done, total) => onProgress?.("shards", done, total),
@@ -40,6 +51,6 @@ export async function decontaminateTexts(
     });
     return { report, shards: { written: true, figures: figuresOf(manifest) } };
   } finally {
-    locked.close();
+    held.release();
   }
 }

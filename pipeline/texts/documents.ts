@@ -14,7 +14,8 @@ import { type TextCorpusState, textDocumentsPath } from "./state.ts";
 /** The version in every file's key-value metadata, under "pubmamba.texts". */
 const SCHEMA_VERSION = 1;
 /** A row group ends after so many rows or characters: what a writer or reader holds. */
-const GROUP_ROWS = 2500, GROUP_CHARACTERS = 1 << 24;
+const GROUP_ROWS = 2500;
+const GROUP_CHARACTERS = 1 << 24;
 
 const TYPES: Record<Column["kind"], Partial<SchemaElement>> = {
   string: { type: "BYTE_ARRAY", converted_type: "UTF8", logical_type: { type: "STRING" } },
@@ -41,11 +42,15 @@ export class TextDocumentWriter {
   /** Opens `path`; `source` is kept in the file's metadata. */
   constructor(path: string, source: string, columns: readonly Column[]) {
     const required = (name: string): SchemaElement => ({
-      ...{ name, repetition_type: "REQUIRED", ...TYPES.string },
+      name,
+      repetition_type: "REQUIRED",
+      ...TYPES.string,
     });
     this.#file = new ParquetFile(path, [
       { name: "document", num_children: 2 + columns.length },
-      ...[required("id"), required("text"), ...columns.flatMap(elementsOf)],
+      required("id"),
+      required("text"),
+      ...columns.flatMap(elementsOf),
     ], { "pubmamba.texts": String(SCHEMA_VERSION), "pubmamba.source": source });
   }
 

@@ -1,7 +1,7 @@
 /** The records of a source file of texts: JSON lines, Parquet, or a plain text. @module */
 import { UserError } from "../../core/errors.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
-import { readJsonLines } from "../../core/text_input.ts";
+import { MAX_TEXT_CHARACTERS, readJsonLines } from "../../core/text_input.ts";
 
 /** A record. */
 export interface TextRecord {
@@ -19,6 +19,13 @@ export interface TextRecord {
  */
 export async function* readRecords(path: string): AsyncGenerator<TextRecord> {
   if (path.endsWith(".txt")) {
+    const { size } = Deno.statSync(path);
+    if (size > MAX_TEXT_CHARACTERS) {
+      throw new UserError(
+        `Cannot read ${path}: it has ${size} bytes, and a document at most ${MAX_TEXT_CHARACTERS}; split ` +
+          "it into documents, as JSON lines",
+      );
+    }
     yield { text: Deno.readTextFileSync(path), id: "1", record: {} };
   } else if (path.endsWith(".parquet")) yield* parquetRecords(path);
   else {

@@ -7,7 +7,8 @@ import type { AddedToken } from "./tokenizer_json.ts";
 
 const WORD_BEFORE = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]$/u;
 const WORD_AFTER = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u;
-const SPACE_BEFORE = /\p{White_Space}*$/u, SPACE_AFTER = /^\p{White_Space}*/u;
+const SPACE_BEFORE = /\p{White_Space}*$/u;
+const SPACE_AFTER = /^\p{White_Space}*/u;
 
 /** Finds a set of added tokens in strings. */
 export class AddedTokenMatcher {
@@ -34,10 +35,12 @@ export class AddedTokenMatcher {
     let done = 0;
     for (const match of text.matchAll(this.#pattern)) {
       const token = this.#tokens.get(match[0])!;
-      let start = match.index, end = start + match[0].length;
+      let start = match.index;
+      let end = start + match[0].length;
       if (start < done || token.special && !specialTokens) continue;
       if (token.singleWord) {
-        const before = text.slice(Math.max(0, start - 2), start), after = text.slice(end, end + 2);
+        const before = text.slice(Math.max(0, start - 2), start);
+        const after = text.slice(end, end + 2);
         if (WORD_BEFORE.test(before) || WORD_AFTER.test(after)) continue;
       }
       if (token.lstrip) start -= SPACE_BEFORE.exec(text.slice(done, start))![0].length;

@@ -8,7 +8,8 @@
 const SLOTS = 1 << 20;
 /** At most half the slots are taken: probes stay short. */
 const MAX_ENTRIES = 1 << 19;
-const KEY_BYTES = 8 << 20, ID_ROOM = 2 << 20;
+const KEY_BYTES = 8 << 20;
+const ID_ROOM = 2 << 20;
 
 /** Longer pretokens are rare and are merged anew each time. */
 export const LONGEST_CACHED = 48;

@@ -5,11 +5,27 @@
  */
 
 /** Classes of the GPT-2 pattern ` ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+`. */
-export const OTHER = 0, LETTER = 1, NUMBER = 2, SPACE = 3;
+export const OTHER = 0;
+export const LETTER = 1;
+export const NUMBER = 2;
+export const SPACE = 3;
 
 /** Unicode's White_Space, which JavaScript's `\s` is not: that has U+FEFF and lacks U+0085. */
 const WHITE_SPACE = [
-  ...[0x9, 0xa, 0xb, 0xc, 0xd, 0x20, 0x85, 0xa0, 0x1680, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000],
+  0x9,
+  0xa,
+  0xb,
+  0xc,
+  0xd,
+  0x20,
+  0x85,
+  0xa0,
+  0x1680,
+  0x2028,
+  0x2029,
+  0x202f,
+  0x205f,
+  0x3000,
   ...Array.from({ length: 11 }, (_, i) => 0x2000 + i),
 ];
 
@@ -23,7 +39,8 @@ export function characterClasses(): Uint8Array {
   if (table) return table;
   table = new Uint8Array(0x110000);
   // Runs found by the regular expression engine itself: one pass a block, not a call a character.
-  const block = 0x4000, units = new Uint16Array(block * 2);
+  const block = 0x4000;
+  const units = new Uint16Array(block * 2);
   for (let first = 0; first <= LAST_CLASSIFIED; first += block) {
     let n = 0;
     for (let cp = first; cp < first + block; cp++) {

@@ -4,11 +4,10 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
-import { readJson } from "../../core/files.ts";
 import { learnMerges } from "./learn_merges.ts";
 import { MergeTable } from "./merges.ts";
 import { PretokenCounter } from "./pretoken_counts.ts";
-import { MAX_VOCABULARY, parseTokenizerJson } from "./tokenizer_json.ts";
+import { MAX_VOCABULARY, parseTokenizerJson, readTokenizerJson } from "./tokenizer_json.ts";
 
 /** A tokenizer.json with its parts that change. */
 interface ExtensibleJson {
@@ -29,7 +28,7 @@ export interface Extension {
 
 /** A counter of pretokens for the tokenizer in `path`, to be given to {@linkcode extendTokenizer}. */
 export function counterFor(path: string): PretokenCounter {
-  return new PretokenCounter(parseTokenizerJson(readJson(path, "tokenizer"), path).nfc);
+  return new PretokenCounter(parseTokenizerJson(readTokenizerJson(path), path).nfc);
 }
 
 /**
@@ -44,8 +43,9 @@ export function extendTokenizer(
   count: number,
   minimumCount = 2,
 ): Extension {
-  const json = readJson<ExtensibleJson>(path, "tokenizer");
-  const definition = parseTokenizerJson(json, path), firstId = definition.bytes.size;
+  const json = readTokenizerJson<ExtensibleJson>(path);
+  const definition = parseTokenizerJson(json, path);
+  const firstId = definition.bytes.size;
   if (firstId + count > MAX_VOCABULARY) {
     throw new UserError(
       `Cannot add ${count} tokens to ${path}: it has ${firstId} ids, and with them more than ` +
@@ -57,7 +57,8 @@ export function extendTokenizer(
   }
   const vocabulary = new Map(Object.entries(json.model.vocab));
   const names = new Map([...vocabulary].map(([name, id]) => [id, name]));
-  const added = json.added_tokens ?? [], pairs = typeof json.model.merges[0] !== "string";
+  const added = json.added_tokens ?? [];
+  const pairs = typeof json.model.merges[0] !== "string";
   // Tokenizers of Hugging Face number added tokens by the vocabulary's size unless it has them.
   for (const { id, content } of added) vocabulary.set(content, id);
   const merges: unknown[] = [...json.model.merges];
@@ -77,7 +78,8 @@ export function extendTokenizer(
     minimumCount,
     existing: (left, right) => vocabulary.get(names.get(left)! + names.get(right)!),
     onMerge({ left, right, merged }) {
-      const a = names.get(left)!, b = names.get(right)!;
+      const a = names.get(left)!;
+      const b = names.get(right)!;
       vocabulary.set(a + b, merged);
       names.set(merged, a + b);
       merges.push(pairs ? [a, b] : `${a} ${b}`);
@@ -99,11 +101,12 @@ export function extendTokenizer(
  * @throws {UserError} where `extended` does not keep the base's ids.
  */
 export function oldPieces(basePath: string, extendedPath: string): number[][] {
-  const base = parseTokenizerJson(readJson(basePath, "tokenizer"), basePath);
-  const extended = parseTokenizerJson(readJson(extendedPath, "tokenizer"), extendedPath);
+  const base = parseTokenizerJson(readTokenizerJson(basePath), basePath);
+  const extended = parseTokenizerJson(readTokenizerJson(extendedPath), extendedPath);
   const text = (bytes: Uint8Array) => String.fromCharCode(...bytes);
   for (let id = 0; id < base.bytes.size; id++) {
-    const before = text(base.bytes.get(id)), after = text(extended.bytes.get(id));
+    const before = text(base.bytes.get(id));
+    const after = text(extended.bytes.get(id));
     if (before !== after) {
       throw new UserError(
         `Cannot use ${extendedPath} as an extension of ${basePath}: id ${id} is ` +
@@ -113,9 +116,11 @@ export function oldPieces(basePath: string, extendedPath: string): number[][] {
       );
     }
   }
-  const table = new MergeTable(base.merges, base.byteIds), pieces: number[][] = [];
+  const table = new MergeTable(base.merges, base.byteIds);
+  const pieces: number[][] = [];
   for (let id = base.bytes.size; id < extended.bytes.size; id++) {
-    const bytes = extended.bytes.get(id), n = table.merge(bytes, 0, bytes.length);
+    const bytes = extended.bytes.get(id);
+    const n = table.merge(bytes, 0, bytes.length);
     pieces.push(Array.from(table.ids.subarray(0, n)));
   }
   return pieces;

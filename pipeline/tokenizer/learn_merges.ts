@@ -32,9 +32,11 @@ export interface LearnOptions {
 
 /** Learns merges from counted pretokens; ties are broken by the smaller ids. Deterministic. */
 export function learnMerges(table: PretokenTable, options: LearnOptions): void {
-  const { starts, counts } = table, words = counts.length;
+  const { starts, counts } = table;
+  const words = counts.length;
   const ids = new Uint16Array(table.bytes.length); // a pretoken has at most as many as bytes
-  const lengths = new Uint32Array(words), pairs = new PairIndex();
+  const lengths = new Uint32Array(words);
+  const pairs = new PairIndex();
   for (let w = 0; w < words; w++) {
     const start = starts[w]!;
     lengths[w] = options.begin(table.bytes, start, starts[w + 1]!, ids, start);
@@ -42,16 +44,20 @@ export function learnMerges(table: PretokenTable, options: LearnOptions): void {
     for (let i = start; i + 1 < end; i++) pairs.add(ids[i]!, ids[i + 1]!, counts[w]!, w);
   }
   pairs.enqueueAll();
-  const seen = new Set<number>(), grown: number[] = [];
+  const seen = new Set<number>();
+  const grown: number[] = [];
   for (let next = options.firstId; next < options.vocabularySize;) {
     const best = pairs.take(options.minimumCount);
     if (!best) return;
-    const { left, right } = best, merged = options.existing(left, right) ?? next++;
+    const { left, right } = best;
+    const merged = options.existing(left, right) ?? next++;
     options.onMerge({ left, right, merged });
     seen.clear();
     grown.length = 0;
     for (const w of best.words) {
-      const start = starts[w]!, end = start + lengths[w]!, count = counts[w]!;
+      const start = starts[w]!;
+      const end = start + lengths[w]!;
+      const count = counts[w]!;
       let to = start;
       for (let i = start; i < end; i++, to++) {
         if (ids[i] !== left || i + 1 >= end || ids[i + 1] !== right) {

@@ -66,18 +66,27 @@ export class MergeTable {
   }
 
   #mergeByScan(count: number): number {
-    const ids = this.ids, pairs = this.#pairs, ranks = this.#ranks;
+    const ids = this.ids;
+    const pairs = this.#pairs;
+    const ranks = this.#ranks;
     let n = count;
     for (let i = 0; i + 1 < n; i++) pairs[i] = this.#find(ids[i]!, ids[i + 1]!);
     while (n > 1) {
-      let best = 0x7fffffff, at = -1;
+      let best = 0x7fffffff;
+      let at = -1;
       for (let i = 0; i < n - 1; i++) {
         const slot = pairs[i]!;
-        if (slot >= 0 && ranks[slot]! < best) best = ranks[slot]!, at = i;
+        if (slot >= 0 && ranks[slot]! < best) {
+          best = ranks[slot]!;
+          at = i;
+        }
       }
       if (at < 0) break;
       ids[at] = this.#merged[pairs[at]!]!;
-      for (let i = at + 1; i < n - 1; i++) ids[i] = ids[i + 1]!, pairs[i] = pairs[i + 1]!;
+      for (let i = at + 1; i < n - 1; i++) {
+        ids[i] = ids[i + 1]!;
+        pairs[i] = pairs[i + 1]!;
+      }
       n--;
       if (at < n - 1) pairs[at] = this.#find(ids[at]!, ids[at + 1]!);
       if (at > 0) pairs[at - 1] = this.#find(ids[at - 1]!, ids[at]!);
@@ -87,17 +96,26 @@ export class MergeTable {
 
   /** O(n log n), for pretokens such as a page of dashes; the same order of merges. */
   #mergeByHeap(n: number): number {
-    const ids = this.ids, ranks = this.#ranks, heap = new MinHeap();
-    const next = new Int32Array(n), previous = new Int32Array(n), gone = new Uint8Array(n);
+    const ids = this.ids;
+    const ranks = this.#ranks;
+    const heap = new MinHeap();
+    const next = new Int32Array(n);
+    const previous = new Int32Array(n);
+    const gone = new Uint8Array(n);
     const offer = (i: number) => {
       if (i < 0 || next[i]! >= n) return;
       const slot = this.#find(ids[i]!, ids[next[i]!]!);
       if (slot >= 0) heap.push(ranks[slot]! * POSITIONS + i);
     };
-    for (let i = 0; i < n; i++) next[i] = i + 1, previous[i] = i - 1;
+    for (let i = 0; i < n; i++) {
+      next[i] = i + 1;
+      previous[i] = i - 1;
+    }
     for (let i = 0; i + 1 < n; i++) offer(i);
     for (let key = heap.pop(); key !== undefined; key = heap.pop()) {
-      const rank = Math.floor(key / POSITIONS), i = key - rank * POSITIONS, j = next[i]!;
+      const rank = Math.floor(key / POSITIONS);
+      const i = key - rank * POSITIONS;
+      const j = next[i]!;
       if (gone[i] || j >= n) continue;
       const slot = this.#find(ids[i]!, ids[j]!);
       if (slot < 0 || ranks[slot] !== rank) continue; // the pair has changed since it was offered
@@ -131,7 +149,9 @@ class MinHeap {
   }
 
   pop(): number | undefined {
-    const items = this.#items, top = items[0], item = items.pop();
+    const items = this.#items;
+    const top = items[0];
+    const item = items.pop();
     if (item === undefined || items.length === 0) return top;
     const n = items.length;
     let i = 0;

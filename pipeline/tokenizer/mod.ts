@@ -8,4 +8,5 @@ export {
   type Tokenizer,
   tokenizerFromJson,
 } from "./tokenizer.ts";
+export { readTokenizerJson } from "./tokenizer_json.ts";
 export { type TokenizerJson, trainTokenizer, type TrainTokenizerOptions } from "./train.ts";

@@ -44,14 +44,17 @@ export class PairIndex {
 
   /** Adds `count` to a pair that occurs in pretoken `word` from now on. */
   add(left: number, right: number, count: number, word: number): void {
-    const n = this.#numberOf(left, right), head = this.#heads[n]!;
+    const n = this.#numberOf(left, right);
+    const head = this.#heads[n]!;
     this.#counts[n]! += count;
     if (head >= 0 && this.#words[head] === word) return; // twice in the same pretoken
     if (this.#listed >= this.#words.length) {
-      const words = new Int32Array(this.#words.length * 2), next = new Int32Array(words.length);
+      const words = new Int32Array(this.#words.length * 2);
+      const next = new Int32Array(words.length);
       words.set(this.#words);
       next.set(this.#next);
-      this.#words = words, this.#next = next;
+      this.#words = words;
+      this.#next = next;
     }
     this.#words[this.#listed] = word;
     this.#next[this.#listed] = head;
@@ -90,7 +93,8 @@ export class PairIndex {
    */
   take(minimum: number): { left: number; right: number; count: number; words: Int32Array } | null {
     for (let top = this.#queue.pop(); top; top = this.#queue.pop()) {
-      const { number: n } = top, count = this.#counts[n]!;
+      const { number: n } = top;
+      const count = this.#counts[n]!;
       if (top.count !== this.#queued[n]) continue; // a newer entry stands for this pair
       if (top.count < minimum) return null; // counts only fall until they are queued anew
       this.#queued[n] = 0;
@@ -110,13 +114,18 @@ export class PairIndex {
 
   #grow(): void {
     const size = this.#keys.length * 2;
-    const keys = new Uint32Array(size), heads = new Int32Array(size);
-    const counts = new Float64Array(size), queued = new Float64Array(size);
+    const keys = new Uint32Array(size);
+    const heads = new Int32Array(size);
+    const counts = new Float64Array(size);
+    const queued = new Float64Array(size);
     keys.set(this.#keys);
     heads.set(this.#heads);
     counts.set(this.#counts);
     queued.set(this.#queued);
-    this.#keys = keys, this.#heads = heads, this.#counts = counts, this.#queued = queued;
+    this.#keys = keys;
+    this.#heads = heads;
+    this.#counts = counts;
+    this.#queued = queued;
   }
 
   #rehash(): void {
@@ -153,12 +162,15 @@ class PairQueue {
 
   push(count: number, key: number, number: number): void {
     if (this.#size >= this.#counts.length) {
-      const counts = new Float64Array(this.#size * 2), keys = new Uint32Array(this.#size * 2);
+      const counts = new Float64Array(this.#size * 2);
+      const keys = new Uint32Array(this.#size * 2);
       const numbers = new Int32Array(this.#size * 2);
       counts.set(this.#counts);
       keys.set(this.#keys);
       numbers.set(this.#numbers);
-      this.#counts = counts, this.#keys = keys, this.#numbers = numbers;
+      this.#counts = counts;
+      this.#keys = keys;
+      this.#numbers = numbers;
     }
     let i = this.#size++;
     while (i > 0) {
@@ -174,7 +186,9 @@ class PairQueue {
     if (this.#size === 0) return undefined;
     const top = { count: this.#counts[0]!, number: this.#numbers[0]! };
     const n = --this.#size;
-    const count = this.#counts[n]!, key = this.#keys[n]!, number = this.#numbers[n]!;
+    const count = this.#counts[n]!;
+    const key = this.#keys[n]!;
+    const number = this.#numbers[n]!;
     let i = 0;
     for (let child = 1; child < n; child = 2 * i + 1) {
       const other = child + 1;

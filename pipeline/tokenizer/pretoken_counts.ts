@@ -36,7 +36,8 @@ export class PretokenCounter {
     if (this.#text.length < normal.length * 3 + 8) {
       this.#text = new Uint8Array(normal.length * 6 + 8);
     }
-    const bytes = this.#text, length = this.#utf8.encodeInto(normal, bytes).written;
+    const bytes = this.#text;
+    const length = this.#utf8.encodeInto(normal, bytes).written;
     bytes[length] = 0;
     this.textBytes += length;
     for (let first = 0; first < length;) {
@@ -49,18 +50,24 @@ export class PretokenCounter {
   #count(bytes: Uint8Array, first: number, end: number): void {
     let hash = 0x811c9dc5 | 0;
     for (let i = first; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
-    const mask = this.#slots.length - 1, length = end - first;
+    const mask = this.#slots.length - 1;
+    const length = end - first;
     let slot = (hash ^ hash >>> 15) & mask;
     for (let n = this.#slots[slot]!; n >= 0; n = this.#slots[slot = (slot + 1) & mask]!) {
       if (this.#hashes[n] !== hash || this.#starts[n + 1]! - this.#starts[n]! !== length) continue;
-      let a = this.#starts[n]!, b = first;
-      while (b < end && this.#bytes[a] === bytes[b]) a++, b++;
+      let a = this.#starts[n]!;
+      let b = first;
+      while (b < end && this.#bytes[a] === bytes[b]) {
+        a++;
+        b++;
+      }
       if (b === end) {
         this.#counts[n]!++;
         return;
       }
     }
-    const n = this.#size++, start = this.#starts[n]!;
+    const n = this.#size++;
+    const start = this.#starts[n]!;
     if (n + 2 >= this.#starts.length) this.#grow();
     if (start + length > this.#bytes.length) {
       const larger = new Uint8Array((start + length) * 2);
@@ -77,12 +84,15 @@ export class PretokenCounter {
 
   #grow(): void {
     const size = this.#starts.length * 2;
-    const hashes = new Int32Array(size), counts = new Float64Array(size);
+    const hashes = new Int32Array(size);
+    const counts = new Float64Array(size);
     const starts = new Uint32Array(size);
     hashes.set(this.#hashes);
     counts.set(this.#counts);
     starts.set(this.#starts);
-    this.#hashes = hashes, this.#counts = counts, this.#starts = starts;
+    this.#hashes = hashes;
+    this.#counts = counts;
+    this.#starts = starts;
   }
 
   #rehash(): void {

@@ -12,8 +12,10 @@ import { LONGEST_CACHED, PretokenCache } from "./cache.ts";
 import type { MergeTable } from "./merges.ts";
 
 /** FNV-1a, 32 bits. */
-const HASH_START = 0x811c9dc5 | 0, HASH_PRIME = 0x01000193;
-const APOSTROPHE = 39, BLANK = 32;
+const HASH_START = 0x811c9dc5 | 0;
+const HASH_PRIME = 0x01000193;
+const APOSTROPHE = 39;
+const BLANK = 32;
 /** The class of a byte that begins no ASCII character, in the byte table. */
 const MULTI_BYTE = 4;
 /** Which classes make pretokens of their own in ASCII; white space and longer characters do not. */
@@ -42,9 +44,11 @@ export class Scanner {
    * stopped. `out` needs room for an id a byte; `bytes` goes on past `end`.
    */
   encode(bytes: Uint8Array, start: number, end: number, out: Uint16Array, at: number): number {
-    const ascii = this.#ascii, { slots, keys, ids } = this.#cache;
+    const ascii = this.#ascii;
+    const { slots, keys, ids } = this.#cache;
     for (let first = start, i = start; first < end; first = i) {
-      let hash = HASH_START, byte = bytes[i]!;
+      let hash = HASH_START;
+      let byte = bytes[i]!;
       if (byte === BLANK && i + 1 < end) {
         hash = Math.imul(hash ^ BLANK, HASH_PRIME);
         byte = bytes[++i]!;
@@ -67,11 +71,16 @@ export class Scanner {
         at = this.#mergeInto(bytes, first, i, out, at);
         continue;
       }
-      let word = PretokenCache.firstWord(hash), entry = slots[word + 2]!;
+      let word = PretokenCache.firstWord(hash);
+      let entry = slots[word + 2]!;
       for (; entry !== 0; entry = slots[word + 2]!) {
         if (slots[word] === hash && (entry & 255) === length) {
-          let a = slots[word + 1]!, b = first;
-          while (b < i && keys[a] === bytes[b]) a++, b++;
+          let a = slots[word + 1]!;
+          let b = first;
+          while (b < i && keys[a] === bytes[b]) {
+            a++;
+            b++;
+          }
           if (b === i) break;
         }
         word = (word + 4) & PretokenCache.WORD_MASK;
@@ -96,7 +105,8 @@ export class Scanner {
   }
 
   #mergeInto(bytes: Uint8Array, start: number, end: number, out: Uint16Array, at: number): number {
-    const n = this.merges.merge(bytes, start, end), ids = this.merges.ids;
+    const n = this.merges.merge(bytes, start, end);
+    const ids = this.merges.ids;
     for (let k = 0; k < n; k++) out[at++] = ids[k]!;
     return at;
   }
@@ -139,8 +149,12 @@ export class Scanner {
     if (RUNS[kind] && passed > first) return this.#runEnd(bytes, passed, end, kind);
     const begin = this.#classAt(bytes, passed);
     if (begin !== SPACE) return this.#runEnd(bytes, passed, end, begin);
-    let last = first, i = first;
-    while (i < end && this.#classAt(bytes, i) === SPACE) last = i, i += this.#width;
+    let last = first;
+    let i = first;
+    while (i < end && this.#classAt(bytes, i) === SPACE) {
+      last = i;
+      i += this.#width;
+    }
     // \s+(?!\S): before anything else the run leaves its last space to what follows.
     return i < end && last > first ? last : i;
   }

@@ -1,11 +1,15 @@
 /** The byte-level BPE tokenizer: text to ids and back. @module */
 import { UserError } from "../../core/errors.ts";
-import { exists, readJson, sha256 } from "../../core/files.ts";
+import { exists, sha256 } from "../../core/files.ts";
 import { AddedTokenMatcher, spaceRuns } from "./added_tokens.ts";
 import { type StreamDecoder, TokenDecoder } from "./decoder.ts";
 import { MergeTable } from "./merges.ts";
 import { Scanner } from "./scanner.ts";
-import { parseTokenizerJson, type TokenizerDefinition } from "./tokenizer_json.ts";
+import {
+  parseTokenizerJson,
+  readTokenizerJson,
+  type TokenizerDefinition,
+} from "./tokenizer_json.ts";
 
 /** How to encode. */
 export interface EncodeOptions {
@@ -70,7 +74,7 @@ export function loadTokenizer(path: string): Tokenizer {
           : ""),
     );
   }
-  const json = readJson(path, "tokenizer");
+  const json = readTokenizerJson(path);
   return new ByteLevelTokenizer(
     parseTokenizerJson(json, path),
     sha256(Deno.readFileSync(path)),
@@ -118,7 +122,8 @@ class ByteLevelTokenizer implements Tokenizer {
     this.#decoder = new TokenDecoder(definition.bytes);
     const special = new Set(added.filter((t) => t.special).map((t) => t.id));
     this.#plainDecoder = new TokenDecoder(definition.bytes, special);
-    const raw = added.filter((t) => !t.normalized), normalized = added.filter((t) => t.normalized);
+    const raw = added.filter((t) => !t.normalized);
+    const normalized = added.filter((t) => t.normalized);
     this.#raw = raw.length ? new AddedTokenMatcher(raw) : null;
     this.#rawSpecialOnly = raw.every((t) => t.special);
     this.#spaceRuns = definition.prefixSpace || !normalized.length ? null : spaceRuns(normalized);
@@ -200,14 +205,18 @@ class ByteLevelTokenizer implements Tokenizer {
     let start = 0;
     for (let i = 1; i < length; i += 2) { // a run of two holds an odd place
       if (bytes[i] !== BLANK) continue;
-      let first = i, end = i + 1;
+      let first = i;
+      let end = i + 1;
       if (bytes[i - 1] === BLANK) first--;
       while (end < length && bytes[end] === BLANK) end++;
       if (end - first < 2) continue;
       if (first > start) at = this.#scanner.encode(bytes, start, first, out, at);
       let left = end - first;
       for (; left >= longest; left -= longest) out[at++] = runs[longest]!;
-      if (left > 1) out[at++] = runs[left]!, left = 0;
+      if (left > 1) {
+        out[at++] = runs[left]!;
+        left = 0;
+      }
       start = end - left; // a single space left over belongs to what follows
       i = (end - 1) | 1; // the next run begins after `end`
     }

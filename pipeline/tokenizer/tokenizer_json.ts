@@ -3,7 +3,8 @@
  * and decoding need. Other kinds are refused by name.
  * @module
  */
-import { UserError } from "../../core/errors.ts";
+import { shown, UserError } from "../../core/errors.ts";
+import { readJson } from "../../core/files.ts";
 import { byteStandIns } from "./characters.ts";
 
 /** A token matched in the text before the model runs. */
@@ -66,8 +67,22 @@ export interface TokenizerDefinition {
 /** Ids are written as 16-bit numbers everywhere. */
 export const MAX_VOCABULARY = 65_535;
 
+/** Added tokens become one pattern, which cannot be of any length. */
+const MAX_ADDED_CHARACTERS = 1 << 20;
+
 /** Names of the end-of-text token, in order of preference. */
 const END_OF_TEXT = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]"];
+
+/** A tokenizer.json with as many ids as 16 bits have takes a third of this. */
+export const MAX_TOKENIZER_BYTES: number = 1 << 24;
+
+/**
+ * Reads and parses a tokenizer.json, of any kind.
+ * @throws {UserError} where it is missing, too long or no JSON.
+ */
+export function readTokenizerJson<T = unknown>(path: string): T {
+  return readJson<T>(path, "tokenizer", MAX_TOKENIZER_BYTES);
+}
 
 type Json = Record<string, unknown>;
 /** Bytes that no UTF-8 text contains need no token. */
@@ -86,37 +101,43 @@ export function parseTokenizerJson(json: unknown, file: string): TokenizerDefini
     );
   };
   if (!isObject(json) || !isObject(json.model)) return fail("it has no model");
-  const model = json.model, kind = String(model.type ?? (model.merges ? "BPE" : "unknown"));
+  const model = json.model;
+  const kind = kindOf(model.type ?? (model.merges ? "BPE" : "unknown"));
   if (kind !== "BPE") fail(`it is of the kind ${kind}`);
   const prefixSpace = checkPreTokenizer(json, fail);
   const nfc = checkNormalizer(json.normalizer, fail);
   if (model.byte_fallback === true) fail("it is BPE with byte fallback (SentencePiece)");
   if (model.ignore_merges === true) fail("it is BPE that ignores merges (Llama 3's kind)");
-  if (model.dropout) fail(`it is BPE with dropout ${model.dropout}`);
+  if (model.dropout) fail(`it is BPE with dropout ${shown(model.dropout)}`);
   for (const affix of ["continuing_subword_prefix", "end_of_word_suffix"]) {
-    if (model[affix]) fail(`it is BPE with the ${affix} "${model[affix]}"`);
+    if (model[affix]) fail(`it is BPE with the ${affix} ${shown(model[affix])}`);
   }
   if (isObject(json.decoder) && json.decoder.type !== "ByteLevel") {
-    fail(`its decoder is of the kind ${json.decoder.type}`);
+    fail(`its decoder is of the kind ${kindOf(json.decoder.type)}`);
   }
   if (!isObject(model.vocab)) return fail("it has no vocabulary");
   const vocabulary = new Map<string, number>();
   const entries = model.vocab as Record<string, number>;
-  for (const name in entries) vocabulary.set(name, entries[name]!);
-  const added = parseAddedTokens(json.added_tokens, fail);
   let size = 0;
-  const count = (id: number) => {
-    if (!Number.isInteger(id) || id < 0) fail(`it has the id ${id}`);
-    size = Math.max(size, id + 1);
+  const count = (id: unknown) => {
+    if (!Number.isSafeInteger(id) || (id as number) < 0) fail(`it has the id ${shown(id)}`);
+    size = Math.max(size, id as number + 1);
   };
-  vocabulary.forEach(count);
+  for (const name in entries) {
+    count(entries[name]);
+    // Every name needs an id of its own: more names are more ids, whatever the ids say.
+    if (vocabulary.size <= MAX_VOCABULARY) vocabulary.set(name, entries[name]!);
+  }
+  const added = parseAddedTokens(json.added_tokens, fail);
   for (const token of added) count(token.id);
+  size = Math.max(size, vocabulary.size);
   if (size > MAX_VOCABULARY) {
     throw new UserError(
       `Cannot use the tokenizer ${file}: its vocabulary has ${size} ids, and 16-bit shards hold at ` +
         `most ${MAX_VOCABULARY}; make a smaller one with "pipeline train-tokenizer"`,
     );
   }
+  checkDistinct(vocabulary, added, fail);
   const special = added.filter((a) => a.special);
   const end = END_OF_TEXT.map((name) => special.find((a) => a.content === name))
     .find((a) => a !== undefined);
@@ -128,7 +149,7 @@ export function parseTokenizerJson(json: unknown, file: string): TokenizerDefini
       standIns,
       (c, b) => vocabulary.get(c) ?? (inUtf8(b) ? fail(`its vocabulary lacks the byte ${b}`) : 0),
     ),
-    merges: parseMerges(model.merges, vocabulary, fail),
+    merges: parseMerges(model.merges, vocabulary, end, fail),
     added,
     nfc,
     prefixSpace,
@@ -142,36 +163,74 @@ function checkPreTokenizer(json: Json, fail: (what: string) => never): boolean {
     if (pre.pretokenizers.length !== 1) {
       fail(
         `its pre-tokenizer is a sequence of ${
-          pre.pretokenizers.map((p) => isObject(p) ? p.type : p).join(", ")
+          pre.pretokenizers.map((p) => kindOf(isObject(p) ? p.type : p)).join(", ")
         }`,
       );
     }
     pre = pre.pretokenizers[0];
   }
   if (!isObject(pre)) return fail("it is BPE without a pre-tokenizer");
-  if (pre.type !== "ByteLevel") fail(`its pre-tokenizer is of the kind ${pre.type}`);
+  if (pre.type !== "ByteLevel") fail(`its pre-tokenizer is of the kind ${kindOf(pre.type)}`);
   if (pre.use_regex === false) fail("its ByteLevel pre-tokenizer splits by no pattern");
   return pre.add_prefix_space === true;
 }
 
+/** Whether NFC is asked for. Sequences may hold sequences, to any depth: none is gone into twice. */
 function checkNormalizer(normalizer: unknown, fail: (what: string) => never): boolean {
-  if (!isObject(normalizer)) return false;
-  if (normalizer.type === "Sequence" && Array.isArray(normalizer.normalizers)) {
-    return normalizer.normalizers.map((n) => checkNormalizer(n, fail)).some(Boolean);
+  let nfc = false;
+  const waiting: unknown[] = [normalizer];
+  for (let next = waiting.pop(); next !== undefined || waiting.length > 0; next = waiting.pop()) {
+    if (!isObject(next)) continue;
+    if (next.type === "Sequence" && Array.isArray(next.normalizers)) {
+      for (const inner of next.normalizers) waiting.push(inner);
+    } else if (next.type === "NFC") nfc = true;
+    else fail(`its normalizer is of the kind ${kindOf(next.type)}`);
   }
-  if (normalizer.type !== "NFC") fail(`its normalizer is of the kind ${normalizer.type}`);
-  return true;
+  return nfc;
+}
+
+const textLength = (text: unknown) => typeof text === "string" ? text.length : 0;
+
+/** A kind as it is told, where it may be anything. */
+const kindOf = (type: unknown) => typeof type === "string" ? type.slice(0, 100) : shown(type);
+
+/**
+ * Every id stands for one token. Were a piece of text to have the id that ends documents, every
+ * document could write that boundary.
+ */
+function checkDistinct(
+  vocabulary: ReadonlyMap<string, number>,
+  added: readonly AddedToken[],
+  fail: (what: string) => never,
+): void {
+  const names = new Map<number, string>();
+  const take = (id: number, name: string) => {
+    const other = names.get(id) ?? name;
+    if (other !== name) {
+      fail(`${shown(other)} and ${shown(name)} have the same id, ${id}`);
+    }
+    names.set(id, name);
+  };
+  for (const [name, id] of vocabulary) take(id, name);
+  for (const { id, content } of added) take(id, content);
 }
 
 function parseAddedTokens(list: unknown, fail: (what: string) => never): AddedToken[] {
   if (list === undefined || list === null) return [];
   if (!Array.isArray(list)) return fail("its added_tokens are no list");
+  const letters = list.reduce(
+    (sum: number, entry: unknown) => sum + (isObject(entry) ? textLength(entry.content) : 0),
+    0,
+  );
+  if (list.length > MAX_VOCABULARY || letters > MAX_ADDED_CHARACTERS) {
+    return fail(`it has ${list.length} added tokens of ${letters} characters`);
+  }
   return list.map((entry) => {
     if (!isObject(entry) || typeof entry.content !== "string" || !entry.content) {
       return fail("one of its added tokens has no content");
     }
     return {
-      id: Number(entry.id),
+      id: entry.id as number, // checked with the vocabulary's
       content: entry.content,
       special: entry.special === true,
       normalized: entry.normalized === undefined
@@ -187,21 +246,34 @@ function parseAddedTokens(list: unknown, fail: (what: string) => never): AddedTo
 function parseMerges(
   list: unknown,
   vocabulary: Map<string, number>,
+  end: AddedToken,
   fail: (what: string) => never,
 ): Uint16Array {
   if (!Array.isArray(list)) return fail("it has no merges");
   const merges = new Uint16Array(list.length * 3);
   for (let rank = 0; rank < list.length; rank++) {
     const merge: unknown = list[rank];
-    let left: string, right: string;
+    let left: string;
+    let right: string;
     if (typeof merge === "string") {
       const cut = merge.indexOf(" ");
-      left = merge.slice(0, cut), right = merge.slice(cut + 1);
-    } else [left, right] = merge as [string, string];
-    const a = vocabulary.get(left), b = vocabulary.get(right), c = vocabulary.get(left + right);
-    if (a === undefined || b === undefined || c === undefined) {
-      fail(`its merge ${rank} (${JSON.stringify(merge)}) names tokens outside the vocabulary`);
+      left = merge.slice(0, cut);
+      right = merge.slice(cut + 1);
+    } else {
+      if (
+        !Array.isArray(merge) || merge.length !== 2 || !merge.every((m) => typeof m === "string")
+      ) {
+        return fail(`its merge ${rank} is no pair of tokens`);
+      }
+      [left, right] = merge as [string, string];
     }
+    const a = vocabulary.get(left);
+    const b = vocabulary.get(right);
+    const c = vocabulary.get(left + right);
+    if (a === undefined || b === undefined || c === undefined) {
+      fail(`its merge ${rank} (${shown(merge)}) names tokens outside the vocabulary`);
+    }
+    if (c === end.id) fail(`its merge ${rank} makes ${shown(end.content)}, which ends documents`);
     merges[rank * 3] = a!;
     merges[rank * 3 + 1] = b!;
     merges[rank * 3 + 2] = c!;
@@ -217,14 +289,20 @@ function tokenBytes(
 ): TokenBytes {
   const byteOf = new Int16Array(0x200).fill(-1); // a stand-in's code unit is below U+0200
   standIns.forEach((c, b) => byteOf[c.charCodeAt(0)] = b);
-  const names = new Array<string>(size).fill(""), literal = new Set<number>();
+  const names = new Array<string>(size).fill("");
+  const literal = new Set<number>();
   let room = 0;
-  for (const [name, id] of vocabulary) names[id] = name, room += name.length * 3;
+  for (const [name, id] of vocabulary) {
+    names[id] = name;
+    room += name.length * 3;
+  }
   for (const { id, content } of added) {
-    names[id] = content, room += content.length * 3;
+    names[id] = content;
+    room += content.length * 3;
     literal.add(id);
   }
-  const bytes = new Uint8Array(room), starts = new Uint32Array(size + 1);
+  const bytes = new Uint8Array(room);
+  const starts = new Uint32Array(size + 1);
   const encoder = new TextEncoder();
   let at = 0;
   names.forEach((name, id) => {

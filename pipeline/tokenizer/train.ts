@@ -59,9 +59,11 @@ export function trainFromCounts(
   if (counter.textBytes === 0) {
     throw new UserError("Cannot train a tokenizer: there is no text; give a corpus or input files");
   }
-  const standIns = byteStandIns(), alphabet = [...standIns].sort();
+  const standIns = byteStandIns();
+  const alphabet = [...standIns].sort();
   const tokens = [...SPECIAL_TOKENS, ...alphabet];
-  const ids = new Map(tokens.map((token, id) => [token, id])), merges: string[] = [];
+  const ids = new Map(tokens.map((token, id) => [token, id]));
+  const merges: string[] = [];
   const byteIds = standIns.map((c) => ids.get(c)!);
   learnMerges(counter.table(), {
     begin(bytes, start, end, out, at) {

@@ -4,9 +4,21 @@
  */
 
 /** Bytes the scanner names. */
-export const LT = 0x3c, GT = 0x3e, AMP = 0x26, SLASH = 0x2f, BANG = 0x21, QUESTION = 0x3f;
-export const QUOTE = 0x22, APOSTROPHE = 0x27, EQUALS = 0x3d, SPACE = 0x20, HASH = 0x23;
-export const SEMICOLON = 0x3b, OPEN_BRACKET = 0x5b, CLOSE_BRACKET = 0x5d, DASH = 0x2d;
+export const LT = 0x3c;
+export const GT = 0x3e;
+export const AMP = 0x26;
+export const SLASH = 0x2f;
+export const BANG = 0x21;
+export const QUESTION = 0x3f;
+export const QUOTE = 0x22;
+export const APOSTROPHE = 0x27;
+export const EQUALS = 0x3d;
+export const SPACE = 0x20;
+export const HASH = 0x23;
+export const SEMICOLON = 0x3b;
+export const OPEN_BRACKET = 0x5b;
+export const CLOSE_BRACKET = 0x5d;
+export const DASH = 0x2d;
 
 const table = (is: (byte: number) => boolean) =>
   Uint8Array.from({ length: 256 }, (_, byte) => Number(is(byte)));

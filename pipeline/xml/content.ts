@@ -33,6 +33,8 @@ export interface ElementHandler {
   open(code: number): void;
   /** The element closed; its content is `[from, to)`, for {@linkcode TextReader.read}. */
   close(code: number, from: number, to: number, marks: number, high: number): void;
+  /** A child of the root closed that the tree does not name. */
+  unknown?(name: string): void;
 }
 
 const MAX_DEPTH = 4096;
@@ -64,7 +66,8 @@ export class ContentScanner extends MarkupScanner {
 
   /** The value of an attribute of the element that just opened, white space normalised. */
   attribute(name: Uint8Array): string | undefined {
-    const a = this.#attributes, bytes = this.bytes;
+    const a = this.#attributes;
+    const bytes = this.bytes;
     for (let k = 0; k < this.#attributeCount * 6; k += 6) {
       const from = a[k]!;
       if (a[k + 1]! - from !== name.length || !startsAt(bytes, from, name)) continue;
@@ -77,32 +80,47 @@ export class ContentScanner extends MarkupScanner {
 
   /** Scans the element that starts at `start`, a child of node `parent`; returns the offset behind it. */
   protected element(start: number, parent: number): number {
-    const { bytes, tree, handler } = this, { transitions, width, when, codes } = tree;
-    const nodes = this.#nodes, nameFrom = this.#nameFrom, nameTo = this.#nameTo;
+    const { bytes, tree, handler } = this;
+    const { transitions, width, when, codes } = tree;
+    const nodes = this.#nodes;
+    const nameFrom = this.#nameFrom;
+    const nameTo = this.#nameTo;
     const contentFrom = this.#contentFrom;
-    const marksBefore = this.#marksBefore, highBefore = this.#highBefore;
-    let depth = -1, node = parent, i = start, marks = 0, high = 0;
+    const marksBefore = this.#marksBefore;
+    const highBefore = this.#highBefore;
+    let depth = -1;
+    let node = parent;
+    let i = start;
+    let marks = 0;
+    let high = 0;
     for (;;) {
       let c = bytes[i]!;
       while (STOPS_TEXT[c] === 0) c = bytes[++i]!;
       if (c === LT) {
         c = bytes[i + 1]!;
         if (c === SLASH) {
-          let q = nameFrom[depth]!, p = i + 2;
+          let q = nameFrom[depth]!;
+          let p = i + 2;
           const end = nameTo[depth]!;
-          while (q < end && bytes[q] === bytes[p]) q++, p++;
+          while (q < end && bytes[q] === bytes[p]) {
+            q++;
+            p++;
+          }
           if (q < end || NAME[bytes[p]!] === 1) this.#wrongEndTag(p, nameFrom[depth]!, end);
           while (WHITE[bytes[p]!] === 1) p++;
           if (bytes[p] !== GT) this.fail(p, "an end tag is not closed by >");
           if ((when[node]! & ON_CLOSE) !== 0) {
-            const m = marks - marksBefore[depth]!, h = high - highBefore[depth]!;
+            const m = marks - marksBefore[depth]!;
+            const h = high - highBefore[depth]!;
             handler.close(codes[node]!, contentFrom[depth]!, i, m, h);
           }
           i = p + 1;
           node = nodes[depth]!;
           if (--depth < 0) return i;
         } else if (NAME_START[c] === 1) {
-          let p = i + 1, hash = 0, all = 0;
+          let p = i + 1;
+          let hash = 0;
+          let all = 0;
           do {
             hash = Math.imul(hash, 31) + c | 0;
             all |= c;
@@ -119,7 +137,8 @@ export class ContentScanner extends MarkupScanner {
           if (c !== GT) p = this.#readAttributes(p);
           marks++;
           if ((when[child]! & ON_OPEN) !== 0) {
-            this.#tagFrom = i + 1, this.#tagTo = nameEnd;
+            this.#tagFrom = i + 1;
+            this.#tagTo = nameEnd;
             handler.open(codes[child]!);
           }
           if (bytes[p] === SLASH) {
@@ -128,9 +147,12 @@ export class ContentScanner extends MarkupScanner {
             if (depth < 0) return i;
           } else {
             if (++depth === MAX_DEPTH) this.fail(i, `elements nest deeper than ${MAX_DEPTH}`);
-            nodes[depth] = node, nameFrom[depth] = i + 1, nameTo[depth] = nameEnd;
+            nodes[depth] = node;
+            nameFrom[depth] = i + 1;
+            nameTo[depth] = nameEnd;
             contentFrom[depth] = i = p + 1;
-            marksBefore[depth] = marks, highBefore[depth] = high;
+            marksBefore[depth] = marks;
+            highBefore[depth] = high;
             node = child;
           }
         } else {
@@ -177,24 +199,35 @@ export class ContentScanner extends MarkupScanner {
       if (NAME_START[c] === 0) this.fail(p, "a start tag with something that is no attribute");
       const from = p;
       let all = 0;
-      do all |= c, c = bytes[++p]!; while (NAME[c] === 1);
+      do {
+        all |= c;
+        c = bytes[++p]!;
+      } while (NAME[c] === 1);
       const to = p;
       if (all >= 0x80) this.checkName(from, to);
       while (WHITE[c] === 1) c = bytes[++p]!;
       if (c !== EQUALS) this.fail(p, "an attribute without a value");
       do c = bytes[++p]!; while (WHITE[c] === 1);
       if (c !== QUOTE && c !== APOSTROPHE) this.fail(p, "an attribute's value without quotes");
-      const quote = c, valueFrom = ++p;
-      let dirty = 0, high = 0;
+      const quote = c;
+      const valueFrom = ++p;
+      let dirty = 0;
+      let high = 0;
       for (c = bytes[p]!;; c = bytes[p]!) {
         while (STOPS_VALUE[c] === 0) c = bytes[++p]!;
         if (c === quote) break;
-        if (c === AMP) dirty = 1, p = this.reference(p);
-        else if (c >= 0x80) high = 1, p = this.character(p);
-        else if (c === LT) this.fail(p, "a < inside an attribute's value");
+        if (c === AMP) {
+          dirty = 1;
+          p = this.reference(p);
+        } else if (c >= 0x80) {
+          high = 1;
+          p = this.character(p);
+        } else if (c === LT) this.fail(p, "a < inside an attribute's value");
         else if (c === QUOTE || c === APOSTROPHE) p++;
-        else if (WHITE[c] === 1) dirty = 1, p++;
-        else this.illegal(p);
+        else if (WHITE[c] === 1) {
+          dirty = 1;
+          p++;
+        } else this.illegal(p);
       }
       // A value is read as content is, where a > in quotes or a bare quote means nothing special.
       this.#storeAttribute(count, from, to, valueFrom, p, dirty, high);
@@ -211,7 +244,8 @@ export class ContentScanner extends MarkupScanner {
     dirty: number,
     high: number,
   ): void {
-    const bytes = this.bytes, k = count * 6;
+    const bytes = this.bytes;
+    const k = count * 6;
     if (k === this.#attributes.length) {
       const grown = new Int32Array(k * 2);
       grown.set(this.#attributes);
@@ -221,14 +255,19 @@ export class ContentScanner extends MarkupScanner {
     // Quadratic, so a tag with thousands of attributes is refused rather than compared.
     if (count === 256) this.fail(from, "a tag with more than 256 attributes");
     for (let j = 0; j < k; j += 6) {
-      const other = a[j]!, length = to - from;
+      const other = a[j]!;
+      const length = to - from;
       if (a[j + 1]! - other !== length) continue;
       let i = 0;
       while (i < length && bytes[other + i] === bytes[from + i]) i++;
       if (i === length) this.fail(from, `the attribute "${this.decode(from, to)}" is given twice`);
     }
-    a[k] = from, a[k + 1] = to, a[k + 2] = valueFrom, a[k + 3] = valueTo;
-    a[k + 4] = dirty, a[k + 5] = high;
+    a[k] = from;
+    a[k + 1] = to;
+    a[k + 2] = valueFrom;
+    a[k + 3] = valueTo;
+    a[k + 4] = dirty;
+    a[k + 5] = high;
   }
 
   #wrongEndTag(at: number, from: number, to: number): never {

@@ -32,9 +32,15 @@ export class ElementTree {
 
   /** `loops` lists paths whose element may hold itself: `"A/List/List"` goes on as `"A/List"`. */
   constructor(rules: ElementRule[], loops: string[] = []) {
-    const ids = new Map<string, number>(), children: Map<number, number>[] = [];
-    const when: number[] = [], codes: number[] = [];
-    const addNode = () => (children.push(new Map()), when.push(0), codes.push(0)) - 1;
+    const ids = new Map<string, number>();
+    const children: Map<number, number>[] = [];
+    const when: number[] = [];
+    const codes: number[] = [];
+    const addNode = () => {
+      children.push(new Map());
+      when.push(0);
+      return codes.push(0) - 1;
+    };
     const idOf = (name: string) => {
       let id = ids.get(name);
       if (id === undefined) {
@@ -46,19 +52,23 @@ export class ElementTree {
     const walk = (path: string[]) => {
       let node = 1;
       for (const name of path) {
-        const id = idOf(name), next = children[node]!.get(id) ?? addNode();
+        const id = idOf(name);
+        const next = children[node]!.get(id) ?? addNode();
         children[node]!.set(id, next);
         node = next;
       }
       return node;
     };
-    addNode(), addNode();
+    addNode();
+    addNode();
     for (const rule of rules) {
       const node = walk(rule.path.split("/"));
-      when[node] = rule.when, codes[node] = rule.code;
+      when[node] = rule.when;
+      codes[node] = rule.code;
     }
     for (const loop of loops) {
-      const path = loop.split("/"), node = walk(path);
+      const path = loop.split("/");
+      const node = walk(path);
       children[node]!.set(idOf(path.at(-1)!), node);
     }
     this.width = this.#names.length;
@@ -76,9 +86,17 @@ export class ElementTree {
     }
   }
 
+  /** True where the root may have a child of the name `bytes[from, to)`. */
+  names(bytes: Uint8Array, from: number, to: number): boolean {
+    return this.transitions[this.width + this.find(bytes, from, to, hashName(bytes, from, to))] !==
+      0;
+  }
+
   /** The id of the name `bytes[from, to)` whose {@linkcode hashName} is `hash`; 0 where no rule has it. */
   find(bytes: Uint8Array, from: number, to: number, hash: number): number {
-    const slots = this.#slots, mask = ElementTree.#SLOTS - 1, length = to - from;
+    const slots = this.#slots;
+    const mask = ElementTree.#SLOTS - 1;
+    const length = to - from;
     for (let slot = hash & mask;; slot = slot + 1 & mask) {
       const id = slots[slot]!;
       if (id === 0) return 0;

@@ -29,7 +29,8 @@ export class XmlError extends Error {
   }
 }
 
-const CDATA = bytesOf("<![CDATA["), decoder = new TextDecoder();
+const CDATA = bytesOf("<![CDATA[");
+const decoder = new TextDecoder();
 
 /** Steps over pieces of a buffer of bytes that ends in zeros (which are no XML characters). */
 export class MarkupScanner {
@@ -48,7 +49,8 @@ export class MarkupScanner {
   protected name(at: number, what: string): number {
     const bytes = this.bytes;
     if (NAME_START[bytes[at]!] === 0) this.fail(at, `${what} has no name`);
-    let p = at, all = 0;
+    let p = at;
+    let all = 0;
     for (let c = bytes[p]!; NAME[c] === 1; c = bytes[++p]!) all |= c;
     if (p >= this.length) throw INCOMPLETE;
     if (all >= 0x80) this.checkName(at, p);
@@ -71,7 +73,8 @@ export class MarkupScanner {
 
   /** Reads a processing instruction; returns the offset behind it. */
   protected instruction(at: number): number {
-    const bytes = this.bytes, end = this.name(at + 2, "a processing instruction");
+    const bytes = this.bytes;
+    const end = this.name(at + 2, "a processing instruction");
     if (end === at + 5 && /^xml$/i.test(decoder.decode(bytes.subarray(at + 2, end)))) {
       this.fail(at, "an XML declaration that is not at the start of the document");
     }
@@ -108,7 +111,9 @@ export class MarkupScanner {
 
   /** Checks the UTF-8 sequence at `at`; returns the offset behind it. */
   protected character(at: number): number {
-    const bytes = this.bytes, a = bytes[at]!, b = bytes[at + 1]!;
+    const bytes = this.bytes;
+    const a = bytes[at]!;
+    const b = bytes[at + 1]!;
     if (a >= 0xc2 && a < 0xe0) {
       if ((b & 0xc0) === 0x80) return at + 2;
     } else if (a >= 0xe0 && a < 0xf0) {
@@ -120,7 +125,8 @@ export class MarkupScanner {
       }
       if ((b & 0xc0) === 0x80 && at + 2 >= this.length) throw INCOMPLETE;
     } else if (a >= 0xf0 && a < 0xf5) {
-      const c = bytes[at + 2]!, d = bytes[at + 3]!;
+      const c = bytes[at + 2]!;
+      const d = bytes[at + 3]!;
       if ((b & 0xc0) === 0x80 && (c & 0xc0) === 0x80 && (d & 0xc0) === 0x80) {
         const code = (a & 7) << 18 | (b & 63) << 12 | (c & 63) << 6 | d & 63;
         if (code >= 0x10000 && code <= 0x10ffff) return at + 4;

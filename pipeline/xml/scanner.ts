@@ -22,7 +22,9 @@ import { INCOMPLETE, XmlError } from "./markup.ts";
 import { readDoctype } from "./doctype.ts";
 import type { ElementTree } from "./element_tree.ts";
 
-const PADDING = 16, XML_DECLARATION = bytesOf("<?xml"), DOCTYPE = bytesOf("<!DOCTYPE");
+const PADDING = 16;
+const XML_DECLARATION = bytesOf("<?xml");
+const DOCTYPE = bytesOf("<!DOCTYPE");
 const DECLARATION =
   /^<\?xml\s+version\s*=\s*(?:"1\.[0-9]+"|'1\.[0-9]+')(?:\s+encoding\s*=\s*(?:"([\w.-]+)"|'([\w.-]+)'))?(?:\s+standalone\s*=\s*(?:"(?:yes|no)"|'(?:yes|no)'))?\s*\?>$/;
 const decoder = new TextDecoder();
@@ -121,7 +123,8 @@ export class XmlScanner extends ContentScanner {
     if (this.#position > 0) {
       this.bytes.copyWithin(0, this.#position, this.length);
       this.base += this.#position;
-      this.#position = 0, this.length = held;
+      this.#position = 0;
+      this.length = held;
     }
     const wanted = held + chunk.length + PADDING;
     if (wanted > this.bytes.length) this.#resize(2 * wanted);
@@ -159,12 +162,17 @@ export class XmlScanner extends ContentScanner {
 
   #child(at: number): number {
     // Checked here: the element scanner takes its first byte for granted.
-    this.name(at + 1, "a tag");
-    return this.element(at, 1);
+    const nameEnd = this.name(at + 1, "a tag");
+    const end = this.element(at, 1);
+    if (!this.tree.names(this.bytes, at + 1, nameEnd)) {
+      this.handler.unknown?.(this.decode(at + 1, nameEnd));
+    }
+    return end;
   }
 
   #start(at: number): number {
-    const bytes = this.bytes, first = this.base + at === 0;
+    const bytes = this.bytes;
+    const first = this.base + at === 0;
     if (this.length - at < 6 && !this.#finished) throw INCOMPLETE;
     if (first && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) return 3;
     const c = bytes[at]!;
@@ -187,7 +195,8 @@ export class XmlScanner extends ContentScanner {
       if (bytes[end] === LT || end - at > 1000) this.fail(end, "the XML declaration has no end");
       end++;
     }
-    const text = decoder.decode(bytes.subarray(at, end + 2)), match = DECLARATION.exec(text);
+    const text = decoder.decode(bytes.subarray(at, end + 2));
+    const match = DECLARATION.exec(text);
     if (!match) this.fail(at, "the XML declaration is malformed");
     const encoding = match[1] ?? match[2] ?? "utf-8";
     if (!/^(utf-?8|us-ascii|ascii)$/i.test(encoding)) {
@@ -219,7 +228,9 @@ export class XmlScanner extends ContentScanner {
   }
 
   #root(at: number): number {
-    const bytes = this.bytes, end = this.name(at + 1, "a tag"), close = this.startTagRest(end);
+    const bytes = this.bytes;
+    const end = this.name(at + 1, "a tag");
+    const close = this.startTagRest(end);
     const name = decoder.decode(bytes.subarray(at + 1, end));
     if (!this.#rootNames.includes(name)) {
       this.fail(at, `the root element is <${name.slice(0, 80)}>, not <${this.#rootNames[0]}>`);
@@ -230,7 +241,8 @@ export class XmlScanner extends ContentScanner {
   }
 
   #rootEnd(at: number): number {
-    const bytes = this.bytes, root = this.#rootFrom;
+    const bytes = this.bytes;
+    const root = this.#rootFrom;
     let p = at + 2;
     for (let k = 0; k < root.length; k++, p++) {
       if (bytes[p] !== root[k]) this.fail(p, "an end tag that closes nothing");
@@ -243,7 +255,8 @@ export class XmlScanner extends ContentScanner {
 
   /** Text between records: legal XML though no PubMed, so it is checked and ignored. */
   #stray(i: number): number {
-    const bytes = this.bytes, c = bytes[i]!;
+    const bytes = this.bytes;
+    const c = bytes[i]!;
     if (STOPS_TEXT[c] === 0) return i + 1;
     if (c === AMP) return this.reference(i);
     if (c >= 0x80) return this.character(i);
@@ -256,7 +269,8 @@ export class XmlScanner extends ContentScanner {
 
 /** The offset behind the `>` of the DOCTYPE at `at`, or -1 where it is not there yet. */
 function endOfDoctype(bytes: Uint8Array, at: number, length: number): number {
-  let depth = 0, quote = 0;
+  let depth = 0;
+  let quote = 0;
   for (let i = at; i < length; i++) {
     const c = bytes[i]!;
     if (quote !== 0) {

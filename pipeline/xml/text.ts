@@ -40,7 +40,8 @@ type SliceBuffer = Buffer & {
   utf8Slice(from: number, to: number): string;
 };
 
-const CACHE_SLOTS = 1 << 13, CACHED_LENGTH = 40;
+const CACHE_SLOTS = 1 << 13;
+const CACHED_LENGTH = 40;
 
 /** Reads texts out of one buffer; see {@linkcode TextReader.setBuffer}. */
 export class TextReader {
@@ -100,7 +101,8 @@ export class TextReader {
     let hash = length;
     for (let i = from; i < to; i++) hash = Math.imul(hash, 31) + bytes[i]! | 0;
     hash ^= hash >>> 15;
-    const slot = hash & (CACHE_SLOTS - 1), known = this.#cached[slot]!;
+    const slot = hash & (CACHE_SLOTS - 1);
+    const known = this.#cached[slot]!;
     if (known.length === length) {
       let i = 0;
       while (i < length && known.charCodeAt(i) === bytes[from + i]) i++;
@@ -117,11 +119,18 @@ export class TextReader {
       this.#scratch = Buffer.alloc((to - from) * 2 + 8) as SliceBuffer;
     }
     const out = this.#scratch;
-    let size = 0, high = 0, blank = true;
+    let size = 0;
+    let high = 0;
+    let blank = true;
     const put = (c: number) => {
       high |= c;
-      if (c > SPACE || WHITE[c] === 0) out[size++] = c, blank = false;
-      else if (!blank) out[size++] = SPACE, blank = true;
+      if (c > SPACE || WHITE[c] === 0) {
+        out[size++] = c;
+        blank = false;
+      } else if (!blank) {
+        out[size++] = SPACE;
+        blank = true;
+      }
     };
     for (let i = from; i < to;) {
       const c = bytes[i]!;
@@ -145,7 +154,8 @@ export class TextReader {
         const code = decodeReference(bytes, i + 1, end);
         if (code < 0x80) put(code);
         else {
-          high = 0x80, blank = false;
+          high = 0x80;
+          blank = false;
           size += encodeUtf8(code, out, size);
         }
         i = end + 1;
@@ -182,10 +192,12 @@ export function decodeReference(bytes: Uint8Array, from: number, to: number): nu
     return to - from < 5 && Object.hasOwn(NAMED, name) ? NAMED[name]! : -1;
   }
   const hex = bytes[from + 1] === 0x78;
-  let code = 0, i = from + (hex ? 2 : 1);
+  let code = 0;
+  let i = from + (hex ? 2 : 1);
   if (i >= to) return -1;
   for (; i < to; i++) {
-    const c = bytes[i]!, letter = c | 0x20;
+    const c = bytes[i]!;
+    const letter = c | 0x20;
     const digit = c >= 0x30 && c <= 0x39
       ? c - 0x30
       : hex && letter >= 0x61 && letter <= 0x66

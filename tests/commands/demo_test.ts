@@ -1,14 +1,8 @@
 import { join } from "../../core/std.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
-import { ROOT } from "../shared.ts";
+import { runTask } from "../shared.ts";
 
-async function demo(...words: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const output = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--allow-all", join(ROOT, "main.ts"), "demo", ...words],
-  }).output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code: output.code, stdout: text(output.stdout), stderr: text(output.stderr) };
-}
+const demo = (...words: string[]) => runTask(["demo", ...words]);
 
 Deno.test("the demo refuses a folder that holds something else, and touches nothing", async () => {
   const folder = await Deno.makeTempDir();

@@ -1,7 +1,6 @@
 import { diagnose, type Facts } from "../../commands/doctor.ts";
-import { join } from "../../core/std.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
-import { ROOT } from "../shared.ts";
+import { runTask } from "../shared.ts";
 
 const FINE: Facts = {
   program: "1.0.0",
@@ -54,21 +53,8 @@ Deno.test("the doctor warns of little memory and disk", () => {
 });
 
 Deno.test("doctor --json ends with one object, and every kernel tested here is right", async () => {
-  const { code, stdout } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--no-prompt",
-      "--allow-read",
-      "--allow-sys",
-      "--allow-env",
-      join(ROOT, "main.ts"),
-      "doctor",
-      "--json",
-      "--thorough",
-    ],
-    stderr: "null",
-  }).output();
-  const lines = new TextDecoder().decode(stdout).trim().split("\n");
+  const { code, stdout } = await runTask(["doctor", "--json", "--thorough"]);
+  const lines = stdout.trim().split("\n");
   const report = JSON.parse(lines.at(-1)!);
   assertEquals(code, 0);
   assertEquals(report.ok, true);

@@ -11,7 +11,7 @@ import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
 import { withFolder } from "../model/helpers.ts";
 import { serveHub } from "../model/weights/hub_server.ts";
-import { ROOT } from "../shared.ts";
+import { ROOT, runTask, taskWords } from "../shared.ts";
 
 /** A corpus of 300 invented documents, tokenized with the fixtures' tokenizer. */
 async function makeCorpus(corpus: string): Promise<void> {
@@ -218,6 +218,16 @@ Deno.test("models are named by their hub ids, and a folder of that name wins", (
       const copied = await hub("model", "tokenizer", "--model=org/model", "--out", out);
       assertEquals([copied.code, Deno.readFileSync(out)], [0, tokenizer], copied.stderr);
       assertEquals(asked.filter((path) => path.startsWith("/cdn/")), ["/cdn/tokenizer.json"]);
+      // A task may make no symbolic links: a blob gets a second name and is not copied.
+      const cache = join(dir, "hub", "hub", "models--org--model");
+      const [blob] = [...Deno.readDirSync(join(cache, "blobs"))].map(({ name }) => name);
+      const [snapshot] = [...Deno.readDirSync(join(cache, "snapshots"))].map(({ name }) => name);
+      const places = [
+        join(cache, "blobs", blob!),
+        join(cache, "snapshots", snapshot!, "tokenizer.json"),
+      ];
+      const [one, two] = places.map((path) => Deno.statSync(path).ino);
+      assertEquals(one, two);
       const words = ["--prompt=The", "--max-new-tokens=3", "--json"];
       const text = await hub("generate", "--model=org/model", ...words);
       assertEquals(text.code, 0, text.stderr);
@@ -246,25 +256,10 @@ async function hubServes(
   const { server, endpoint } = serveHub(folder, { asked });
   const env = { HF_ENDPOINT: endpoint, HF_HOME: home, HF_TOKEN: "hf_test", NO_COLOR: "1" };
   try {
-    await body(async (...args) => {
-      const flags = permissions(args[0]!);
-      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-        args: ["run", ...flags, join(ROOT, "main.ts"), ...args],
-        cwd: dirname(home),
-        env,
-      }).output();
-      const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-      return { code, stdout: text(stdout), stderr: text(stderr) };
-    }, asked);
+    await body((...args) => runTask(args, { cwd: dirname(home), env }), asked);
   } finally {
     await server.shutdown();
   }
-}
-
-/** The permissions that `deno task NAME` gives. */
-function permissions(name: string): string[] {
-  const { tasks } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
-  return (tasks[name] as string).split(" ").filter((word) => word.startsWith("--"));
 }
 
 Deno.test("train --watch serves a live page, with the task's permissions", () =>
@@ -273,10 +268,7 @@ Deno.test("train --watch serves a live page, with the task's permissions", () =>
     const out = join(dir, "run");
     await makeCorpus(corpus);
     const child = new Deno.Command(Deno.execPath(), {
-      args: [
-        "run",
-        ...permissions("train"),
-        join(ROOT, "main.ts"),
+      args: taskWords(
         "train",
         "--watch=0",
         "--corpus",
@@ -285,7 +277,7 @@ Deno.test("train --watch serves a live page, with the task's permissions", () =>
         out,
         ...OPTIONS,
         "--recompute=on",
-      ],
+      ),
       stdout: "null",
       stderr: "piped",
     }).spawn();

@@ -2,19 +2,13 @@ import { gunzipSync } from "node:zlib";
 import type { ExpectedDocument } from "../../fixtures/citation.ts";
 import { join } from "../../core/std.ts";
 import { assert, assertEquals } from "../assert.ts";
-import { ROOT } from "../shared.ts";
+import { ROOT, runTask } from "../shared.ts";
 
 /** Runs a command as a user does, with the permissions of its task; returns its stdout. */
 async function task(...words: string[]): Promise<string> {
-  const { tasks } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
-  const definition = tasks[words[0]!];
-  const line: string = definition.command ?? definition;
-  const args = line.split(" ").slice(1).map((w) => w === "main.ts" ? join(ROOT, w) : w);
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [...args, ...words.slice(1)],
-  }).output();
-  assertEquals(code, 0, new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
+  const { code, stdout, stderr } = await runTask(words);
+  assertEquals(code, 0, stderr);
+  return stdout;
 }
 
 Deno.test("pipeline documents equals what the fixtures' program knows of every live citation", async () => {

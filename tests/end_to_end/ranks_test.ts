@@ -1,9 +1,8 @@
 import { command as sample } from "../../commands/pipeline_sample.ts";
 import { parseInvocation } from "../../core/cli.ts";
 import { join, toFileUrl } from "../../core/std.ts";
-import { rankRows } from "../../model/training/rank_rows.ts";
 import { openCorpus } from "../../model/training/shard_corpus.ts";
-import { stepBatches } from "../../model/training/rows.ts";
+import { rankRows, stepBatches } from "../../model/training/rows.ts";
 import { openMix } from "../../model/training/mixed_corpus.ts";
 import { assertEquals } from "../assert.ts";
 import { silentReporter } from "../model/helpers.ts";

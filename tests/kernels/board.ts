@@ -14,7 +14,8 @@ export class Board extends Workbench {
     cols: number,
     type?: "f16",
   ): Matrix {
-    const matrix = super.matrix(undefined, rows, cols, type), { stride } = matrix;
+    const matrix = super.matrix(undefined, rows, cols, type);
+    const { stride } = matrix;
     const panels = toPanels(Float32Array.from(values ?? new Float32Array(rows * cols)), rows, cols);
     for (let c = 0; c < padded(cols); c++) {
       for (let r = rows; r < stride; r++) panels[panelIndex(r, c, stride)] = poison(matrix);
@@ -25,7 +26,8 @@ export class Board extends Workbench {
 
   /** A matrix as row-major values; fails where padding columns or rows were written. */
   override async values(matrix: Matrix): Promise<Float32Array> {
-    const panels = await this.readPanels(matrix), { rows, cols, stride } = matrix;
+    const panels = await this.readPanels(matrix);
+    const { rows, cols, stride } = matrix;
     for (let c = 0; c < padded(cols); c++) {
       for (let r = 0; r < stride; r++) {
         const value = panels[panelIndex(r, c, stride)]!;
@@ -73,7 +75,11 @@ function device(variant: Variant, subgroups: boolean): Promise<Device> {
   const key = `${variant} ${subgroups}`;
   if (!devices.has(key)) {
     const opening = openDevice({ variant, subgroups });
-    devices.set(key, opening.then((device) => (open.push(device), device)));
+    const noted = opening.then((device) => {
+      open.push(device);
+      return device;
+    });
+    devices.set(key, noted);
   }
   return devices.get(key)!;
 }
@@ -88,11 +94,16 @@ export function assertClose(
   limit = 3e-6,
 ): void {
   assert(got.length === want.length, `${what}: ${got.length} values, not ${want.length}`);
-  let largest = 0, worst = 0, at = 0;
+  let largest = 0;
+  let worst = 0;
+  let at = 0;
   for (let i = 0; i < want.length; i++) {
     largest = Math.max(largest, Math.abs(want[i]!));
     const d = Math.abs(got[i]! - want[i]!);
-    if (!(d <= worst)) worst = Number.isNaN(d) ? Infinity : d, at = i;
+    if (!(d <= worst)) {
+      worst = Number.isNaN(d) ? Infinity : d;
+      at = i;
+    }
   }
   const error = worst / (largest || 1);
   assert(error <= limit, `${what}: error ${error} at ${at}: ${got[at]}, not ${want[at]}`);

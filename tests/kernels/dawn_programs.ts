@@ -3,7 +3,7 @@
  * against them, then how many it saw. Run in a process of its own: Dawn is native code.
  * @module
  */
-import { matrixUnits } from "../../kernels/matmul/matrix_units.ts";
+import { matrixUnits } from "../../kernels/matrix_units.ts";
 import { subgroupMatrixProgram } from "../../kernels/matmul/subgroup_matrix.ts";
 import { unitBytes, unitChoices } from "../../kernels/matmul/unit_choice.ts";
 import type { Operands, Product } from "../../kernels/matmul/mod.ts";
@@ -25,14 +25,16 @@ const device = await adapter.requestDevice({
 });
 if (matrixUnits(adapter)) say("this adapter was thought to offer no shapes");
 
-const f16 = { type: "f16" as const }, f32 = {};
+const f16 = { type: "f16" as const };
+const f32 = {};
 const STORED: [Operands, boolean][] = [
   [{ a: f16, b: f16, c: f32 }, false],
   [{ a: f16, b: f16, c: f16 }, false],
   [{ a: { exponent: 6 }, b: f16, c: f32 }, true],
   [{ a: f32, b: f32, c: f32, mixed: true }, false],
 ];
-let seen = 0, built = 0;
+let seen = 0;
+let built = 0;
 for (
   const units of [
     { m: 16, n: 16, k: 16, lanes: 32 },
@@ -45,7 +47,7 @@ for (
     for (const [operands, residual] of STORED) {
       const limits = { workgroupBytes: 49152, matrixUnits: units };
       for (const choice of unitChoices(operands, limits).filter((c) => c.order === "n")) {
-        const code = subgroupMatrixProgram(product, operands, choice, residual, units);
+        const { code } = subgroupMatrixProgram(product, operands, choice, residual, units);
         device.pushErrorScope("validation");
         const module = device.createShaderModule({ code });
         // Pipelines check more, but this backend has little shared memory.

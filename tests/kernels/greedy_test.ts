@@ -15,23 +15,28 @@ Deno.test("packed products equal float64 ones, whole and in parts", async (t) =>
     for (const [rows, cols] of sizes) {
       for (const half of [false, true]) {
         await t.step(`${rows} x ${cols}, ${half ? "f16" : "f32"}, ${bindingLimit}`, async () => {
-          const w = randoms(rows * cols, 1), x = randoms(cols, 2), stride = padded(rows);
+          const w = randoms(rows * cols, 1);
+          const x = randoms(cols, 2);
+          const stride = padded(rows);
           const region = device.allocate("weight", 4 * matrixFloats(rows, cols));
           device.write(region, toPanels(Float32Array.from(w), rows, cols));
           const input = device.allocate("x", 4 * padded(cols));
           const wide = new Float32Array(padded(cols));
           wide.set(x);
           device.write(input, wide);
-          const y = device.allocate("y", 4 * rows), plan = new Plan(device);
+          const y = device.allocate("y", 4 * rows);
+          const plan = new Plan(device);
           const weight = packWeight(device, { region, rows, cols, stride }, half);
           assert(weight, "the variant packs");
           await device.guard("multiply", () => packedMatvec(plan, weight, input, y));
           plan.submit();
           const got = await device.readFloats(y);
           for (let r = 0; r < rows; r++) {
-            let want = 0, scale = 0;
+            let want = 0;
+            let scale = 0;
             for (let c = 0; c < cols; c++) {
-              const v = w[r * cols + c]!, product = (half ? Math.f16round(v) : v) * x[c]!;
+              const v = w[r * cols + c]!;
+              const product = (half ? Math.f16round(v) : v) * x[c]!;
               want += product;
               scale += Math.abs(product);
             }
@@ -49,7 +54,8 @@ for (const variant of VARIANTS) {
     const device = await openDevice({ variant });
     try {
       for (const [rows, cols, choices] of [[1, 2080, 2051], [5, 131, 130], [3, 4, 4]] as const) {
-        const steps = 3, stride = rows === 1 ? 1 : padded(rows);
+        const steps = 3;
+        const stride = rows === 1 ? 1 : padded(rows);
         const values = Float32Array.from(randoms(rows * cols, 7), (v) => 4 * v);
         // Twice the largest in one row; larger ones among those that may not be chosen.
         values[2] = values[Math.min(cols, choices) - 1] = 50;
@@ -88,7 +94,8 @@ for (const variant of VARIANTS) {
         }
         const got = readChoices(await device.read(history!), rows, steps);
         for (let r = 0; r < rows; r++) {
-          const row = values.slice(r * cols, (r + 1) * cols), want = argmax(row, choices);
+          const row = values.slice(r * cols, (r + 1) * cols);
+          const want = argmax(row, choices);
           for (let s = 0; s < steps; s++) {
             assertEquals(got[r]![s]!.token, want);
             assertAlmostEquals(got[r]![s]!.logProbability, row[want]! - logSumExp(row), 1e-5);

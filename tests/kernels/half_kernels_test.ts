@@ -30,11 +30,18 @@ const halves = (n: number, seed: number) => randoms(n, seed).map(Math.f16round);
 
 deviceTest("rmsnorm: an f16 output is the reference, rounded once", async (board) => {
   for (const [rows, cols] of [[1, 32], [17, 37], [257, 36], [33, 768]] as const) {
-    const x = randoms(rows * cols, 1), weight = randoms(cols, 2), inverseRms = board.flat(rows);
-    const residual = board.matrix(x, rows, cols), y = board.matrix(undefined, rows, cols, "f16");
+    const x = randoms(rows * cols, 1);
+    const weight = randoms(cols, 2);
+    const inverseRms = board.flat(rows);
+    const residual = board.matrix(x, rows, cols);
+    const y = board.matrix(undefined, rows, cols, "f16");
     await board.run((plan) =>
       rmsNormForward(plan, {
-        ...{ residual, weight: board.flat(weight), y, inverseRms, epsilon: 1e-5 },
+        residual,
+        weight: board.flat(weight),
+        y,
+        inverseRms,
+        epsilon: 1e-5,
       })
     );
     const want = reference.rmsNorm(x, weight, 1e-5);
@@ -46,11 +53,17 @@ deviceTest("rmsnorm: an f16 output is the reference, rounded once", async (board
 
 deviceTest("conv_silu: f16 x, y and dx equal the reference, packed", async (board) => {
   for (const [rows, cols, width] of [[1, 5, 4], [17, 37, 4], [257, 36, 4], [40, 33, 3]] as const) {
-    const n = rows * cols, at = `${rows} x ${cols}`, dy = randoms(n, 4);
+    const n = rows * cols;
+    const at = `${rows} x ${cols}`;
+    const dy = randoms(n, 4);
     const starts = Uint8Array.from({ length: rows }, (_, r) => Number(r % 19 === 0 || r === 2));
     const input = {
-      ...{ batch: 1, length: rows, x: halves(n, 1), starts },
-      ...{ weight: randoms(cols * width, 2), bias: randoms(cols, 3) },
+      batch: 1,
+      length: rows,
+      x: halves(n, 1),
+      starts,
+      weight: randoms(cols * width, 2),
+      bias: randoms(cols, 3),
     };
     const want = reference.convSiluBackward(input, dy);
     const shared = {
@@ -61,7 +74,10 @@ deviceTest("conv_silu: f16 x, y and dx equal the reference, packed", async (boar
       width,
     };
     const half = () => board.matrix(undefined, rows, cols, "f16");
-    const y = half(), dx = half(), dweight = board.flat(cols * width), dbias = board.flat(cols);
+    const y = half();
+    const dx = half();
+    const dweight = board.flat(cols * width);
+    const dbias = board.flat(cols);
     await board.run((plan) => {
       convSiluForward(plan, { ...shared, y });
       const scratch = board.flat(convSiluScratch(plan, rows, cols, width));
@@ -78,10 +94,22 @@ deviceTest("conv_silu: f16 x, y and dx equal the reference, packed", async (boar
 
 deviceTest("cast: rounds to the nearest f16, and to infinity beyond the last", async (board) => {
   const values = Float32Array.from([
-    ...[65504, 65519, 65520, 1e6, -1e6, 6e-8, 2.9e-8, 1e-5, 1.0004, 1.0006, 0, -1.5],
+    65504,
+    65519,
+    65520,
+    1e6,
+    -1e6,
+    6e-8,
+    2.9e-8,
+    1e-5,
+    1.0004,
+    1.0006,
+    0,
+    -1.5,
     ...randoms(1000, 1),
   ]);
-  const from = board.flat(values), to = board.keep(board.device.allocate("f16", 2 * values.length));
+  const from = board.flat(values);
+  const to = board.keep(board.device.allocate("f16", 2 * values.length));
   await board.run((plan) => castToHalf(plan, from, to));
   const got = new Float16Array(await board.device.read(to)).subarray(0, values.length);
   assertEquals(Float32Array.from(got), values.map(Math.f16round));
@@ -108,8 +136,10 @@ deviceTest("cast: a driver that zeroes, or keeps overflows finite, is refused", 
 });
 
 Deno.test("cast: arenas beyond the binding limit are cut", async () => {
-  const device = await openDevice({ bindingLimit: 3000 }), bench = new Workbench(device);
-  const values = randoms(5000, 1), from = bench.flat(values);
+  const device = await openDevice({ bindingLimit: 3000 });
+  const bench = new Workbench(device);
+  const values = randoms(5000, 1);
+  const from = bench.flat(values);
   const to = bench.keep(device.allocate("f16", 2 * values.length));
   await bench.run((plan) => castToHalf(plan, from, to));
   const got = new Float16Array(await device.read(to)).subarray(0, values.length);
@@ -118,13 +148,17 @@ Deno.test("cast: arenas beyond the binding limit are cut", async () => {
 });
 
 Deno.test("adamw: leaves the parameters' f16 copy as a cast would, cut or not", async () => {
-  const n = 5000, options = { learningRate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, step: 1 };
+  const n = 5000;
+  const options = { learningRate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, step: 1 };
   for (const bindingLimit of [undefined, 3000]) {
-    const device = await openDevice({ bindingLimit }), bench = new Workbench(device);
+    const device = await openDevice({ bindingLimit });
+    const bench = new Workbench(device);
     const hyper = bench.keep(device.allocate("hyper", ADAMW_HYPER_BYTES, 64 | 8));
     device.write(hyper, adamWHyper({ ...options, weightDecay: 0.1, maxGradNorm: 0.5 }));
-    const parameter = bench.flat(randoms(n, 1)), gradient = bench.flat(randoms(n, 2));
-    const half = bench.keep(device.allocate("f16", 2 * n)), squares = bench.flat([n / 3, 0, 0, 0]);
+    const parameter = bench.flat(randoms(n, 1));
+    const gradient = bench.flat(randoms(n, 2));
+    const half = bench.keep(device.allocate("f16", 2 * n));
+    const squares = bench.flat([n / 3, 0, 0, 0]);
     await bench.run((plan) => {
       const arena = { parameter, gradient, m: bench.flat(n), v: bench.flat(n), decay: true, half };
       adamW(plan, arena, hyper, squares);
@@ -140,15 +174,19 @@ Deno.test("adamw: leaves the parameters' f16 copy as a cast would, cut or not", 
 deviceTest(
   "loss scale: an update is that of the unscaled gradients, bit for bit",
   async (board) => {
-    const n = 500, g = Float32Array.from(randoms(n, 2)), parameters: Float32Array[] = [];
-    const hyper = board.device.allocate("hyper", ADAMW_HYPER_BYTES, 64 | 8),
-      squares = board.flat(4);
+    const n = 500;
+    const g = Float32Array.from(randoms(n, 2));
+    const parameters: Float32Array[] = [];
+    const hyper = board.device.allocate("hyper", ADAMW_HYPER_BYTES, 64 | 8);
+    const squares = board.flat(4);
     const options = { step: 1, learningRate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 };
     board.device.write(hyper, adamWHyper({ ...options, weightDecay: 0.1, maxGradNorm: 0.5 }));
     const norms: number[] = [];
     for (const scale of [undefined, 2 ** 16]) {
       const gradient = board.flat(g.map((x) => x * (scale ?? 1)));
-      const parameter = board.flat(randoms(n, 1)), m = board.flat(n), v = board.flat(n);
+      const parameter = board.flat(randoms(n, 1));
+      const m = board.flat(n);
+      const v = board.flat(n);
       const lossScale = scale
         ? board.flat(encodeLossScale({ scale, good: 3, skipped: 2 }))
         : undefined;
@@ -190,15 +228,23 @@ deviceTest(
       // No scale would help: this is a failure, and is not counted.
       [{ scale: 1, good: 7, skipped: 1 }, NaN, { scale: 1, good: 0, skipped: 1, overflow: false }],
       [{ scale: 8, good: GOOD_STEPS - 1, skipped: 5 }, 64, {
-        ...{ scale: 16, good: 0, skipped: 5, overflow: false },
+        scale: 16,
+        good: 0,
+        skipped: 5,
+        overflow: false,
       }],
       [{ scale: 2 ** 24, good: GOOD_STEPS - 1, skipped: 0 }, 1, {
-        ...{ scale: 2 ** 24, good: 0, skipped: 0, overflow: false },
+        scale: 2 ** 24,
+        good: 0,
+        skipped: 0,
+        overflow: false,
       }],
     ] as const;
     for (const [before, norm, after] of cases) {
-      const state = board.flat(encodeLossScale(before)), squares = board.flat([norm, 0, 0, 0]);
-      const out = board.flat(4), scale = board.flat([0.25, 0, 0, 0]);
+      const state = board.flat(encodeLossScale(before));
+      const squares = board.flat([norm, 0, 0, 0]);
+      const out = board.flat(4);
+      const scale = board.flat([0.25, 0, 0, 0]);
       await board.run((plan) => {
         applyLossScale(plan, { scale, state, out });
         updateLossScale(plan, { state, squares });

@@ -4,15 +4,13 @@ import { openDevice } from "../../kernels/open_device.ts";
 import { splits } from "../../kernels/matmul/choice.ts";
 import { matmul, type Product } from "../../kernels/matmul/mod.ts";
 import { splitBytes, splitOf } from "../../kernels/matmul/split.ts";
+import { linearCongruential } from "../../kernels/random.ts";
 import { Workbench } from "../../kernels/workbench.ts";
 
-/** Numbers in (-1, 1) from a small linear congruential generator. */
+/** Numbers from -1 to 1. */
 function noise(n: number, seed: number): Float32Array<ArrayBuffer> {
-  let state = seed >>> 0;
-  return new Float32Array(n).map(() => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
+  const next = linearCongruential(seed);
+  return new Float32Array(n).map(() => next() / 2 ** 31 - 1);
 }
 
 /** C = (C +) product(A, B) in float64. */
@@ -48,18 +46,24 @@ async function worstError(
   types: Types = {},
   withResidual = false,
 ): Promise<number> {
-  const [m, n, k] = size, ash: [number, number] = product === "TN" ? [k, m] : [m, k];
+  const [m, n, k] = size;
+  const ash: [number, number] = product === "TN" ? [k, m] : [m, k];
   const bsh: [number, number] = product === "NT" ? [n, k] : [k, n];
-  const bench = new Workbench(device),
-    stored = (values: Float32Array, type?: "f16") => type ? values.map(Math.f16round) : values;
-  const a = stored(noise(m * k, 1), types.a), b = stored(noise(n * k, 2), types.b);
-  const c = noise(m * n, 3), C = bench.matrix(c, m, n, types.c);
-  const A = bench.matrix(a, ...ash, types.a), B = bench.matrix(b, ...bsh, types.b);
-  const d = withResidual ? noise(m * n, 4) : undefined, residual = d && bench.matrix(d, m, n);
+  const bench = new Workbench(device);
+  const stored = (values: Float32Array, type?: "f16") => type ? values.map(Math.f16round) : values;
+  const a = stored(noise(m * k, 1), types.a);
+  const b = stored(noise(n * k, 2), types.b);
+  const c = noise(m * n, 3);
+  const C = bench.matrix(c, m, n, types.c);
+  const A = bench.matrix(a, ...ash, types.a);
+  const B = bench.matrix(b, ...bsh, types.b);
+  const d = withResidual ? noise(m * n, 4) : undefined;
+  const residual = d && bench.matrix(d, m, n);
   await bench.run((plan) => matmul(plan, { product, a: A, b: B, c: C, accumulate, residual }));
   const got = await bench.values(C);
   const want = reference(product, size, a, b, accumulate ? c : undefined);
-  let error = 0, max = 0;
+  let error = 0;
+  let max = 0;
   d?.forEach((x, i) => want[i]! += x);
   want.forEach((w, i) => {
     const e = Math.abs(w - got[i]!);
@@ -108,7 +112,8 @@ for (const variant of VARIANTS) {
           }
         }
       }
-      const bench = new Workbench(device), half = () => bench.matrix(undefined, 32, 32, "f16");
+      const bench = new Workbench(device);
+      const half = () => bench.matrix(undefined, 32, 32, "f16");
       const call = { product: "NT", a: half(), b: half(), c: half(), accumulate: true } as const;
       await assertRejects(() => bench.run((plan) => matmul(plan, call)), RangeError, "not kept");
       bench.clear();
@@ -188,7 +193,8 @@ Deno.test("splits() cuts K where an output is small, by the shape alone", () => 
 });
 
 Deno.test("matmul cut along K equals float64: gpu-tiled", async () => {
-  const device = await openDevice({ variant: "gpu-tiled" }), half = "f16" as const;
+  const device = await openDevice({ variant: "gpu-tiled" });
+  const half = "f16" as const;
   try {
     for (
       const [product, size, types] of [

@@ -45,7 +45,8 @@ const optional = (golden: GoldenCase, name: string) =>
   name in golden.inputs ? golden.input(name) : undefined;
 
 agrees("rmsnorm", (golden) => {
-  const epsilon = Number(golden.attributes.eps), weight = golden.input("weight");
+  const epsilon = Number(golden.attributes.eps);
+  const weight = golden.input("weight");
   const forward = reference.rmsNorm(
     golden.input("x"),
     weight,
@@ -92,7 +93,8 @@ agrees("conv_silu", (golden) => {
 });
 
 agrees("selective_scan", (golden) => {
-  const [b, d, l] = golden.inputs.u as [number, number, number], n = golden.inputs.A![1]!;
+  const [b, d, l] = golden.inputs.u as [number, number, number];
+  const n = golden.inputs.A![1]!;
   const rows = (name: string, channels: number) => toRows(golden.input(name), b, channels, l);
   const input: reference.SelectiveScanInput = {
     batch: b,
@@ -129,13 +131,15 @@ agrees("selective_scan", (golden) => {
 agrees("cross_entropy", (golden): Results => {
   const targets = golden.integers("targets");
   if ("hidden" in golden.inputs) {
-    const hidden = golden.input("hidden"), weight = golden.input("weight");
+    const hidden = golden.input("hidden");
+    const weight = golden.input("weight");
     const out = reference.linearCrossEntropy(hidden, weight, targets);
     const g = reference.linearCrossEntropyBackward(hidden, weight, targets, 1 / out.scored);
     const { nll, logSumExp: lse, scored, loss } = out;
     return { nll, lse, loss: [loss], n_valid: [scored], ...g };
   }
-  const logits = golden.input("logits"), out = reference.crossEntropy(logits, targets);
+  const logits = golden.input("logits");
+  const out = reference.crossEntropy(logits, targets);
   const dlogits = reference.crossEntropyBackward(logits, targets, 1 / out.scored);
   return { nll: out.nll, loss: [out.loss], n_valid: [out.scored], dlogits };
 });
@@ -150,9 +154,12 @@ agrees("adamw", (golden) => {
     params: string[];
     no_decay: string[];
   };
-  const rates = golden.input("lrs"), norms: number[] = [], results: Results = {};
+  const rates = golden.input("lrs");
+  const norms: number[] = [];
+  const results: Results = {};
   const states = params.map((name) => {
-    const parameter = golden.input(`p0.${name}`), n = parameter.length;
+    const parameter = golden.input(`p0.${name}`);
+    const n = parameter.length;
     return { name, state: { parameter, m: new Float64Array(n), v: new Float64Array(n) } };
   });
   for (let s = 0; s < steps; s++) {
@@ -190,7 +197,8 @@ function differs(
 ): void {
   const step = 1e-5;
   for (let k = 0; k < Math.min(12, values.length); k++) {
-    const i = Math.floor(k * values.length / Math.min(12, values.length)), kept = values[i]!;
+    const i = Math.floor(k * values.length / Math.min(12, values.length));
+    const kept = values[i]!;
     values[i] = kept + step;
     const above = loss();
     values[i] = kept - step;
@@ -203,8 +211,11 @@ function differs(
 const dot = (a: Float64Array, b: Float64Array) => a.reduce((sum, v, i) => sum + v * b[i]!, 0);
 
 Deno.test("reference rmsnorm: backward is the derivative of forward", () => {
-  const x = randoms(15, 1), residual = randoms(15, 2), weight = randoms(5, 3);
-  const dy = randoms(15, 4), dresidual = randoms(15, 5);
+  const x = randoms(15, 1);
+  const residual = randoms(15, 2);
+  const weight = randoms(5, 3);
+  const dy = randoms(15, 4);
+  const dresidual = randoms(15, 5);
   const loss = () => {
     const out = reference.rmsNorm(x, weight, 1e-5, residual);
     return dot(out.y, dy) + dot(out.residual, dresidual);
@@ -217,12 +228,16 @@ Deno.test("reference rmsnorm: backward is the derivative of forward", () => {
 });
 
 Deno.test("reference linear and embedding: backward is the derivative of forward", () => {
-  const x = randoms(6, 1), weight = randoms(12, 2), dy = randoms(8, 3);
+  const x = randoms(6, 1);
+  const weight = randoms(12, 2);
+  const dy = randoms(8, 3);
   const loss = () => dot(reference.linear(x, weight, 3, 4), dy);
   const g = reference.linearBackward(dy, x, weight, 3, 4);
   differs("dx", x, g.dx, loss);
   differs("dweight", weight, g.dweight, loss);
-  const tokens = [2, 0, 2], table = randoms(12, 4), dout = randoms(12, 5);
+  const tokens = [2, 0, 2];
+  const table = randoms(12, 4);
+  const dout = randoms(12, 5);
   const dtable = new Float64Array(12);
   reference.embeddingBackward(tokens, dout, dtable, 4);
   differs("dtable", table, dtable, () => dot(reference.embedding(tokens, table, 4), dout));
@@ -239,7 +254,8 @@ Deno.test("reference conv_silu: backward is the derivative of forward, packed an
       initial: randoms(18, 4),
       starts,
     };
-    const dy = randoms(36, 5), loss = () => dot(reference.convSilu(input), dy);
+    const dy = randoms(36, 5);
+    const loss = () => dot(reference.convSilu(input), dy);
     const g = reference.convSiluBackward(input, dy);
     differs("dx", input.x, g.dx, loss);
     differs("dweight", input.weight, g.dweight, loss);
@@ -268,7 +284,8 @@ Deno.test("reference selective_scan: backward is the derivative of forward in ev
         initialState: bare ? undefined : randoms(24, 9),
         starts: form === "packed" ? starts : undefined,
       };
-      const dy = randoms(30, 10), dlast = randoms(24, 11);
+      const dy = randoms(30, 10);
+      const dlast = randoms(24, 11);
       const loss = () => {
         const { y, lastState } = reference.selectiveScan(input);
         return dot(y, dy) + dot(lastState, dlast);
@@ -295,11 +312,24 @@ Deno.test("reference selective_scan: backward is the derivative of forward in ev
 Deno.test("reference selective_scan and conv_silu: packed documents equal documents apart", () => {
   const rows = (values: Float64Array, d: number, from: number, to: number) =>
     values.slice(from * d, to * d);
-  const u = randoms(27, 1), delta = randoms(27, 2), A = randoms(6, 3).map((v) => -Math.abs(v));
-  const B = randoms(18, 4), C = randoms(18, 5), weight = randoms(12, 6), bias = randoms(3, 7);
+  const u = randoms(27, 1);
+  const delta = randoms(27, 2);
+  const A = randoms(6, 3).map((v) => -Math.abs(v));
+  const B = randoms(18, 4);
+  const C = randoms(18, 5);
+  const weight = randoms(12, 6);
+  const bias = randoms(3, 7);
   const starts = Uint8Array.from([1, 0, 0, 0, 1, 0, 0, 0, 0]);
   const packed = reference.selectiveScan({
-    ...{ batch: 1, length: 9, u, delta, A, B, C, softplus: true, starts },
+    batch: 1,
+    length: 9,
+    u,
+    delta,
+    A,
+    B,
+    C,
+    softplus: true,
+    starts,
   });
   const conv = reference.convSilu({ batch: 1, length: 9, x: u, weight, bias, starts });
   for (const [from, to] of [[0, 4], [4, 9]] as const) {
@@ -322,12 +352,15 @@ Deno.test("reference selective_scan and conv_silu: packed documents equal docume
 });
 
 Deno.test("reference cross_entropy: backward is the derivative of forward, ignored rows are zero", () => {
-  const hidden = randoms(12, 1), weight = randoms(20, 2), targets = Int32Array.from([1, -100, 4]);
+  const hidden = randoms(12, 1);
+  const weight = randoms(20, 2);
+  const targets = Int32Array.from([1, -100, 4]);
   const loss = () => 0.5 * dot(reference.linearCrossEntropy(hidden, weight, targets).nll, ones(3));
   const g = reference.linearCrossEntropyBackward(hidden, weight, targets, 0.5);
   differs("dhidden", hidden, g.dhidden, loss);
   differs("dweight", weight, g.dweight, loss);
-  const logits = randoms(15, 3), out = reference.crossEntropy(logits, targets);
+  const logits = randoms(15, 3);
+  const out = reference.crossEntropy(logits, targets);
   assertEquals([out.scored, out.nll[1]], [2, 0]);
   const dlogits = reference.crossEntropyBackward(logits, targets, 1);
   assertEquals([...dlogits.subarray(5, 10)], [0, 0, 0, 0, 0]);
@@ -351,7 +384,9 @@ Deno.test("reference adamw: the first update moves by the learning rate, decay i
     m: new Float64Array(2),
     v: new Float64Array(2),
   });
-  const plain = state(), decayed = state(), gradient = new Float64Array([3, -0.5]);
+  const plain = state();
+  const decayed = state();
+  const gradient = new Float64Array([3, -0.5]);
   reference.adamW(plain, gradient, { ...options, weightDecay: 0 });
   assertAlmostEquals(plain.parameter[0]!, 1.9, 1e-12);
   assertAlmostEquals(plain.parameter[1]!, -3.9, 1e-12);

@@ -72,7 +72,8 @@ const UNCUT: Case[] = [
 
 /** Runs a case both ways; `large` multiplies B and D, and divides the gradient of the output. */
 async function check(device: Device, shape: Case, large = 1): Promise<void> {
-  const { batch, length, channels: d, states: n } = shape, rows = batch * length;
+  const { batch, length, channels: d, states: n } = shape;
+  const rows = batch * length;
   // Exact in f16 where they are stored so; dz is then rounded once.
   const stored = (x: Float64Array) => shape.half ? x.map(Math.f16round) : x;
   const f = (x: Float64Array | undefined) => x && Float32Array.from(x);
@@ -99,8 +100,8 @@ async function check(device: Device, shape: Case, large = 1): Promise<void> {
       )
       : undefined,
   };
-  const gy = randoms(rows * d, 9).map((x) => Math.fround(x / large)),
-    glast = shape.initialState ? randoms(batch * d * n, 10) : undefined;
+  const gy = randoms(rows * d, 9).map((x) => Math.fround(x / large));
+  const glast = shape.initialState ? randoms(batch * d * n, 10) : undefined;
   const forward = selectiveScan(input);
   const { dA, dB, dC, dD, du, dz, ddelta, ddeltaBias, dinitialState } = selectiveScanBackward(
     input,
@@ -135,7 +136,8 @@ async function check(device: Device, shape: Case, large = 1): Promise<void> {
     ...(shape.initialState ? { dinitialState } : {}),
   };
   for (const [name, values] of Object.entries(want)) {
-    let error = 0, max = 0;
+    let error = 0;
+    let max = 0;
     values.forEach((v, i) => {
       const e = Math.abs(v - got[name]![i]!);
       if (!(e <= error)) error = e;

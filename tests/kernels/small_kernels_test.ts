@@ -24,18 +24,29 @@ const plus = (a: Float64Array, b: Float64Array) => a.map((v, i) => v + b[i]!);
 
 deviceTest("rmsnorm: equals the reference at awkward sizes", async (board) => {
   for (const [rows, cols] of [[1, 32], [17, 37], [33, 768], [257, 36], [520, 100]] as const) {
-    const at = `${rows} x ${cols}`, n = rows * cols, epsilon = 1e-5;
-    const residual = randoms(n, 1), x = randoms(n, 2), weight = randoms(cols, 3);
-    const dy = randoms(n, 4), dresidual = randoms(n, 5), dweight0 = randoms(cols, 6);
+    const at = `${rows} x ${cols}`;
+    const n = rows * cols;
+    const epsilon = 1e-5;
+    const residual = randoms(n, 1);
+    const x = randoms(n, 2);
+    const weight = randoms(cols, 3);
+    const dy = randoms(n, 4);
+    const dresidual = randoms(n, 5);
+    const dweight0 = randoms(cols, 6);
     const want = reference.rmsNorm(x, weight, epsilon, residual);
     const wantBack = reference.rmsNormBackward(dy, want.residual, weight, epsilon, dresidual);
     const alone = reference.rmsNormBackward(dy, want.residual, weight, epsilon);
-    const stream = board.matrix(residual, rows, cols), X = board.matrix(x, rows, cols);
-    const inPlace = board.matrix(residual, rows, cols), total = board.matrix(undefined, rows, cols);
-    const w = board.flat(weight), DY = board.matrix(dy, rows, cols);
+    const stream = board.matrix(residual, rows, cols);
+    const X = board.matrix(x, rows, cols);
+    const inPlace = board.matrix(residual, rows, cols);
+    const total = board.matrix(undefined, rows, cols);
+    const w = board.flat(weight);
+    const DY = board.matrix(dy, rows, cols);
     const y = [0, 1, 2].map(() => board.matrix(undefined, rows, cols));
-    const inverseRms = board.flat(rows), dw = board.flat(dweight0);
-    const d0 = board.matrix(dresidual, rows, cols), d1 = board.matrix(dy, rows, cols);
+    const inverseRms = board.flat(rows);
+    const dw = board.flat(dweight0);
+    const d0 = board.matrix(dresidual, rows, cols);
+    const d1 = board.matrix(dy, rows, cols);
     await board.run((plan) => {
       const shared = { weight: w, inverseRms, epsilon };
       rmsNormForward(plan, { ...shared, residual: stream, x: X, sum: total, y: y[0]! });
@@ -72,8 +83,10 @@ deviceTest("conv_silu: equals the reference at awkward sizes, packed and not", a
   const cases = [[1, 5, 4], [17, 37, 4], [33, 64, 4], [257, 36, 4], [520, 70, 4], [40, 33, 3]];
   for (const [rows, cols, width] of cases as [number, number, number][]) {
     for (const packed of [false, true]) {
-      const at = `${rows} x ${cols} width ${width}${packed ? " packed" : ""}`, n = rows * cols;
-      const starts = startsFor(rows, packed), dy = randoms(n, 4);
+      const at = `${rows} x ${cols} width ${width}${packed ? " packed" : ""}`;
+      const n = rows * cols;
+      const starts = startsFor(rows, packed);
+      const dy = randoms(n, 4);
       const input: reference.ConvSiluInput = {
         batch: 1,
         length: rows,
@@ -83,7 +96,8 @@ deviceTest("conv_silu: equals the reference at awkward sizes, packed and not", a
         starts,
       };
       const want = reference.convSiluBackward(input, dy);
-      const dweight0 = randoms(cols * width, 5), dbias0 = randoms(cols, 6);
+      const dweight0 = randoms(cols * width, 5);
+      const dbias0 = randoms(cols, 6);
       const shared = {
         x: board.matrix(input.x, rows, cols),
         weight: board.flat(input.weight),
@@ -91,8 +105,10 @@ deviceTest("conv_silu: equals the reference at awkward sizes, packed and not", a
         starts: board.flat(Uint32Array.from(starts)),
         width,
       };
-      const y = board.matrix(undefined, rows, cols), dx = board.matrix(dy, rows, cols);
-      const dweight = board.flat(dweight0), dbias = board.flat(dbias0);
+      const y = board.matrix(undefined, rows, cols);
+      const dx = board.matrix(dy, rows, cols);
+      const dweight = board.flat(dweight0);
+      const dbias = board.flat(dbias0);
       await board.run((plan) => {
         const scratch = board.flat(convSiluScratch(plan, rows, cols, width));
         convSiluForward(plan, { ...shared, y });
@@ -110,17 +126,24 @@ deviceTest("conv_silu: equals the reference at awkward sizes, packed and not", a
 });
 
 deviceTest("conv_silu: columns beyond the channels in use stay zero", async (board) => {
-  const rows = 20, channels = 5, x = randoms(rows * channels, 1), dy = randoms(rows * channels, 2);
-  const weight = randoms(channels * 4, 3), bias = randoms(channels, 4);
+  const rows = 20;
+  const channels = 5;
+  const x = randoms(rows * channels, 1);
+  const dy = randoms(rows * channels, 2);
+  const weight = randoms(channels * 4, 3);
+  const bias = randoms(channels, 4);
   const input = { batch: 1, length: rows, x, weight, bias, starts: startsFor(rows, true) };
   const want = reference.convSiluBackward(input, dy);
   const wide = (values: Float64Array) => ({ ...board.matrix(values, rows, channels), cols: 32 });
   // What follows weight and bias in their arenas belongs to others.
   const guarded = (values: Float64Array) => board.flat([...values, 9, 9, 9, 9, 9, 9, 9, 9]);
-  const y = wide(new Float64Array(rows * channels)), dx = wide(dy);
-  const dweight = guarded(new Float64Array(20)), dbias = guarded(new Float64Array(5));
+  const y = wide(new Float64Array(rows * channels));
+  const dx = wide(dy);
+  const dweight = guarded(new Float64Array(20));
+  const dbias = guarded(new Float64Array(5));
   await board.run((plan) => {
-    const starts = board.flat(Uint32Array.from(input.starts)), X = wide(x);
+    const starts = board.flat(Uint32Array.from(input.starts));
+    const X = wide(x);
     const shared = {
       x: X,
       weight: guarded(weight),
@@ -142,11 +165,18 @@ deviceTest("conv_silu: columns beyond the channels in use stay zero", async (boa
 const nines = (n: number): number[] => new Array(n).fill(9);
 
 deviceTest("conv_silu: steps with a state equal the whole sequence", async (board) => {
-  const rows = 7, channels = 40, width = 4, x = randoms(rows * channels, 1), padded = 64;
-  const weight = randoms(channels * width, 2), bias = randoms(channels, 3);
+  const rows = 7;
+  const channels = 40;
+  const width = 4;
+  const x = randoms(rows * channels, 1);
+  const padded = 64;
+  const weight = randoms(channels * width, 2);
+  const bias = randoms(channels, 3);
   const want = reference.convSilu({ batch: 1, length: rows, x, weight, bias });
   const shared = { weight: board.flat(weight), bias: board.flat(bias), width, channels, padded };
-  const window = board.flat(3 * padded), u = board.flat(padded), got: number[] = [];
+  const window = board.flat(3 * padded);
+  const u = board.flat(padded);
+  const got: number[] = [];
   for (let r = 0; r < rows; r++) {
     const row = board.flat(x.subarray(r * channels, (r + 1) * channels));
     await board.run((plan) => convolutionStep(plan, { ...shared, x: row, window, u }));
@@ -164,19 +194,24 @@ deviceTest("conv_silu: steps with a state equal the whole sequence", async (boar
 deviceTest("cross_entropy: equals the reference, in chunks, ignored rows zero", async (board) => {
   const cases = [[1, 2], [17, 101], [33, 517], [70, 96], [257, 33], [520, 45], [9, 4100]];
   for (const [rows, cols] of cases as [number, number][]) {
-    const at = `${rows} x ${cols}`,
-      logits = randoms(rows * cols, 1).map((v) => Math.fround(20 * v));
+    const at = `${rows} x ${cols}`;
+    const logits = randoms(rows * cols, 1).map((v) => Math.fround(20 * v));
     const targets = Int32Array.from(
       randoms(rows, 2),
       (v, i) => i % 5 === 3 ? -100 : Math.min(cols - 1, Math.floor((v + 1) / 2 * cols)),
     );
     targets[rows - 1] = cols - 1; // the last column lies in the ragged panel
-    const want = reference.crossEntropy(logits, targets), scale = Math.fround(0.37);
+    const want = reference.crossEntropy(logits, targets);
+    const scale = Math.fround(0.37);
     const gradient = reference.crossEntropyBackward(logits, targets, scale);
-    const first = 3, place = (values: Int32Array) => Int32Array.from([7, 7, 7, ...values]);
-    const T = board.flat(place(targets)), nll = board.flat(rows + first);
-    const plainNll = board.flat(rows + first), logSumExp = board.flat(rows + first);
-    const L = board.matrix(logits, rows, cols), kept = board.matrix(logits, rows, cols);
+    const first = 3;
+    const place = (values: Int32Array) => Int32Array.from([7, 7, 7, ...values]);
+    const T = board.flat(place(targets));
+    const nll = board.flat(rows + first);
+    const plainNll = board.flat(rows + first);
+    const logSumExp = board.flat(rows + first);
+    const L = board.matrix(logits, rows, cols);
+    const kept = board.matrix(logits, rows, cols);
     await board.run((plan) => {
       const shared = { targets: T, firstRow: first };
       crossEntropy(plan, { ...shared, logits: kept, nll: plainNll, logSumExp });
@@ -196,7 +231,8 @@ deviceTest("cross_entropy: equals the reference, in chunks, ignored rows zero", 
 }, { reduces: true });
 
 deviceTest("cross_entropy: label smoothing and z-loss equal the reference", async (board) => {
-  const rows = 37, scale = Math.fround(0.37);
+  const rows = 37;
+  const scale = Math.fround(0.37);
   for (const cols of [2, 45, 101, 96]) {
     const logits = randoms(rows * cols, 1).map((v) => Math.fround(5 * v));
     const targets = Int32Array.from({ length: rows }, (_, r) => r % 5 === 3 ? -100 : r % cols);
@@ -209,13 +245,17 @@ deviceTest("cross_entropy: label smoothing and z-loss equal the reference", asyn
       const want = reference.crossEntropy(logits, targets, objective);
       const gradient = reference.crossEntropyBackward(logits, targets, scale, objective);
       // The gradient is the slope of the loss.
-      const at = 1 % cols, up = logits.slice(), down = logits.slice();
+      const at = 1 % cols;
+      const up = logits.slice();
+      const down = logits.slice();
       up[at]! += 1e-4;
       down[at]! -= 1e-4;
       const slope = [up, down].map((x) => reference.crossEntropy(x, targets, objective).nll[0]!);
       assertAlmostEquals(gradient[at]!, scale * (slope[0]! - slope[1]!) / 2e-4, 1e-6);
-      const L = board.matrix(logits, rows, cols), nll = board.flat(rows);
-      const T = board.flat(targets), S = board.flat([scale]);
+      const L = board.matrix(logits, rows, cols);
+      const nll = board.flat(rows);
+      const T = board.flat(targets);
+      const S = board.flat([scale]);
       await board.run((plan) =>
         crossEntropy(plan, { logits: L, targets: T, nll, firstRow: 0, scale: S, objective })
       );
@@ -227,8 +267,10 @@ deviceTest("cross_entropy: label smoothing and z-loss equal the reference", asyn
 }, { reduces: true });
 
 deviceTest("cross_entropy: large logits neither overflow nor lose the loss", async (board) => {
-  const logits = board.matrix([150, -150, 150, 0, 1e4, -1e4], 3, 2), nll = board.flat(3);
-  const scale = board.flat([1]), targets = board.flat(Int32Array.from([1, 0, 1]));
+  const logits = board.matrix([150, -150, 150, 0, 1e4, -1e4], 3, 2);
+  const nll = board.flat(3);
+  const scale = board.flat([1]);
+  const targets = board.flat(Int32Array.from([1, 0, 1]));
   await board.run((plan) => crossEntropy(plan, { logits, targets, nll, firstRow: 0, scale }));
   assertClose("nll", await board.floats(nll, 3), [300, 0, 20000], 1e-7);
   assertClose("dlogits", await board.values(logits), [1, -1, 0, 0, 1, -1], 1e-6);
@@ -242,15 +284,18 @@ deviceTest("embedding: gathers, and sums every token's gradient in order", async
       40,
     ]] as const
   ) {
-    const at = `${rows} x ${cols}`, table = randoms(vocabulary * cols, 1);
+    const at = `${rows} x ${cols}`;
+    const table = randoms(vocabulary * cols, 1);
     const tokens = Uint32Array.from(
       randoms(rows, 2),
       (v) => Math.floor((v * v) * vocabulary),
     );
-    const dx = randoms(rows * cols, 3), dtable0 = randoms(vocabulary * cols, 4);
+    const dx = randoms(rows * cols, 3);
+    const dtable0 = randoms(vocabulary * cols, 4);
     const want = dtable0.slice();
     reference.embeddingBackward(tokens, dx, want, cols);
-    const x = board.matrix(undefined, rows, cols), dtable = board.matrix(dtable0, vocabulary, cols);
+    const x = board.matrix(undefined, rows, cols);
+    const dtable = board.matrix(dtable0, vocabulary, cols);
     await board.run((plan) => {
       const T = board.matrix(table, vocabulary, cols);
       embeddingForward(plan, { table: T, tokens: board.flat(tokens), x });
@@ -265,7 +310,8 @@ deviceTest("embedding: gathers, and sums every token's gradient in order", async
 });
 
 Deno.test("embedding: tokenSegments lists every position once, by token and then by position", () => {
-  const rows = 5, words = tokenSegments(Uint32Array.from([9, 4, 9, 0, 4]));
+  const rows = 5;
+  const words = tokenSegments(Uint32Array.from([9, 4, 9, 0, 4]));
   assertEquals(words[0], 3);
   assertEquals([...words.subarray(1, 5)], [0, 1, 3, 5]);
   assertEquals([...words.subarray(2 + rows, 5 + rows)], [0, 4, 9]);
@@ -276,9 +322,14 @@ deviceTest(
   "reduce: sums and sums of squares equal float64 and repeat bit for bit",
   async (board) => {
     for (const [a, b] of [[4, 8], [1024, 100_000], [300_000, 12]] as const) {
-      const first = randoms(a, 1), second = randoms(b, 2), out = board.flat([5, 0, 0, 0]);
-      const A = board.flat(first), B = board.flat(second), again = board.flat(1);
-      const total = board.flat([2]), factor = board.flat([-0.5]);
+      const first = randoms(a, 1);
+      const second = randoms(b, 2);
+      const out = board.flat([5, 0, 0, 0]);
+      const A = board.flat(first);
+      const B = board.flat(second);
+      const again = board.flat(1);
+      const total = board.flat([2]);
+      const factor = board.flat([-0.5]);
       await board.run((plan) => {
         const scratch = board.flat(sumOfSquaresScratch(plan, [A, B]));
         sumOfSquares(plan, [A, B], scratch, out);
@@ -298,13 +349,16 @@ deviceTest(
 );
 
 deviceTest("reduce: addInto adds whole regions", async (board) => {
-  const a = randoms(1000, 1), b = randoms(1000, 2), A = board.flat(a);
+  const a = randoms(1000, 1);
+  const b = randoms(1000, 2);
+  const A = board.flat(a);
   await board.run((plan) => addInto(plan, A, board.flat(b)));
   assertClose("sum", await board.floats(A, 1000), plus(a, b), 1e-7);
 });
 
 deviceTest("adamw: equals the reference over several updates, clipped and not", async (board) => {
-  const n = 1000, start = randoms(n, 1);
+  const n = 1000;
+  const start = randoms(n, 1);
   for (const maxGradNorm of [0.5, Infinity]) {
     for (const decay of [true, false]) {
       const state = {
@@ -312,15 +366,22 @@ deviceTest("adamw: equals the reference over several updates, clipped and not", 
         m: new Float64Array(n),
         v: new Float64Array(n),
       };
-      const parameter = board.flat(start), m = board.flat(n), v = board.flat(n);
-      const gradient = board.flat(n), squares = board.flat(1);
+      const parameter = board.flat(start);
+      const m = board.flat(n);
+      const v = board.flat(n);
+      const gradient = board.flat(n);
+      const squares = board.flat(1);
       const hyper = board.device.allocate("hyper", ADAMW_HYPER_BYTES, 64 | 8);
       for (let step = 1; step <= 4; step++) {
-        const g = randoms(n, 10 + step),
-          options = {
-            ...{ step, learningRate: 1e-2, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 },
-            weightDecay: 0.1,
-          };
+        const g = randoms(n, 10 + step);
+        const options = {
+          step,
+          learningRate: 1e-2,
+          beta1: 0.9,
+          beta2: 0.95,
+          epsilon: 1e-8,
+          weightDecay: 0.1,
+        };
         const clip = reference.clipCoefficient(reference.globalNorm([g]), maxGradNorm);
         const weightDecay = decay ? 0.1 : 0;
         reference.adamW(state, g, { ...options, weightDecay, clip });
@@ -346,8 +407,11 @@ deviceTest("adamw: nothing is updated where the norm is not finite", async (boar
   const options = { step: 1, learningRate: 0.1, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 };
   board.device.write(hyper, adamWHyper({ ...options, weightDecay: 0.1, maxGradNorm: 1 }));
   for (const bad of [NaN, Infinity, 1e30]) {
-    const parameter = board.flat([1, 2, 3, 4]), gradient = board.flat([1, bad, 0, 0]);
-    const m = board.flat([5, 6, 7, 8]), v = board.flat([1, 1, 1, 1]), squares = board.flat(1);
+    const parameter = board.flat([1, 2, 3, 4]);
+    const gradient = board.flat([1, bad, 0, 0]);
+    const m = board.flat([5, 6, 7, 8]);
+    const v = board.flat([1, 1, 1, 1]);
+    const squares = board.flat(1);
     await board.run((plan) => {
       const scratch = board.flat(sumOfSquaresScratch(plan, [gradient]));
       sumOfSquares(plan, [gradient], scratch, squares);
@@ -368,9 +432,13 @@ Deno.test({
   fn: async () => {
     // 3 panels of 64 rows: 8,192 bytes each; one fits.
     const board = new Board(await openDevice({ bindingLimit: 10_000 }));
-    const tokens = Uint32Array.from([3, 63, 0, 3]), table = randoms(64 * 80, 1);
-    const x = board.matrix(undefined, 4, 80), dtable = board.matrix(undefined, 64, 80);
-    const values = randoms(64 * 80, 2), out = board.flat(1), flat = board.flat(values);
+    const tokens = Uint32Array.from([3, 63, 0, 3]);
+    const table = randoms(64 * 80, 1);
+    const x = board.matrix(undefined, 4, 80);
+    const dtable = board.matrix(undefined, 64, 80);
+    const values = randoms(64 * 80, 2);
+    const out = board.flat(1);
+    const flat = board.flat(values);
     await board.run((plan: Plan) => {
       const T = board.matrix(table, 64, 80);
       embeddingForward(plan, { table: T, tokens: board.flat(tokens), x });
@@ -378,7 +446,8 @@ Deno.test({
       sumOfSquares(plan, [flat], board.flat(sumOfSquaresScratch(plan, [flat])), out);
       addInto(plan, flat, board.flat(values));
     });
-    const gathered = reference.embedding(tokens, table, 80), want = new Float64Array(64 * 80);
+    const gathered = reference.embedding(tokens, table, 80);
+    const want = new Float64Array(64 * 80);
     reference.embeddingBackward(tokens, gathered, want, 80);
     assertEquals(await board.values(x), Float32Array.from(gathered));
     assertClose("dtable", await board.values(dtable), want, 1e-7);

@@ -6,6 +6,7 @@ import {
   matmulChoices,
   sameChoice,
   tileBytes,
+  tunedChoices,
 } from "../../kernels/matmul/choice.ts";
 import { matmul, type Product } from "../../kernels/matmul/mod.ts";
 import { shapeChoices, shapeKey, tuneMatmul } from "../../kernels/matmul/tune.ts";
@@ -20,15 +21,20 @@ const FEW = ["64x128x16", "128x128x8", "256x128x8"];
 
 for (const variant of VARIANTS) {
   Deno.test(`every choice of a product gives the same bits: ${variant}`, async () => {
-    const device = await openDevice({ variant }), bench = new Workbench(device);
-    const m = 150, n = 210, k = 70, half = "f16" as const;
+    const device = await openDevice({ variant });
+    const bench = new Workbench(device);
+    const m = 150;
+    const n = 210;
+    const k = 70;
+    const half = "f16" as const;
     const operands: [Product, "f16"?][] = [["NT"], ["NN"], ["TN"], ["NT", half]];
     for (const [product, type] of operands.slice(0, variant === "gpu-tiled" ? 4 : 3)) {
       const upload = (rows: number, cols: number, seed: number) =>
         bench.matrix(randoms(rows * cols, seed), rows, cols, type);
       const a = product === "TN" ? upload(k, m, 1) : upload(m, k, 1);
       const b = product === "NT" ? upload(n, k, 2) : upload(k, n, 2);
-      const types = { a: { type }, b: { type }, c: {} }, shape = { product, m, n, k, types };
+      const types = { a: { type }, b: { type }, c: {} };
+      const shape = { product, m, n, k, types };
       let first: Float32Array | undefined;
       for (const choice of shapeChoices(device, shape)) {
         const { order, tile, depth } = choice;
@@ -37,7 +43,7 @@ for (const variant of VARIANTS) {
           if (type && tile !== "64x64" && !choice.half) continue;
           if ((type || product !== "NT") && !FEW.includes(`${tile}x${depth}`)) continue;
         }
-        device.choices.set(shapeKey(shape), choice);
+        tunedChoices(device).set(shapeKey(shape), choice);
         const c = bench.matrix(undefined, m, n);
         await bench.run((plan) => matmul(plan, { product, a, b, c }));
         const got = await device.readFloats(c.region);
@@ -48,7 +54,7 @@ for (const variant of VARIANTS) {
       if (variant === "gpu-tiled") continue; // it would compile them all
       const figures = await tuneMatmul(device, shape, 1);
       assertEquals(figures.length, shapeChoices(device, shape).length);
-      assertEquals(device.choices.get(shapeKey(shape)), figures[0]!.choice);
+      assertEquals(tunedChoices(device).get(shapeKey(shape)), figures[0]!.choice);
     }
     bench.clear();
     device.destroy();
@@ -78,7 +84,8 @@ Deno.test("choices fit the device's shared memory", () => {
 });
 
 Deno.test("choices are kept in a file, and a damaged file is measured anew", async () => {
-  const folder = Deno.makeTempDirSync(), file = join(folder, "a", "tuning.json");
+  const folder = Deno.makeTempDirSync();
+  const file = join(folder, "a", "tuning.json");
   const shapes = [
     { product: "NT" as const, m: 64, n: 96, k: 64 },
     { product: "TN" as const, m: 96, n: 64, k: 64 },
@@ -88,13 +95,13 @@ Deno.test("choices are kept in a file, and a damaged file is measured anew", asy
       const device = await openDevice({});
       const summary = await autotune(device, shapes, "full", file);
       assertEquals([summary.known, summary.measured], [known!, measured!]);
-      assertEquals(device.choices.size, 2);
+      assertEquals(tunedChoices(device).size, 2);
       device.destroy();
     }
     Deno.writeTextFileSync(file, '{"version":2,"choices":{"NT 64 96 64":{"order":"x","tile":7}}}');
     const device = await openDevice({});
     assertEquals((await autotune(device, shapes, "off", file)).known, 0);
-    assertEquals(device.choices.size, 0);
+    assertEquals(tunedChoices(device).size, 0);
     assertEquals((await autotune(device, shapes, "quick", file)).left, 2);
     assertEquals((await autotune(device, shapes, "full", file)).measured, 2);
     device.destroy();

@@ -12,13 +12,14 @@ const TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 
 Deno.test("a tokenizer that changed under a corpus is found, and refused until it is back", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const source = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     const run = (more: Partial<RunOptions> = {}) =>
       runPipeline({ corpus, source, workers: 1, ...more });
     const problems = async () => {
       const catalogue = readCatalogue(corpus);
       try {
-        return (await verifyCorpus(corpus, catalogue)).problems;
+        return (await verifyCorpus(corpus)).problems;
       } finally {
         catalogue.close();
       }
@@ -27,7 +28,8 @@ Deno.test("a tokenizer that changed under a corpus is found, and refused until i
     await run({ tokenizer: TOKENIZER, sequenceLength: 64 });
     assertEquals(await problems(), []);
 
-    const own = join(corpus, "tokenizer.json"), text = Deno.readTextFileSync(own);
+    const own = join(corpus, "tokenizer.json");
+    const text = Deno.readTextFileSync(own);
     Deno.writeTextFileSync(own, text + " ");
     assertEquals(await problems(), [`${own} is not the tokenizer that the corpus was made with`]);
     await assertRejects(() => run(), UserError, "not the tokenizer it was made with; put the one");
@@ -41,8 +43,10 @@ Deno.test("a tokenizer that changed under a corpus is found, and refused until i
 
 Deno.test("a vocabulary beyond 16 bits is refused, with what to do", () =>
   withFolder((folder) => {
-    const json = JSON.parse(Deno.readTextFileSync(TOKENIZER)), path = join(folder, "big.json");
-    const { vocab } = json.model, size = Object.keys(vocab).length;
+    const json = JSON.parse(Deno.readTextFileSync(TOKENIZER));
+    const path = join(folder, "big.json");
+    const { vocab } = json.model;
+    const size = Object.keys(vocab).length;
     for (let id = size; id < 65_536; id++) vocab[`token${id}`] = id;
     Deno.writeTextFileSync(path, JSON.stringify(json));
     assertThrows(() => loadTokenizer(path), UserError, 'make a smaller one with "pipeline train');

@@ -13,7 +13,8 @@ import { article, digestOf, pubmedSet, putFile, withFolder } from "./support.ts"
 
 const LINE = Deno.readTextFileSync(join(ROOT, "docs/schedule/crontab")).split("\n")
   .find((line) => line && !line.startsWith("#"))!;
-const DAEMON = "/usr/sbin/cron", TABLE = "/etc/cron.d/pubmamba-test";
+const DAEMON = "/usr/sbin/cron";
+const TABLE = "/etc/cron.d/pubmamba-test";
 const able = ALL_FAULTS && Deno.build.os === "linux" &&
   Deno.uid() === 0 && exists(DAEMON);
 
@@ -46,7 +47,8 @@ Deno.test({
       const cron = new Deno.Command(DAEMON, { args: ["-f"], stdout: "null", stderr: "null" })
         .spawn();
       try {
-        const wanted = join(corpus, "documents/pubmed26n0002.parquet"), end = Date.now() + 100_000;
+        const wanted = join(corpus, "documents/pubmed26n0002.parquet");
+        const end = Date.now() + 100_000;
         while (!exists(wanted) && Date.now() < end) await new Promise((r) => setTimeout(r, 500));
         await new Promise((r) => setTimeout(r, 2000));
       } finally {

@@ -74,7 +74,8 @@ Deno.test("every field of every fixture comes back from its Parquet file", () =>
   withFolder(async (folder) => {
     for (const name of ["baseline/pubmed26n0001", "updatefiles/pubmed26n0005"]) {
       const data = Deno.readFileSync(join(ROOT, "fixtures/mirror", name + ".xml.gz"));
-      const { citations } = parse(gunzipSync(data)), path = join(folder, "x.parquet");
+      const { citations } = parse(gunzipSync(data));
+      const path = join(folder, "x.parquet");
       const writer = new DocumentWriter(path, "x", "all");
       citations.forEach((c, i) => writer.add(c, i * 3));
       writer.commit();
@@ -93,7 +94,8 @@ Deno.test("every field of every fixture comes back from its Parquet file", () =>
 
 Deno.test("rows of any shape come back: empty and nested lists, long runs, wide dictionaries", () =>
   withFolder(async (folder) => {
-    const path = join(folder, "x.parquet"), columns = ["pmid", "title", "mesh", "other_abstracts"];
+    const path = join(folder, "x.parquet");
+    const columns = ["pmid", "title", "mesh", "other_abstracts"];
     const at = (name: string) => COLUMN_NAMES.indexOf(name);
     let seed = 7;
     const next = (below: number) => (seed = seed * 48271 % 0x7fffffff) % below;
@@ -103,8 +105,8 @@ Deno.test("rows of any shape come back: empty and nested lists, long runs, wide 
       Array.from({ length: next(limit) }, make);
     const rows: unknown[][] = [];
     const empty = (name: string): unknown => {
-      const index = DOCUMENT_SCHEMA.findIndex((e) => e.name === name),
-        element = DOCUMENT_SCHEMA[index]!;
+      const index = DOCUMENT_SCHEMA.findIndex((e) => e.name === name);
+      const element = DOCUMENT_SCHEMA[index]!;
       if (element.type === "INT32") return 0;
       if (element.converted_type === "LIST") return [];
       return element.type ? "" : { given: "", iso: "", precision: "" };
@@ -161,7 +163,11 @@ Deno.test("docs/documents.md names every column and the schema's version", () =>
 Deno.test("publication dates are normalised as exactly as they are given", () => {
   const date = (parts: Partial<Citation["published"]>) => {
     const { iso, precision } = normalizeDate({
-      ...{ year: "", month: "", day: "", season: "", medlineDate: "" },
+      year: "",
+      month: "",
+      day: "",
+      season: "",
+      medlineDate: "",
       ...parts,
     });
     return `${iso} ${precision}`.trim();

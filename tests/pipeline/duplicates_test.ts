@@ -11,7 +11,8 @@ Deno.test("duplicates: near copies are found, others are not", async () => {
   const documents = Array.from({ length: 600 }, (_, i) => ({ pmid: i + 1, words: words(200) }));
   // 700 repeats 7 with two words changed; 701 the first half of 8; 702 is 9 in capitals.
   const changed = [...documents[6]!.words];
-  changed[50] = "other", changed[120] = "another";
+  changed[50] = "other";
+  changed[120] = "another";
   const all = [
     ...documents.map((d) => ({ pmid: d.pmid, text: d.words.join(" ") })),
     { pmid: 700, text: changed.join(" ") },
@@ -29,10 +30,13 @@ Deno.test("duplicates: near copies are found, others are not", async () => {
 });
 
 Deno.test("duplicates: bands agree as often as their theory says", () => {
-  const minhash = new MinHash(), one = new Uint32Array(14), two = new Uint32Array(14);
+  const minhash = new MinHash();
+  const one = new Uint32Array(14);
+  const two = new Uint32Array(14);
   let agreed = 0;
   for (let trial = 0; trial < 300; trial++) {
-    const a = words(150), b = [...a];
+    const a = words(150);
+    const b = [...a];
     b[random(150)] = "x";
     assert(minhash.bands(a.join(" "), one) && minhash.bands(b.join(" "), two));
     const share = jaccard(minhash.shingles(a.join(" ")), minhash.shingles(b.join(" ")));

@@ -2,9 +2,13 @@
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { exists } from "../../core/files.ts";
+import type { Catalogue } from "../../pipeline/catalogue/catalogue.ts";
+import { DEFAULT_POLICIES } from "../../pipeline/ingest/policy.ts";
+import { FileTaker } from "../../pipeline/ingest/take_files.ts";
+import { WorkerPool } from "../../pipeline/ingest/worker_pool.ts";
 import { type RunOptions, runPipeline } from "../../pipeline/run.ts";
 import { retryAfter } from "../../pipeline/source/http_client.ts";
-import { parseMd5 } from "../../pipeline/source/source.ts";
+import { openSource, parseMd5 } from "../../pipeline/source/source.ts";
 import { parseName, parseSelection } from "../../pipeline/source/names.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "../assert.ts";
 import { ROOT } from "../shared.ts";
@@ -120,7 +124,8 @@ Deno.test("a download cut off goes on with Range and If-Range", () => {
 Deno.test("a server that answers 200 to a Range is read from the start", () =>
   survives((request, path) => {
     if (!path.endsWith(".xml.gz")) return undefined;
-    const data = Deno.readFileSync(join(FIXTURES, path)), etag = '"e"';
+    const data = Deno.readFileSync(join(FIXTURES, path));
+    const etag = '"e"';
     const headers = { etag, "content-length": String(data.length) };
     return request.headers.has("range")
       ? new Response(data, { headers })
@@ -130,7 +135,8 @@ Deno.test("a server that answers 200 to a Range is read from the start", () =>
 Deno.test("a server that answers another range than asked for is read from the start", () =>
   survives((request, path) => {
     if (!path.endsWith(".xml.gz")) return undefined;
-    const data = Deno.readFileSync(join(FIXTURES, path)), length = data.length;
+    const data = Deno.readFileSync(join(FIXTURES, path));
+    const length = data.length;
     if (request.headers.has("range")) {
       return new Response(data.slice(10), {
         status: 206,
@@ -194,12 +200,12 @@ Deno.test("bytes that do not match their MD5 are fetched again, then refused", a
 
 Deno.test("a file that changes between two attempts is taken whole, in its new form", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"),
-      title = (t: string) =>
-        pubmedSet(
-          ...Array.from({ length: 300 }, (_, i) =>
-            article(i + 1, { title: `${t} ${i * 7919 % 1000}` })),
-        );
+    const mirror = join(folder, "mirror");
+    const title = (t: string) =>
+      pubmedSet(
+        ...Array.from({ length: 300 }, (_, i) =>
+          article(i + 1, { title: `${t} ${i * 7919 % 1000}` })),
+      );
     putFile(mirror, "baseline", 1, title("old"));
     const change = times(1, (request, path) => {
       if (!path.endsWith(".xml.gz")) return undefined;
@@ -315,7 +321,8 @@ Deno.test("names that are no PubMed names never become paths", () =>
   }));
 
 Deno.test("MD5 files, Retry-After and selections are read in all their forms", () => {
-  const hex = "0123456789abcdef0123456789ABCDEF", name = nameOf(1);
+  const hex = "0123456789abcdef0123456789ABCDEF";
+  const name = nameOf(1);
   for (const text of [`MD5(${name})= ${hex}\n`, `${hex}  ${name}`, hex, `MD5 (${name}) = ${hex}`]) {
     assertEquals(parseMd5(text), hex.toLowerCase(), text);
   }
@@ -333,3 +340,26 @@ Deno.test("MD5 files, Retry-After and selections are read in all their forms", (
   assertEquals([1, 3, 4, 7, 8].map(selected), [true, true, false, true, false]);
   assertThrows(() => parseSelection("3-1"), Error, "3-1");
 });
+
+Deno.test("a download is gone before the catalogue has its file: a kill in between leaves none", () =>
+  withFolder((folder) =>
+    withServer(FIXTURES, async (url) => {
+      const corpus = join(folder, "corpus");
+      const source = openSource(url, FAST);
+      const file = (await source.list()).find((f) => f.number === 5);
+      if (!file) throw new Error("the fixtures have no file 5");
+      const left: boolean[] = [];
+      const catalogue = {
+        addFile: () => left.push(exists(join(corpus, "raw"))),
+      } as unknown as Catalogue;
+      const pool = new WorkerPool(1);
+      try {
+        const settings = { fields: "text" as const, policies: DEFAULT_POLICIES, tokens: undefined };
+        const taker = new FileTaker(source, catalogue, pool, settings, { corpus, workers: 1 });
+        await taker.take([{ file, md5: await source.md5(file), issuedAgain: false }]);
+      } finally {
+        await pool.close();
+      }
+      assertEquals(left, [false]);
+    })
+  ));

@@ -4,15 +4,19 @@
  * @module
  */
 import { join } from "../../core/std.ts";
+import { UserError } from "../../core/errors.ts";
 import { exists } from "../../core/files.ts";
+import { Catalogue } from "../../pipeline/catalogue/catalogue.ts";
 import { readCatalogue } from "../../pipeline/corpus.ts";
 import { verifyCorpus } from "../../pipeline/verify.ts";
-import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "../assert.ts";
 import { ROOT } from "../shared.ts";
 import { faults, random } from "./faults.ts";
-import { digestOf, documentsOf, type Fault, serveFile, withFolder, withServer } from "./support.ts";
+import { badMirror } from "./bad_mirror.ts";
+import { digestOf, documentsOf, withFolder, withServer } from "./support.ts";
 
-const FIXTURES = join(ROOT, "fixtures/mirror"), TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
+const FIXTURES = join(ROOT, "fixtures/mirror");
+const TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 /** At least so many of a run, and as many of a refresh. */
 const KILLS = faults(2, 25, 50);
 
@@ -26,7 +30,8 @@ function start(args: string[]): Deno.ChildProcess {
 
 /** Runs `args` to their end; returns the log. */
 async function finish(args: string[]): Promise<string> {
-  const output = await start(args).output(), log = new TextDecoder().decode(output.stderr);
+  const output = await start(args).output();
+  const log = new TextDecoder().decode(output.stderr);
   assertEquals(output.code, 0, log);
   return log;
 }
@@ -58,61 +63,43 @@ async function killUntilDone(args: string[], next: () => number, longest: number
 async function isWhole(corpus: string): Promise<void> {
   const catalogue = readCatalogue(corpus);
   try {
-    assertEquals((await verifyCorpus(corpus, catalogue)).problems, []);
+    assertEquals((await verifyCorpus(corpus)).problems, []);
   } finally {
     catalogue.close();
   }
 }
 
 const options = (corpus: string) => [
-  ...["--corpus", corpus, "--tokenizer", TOKENIZER, "--sequence-length", "128"],
-  ...["--validation", "0.05", "--test", "0.05"],
+  "--corpus",
+  corpus,
+  "--tokenizer",
+  TOKENIZER,
+  "--sequence-length",
+  "128",
+  "--validation",
+  "0.05",
+  "--test",
+  "0.05",
 ];
 
-/** Every fourth answer or so is one of a bad mirror's. */
-function badMirror(next: () => number): Fault {
-  const damaged = new Set<string>();
-  return (request, path) => {
-    const kind = Math.floor(next() * 24), local = join(FIXTURES, path);
-    if (kind === 0) return new Response("busy", { status: 503 });
-    if (kind === 1) {
-      return new Response("slow down", { status: 429, headers: { "retry-after": "0" } });
-    }
-    if (!path.endsWith(".gz")) return undefined;
-    const data = Deno.readFileSync(local);
-    // The connection breaks off: fewer bytes than the length promised.
-    if (kind < 4) return broken(data, Math.floor(next() * data.length));
-    if (kind === 4) return new Response(data); // the whole file, to a Range too
-    if (kind === 5 && !damaged.has(path)) {
-      damaged.add(path);
-      return new Response(data.map((byte, i) => i === 999 ? byte ^ 1 : byte));
-    }
-    return serveFile(request, local);
-  };
-}
-
-function broken(data: Uint8Array, size: number): Response {
-  const body = new ReadableStream({
-    start(controller) {
-      controller.enqueue(data.slice(0, size));
-      controller.close();
-    },
-  });
-  return new Response(body, { headers: { "content-length": String(data.length) } });
-}
-
 const runOf = (corpus: string, ...more: string[]) => [
-  ...["run", "--source", FIXTURES, ...options(corpus), ...more],
+  "run",
+  "--source",
+  FIXTURES,
+  ...options(corpus),
+  ...more,
 ];
 
 Deno.test("a run and a refresh killed at random moments end in the same bytes", () =>
   withFolder(async (folder) => {
-    const plain = join(folder, "plain"), first = join(folder, "first");
+    const plain = join(folder, "plain");
+    const first = join(folder, "first");
     await finish(runOf(plain));
     const running = await timeOf(runOf(first, "--files", "1-3"));
     const refreshing = await timeOf(["refresh", "--corpus", first]);
     // First a part of the files, then all of them as a refresh; anew until there were kills enough.
-    const next = random(1), documents = await documentsOf(plain);
+    const next = random(1);
+    const documents = await documentsOf(plain);
     for (let runs = 0, refreshes = 0, round = 0; Math.min(runs, refreshes) < KILLS; round++) {
       const corpus = join(folder, `killed${round}`);
       runs += await killUntilDone(runOf(corpus, "--files", "1-3"), next, running);
@@ -130,7 +117,8 @@ Deno.test("a run and a refresh killed at random moments end in the same bytes", 
 
 Deno.test("a refresh from a bad mirror, killed at random moments, ends in the same bytes", () =>
   withFolder(async (folder) => {
-    const plain = join(folder, "plain"), next = random(2);
+    const plain = join(folder, "plain");
+    const next = random(2);
     const whole = await timeOf(runOf(plain));
     await withServer(FIXTURES, async (url) => {
       const fast = ["--retry-delay", "0.002", "--read-timeout", "2"];
@@ -146,7 +134,7 @@ Deno.test("a refresh from a bad mirror, killed at random moments, ends in the sa
         assertStringIncludes(await finish(["refresh", "--corpus", corpus]), "Nothing to do");
         Deno.removeSync(corpus, { recursive: true });
       }
-    }, badMirror(next));
+    }, badMirror(FIXTURES, next));
   }));
 
 Deno.test("an interrupted run saves, says so and exits with 130", () =>
@@ -187,7 +175,8 @@ Deno.test({
   ignore: !mountable,
   fn: () =>
     withFolder(async (folder) => {
-      const disk = join(folder, "disk"), corpus = join(disk, "corpus");
+      const disk = join(folder, "disk");
+      const corpus = join(disk, "corpus");
       Deno.mkdirSync(disk);
       const system = (command: string, ...args: string[]) =>
         new Deno.Command(command, { args }).outputSync().success;
@@ -211,6 +200,37 @@ Deno.test({
         await finish(["refresh", "--corpus", corpus]);
         await isWhole(corpus);
         assert((await documentsOf(corpus)).length > before.length);
+      } finally {
+        system("umount", disk);
+      }
+    }),
+});
+
+Deno.test({
+  name: "a catalogue that a full disk keeps from being opened is not called damaged",
+  ignore: !mountable,
+  fn: () =>
+    withFolder((folder) => {
+      const system = (command: string, ...args: string[]) =>
+        new Deno.Command(command, { args }).outputSync().success;
+      const disk = join(folder, "disk");
+      Deno.mkdirSync(disk);
+      if (!system("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk)) return; // no right to
+      try {
+        const path = join(disk, "catalogue.sqlite");
+        new Catalogue(path).close();
+        const filler = Deno.openSync(join(disk, "filler"), { write: true, create: true });
+        try {
+          assertThrows(() => {
+            for (;;) filler.writeSync(new Uint8Array(4096));
+          });
+        } finally {
+          filler.close();
+        }
+        const error = assertThrows(() => new Catalogue(path), UserError);
+        assertStringIncludes(error.message, "the disk is full");
+        Deno.removeSync(join(disk, "filler"));
+        new Catalogue(path).close();
       } finally {
         system("umount", disk);
       }

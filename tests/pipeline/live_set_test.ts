@@ -4,10 +4,8 @@ import { Catalogue, type FileEvents, type FileRow } from "../../pipeline/catalog
 import { LiveBits } from "../../pipeline/catalogue/live_set.ts";
 import { assertEquals } from "../assert.ts";
 import { faults } from "./faults.ts";
+import { type Event, liveRecords } from "./live_model.ts";
 import { withFolder } from "./support.ts";
-
-/** A record, or a version that a DeleteCitation names. */
-type Event = { pmid: number; version: number; deleted: boolean };
 
 const ROUNDS = faults(60, 200, 400);
 
@@ -19,7 +17,8 @@ function generator(seed: number): (below: number) => number {
 }
 
 function randomFile(next: (below: number) => number): Event[] {
-  const pmid = () => 1 + next(12), version = () => 1 + Math.max(0, next(5) - 2);
+  const pmid = () => 1 + next(12);
+  const version = () => 1 + Math.max(0, next(5) - 2);
   const events: Event[] = Array.from(
     { length: next(8) },
     () => ({ pmid: pmid(), version: version(), deleted: false }),
@@ -32,20 +31,10 @@ function randomFile(next: (below: number) => number): Event[] {
   return events;
 }
 
-/** The rules as they are written down: files in order, one event after another. */
-function naive(files: Map<number, Event[]>): string[] {
-  const versions = new Map<number, Map<number, string>>();
-  for (const [number, events] of [...files].sort(([a], [b]) => a - b)) {
-    events.forEach(({ pmid, version, deleted }, ordinal) => {
-      const held = versions.get(pmid) ?? new Map<number, string>();
-      versions.set(pmid, held);
-      if (deleted) held.delete(version);
-      else held.set(version, `${pmid} v${version} file ${number} record ${ordinal}`);
-    });
-  }
-  return [...versions].filter(([, held]) => held.size > 0).sort(([a], [b]) => a - b)
-    .map(([, held]) => held.get(Math.max(...held.keys()))!);
-}
+const naive = (files: Map<number, Event[]>): string[] =>
+  liveRecords(files).map(({ event, file, ordinal }) =>
+    `${event.pmid} v${event.version} file ${file} record ${ordinal}`
+  );
 
 function eventsOf(events: Event[]): FileEvents {
   const column = (deleted: boolean, value: (e: Event, i: number) => number) =>
@@ -63,9 +52,22 @@ function eventsOf(events: Event[]): FileEvents {
 function rowOf(number: number, events: Event[]): FileRow {
   const documents = events.filter((e) => !e.deleted).length;
   return {
-    ...{ number, name: `file${number}`, folder: "baseline", md5: "", state: "documents" as const },
-    ...{ records: documents, documents, deletions: events.length - documents, xml_bytes: 0 },
-    ...{ counts: "{}", tokens: null, documents_sha256: "", tokens_sha256: null, stamp: "" },
+    number,
+    name: `file${number}`,
+    folder: "baseline",
+    md5: "",
+    state: "documents" as const,
+    records: documents,
+    documents,
+    deletions: events.length - documents,
+    xml_bytes: 0,
+    counts: "{}",
+    tokens: null,
+    documents_sha256: "",
+    tokens_sha256: null,
+    stamp: "",
+    rejected_sha256: "",
+    raw: 0,
   };
 }
 
@@ -84,7 +86,8 @@ const liveOf = (catalogue: Catalogue) =>
 Deno.test("the live set of any history, in any order, twice over and re-issued, is the model's", () =>
   withFolder(async (folder) => {
     for (let round = 0; round < ROUNDS; round++) {
-      const next = generator(round + 1), files = new Map<number, Event[]>();
+      const next = generator(round + 1);
+      const files = new Map<number, Event[]>();
       for (let number = 1; number <= 5; number++) files.set(number, randomFile(next));
       const catalogue = new Catalogue(join(folder, `${round}.sqlite`));
       try {
@@ -94,7 +97,8 @@ Deno.test("the live set of any history, in any order, twice over and re-issued, 
           if (next(3) === 0) catalogue.addFile(rowOf(number, events), eventsOf(events));
         }
         assertEquals(liveOf(catalogue), naive(files), `round ${round}`);
-        const again = 1 + next(5), events = randomFile(next);
+        const again = 1 + next(5);
+        const events = randomFile(next);
         files.set(again, events);
         catalogue.addFile(rowOf(again, events), eventsOf(events), true);
         await catalogue.rebuild((apply) => {
@@ -124,7 +128,8 @@ Deno.test("the live set of any history, in any order, twice over and re-issued, 
 
 Deno.test("a catalogue of another layout, or no catalogue, is refused by name", () =>
   withFolder((folder) => {
-    const path = join(folder, "c.sqlite"), catalogue = new Catalogue(path);
+    const path = join(folder, "c.sqlite");
+    const catalogue = new Catalogue(path);
     catalogue.set("schema", "99");
     catalogue.close();
     const message = (open: () => Catalogue) => {
@@ -141,4 +146,9 @@ Deno.test("a catalogue of another layout, or no catalogue, is refused by name", 
       "not a database, and long enough to be looked at as one".repeat(40),
     );
     assertEquals(/Cannot use the catalogue/.test(message(() => new Catalogue(path))), true);
+    // A run killed before it made its tables.
+    Deno.writeTextFileSync(path, "");
+    const empty = message(() => new Catalogue(path, { readOnly: true }));
+    assertEquals(/its catalogue is still empty.*run "pipeline run" again/.test(empty), true, empty);
+    assertEquals(message(() => new Catalogue(path)), "");
   }));

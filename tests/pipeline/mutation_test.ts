@@ -40,7 +40,10 @@ function generator(seed: number): Random {
 const concat = (...parts: Uint8Array[]): Uint8Array => {
   const bytes = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
   let at = 0;
-  for (const part of parts) bytes.set(part, at), at += part.length;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
   return bytes;
 };
 
@@ -67,21 +70,24 @@ const MUTATIONS: ((xml: Uint8Array, next: Random) => Uint8Array)[] = [
   },
   (xml, next) => {
     // An element that holds no other, twice.
-    const [from, to] = someTag(xml, next), end = xml.indexOf(0x3e, to) + 1;
+    const [from, to] = someTag(xml, next);
+    const end = xml.indexOf(0x3e, to) + 1;
     return concat(xml.subarray(0, end), xml.subarray(from));
   },
   (xml, next) => {
-    const [, to] = someTag(xml, next), name = "<x y='" + "z".repeat(next(20_000)) + "'/>";
+    const [, to] = someTag(xml, next);
+    const name = "<x y='" + "z".repeat(next(20_000)) + "'/>";
     return concat(xml.subarray(0, to), encode(name), xml.subarray(to));
   },
   (xml, next) => {
-    const [, to] = someTag(xml, next), depth = next(3000);
+    const [, to] = someTag(xml, next);
+    const depth = next(3000);
     const deep = "<d>".repeat(depth) + "&lt;" + "</d>".repeat(depth - next(2));
     return concat(xml.subarray(0, to), encode(deep), xml.subarray(to));
   },
   (xml, next) => {
-    const at = next(xml.length),
-      bytes = [0, 0xff, 0xc0, 0x80, 0xed, 0xa0, 0xf5, 0x26, 0x3c, 0x3e, 0x5d];
+    const at = next(xml.length);
+    const bytes = [0, 0xff, 0xc0, 0x80, 0xed, 0xa0, 0xf5, 0x26, 0x3c, 0x3e, 0x5d];
     return concat(
       xml.subarray(0, at),
       new Uint8Array([bytes[next(bytes.length)]!]),
@@ -89,7 +95,8 @@ const MUTATIONS: ((xml: Uint8Array, next: Random) => Uint8Array)[] = [
     );
   },
   (xml, next) => {
-    const from = next(xml.length), to = Math.min(xml.length, from + next(200));
+    const from = next(xml.length);
+    const to = Math.min(xml.length, from + next(200));
     return concat(xml.subarray(0, from), xml.subarray(to));
   },
   (xml, next) => {
@@ -107,7 +114,8 @@ const MUTATIONS: ((xml: Uint8Array, next: Random) => Uint8Array)[] = [
       '"',
       "--",
     ];
-    const at = next(xml.length), word = encode(words[next(words.length)]!);
+    const at = next(xml.length);
+    const word = encode(words[next(words.length)]!);
     return concat(xml.subarray(0, at), word, xml.subarray(at));
   },
 ];
@@ -117,7 +125,8 @@ Deno.test("mutants end in what saxes finds, or in an error with an offset", () =
   assertEquals(parse(xml), oracle(xml));
   let accepted = 0;
   for (let i = 0; i < MUTANTS; i++) {
-    const next = generator(i + 1), mutate = MUTATIONS[i % MUTATIONS.length]!;
+    const next = generator(i + 1);
+    const mutate = MUTATIONS[i % MUTATIONS.length]!;
     const mutant = mutate(xml, next);
     let found;
     try {
@@ -139,10 +148,13 @@ Deno.test("mutants end in what saxes finds, or in an error with an offset", () =
 
 Deno.test("damaged gzip data ends in an error or in the same citations", () =>
   withFolder(async (folder) => {
-    const xml = sample(), data = gzipSync(xml), path = join(folder, "x.xml.gz");
+    const xml = sample();
+    const data = gzipSync(xml);
+    const path = join(folder, "x.xml.gz");
     const expected = JSON.stringify(parse(xml).citations);
     for (let i = 0; i < MUTANTS / 20; i++) {
-      const next = generator(i + 7), copy = data.slice();
+      const next = generator(i + 7);
+      const copy = data.slice();
       for (let k = 1 + next(3); k > 0; k--) copy[next(copy.length)]! ^= 1 << next(8);
       Deno.writeFileSync(path, next(3) ? copy : copy.slice(0, next(copy.length)));
       const citations: unknown[] = [];
@@ -159,7 +171,8 @@ Deno.test("damaged gzip data ends in an error or in the same citations", () =>
 
 Deno.test("members of gzip data follow each other, and a small file may not become endless", () =>
   withFolder(async (folder) => {
-    const path = join(folder, "x.xml.gz"), xml = sample();
+    const path = join(folder, "x.xml.gz");
+    const xml = sample();
     const members = [0, 1, 999, 20_000].map((from, i, all) =>
       gzipSync(xml.slice(from, all[i + 1]))
     );

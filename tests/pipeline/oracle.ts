@@ -17,7 +17,8 @@ interface Node {
 /** Parses with saxes. @throws where saxes finds the XML malformed. */
 function tree(xml: Uint8Array): Node {
   const text = new TextDecoder("utf-8", { fatal: true }).decode(xml);
-  const parser = new SaxesParser({ xmlns: false }), stack: Node[] = [];
+  const parser = new SaxesParser({ xmlns: false });
+  const stack: Node[] = [];
   let root: Node | undefined;
   parser.on("error", (error: Error) => {
     throw error;
@@ -33,7 +34,8 @@ function tree(xml: Uint8Array): Node {
   parser.on("text", onText);
   parser.on("cdata", onText);
   parser.on("doctype", (doctype: string) => {
-    if (/<!ENTITY/.test(doctype)) throw new Error("entities are refused");
+    const bare = doctype.replace(/<!--[^]*?-->|<\?[^]*?\?>|"[^"]*"|'[^']*'/g, "");
+    if (/<!ENTITY/.test(bare)) throw new Error("entities are refused");
   });
   parser.write(text).close();
   return root!;
@@ -41,8 +43,16 @@ function tree(xml: Uint8Array): Node {
 
 const SPACES = /[ \t\r\n\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/g;
 const normalize = (text: string) => text.replace(SPACES, " ").replace(/^ | $/g, "");
-const rawText = (node: Node): string =>
-  node.children.map((c) => typeof c === "string" ? c : rawText(c)).join("");
+/** All text below a node, without recursion: elements may lie thousands deep. */
+function rawText(node: Node): string {
+  let text = "";
+  const waiting = [...node.children].reverse();
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    if (typeof next === "string") text += next;
+    else for (const child of [...next.children].reverse()) waiting.push(child);
+  }
+  return text;
+}
 const textOf = (node: Node | undefined): string => node ? normalize(rawText(node)) : "";
 const attribute = (node: Node, name: string) => normalize(node.attributes[name] ?? "");
 
@@ -77,9 +87,11 @@ const sections = (nodes: Node[]): Section[] =>
     category: attribute(n, "NlmCategory"),
     text: textOf(n),
   }));
+/** 1 where nothing is said, 0 where it is no number from 1 to 2^31 - 1. */
 const versionOf = (node: Node) => {
+  if (node.attributes.Version === undefined) return 1;
   const text = attribute(node, "Version");
-  return /^\d{1,6}$/.test(text) && Number(text) > 0 ? Number(text) : 1;
+  return /^\d{1,10}$/.test(text) && Number(text) < 2 ** 31 ? Number(text) : 0;
 };
 const number = (node: Node | undefined) => {
   const text = textOf(node);
@@ -201,9 +213,7 @@ export function oracle(xml: Uint8Array): { citations: Citation[]; deletions: Del
   return {
     citations: records.filter((r) => /^Pubmed(Book)?Article$/.test(r.name)).map(citationOf),
     deletions: records.filter((r) => r.name === "DeleteCitation").flatMap((d) =>
-      all(d, "PMID").map((p) => ({ pmid: number(p), version: versionOf(p) })).filter((x) =>
-        x.pmid > 0
-      )
+      all(d, "PMID").map((p) => ({ pmid: number(p), version: versionOf(p) }))
     ),
   };
 }

@@ -7,9 +7,10 @@ import { SHARED, sharedTest } from "../shared.ts";
 /** Repeatable numbers in [0, n). */
 function numbers(seed: number): (n: number) => number {
   let state = seed;
-  return (
-    n,
-  ) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0, Math.floor(state / 2 ** 32 * n));
+  return (n) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor(state / 2 ** 32 * n);
+  };
 }
 
 /** Lengths like PubMed abstracts': about 340 tokens, few above 700, very few above 1,024. */
@@ -23,7 +24,8 @@ function abstractLengths(count: number): number[] {
 
 /** Checks what every packing must keep: each token of each document once and in order. */
 function check(lengths: number[], rowLength: number, method: PackingMethod): void {
-  const rows = pack(lengths, rowLength, method), next = lengths.map(() => 0);
+  const rows = pack(lengths, rowLength, method);
+  const next = lengths.map(() => 0);
   const chunks = lengths.map(() => 0);
   for (const row of rows) {
     let column = 0;
@@ -57,7 +59,8 @@ Deno.test("packing: every token once, in order, rests at the beginning of rows",
 });
 
 Deno.test("packing: best fit splits and pads little on abstracts at 1,024", () => {
-  const lengths = abstractLengths(65_536), rows = pack(lengths, 1024);
+  const lengths = abstractLengths(65_536);
+  const rows = pack(lengths, 1024);
   const tokens = lengths.reduce((a, b) => a + b);
   const padding = 1 - tokens / (rows.length * 1024);
   const split = lengths.filter((n) => n > 1024).length / lengths.length;
@@ -74,7 +77,8 @@ Deno.test("packing: the fullest row that has room is taken", () => {
 
 sharedTest("data/pubmed/truth", "packing: real abstracts at 1,024", () => {
   const tokenizer = loadTokenizer(join(SHARED, "data/tokenizer/gpt-neox-20b.tokenizer.json"));
-  const texts: string[] = [], truth = join(SHARED, "data/pubmed/truth");
+  const texts: string[] = [];
+  const truth = join(SHARED, "data/pubmed/truth");
   for (const { name } of Deno.readDirSync(truth)) {
     if (!name.endsWith(".jsonl")) continue;
     for (const line of Deno.readTextFileSync(join(truth, name)).trim().split("\n")) {
@@ -88,11 +92,13 @@ sharedTest("data/pubmed/truth", "packing: real abstracts at 1,024", () => {
   for (const { QUESTION, CONTEXTS, LONG_ANSWER } of Object.values(items)) {
     texts.push(`${QUESTION}\n\n${CONTEXTS.join(" ")} ${LONG_ANSWER}`);
   }
-  const lengths = texts.map((text) => 1 + tokenizer.encode(text).length), random = numbers(3);
+  const lengths = texts.map((text) => 1 + tokenizer.encode(text).length);
+  const random = numbers(3);
   const window = Array.from({ length: 65_536 }, () => lengths[random(lengths.length)]!);
   // As they are, and as many as a window holds, drawn from them.
   for (const documents of [lengths, window]) {
-    const rows = pack(documents, 1024), tokens = documents.reduce((a, b) => a + b);
+    const rows = pack(documents, 1024);
+    const tokens = documents.reduce((a, b) => a + b);
     const split = rows.flat().filter(({ chunk }) => chunk === 1).length / documents.length;
     const padding = 1 - tokens / (rows.length * 1024);
     assert(split < 0.002 && padding < 0.015, `${split} split, ${padding} padding`);

@@ -64,7 +64,8 @@ sharedTest("data/pubmed/truth", "every field of every real record equals the tru
   let records = 0;
   for (const entry of Deno.readDirSync(join(PUBMED, "truth"))) {
     if (!entry.name.endsWith(".jsonl")) continue;
-    const name = entry.name.replace(/\.jsonl$/, ""), truth = readTruth(name);
+    const name = entry.name.replace(/\.jsonl$/, "");
+    const truth = readTruth(name);
     const found: (Citation | Deletion[])[] = [];
     const scanner = new CitationScanner({
       citation: (c) => found.push(c),

@@ -17,7 +17,8 @@ Deno.test("the report's counts are those of the live documents", () =>
       sequenceLength: 128,
       workers: 2,
     });
-    const catalogue = readCatalogue(corpus), documents = await documentsOf(corpus);
+    const catalogue = readCatalogue(corpus);
+    const documents = await documentsOf(corpus);
     const figures = await reportFigures(corpus, catalogue);
     catalogue.close();
     assertEquals(figures.documents, documents.length);

@@ -28,7 +28,8 @@ const run = (source: string, corpus: string, options: Partial<RunOptions> = {}) 
 
 Deno.test("live documents follow versions, revisions and deletions across files", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putFile(
       mirror,
       "baseline",
@@ -68,7 +69,8 @@ Deno.test("live documents follow versions, revisions and deletions across files"
         [6, 1, "six, version 1", "pubmed26n0001"],
       ],
     );
-    const catalogue = readCatalogue(corpus), status = readStatus(corpus, catalogue);
+    const catalogue = readCatalogue(corpus);
+    const status = readStatus(corpus, catalogue);
     catalogue.close();
     assertEquals([status.records, status.live, status.superseded, status.deleted], [12, 5, 5, 2]);
     const again = await run(mirror, corpus);
@@ -101,7 +103,8 @@ Deno.test("every record of the fixtures that gives no training text is listed wi
         listed[reason] = (listed[reason] ?? 0) + 1;
       }
     }
-    const catalogue = readCatalogue(corpus), status = readStatus(corpus, catalogue);
+    const catalogue = readCatalogue(corpus);
+    const status = readStatus(corpus, catalogue);
     catalogue.close();
     assertEquals(listed, status.dropped);
     assert((listed["no-abstract"] ?? 0) > 0 && (listed["retracted"] ?? 0) > 0);
@@ -109,7 +112,8 @@ Deno.test("every record of the fixtures that gives no training text is listed wi
 
 Deno.test("a file that is issued again replaces all that the first issue said", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putFile(mirror, "baseline", 1, pubmedSet(article(1, { title: "old" }), article(2)));
     putFile(mirror, "updatefiles", 2, pubmedSet(article(1, { title: "new" }), deletion([2, 1])));
     await run(mirror, corpus);
@@ -122,7 +126,8 @@ Deno.test("a file that is issued again replaces all that the first issue said", 
 
 Deno.test("policies decide what becomes training text, and hold for the corpus", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     const type = (name: string) => `<PublicationType UI="x">${name}</PublicationType>`;
     putFile(
       mirror,
@@ -178,7 +183,8 @@ async function refuses(mirror: string, corpus: string, ...parts: string[]): Prom
 
 Deno.test("bad input gets a clear error and leaves the good files in", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     await refuses(join(folder, "nowhere"), corpus, "PubMed files", "baseline/");
     Deno.mkdirSync(join(mirror, "baseline"), { recursive: true });
     Deno.writeTextFileSync(join(mirror, "baseline/readme.txt"), "x");
@@ -187,7 +193,8 @@ Deno.test("bad input gets a clear error and leaves the good files in", () =>
 
     putFile(mirror, "baseline", 1, pubmedSet(article(1)));
     const bad = putFile(mirror, "updatefiles", 2, pubmedSet(article(2), article(3)));
-    const name = nameOf(2), good = Deno.readFileSync(bad);
+    const name = nameOf(2);
+    const good = Deno.readFileSync(bad);
     const put = (data: Uint8Array) => {
       Deno.writeFileSync(bad, data);
       Deno.writeTextFileSync(bad + ".md5", md5File(name, data));
@@ -217,7 +224,8 @@ Deno.test("bad input gets a clear error and leaves the good files in", () =>
 
 Deno.test("two numbers alike, a missing selection and another year are refused", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     putFile(mirror, "baseline", 1, pubmedSet(article(1)));
     putFile(mirror, "updatefiles", 1, pubmedSet(article(2)));
     await assertRejects(() => run(mirror, corpus), UserError, "there twice");
@@ -233,7 +241,7 @@ Deno.test("two numbers alike, a missing selection and another year are refused",
     await assertRejects(() => run(mirror, corpus), UserError, "only that of 2026");
   }));
 
-Deno.test("a new year's series is built beside the old corpus, with its settings, and swapped in", () =>
+Deno.test("a new year's series is built with the old one's settings and takes its place when it is whole", () =>
   withFolder(async (folder) => {
     const [mirror, corpus, plain] = ["mirror", "corpus", "plain"].map((n) => join(folder, n)) as [
       string,
@@ -255,7 +263,8 @@ Deno.test("a new year's series is built beside the old corpus, with its settings
     series(26, "old");
     await run(mirror, corpus, options);
     Deno.removeSync(join(mirror, "baseline"), { recursive: true });
-    const file = series(27, "new"), name = file.replace(/.*\//, "");
+    const file = series(27, "new");
+    const name = file.replace(/.*\//, "");
     // A fault on the way leaves the old corpus as it was.
     const md5 = Deno.readTextFileSync(file + ".md5");
     Deno.writeTextFileSync(file + ".md5", md5File(name, encode("x")));
@@ -274,11 +283,6 @@ Deno.test("a new year's series is built beside the old corpus, with its settings
       "mirror",
       "plain",
     ]);
-    // A swap cut short between its two renames is finished by the next run.
-    Deno.renameSync(plain, corpus + ".next");
-    Deno.renameSync(corpus, corpus + ".old");
-    assertEquals((await run(mirror, corpus)).up_to_date, true);
-    assertEquals([...Deno.readDirSync(folder)].map((e) => e.name).sort(), ["corpus", "mirror"]);
   }));
 
 Deno.test("one process at a time changes a corpus; reading goes on", () =>
@@ -324,7 +328,8 @@ sharedTest(
       }
       const expected = [...live].filter(([, v]) => v.size > 0).sort(([a], [b]) => a - b)
         .map(([pmid, versions]) => {
-          const version = Math.max(...versions.keys()), { record, source } = versions.get(version)!;
+          const version = Math.max(...versions.keys());
+          const { record, source } = versions.get(version)!;
           return {
             pmid,
             version,

@@ -31,7 +31,8 @@ Deno.test("sampler: each source of a blend goes through its epochs row by row", 
   const seen = new Map<string, Set<number>>();
   const first: number[][] = [[], [], []];
   for (let i = 0; i < 10_000; i++) {
-    const { source, epoch, row } = blend.at(i), key = `${source}:${epoch}`;
+    const { source, epoch, row } = blend.at(i);
+    const key = `${source}:${epoch}`;
     if (!seen.has(key)) seen.set(key, new Set());
     assert(!seen.get(key)!.has(row), `row ${row} twice in epoch ${key}`);
     seen.get(key)!.add(row);

@@ -24,8 +24,10 @@ Deno.test("sampler: seeds and epochs have orders of their own", () => {
 
 Deno.test("sampler: places are uniform and neighbours independent", () => {
   // Chi-squared over 64 x 64 cells of (place, row): 4095 degrees of freedom, 5 sigma.
-  const rows = 1 << 18, cells = new Float64Array(64 * 64);
-  let correlation = 0, previous = 0.5;
+  const rows = 1 << 18;
+  const cells = new Float64Array(64 * 64);
+  let correlation = 0;
+  let previous = 0.5;
   for (let i = 0; i < rows; i++) {
     const row = sampleRow(rows, 9, i);
     cells[(i >> 12) * 64 + (row >> 12)]!++;

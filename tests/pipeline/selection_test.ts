@@ -21,10 +21,16 @@ const made = (async () => {
   const folder = Deno.makeTempDirSync({ prefix: "pubmamba-" });
   addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
   await runPipeline({
-    ...{ corpus: folder, source: join(ROOT, "fixtures/mirror"), workers: 1, files: "1-2" },
-    ...{ tokenizer: join(ROOT, "fixtures/tokenizer.json"), sequenceLength: LENGTH, test: 0.1 },
+    corpus: folder,
+    source: join(ROOT, "fixtures/mirror"),
+    workers: 1,
+    files: "1-2",
+    tokenizer: join(ROOT, "fixtures/tokenizer.json"),
+    sequenceLength: LENGTH,
+    test: 0.1,
   });
-  const tokens = new Map<number, string>(), facts = new Map<number, PrintedDocument>();
+  const tokens = new Map<number, string>();
+  const facts = new Map<number, PrintedDocument>();
   for await (const d of packedDocuments(folder, "train")) tokens.set(d.pmid, d.tokens.join());
   const catalogue = readCatalogue(folder);
   for await (const d of liveDocuments(folder, catalogue)) facts.set(d.pmid, d);
@@ -101,16 +107,21 @@ Deno.test("a filter leaves exactly the documents that fulfil it, each once, whol
 Deno.test("upsampling repeats documents by their factors, fractions by a fixed share", async () => {
   const { folder, tokens, facts, end, unique } = await made;
   const upsample = "year>=2010:2.5; tokens>100:2";
-  const selected = await selectRows(folder, ask({ upsample })), counts = new Map<string, number>();
+  const selected = await selectRows(folder, ask({ upsample }));
+  const counts = new Map<string, number>();
   for (const d of documentsIn(allRows(selected), end)) counts.set(d, (counts.get(d) ?? 0) + 1);
-  let halves = 0, thrice = 0;
+  let halves = 0;
+  let thrice = 0;
   for (const pmid of unique) {
     const text = tokens.get(pmid)!;
     const recent = Number(facts.get(pmid)!.date.slice(0, 4)) >= 2010;
     const factor = (recent ? 2.5 : 1) * (text.split(",").length + 1 > 100 ? 2 : 1);
     const count = counts.get(text)!;
     assert(count === Math.floor(factor) || count === Math.ceil(factor), `${count} for ${factor}`);
-    if (factor === 2.5) halves++, thrice += count - 2;
+    if (factor === 2.5) {
+      halves++;
+      thrice += count - 2;
+    }
   }
   // Binomial: four standard deviations.
   assert(
@@ -127,12 +138,14 @@ Deno.test("upsampling repeats documents by their factors, fractions by a fixed s
   assert(pass(0).join(";") !== pass(1).join(";"));
   const again = await selectRows(folder, ask({ upsample }));
   assertEquals(again.draw(5, 77), selected.draw(5, 77));
-  again.close(), selected.close();
+  again.close();
+  selected.close();
 });
 
 Deno.test("a curriculum goes from low values to high in each pass, scores from a file too", async () => {
   const { folder, tokens, end, pmids, unique } = await made;
-  const scores = join(folder, "scores.jsonl"), without = new Set(unique.slice(0, 10));
+  const scores = join(folder, "scores.jsonl");
+  const without = new Set(unique.slice(0, 10));
   const score = (text: string) =>
     text.split(",").reduce((h, id) => (h * 31 + Number(id)) % 10_007, 0);
   Deno.writeTextFileSync(
@@ -156,7 +169,8 @@ Deno.test("a curriculum goes from low values to high in each pass, scores from a
       assertEquals(rows.map(String).sort(), allRows(selected).map(String).sort());
       return rows;
     };
-    means(0), means(selected.rows);
+    means(0);
+    means(selected.rows);
     const values = documentsIn(allRows(selected), end).map(valueOf).filter(isFinite);
     const stage = 256;
     assertEquals(values.length, pmids.length - (curriculum === "quality" ? 10 : 0));
@@ -186,7 +200,8 @@ Deno.test("a curriculum goes from low values to high in each pass, scores from a
 });
 
 Deno.test("what cannot be selected is said in one sentence", async () => {
-  const { folder } = await made, empty = join(folder, "empty.jsonl");
+  const { folder } = await made;
+  const empty = join(folder, "empty.jsonl");
   const bad = join(folder, "bad.jsonl");
   Deno.writeTextFileSync(empty, "");
   Deno.writeTextFileSync(bad, '{"pmid":1,"q":1}\n{"q":2}\n');
@@ -213,13 +228,15 @@ Deno.test("a selection is named by what was asked for, and keeps what is held ou
   // In a mix the selection is drawn from as it is.
   using mix = openMix(`${folder}=1`);
   const chosen = (await mix.select!(ask({ filter: "year>=2000" }))).split("train");
-  const own = one.split("train"), rows = new Set<string>();
+  const own = one.split("train");
+  const rows = new Set<string>();
   for (let r = 0; r < own.rows; r++) rows.add(own.row(r).join());
   for (let i = 0; i < 50; i++) assert(rows.has(chosen.draw!(1, i).join()));
 });
 
 Deno.test("ranks share a step's rows among them, whatever their number", () => {
-  const rows = 1000, batch = 24;
+  const rows = 1000;
+  const batch = 24;
   for (const step of [0, 1, 77]) {
     const drawn = (ranks: number) =>
       Array.from({ length: ranks }, (_, rank) => rankPlaces(step * batch, batch, rank, ranks))

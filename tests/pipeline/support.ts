@@ -48,7 +48,8 @@ export function parse(
   xml: string | Uint8Array,
   fields: FieldSelection = "all",
 ): { citations: Citation[]; deletions: Deletion[] } {
-  const citations: Citation[] = [], deletions: Deletion[] = [];
+  const citations: Citation[] = [];
+  const deletions: Deletion[] = [];
   const scanner = new CitationScanner({
     citation: (c) => citations.push(c),
     deletions: (d) => deletions.push(...d),
@@ -74,7 +75,8 @@ export function putFile(
   xml: string,
   year = 26,
 ): string {
-  const name = nameOf(number, year), data = gzipSync(encode(xml));
+  const name = nameOf(number, year);
+  const data = gzipSync(encode(xml));
   const path = join(root, folder, name);
   Deno.mkdirSync(join(root, folder), { recursive: true });
   Deno.writeFileSync(path, data);
@@ -94,7 +96,8 @@ export async function withFolder<T>(action: (folder: string) => Promise<T> | T):
 
 /** The live documents of a corpus. */
 export async function documentsOf(corpus: string): Promise<PrintedDocument[]> {
-  const catalogue = readCatalogue(corpus), documents: PrintedDocument[] = [];
+  const catalogue = readCatalogue(corpus);
+  const documents: PrintedDocument[] = [];
   try {
     for await (const document of liveDocuments(corpus, catalogue)) documents.push(document);
   } finally {
@@ -109,7 +112,8 @@ export function digestOf(corpus: string): Record<string, string> {
   const walk = (path: string, name: string) => {
     if (!exists(path)) return;
     for (const entry of Deno.readDirSync(path)) {
-      const at = join(path, entry.name), inner = `${name}/${entry.name}`;
+      const at = join(path, entry.name);
+      const inner = `${name}/${entry.name}`;
       if (entry.isDirectory) walk(at, inner);
       else digest[inner] = createHash("sha256").update(Deno.readFileSync(at)).digest("hex");
     }

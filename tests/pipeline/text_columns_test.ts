@@ -19,7 +19,11 @@ import { withFolder } from "./support.ts";
 
 const TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 const ask = (spec: Partial<SelectionSpec>): SelectionSpec => ({
-  ...{ filter: "", upsample: "", curriculum: "", scores: "", ...spec },
+  filter: "",
+  upsample: "",
+  curriculum: "",
+  scores: "",
+  ...spec,
 });
 
 /** A corpus of files of records; all of it trains. */
@@ -29,7 +33,8 @@ async function corpusOf(
   files: Record<string, object[]>,
   more: Partial<TextCorpusOptions> = {},
 ): Promise<string> {
-  const source = join(folder, `${name}-texts`), corpus = join(folder, name);
+  const source = join(folder, `${name}-texts`);
+  const corpus = join(folder, name);
   Deno.mkdirSync(source);
   for (const [file, records] of Object.entries(files)) {
     const lines = records.map((r) => JSON.stringify(r) + "\n").join("");
@@ -42,12 +47,17 @@ async function corpusOf(
 
 /** The texts in some rows, sorted. */
 function textsOf(rows: Uint16Array[]): string[] {
-  const tokenizer = loadTokenizer(TOKENIZER), end = tokenizer.endOfText, texts: string[] = [];
+  const tokenizer = loadTokenizer(TOKENIZER);
+  const end = tokenizer.endOfText;
+  const texts: string[] = [];
   for (const row of rows) {
     let own: number[] = [];
     for (const id of [...row, end]) {
       if (id !== end) own.push(id);
-      else if (own.length) texts.push(tokenizer.decode(own)), own = [];
+      else if (own.length) {
+        texts.push(tokenizer.decode(own));
+        own = [];
+      }
     }
   }
   return texts.sort();
@@ -139,7 +149,8 @@ Deno.test("columns of texts: files need not agree, and equal files give equal by
       "a.jsonl": [{ text: "one", score: 1 }, { text: "two", score: 2 }],
       "b.jsonl": [{ text: "three", score: "2" }, { text: "four", other: true }],
     };
-    const corpus = await corpusOf(folder, "c", files), again = await corpusOf(folder, "d", files);
+    const corpus = await corpusOf(folder, "c", files);
+    const again = await corpusOf(folder, "d", files);
     assertEquals(columnsOf(readTextCorpus(corpus)!), [
       { name: "other", kind: "boolean", list: false },
       { name: "score", kind: "mixed", list: false },
@@ -175,7 +186,8 @@ Deno.test("columns of texts: files need not agree, and equal files give equal by
 
 Deno.test("columns of texts: Parquet's come with their types, nulls and lists", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
     Deno.mkdirSync(source);
     parquetWriteFile({
       filename: join(source, "p.parquet"),
@@ -190,7 +202,8 @@ Deno.test("columns of texts: Parquet's come with their types, nulls and lists", 
     });
     const options = { corpus, source, tokenizer: TOKENIZER, sequenceLength: 16 };
     await buildTextCorpus({ ...options, validation: 0, test: 0 });
-    const state = readTextCorpus(corpus)!, kinds = columnsOf(state).map((c) => [c.name, c.kind]);
+    const state = readTextCorpus(corpus)!;
+    const kinds = columnsOf(state).map((c) => [c.name, c.kind]);
     assertEquals(kinds, [
       ["count", "mixed"], // a 64-bit number that a double does not hold is kept as it is written
       ["flag", "boolean"],
@@ -207,8 +220,13 @@ Deno.test("columns of texts: Parquet's come with their types, nulls and lists", 
     assertEquals(rows, [
       [1, { id: "1", text: "a", count: "1", flag: true, "meta.k": [1, 2], small: 1, when: one }],
       [2, {
-        ...{ id: "2", text: "b", count: "4611686018427387904", flag: false, "meta.k": [] },
-        ...{ small: 2, when: two },
+        id: "2",
+        text: "b",
+        count: "4611686018427387904",
+        flag: false,
+        "meta.k": [],
+        small: 2,
+        when: two,
       }],
       [3, { id: "3", text: "c", count: null, flag: true, "meta.k": [], small: null, when: three }],
     ]);
@@ -217,8 +235,8 @@ Deno.test("columns of texts: Parquet's come with their types, nulls and lists", 
   }));
 
 Deno.test("columns of texts: odd records", () => {
-  const survey = new ColumnSurvey("f"),
-    deep = JSON.parse('{"a":'.repeat(12) + "1" + "}".repeat(12));
+  const survey = new ColumnSurvey("f");
+  const deep = JSON.parse('{"a":'.repeat(12) + "1" + "}".repeat(12));
   const records = [
     { text: "t", id: 4, "": 1, n: NaN, bytes: new Uint8Array(3), list: [[1], "x"], deep },
     { text: "t", id: [1], list: true, "a.b": 1, a: { b: 2 } },
@@ -243,7 +261,9 @@ Deno.test("a mix: rules for one corpus, rules for all", () =>
     });
     const wiki = await corpusOf(folder, "wiki", {
       "k.jsonl": texts("k", (i) => ({
-        ...{ quality: i / 2, views: i, ...(i < 9 ? { "dc:type": "x" } : {}) },
+        quality: i / 2,
+        views: i,
+        ...(i < 9 ? { "dc:type": "x" } : {}),
       })),
     });
     using mix = openMix(`${web}=0.5,${wiki}=0.5`);
@@ -317,7 +337,8 @@ Deno.test({
   ignore: !pyarrow,
   fn: () =>
     withFolder(async (folder) => {
-      const source = join(folder, "texts"), corpus = join(folder, "corpus");
+      const source = join(folder, "texts");
+      const corpus = join(folder, "corpus");
       Deno.mkdirSync(source);
       const python = (program: string) => {
         const { success, stdout, stderr } = new Deno.Command("python3", {

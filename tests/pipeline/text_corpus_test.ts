@@ -3,7 +3,7 @@ import { parseInvocation } from "../../core/cli.ts";
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { ParquetFile } from "../../pipeline/documents/parquet_file.ts";
-import { permissionsFor } from "../../pipeline/permissions.ts";
+import { rightsFor } from "../../commands/permissions.ts";
 import { runPipeline } from "../../pipeline/run.ts";
 import { buildTextCorpus, textFiles } from "../../pipeline/texts/corpus.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
@@ -19,7 +19,8 @@ import { withFolder } from "./support.ts";
 const TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 
 async function textsIn(corpus: string): Promise<string[]> {
-  const tokenizer = loadTokenizer(TOKENIZER), texts: string[] = [];
+  const tokenizer = loadTokenizer(TOKENIZER);
+  const texts: string[] = [];
   for (const split of SPLITS) {
     for await (const { tokens } of packedDocuments(corpus, split)) {
       texts.push(tokenizer.decode(tokens));
@@ -30,7 +31,8 @@ async function textsIn(corpus: string): Promise<string[]> {
 
 Deno.test("texts: JSON lines, Parquet and plain files become a corpus", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
     Deno.mkdirSync(source);
     const lines = Array.from({ length: 30 }, (_, i) => `line ${i} of text`);
     const jsonl = lines.map((text) => JSON.stringify({ text }) + "\n").join("") + '{"text":""}\n';
@@ -76,27 +78,30 @@ Deno.test("texts: JSON lines, Parquet and plain files become a corpus", () =>
 
 Deno.test("texts: status counts, and verify finds what is not as it was written", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
     Deno.mkdirSync(source);
     const lines = Array.from({ length: 40 }, (_, i) => JSON.stringify({ text: `A line ${i}.` }));
     Deno.writeTextFileSync(join(source, "a.jsonl"), lines.join("\n"));
     Deno.writeTextFileSync(join(source, "b.txt"), "Words and more words. ".repeat(50));
     await buildTextCorpus({ corpus, source, tokenizer: TOKENIZER, sequenceLength: 64 });
-    const state = readTextCorpus(corpus)!, status = readTextStatus(corpus, state);
+    const state = readTextCorpus(corpus)!;
+    const status = readTextStatus(corpus, state);
     assertEquals([status.files, status.documents, status.sequence_length], [2, 41, 64]);
     const manifest = readManifest(corpus);
     assertEquals(status.tokens, SPLITS.reduce((n, s) => n + manifest.splits[s].tokens, 0));
     assertEquals(status.split_documents, "2.439%"); // one document of 41 is longer than a row
-    const whole = verifyTextCorpus(corpus, state);
+    const whole = await verifyTextCorpus(corpus);
     assertEquals([whole.problems, whole.documents, whole.files], [[], 41, 2]);
 
-    const tokens = join(corpus, "tokens/b.txt.tokens"), bytes = Deno.readFileSync(tokens);
+    const tokens = join(corpus, "tokens/b.txt.tokens");
+    const bytes = Deno.readFileSync(tokens);
     bytes[bytes.length - 1]! ^= 1;
     Deno.writeFileSync(tokens, bytes);
     const shard = join(corpus, "shards", manifest.splits.train.shards[0]!.tokens_file.path);
     Deno.truncateSync(shard, 200);
     Deno.removeSync(join(corpus, "tokenizer.json"));
-    assertEquals(verifyTextCorpus(corpus, state).problems, [
+    assertEquals((await verifyTextCorpus(corpus)).problems, [
       `${join(corpus, "tokenizer.json")} is missing`,
       `${tokens} is not what was written`,
       `${shard} is not what was written`,
@@ -105,18 +110,21 @@ Deno.test("texts: status counts, and verify finds what is not as it was written"
 
 Deno.test("texts: a refresh takes what is new; PubMed's files are kept out", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
     Deno.mkdirSync(source);
     Deno.writeTextFileSync(join(source, "a.jsonl"), '{"text":"one"}\n');
     await buildTextCorpus({ corpus, source, tokenizer: TOKENIZER, sequenceLength: 16, test: 0 });
     Deno.writeTextFileSync(join(source, "b.txt"), "two");
-    const reporter = silentReporter(), { signal } = new AbortController();
+    const reporter = silentReporter();
+    const { signal } = new AbortController();
     const run = (...words: string[]) =>
       refresh.run(parseInvocation(refresh, ["--corpus", corpus, ...words], reporter, signal));
     await run();
     assertEquals(reporter.lines.at(-1)!.split(",")[0], "2 documents");
     assertEquals(await textsIn(corpus), ["one", "two"]);
-    assertEquals(permissionsFor(["refresh", "--corpus", corpus], ROOT).read.includes(source), true);
+    const rights = await rightsFor(["pipeline", "refresh", "--corpus", corpus], ROOT);
+    assertEquals(rights.lists.read.includes(source), true);
     await assertRejects(
       () => run("--source", folder),
       UserError,

@@ -3,15 +3,17 @@ import { command as duplicates } from "../../commands/pipeline_duplicates.ts";
 import { command as locate } from "../../commands/pipeline_locate.ts";
 import { command as where } from "../../commands/pipeline_where.ts";
 import { type Command, parseInvocation } from "../../core/cli.ts";
+import { UserError } from "../../core/errors.ts";
 import { join, resolve } from "../../core/std.ts";
 import { decontaminateCorpus } from "../../pipeline/decontaminate.ts";
-import { readContamination } from "../../pipeline/overlap/contamination.ts";
-import { permissionsFor } from "../../pipeline/permissions.ts";
+import { rightsFor } from "../../commands/permissions.ts";
+import { contaminationPath, readContamination } from "../../pipeline/overlap/contamination.ts";
+import { verifyTextCorpus } from "../../pipeline/texts/check.ts";
 import { buildTextCorpus } from "../../pipeline/texts/corpus.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { SPLITS } from "../../pipeline/shards/mod.ts";
 import { packedDocuments } from "../../pipeline/shards/packed_documents.ts";
-import { assert, assertEquals } from "../assert.ts";
+import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { silentReporter } from "../model/helpers.ts";
 import { ROOT } from "../shared.ts";
 import { withFolder } from "./support.ts";
@@ -23,14 +25,16 @@ const words = (name: string) => Array.from({ length: 30 }, (_, i) => `${name}x${
 
 /** What a command prints of a corpus. */
 async function printed(command: Command, corpus: string, ...more: string[]): Promise<string[]> {
-  const reporter = silentReporter(), { signal } = new AbortController();
+  const reporter = silentReporter();
+  const { signal } = new AbortController();
   await command.run(parseInvocation(command, ["--corpus", corpus, ...more], reporter, signal));
   return reporter.lines;
 }
 
 /** The names of the documents in the shards, by what they begin with. */
 async function inShards(corpus: string): Promise<string[]> {
-  const tokenizer = loadTokenizer(TOKENIZER), names: string[] = [];
+  const tokenizer = loadTokenizer(TOKENIZER);
+  const names: string[] = [];
   for (const split of SPLITS) {
     for await (const { tokens } of packedDocuments(corpus, split)) {
       names.push(tokenizer.decode(tokens).split("x")[0]!);
@@ -47,7 +51,8 @@ const write = (source: string, name: string, records: object[]) =>
 
 Deno.test("texts: decontamination by PMID and shared words, by name, through later runs", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
     const questions = join(folder, "questions.json");
     Deno.mkdirSync(source);
     write(source, "a.jsonl", [
@@ -73,8 +78,14 @@ Deno.test("texts: decontamination by PMID and shared words, by name, through lat
     ]);
     const start = words("b").length + 1;
     assertEquals(report.overlaps, [{
-      ...{ number: 2, source: "a.jsonl", id: "B", file: "questions.json", item: "5" },
-      ...{ start, end: start + PASSAGE.length, text: PASSAGE },
+      number: 2,
+      source: "a.jsonl",
+      id: "B",
+      file: "questions.json",
+      item: "5",
+      start,
+      end: start + PASSAGE.length,
+      text: PASSAGE,
     }]);
     assertEquals([report.documents_checked, report.documents_held_out], [5, 2]);
     assertEquals(await inShards(corpus), ["a", "d", "e"]);
@@ -101,13 +112,38 @@ Deno.test("texts: decontamination by PMID and shared words, by name, through lat
     const { documents_checked, documents_held_out } = readContamination(corpus)!;
     assertEquals([documents_checked, documents_held_out], [4, 2]);
     assertEquals(await inShards(corpus), ["b", "g"]);
+
+    // A second report adds to the first, and without it no shards are built.
+    const more = join(folder, "more.json");
+    Deno.writeTextFileSync(more, JSON.stringify({ "9": { question: words("g") } }));
+    await decontaminateCorpus({ corpus, against: [more] });
+    assertEquals(held().toSorted(), [
+      "a.jsonl H overlap",
+      "b.jsonl 1 overlap",
+      "b.jsonl 2 overlap",
+    ]);
+    assertEquals(readContamination(corpus)!.documents_held_out, 3);
+    assertEquals(await inShards(corpus), ["b"]);
+    Deno.removeSync(contaminationPath(corpus));
+    await assertRejects(run, UserError, "contamination.json is missing");
+    await assertRejects(
+      () => decontaminateCorpus({ corpus, against: [more] }),
+      UserError,
+      "--anew",
+    );
+    await decontaminateCorpus({ corpus, against: [more], anew: true });
+    assertEquals(held(), ["b.jsonl 2 overlap"]);
+    await run();
+    assertEquals((await verifyTextCorpus(corpus)).problems, []);
   }));
 
 Deno.test("texts: duplicates, documents and places are told by file and id", () =>
   withFolder(async (folder) => {
-    const source = join(folder, "texts"), corpus = join(folder, "corpus");
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
     Deno.mkdirSync(source);
-    const one = words("one"), near = `${one} and more`;
+    const one = words("one");
+    const near = `${one} and more`;
     write(source, "a.jsonl", [{ id: "A", text: one, year: 2001 }, { id: "empty", text: "" }]);
     write(source, "b.jsonl", [{ text: words("two") }, { id: 7, text: near }]);
     await buildTextCorpus({ corpus, source, tokenizer: TOKENIZER, sequenceLength: 64, test: 0 });
@@ -140,13 +176,10 @@ Deno.test("texts: duplicates, documents and places are told by file and id", () 
   }));
 
 Deno.test("scores of a mix are readable to the pipeline's task", () =>
-  withFolder((folder) => {
+  withFolder(async (folder) => {
     const [a, b] = [join(folder, "a.jsonl"), join(folder, "b.jsonl")];
     for (const path of [a, b]) Deno.writeTextFileSync(path, "{}\n");
-    const { read } = permissionsFor(
-      ["sample", "--mix", "x=1", "--scores", `w: ${a}; v: ${b}`],
-      ROOT,
-    );
+    const words = ["pipeline", "sample", "--mix", "x=1", "--scores", `w: ${a}; v: ${b}`];
+    const { read } = (await rightsFor(words, ROOT)).lists;
     assertEquals([a, b].filter((path) => !read.includes(resolve(path))), []);
-    return Promise.resolve();
   }));

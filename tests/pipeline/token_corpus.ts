@@ -13,7 +13,8 @@ import { assertEquals } from "../assert.ts";
 
 const WORDS = "Metformin lowers glucose in adults with diabetes and renal disease after trials"
   .split(" ");
-export const SEED = 11, LENGTH = 32;
+export const SEED = 11;
+export const LENGTH = 32;
 
 /** Texts of 2 to 10 words, some of 150. */
 export function textOf(pmid: number): string {
@@ -61,11 +62,17 @@ export class Corpus {
   build(more: Partial<ShardOptions> = {}): Promise<Manifest> {
     const { documents } = this;
     return buildShards({
-      ...{ corpus: this.folder, tokenFiles: this.tokenFiles, tokenizer: this.tokenizer },
+      corpus: this.folder,
+      tokenFiles: this.tokenFiles,
+      tokenizer: this.tokenizer,
       live: { isLive: (source, pmid) => documents.get(pmid)?.source === source },
-      ...{ sequenceLength: LENGTH, seed: SEED, validation: 0.1, test: 0.1 },
+      sequenceLength: LENGTH,
+      seed: SEED,
+      validation: 0.1,
+      test: 0.1,
       sourceFiles: this.tokenFiles.map(({ source }) => ({ name: source, md5: `md5 of ${source}` })),
-      ...{ window: 100, maxShardBytes: 6_000 },
+      window: 100,
+      maxShardBytes: 6_000,
       ...more,
     });
   }

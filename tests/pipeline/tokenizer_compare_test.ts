@@ -15,13 +15,18 @@ Deno.test("tokenizer comparison: words, bytes and tokens are counted", () => {
   counter.add("terms", " abc zz");
   // " abc" is one token, " zz" three bytes of which none were ever joined.
   assertEquals(counter.kinds.get("terms"), {
-    ...{ texts: 2, words: 3, bytes: 11, tokens: 5, single: 1 },
+    texts: 2,
+    words: 3,
+    bytes: 11,
+    tokens: 5,
+    single: 1,
   });
 });
 
 Deno.test("tokenizer comparison: terms by kind, of live citations", () =>
   withFolder(async (folder) => {
-    const mirror = join(folder, "mirror"), corpus = join(folder, "corpus");
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
     const indexed = article(1).replace(
       "</Article>",
       "</Article><ChemicalList>" +

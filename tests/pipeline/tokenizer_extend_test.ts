@@ -28,9 +28,11 @@ function general(pairs: boolean): Record<string, unknown> {
 Deno.test("tokenizer extension: old ids stay, new tokens are made of old pieces", () =>
   withFolder((folder) => {
     for (const pairs of [false, true]) {
-      const path = join(folder, "base.json"), extendedPath = join(folder, "extended.json");
+      const path = join(folder, "base.json");
+      const extendedPath = join(folder, "extended.json");
       Deno.writeTextFileSync(path, JSON.stringify(general(pairs)));
-      const base = loadTokenizer(path), counter = counterFor(path);
+      const base = loadTokenizer(path);
+      const counter = counterFor(path);
       counter.add(DOMAIN);
       const { json, firstId, added } = extendTokenizer(path, counter, 20);
       assertEquals([firstId, added], [base.vocabularySize, 20]);
@@ -40,7 +42,8 @@ Deno.test("tokenizer extension: old ids stay, new tokens are made of old pieces"
       for (let id = 0; id < base.vocabularySize; id++) {
         assertEquals(extended.tokenBytes(id), base.tokenBytes(id));
       }
-      const before = base.encode(DOMAIN), after = extended.encode(DOMAIN);
+      const before = base.encode(DOMAIN);
+      const after = extended.encode(DOMAIN);
       assert(after.length < before.length * 0.8, `${before.length} to ${after.length} tokens`);
       assertEquals(extended.decode(after), DOMAIN);
       // Replacing each new id by its old pieces gives the base's ids.

@@ -64,7 +64,8 @@ function* oddStrings(count: number): Generator<string> {
     Math.floor((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32 * n);
   for (let i = 0; i < count; i++) {
     // Walking through the planes visits every block; neighbours come from one block.
-    const block = (i * 16) % 0x33480, parts: string[] = [];
+    const block = (i * 16) % 0x33480;
+    const parts: string[] = [];
     const length = i % 1000 === 0 ? 400 : 1 + random(12);
     for (let k = 0; k < length; k++) {
       const kind = random(8);
@@ -98,9 +99,11 @@ async function rustEncoder(path: string): Promise<Encode | null> {
 async function compare(tokenizer: Tokenizer, encode: Encode, texts: string[]): Promise<string[]> {
   const found: string[] = [];
   for (let from = 0; from < texts.length; from += 1000) {
-    const part = texts.slice(from, from + 1000), expected = await encode(part);
+    const part = texts.slice(from, from + 1000);
+    const expected = await encode(part);
     part.forEach((text, i) => {
-      const ids = tokenizer.encode(text, { specialTokens: true }), wanted = expected[i]!;
+      const ids = tokenizer.encode(text, { specialTokens: true });
+      const wanted = expected[i]!;
       if (ids.length !== wanted.length || ids.some((id, k) => id !== wanted[k])) found.push(text);
     });
   }
@@ -108,7 +111,8 @@ async function compare(tokenizer: Tokenizer, encode: Encode, texts: string[]): P
 }
 
 sharedTest(NEOX, "tokenizer: ids equal the reference on 100,000 odd strings", async () => {
-  const path = join(SHARED, NEOX), tokenizer = loadTokenizer(path);
+  const path = join(SHARED, NEOX);
+  const tokenizer = loadTokenizer(path);
   const texts = [...oddStrings(COUNT)];
   const rust = await rustEncoder(path);
   if (rust) {
@@ -133,7 +137,8 @@ sharedTest(NEOX, "tokenizer: ids equal the reference on 100,000 odd strings", as
 sharedTest(NEOX, "tokenizer: odd strings come back whole, at once and streamed", () => {
   const tokenizer = loadTokenizer(join(SHARED, NEOX));
   for (const text of oddStrings(10_000)) {
-    const ids = tokenizer.encode(text), expected = text.normalize("NFC").toWellFormed();
+    const ids = tokenizer.encode(text);
+    const expected = text.normalize("NFC").toWellFormed();
     assertEquals(tokenizer.decode(ids), expected);
     const stream = tokenizer.streamDecoder();
     let streamed = "";

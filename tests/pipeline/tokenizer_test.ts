@@ -34,9 +34,11 @@ function differences(
   oracle: (text: string) => number[],
   texts: Iterable<string>,
 ): { count: number; first: string } {
-  let count = 0, first = "";
+  let count = 0;
+  let first = "";
   for (const text of texts) {
-    const ids = tokenizer.encode(text, { specialTokens: true }), expected = oracle(text);
+    const ids = tokenizer.encode(text, { specialTokens: true });
+    const expected = oracle(text);
     if (ids.length !== expected.length || ids.some((id, i) => id !== expected[i])) {
       if (count++ === 0) first = text;
     }
@@ -45,8 +47,10 @@ function differences(
 }
 
 sharedTest(NEOX, "tokenizer: ids equal the reference on all of the real text", () => {
-  const path = join(SHARED, NEOX), json = JSON.parse(Deno.readTextFileSync(path));
-  const tokenizer = loadTokenizer(path), texts = [...pubmedTexts(SHARED)];
+  const path = join(SHARED, NEOX);
+  const json = JSON.parse(Deno.readTextFileSync(path));
+  const tokenizer = loadTokenizer(path);
+  const texts = [...pubmedTexts(SHARED)];
   texts.push(...evaluationTexts(SHARED));
   assert(texts.length > 1000, `only ${texts.length} texts`);
   assertEquals(differences(tokenizer, oracleOf(json), texts), { count: 0, first: "" });
@@ -61,7 +65,8 @@ sharedTest(NEOX, "tokenizer: GPT-NeoX's facts", () => {
 });
 
 sharedTest(NEOX, "tokenizer: runs of spaces are cut as the reference cuts them", () => {
-  const path = join(SHARED, NEOX), json = JSON.parse(Deno.readTextFileSync(path));
+  const path = join(SHARED, NEOX);
+  const json = JSON.parse(Deno.readTextFileSync(path));
   const texts: string[] = [];
   for (let n = 0; n < 60; n++) {
     for (const left of ["", "a", "ab", "\n", "1.", "é"]) {
@@ -86,7 +91,8 @@ Deno.test("tokenizer: special tokens match only on request", () => {
 });
 
 Deno.test("tokenizer: prefix space, no normaliser and added tokens equal the reference", () => {
-  const json = smallJson({ normalizer: null }), added = json.added_tokens as object[];
+  const json = smallJson({ normalizer: null });
+  const added = json.added_tokens as object[];
   const prefixed = {
     ...json,
     pre_tokenizer: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true },
@@ -112,9 +118,10 @@ Deno.test("tokenizer: prefix space, no normaliser and added tokens equal the ref
 });
 
 Deno.test("tokenizer: NFC is applied where the file says so", () => {
-  const composed = "caf\u00e9", decomposed = "cafe\u0301";
-  const nfc = tokenizerFromJson(smallJson()),
-    none = tokenizerFromJson(smallJson({ normalizer: null }));
+  const composed = "caf\u00e9";
+  const decomposed = "cafe\u0301";
+  const nfc = tokenizerFromJson(smallJson());
+  const none = tokenizerFromJson(smallJson({ normalizer: null }));
   assertEquals(nfc.encode(decomposed), nfc.encode(composed));
   assertEquals(none.decode(none.encode(decomposed)), decomposed);
 });
@@ -122,7 +129,8 @@ Deno.test("tokenizer: NFC is applied where the file says so", () => {
 Deno.test("tokenizer: streaming decode gives whole characters", () => {
   const tokenizer = tokenizerFromJson(smallJson());
   const text = "α→β 𝛽-blocker 🧬👩‍🔬 done";
-  const stream = tokenizer.streamDecoder(), pieces: string[] = [];
+  const stream = tokenizer.streamDecoder();
+  const pieces: string[] = [];
   for (const id of tokenizer.encode(text)) pieces.push(stream.push(id));
   pieces.push(stream.flush());
   assertEquals(pieces.join(""), text);
@@ -132,15 +140,18 @@ Deno.test("tokenizer: streaming decode gives whole characters", () => {
 });
 
 Deno.test("tokenizer: encodeInto writes in place and refuses what does not fit", () => {
-  const tokenizer = tokenizerFromJson(smallJson()), text = SENTENCES[0]!;
-  const ids = tokenizer.encode(text), out = new Uint16Array(ids.length + 2);
+  const tokenizer = tokenizerFromJson(smallJson());
+  const text = SENTENCES[0]!;
+  const ids = tokenizer.encode(text);
+  const out = new Uint16Array(ids.length + 2);
   assertEquals(tokenizer.encodeInto(text, out, 2), ids.length + 2);
   assertEquals(out.subarray(2), ids);
   assertThrows(() => tokenizer.encodeInto(text, out, 3), RangeError);
 });
 
 Deno.test("tokenizer: a full cache changes nothing", () => {
-  const tokenizer = tokenizerFromJson(smallJson()), text = SENTENCES.join(" ");
+  const tokenizer = tokenizerFromJson(smallJson());
+  const text = SENTENCES.join(" ");
   const before = tokenizer.encode(text);
   for (let i = 0; i < 3; i++) {
     const words = Array.from({ length: 400_000 }, (_, k) => `${i}${k}`).join(";");
@@ -159,10 +170,14 @@ function mergeNaively(bytes: Uint8Array, merges: Uint16Array, byteIds: Uint16Arr
   }
   const ids = Array.from(bytes, (b) => byteIds[b]!);
   for (;;) {
-    let best = Infinity, at = -1;
+    let best = Infinity;
+    let at = -1;
     for (let i = 0; i + 1 < ids.length; i++) {
       const rank = ranks.get(ids[i]! * 65536 + ids[i + 1]!) ?? Infinity;
-      if (rank < best) best = rank, at = i;
+      if (rank < best) {
+        best = rank;
+        at = i;
+      }
     }
     if (at < 0) return ids;
     ids.splice(at, 2, merges[best * 3 + 2]!);

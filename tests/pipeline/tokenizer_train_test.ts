@@ -21,7 +21,8 @@ function texts(count: number): string[] {
 
 /** The specification: counts every pair anew for every merge. */
 function trainNaively(input: string[], vocabularySize: number): string[] {
-  const vocabulary = trainTokenizer(["a"], 258).model.vocab, names: string[] = [];
+  const vocabulary = trainTokenizer(["a"], 258).model.vocab;
+  const names: string[] = [];
   for (const [name, id] of Object.entries(vocabulary)) names[id] = name;
   const standIn = byteNames(names);
   const counts = new Map<string, number>();
@@ -45,15 +46,19 @@ function trainNaively(input: string[], vocabularySize: number): string[] {
     }
     const best = [...pairs].sort((a, b) => b[1] - a[1] || a[0] - b[0])[0];
     if (!best || best[1] < 2) break;
-    const left = Math.floor(best[0] / 65536), right = best[0] % 65536;
-    const name = names[left]! + names[right]!, known = names.indexOf(name);
+    const left = Math.floor(best[0] / 65536);
+    const right = best[0] % 65536;
+    const name = names[left]! + names[right]!;
+    const known = names.indexOf(name);
     const merged = known < 0 ? names.push(name) - 1 : known;
     merges.push(`${names[left]} ${names[right]}`);
     for (const word of words) {
       const ids: number[] = [];
       for (let i = 0; i < word.ids.length; i++) {
-        if (word.ids[i] === left && word.ids[i + 1] === right) ids.push(merged), i++;
-        else ids.push(word.ids[i]!);
+        if (word.ids[i] === left && word.ids[i + 1] === right) {
+          ids.push(merged);
+          i++;
+        } else ids.push(word.ids[i]!);
       }
       word.ids = ids;
     }
@@ -63,8 +68,10 @@ function trainNaively(input: string[], vocabularySize: number): string[] {
 
 /** GPT-2's stand-ins by byte, from the sorted alphabet. */
 function byteNames(names: string[]): string[] {
-  const alphabet = names.slice(2), printable = alphabet.filter((c) => c.charCodeAt(0) < 256);
-  const rest = alphabet.filter((c) => c.charCodeAt(0) >= 256), bytes: string[] = [];
+  const alphabet = names.slice(2);
+  const printable = alphabet.filter((c) => c.charCodeAt(0) < 256);
+  const rest = alphabet.filter((c) => c.charCodeAt(0) >= 256);
+  const bytes: string[] = [];
   for (const c of printable) bytes[c.charCodeAt(0)] = c;
   for (let b = 0; b < 256; b++) bytes[b] ??= rest.shift()!;
   return bytes;
@@ -78,9 +85,11 @@ Deno.test("tokenizer training: merges equal the plain algorithm's, in order", ()
 });
 
 Deno.test("tokenizer training: the file loads in the reference and gives equal ids", () => {
-  const input = texts(200), json = trainTokenizer(input, 700);
+  const input = texts(200);
+  const json = trainTokenizer(input, 700);
   assertEquals(Object.keys(json.model.vocab).length, 700);
-  const tokenizer = tokenizerFromJson(json), oracle = new Oracle(json as never, {} as never);
+  const tokenizer = tokenizerFromJson(json);
+  const oracle = new Oracle(json as never, {} as never);
   assertEquals([tokenizer.endOfText, tokenizer.addedTokenId("<|padding|>")], [0, 1]);
   for (const text of [...input, "Unseen: naïve Ångström\u0301s 🧬 \t\n x"]) {
     const ids = Array.from(tokenizer.encode(text));
@@ -90,7 +99,8 @@ Deno.test("tokenizer training: the file loads in the reference and gives equal i
 });
 
 Deno.test("tokenizer training: deterministic, and the order of texts does not matter", () => {
-  const input = texts(100), once = JSON.stringify(trainTokenizer(input, 500));
+  const input = texts(100);
+  const once = JSON.stringify(trainTokenizer(input, 500));
   assertEquals(JSON.stringify(trainTokenizer(input, 500)), once);
   assertEquals(JSON.stringify(trainTokenizer([...input].reverse(), 500)), once);
 });
@@ -110,7 +120,9 @@ async function trainInRust(lines: string[]): Promise<string[] | null> {
   } catch {
     return null;
   }
-  const folder = Deno.makeTempDirSync(), file = `${folder}/texts.txt`, out = `${folder}/t.json`;
+  const folder = Deno.makeTempDirSync();
+  const file = `${folder}/texts.txt`;
+  const out = `${folder}/t.json`;
   try {
     Deno.writeTextFileSync(file, lines.join(""));
     const tokenizer = new rust.Tokenizer(rust.BPE.empty());
@@ -126,7 +138,8 @@ async function trainInRust(lines: string[]): Promise<string[] | null> {
 }
 
 Deno.test("tokenizer training: merges equal those of Hugging Face's own trainer", async () => {
-  const lines = texts(400).map((text) => text + "\n"), expected = await trainInRust(lines);
+  const lines = texts(400).map((text) => text + "\n");
+  const expected = await trainInRust(lines);
   if (!expected) return; // the plain algorithm above says the same
   // Its defaults: 30,000 entries, every pair that occurs.
   assertEquals(trainTokenizer(lines, 30_000, { minimumCount: 1 }).model.merges, expected);

@@ -41,7 +41,8 @@ Deno.test("export: JSON lines, Parquet and Megatron hold the same documents", as
     const reader = new ParquetReader(join(out, "data", `${split}-00000.parquet`));
     assertEquals(await reader.rows(0, lines.length), lines);
     reader.close();
-    const idx = Deno.readFileSync(join(out, `${split}.idx`)), view = new DataView(idx.buffer);
+    const idx = Deno.readFileSync(join(out, `${split}.idx`));
+    const view = new DataView(idx.buffer);
     assertEquals(new TextDecoder().decode(idx.subarray(0, 9)), "MMIDIDX\0\0");
     assertEquals([view.getBigUint64(9, true), view.getUint8(17)], [1n, 8]);
     const n = Number(view.getBigUint64(18, true));

@@ -10,7 +10,8 @@ Deno.test("provenance: where and locate are each other's reverse", async () => {
   using corpus = standard();
   await corpus.build();
   for (const pmid of [1, 41, 82, 900, 1299]) { // 41 and 82 are longer than a row
-    const text = textOf(pmid), tokens = corpus.tokenizer.encode(text).length + 1;
+    const text = textOf(pmid);
+    const tokens = corpus.tokenizer.encode(text).length + 1;
     const found = await whereIs(corpus.folder, pmid);
     assertEquals([found.tokens, found.pieces.length], [tokens, Math.ceil(tokens / LENGTH)]);
     let read = "";
@@ -36,13 +37,15 @@ Deno.test("provenance: a document that is not live shows the tokens it had", asy
 
 Deno.test("provenance: places that hold no document are refused", async () => {
   using corpus = standard();
-  const manifest = await corpus.build(), { folder } = corpus;
+  const manifest = await corpus.build();
+  const { folder } = corpus;
   const refused = (shard: string, row: number, column: number | undefined, message: string) =>
     assertRejects(() => locate(folder, shard, row, column), UserError, message);
   await refused("train-99999", 0, 0, 'the shard "train-99999"');
   await refused("train-00000", 1e6, 0, "it has rows 0 to");
   await refused("train-00000", 0, LENGTH, `columns 0 to ${LENGTH - 1}`);
-  const path = join("shards/test", "test-00000.tokens.npy"), set = openShards(folder, "test");
+  const path = join("shards/test", "test-00000.tokens.npy");
+  const set = openShards(folder, "test");
   const end = corpus.tokenizer.endOfText;
   let row = 0;
   while (row < set.rows && set.row(row).at(-1) !== end) row++;

@@ -21,14 +21,18 @@ interface Placement {
 
 /** Every document's tokens once, in order, under its PMID, in its split; the rest is padding. */
 async function checkConservation(corpus: Corpus, manifest: Manifest): Promise<void> {
-  const seen = new Map<number, number[]>(), end = corpus.tokenizer.endOfText;
+  const seen = new Map<number, number[]>();
+  const end = corpus.tokenizer.endOfText;
   for (const split of SPLITS) {
     const set = openShards(corpus.folder, split);
-    let first = 0, tokens = 0, filled = 0;
+    let first = 0;
+    let tokens = 0;
+    let filled = 0;
     for (const shard of manifest.splits[split].shards) {
       const reader = new ParquetReader(join(corpus.folder, "shards", shard.documents_file.path));
       const rows = (await reader.groups()).reduce((a, b) => a + b, 0);
-      const placements = await reader.rows<Placement>(0, rows), documents = new Set<number>();
+      const placements = await reader.rows<Placement>(0, rows);
+      const documents = new Set<number>();
       reader.close();
       const columns = new Map<number, number>(); // row -> where its next piece must begin
       for (const { pmid, row, start, length, chunk, source, version } of placements) {
@@ -106,7 +110,8 @@ Deno.test("shards: the manifest says what there is", async () => {
 });
 
 Deno.test("shards: equal bytes however the corpus came about", async () => {
-  using corpus = standard(), later = standard();
+  using corpus = standard();
+  using later = standard();
   // The first gets its last file at once; the second after shards were built without it.
   corpus.add("pubmed26n0003", 1300, 1500);
   corpus.documents.set(7, { source: "none", text: "" });
@@ -127,7 +132,8 @@ Deno.test("shards: building again writes nothing; only changed shards are writte
     manifest.splits.train.shards.map((s) =>
       Number(Deno.statSync(join(corpus.folder, "shards", s.tokens_file.path)).ino)
     );
-  const before = times(), hashes = corpus.hashes();
+  const before = times();
+  const hashes = corpus.hashes();
   await corpus.build();
   assertEquals([times(), corpus.hashes()], [before, hashes]);
   const victim = [...corpus.documents.keys()].find((p) => splitOf(p, 0.1, 0.1) === "train")!;
@@ -138,7 +144,8 @@ Deno.test("shards: building again writes nothing; only changed shards are writte
 });
 
 Deno.test("shards: a stopped build leaves no half file and goes on to equal bytes", async () => {
-  using corpus = standard(), whole = standard();
+  using corpus = standard();
+  using whole = standard();
   await whole.build();
   const stop = new AbortController();
   await assertRejects(
@@ -226,19 +233,22 @@ const importable = (modules: string) => {
     return false;
   }
 };
-const numpy = importable("numpy"), pyarrow = importable("numpy, pyarrow.parquet");
+const numpy = importable("numpy");
+const pyarrow = importable("numpy, pyarrow.parquet");
 
 Deno.test({
   name: numpy ? "shards: NumPy maps them" : "shards: NumPy maps them (skipped: no python3 numpy)",
   ignore: !numpy,
   fn: async () => {
     using corpus = standard();
-    const manifest = await corpus.build(), shard = manifest.splits.train.shards[1]!;
+    const manifest = await corpus.build();
+    const shard = manifest.splits.train.shards[1]!;
     const script = "import numpy, sys; a = numpy.load(sys.argv[1], mmap_mode='r'); " +
       "print(type(a).__name__, a.dtype.str, a.shape, a.offset, int(a.sum(dtype='u8')), int(a[-1, 3]))";
     const path = join(corpus.folder, "shards", shard.tokens_file.path);
     const out = new Deno.Command("python3", { args: ["-c", script, path] }).outputSync();
-    const set = openShards(corpus.folder, "train"), first = manifest.splits.train.shards[0]!.rows;
+    const set = openShards(corpus.folder, "train");
+    const first = manifest.splits.train.shards[0]!.rows;
     let sum = 0;
     for (let r = 0; r < shard.rows; r++) for (const id of set.row(first + r)) sum += id;
     const last = set.row(first + shard.rows - 1)[3];
@@ -257,7 +267,8 @@ Deno.test({
   ignore: !pyarrow,
   fn: async () => {
     using corpus = standard();
-    const manifest = await corpus.build(), shard = manifest.splits.train.shards[1]!;
+    const manifest = await corpus.build();
+    const shard = manifest.splits.train.shards[1]!;
     const script = `
 import json, sys, numpy, pyarrow.parquet
 rows = numpy.load(sys.argv[1], mmap_mode="r")
@@ -276,8 +287,13 @@ print(json.dumps({
     const out = new Deno.Command("python3", { args: ["-c", script, ...files] }).outputSync();
     const { schema, documents } = JSON.parse(new TextDecoder().decode(out.stdout));
     assertEquals(schema, [
-      ...["pmid int32", "version int32", "row int32", "start int32", "length int32"],
-      ...["chunk int32", "source string"],
+      "pmid int32",
+      "version int32",
+      "row int32",
+      "start int32",
+      "length int32",
+      "chunk int32",
+      "source string",
     ]);
     assertEquals(Object.keys(documents).length, shard.documents);
     for (const [pmid, ids] of Object.entries(documents)) {
@@ -288,7 +304,8 @@ print(json.dumps({
 });
 
 Deno.test("tokens that do not fit in memory are read back from disk, which keeps none", () => {
-  const folder = Deno.makeTempDirSync(), path = join(folder, "x.blocks");
+  const folder = Deno.makeTempDirSync();
+  const path = join(folder, "x.blocks");
   try {
     const blocks = new TokenBlocks(path, { blockTokens: 16, held: 2 });
     const documents = Array.from(

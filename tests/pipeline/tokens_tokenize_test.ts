@@ -10,7 +10,8 @@ import { withFolder } from "./support.ts";
 
 /** The type, shape and values of a one-dimensional array. */
 function readArray(path: string): { type: string; shape: number[]; values: number[] } {
-  const file = Deno.openSync(path), { type, shape, offset } = readNpyHeader(file, path);
+  const file = Deno.openSync(path);
+  const { type, shape, offset } = readNpyHeader(file, path);
   file.close();
   const data = Deno.readFileSync(path).slice(offset).buffer;
   const values = type === "<u2" ? new Uint16Array(data) : new Uint32Array(data);
@@ -21,12 +22,14 @@ Deno.test("tokens: a file of texts becomes ids and offsets", async () => {
   const tokenizer = tokenizerFromJson(trainTokenizer(["aspirin and heparin"], 300));
   await withFolder(async (folder) => {
     const texts = ["aspirin", "", "heparin <|endoftext|>", "x ".repeat(100_000), "\ud800 lone"];
-    const input = join(folder, "texts.jsonl"), output = join(folder, "ids.npy");
+    const input = join(folder, "texts.jsonl");
+    const output = join(folder, "ids.npy");
     Deno.writeTextFileSync(input, texts.map((text) => JSON.stringify({ text })).join("\r\n"));
     for (const specialTokens of [false, true]) {
       const expected = texts.map((t) => Array.from(tokenizer.encode(t, { specialTokens })));
       const done = await tokenizeFile(tokenizer, input, output, { specialTokens });
-      const ids = readArray(output), offsets = readArray(join(folder, "ids.offsets.npy"));
+      const ids = readArray(output);
+      const offsets = readArray(join(folder, "ids.offsets.npy"));
       assertEquals([ids.type, ids.shape], ["<u2", [done.tokens]]);
       assertEquals(ids.values, expected.flat());
       assertEquals([offsets.type, offsets.shape], ["<u4", [texts.length + 1]]);
@@ -40,7 +43,8 @@ Deno.test("tokens: a file of texts becomes ids and offsets", async () => {
 Deno.test("tokens: an empty file gives empty arrays", async () => {
   const tokenizer = tokenizerFromJson(trainTokenizer(["ab"], 260));
   await withFolder(async (folder) => {
-    const input = join(folder, "none.txt"), output = join(folder, "ids.npy");
+    const input = join(folder, "none.txt");
+    const output = join(folder, "ids.npy");
     Deno.writeTextFileSync(input, "");
     assertEquals(await tokenizeFile(tokenizer, input, output), { texts: 0, tokens: 0, bytes: 0 });
     assertEquals(readArray(output), { type: "<u2", shape: [0], values: [] });
@@ -51,7 +55,8 @@ Deno.test("tokens: an empty file gives empty arrays", async () => {
 Deno.test("tokens: malformed lines are named, and nothing is written", async () => {
   const tokenizer = tokenizerFromJson(trainTokenizer(["ab"], 260));
   await withFolder(async (folder) => {
-    const input = join(folder, "texts.jsonl"), output = join(folder, "ids.npy");
+    const input = join(folder, "texts.jsonl");
+    const output = join(folder, "ids.npy");
     for (const [line, message] of [["{", "line 2"], ['{"text": 3}', 'a "text" string']] as const) {
       Deno.writeTextFileSync(input, `{"text":"fine"}\n${line}\n`);
       await assertRejects(() => tokenizeFile(tokenizer, input, output), UserError, message);

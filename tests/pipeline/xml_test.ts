@@ -101,7 +101,8 @@ Deno.test("books, deletions and unknown records are told apart", () => {
 
 Deno.test("the selection of fields for text leaves the rest empty and the text the same", () => {
   for (const xml of fixtureFiles()) {
-    const all = parse(xml, "all").citations, text = parse(xml, "text").citations;
+    const all = parse(xml, "all").citations;
+    const text = parse(xml, "text").citations;
     const view = (
       c: Citation,
     ) => [c.pmid, c.version, c.title, c.sections, c.languages, c.published];
@@ -179,7 +180,8 @@ Deno.test("nesting, attributes and records are bounded", () => {
 
 /** The invented fixtures' XML. */
 function fixtureFiles(): Uint8Array[] {
-  const root = join(ROOT, "fixtures/mirror"), files: Uint8Array[] = [];
+  const root = join(ROOT, "fixtures/mirror");
+  const files: Uint8Array[] = [];
   for (const folder of ["baseline", "updatefiles"]) {
     for (const entry of Deno.readDirSync(join(root, folder))) {
       if (!entry.name.endsWith(".gz")) continue;
@@ -213,7 +215,8 @@ const DENSE =
   "</PubmedArticleSet >\n<!-- \u03b9 -->\n";
 
 Deno.test("a document cut anywhere, into two pieces or into single bytes, reads the same", () => {
-  const xml = encode(DENSE), whole = parseCut(xml, []);
+  const xml = encode(DENSE);
+  const whole = parseCut(xml, []);
   assertEquals(whole.length, 2);
   assertEquals(whole[0]!.title, "\u03b1\u{1F9EC}&]\u03b4]\u03b5 x");
   for (let cut = 1; cut < xml.length; cut++) assertEquals(parseCut(xml, [cut]), whole, `${cut}`);

@@ -5,12 +5,13 @@
  * @module
  */
 import { exists, readJson, sha256, writeAtomic } from "../../../core/files.ts";
+import { ownCache } from "../../../core/locations.ts";
 import { join } from "../../../core/std.ts";
 import { type Device } from "../../../kernels/device.ts";
 import { isCpuDriver } from "../../../kernels/open_device.ts";
 import type { Operands, Product } from "../../../kernels/matmul/mod.ts";
-import { type MatmulChoice, sameChoice } from "../../../kernels/matmul/choice.ts";
-import { describeUnits } from "../../../kernels/matmul/matrix_units.ts";
+import { type MatmulChoice, sameChoice, tunedChoices } from "../../../kernels/matmul/choice.ts";
+import { describeUnits } from "../../../kernels/matrix_units.ts";
 import {
   type ProductShape,
   shapeChoices,
@@ -22,7 +23,6 @@ import { kindOf } from "../kinds.ts";
 
 /** How much is measured: nothing, products that matter within two seconds, or every product. */
 export type AutotuneMode = "off" | "quick" | "full";
-export const AUTOTUNE_MODES: readonly AutotuneMode[] = ["off", "quick", "full"];
 
 /** Written into each file; a change of the programs makes old files void. */
 const VERSION = 2;
@@ -67,22 +67,19 @@ export function productShapes(
 }
 
 /** Where choices are kept: the user's cache folder, or nowhere where there is none. */
-export function tuningFile(device: Device): string | undefined {
-  let base: string | undefined;
+function tuningFile(device: Device): string | undefined {
+  let cache: string | undefined;
   try {
-    base = Deno.env.get("PUBMAMBA_CACHE") ?? Deno.env.get("XDG_CACHE_HOME") ??
-      Deno.env.get("LOCALAPPDATA");
-    const home = Deno.env.get("HOME");
-    base ??= home && join(home, ".cache");
+    cache = ownCache((name) => Deno.env.get(name));
   } catch {
     return undefined; // not permitted to look
   }
-  if (!base) return undefined;
+  if (!cache) return undefined;
   const { vendor, architecture, device: model, description } = device.adapter.info;
   const { variant, provider, matrixUnits } = device;
   const programs = [variant, provider, matrixUnits ? describeUnits(matrixUnits) : ""];
   const adapter = sha256([vendor, architecture, model, description, ...programs].join("\n"));
-  return join(base, "pubmamba", "autotune", `${adapter.slice(0, 16)}.json`);
+  return join(cache, "autotune", `${adapter.slice(0, 16)}.json`);
 }
 
 interface TuningCache {
@@ -92,7 +89,7 @@ interface TuningCache {
 }
 
 /** What {@linkcode autotune} did. */
-export interface AutotuneSummary {
+interface AutotuneSummary {
   /** Shapes whose choice was known, measured now, and left at the default. */
   known: number;
   measured: number;
@@ -124,7 +121,7 @@ export async function autotune(
     const known = kept && choices.find((c) => sameChoice(c, kept));
     const seconds = (performance.now() - start) / 1000;
     if (known) {
-      device.choices.set(key, known);
+      tunedChoices(device).set(key, known);
       summary.known++;
     } else if (
       mode === "quick" &&
@@ -135,7 +132,7 @@ export async function autotune(
       const until = mode === "quick" ? start + 1000 * QUICK_SECONDS : Infinity;
       const tried = await tuneMatmul(device, shape, 3, until);
       // What the time did not suffice for serves this run alone.
-      if (tried.length === choices.length) cache.choices[key] = device.choices.get(key)!;
+      if (tried.length === choices.length) cache.choices[key] = tunedChoices(device).get(key)!;
       summary.measured++;
     }
   }

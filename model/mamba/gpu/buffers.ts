@@ -62,7 +62,7 @@ export interface MambaOptions {
 }
 
 /** Device words of a batch's inputs. */
-export interface Inputs {
+interface Inputs {
   tokens: Region;
   starts: Region;
   targets: Region;
@@ -80,7 +80,7 @@ export interface ModelBuffers {
   nll: Region;
   /** [loss] at 0, [squared gradient norm] at 256 bytes. */
   result: Region;
-  /** One a layer; without a backward, or with recomputation, they share all but the stream. */
+  /** One per layer; without a backward, or with recomputation, they share all but the stream. */
   layers: LayerActivations[];
   last: Matrix;
   hidden: Matrix;

@@ -72,7 +72,7 @@ export function allocateHead(
 }
 
 /** What the head reads and writes. */
-export interface HeadCall {
+interface HeadCall {
   /** (R, d) */
   hidden: Matrix;
   /** (V, d) */
@@ -140,7 +140,7 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
   }
 }
 
-/** Copies rows between panel matrices of one type: one contiguous piece a panel. */
+/** Copies rows between panel matrices of one type: one contiguous piece per panel. */
 function copyRows(
   plan: Plan,
   from: Matrix,

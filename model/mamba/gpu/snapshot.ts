@@ -11,7 +11,7 @@ import {
 import type { Device } from "../../../kernels/device.ts";
 import { DeviceError } from "../../../kernels/errors.ts";
 import { type Region, subregion } from "../../../kernels/layout.ts";
-import { checkpointTensors } from "../../training/checkpoint_writer.ts";
+import { checkpointTensors } from "../checkpoint_tensors.ts";
 import type { ModelSnapshot } from "../types.ts";
 import type { ParameterStore } from "./store.ts";
 
@@ -69,19 +69,21 @@ export async function takeSnapshot(
   /** Every tensor's block, in the checkpoint's order. */
   const blocks = checkpointTensors(store.config, average).map(({ slot, parameter }) => {
     const region = store.region(parameter.name, slot);
-    const source = sources.find(({ buffer }) => buffer === region.buffer)!;
-    return subregion(copies.get(source)!, region.offset - source.offset, region.size);
+    const source = sources.find(({ buffer }) => buffer === region.buffer);
+    const copy = source && copies.get(source);
+    if (!copy) throw new RangeError(`No ${slot} of ${parameter.name} is kept`);
+    return subregion(copy, region.offset - source.offset, region.size);
   });
   let block = 0;
   let within = 0;
   /** Queues the copy of the next bytes to the staging buffer; says how many. */
-  const stage = () => {
+  const stage = (to: GPUBuffer) => {
     const encoder = device.gpu.createCommandEncoder();
     let bytes = 0;
     while (block < blocks.length && bytes < pieceBytes) {
       const { buffer, offset, size } = blocks[block]!;
       const count = Math.min(size - within, pieceBytes - bytes);
-      encoder.copyBufferToBuffer(buffer, offset + within, staging!.buffer, bytes, count);
+      encoder.copyBufferToBuffer(buffer, offset + within, to, bytes, count);
       bytes += count;
       within += count;
       if (within === size) {
@@ -97,7 +99,7 @@ export async function takeSnapshot(
     async read() {
       if (!staging || block === blocks.length) return undefined;
       const { buffer } = staging;
-      const bytes = stage();
+      const bytes = stage(buffer);
       await buffer.mapAsync(GPUMapMode.READ, 0, bytes);
       const piece = buffer.getMappedRange(0, bytes).slice(0);
       buffer.unmap();
@@ -105,8 +107,9 @@ export async function takeSnapshot(
       return piece;
     },
     async lossScale(): Promise<LossScale | undefined> {
-      if (!lossScale) return undefined;
-      const bytes = await device.read(copies.get(lossScale)!, 0, LOSS_SCALE_BYTES);
+      const copy = lossScale && copies.get(lossScale);
+      if (!copy) return undefined;
+      const bytes = await device.read(copy, 0, LOSS_SCALE_BYTES);
       const { scale, good, skipped } = decodeLossScale(new Float32Array(bytes));
       return { scale, good, skipped };
     },

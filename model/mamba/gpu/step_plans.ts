@@ -25,7 +25,7 @@ const MAP_READ = 1;
 const COPY_DST = 8; // of GPUBufferUsage
 
 /** What every plan of a model is built over. */
-export interface StepSetting {
+interface StepSetting {
   device: Device;
   config: MambaConfig;
   /** With `recompute` as the memory plan decided it. */

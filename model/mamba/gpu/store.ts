@@ -24,7 +24,7 @@ interface Arena {
 }
 
 /** A stretch of an arena that is updated at one rate. */
-export interface UpdateRange {
+interface UpdateRange {
   rate: number;
   decay: boolean;
   regions: Partial<Record<Slot, Region>>;
@@ -33,8 +33,9 @@ export interface UpdateRange {
 const bytesOf = (slot: string) => slot === "half" ? 2 : 4;
 
 /**
- * Bytes of an arena of f32. An update is a dispatch an arena: a GPU gets few long ones. A CPU driver
- * gains nothing by that, and buffers of a moderate size find room in a small machine's memory.
+ * Bytes of an arena of f32. An update takes one dispatch per arena, so large arenas give a GPU few
+ * and long dispatches. A CPU driver gains nothing by that, and buffers of a moderate size find room
+ * in a small machine's memory.
  */
 const ARENA_BYTES = 1 << 27;
 const GPU_ARENA_BYTES = 1 << 30;

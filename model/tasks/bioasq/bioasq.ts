@@ -36,28 +36,41 @@ const TYPES: readonly BioasqType[] = ["yesno", "factoid", "list", "summary"];
 
 /** An exact answer, lower-cased: a yes/no verdict, or ranked answers each with its synonyms. */
 export interface ExactAnswer {
+  /** Of a yes/no question. */
   verdict?: "yes" | "no" | "none";
+  /** Of other questions: the answers, best first, each with its synonyms. */
   lists: string[][];
 }
 
 /** One question of a gold file or of a system's file. */
 export interface BioasqQuestion {
+  /** As in the file. */
   id: string;
   /** Missing in some system files; the gold file's type decides. */
   type: BioasqType | undefined;
+  /** The question itself. */
   body: string;
+  /** Passages that the organizers found to bear on it. */
   snippets: string[];
+  /** Missing where the file has none. */
   answer: ExactAnswer | undefined;
+  /** The golden answers in whole sentences; what a summary question has alone. */
+  ideal?: string[];
 }
 
 /** How one question was answered. Only the fields of its type are set. */
 export interface QuestionScore {
+  /** Of the question. */
   id: string;
+  /** By the gold file. */
   type: BioasqType;
   /** False where the system has no exact answer for it. */
   answered: boolean;
+  /** Of a yes/no question: 1 where the verdict is right. */
   yesno?: { gold: "yes" | "no" | "none"; correct: number };
+  /** Of a factoid question: found at the first place, found at all, 1 over its place. */
   factoid?: { strict: number; lenient: number; reciprocalRank: number };
+  /** Of a list question: of its answers. */
   list?: { precision: number; recall: number; f1: number };
 }
 
@@ -106,6 +119,7 @@ function parseQuestion(value: unknown, index: number, fail: Fail): BioasqQuestio
     id: id as string,
     type: type as BioasqType | undefined,
     body: typeof record.body === "string" ? record.body : "",
+    ideal: [record.ideal_answer].flat().filter((text) => typeof text === "string"),
     snippets: snippets.filter(isRecord).map((s) => s.text).filter((t) => typeof t === "string"),
     answer: parseExactAnswer(record.exact_answer, () =>
       fail(
@@ -139,17 +153,12 @@ export function verdictOf(text: string): "yes" | "no" | "none" {
  * @throws {UserError} where the system answers a question that the gold file lacks, where a gold
  * question has no type or an answer that does not fit it, or where nothing can be scored.
  */
-export function scoreBioasq(gold: BioasqQuestion[], system: BioasqQuestion[]): QuestionScore[] {
-  const asked = new Set(gold.map((q) => q.id));
+export function scoreBioasq(
+  gold: readonly BioasqQuestion[],
+  system: readonly BioasqQuestion[],
+): QuestionScore[] {
+  refuseStrangers(gold, system);
   const answers = new Map(system.map((q) => [q.id, q]));
-  const unknown = system.filter((q) => !asked.has(q.id)).map((q) => `"${q.id}"`);
-  if (unknown.length) {
-    const more = unknown.length > 3 ? ` and ${unknown.length - 3} more` : "";
-    throw new UserError(
-      `Cannot score the system file: it answers questions that are not in the gold file, ` +
-        `${unknown.slice(0, 3).join(", ")}${more}; give the gold file of the same test batch`,
-    );
-  }
   const scored = gold.filter((q) => q.type !== "summary" && q.answer);
   if (!scored.length) {
     throw new UserError(
@@ -158,6 +167,25 @@ export function scoreBioasq(gold: BioasqQuestion[], system: BioasqQuestion[]): Q
     );
   }
   return scored.map((q) => scoreQuestion(q, q.answer!, answers.get(q.id)?.answer));
+}
+
+/**
+ * Refuses answers to questions that nobody asked.
+ * @throws {UserError} naming some of them.
+ */
+export function refuseStrangers(
+  gold: readonly BioasqQuestion[],
+  system: readonly BioasqQuestion[],
+): void {
+  const asked = new Set(gold.map((q) => q.id));
+  const unknown = system.filter((q) => !asked.has(q.id)).map((q) => `"${q.id}"`);
+  if (unknown.length) {
+    const more = unknown.length > 3 ? ` and ${unknown.length - 3} more` : "";
+    throw new UserError(
+      `Cannot score the system file: it answers questions that are not in the gold file, ` +
+        `${unknown.slice(0, 3).join(", ")}${more}; give the gold file of the same test batch`,
+    );
+  }
 }
 
 function scoreQuestion(
@@ -277,7 +305,7 @@ export function bioasqMeasures(
 export const BIOASQ_VERDICTS = ["yes", "no"] as const;
 
 /** The yes/no questions that have a golden answer, as the items of a multiple-choice task. */
-export function bioasqItems(questions: BioasqQuestion[]): ChoiceItem[] {
+export function bioasqItems(questions: readonly BioasqQuestion[]): ChoiceItem[] {
   return questions.flatMap(({ id, type, body, snippets, answer }) => {
     const gold = BIOASQ_VERDICTS.indexOf(answer?.verdict as "yes" | "no");
     if (type !== "yesno" || gold < 0) return [];

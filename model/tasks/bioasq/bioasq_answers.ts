@@ -9,6 +9,7 @@ import { generateTokens } from "../../mamba/generate.ts";
 import type { RecurrentModel } from "../../mamba/types.ts";
 import type { BioasqQuestion, ExactAnswer } from "./bioasq.ts";
 import { promptTokens } from "../core/choices.ts";
+import { answerExample, type SupervisedExample } from "../core/examples.ts";
 import { answerPrompt } from "../pubmedqa/pubmedqa.ts";
 
 /** The challenge's limits for lists: entries, and characters of one. */
@@ -16,25 +17,72 @@ const MOST_ENTRIES = 100;
 const LONGEST_ENTRY = 100;
 /** Tokens to generate: a name, or a list of names. */
 const NEW_TOKENS = { factoid: 32, list: 96 } as const;
+/** The most tokens of a summary that are learned. */
+const SUMMARY_TOKENS = 256;
 
-/** The prompt of a factoid or a list question. */
+/** What is asked for, by the kind of question. Names may hold commas and "and": one per line. */
+const ASKED = {
+  factoid: "one name",
+  list: "a list of names, one per line,",
+  summary: "a short summary",
+} as const;
+
+/**
+ * The prompt of a factoid, a list or a summary question: in the form of BioMamba's for PubMedQA, not
+ * one that BioMamba is known to have used for BioASQ.
+ */
 export function generationPrompt({ type, body, snippets }: BioasqQuestion): string {
-  const answers = type === "list" ? "a list of names, separated by commas," : "one name";
-  const passages = [...new Set(snippets.map((text) => text.trim()))];
-  return answerPrompt(answers, body, passages);
+  const asked = ASKED[type as keyof typeof ASKED];
+  return answerPrompt(asked, body, [...new Set(snippets.map((text) => text.trim()))]);
 }
 
-/** Generated text as an exact answer: one name of a factoid, the names of a list. */
+/** What a model is taught to say after the prompt: the first of each answer's synonyms, one per line. */
+export function golden({ type, answer, ideal }: BioasqQuestion): string | undefined {
+  if (type === "summary") return ideal?.[0]?.trim();
+  if (type !== "factoid" && type !== "list") return undefined;
+  const names = (answer?.lists ?? []).map(([name]) => name!.trim().replaceAll(/\s+/g, " "));
+  return (type === "factoid" ? names.slice(0, 1) : names).join("\n") || undefined;
+}
+
+/**
+ * Factoid, list and summary questions with golden answers as examples to learn from. The answer ends
+ * with the boundary token, which is where generating stops.
+ */
+export function generationExamples(
+  questions: readonly BioasqQuestion[],
+  tokenizer: Tokenizer,
+  maxTokens: number,
+): SupervisedExample[] {
+  return questions.flatMap((question) => {
+    const text = golden(question);
+    if (text === undefined) return [];
+    const most = question.type === "summary" ? SUMMARY_TOKENS : NEW_TOKENS.list;
+    // At least half of the row is left to the question.
+    const room = Math.min(most, Math.floor(maxTokens / 2));
+    const encoded = [...tokenizer.encode(` ${text}`)];
+    const answer = encoded.length < room
+      ? [...encoded, tokenizer.endOfText]
+      : encoded.slice(0, room);
+    const limit = maxTokens - answer.length;
+    const { tokens, truncated } = promptTokens(generationPrompt(question), tokenizer, limit);
+    return [{ ...answerExample(tokens, answer), cut: truncated }];
+  });
+}
+
+/** Generated text as an exact answer: one name of a factoid, the names of a list, one per line. */
 export function parseGenerated(text: string, type: "factoid" | "list"): ExactAnswer {
   // Without the mark of a list's item, and the full stop.
   const clean = (name: string) =>
     name.trim().replace(/^([-*]|\d+[.)])\s+/, "").replace(/[.\s]+$/, "")
       .slice(0, LONGEST_ENTRY).toLowerCase();
-  const line = text.trim().split("\n")[0]!;
-  const names = type === "factoid" ? [line] : line.split(/[,;]|\band\b/);
+  const lines = text.trim().split("\n");
+  const names = type === "factoid" ? lines.slice(0, 1) : lines;
   const entries = [...new Set(names.map(clean).filter((name) => name !== ""))];
   return { lists: entries.slice(0, MOST_ENTRIES).map((name) => [name]) };
 }
+
+/** A name ends with its line; a list with an empty line. */
+const END = { factoid: /\S.*\n/, list: /\S[^]*\n\s*\n/ } as const;
 
 /**
  * Answers the factoid and list questions among some.
@@ -43,7 +91,7 @@ export function parseGenerated(text: string, type: "factoid" | "list"): ExactAns
  * @throws {Interrupted} when the signal fires.
  */
 export async function generateAnswers(
-  questions: BioasqQuestion[],
+  questions: readonly BioasqQuestion[],
   model: RecurrentModel,
   tokenizer: Tokenizer,
   maxTokens: number,
@@ -61,7 +109,7 @@ export async function generateAnswers(
     for await (const { token } of generated) {
       text += decoder.push(token);
       if (options.signal?.aborted) throw new Interrupted("Interrupted: no results were written");
-      if (/\S.*\n/.test(text)) break; // the end of the first line that says something
+      if (END[type].test(text)) break;
     }
     text += decoder.flush();
     answered.push({ ...question, answer: parseGenerated(text, type) });
@@ -71,7 +119,7 @@ export async function generateAnswers(
 }
 
 /** Answers in the challenge's submission format. */
-export function submission(questions: BioasqQuestion[]): Record<string, unknown> {
+export function submission(questions: readonly BioasqQuestion[]): Record<string, unknown> {
   return {
     questions: questions.map(({ id, type, body, answer }) => ({
       id,

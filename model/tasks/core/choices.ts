@@ -5,16 +5,15 @@
  */
 import { Interrupted } from "../../../core/errors.ts";
 import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
-import { accuracy, accuracyOf, type Labelled, macroF1, macroF1Of } from "./classification.ts";
+import type { Labelled } from "./classification.ts";
 import type { Scorer } from "./scorer.ts";
-import { bootstrapInterval, type Interval, standardError } from "./statistics.ts";
 
 /** A set of questions with one set of answers. */
 export interface ChoiceTask {
   /** As in file names: `pubmedqa`. */
   name: string;
   labels: readonly string[];
-  items: ChoiceItem[];
+  items: readonly ChoiceItem[];
 }
 
 /** One question. */
@@ -34,11 +33,21 @@ export interface ChoiceAnswer {
   predicted: number;
   /** Tokens that were cut from the prompt to make it fit. */
   truncated: number;
+  /** What a system's file said, where it is no label: wrong, but an answer. */
+  said?: string;
 }
 
-/** The tokens of each label as it follows a prompt: after a space. */
+/**
+ * The tokens of each label as it follows a prompt: after a space. Where one label's tokens begin
+ * another's (" agonist", " agonist activator"), the shorter would always be the more probable one; so
+ * all labels of such a set end with the boundary token, in training as in scoring.
+ */
 export function labelTokens(labels: readonly string[], tokenizer: Tokenizer): number[][] {
-  return labels.map((label) => [...tokenizer.encode(` ${label}`)]);
+  const plain = labels.map((label) => [...tokenizer.encode(` ${label}`)]);
+  const begins = (short: number[], long: number[]) =>
+    short.length < long.length && short.every((token, i) => token === long[i]);
+  const ambiguous = plain.some((short) => plain.some((long) => begins(short, long)));
+  return ambiguous ? plain.map((tokens) => [...tokens, tokenizer.endOfText]) : plain;
 }
 
 /** What every prompt ends with, and what is kept of one that is too long. */
@@ -73,7 +82,7 @@ export interface AnswerOptions {
  * @throws {Interrupted} when the signal fires: half an evaluation is no result.
  */
 export async function answerChoices(
-  task: ChoiceTask,
+  task: Pick<ChoiceTask, "labels" | "items">,
   scorer: Scorer,
   tokenizer: Tokenizer,
   options: AnswerOptions = {},
@@ -106,47 +115,8 @@ function mostProbable(values: number[]): number {
 }
 
 /** The labels of answers, for the measures. */
-export function labelled(answers: ChoiceAnswer[]): Labelled {
+export function labelled(answers: readonly ChoiceAnswer[]): Labelled {
   return { gold: answers.map((a) => a.item.gold), predicted: answers.map((a) => a.predicted) };
-}
-
-/** A measure with its 95% bootstrap interval and standard error. */
-export interface Measured {
-  value: number;
-  interval: Interval;
-  /** Of a mean: s / sqrt(n). Of another measure: the bootstrap's half interval / 1.96. */
-  standardError: number;
-}
-
-/** The two measures of a choice task. */
-export interface ChoiceMeasures {
-  accuracy: Measured;
-  macroF1: Measured;
-}
-
-/** Accuracy and macro F1 with intervals. */
-export function measureChoices(items: Labelled, labels: number, seed: number): ChoiceMeasures {
-  const count = items.gold.length;
-  const options = { seed };
-  const right = Array.from(items.gold, (gold, i) => Number(gold === items.predicted[i]));
-  const f1Interval = bootstrapInterval(count, macroF1Of(items, labels), options);
-  return {
-    accuracy: {
-      value: accuracy(items),
-      interval: bootstrapInterval(count, accuracyOf(items), options),
-      standardError: standardError(right),
-    },
-    macroF1: {
-      value: macroF1(items, labels),
-      interval: f1Interval,
-      standardError: (f1Interval.high - f1Interval.low) / (2 * 1.96),
-    },
-  };
-}
-
-/** The trivial system that always gives `label`. */
-export function constantAnswers(gold: ArrayLike<number>, label: number): Labelled {
-  return { gold, predicted: new Array<number>(gold.length).fill(label) };
 }
 
 /** The most frequent of label numbers; the smallest of equals. */

@@ -1,5 +1,6 @@
 /** Measures of classification by label: accuracy, F1 by label, macro and micro. @module */
-import type { Statistic } from "./statistics.ts";
+import type { Statistic } from "../../statistics/mod.ts";
+import type { Measure } from "./task.ts";
 
 /** Gold and predicted label numbers of the same items; a prediction of -1 is "no answer". */
 export interface Labelled {
@@ -20,8 +21,11 @@ export function accuracy({ gold, predicted }: Labelled, indices?: ArrayLike<numb
 
 /** True positives, false positives and false negatives. */
 export interface Counts {
+  /** Found, and right. */
   truePositives: number;
+  /** Found, but wrong. */
   falsePositives: number;
+  /** Not found. */
   falseNegatives: number;
 }
 
@@ -43,7 +47,10 @@ export function precisionRecall(counts: Counts): PrecisionRecall {
   };
 }
 
-/** The counts of every label, 0 to `labels` - 1. */
+/**
+ * The counts of every label, 0 to `labels` - 1. A predicted number beyond them is an answer that is
+ * no label: wrong, and nobody's false positive.
+ */
 export function labelCounts(
   { gold, predicted }: Labelled,
   labels: number,
@@ -62,16 +69,21 @@ export function labelCounts(
       counts[want]!.truePositives++;
     } else {
       counts[want]!.falseNegatives++;
-      if (got >= 0) counts[got]!.falsePositives++;
+      if (got >= 0 && got < labels) counts[got]!.falsePositives++;
     }
   }
   return counts;
 }
 
-/** The unweighted mean of the labels' F1. */
+/**
+ * The unweighted mean of the F1 of those labels that occur in the gold: a label that nobody asked for
+ * has no recall to speak of. An answer outside of the labels is wrong like any other.
+ */
 export function macroF1(items: Labelled, labels: number, indices?: ArrayLike<number>): number {
-  const counts = labelCounts(items, labels, indices);
-  return counts.reduce((sum, c) => sum + precisionRecall(c).f1, 0) / labels;
+  const present = labelCounts(items, labels, indices)
+    .filter((c) => c.truePositives + c.falseNegatives > 0);
+  if (!present.length) return 0;
+  return present.reduce((sum, c) => sum + precisionRecall(c).f1, 0) / present.length;
 }
 
 /** Accuracy as a statistic to resample. */
@@ -82,4 +94,57 @@ export function accuracyOf(items: Labelled): Statistic {
 /** Macro F1 as a statistic to resample. */
 export function macroF1Of(items: Labelled, labels: number): Statistic {
   return (indices) => macroF1(items, labels, indices);
+}
+
+/** Accuracy and macro F1 with what resamples them. */
+export function labelMeasures(items: Labelled, labels: number): Measure[] {
+  const count = items.gold.length;
+  const values = Array.from(items.gold, (gold, i) => Number(gold === items.predicted[i]));
+  return [
+    { key: "acc", name: "accuracy", count, statistic: accuracyOf(items), values },
+    { key: "f1_macro", name: "macro F1", count, statistic: macroF1Of(items, labels) },
+  ];
+}
+
+/**
+ * Precision, recall and F1 of sums of counts.
+ * @param prefix before the measures' keys and names: "micro"
+ */
+export function ratioMeasures(counts: readonly Counts[], prefix = ""): Measure[] {
+  const flat = new Float64Array(3 * counts.length);
+  counts.forEach((c, i) => flat.set([c.truePositives, c.falsePositives, c.falseNegatives], 3 * i));
+  const sumOf = (indices: Uint32Array): Counts => {
+    const sum = { truePositives: 0, falsePositives: 0, falseNegatives: 0 };
+    for (let i = 0; i < indices.length; i++) {
+      const at = 3 * indices[i]!;
+      sum.truePositives += flat[at]!;
+      sum.falsePositives += flat[at + 1]!;
+      sum.falseNegatives += flat[at + 2]!;
+    }
+    return sum;
+  };
+  return (["f1", "precision", "recall"] as const).map((ratio) => ({
+    key: prefix ? `${ratio}_${prefix}` : ratio,
+    name: `${prefix} ${ratio === "f1" ? "F1" : ratio}`.trim(),
+    count: counts.length,
+    statistic: (indices: Uint32Array) => precisionRecall(sumOf(indices))[ratio],
+  }));
+}
+
+/**
+ * The counts of each item by itself, for micro averages. With one label per item and no negative label,
+ * precision, recall and F1 are then the accuracy, but for missing answers.
+ * @param negative the label that means "none of the others": as in the official scorers it is neither
+ * found nor missed
+ */
+export function itemCounts({ gold, predicted }: Labelled, negative?: number): Counts[] {
+  return Array.from(gold, (want, i) => {
+    const got = predicted[i]!;
+    const right = got === want;
+    return {
+      truePositives: Number(right && want !== negative),
+      falsePositives: Number(!right && got >= 0 && got !== negative),
+      falseNegatives: Number(!right && want !== negative),
+    };
+  });
 }

@@ -8,6 +8,8 @@ export interface SupervisedExample {
   tokens: number[];
   /** What to predict at each position; {@linkcode IGNORED_TARGET} where nothing is learned. */
   targets: number[];
+  /** Tokens that were cut from its context to make it fit. */
+  cut?: number;
 }
 
 /** A prompt whose answer is learned. The answer's last token is only predicted, never read. */

@@ -12,20 +12,13 @@ import {
   describeFailure,
   queueGradients,
   stepMetrics,
-  tokensOf,
   updateOptions,
 } from "../../training/step.ts";
 import type { TrainConfig } from "../../training/configuration.ts";
 import type { TrainableModel } from "../../mamba/types.ts";
+import type { Taught } from "../../weights/taught.ts";
+import type { Development } from "./task.ts";
 import { examplesOfStep, packExamples, type SupervisedExample } from "./examples.ts";
-
-/** How the model does on the development split. */
-export interface Development {
-  /** What chooses the checkpoint: accuracy or F1, 0 to 1. */
-  score: number;
-  /** Mean negative log-probability of what is right, in nats; decides between equal scores. */
-  loss: number;
-}
 
 /** What the loop works with. */
 export interface FinetuneLoopOptions {
@@ -40,6 +33,8 @@ export interface FinetuneLoopOptions {
   develop: () => Promise<Development>;
   tokenizer?: Uint8Array;
   card?: string;
+  /** Kept with the weights. */
+  taught?: Taught;
   reporter: Reporter;
   signal: AbortSignal;
   resumeHint?: string;
@@ -74,8 +69,8 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
   let bestLoss = lines.find((m) => m.step === state.best?.step)?.dev_loss ?? Infinity;
   const save = async () => {
     metrics.sync();
-    const { tokenizer, card } = options;
-    const path = await saveCheckpoint(run, model, state, { tokenizer, card });
+    const { tokenizer, card, taught } = options;
+    const path = await saveCheckpoint(run, model, state, { tokenizer, card, taught });
     pruneCheckpoints(run, 1, state.best?.step);
     return path;
   };
@@ -134,13 +129,16 @@ async function trainStep(
   const update = updateOptions(config, step, config.steps);
   model.update(update);
   const report = await model.report();
-  if (!Number.isFinite(report.loss) || !Number.isFinite(report.gradNorm)) {
+  // In mixed precision an overflow leaves the update out and lowers the scale: that is no failure.
+  const finite = Number.isFinite(report.loss) && Number.isFinite(report.gradNorm);
+  if (!finite && !report.overflow) {
     throw new UserError(
       `Fine-tuning stopped at step ${step}: ${await describeFailure(model, gradients, report)}; ` +
         `start again with a lower --learning-rate`,
     );
   }
-  const own = tokensOf(model, batches);
+  // What was read; the padding of rows is no part of it.
+  const own = some.reduce((sum, example) => sum + example.tokens.length, 0);
   state.step = step;
   state.rows += some.length;
   state.tokens += own;

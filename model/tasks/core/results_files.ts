@@ -3,9 +3,11 @@
  * "acc,none" and "acc_stderr,none", and `samples_<task>_<date>.jsonl` with one line a question.
  * @module
  */
-import { sha256, writeAtomic } from "../../../core/files.ts";
+import { writeAtomic } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
-import type { ChoiceAnswer, ChoiceMeasures, ChoiceTask, Measured } from "./choices.ts";
+import type { Reporter } from "../../../core/reporter.ts";
+import type { Measured, TaskReport, TaskResults } from "./task.ts";
+import { DEFAULT_RESAMPLES } from "../../statistics/mod.ts";
 
 /** What was evaluated and how; goes into the results file as it is. */
 export interface EvaluationInfo {
@@ -17,6 +19,8 @@ export interface EvaluationInfo {
   seed: number;
   /** Only the first so many questions; undefined for all. */
   limit?: number;
+  /** How many questions there are, where not all were asked. */
+  original?: number;
   started: Date;
   finished: Date;
   /** More for the results file: baselines, comparisons. */
@@ -37,23 +41,10 @@ export function measureFields(name: string, measured: Measured): Record<string, 
   };
 }
 
-/** One task's results, ready to be written. */
-export interface TaskResults {
-  /** As in file names. */
-  name: string;
-  /** Questions or sentences. */
-  count: number;
-  /** Keys as the harness has them: see {@linkcode measureFields}. */
-  fields: Record<string, unknown>;
-  /** How the task was put, for the harness's `configs`. */
-  config: Record<string, unknown>;
-  samples: Record<string, unknown>[];
-}
-
 /** Writes results and samples into `folder` and returns their paths. */
 export function writeTaskResults(
   folder: string,
-  { name, count, fields, config, samples: all }: TaskResults,
+  { name, count, resamples, fields, config, samples: all }: TaskResults,
   info: EvaluationInfo,
 ): { results: string; samples: string } {
   const date = fileDate(info.started);
@@ -66,14 +57,14 @@ export function writeTaskResults(
     configs: { [name]: { task: name, num_fewshot: 0, ...config } },
     versions: { [name]: 1 },
     "n-shot": { [name]: 0 },
-    "n-samples": { [name]: { original: count, effective: count } },
+    "n-samples": { [name]: { original: info.original ?? count, effective: count } },
     config: {
       model: "pubmamba",
       model_args: `pretrained=${info.model}`,
       model_num_parameters: info.parameters,
       device: info.device,
       limit: info.limit ?? null,
-      bootstrap_iters: 10_000,
+      bootstrap_iters: resamples ?? DEFAULT_RESAMPLES,
       random_seed: info.seed,
     },
     date: info.started.getTime() / 1000,
@@ -85,51 +76,32 @@ export function writeTaskResults(
   return { results, samples };
 }
 
-/** Writes a multiple-choice task's results. */
-export function writeResults(
+/**
+ * Prints a task's report and writes its files.
+ * @returns everything for --json: the report's object with the paths of the files
+ */
+export function writeReport(
   folder: string,
-  task: ChoiceTask,
-  answers: ChoiceAnswer[],
-  measures: ChoiceMeasures,
+  report: TaskReport,
   info: EvaluationInfo,
-): { results: string; samples: string } {
-  return writeTaskResults(folder, {
-    name: task.name,
-    count: task.items.length,
-    fields: {
-      ...measureFields("acc", measures.accuracy),
-      ...measureFields("f1_macro", measures.macroF1),
-    },
-    config: {
-      output_type: "multiple_choice",
-      doc_to_choice: task.labels,
-      target_delimiter: " ",
-      metric_list: [{ metric: "acc", aggregation: "mean", higher_is_better: true }],
-    },
-    samples: answers.map((answer, i) => sample(task, answer, i)),
-  }, info);
-}
-
-function sample(task: ChoiceTask, answer: ChoiceAnswer, index: number): Record<string, unknown> {
-  const { item, logProbabilities, predicted } = answer;
-  const target = task.labels[item.gold]!;
-  const requests = task.labels.map((label, i): [string, unknown] => [
-    `gen_args_${i}`,
-    { arg_0: item.prompt, arg_1: ` ${label}` },
-  ]);
-  return {
-    doc_id: index,
-    doc: { id: item.id, truncated_tokens: answer.truncated },
-    target,
-    prediction: task.labels[predicted] ?? null,
-    arguments: Object.fromEntries(requests),
-    resps: logProbabilities.map((value) => [[value]]),
-    filtered_resps: logProbabilities.map((value) => [value]),
-    filter: "none",
-    metrics: ["acc"],
-    doc_hash: sha256(item.id),
-    prompt_hash: sha256(item.prompt),
-    target_hash: sha256(target),
-    acc: Number(predicted === item.gold),
-  };
+  reporter: Reporter,
+): Record<string, unknown> {
+  for (const note of report.notes) reporter.log(note);
+  if (report.text) reporter.line(report.text);
+  let files: Record<string, string> = {};
+  if (report.results) {
+    const { more, ...results } = report.results;
+    files = writeTaskResults(folder, results, { ...info, more: { ...info.more, ...more } });
+  }
+  for (const { key, name, extension, contents } of report.files ?? []) {
+    const path = join(folder, `${name}_${fileDate(info.started)}${extension}`);
+    writeAtomic(path, contents);
+    files[key] = path;
+  }
+  const written = Object.values(files);
+  if (!written.length) return report.json;
+  const last = written.at(-1);
+  const all = written.length > 1 ? `${written.slice(0, -1).join(", ")} and ${last}` : last;
+  reporter.log(`Wrote ${all}`);
+  return { ...report.json, files };
 }

@@ -32,21 +32,25 @@ import {
   resolveConfig,
   type TrainConfig,
 } from "../../training/configuration.ts";
-import type { MadeModel, MakeModel, TrainableModel } from "../../mamba/types.ts";
+import { trainingTerms } from "../../training/terms.ts";
+import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { SupervisedExample } from "./examples.ts";
-import { type Development, examplesPerStep, finetuneLoop } from "./loop.ts";
+import { examplesPerStep, finetuneLoop } from "./loop.ts";
+import type { Development } from "./task.ts";
 
 /** What a model is taught, and how it is examined. */
 export interface FinetuneTask<Answers> {
   name: string;
+  /** The label set, which the model keeps. */
+  labels: readonly string[];
   /** What is learned from. */
   examples: SupervisedExample[];
   /** Tokens a row: at least the longest example, in any split. */
   rowLength: number;
   /** Examines the development split. */
-  develop: (model: TrainableModel) => Promise<Development>;
+  develop: (made: MadeModel) => Promise<Development>;
   /** Answers the test split. */
-  test: (model: TrainableModel) => Promise<Answers>;
+  test: (made: MadeModel) => Promise<Answers>;
   /** Where its files are, and a hash of what was read from them. */
   path: string;
   sha256: string;
@@ -105,6 +109,7 @@ export async function finetuneRun<Answers>(
   const made = await request.makeModel(base.config, {
     batchSize: config.batch.rows,
     sequenceLength: task.rowLength,
+    ...trainingTerms(config, base.config),
   });
   const { model, device } = made;
   try {
@@ -115,9 +120,9 @@ export async function finetuneRun<Answers>(
     model.writeParameters(opened.folder.read);
     opened.close();
     reporter.log(`Testing the checkpoint of step ${best.step} once, and the base model`);
-    const answers = await task.test(model);
+    const answers = await task.test(made);
     model.writeParameters(base.read);
-    const baseAnswers = await task.test(model);
+    const baseAnswers = await task.test(made);
     const { step, dev_score: developmentScore } = best;
     return { device, step, developmentScore, checkpoint, answers, baseAnswers };
   } finally {
@@ -136,13 +141,17 @@ async function trainToBest<A>(
   request: FinetuneRequest<A>,
   old: RunFile | undefined,
   config: TrainConfig,
-  { model, device }: MadeModel,
+  made: MadeModel,
 ): Promise<Best> {
+  const { model, device } = made;
   const { task, base, out, reporter } = request;
   const { examples, rowLength } = task;
   const newest = old ? openNewestCheckpoint(out, (damage) => reporter.log(damage)) : undefined;
   model.writeParameters(newest?.folder.read ?? base.read);
-  if (newest) model.writeMoments(newest.moments);
+  if (newest) {
+    model.writeMoments(newest.moments);
+    model.writeLossScale?.(newest.state.lossScale);
+  }
   const start: TrainerState = newest?.state ?? { step: 0, rows: 0, tokens: 0 };
   newest?.close();
   Deno.mkdirSync(out, { recursive: true });
@@ -152,15 +161,18 @@ async function trainToBest<A>(
       `${examples.length} examples, ${config.steps} steps of ${examplesPerStep(config)}, ` +
       `rows of ${rowLength} tokens, on ${device}`,
   );
+  const cut = examples.filter((example) => example.cut).length;
+  if (cut) reporter.log(`${cut} of the examples were cut to --max-tokens`);
   const state = await finetuneLoop({
     run: out,
     model,
     config,
     examples,
     state: start,
-    develop: () => task.develop(model),
+    develop: () => task.develop(made),
     // The one that is read with, which may not be the base folder's.
     tokenizer: Deno.readFileSync(request.tokenizer.path),
+    taught: { task: task.name, labels: task.labels },
     reporter,
     signal: request.signal,
     resumeHint: request.resumeHint,

@@ -8,7 +8,9 @@ import { type Counts, precisionRecall } from "../core/classification.ts";
 
 /** A sentence: its tokens, and their tags such as O, B-Disease, I-Disease. */
 export interface TaggedSentence {
+  /** Its words. */
   tokens: string[];
+  /** O, B-type or I-type, one for each word. */
   tags: string[];
   /** The line of its first token, from 1, for messages. */
   line: number;
@@ -16,8 +18,11 @@ export interface TaggedSentence {
 
 /** An entity: tokens [start, end) of a sentence. */
 export interface Entity {
+  /** What kind of entity. */
   type: string;
+  /** Its first token. */
   start: number;
+  /** The token after its last. */
   end: number;
 }
 
@@ -98,21 +103,21 @@ export function compareEntities(gold: Entity[], predicted: Entity[]): EntityCoun
 }
 
 /**
- * Compares two files sentence by sentence.
+ * Makes sure that a system's file has the sentences of the gold file.
  * @throws {UserError} at the first token that differs: the tags would not be of the same text.
  */
-export function compareConll(
-  gold: TaggedSentence[],
-  system: TaggedSentence[],
+export function checkSameText(
+  gold: readonly TaggedSentence[],
+  system: readonly TaggedSentence[],
   files: { gold: string; system: string },
-): EntityCounts[] {
+): void {
   if (gold.length !== system.length) {
     throw new UserError(
       `Cannot compare ${files.system} with ${files.gold}: they have ${system.length} and ` +
         `${gold.length} sentences; give tags for every sentence of the gold file, in its order`,
     );
   }
-  return gold.map((sentence, s) => {
+  gold.forEach((sentence, s) => {
     const other = system[s]!;
     const length = Math.max(sentence.tokens.length, other.tokens.length);
     for (let i = 0; i < length; i++) {
@@ -125,13 +130,27 @@ export function compareConll(
           `the gold file's line ${sentence.line + i} has ${want}`,
       );
     }
-    return compareEntities(entitiesOf(sentence.tags), entitiesOf(other.tags));
+  });
+}
+
+/**
+ * Compares predicted tags with the golden ones, sentence by sentence.
+ * @param types predictions of other types are not looked at; all are by default
+ */
+export function countTags(
+  sentences: readonly TaggedSentence[],
+  predicted: readonly string[][],
+  types?: readonly string[],
+): EntityCounts[] {
+  return sentences.map((s, i) => {
+    const found = entitiesOf(predicted[i]!).filter((e) => types?.includes(e.type) ?? true);
+    return compareEntities(entitiesOf(s.tags), found);
   });
 }
 
 /** Sums counts over sentences (or a resample of them), of one type or of all. */
 export function sumEntityCounts(
-  sentences: EntityCounts[],
+  sentences: readonly EntityCounts[],
   type?: string,
   indices?: ArrayLike<number>,
 ): Counts {
@@ -151,6 +170,9 @@ export function sumEntityCounts(
 }
 
 /** F1 of a type, or of all entities together, as a statistic over sentences. */
-export function entityF1Of(sentences: EntityCounts[], type?: string) {
+export function entityF1Of(
+  sentences: readonly EntityCounts[],
+  type?: string,
+): (indices: Uint32Array) => number {
   return (indices: Uint32Array) => precisionRecall(sumEntityCounts(sentences, type, indices)).f1;
 }

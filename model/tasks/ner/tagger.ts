@@ -8,8 +8,6 @@
 import { Interrupted, UserError } from "../../../core/errors.ts";
 import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import type { SupervisedExample } from "../core/examples.ts";
-import type { ModelFolder } from "../../weights/folder.ts";
-import type { MakeModel } from "../../mamba/types.ts";
 import { IGNORED_TARGET, type TrainableModel } from "../../mamba/types.ts";
 import type { TaggedSentence } from "./ner.ts";
 import { logitsOfSegments, logProbability } from "../core/scorer.ts";
@@ -20,19 +18,28 @@ const TAG_CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 /** The tags of a task and the token that stands for each. */
 export interface TagSet {
   /** O, then B-type and I-type of each type in alphabetical order. */
-  tags: string[];
+  tags: readonly string[];
   ids: number[];
 }
 
+/** The tags of some entity types: O, then B-type and I-type of each in alphabetical order. */
+export function tagsOf(types: readonly string[]): string[] {
+  return ["O", ...[...types].sort().flatMap((type) => [`B-${type}`, `I-${type}`])];
+}
+
+/** The entity types of some tags. */
+export function typesOf(tags: readonly string[]): string[] {
+  return [...new Set(tags.filter((tag) => tag !== "O").map((tag) => tag.slice(2)))].sort();
+}
+
 /**
- * The tags of some entity types.
+ * Tags with the tokens that stand for them.
  * @throws {UserError} for more types than there are characters to stand for their tags.
  */
-export function tagSet(types: readonly string[], tokenizer: Tokenizer): TagSet {
-  const tags = ["O", ...[...types].sort().flatMap((type) => [`B-${type}`, `I-${type}`])];
+export function tagSet(tags: readonly string[], tokenizer: Tokenizer): TagSet {
   if (tags.length > TAG_CHARACTERS.length) {
     throw new UserError(
-      `Cannot tag ${types.length} entity types: at most ${
+      `Cannot tag ${typesOf(tags).length} entity types: at most ${
         (TAG_CHARACTERS.length - 1) / 2
       } can be ` +
         `told apart; give data of fewer types`,
@@ -42,9 +49,12 @@ export function tagSet(types: readonly string[], tokenizer: Tokenizer): TagSet {
 }
 
 /** The entity types that occur in sentences, in alphabetical order. */
-export function entityTypes(sentences: TaggedSentence[]): string[] {
-  const types = sentences.flatMap((s) => s.tags.filter((t) => t !== "O").map((t) => t.slice(2)));
-  return [...new Set(types)].sort();
+export function entityTypes(sentences: readonly TaggedSentence[]): string[] {
+  const types = new Set<string>();
+  for (const { tags } of sentences) {
+    for (const type of typesOf(tags)) types.add(type);
+  }
+  return [...types].sort();
 }
 
 /** A stretch of a sentence as the model reads it, twice. */
@@ -88,7 +98,7 @@ export function tagPieces(words: string[], tokenizer: Tokenizer, limit: number):
 
 /** Sentences as examples to learn their tags from. */
 export function taggingExamples(
-  sentences: TaggedSentence[],
+  sentences: readonly TaggedSentence[],
   set: TagSet,
   tokenizer: Tokenizer,
   limit: number,
@@ -107,7 +117,7 @@ export type TagScores = number[][];
 
 /** Tags sentences; calls `onProgress` with the number done. */
 export async function scoreTags(
-  sentences: TaggedSentence[],
+  sentences: readonly TaggedSentence[],
   set: TagSet,
   model: TrainableModel,
   tokenizer: Tokenizer,
@@ -164,7 +174,7 @@ export function decodeTags(scores: TagScores, tags: readonly string[]): string[]
 
 /** Tokens a row that sentences need: whole 64s, at most `maxTokens`. */
 export function taggingRowLength(
-  sentences: TaggedSentence[],
+  sentences: readonly TaggedSentence[],
   tokenizer: Tokenizer,
   maxTokens: number,
 ): number {
@@ -175,31 +185,4 @@ export function taggingRowLength(
     }
   }
   return Math.min(maxTokens, Math.ceil(longest / 64) * 64);
-}
-
-/** Loads a model folder's weights and tags sentences with the types that occur in them. */
-export async function tagSentences(
-  sentences: TaggedSentence[],
-  folder: ModelFolder,
-  tokenizer: Tokenizer,
-  options: {
-    maxTokens: number;
-    batchSize: number;
-    makeModel: MakeModel;
-    onProgress?: (done: number) => void;
-    signal?: AbortSignal;
-  },
-): Promise<{ tags: string[][]; device: string }> {
-  const { batchSize, maxTokens } = options;
-  const set = tagSet(entityTypes(sentences), tokenizer);
-  const sequenceLength = taggingRowLength(sentences, tokenizer, maxTokens);
-  const shape = { batchSize, sequenceLength, training: false };
-  const made = await options.makeModel(folder.config, shape);
-  try {
-    made.model.writeParameters(folder.read);
-    const scores = await scoreTags(sentences, set, made.model, tokenizer, options);
-    return { tags: scores.map((s) => decodeTags(s, set.tags)), device: made.device };
-  } finally {
-    made.close();
-  }
 }

@@ -15,9 +15,14 @@ export const PUBMEDQA_LABELS = ["yes", "no", "maybe"] as const;
 /** Folds of the training half, as in the paper: 450 questions to train on, 50 to develop on. */
 export const PUBMEDQA_FOLDS = 10;
 
+/** The questions, and the official test questions among them. */
+export const PUBMEDQA_FILES = ["ori_pqal.json", "test_ground_truth.json"] as const;
+
 /** One question. */
 export interface PubmedqaExample {
+  /** Of the article that the question is the title of. */
   pmid: string;
+  /** Answerable with yes, no or maybe. */
   question: string;
   /** The abstract's sections but for the conclusion. */
   contexts: string[];
@@ -29,7 +34,9 @@ export interface PubmedqaExample {
 
 /** Both halves, each by ascending PMID. */
 export interface Pubmedqa {
+  /** What is learned from. */
   train: PubmedqaExample[];
+  /** What is asked. */
   test: PubmedqaExample[];
 }
 
@@ -38,8 +45,7 @@ export interface Pubmedqa {
  * @throws {UserError} naming the file and the PMID, for anything missing or of another shape.
  */
 export function readPubmedqa(folder: string): Pubmedqa {
-  const file = join(folder, "ori_pqal.json");
-  const truthFile = join(folder, "test_ground_truth.json");
+  const [file, truthFile] = PUBMEDQA_FILES.map((name) => join(folder, name)) as [string, string];
   for (const path of [file, truthFile]) {
     if (!exists(path)) {
       throw new UserError(
@@ -119,6 +125,6 @@ export function pubmedqaFolds(train: PubmedqaExample[], seed: number): number[] 
 }
 
 /** Questions as the items of a multiple-choice task. */
-export function pubmedqaItems(examples: PubmedqaExample[]): ChoiceItem[] {
+export function pubmedqaItems(examples: readonly PubmedqaExample[]): ChoiceItem[] {
   return examples.map((e) => ({ id: e.pmid, prompt: pubmedqaPrompt(e), gold: e.label }));
 }

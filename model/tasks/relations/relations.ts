@@ -29,9 +29,21 @@ export function relationWords(label: string): string {
   return label.toLowerCase().replace(/[-_]/g, " ");
 }
 
-/** The prompt of one sentence; the answer follows as " inhibitor". */
+/** Labels that mean "none of the others" in the sets that are in use, in lower case. */
+const NEGATIVE_LABELS = ["false", "none", "negative", "no_relation", "no relation", "na"];
+
+/** The label among some that means "none of the others", where there is one. */
+export function negativeLabel(labels: readonly string[]): string | undefined {
+  return labels.find((label) => NEGATIVE_LABELS.includes(label.toLowerCase()));
+}
+
+/**
+ * The prompt of one sentence; the answer follows as " inhibitor". Which entity is the chemical the
+ * sets do not say: the marks are in the order of the text.
+ */
 export function relationPrompt(text: string, labels: readonly string[]): string {
-  return `Name the relation of the chemical in << >> to the protein in [[ ]] as one of: ` +
+  return `Name the relation of the two marked entities, the first in << >> and the second in ` +
+    `[[ ]], as one of: ` +
     `${labels.map(relationWords).join(", ")}.\n\nSentence:\n${text.trim()}\n\nAnswer:`;
 }
 
@@ -40,12 +52,12 @@ export function relationPrompt(text: string, labels: readonly string[]): string 
  * @throws {UserError} for a label that is not among `labels`.
  */
 export function relationItems(
-  examples: RelationExample[],
+  examples: readonly RelationExample[],
   labels: readonly string[],
 ): ChoiceItem[] {
   return examples.map(({ text, label }, i) => {
     const gold = labels.indexOf(label);
-    if (gold < 0) {
+    if (gold < 0 && label !== NO_LABEL) {
       throw new UserError(
         `Cannot use example ${i + 1}: its label "${label}" is not among ${labels.join(", ")}`,
       );
@@ -54,9 +66,14 @@ export function relationItems(
   });
 }
 
-/** A sentence with `<< chemical >>` and `[[ protein ]]` marked, and the relation between them. */
+/** Stands for the label of a sentence that has none as yet. */
+export const NO_LABEL = "";
+
+/** A sentence with two entities marked, `<< first >>` and `[[ second ]]`, and their relation. */
 export interface RelationExample {
+  /** The sentence, with its marks. */
   text: string;
+  /** {@linkcode NO_LABEL} where it is to be predicted. */
   label: string;
 }
 
@@ -111,9 +128,13 @@ export function readRelations(path: string): RelationExample[] {
 
 /** An entity of a PubTator document: characters [start, end) of title, a space, abstract. */
 export interface PubtatorMention {
+  /** Its first character. */
   start: number;
+  /** The character after its last. */
   end: number;
+  /** What stands there. */
   text: string;
+  /** Such as Chemical or Disease. */
   type: string;
   /** Concept identifiers; several for a composite mention. */
   ids: string[];
@@ -121,9 +142,13 @@ export interface PubtatorMention {
 
 /** One PubTator document. */
 export interface PubtatorDocument {
+  /** Of the article. */
   pmid: string;
+  /** The article's title. */
   title: string;
+  /** The article's abstract. */
   abstract: string;
+  /** In the order of the file. */
   mentions: PubtatorMention[];
   /** Relation type and the two concepts, such as CID D008750 D003866. */
   relations: { type: string; first: string; second: string }[];
@@ -215,7 +240,7 @@ export function compareRelations(
 }
 
 /** The sum of counts, over all or over a resample. */
-export function sumCounts(counts: Counts[], indices?: ArrayLike<number>): Counts {
+export function sumCounts(counts: readonly Counts[], indices?: ArrayLike<number>): Counts {
   const sum = { truePositives: 0, falsePositives: 0, falseNegatives: 0 };
   for (let i = 0; i < (indices ?? counts).length; i++) {
     const own = counts[indices ? indices[i]! : i]!;

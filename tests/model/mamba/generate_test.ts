@@ -1,4 +1,9 @@
-import { generateBatch, generateTokens, StopText } from "../../../model/mamba/generate.ts";
+import {
+  generateBatch,
+  generateTokens,
+  StopText,
+  tokensBefore,
+} from "../../../model/mamba/generate.ts";
 import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { Random } from "../../../model/mamba/random.ts";
 import { ReferenceRecurrentModel } from "../../../model/mamba/reference.ts";
@@ -87,4 +92,36 @@ Deno.test("generateBatch() gives each prompt what it gets alone, whatever its ne
   // A later prompt's depend on its place in the whole list only.
   const later = await generateBatch(batch, [prompts[2]!], { ...options, first: 2 });
   assertEquals(later[0]!.map((t) => t.token), got[2]!.map((t) => t.token));
+  // A row that has enough takes no further tokens; when all have, nothing more is computed.
+  let steps = 0;
+  const counted = {
+    ...batch,
+    stepRows(tokens: readonly number[]) {
+      steps++;
+      return batch.stepRows(tokens);
+    },
+  };
+  const heard = [0, 0, 0];
+  const enough = (row: number) => ++heard[row]! === row + 1;
+  const few = await generateBatch(counted, prompts, { ...options, enough });
+  assertEquals(few.map((row) => row.length), [1, 2, 3]);
+  assertEquals(
+    few.map((row, i) =>
+      row.map((t) => t.token).join() ===
+        got[i]!.slice(0, row.length).map((t) => t.token).join()
+    ),
+    [true, true, true],
+  );
+  // The second prompt has six tokens: its second new one comes with the seventh step.
+  assert(steps <= 7, `${steps}`);
+});
+
+Deno.test("tokensBefore() keeps the tokens whose text lies before a cut", () => {
+  const pieces = ["one", " tw", "o", "", "é", " END", " x"];
+  const kept = (text: string) =>
+    tokensBefore(pieces.map((_, i) => i), text.length, (token) => pieces[token]!);
+  assertEquals(kept("one two"), 3);
+  assertEquals(kept("one twoé"), 5);
+  assertEquals(kept("one t"), 1); // the cut goes through the second token
+  assertEquals(kept(""), 0);
 });

@@ -4,22 +4,27 @@ import {
   BIOASQ_MEASURES,
   bioasqItems,
   bioasqMeasures,
+  type BioasqQuestion,
   type BioasqScores,
+  type BioasqType,
   readBioasq,
   scoreBioasq,
   verdictOf,
 } from "../../../model/tasks/bioasq/bioasq.ts";
 import {
   generateAnswers,
+  generationExamples,
   generationPrompt,
   parseGenerated,
   submission,
 } from "../../../model/tasks/bioasq/bioasq_answers.ts";
 import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { ReferenceRecurrentModel } from "../../../model/mamba/reference.ts";
-import { assertAlmostEquals, assertEquals, assertThrows } from "../../assert.ts";
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "../../assert.ts";
 import { SHARED, sharedTest } from "../../shared.ts";
-import { byteTokenizer, MINIATURE_READER } from "./helpers.ts";
+import { byteTokenizer, givenOf, MINIATURE_READER } from "./helpers.ts";
+import { makeReference, withFolder } from "../helpers.ts";
+import { bioasq } from "../../../model/tasks/bioasq/task.ts";
 
 interface Question {
   id: string;
@@ -209,14 +214,110 @@ Deno.test("bioasqItems() asks the yes/no questions with their snippets, each onc
   }
 });
 
-Deno.test("parseGenerated() reads a name, or names between commas, each once", () => {
+Deno.test("parseGenerated() reads a name, or names by line, each once", () => {
   const parse = (text: string, type: "factoid" | "list") => parseGenerated(text, type).lists.flat();
   assertEquals(parse(" \n Insulin.\nQuestion: next", "factoid"), ["insulin"]);
   assertEquals(parse("", "factoid"), []);
-  assertEquals(parse(" BRCA1, TP53; brca1 and IL-2.", "list"), ["brca1", "tp53", "il-2"]);
-  assertEquals(parse(" - 5-HT, 2) p53", "list"), ["5-ht", "p53"]);
-  assertEquals(parse(Array.from({ length: 150 }, (_, i) => `x${i}`).join(","), "list").length, 100);
+  assertEquals(parse(" BRCA1\nTP53\nbrca1\nIL-2.", "list"), ["brca1", "tp53", "il-2"]);
+  // Names hold commas, semicolons and "and": only a line ends one.
+  assertEquals(parse(" 1,2-dichloroethane\nMaturity, onset; young\nhand and foot\n", "list"), [
+    "1,2-dichloroethane",
+    "maturity, onset; young",
+    "hand and foot",
+  ]);
+  assertEquals(parse(" - 5-HT\n 2) p53", "list"), ["5-ht", "p53"]);
+  assertEquals(
+    parse(Array.from({ length: 150 }, (_, i) => `x${i}`).join("\n"), "list").length,
+    100,
+  );
 });
+
+Deno.test("all four kinds of question are taught, one item per line, with an end", () => {
+  const tokenizer = byteTokenizer();
+  const question = (type: BioasqType, rest: Partial<BioasqQuestion>): BioasqQuestion => ({
+    id: type,
+    type,
+    body: "Which?",
+    snippets: [],
+    answer: undefined,
+    ...rest,
+  });
+  const questions = [
+    question("factoid", { answer: { lists: [["il-2", "interleukin 2"], ["other"]] } }),
+    question("list", { answer: { lists: [["1,2-x", "y"], ["hand and foot"]] } }),
+    question("summary", { ideal: ["It is so.", "So it is."] }),
+    question("yesno", { answer: { verdict: "yes", lists: [] } }),
+  ];
+  const examples = generationExamples(questions, tokenizer, 512);
+  const learned = examples.map(({ targets }) => targets.filter((t) => t >= 0));
+  assertEquals(learned.map((t) => t.at(-1)), [0, 0, 0].map(() => tokenizer.endOfText));
+  assertEquals(learned.map((t) => tokenizer.decode(Uint32Array.from(t.slice(0, -1)))), [
+    " il-2",
+    " 1,2-x\nhand and foot",
+    " It is so.",
+  ]);
+  // What is taught is read back as the same items.
+  assertEquals(parseGenerated(" 1,2-x\nhand and foot", "list").lists, [["1,2-x"], [
+    "hand and foot",
+  ]]);
+  const [approach] = bioasq.approaches;
+  const reader = { tokenizer, labels: ["yes", "no"], maxTokens: 512 };
+  assertEquals(approach!.examples(questions, reader).length, 4);
+  // A long answer leaves half of the row to its question.
+  const long = question("summary", { ideal: ["x".repeat(900)] });
+  const [cut] = generationExamples([long], tokenizer, 128);
+  assertEquals(cut!.targets.filter((t) => t >= 0).length, 64);
+  assert(cut!.tokens.length <= 128 && cut!.cut! > 0);
+});
+
+Deno.test("finetune bioasq reads every kind and reports the ten measures", () =>
+  withFolder(async (dir) => {
+    const questions = Array.from({ length: 44 }, (_, i) => {
+      const type = ["yesno", "factoid", "list", "summary"][i % 4]!;
+      const exact = { yesno: i % 8 ? "yes" : "no", factoid: [["a"]], list: [["a"], ["b"]] };
+      return {
+        id: `q${i}`,
+        type,
+        body: `Which ${i}?`,
+        ideal_answer: ["It is."],
+        exact_answer: exact[type as keyof typeof exact],
+      };
+    });
+    const train = join(dir, "train.json");
+    const test = join(dir, "test.json");
+    Deno.writeTextFileSync(train, JSON.stringify({ questions }));
+    Deno.writeTextFileSync(test, JSON.stringify({ questions: questions.slice(0, 4) }));
+    const given = givenOf({ data: train, test, fold: 0 });
+    const data = bioasq.read(given, "finetune");
+    const kinds = (list: BioasqQuestion[]) => new Set(list.map((q) => q.type)).size;
+    assertEquals([kinds(data.train), kinds(data.develop), kinds(data.test)], [4, 4, 3]);
+    assertEquals(data.train.length + data.develop.length, 40);
+    const { tokenizer, labels } = { tokenizer: byteTokenizer(), labels: data.labels };
+    const made = await makeReference(MINIATURE_READER, { batchSize: 2, sequenceLength: 256 });
+    made.model.writeParameters(initialParameters(MINIATURE_READER, 2));
+    const reader = { tokenizer, labels, maxTokens: 256 };
+    const [approach] = bioasq.approaches;
+    const { score, loss } = await approach!.develop!(data.develop, made, reader);
+    assert(score >= 0 && score <= 1 && loss > 0 && Number.isFinite(loss), `${score} ${loss}`);
+    const answers = await approach!.answer(data.test, made, reader);
+    const report = bioasq.report({
+      data,
+      systems: [
+        { role: "model", name: "m", answers },
+        { role: "base", name: "b", answers },
+      ],
+      purpose: "finetune",
+      given,
+      seed: 0,
+    });
+    for (const name of BIOASQ_MEASURES) {
+      assert(typeof report.json[name] === "number", name);
+      assert(Array.isArray(report.results!.fields[`${name}_ci95,none`]), name);
+    }
+    assertEquals(report.json.questions, { yesno: 1, factoid: 1, list: 1 });
+    const comparison = report.json.comparison as Record<string, { difference: number }>;
+    assertEquals(comparison.factoid_mrr!.difference, 0);
+  }));
 
 Deno.test("generateAnswers() answers factoids and lists, and submits them", async () => {
   const question = (id: string, type: "yesno" | "factoid" | "list") => ({
@@ -229,7 +330,7 @@ Deno.test("generateAnswers() answers factoids and lists, and submits them", asyn
   const questions = [question("y", "yesno"), question("f", "factoid"), question("l", "list")];
   assertEquals(
     generationPrompt(questions[2]!),
-    "Answer the following biomedical research question with a list of names, separated by commas, " +
+    "Answer the following biomedical research question with a list of names, one per line, " +
       "based on the provided context.\n\nQuestion: Which?\n\nContext:\nThat.\n\nAnswer:",
   );
   const model = new ReferenceRecurrentModel(

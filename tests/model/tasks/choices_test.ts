@@ -1,17 +1,23 @@
 import { Interrupted } from "../../../core/errors.ts";
 import { join } from "../../../core/std.ts";
-import { accuracy, labelCounts, macroF1 } from "../../../model/tasks/core/classification.ts";
+import {
+  accuracy,
+  labelCounts,
+  labelMeasures,
+  macroF1,
+} from "../../../model/tasks/core/classification.ts";
 import {
   answerChoices,
+  type ChoiceItem,
   type ChoiceTask,
-  constantAnswers,
   labelled,
   labelTokens,
   majorityLabel,
-  measureChoices,
   promptTokens,
 } from "../../../model/tasks/core/choices.ts";
-import { fileDate, writeResults } from "../../../model/tasks/core/results_files.ts";
+import { choiceTask } from "../../../model/tasks/core/choice_task.ts";
+import { measureScore } from "../../../model/tasks/core/report.ts";
+import { fileDate, writeTaskResults } from "../../../model/tasks/core/results_files.ts";
 import {
   batchScorer,
   logProbability,
@@ -21,7 +27,7 @@ import {
 import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { ReferenceModel, ReferenceRecurrentModel } from "../../../model/mamba/reference.ts";
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "../../assert.ts";
-import { byteTokenizer, MINIATURE_READER } from "./helpers.ts";
+import { byteTokenizer, givenOf, MINIATURE_READER } from "./helpers.ts";
 import { withFolder } from "../helpers.ts";
 
 const read = initialParameters(MINIATURE_READER, 5);
@@ -118,7 +124,7 @@ Deno.test("answerChoices() takes the most probable label, and none from NaN", as
   const answers = await answerChoices(TASK, scorer, byteTokenizer(), { onProgress });
   assertEquals(answers.map((a) => a.predicted), [0, 1, 0, -1]);
   assertEquals(done, [1, 2, 3, 4]);
-  assertEquals(measureChoices(labelled(answers), 2, 0).accuracy.value, 0.5);
+  assertEquals(accuracy(labelled(answers)), 0.5);
   const signal = AbortSignal.abort();
   await assertRejects(
     () => answerChoices(TASK, fixedScorer(), byteTokenizer(), { signal }),
@@ -126,13 +132,14 @@ Deno.test("answerChoices() takes the most probable label, and none from NaN", as
   );
 });
 
-Deno.test("measureChoices() gives intervals that hold the value, and the standard error", () => {
+Deno.test("measureScore() gives intervals that hold the value, and the standard error", () => {
   const gold = Array.from({ length: 200 }, (_, i) => i % 2);
   const predicted = gold.map((label, i) => i % 10 < 3 ? 1 - label : label);
-  const { accuracy, macroF1 } = measureChoices({ gold, predicted }, 2, 1);
-  assertAlmostEquals(accuracy.value, 0.7, 1e-12);
-  assertAlmostEquals(accuracy.standardError, Math.sqrt(0.21 / 199), 1e-12);
-  for (const { value, interval } of [accuracy, macroF1]) {
+  const score = { measures: labelMeasures({ gold, predicted }, 2) };
+  const { acc, f1_macro } = measureScore(score, 1);
+  assertAlmostEquals(acc!.value, 0.7, 1e-12);
+  assertAlmostEquals(acc!.standardError, Math.sqrt(0.21 / 199), 1e-12);
+  for (const { value, interval } of [acc!, f1_macro!]) {
     assert(interval.low < value && value < interval.high);
     assertAlmostEquals(interval.high - interval.low, 2 * 1.96 * Math.sqrt(0.21 / 200), 0.015);
   }
@@ -140,26 +147,40 @@ Deno.test("measureChoices() gives intervals that hold the value, and the standar
 
 Deno.test("the trivial baseline gives the most frequent label", () => {
   assertEquals(majorityLabel([2, 1, 1, 0, 2, 1], 3), 1);
-  const trivial = constantAnswers([0, 0, 0, 1, 2], 0);
+  const trivial = { gold: [0, 0, 0, 1, 2], predicted: [0, 0, 0, 0, 0] };
   assertEquals(accuracy(trivial), 0.6);
   assertAlmostEquals(macroF1(trivial, 3), 6 / 8 / 3, 1e-12);
 });
 
-Deno.test("writeResults() lays files out as lm-evaluation-harness does", async () => {
+Deno.test("writeTaskResults() lays files out as lm-evaluation-harness does", async () => {
   const answers = await answerChoices(
     TASK,
     fixedScorer([-1, -2], [-2, -1], [-3, -4], [-1, -2]),
     byteTokenizer(),
   );
-  const measures = measureChoices(labelled(answers), 2, 0);
+  const { labels, items } = TASK;
+  const data = { labels, train: [], develop: [], test: [...items], path: "toy", sha256: "" };
+  const toy = choiceTask<ChoiceItem>({ choicesOf: (items) => [...items] }, {
+    name: "toy",
+    evaluation: { summary: "", description: "", options: {}, examples: [] },
+    read: () => data,
+  });
+  const { results: own } = toy.report({
+    data,
+    systems: [{ role: "model", name: "m", answers }],
+    purpose: "evaluate",
+    given: givenOf(),
+    seed: 0,
+  });
   const started = new Date(Date.UTC(2026, 2, 1, 12, 30, 5, 120));
   assertEquals(fileDate(started), "2026-03-01T12-30-05.120000");
   await withFolder((folder) => {
-    const paths = writeResults(folder, TASK, answers, measures, {
+    const paths = writeTaskResults(folder, { ...own!, resamples: 77 }, {
       model: "m",
       parameters: 10,
       device: "none",
       seed: 0,
+      original: 9,
       started,
       finished: new Date(+started + 2500),
       more: { baselines: { majority: 0.5 } },
@@ -168,7 +189,9 @@ Deno.test("writeResults() lays files out as lm-evaluation-harness does", async (
     const results = JSON.parse(Deno.readTextFileSync(paths.results));
     assertEquals(results.results.toy["acc,none"], 0.75);
     assertAlmostEquals(results.results.toy["acc_stderr,none"], 0.25, 1e-12);
-    assertEquals(results["n-samples"].toy, { original: 4, effective: 4 });
+    // What was asked of all there is, and what the intervals were really made of.
+    assertEquals(results["n-samples"].toy, { original: 9, effective: 4 });
+    assertEquals(results.config.bootstrap_iters, 77);
     assertEquals(results.baselines.majority, 0.5);
     assertEquals(results.total_evaluation_time_seconds, "2.5");
     const lines = Deno.readTextFileSync(paths.samples).trim().split("\n").map((l) => JSON.parse(l));

@@ -2,17 +2,11 @@ import { Interrupted, UserError } from "../../../core/errors.ts";
 import { exists, sha256 } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
 import { listCheckpoints } from "../../../model/training/checkpoint.ts";
-import {
-  formatReport,
-  reportChoices,
-  reportJson,
-} from "../../../model/tasks/core/choice_report.ts";
-import { compareAnswers, openReader } from "../../../model/tasks/core/choice_run.ts";
+import { openReader } from "../../../model/tasks/core/reader.ts";
+import { choiceTask } from "../../../model/tasks/core/choice_task.ts";
+import { learnedTask } from "../../../model/tasks/core/finetune.ts";
+import type { TaskData } from "../../../model/tasks/core/task.ts";
 import type { ChoiceAnswer, ChoiceItem } from "../../../model/tasks/core/choices.ts";
-import {
-  choiceFinetuneTask,
-  type ChoiceSplits,
-} from "../../../model/tasks/core/choice_examples.ts";
 import { answerExample, examplesOfStep, packExamples } from "../../../model/tasks/core/examples.ts";
 import {
   FINETUNE_DEFAULTS,
@@ -31,9 +25,10 @@ import {
   assertAlmostEquals,
   assertEquals,
   assertRejects,
+  assertStringIncludes,
   assertThrows,
 } from "../../assert.ts";
-import { byteTokenizerJson, MINIATURE_READER } from "./helpers.ts";
+import { byteTokenizerJson, givenOf, MINIATURE_READER } from "./helpers.ts";
 import { makeReference, silentReporter, withFolder } from "../helpers.ts";
 
 const EXAMPLES = [
@@ -92,8 +87,7 @@ function questions(count: number, first: number): ChoiceItem[] {
   }));
 }
 
-const TASK: ChoiceSplits = {
-  name: "letters",
+const DATA: TaskData<ChoiceItem> = {
   labels: ["yes", "no"],
   train: questions(22, 0),
   develop: questions(6, 30),
@@ -101,6 +95,12 @@ const TASK: ChoiceSplits = {
   path: "invented",
   sha256: sha256("letters"),
 };
+
+const LETTERS = choiceTask<ChoiceItem>({ choicesOf: (items) => [...items] }, {
+  name: "letters",
+  evaluation: { summary: "", description: "", options: {}, examples: [] },
+  read: () => DATA,
+});
 
 /** A request to fine-tune a miniature model under `dir`. */
 function prepare(
@@ -115,7 +115,12 @@ function prepare(
   }
   const { folder, tokenizer } = openReader(path);
   return {
-    task: choiceFinetuneTask(TASK, tokenizer, 64, new AbortController().signal),
+    task: learnedTask(LETTERS, DATA, {
+      tokenizer,
+      labels: DATA.labels,
+      maxTokens: 64,
+      signal: new AbortController().signal,
+    }),
     init: path,
     base: folder,
     tokenizer,
@@ -139,7 +144,7 @@ Deno.test("fine-tuning learns a task, chooses by development, and beats its base
     const request = prepare(dir);
     const result = await finetuneRun(request);
     assertEquals(result.developmentScore, 1);
-    assertEquals(result.answers.map((a) => a.predicted), TASK.test.map((item) => item.gold));
+    assertEquals(result.answers.map((a) => a.predicted), DATA.test.map((item) => item.gold));
     const metrics = readMetrics(request.out);
     assertEquals(metrics.map((m) => m.step), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     assert(metrics.at(-1)!.loss < metrics[0]!.loss - 1, `${metrics.at(-1)!.loss}`);
@@ -149,6 +154,9 @@ Deno.test("fine-tuning learns a task, chooses by development, and beats its base
     // Warm-up over a tenth of 12 steps is 1 step; the cosine ends at zero.
     assertAlmostEquals(metrics[0]!.learning_rate, 0.03, 1e-12);
     assertAlmostEquals(metrics.at(-1)!.learning_rate, 0, 1e-12);
+    // What was read counts, not the padding of rows: four epochs of the training examples.
+    const read = request.task.examples.reduce((sum, e) => sum + e.tokens.length, 0);
+    assertEquals(metrics.at(-1)!.tokens, 4 * read);
     assertEquals(listCheckpoints(request.out).map((c) => c.step), [result.step]);
     const { config, task } = readRun(request.out);
     assertEquals([config.steps, task], [12, "letters"]);
@@ -162,19 +170,27 @@ Deno.test("fine-tuning learns a task, chooses by development, and beats its base
     assertEquals(again.answers, result.answers);
     assertEquals(readRun(request.out).resumed, []);
 
-    const comparison = compareAnswers(result.answers, result.baseAnswers, 2, 0);
-    assert(comparison.accuracy.difference > 0.3, `${comparison.accuracy.difference}`);
-    assert(comparison.mcNemar.pValue < 0.05);
-    const systems = [
-      { role: "model" as const, name: "tuned", answers: result.answers },
-      { role: "base" as const, name: "base", answers: result.baseAnswers },
-    ];
-    const test = { name: TASK.name, labels: TASK.labels, items: TASK.test };
-    const report = reportChoices(test, [0, 0, 1], systems, 0, comparison);
-    assert(formatReport(report).includes("It is better than its base."));
-    const json = reportJson(report) as Record<string, Record<string, unknown>>;
-    assertEquals(json.majority!.name, "always yes");
-    assertEquals([json.majority!.accuracy, json.model!.accuracy], [0.5, 1]);
+    const report = LETTERS.report({
+      data: DATA,
+      systems: [
+        { role: "model", name: "tuned", answers: result.answers },
+        { role: "base", name: "base", answers: result.baseAnswers },
+      ],
+      purpose: "finetune",
+      given: givenOf(),
+      seed: 0,
+    });
+    assertStringIncludes(report.text, "It is better than its base. It is better than the trivial");
+    const json = report.json as Record<string, Record<string, number>>;
+    assertEquals([json.majority!.name, json.majority!.accuracy], ["always yes", 0.5]);
+    const { comparison, comparison_with_trivial } = report.json as Record<
+      string,
+      { accuracy: { difference: number }; mcnemar: { p: number } }
+    >;
+    assertEquals(json.model!.accuracy, 1);
+    assert(comparison!.accuracy.difference > 0.3, `${comparison!.accuracy.difference}`);
+    assert(comparison!.mcnemar.p < 0.05);
+    assertEquals(comparison_with_trivial!.accuracy.difference, 0.5);
     request.base.close();
   }));
 
@@ -232,12 +248,31 @@ Deno.test("openReader() asks for a tokenizer where the model has none, and for t
     const file = join(dir, "tokenizer.json");
     const json = byteTokenizerJson();
     Deno.writeTextFileSync(file, JSON.stringify(json));
-    const reader = openReader(bare, file);
+    const reader = openReader(bare, { tokenizerFile: file });
     assertEquals(reader.tokenizer.endOfText, 0);
     reader.folder.close();
     const model = json.model as { vocab: Record<string, number>; merges: string[] };
     model.vocab["ĠyesĠno"] = 300;
     model.merges.push("Ġyes Ġno");
     Deno.writeTextFileSync(file, JSON.stringify(json));
-    assertThrows(() => openReader(bare, file), UserError, "has 301 ids and the model's embedding");
+    assertThrows(
+      () => openReader(bare, { tokenizerFile: file }),
+      UserError,
+      "has 301 ids and the model's embedding",
+    );
+  }));
+
+Deno.test("openReader() makes random weights of a preset with a tokenizer, by seed", () =>
+  withFolder((dir) => {
+    const tokenizerFile = join(dir, "tokenizer.json");
+    Deno.writeTextFileSync(tokenizerFile, JSON.stringify(byteTokenizerJson()));
+    assertThrows(() => openReader("random:tiny"), UserError, "name one with --tokenizer");
+    assertThrows(() => openReader("random:huge", { tokenizerFile }), UserError, "choose tiny");
+    const norm = (seed: number) => {
+      const { folder, tokenizer } = openReader("random:tiny", { tokenizerFile, seed });
+      assertEquals(folder.config.vocabSize, tokenizer.vocabularySize);
+      return folder.read("backbone.layers.0.mixer.in_proj.weight").slice(0, 9);
+    };
+    assertEquals(norm(1), norm(1));
+    assert(norm(1).join() !== norm(2).join());
   }));

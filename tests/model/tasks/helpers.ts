@@ -1,5 +1,6 @@
 /** What the tests of evaluation share. @module */
 import { configOfSizes, type MambaConfig } from "../../../model/mamba/config.ts";
+import type { Given } from "../../../model/tasks/core/task.ts";
 import { byteStandIns } from "../../../pipeline/tokenizer/characters.ts";
 import { type Tokenizer, tokenizerFromJson } from "../../../pipeline/tokenizer/mod.ts";
 
@@ -40,3 +41,13 @@ export const MINIATURE_READER: MambaConfig = configOfSizes({
   stateSize: 2,
   timeStepRank: 1,
 });
+
+/** Options as a task reads them from the command line. */
+export function givenOf(options: Record<string, string | number | boolean> = {}): Given {
+  return {
+    json: false,
+    string: (name) => options[name] as string | undefined,
+    number: (name) => options[name] as number | undefined,
+    boolean: (name) => options[name] === true,
+  };
+}

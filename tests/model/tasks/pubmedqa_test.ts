@@ -1,7 +1,6 @@
 import { UserError } from "../../../core/errors.ts";
 import { join } from "../../../core/std.ts";
 import { accuracy, macroF1 } from "../../../model/tasks/core/classification.ts";
-import { constantAnswers } from "../../../model/tasks/core/choices.ts";
 import {
   PUBMEDQA_LABELS,
   type PubmedqaExample,
@@ -28,7 +27,7 @@ sharedTest("data/eval/pubmedqa", "pubmedqa: the official halves and the majority
     PUBMEDQA_LABELS.map((_, label) => list.filter((e) => e.label === label).length);
   assertEquals(count(test), [276, 169, 55]);
   assertEquals(count(train), [276, 169, 55]);
-  const always = constantAnswers(test.map((e) => e.label), 0);
+  const always = { gold: test.map((e) => e.label), predicted: test.map(() => 0) };
   assertEquals(accuracy(always), 0.552);
   assertAlmostEquals(macroF1(always, 3), 2 * 276 / (500 + 276) / 3, 1e-12);
   const folds = pubmedqaFolds(train, 0);

@@ -111,8 +111,8 @@ Deno.test("relationItems() spells labels out, and refuses an unknown one", () =>
   assertEquals([item!.id, item!.gold], ["1", 1]);
   assertEquals(
     item!.prompt,
-    "Name the relation of the chemical in << >> to the protein in [[ ]] as one of: agonist, " +
-      "substrate product of.\n\nSentence:\n<< A >> makes [[ B ]].\n\nAnswer:",
+    "Name the relation of the two marked entities, the first in << >> and the second in [[ ]], " +
+      "as one of: agonist, substrate product of.\n\nSentence:\n<< A >> makes [[ B ]].\n\nAnswer:",
   );
   assertThrows(
     () => relationItems([{ text, label: "FRIEND" }], labels),

@@ -1,26 +1,36 @@
 import { UserError } from "../../../core/errors.ts";
 import { sha256 } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
-import { openReader } from "../../../model/tasks/core/choice_run.ts";
+import { openReader } from "../../../model/tasks/core/reader.ts";
 import { Dictionary } from "../../../model/tasks/ner/dictionary.ts";
 import type { TaggedSentence } from "../../../model/tasks/ner/ner.ts";
-import { compareNer, formatNer, measureNer, nerJson } from "../../../model/tasks/ner/ner_report.ts";
 import {
   decodeTags,
   entityTypes,
   scoreTags,
   taggingExamples,
   tagPieces,
-  tagSentences,
   tagSet,
+  tagsOf,
 } from "../../../model/tasks/ner/tagger.ts";
 import { FINETUNE_DEFAULTS, finetuneRun } from "../../../model/tasks/core/run.ts";
-import { countTags, taggingTask } from "../../../model/tasks/ner/tagging.ts";
-import { openModelFolder, writeModelFolder } from "../../../model/weights/folder.ts";
+import { askModel } from "../../../model/tasks/core/evaluate.ts";
+import { learnedTask } from "../../../model/tasks/core/finetune.ts";
+import type { AnyTask } from "../../../model/tasks/core/task.ts";
+import { ner, type TagAnswer } from "../../../model/tasks/ner/task.ts";
+import type { NerData } from "../../../model/tasks/ner/types.ts";
+import { allUnits } from "../../../model/tasks/core/report.ts";
+import { writeModelFolder } from "../../../model/weights/folder.ts";
 import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { ReferenceModel } from "../../../model/mamba/reference.ts";
-import { assert, assertAlmostEquals, assertEquals, assertThrows } from "../../assert.ts";
-import { byteTokenizer, byteTokenizerJson, MINIATURE_READER } from "./helpers.ts";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "../../assert.ts";
+import { byteTokenizer, byteTokenizerJson, givenOf, MINIATURE_READER } from "./helpers.ts";
 import { makeReference, silentReporter, withFolder } from "../helpers.ts";
 
 /** A sentence from "word/TAG word ..."; no tag is O. */
@@ -49,14 +59,14 @@ Deno.test("tagPieces() cuts a sentence that is too long, and refuses a word that
 
 Deno.test("tagging examples aim at tag tokens at the words' ends alone", () => {
   const tokenizer = byteTokenizer();
-  const set = tagSet(["X"], tokenizer);
+  const set = tagSet(tagsOf(["X"]), tokenizer);
   assertEquals(set.tags, ["O", "B-X", "I-X"]);
   assertEquals(set.ids.map((id) => tokenizer.decode([id])), ["0", "1", "2"]);
   const [example] = taggingExamples([sentence("ab/B-X no")], set, tokenizer, 100);
   const aims = example!.targets.flatMap((target, at) => target < 0 ? [] : [[at, target]]);
   assertEquals(aims, [[8, set.ids[1]], [9, set.ids[0]]]);
   assertThrows(
-    () => tagSet(Array.from({ length: 18 }, (_, i) => `T${i}`), tokenizer),
+    () => tagSet(tagsOf(Array.from({ length: 18 }, (_, i) => `T${i}`)), tokenizer),
     UserError,
     "Cannot tag 18 entity types: at most 17",
   );
@@ -64,7 +74,7 @@ Deno.test("tagging examples aim at tag tokens at the words' ends alone", () => {
 
 Deno.test("scoreTags() does not depend on how sentences are packed", async () => {
   const tokenizer = byteTokenizer();
-  const set = tagSet(["X"], tokenizer);
+  const set = tagSet(tagsOf(["X"]), tokenizer);
   const sentences = ["ab no", "c", "de yes no x"].map(sentence);
   const scored = await Promise.all([[3, 64], [1, 24]].map(async ([rows, length]) => {
     const model = new ReferenceModel(MINIATURE_READER, rows!, length!);
@@ -98,15 +108,41 @@ Deno.test("Dictionary finds training entities again, the longest first", () => {
   assertEquals(tag("failure renal renal failure"), "B-X O B-Y I-Y");
 });
 
-Deno.test("NER measures, report and paired comparison", () => {
-  const gold = ["a/B-X b", "c/B-Y d/I-Y"].map(sentence);
-  const counts = countTags(gold, [["B-X", "O"], ["B-Y", "O"]]);
-  const measures = measureNer(counts, 0);
-  assertEquals([measures.all.precision, measures.all.recall, measures.all.f1.value], [.5, .5, .5]);
-  assertEquals([measures.types.X!.f1.value, measures.types.Y!.f1.value], [1, 0]);
-  assertEquals((nerJson(measures) as { entities: number }).entities, 2);
-  assert(/X +1\.0000/.test(formatNer(measures)));
-  assertEquals(compareNer(counts, countTags(gold, gold.map((g) => g.tags)), 0).difference, -0.5);
+/** Tagged data without a file. */
+function dataOf(test: TaggedSentence[], train: TaggedSentence[] = []): NerData {
+  const labels = tagsOf(entityTypes([...train, ...test]));
+  return { labels, train, develop: [], test, path: "invented", sha256: sha256("ner") };
+}
+
+Deno.test("NER reports every measure with its interval, against base and dictionary", () => {
+  const test = ["a/B-X b", "c/B-Y d/I-Y"].map(sentence);
+  const answersOf = (...tags: string[][]) => tags.map((t) => ({ tags: t }));
+  const report = ner.report({
+    data: dataOf(test, [sentence("a/B-X")]),
+    systems: [
+      { role: "model", name: "m", answers: answersOf(["B-X", "O"], ["B-Y", "O"]) },
+      { role: "base", name: "b", answers: answersOf(["B-X", "O"], ["B-Y", "I-Y"]) },
+    ],
+    purpose: "evaluate",
+    given: givenOf(),
+    seed: 0,
+  });
+  const { json } = report;
+  assertEquals([json.precision, json.recall, json.f1, json.entities], [.5, .5, .5, 2]);
+  assertEquals([json.precision_interval, json.recall_interval], [[0, 1], [0, 1]]);
+  const types = json.types as Record<string, { f1: number }>;
+  assertEquals([types.X!.f1, types.Y!.f1], [1, 0]);
+  const comparison = json.comparison as {
+    f1: { difference: number };
+    mcnemar: { only_model: number; only_base: number };
+  };
+  assertEquals(comparison.f1.difference, -0.5);
+  assertEquals([comparison.mcnemar.only_model, comparison.mcnemar.only_base], [0, 1]);
+  const dictionary = json.dictionary as { precision: number; recall: number };
+  assertEquals([dictionary.precision, dictionary.recall], [1, 0.5]);
+  assert(/X +1\.0000/.test(report.text));
+  assertStringIncludes(report.text, "This does not show a difference from its base.");
+  assertEquals(report.results!.fields["precision_ci95,none"], [0, 1]);
 });
 
 /** Sentences in which the word after "q" is an entity. */
@@ -125,18 +161,11 @@ Deno.test("fine-tuning teaches tags, and the checkpoint tags alike when loaded",
     writeModelFolder(path, { config: MINIATURE_READER, read, tokenizer: json });
     const { folder, tokenizer } = openReader(path);
     const test = invented(9, 50);
-    const splits = {
-      name: "ner",
-      train: invented(24, 0),
-      develop: invented(6, 30),
-      test,
-      path: "invented",
-      sha256: sha256("ner"),
-    };
-    assertEquals(entityTypes(splits.train), ["X"]);
+    const data = { ...dataOf(test, invented(24, 0)), develop: invented(6, 30) };
+    assertEquals(entityTypes(data.train), ["X"]);
     const signal = new AbortController().signal;
     const result = await finetuneRun({
-      task: taggingTask(splits, tokenizer, 64, signal),
+      task: learnedTask(ner, data, { tokenizer, labels: data.labels, maxTokens: 64, signal }),
       init: path,
       base: folder,
       tokenizer,
@@ -153,12 +182,20 @@ Deno.test("fine-tuning teaches tags, and the checkpoint tags alike when loaded",
       signal,
     });
     assertEquals(result.developmentScore, 1);
-    assertEquals(result.answers, test.map((s) => s.tags));
-    assert(measureNer(countTags(test, result.baseAnswers), 0).all.f1.value < 0.8);
-    const tuned = openModelFolder(result.checkpoint);
-    const options = { maxTokens: 64, batchSize: 3, makeModel: makeReference };
-    const { tags } = await tagSentences(test, tuned, tokenizer, options);
-    assertEquals(tags, result.answers);
-    tuned.close();
+    const said = (answers: unknown[]) => answers.map((a) => (a as TagAnswer).tags);
+    assertEquals(said(result.answers), test.map((s) => s.tags));
+    const { measures: [f1] } = ner.score(data, test, result.baseAnswers);
+    assert(f1!.statistic(allUnits(test.length)) < 0.8);
+    const model = { name: "tuned", folder: () => Promise.resolve(result.checkpoint) };
+    const { answers } = await askModel(ner as AnyTask, data, model, {
+      given: givenOf(),
+      maxTokens: 64,
+      batchSize: 3,
+      seed: 0,
+      makeModel: makeReference,
+      reporter: silentReporter(),
+      signal,
+    });
+    assertEquals(said(answers), said(result.answers));
     folder.close();
   }));

@@ -2,7 +2,7 @@ import { openDevice } from "../../../kernels/open_device.ts";
 import { join } from "../../../core/std.ts";
 import { exists } from "../../../core/files.ts";
 import { checkpointPath, listCheckpoints } from "../../../model/training/checkpoint.ts";
-import { checkpointTensors } from "../../../model/training/checkpoint_writer.ts";
+import { checkpointTensors } from "../../../model/mamba/checkpoint_tensors.ts";
 import { deviceModel } from "../../../model/mamba/device_model.ts";
 import { writeModelFolder } from "../../../model/weights/folder.ts";
 import { layoutOf } from "../../../model/mamba/gpu/placement.ts";

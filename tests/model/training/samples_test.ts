@@ -19,6 +19,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "../../assert.ts";
+import { reportAfterValidations } from "../../../model/report/run_report.ts";
 import { byteTokenizer } from "../tasks/helpers.ts";
 import { makeReference, silentReporter, withFolder } from "../helpers.ts";
 import { readingRun } from "./reading_run.ts";
@@ -28,7 +29,7 @@ const textOf = (run: string) => Deno.readTextFileSync(join(run, "samples.jsonl")
 Deno.test("each validation draws samples, the same after a stop and a resumption", () =>
   withFolder(async (dir) => {
     const whole = readingRun(dir, "whole");
-    await trainRun(whole);
+    await trainRun({ ...whole, listener: reportAfterValidations(whole.out) });
     const samples = readSamples(whole.out);
     assertEquals(samples.map((s) => s.step), [4, 4, 8, 8, 12, 12]);
     assertEquals(samples.map((s) => s.temperature), [0, 0.8, 0, 0.8, 0, 0.8]);

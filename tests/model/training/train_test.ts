@@ -10,6 +10,7 @@ import { readMetrics } from "../../../model/training/metrics.ts";
 import { parameterList } from "../../../model/mamba/parameters.ts";
 import { evaluatePerplexity } from "../../../model/training/perplexity.ts";
 import { ReferenceModel } from "../../../model/mamba/reference.ts";
+import { reportAfterValidations } from "../../../model/report/run_report.ts";
 import { readRun } from "../../../model/training/run_file.ts";
 import { readEvents } from "../../../model/training/tensorboard.ts";
 import { type TrainRequest, trainRun } from "../../../model/training/run.ts";
@@ -45,7 +46,8 @@ Deno.test("trainRun() learns, and leaves a whole run folder", () =>
         validation: { every: 30 },
       },
     });
-    const result = await trainRun(request);
+    const listener = reportAfterValidations(request.out);
+    const result = await trainRun({ ...request, listener });
     const metrics = readMetrics(request.out);
     assertEquals(metrics.map((m) => m.step), Array.from({ length: 60 }, (_, i) => i + 1));
     assertEquals(metrics.at(-1)!.tokens, 60 * 4 * 12);

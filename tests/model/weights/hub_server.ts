@@ -11,6 +11,12 @@ export interface Behaviour {
   /** Ignores ranges. */
   whole?: boolean;
   token?: string;
+  /** Gives this as the hash of the small files. */
+  oid?: string;
+  /** Sends more bytes of the weights than it lists. */
+  more?: boolean;
+  /** Answers questions about the repository without end. */
+  endless?: boolean;
   /** Paths asked for, with their range. */
   asked: string[];
 }
@@ -29,6 +35,10 @@ export function serveHub(folder: string, behaviour: Behaviour) {
     if (behaviour.token && request.headers.get("authorization") !== `Bearer ${behaviour.token}`) {
       return new Response("", { status: 401 });
     }
+    if (behaviour.endless) {
+      const spaces = new Uint8Array(1 << 16).fill(32);
+      return new Response(new ReadableStream({ pull: (c) => c.enqueue(spaces) }));
+    }
     if (/^\/api\/models\/org\/model\/revision\/(main|v1)$/.test(pathname)) {
       return Response.json({ _id: "1", id: "org/model", sha, lastModified: "2024-01-01" });
     }
@@ -37,7 +47,8 @@ export function serveHub(folder: string, behaviour: Behaviour) {
         type: "file",
         path: name,
         size: bytes.length,
-        oid: createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex"),
+        oid: behaviour.oid ??
+          createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex"),
         ...(isLarge(name)
           ? { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 130 } }
           : {}),
@@ -52,6 +63,11 @@ export function serveHub(folder: string, behaviour: Behaviour) {
     let body = file.bytes.slice(from);
     const large = isLarge(file.name);
     if (large && behaviour.corrupt) body[0]! ^= 1;
+    if (large && behaviour.more) {
+      const whole = file.bytes;
+      const stream = new ReadableStream({ pull: (c) => c.enqueue(whole.slice()) });
+      return new Response(stream);
+    }
     if (large && behaviour.breakAfter !== undefined) {
       body = body.slice(0, behaviour.breakAfter);
       const stream = new ReadableStream({

@@ -161,6 +161,40 @@ Deno.test("downloadModel() keeps nothing whose hash is wrong, and says what the 
     assert(await downloadModel("org/model", reporter, { ...settings, token: "secret" }));
   }));
 
+Deno.test("downloadModel() writes nothing outside the cache, whatever the hub calls its files", () =>
+  withHub(async (settings, behaviour, dir) => {
+    const reporter = silentReporter();
+    for (const oid of ["../../../../escaped", "..", "", "a".repeat(41), "A".repeat(40)]) {
+      behaviour.oid = oid;
+      await assertRejects(
+        () => downloadModel("org/model", reporter, settings),
+        UserError,
+        `Cannot use the model org/model: the hub gives ${JSON.stringify(oid)} as the hash of`,
+      );
+    }
+    assertEquals([...Deno.readDirSync(dir)].map(({ name }) => name), ["source"]);
+  }));
+
+Deno.test("downloadModel() takes no more bytes than the hub lists, and no answer without end", () =>
+  withHub(async (settings, behaviour, dir) => {
+    const reporter = silentReporter();
+    behaviour.more = true;
+    await assertRejects(
+      () => downloadModel("org/model", reporter, settings),
+      UserError,
+      "bytes came that the hub lists; run the command again",
+    );
+    behaviour.more = false;
+    behaviour.endless = true;
+    await assertRejects(
+      () => downloadModel("org/model", reporter, { ...settings, home: join(dir, "other") }),
+      UserError,
+      "the answer is longer than 16777216 bytes",
+    );
+    behaviour.endless = false;
+    assert(await downloadModel("org/model", reporter, settings));
+  }));
+
 Deno.test("isHubId() tells ids from folders", () => {
   for (const id of ["state-spaces/mamba-130m-hf", "org/name@v1.0"]) assert(isHubId(id), id);
   for (const path of ["model", "/a/b", "./a/b", "../a", "a/b/c", "a/b@../../c", "random:tiny"]) {

@@ -1,0 +1,143 @@
+/** `finetune NAME`: a command for every task that can be taught. @module */
+import type { Command, CommandGroup, OptionSpec } from "../core/cli.ts";
+import { finetuneOverSeeds } from "../model/tasks/core/finetune.ts";
+import { FINETUNE_DEFAULTS } from "../model/tasks/core/run.ts";
+import { type AnyTask, type FinetuneHelp, isTask } from "../model/tasks/core/task.ts";
+import { TASKS } from "../model/tasks/list.ts";
+import { deviceOptions, makeModelOf } from "./device_options.ts";
+import { namedModel } from "./evaluate.ts";
+import { precisionOf, precisionOption } from "./precision_option.ts";
+import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
+
+const { batch, optimizer, schedule } = FINETUNE_DEFAULTS;
+
+/** What the fine-tuning of all tasks shares, with a task's own defaults. */
+function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
+  return {
+    out: { type: "string", placeholder: "RUN", help: "the run folder", required: true },
+    tokenizer: TOKENIZER_OPTION,
+    epochs: {
+      type: "integer",
+      help: "times through the training examples",
+      min: 1,
+      default: defaults.epochs ?? 5,
+    },
+    "learning-rate": {
+      type: "number",
+      help: "the peak",
+      min: 0,
+      default: defaults.learningRate ?? optimizer.learning_rate,
+    },
+    "weight-decay": {
+      type: "number",
+      help: "of matrices",
+      min: 0,
+      default: optimizer.weight_decay,
+    },
+    warmup: {
+      type: "number",
+      help: "the share of steps in which the learning rate rises, before a cosine to zero",
+      min: 0,
+      max: 0.99,
+      default: schedule.warmup,
+    },
+    "layer-decay": {
+      type: "number",
+      help: "each layer learns this much slower than the one above it; 1 for all alike",
+      min: 0.01,
+      max: 1,
+      default: 1,
+    },
+    freeze: {
+      type: "string",
+      placeholder: "NAMES",
+      help: "parameters that stay as they are: names with * for any text, separated by commas",
+      default: "",
+    },
+    precision: precisionOption,
+    "batch-size": { type: "integer", help: "rows computed at once", min: 1, default: batch.rows },
+    accumulate: {
+      type: "integer",
+      help: "an update takes batch-size times this many examples",
+      min: 1,
+      default: batch.accumulate,
+    },
+    "max-tokens": {
+      type: "integer",
+      help: "longer prompts lose the end of their context",
+      min: 128,
+      default: 1024,
+    },
+    seed: { type: "integer", help: "of the order and of the bootstrap", min: 0, default: 0 },
+    seeds: {
+      type: "integer",
+      help: "as many runs, with seeds from --seed on, each in a folder of its own under --out",
+      min: 1,
+      max: 100,
+      default: 1,
+    },
+    resume: { type: "boolean", help: "go on from the run's newest checkpoint" },
+    ...deviceOptions,
+  } satisfies Record<string, OptionSpec>;
+}
+
+function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp): Command {
+  return {
+    name: `finetune ${task.name}`,
+    ...help,
+    options: {
+      model: modelOption(
+        "the model to begin from (or random:tiny and the like, with --tokenizer)",
+        true,
+      ),
+      ...options,
+      ...sharedOptions(defaults),
+    },
+    async run(invocation) {
+      const { reporter, signal } = invocation;
+      const json = await finetuneOverSeeds(task, {
+        given: invocation,
+        model: namedModel(invocation, "model")!,
+        tokenizerFile: await tokenizerOption(invocation),
+        out: invocation.string("out")!,
+        epochs: invocation.number("epochs")!,
+        config: {
+          ...FINETUNE_DEFAULTS,
+          precision: precisionOf(invocation),
+          batch: {
+            rows: invocation.number("batch-size"),
+            accumulate: invocation.number("accumulate"),
+          },
+          optimizer: {
+            learning_rate: invocation.number("learning-rate"),
+            weight_decay: invocation.number("weight-decay"),
+            layer_decay: invocation.number("layer-decay"),
+            freeze: invocation.string("freeze"),
+          },
+          schedule: { ...schedule, warmup: invocation.number("warmup") },
+        },
+        maxTokens: invocation.number("max-tokens")!,
+        seed: invocation.number("seed")!,
+        seeds: invocation.number("seeds")!,
+        resume: invocation.boolean("resume"),
+        makeModel: await makeModelOf(invocation),
+        reporter,
+        signal,
+      });
+      if (invocation.json) reporter.line(JSON.stringify(json));
+    },
+  };
+}
+
+/** `finetune` with a command per task. */
+export const group: CommandGroup = {
+  name: "finetune",
+  summary: "Teach a model a task from examples, and test it",
+  commands: Object.fromEntries(
+    TASKS.filter(isTask).flatMap((task) => {
+      if (!task.finetuning) return [];
+      const command = taskCommand(task, task.finetuning);
+      return [[task.name, { summary: command.summary, load: () => Promise.resolve(command) }]];
+    }),
+  ),
+};

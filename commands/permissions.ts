@@ -1,0 +1,352 @@
+/**
+ * What each command may read, write and reach: the folders and files that its words name, the
+ * program's own folder, the caches, and the network only where the words name a host or a model of
+ * the hub. The table at the end has an entry for every option that names a place; a new option is
+ * one more entry, and a test fails where one is missing.
+ * @module
+ */
+import { readJson } from "../core/files.ts";
+import { readJsonc } from "../core/jsonc.ts";
+import {
+  type Environment,
+  HUB_VARIABLES,
+  hubEndpoint,
+  hubHome,
+  isHubId,
+  OWN_CACHE_VARIABLES,
+  ownCache,
+} from "../core/locations.ts";
+import { isThere, Rights } from "../core/rights.ts";
+import { join } from "../core/std.ts";
+
+/** What a command line is asked for besides the value of the option at hand. */
+export interface Line {
+  rights: Rights;
+  environment: Environment;
+  /** Every value of `--name VALUE` and `--name=VALUE`. */
+  values(name: string): string[];
+  /** Whether the word `--name` is there. */
+  has(name: string): boolean;
+}
+
+/** Gives the rights that a value of an option needs. */
+export type Place = (value: string, line: Line) => void | Promise<void>;
+
+/** An entry of the table. */
+export interface CommandPlaces {
+  /** By option; "" stands for the words without dashes. */
+  options?: Record<string, Place>;
+  /** Values of options that are not given. */
+  defaults?: Record<string, string>;
+  /** Whether it computes on a device. */
+  device?: true;
+  /** Functions that ask about the machine. */
+  system?: readonly string[];
+}
+
+/** Where Hugging Face keeps large files: the hub sends there for them. */
+const HUB_STORAGE = ["*.huggingface.co", "*.hf.co"];
+
+/** Variables that a device is chosen by; the drivers read their own without asking. */
+const DEVICE_VARIABLES = ["KERNEL_VARIANT", "PUBMAMBA_DAWN_TOGGLES", "XDG_RUNTIME_DIR"];
+
+const reads: Place = (value, { rights }) => rights.read(value);
+const writesFile: Place = (value, { rights }) => rights.writeFile(value);
+const writesFolder: Place = (value, { rights }) => rights.writeFolder(value);
+
+/** A file of ids, and the file of offsets that comes with it. */
+const writesIds: Place = async (value, { rights }) => {
+  const { offsetsPath } = await import("../pipeline/shards/tokenize_file.ts");
+  rights.writeFile(value);
+  rights.writeFile(offsetsPath(value));
+};
+
+/** The folder of a corpus that is changed; a new series is built beside it and takes its place. */
+const changesCorpus: Place = async (value, { rights }) => {
+  const { seriesFolders } = await import("../pipeline/permissions.ts");
+  for (const folder of seriesFolders(value)) rights.change(folder);
+};
+
+/** A corpus that is changed in its place, never by a new series. */
+const changesFolder: Place = (value, { rights }) => rights.change(value);
+
+/** A corpus that is read, and changed where it is to be repaired. */
+const repairsCorpus: Place = (value, { rights, has }) =>
+  has("repair") ? rights.change(value) : rights.read(value);
+
+/** A corpus that is read, and its source asked for what is new. */
+const refreshesCorpus: Place = async (value, line) => {
+  await changesCorpus(value, line);
+  if (line.values("source").length > 0) return;
+  const { recordedSource } = await import("../pipeline/permissions.ts");
+  const source = recordedSource(value);
+  if (source !== undefined) await readsSource(source, line);
+};
+
+/** A folder, or the host of a mirror. */
+const readsSource: Place = (value, { rights }) => {
+  if (!/^https?:\/\//i.test(value)) return rights.read(value);
+  try {
+    rights.reach(new URL(value).host); // with a port where it is not the scheme's own
+  } catch {
+    // The command says what is wrong with it.
+  }
+};
+
+/** The corpora of a mix such as "pubmed=0.8,c4=0.2". */
+const readsMix: Place = (value, { rights }) => {
+  for (const part of value.split(",")) rights.read(part.replace(/=[\d.]+$/, "").trim());
+};
+
+/** A file of scores, or "CORPUS: FILE; CORPUS: FILE" for the corpora of a mix. */
+const readsScores: Place = (value, { rights }) => {
+  rights.read(value);
+  for (const part of value.split(";")) rights.read(part.replace(/^[^:]*:/, "").trim());
+};
+
+/** A model or tokenizer: a folder or file, or a hub id, which is fetched into the hub's cache. */
+const readsModel: Place = (value, line) => {
+  line.rights.read(value); // even where it is not there, so that the command can see that
+  if (isThere(value) || !isHubId(value)) return;
+  reachHub(line);
+  line.rights.change(join(hubHome(line.environment), "hub"));
+};
+
+/** A model that is asked: of a checkpoint, its run says which of its weights validation scores. */
+const asksModel: Place = async (value, line) => {
+  await readsModel(value, line);
+  const run = join(value, "..", "..", "run.json");
+  if (isThere(join(value, "trainer_state.json"))) line.rights.read(run);
+};
+
+/** A repository of the hub that is written to. */
+const publishes: Place = (_value, line) => reachHub(line);
+
+function reachHub({ rights, environment }: Line): void {
+  rights.variables(HUB_VARIABLES);
+  rights.read(join(hubHome(environment), "token"));
+  for (const host of HUB_STORAGE) rights.reach(host);
+  try {
+    rights.reach(new URL(hubEndpoint(environment)).host);
+  } catch {
+    // The command says what is wrong with it.
+  }
+}
+
+/** The folder of a training run; to go on with it takes what its run.json names. */
+const runs: Place = async (value, line) => {
+  line.rights.writeFolder(value);
+  if (!line.has("resume")) return;
+  const run = parsed(() => readJson(join(value, "run.json")));
+  const corpus = textAt(run, "corpus", "path");
+  if (corpus !== undefined) await (/=[\d.]+$/.test(corpus) ? readsMix : reads)(corpus, line);
+  const init = textAt(run, "init");
+  const scores = textAt(run, "config", "data", "scores");
+  if (init !== undefined) await readsModel(init, line);
+  if (scores) await readsScores(scores, line);
+};
+
+/** A training configuration, which may name scores. */
+const readsConfig: Place = async (value, line) => {
+  line.rights.read(value);
+  const scores = textAt(parsed(() => readJsonc(value)), "data", "scores");
+  if (scores) await readsScores(scores, line);
+};
+
+/** `KEY=VALUE` of a configuration. */
+const readsSetting: Place = async (value, line) => {
+  const scores = /^data\.scores=(.*)$/s.exec(value)?.[1];
+  if (scores) await readsScores(scores.replace(/^"(.*)"$/, "$1"), line);
+};
+
+/** A port that a page is served at, on this machine alone. */
+const listens: Place = (value, { rights }) => {
+  if (/^\d{1,5}$/.test(value)) rights.reach(`127.0.0.1:${Number(value)}`);
+};
+
+/** What `read` returns, or undefined where it throws: the command says what is wrong. */
+function parsed(read: () => unknown): unknown {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
+
+/** The text at a path of keys. */
+function textAt(value: unknown, ...keys: string[]): string | undefined {
+  let found = value;
+  for (const key of keys) {
+    if (typeof found !== "object" || found === null || !Object.hasOwn(found, key)) return undefined;
+    found = (found as Record<string, unknown>)[key];
+  }
+  return typeof found === "string" ? found : undefined;
+}
+
+const MODEL = { model: readsModel, tokenizer: readsModel };
+const ASKED = { model: asksModel, base: asksModel, tokenizer: readsModel };
+const READS_CORPUS: CommandPlaces = { options: { corpus: reads } };
+
+/**
+ * Every command by its words, or a group by its first word where its commands are alike, and the
+ * options that name places.
+ */
+export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries<CommandPlaces>({
+  "demo": {
+    device: true,
+    options: { out: writesFolder },
+    defaults: { out: "demo-output" },
+  },
+  "doctor": {
+    device: true,
+    system: ["osRelease", "statfs"],
+    options: { folder: reads },
+    defaults: { folder: "." },
+  },
+  "goldens": { device: true, options: { "": reads } },
+  "train": {
+    device: true,
+    options: {
+      corpus: reads,
+      mix: readsMix,
+      init: readsModel,
+      out: runs,
+      config: readsConfig,
+      set: readsSetting,
+      scores: readsScores,
+      watch: listens,
+    },
+  },
+  "export": { options: { run: reads, out: writesFolder, push: publishes } },
+  "generate": { device: true, options: { ...MODEL, prompts: reads } },
+  "model extend": {
+    device: true,
+    options: { ...MODEL, out: writesFolder, contexts: reads },
+  },
+  "model tokenizer": { options: { model: readsModel, out: writesFile } },
+  "finetune": {
+    device: true,
+    options: { ...MODEL, model: asksModel, data: reads, test: reads, out: runs },
+  },
+  "evaluate perplexity": {
+    device: true,
+    options: {
+      model: asksModel,
+      base: asksModel,
+      corpus: reads,
+      "mesh-tree": reads,
+      output: writesFile,
+    },
+  },
+  "evaluate": {
+    device: true,
+    options: {
+      ...ASKED,
+      data: reads,
+      gold: reads,
+      train: reads,
+      system: reads,
+      other: reads,
+      out: writesFolder,
+    },
+    defaults: { out: "results" },
+  },
+  "predict": {
+    device: true,
+    options: { ...MODEL, model: asksModel, input: reads, output: writesFile },
+  },
+  "tasks convert": { options: { input: reads, out: writesFile } },
+  "tasks formats": {},
+  kernels: { device: true },
+  "pipeline run": {
+    system: ["systemMemoryInfo"], // for the number of workers
+    options: { source: readsSource, corpus: changesCorpus, tokenizer: reads },
+  },
+  "pipeline refresh": {
+    system: ["systemMemoryInfo"],
+    options: { source: readsSource, corpus: refreshesCorpus, tokenizer: reads },
+  },
+  "pipeline decontaminate": {
+    options: { corpus: changesFolder, against: reads, "": reads },
+  },
+  "pipeline status": READS_CORPUS,
+  "pipeline verify": { options: { corpus: repairsCorpus } },
+  "pipeline documents": READS_CORPUS,
+  "pipeline locate": { options: { corpus: reads, shard: reads } },
+  "pipeline where": READS_CORPUS,
+  "pipeline sample": { options: { corpus: reads, mix: readsMix, scores: readsScores } },
+  "pipeline report": {
+    options: {
+      out: writesFile,
+      corpus(value, line) {
+        line.rights.read(value);
+        if (line.values("out").length === 0) line.rights.writeFile(join(value, "report.html"));
+      },
+    },
+  },
+  "pipeline duplicates": { options: { corpus: reads, out: writesFile } },
+  "pipeline export": { options: { corpus: reads, out: writesFolder } },
+  "pipeline tokenize": { options: { tokenizer: reads, input: reads, output: writesIds } },
+  "pipeline train-tokenizer": { options: { corpus: reads, input: reads, out: writesFile } },
+  "pipeline extend-tokenizer": {
+    options: { tokenizer: reads, corpus: reads, input: reads, out: writesFile },
+  },
+  "pipeline compare-tokenizers": { options: { corpus: reads, input: reads, "": reads } },
+}));
+
+/** The entry of a command line; undefined where there is none. */
+export function placesOf(words: readonly string[]): CommandPlaces | undefined {
+  return PLACES.get(words.slice(0, 2).join(" ")) ?? PLACES.get(words[0] ?? "");
+}
+
+/**
+ * The rights of a command line.
+ * @param words the words behind the program's name
+ * @param code the program's own folder
+ * @throws {UserError} where the record that a corpus keeps of its source cannot be read.
+ */
+export async function rightsFor(
+  words: readonly string[],
+  code: string,
+  environment: Environment = (name) => Deno.env.get(name),
+): Promise<Rights> {
+  const rights = new Rights();
+  rights.read(code);
+  const places = placesOf(words);
+  if (!places) return rights; // help, or a command that there is not
+  const { options = {}, defaults = {}, device, system } = places;
+  const line: Line = {
+    rights,
+    environment,
+    values: (name) => valuesOf(words, name),
+    has: (name) => words.includes(`--${name}`),
+  };
+  for (const [name, place] of Object.entries(options)) {
+    const given = name === "" ? bareWords(words) : valuesOf(words, name);
+    const fallback = Object.hasOwn(defaults, name) ? defaults[name] : undefined;
+    const values = given.length === 0 && fallback !== undefined ? [fallback] : given;
+    for (const value of values) if (value !== "") await place(value, line);
+  }
+  if (system) rights.system(system);
+  if (!device) return rights;
+  rights.system(["systemMemoryInfo"]);
+  rights.variables([...DEVICE_VARIABLES, ...OWN_CACHE_VARIABLES]);
+  const cache = ownCache(environment);
+  if (cache !== undefined) rights.change(cache);
+  return rights;
+}
+
+/** Every value of `--name VALUE` and `--name=VALUE`; a word behind `--` is no option. */
+function valuesOf(words: readonly string[], name: string): string[] {
+  const end = words.indexOf("--");
+  const before = end < 0 ? words : words.slice(0, end);
+  return before.flatMap((word, i) => {
+    if (word === `--${name}`) return before[i + 1] === undefined ? [] : [before[i + 1]!];
+    return word.startsWith(`--${name}=`) ? [word.slice(name.length + 3)] : [];
+  });
+}
+
+/** The words without dashes that lead to anything, values of options among them. */
+function bareWords(words: readonly string[]): string[] {
+  return words.slice(1).filter((word) => !word.startsWith("--") && isThere(word));
+}

@@ -1,0 +1,65 @@
+/**
+ * The room's door: Mamba itself. What computes on a device has a door of its own, `gpu/mod.ts`, so
+ * that a command that only describes a model does not load the kernels.
+ *
+ * | file                                | what it is                                                     |
+ * | ----------------------------------- | -------------------------------------------------------------- |
+ * | `config.ts`                         | the sizes of a model, presets, Hugging Face's config.json       |
+ * | `parameters.ts`, `initialize.ts`    | names and shapes of the parameters, and their first values      |
+ * | `batch.ts`, `random.ts`             | rows as a batch of tokens, starts and targets; seeded numbers   |
+ * | `types.ts`                          | what trainer, evaluator and generator ask of any model          |
+ * | `mamba.ts`, `gpu/`                  | the model on a WebGPU device: forward, backward, AdamW          |
+ * | `device_model.ts`                   | opens a device and makes a model on it                          |
+ * | `recurrent.ts`                      | the same model token by token, with its recurrent state         |
+ * | `generate.ts`, `sampling.ts`        | texts from a recurrent model                                    |
+ * | `hidden_states.ts`                  | a model whose logits are hidden states                          |
+ * | `checkpoint_tensors.ts`             | the order in which a snapshot hands over its tensors            |
+ * | `reference.ts`, `reference_passes.ts` | the float64 specification that tests compare with             |
+ * @module
+ */
+export { type CountedBatch, makeBatch } from "./batch.ts";
+export { configOfSizes, type MambaConfig, presetConfig, PRESETS } from "./config.ts";
+export { huggingFaceConfig, parseConfig } from "./config_file.ts";
+export {
+  type CheckpointSlot,
+  type CheckpointTensor,
+  checkpointTensors,
+} from "./checkpoint_tensors.ts";
+export type { DeviceModelOptions } from "./device_model.ts";
+export {
+  generateBatch,
+  type GenerateOptions,
+  generateTokens,
+  StopText,
+  tokensBefore,
+} from "./generate.ts";
+export type { AutotuneMode } from "./gpu/autotune.ts";
+export { stateModel } from "./hidden_states.ts";
+export { initialParameters, initialValues } from "./initialize.ts";
+export type { Mamba, MambaOptions, MemoryPlan, Precision } from "./mamba.ts";
+export {
+  canonicalName,
+  EMBEDDING,
+  type Parameter,
+  parameterCount,
+  parameterList,
+} from "./parameters.ts";
+export { Random } from "./random.ts";
+export type { RecurrentOptions } from "./recurrent.ts";
+export { logSumExp, type SamplingOptions } from "./sampling.ts";
+export {
+  type Batch,
+  type EvaluationReport,
+  type GeneratedToken,
+  IGNORED_TARGET,
+  type MadeModel,
+  type MakeModel,
+  type ModelSnapshot,
+  type Moments,
+  type ReadParameter,
+  type RecurrentModel,
+  type StepReport,
+  type TrainableModel,
+  type TrainingTerms,
+  type UpdateOptions,
+} from "./types.ts";

@@ -1,0 +1,167 @@
+/**
+ * Fine-tuning of any task: runs over several seeds, each with its folder, the development split that
+ * chooses the checkpoint, one reading of the test split, and the task's own report.
+ * @module
+ */
+import { UserError } from "../../../core/errors.ts";
+import type { Reporter } from "../../../core/reporter.ts";
+import { join } from "../../../core/std.ts";
+import { parameterCount } from "../../mamba/parameters.ts";
+import type { MadeModel, MakeModel } from "../../mamba/types.ts";
+import type { PartialConfig } from "../../training/configuration.ts";
+import { isRun } from "../../training/run_file.ts";
+import { type NamedModel, variantOf } from "./evaluate.ts";
+import { openReader } from "./reader.ts";
+import { allUnits } from "./report.ts";
+import { writeReport } from "./results_files.ts";
+import { finetuneRun, type FinetuneTask } from "./run.ts";
+import { spreadOf } from "../../statistics/mod.ts";
+import type { AnyTask, Approach, Development, Given, Task, TaskData, TaskReader } from "./task.ts";
+
+/** What {@linkcode finetuneOverSeeds} takes. */
+export interface FinetuneTaskRequest {
+  /** What the task's own options say. */
+  given: Given;
+  /** The model to begin from. */
+  model: NamedModel;
+  /** The tokenizer to read with, where the model folder has none. */
+  tokenizerFile?: string;
+  /** The run folder, or the folder of the runs. */
+  out: string;
+  epochs: number;
+  /** Of the training configuration: what differs from the defaults. */
+  config: PartialConfig;
+  maxTokens: number;
+  /** Of the order and of the bootstrap; that of the first run. */
+  seed: number;
+  /** How many runs. */
+  seeds: number;
+  /** Go on from the newest checkpoints. */
+  resume: boolean;
+  makeModel: MakeModel;
+  reporter: Reporter;
+  signal: AbortSignal;
+}
+
+/** What one run came to: its test score and everything for --json. */
+interface RunReport {
+  score: number;
+  json: Record<string, unknown>;
+}
+
+/**
+ * Fine-tunes with one or more seeds, and tells how much the test score varies between them.
+ * @returns everything for --json
+ * @throws {UserError} as the task's reading and the loop do.
+ */
+export async function finetuneOverSeeds(
+  named: AnyTask,
+  request: FinetuneTaskRequest,
+): Promise<Record<string, unknown>> {
+  const { given, reporter, seed: first, seeds, out, resume } = request;
+  const task = variantOf(named, given);
+  const data = task.read(given, "finetune");
+  for (const note of data.notes ?? []) reporter.log(note);
+  if (seeds === 1) return (await finetuneOnce(task, data, request)).json;
+  const reports: RunReport[] = [];
+  for (let seed = first; seed < first + seeds; seed++) {
+    const folder = join(out, `seed-${seed}`);
+    reporter.line(`Seed ${seed}`);
+    const one = { ...request, seed, out: folder, resume: resume && isRun(folder) };
+    reports.push(await finetuneOnce(task, data, one));
+    reporter.line();
+  }
+  const spread = spreadOf(reports.map((r) => r.score));
+  reporter.line(
+    `Over ${seeds} seeds: mean ${spread.mean.toFixed(4)}, standard deviation ` +
+      `${spread.standard_deviation.toFixed(4)}, from ${spread.least.toFixed(4)} to ` +
+      `${spread.greatest.toFixed(4)}`,
+  );
+  return { seeds: reports.map((r) => r.json), spread };
+}
+
+async function finetuneOnce(
+  task: AnyTask,
+  data: TaskData<unknown>,
+  request: FinetuneTaskRequest,
+): Promise<RunReport> {
+  const { given, reporter, signal, model, seed, out } = request;
+  const { folder, tokenizer } = openReader(await model.folder(), {
+    tokenizerFile: request.tokenizerFile,
+    seed,
+    log: (message) => reporter.log(message),
+  });
+  const started = new Date();
+  try {
+    const { labels } = data;
+    const { maxTokens } = request;
+    const result = await finetuneRun({
+      task: learnedTask(task, data, { tokenizer, labels, maxTokens, signal }),
+      init: model.name,
+      base: folder,
+      tokenizer,
+      out,
+      epochs: request.epochs,
+      config: { ...request.config, seed },
+      resume: request.resume,
+      makeModel: request.makeModel,
+      reporter,
+      signal,
+      resumeHint: "the same command with --resume",
+    });
+    const report = task.report({
+      data,
+      systems: [
+        { role: "model", name: result.checkpoint, answers: result.answers },
+        { role: "base", name: model.name, answers: result.baseAnswers },
+      ],
+      purpose: "finetune",
+      given,
+      seed,
+      development: { step: result.step, score: result.developmentScore },
+    });
+    const json = writeReport(out, report, {
+      model: result.checkpoint,
+      parameters: parameterCount(folder.config),
+      device: result.device,
+      seed,
+      started,
+      finished: new Date(),
+    }, reporter);
+    return { score: report.score, json };
+  } finally {
+    folder.close();
+  }
+}
+
+/**
+ * A task with its data as a fine-tuning run takes it; the development score is the task's first
+ * measure.
+ * @param approach how the model is asked; the task's default where not said
+ * @throws {UserError} for a task that only answers can be scored of.
+ */
+export function learnedTask<Item, Answer>(
+  task: Task<Item, Answer>,
+  data: TaskData<Item>,
+  reader: TaskReader,
+  approach: Approach<Item, Answer> | undefined = task.approaches[0],
+): FinetuneTask<Answer[]> {
+  if (!approach) throw new UserError(`Cannot fine-tune on ${data.path}: no model can be asked it`);
+  const { train, develop, test, path, sha256, labels } = data;
+  const rowLength = approach.rowLength([...train, ...develop, ...test], reader);
+  return {
+    name: task.name,
+    labels,
+    path,
+    sha256,
+    rowLength,
+    examples: approach.examples(train, reader),
+    async develop(made): Promise<Development> {
+      if (approach.develop) return await approach.develop(develop, made, reader);
+      const answers = await approach.answer(develop, made, reader);
+      const { measures: [primary], loss } = task.score(data, develop, answers);
+      return { score: primary!.statistic(allUnits(primary!.count)), loss: loss ?? NaN };
+    },
+    test: (made: MadeModel) => approach.answer(test, made, reader),
+  };
+}

@@ -1,0 +1,236 @@
+/** Named entities as a task. @module */
+import type { OptionSpec } from "../../../core/cli.ts";
+import { UserError } from "../../../core/errors.ts";
+import { exists, hashFile, sha256 } from "../../../core/files.ts";
+import { join, resolve } from "../../../core/std.ts";
+import { ratioMeasures } from "../core/classification.ts";
+import { reportSystems } from "../core/report.ts";
+import type { Approach, Score, Task } from "../core/task.ts";
+import { Dictionary } from "./dictionary.ts";
+import {
+  checkSameText,
+  countTags,
+  type EntityCounts,
+  readConll,
+  sumEntityCounts,
+  type TaggedSentence,
+} from "./ner.ts";
+import { NER_RESAMPLES, typeTable } from "./ner_report.ts";
+import { conllLines, entityLines, type RawSentence, readRawSentences } from "./text.ts";
+import { chooseTypes, fitTypes, type NerData, parseTypes } from "./types.ts";
+import {
+  decodeTags,
+  entityTypes,
+  scoreTags,
+  taggingExamples,
+  taggingRowLength,
+  type TagScores,
+  tagSet,
+  tagsOf,
+} from "./tagger.ts";
+
+/** What was said of one sentence. */
+export interface TagAnswer {
+  /** One per word. */
+  tags: string[];
+  /** A model's ln p by word and tag, in the order of {@linkcode tagsOf}. */
+  scores?: TagScores;
+}
+
+/** Tags as tokens, predicted at the second reading of each word. */
+const TAG_TOKENS: Approach<TaggedSentence, TagAnswer> = {
+  name: "words",
+  rowLength: (items, { tokenizer, maxTokens }) => taggingRowLength(items, tokenizer, maxTokens),
+  examples: (items, { tokenizer, labels, maxTokens }) =>
+    taggingExamples(items, tagSet(labels, tokenizer), tokenizer, maxTokens),
+  async answer(items, { model }, reader) {
+    const set = tagSet(reader.labels, reader.tokenizer);
+    const all = await scoreTags(items, set, model, reader.tokenizer, reader);
+    return all.map((scores) => ({ tags: decodeTags(scores, set.tags), scores }));
+  },
+};
+
+const TYPES: OptionSpec = {
+  type: "string",
+  placeholder: "A,B=C",
+  help: "only entities of these types count; B=C takes the files' B as C",
+};
+
+/** Names of chemicals, diseases and the like, in sentences that are split into words. */
+export const ner: Task<TaggedSentence, TagAnswer> = {
+  name: "ner",
+  units: "sentences",
+  approaches: [TAG_TOKENS],
+  evaluation: {
+    summary: "Score tagged named entities: entity-level precision, recall and F1",
+    description:
+      "Counts entities as conlleval does: bounds and type must both be right. With --system, reads " +
+      "two CoNLL files of the same sentences (a token and its tag per line, a blank line between " +
+      "sentences). With --model, a model that finetune ner has made tags the sentences. The " +
+      "intervals are 95% bootstrap intervals over sentences.",
+    options: {
+      gold: { type: "string", placeholder: "F.tsv", help: "the golden tags", required: true },
+      train: {
+        type: "string",
+        placeholder: "F.tsv",
+        help: "the training split, to put a dictionary of its entities beside the model",
+      },
+      types: TYPES,
+    },
+    examples: [
+      "deno task evaluate ner --gold BC5CDR-IOB/test.tsv --system predictions.tsv",
+      "deno task evaluate ner --gold BC5CDR-IOB/test.tsv --model runs/ner/checkpoints/step-00001430",
+    ],
+  },
+  finetuning: {
+    summary: "Teach a model to tag named entities, and test it beside its base",
+    description:
+      "Trains on a folder's train.tsv in the CoNLL format. The model reads each sentence twice and " +
+      "predicts the tag of each word in the second reading. Takes the epoch with the best " +
+      "entity-level F1 on devel.tsv, then tags test.tsv once, beside the base model and a dictionary " +
+      "of the training split's entities.",
+    options: {
+      data: {
+        type: "string",
+        placeholder: "DIR",
+        help: "a folder with train.tsv, devel.tsv (or dev.tsv) and test.tsv",
+        required: true,
+      },
+      types: TYPES,
+    },
+    defaults: { epochs: 10, learningRate: 5e-5 },
+    examples: ["deno task finetune ner --model mamba-130m-hf --data BC5CDR-IOB --out runs/ner"],
+  },
+  prediction: {
+    summary: "Tag the named entities of new text",
+    description:
+      "Reads a text per line, or the field text of each line of JSON (.jsonl), splits it into " +
+      "sentences and words, and tags them with the entity types that the model was taught. Prints a " +
+      "line of JSON per text with its entities: first and last character, type, words.",
+    options: {
+      input: { type: "string", placeholder: "F", help: "the file of texts", required: true },
+      format: {
+        type: "string",
+        help: "entities per text, or a tag per word",
+        choices: ["jsonl", "conll"],
+        default: "jsonl",
+      },
+    },
+    examples: [
+      "deno task predict ner --model runs/ner/checkpoints/step-00001430 --input abstracts.txt",
+    ],
+    read: (given) => readRawSentences(given.string("input")!),
+    write({ items, answers, given }) {
+      const tags = answers.map((answer) => answer.tags);
+      return given.string("format") === "conll"
+        ? conllLines(items, tags)
+        : entityLines(items as readonly RawSentence[], tags);
+    },
+  },
+  read(given, purpose): NerData {
+    const types = given.string("types");
+    const readSplits = (paths: string[]) => {
+      const splits = paths.map(readConll);
+      return types === undefined ? splits : chooseTypes(splits, parseTypes(types));
+    };
+    if (purpose === "evaluate") {
+      const gold = given.string("gold")!;
+      const known = given.string("train");
+      const [test, train = []] = readSplits(known === undefined ? [gold] : [gold, known]);
+      const labels = tagsOf(entityTypes(test!));
+      const path = resolve(gold);
+      return { labels, train, develop: [], test: test!, path, sha256: hashFile(gold) };
+    }
+    const data = given.string("data")!;
+    const files = ["train", exists(join(data, "dev.tsv")) ? "dev" : "devel", "test"]
+      .map((split) => join(data, `${split}.tsv`));
+    const [train, develop, test] = readSplits(files);
+    if (!train!.length || !develop!.length || !test!.length) {
+      throw new UserError(`Cannot fine-tune on ${data}: one of its files holds no sentence`);
+    }
+    return {
+      labels: tagsOf(entityTypes([...train!, ...develop!, ...test!])),
+      train: train!,
+      develop: develop!,
+      test: test!,
+      path: resolve(data),
+      sha256: sha256([...files.map((file) => hashFile(file)), ...types ? [types] : []].join("\n")),
+    };
+  },
+  readAnswers(path, { test, path: gold }) {
+    const system = readConll(path);
+    checkSameText(test, system, { gold, system: path });
+    return system.map(({ tags }) => ({ tags }));
+  },
+  answersNameLabels: true,
+  fit: fitTypes,
+  score: scoreTagged,
+  report(request) {
+    const { data } = request;
+    const { test, train } = data;
+    const found = new Dictionary(train);
+    const dictionary = test.map((s) => ({ tags: found.tag(s.tokens) }));
+    return reportSystems({
+      request,
+      name: "ner",
+      units: "sentences",
+      score: (answers) => scoreTagged(data, test, answers),
+      trivial: train.length
+        ? {
+          key: "dictionary",
+          name: "dictionary of the training split",
+          score: scoreTagged(data, test, dictionary),
+        }
+        : undefined,
+      details: (answers) => typeTable(countsOf(data, test, answers)),
+      config: { output_type: "tags", metric_list: [{ metric: "f1", higher_is_better: true }] },
+      samples: (answers) =>
+        test.map(({ tokens, tags }, i) => ({
+          doc_id: i,
+          doc: { tokens },
+          target: tags,
+          prediction: answers[i]!.tags,
+        })),
+    });
+  },
+};
+
+function countsOf(
+  { scored }: NerData,
+  items: readonly TaggedSentence[],
+  answers: readonly TagAnswer[],
+): EntityCounts[] {
+  return countTags(items, answers.map((a) => a.tags), scored);
+}
+
+/** Entity-level measures; a sentence is right where all its entities are, and no others. */
+function scoreTagged(
+  data: NerData,
+  items: readonly TaggedSentence[],
+  answers: readonly TagAnswer[],
+): Score {
+  const sums = countsOf(data, items, answers).map((counts) => sumEntityCounts([counts]));
+  return {
+    measures: ratioMeasures(sums),
+    resamples: NER_RESAMPLES,
+    right: sums.map((c) => c.falsePositives + c.falseNegatives === 0),
+    loss: lossOf(items, answers, data.labels),
+  };
+}
+
+/** Mean negative log-probability of the golden tags of all words, in nats. */
+function lossOf(
+  items: readonly TaggedSentence[],
+  answers: readonly TagAnswer[],
+  tags: readonly string[],
+): number {
+  let nll = 0;
+  let words = 0;
+  items.forEach((item, s) =>
+    item.tags.forEach((tag, i) => {
+      nll -= answers[s]!.scores?.[i]?.[tags.indexOf(tag)] ?? NaN;
+      words++;
+    })
+  );
+  return nll / words;
+}

@@ -1,0 +1,208 @@
+/** Relations between entities as a task: labels of marked sentences, and pairs of whole documents. @module */
+import { UserError } from "../../../core/errors.ts";
+import { hashFile, sha256 } from "../../../core/files.ts";
+import { readTextInput } from "../../../core/text_input.ts";
+import { join, resolve } from "../../../core/std.ts";
+import { choiceTask } from "../core/choice_task.ts";
+import { type ChoiceAnswer, labelled } from "../core/choices.ts";
+import { type Counts, ratioMeasures } from "../core/classification.ts";
+import { reportSystems } from "../core/report.ts";
+import type { AnyTask, FinetuneHelp, Score, Task, TaskHelp } from "../core/task.ts";
+import { labelTable, relationMeasures, RESAMPLES } from "./relation_report.ts";
+import {
+  compareRelations,
+  negativeLabel,
+  NO_LABEL,
+  type PubtatorDocument,
+  readPubtator,
+  readRelationLines,
+  readRelations,
+  type RelationExample,
+  relationItems,
+  relationWords,
+  sumCounts,
+} from "./relations.ts";
+
+const evaluation: TaskHelp = {
+  summary: "Score relations between entities: precision, recall and F1",
+  description:
+    'Two kinds of file. JSON lines (.jsonl) with "text" and "label", as ChemProt: micro and macro ' +
+    "F1 over labels, where a null label is a missing answer and counts as wrong, and a label such " +
+    'as "false", which means none of the others, is neither found nor missed. PubTator: the ' +
+    "relations of each document, all of their parts right, micro-averaged. With --model, a model " +
+    "labels the sentences of a JSON lines file by the most probable label. The intervals are 95% " +
+    "bootstrap intervals over sentences or documents.",
+  options: {
+    gold: { type: "string", placeholder: "F", help: "the golden relations", required: true },
+    train: {
+      type: "string",
+      placeholder: "F.jsonl",
+      help: "the training split, whose commonest label the trivial system gives",
+    },
+  },
+  examples: [
+    "deno task evaluate relations --gold chemprot/test.jsonl --system predictions.jsonl",
+    "deno task evaluate relations --gold CDR_TestSet.PubTator.txt --system predictions.txt",
+    "deno task evaluate relations --gold chemprot/test.jsonl --model runs/re/checkpoints/step-00000650",
+  ],
+};
+
+const finetuning: FinetuneHelp = {
+  summary: "Teach a model to name the relation of two entities, and test it beside its base",
+  description:
+    'Trains on a folder\'s train.jsonl (ChemProt as SciBERT splits it: "text" with << >> and [[ ]] ' +
+    'around the entities, and "label") with the loss on the label alone, takes the epoch that does ' +
+    "best on dev.jsonl, then labels test.jsonl once. With one label per sentence the accuracy is the " +
+    "micro F1.",
+  options: {
+    data: {
+      type: "string",
+      placeholder: "DIR",
+      help: "a folder with train.jsonl, dev.jsonl and test.jsonl",
+      required: true,
+    },
+  },
+  examples: [
+    "deno task finetune relations --model mamba-130m-hf --data chemprot --out runs/relations",
+  ],
+};
+
+/** The labels of some splits, in alphabetical order. */
+function labelsOf(...splits: RelationExample[][]): string[] {
+  return [...new Set(splits.flat().map((example) => example.label))].sort();
+}
+
+const FORM = { choicesOf: relationItems, wordsOf: relationWords };
+
+/** The relation of two marked entities of a sentence. */
+export const relations = choiceTask<RelationExample>(FORM, {
+  name: "relations",
+  evaluation,
+  finetuning,
+  prediction: {
+    summary: "Name the relation of the two marked entities of new sentences",
+    description:
+      "Reads the field text of each line of JSON (.jsonl), or a sentence per line, with the first " +
+      "entity in << >> and the second in [[ ]], and prints a line of JSON for each with the label " +
+      "that is the most probable of those that the model was taught.",
+    options: {
+      input: { type: "string", placeholder: "F", help: "the file of sentences", required: true },
+    },
+    examples: [
+      "deno task predict relations --model runs/re/checkpoints/step-00000650 --input sentences.jsonl",
+    ],
+    read: (given) =>
+      [...readTextInput(given.string("input")!)].map(({ text }) => ({ text, label: NO_LABEL })),
+    write: ({ items, answers, labels }) =>
+      items.map(({ text }, i) => {
+        const { predicted, logProbabilities } = answers[i]!;
+        const log_probability = logProbabilities[predicted] ?? null;
+        return JSON.stringify({ text, label: labels[predicted] ?? null, log_probability }) + "\n";
+      }).join(""),
+  },
+  variant: (given) => {
+    const gold = given.string("gold");
+    const documents = gold !== undefined && !/\.jsonl?$/i.test(gold);
+    return documents && given.string("system") !== undefined
+      ? documentRelations as AnyTask
+      : undefined;
+  },
+  read(given, purpose) {
+    if (purpose === "evaluate") {
+      const gold = given.string("gold")!;
+      const examples = readRelations(gold);
+      const known = given.string("train");
+      const train = known === undefined ? [] : readRelations(known);
+      const labels = labelsOf(examples, train);
+      const path = resolve(gold);
+      const negative = negativeLabel(labels);
+      const hash = hashFile(gold);
+      return { labels, negative, train, develop: [], test: examples, path, sha256: hash };
+    }
+    const data = given.string("data")!;
+    const files = ["train", "dev", "test"].map((split) => join(data, `${split}.jsonl`));
+    const [train, develop, test] = files.map(readRelations);
+    const labels = labelsOf(train!, develop!, test!);
+    return {
+      labels,
+      negative: negativeLabel(labels),
+      train: train!,
+      develop: develop!,
+      test: test!,
+      path: resolve(data),
+      sha256: sha256(files.map((file) => hashFile(file)).join("\n")),
+    };
+  },
+  readAnswers(path, { labels, test, path: goldFile }): ChoiceAnswer[] {
+    const system = readRelationLines(path);
+    if (test.length !== system.length) {
+      throw new UserError(
+        `Cannot compare ${path} with ${goldFile}: they have ${system.length} and ` +
+          `${test.length} lines; give a line for every one of the gold file, in its order`,
+      );
+    }
+    const differs = test.findIndex(({ text }, i) => (system[i]!.text ?? text) !== text);
+    if (differs >= 0) {
+      throw new UserError(
+        `Cannot compare ${path} with ${goldFile}: the texts of line ${differs + 1} differ`,
+      );
+    }
+    const strange = [...new Set(system.map((s) => s.label))]
+      .filter((label) => label !== null && !labels.includes(label));
+    return relationItems(test, labels).map((item, i) => {
+      const { label } = system[i]!;
+      const answer = { item, logProbabilities: [], truncated: 0 };
+      if (label === null) return { ...answer, predicted: -1 };
+      const known = labels.indexOf(label);
+      // An answer beyond the labels counts against precision, as any other wrong one.
+      const predicted = known < 0 ? labels.length + strange.indexOf(label) : known;
+      return { ...answer, predicted, said: label };
+    });
+  },
+  measures: relationMeasures,
+  resamples: RESAMPLES,
+  details: ({ labels }, answers) => labelTable(labelled(answers), labels),
+});
+
+/** The relations of whole documents, whose entities are given. */
+const documentRelations: Task<PubtatorDocument, Counts> = {
+  name: "relations",
+  units: "documents",
+  evaluation,
+  approaches: [],
+  read(given) {
+    const gold = given.string("gold")!;
+    const path = resolve(gold);
+    const test = readPubtator(gold);
+    return { labels: [], train: [], develop: [], test, path, sha256: hashFile(gold) };
+  },
+  readAnswers: (path, { test }) => compareRelations(test, readPubtator(path)),
+  score: (_data, _items, answers) => scoreDocuments(answers),
+  report: (request) =>
+    reportSystems({
+      request,
+      name: "relations",
+      units: "documents",
+      score: scoreDocuments,
+      details: (answers) => {
+        const { truePositives, falseNegatives } = sumCounts(answers);
+        const relations = truePositives + falseNegatives;
+        return { text: `${relations} golden relations`, json: { relations } };
+      },
+      config: { output_type: "relations" },
+      samples: (answers) =>
+        answers.map((counts, i) => ({
+          doc_id: i,
+          doc: { id: request.data.test[i]!.pmid },
+          counts,
+        })),
+    }),
+};
+
+/** Relations right, wrong and missed, over whole documents. */
+function scoreDocuments(answers: readonly Counts[]): Score {
+  return {
+    measures: ratioMeasures(answers),
+    right: answers.map((c) => c.falsePositives + c.falseNegatives === 0),
+  };
+}

@@ -1,0 +1,35 @@
+/**
+ * The room's door: models on the disk and on the Hugging Face Hub, read and written bit for bit.
+ *
+ * | file                                     | what it is                                              |
+ * | ---------------------------------------- | ------------------------------------------------------- |
+ * | `folder.ts`                              | opens a model folder, checks every tensor               |
+ * | `folder_writer.ts`, `card.ts`            | writes one, with its model card                         |
+ * | `taught.ts`                              | the task and the labels that a model was taught         |
+ * | `tensors.ts`, `tensor_source.ts`         | named tensors of a folder, whatever the files' format   |
+ * | `pytorch_file.ts`, `pickle.ts`, `zip.ts` | PyTorch's own format, read without running any of it    |
+ * | `hub.ts`, `hub_client.ts`, `push.ts`     | downloads from the Hub, and uploads to it               |
+ * | `extend.ts`, `contextual_rows.ts`        | embeddings for an extended vocabulary                   |
+ * @module
+ */
+export { modelCard } from "./card.ts";
+export { MOST_CONTEXTS } from "./contextual_rows.ts";
+export { extendModel } from "./extend.ts";
+export {
+  assertWritableFolder,
+  type ModelFolder,
+  type ModelLayout,
+  type ModelToWrite,
+  openModelFolder,
+  writeModelFolder,
+} from "./folder.ts";
+export { type FolderContents, ModelFolderWriter } from "./folder_writer.ts";
+export { type Taught } from "./taught.ts";
+export {
+  downloadModel,
+  downloadTokenizer,
+  type HubSettings,
+  isHubId,
+  localModel,
+  localTokenizer,
+} from "./hub.ts";

@@ -1,0 +1,131 @@
+/** Where everything lies in a corpus folder, and which names there are the pipeline's own. @module */
+import { join } from "../core/std.ts";
+import { exists } from "../core/files.ts";
+
+/** The paths of a corpus; `corpus` is its folder, `source` a file such as "pubmed26n0001". */
+export const corpusPaths = {
+  /** Which files are in the corpus and which records are live. */
+  catalogue: (corpus: string): string => join(corpus, "catalogue.sqlite"),
+  /** The SHA-256 of the catalogue's file; see `catalogue/seal.ts`. */
+  seal: (corpus: string): string => join(corpus, "catalogue.sha256"),
+  /** Locked by the one process that changes the corpus; empty. */
+  lock: (corpus: string): string => join(corpus, ".lock"),
+  /** Parsed citations. */
+  documents: (corpus: string, source: string): string =>
+    join(corpus, "documents", source + ".parquet"),
+  /** Records dropped, with their reasons. */
+  rejected: (corpus: string, source: string): string => join(corpus, "rejected", source + ".jsonl"),
+  /** A file's documents as tokens. */
+  tokens: (corpus: string, source: string): string => join(corpus, "tokens", source + ".tokens"),
+  /** Downloads: unfinished ones, and with --keep-raw all of them. */
+  raw: (corpus: string): string => join(corpus, "raw"),
+  /** A new year's series while it is built. */
+  nextSeries: (corpus: string): string => join(corpus, "next-series"),
+  /** The series that a new one has replaced, until it is removed. */
+  oldSeries: (corpus: string): string => join(corpus, "old-series"),
+  /** How far an exchange of series is; there only while one is under way. */
+  swap: (corpus: string): string => join(corpus, "series-swap.json"),
+  /** What a new series' folder belongs to. */
+  seriesMark: (folder: string): string => join(folder, "series.json"),
+};
+
+/** Where a corpus keeps its shards. */
+export const shardsFolder = (corpus: string): string => join(corpus, "shards");
+/** Where a corpus keeps its manifest. */
+export const manifestPath = (corpus: string): string => join(corpus, "shards", "manifest.json");
+/** Which shards a building that was stopped has written. */
+export const unfinishedPath = (corpus: string): string => join(corpus, "shards", "unfinished.json");
+/** Where a corpus keeps the tokenizer that its shards were made with. */
+export const tokenizerPath = (corpus: string): string => join(corpus, "tokenizer.json");
+/** Where a corpus keeps its report of what is held out. */
+export const contaminationPath = (corpus: string): string => join(corpus, "contamination.json");
+/** Where a corpus of texts lists its files; no other corpus has it. */
+export const textsPath = (corpus: string): string => join(corpus, "texts.json");
+/** Where a corpus of texts keeps a file's tokens. */
+export const textTokensPath = (corpus: string, name: string): string =>
+  join(corpus, "tokens", `${name}.tokens`);
+/** Where a corpus of texts keeps a file's documents and their columns. */
+export const textDocumentsPath = (corpus: string, name: string): string =>
+  join(corpus, "documents", `${name}.parquet`);
+
+/** What belongs to one series of PubMed and goes when a new one takes its place. */
+export const SERIES_ENTRIES: readonly string[] = [
+  "documents",
+  "rejected",
+  "tokens",
+  "shards",
+  "raw",
+  "contamination.json",
+  "tokenizer.json",
+  "catalogue.sha256",
+  "catalogue.sqlite-shm",
+  "catalogue.sqlite-wal",
+  "catalogue.sqlite",
+];
+
+/** Everything that the pipeline puts into the top of a corpus folder. */
+const OWN_ENTRIES: ReadonlySet<string> = new Set([
+  ...SERIES_ENTRIES,
+  ...SERIES_ENTRIES.map((name) => `${name}.partial`),
+  "catalogue.sqlite-journal",
+  "texts.json",
+  "texts.json.partial",
+  ".lock",
+  "next-series",
+  "old-series",
+  "series-swap.json",
+  "series-swap.json.partial",
+  "series.json",
+  "series.json.partial",
+]);
+
+/** What an empty disk or a file manager has in a folder without anyone's asking. */
+const NOBODYS: ReadonlySet<string> = new Set(["lost+found", ".DS_Store"]);
+
+/** The first thing in a folder that is neither the pipeline's nor of no interest; undefined where there is none. */
+export function foreignEntry(folder: string): string | undefined {
+  if (!exists(folder)) return undefined;
+  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort()
+    .find((name) => !OWN_ENTRIES.has(name) && !NOBODYS.has(name));
+}
+
+const PUBMED = "pubmed\\d\\d+n\\d{4,6}";
+const SHARD = "(train|validation|test)-\\d{5}\\.(tokens\\.npy|documents\\.parquet)";
+const TEXT = ".+\\.(jsonl|ndjson|txt|parquet)";
+/** Names of the pipeline's files, by their folder below the corpus. */
+const OWN_FILES: Record<string, RegExp> = {
+  "": new RegExp(
+    "^(contamination\\.json|tokenizer\\.json|texts\\.json|series\\.json|series-swap\\.json|" +
+      "catalogue\\.sha256|catalogue\\.sqlite(-wal|-shm|-journal)?)$",
+  ),
+  documents: new RegExp(`^(${PUBMED}\\.parquet|${TEXT}\\.parquet)$`),
+  rejected: new RegExp(`^${PUBMED}\\.jsonl$`),
+  tokens: new RegExp(`^(${PUBMED}|${TEXT})\\.tokens(\\.blocks)?$`),
+  raw: new RegExp(`^${PUBMED}\\.xml\\.gz(\\.partial\\.json)?$`),
+  shards: /^(manifest|unfinished)\.json$/,
+  "shards/train": new RegExp(`^${SHARD}$`),
+  "shards/validation": new RegExp(`^${SHARD}$`),
+  "shards/test": new RegExp(`^${SHARD}$`),
+};
+
+/** The folders of a corpus that hold the pipeline's files, the inner ones first. */
+export const OWN_FOLDERS: readonly string[] = [
+  "shards/train",
+  "shards/validation",
+  "shards/test",
+  "shards",
+  "documents",
+  "rejected",
+  "tokens",
+  "raw",
+];
+
+/** True for names that the pipeline gives to files of that folder, half-written ones too. */
+export function isOwnFile(folder: string, name: string): boolean {
+  return OWN_FILES[folder]?.test(name.replace(/\.partial$/, "")) === true;
+}
+
+/** True for a half-written file of the pipeline's. */
+export function isOwnPartial(folder: string, name: string): boolean {
+  return name.endsWith(".partial") && isOwnFile(folder, name);
+}
