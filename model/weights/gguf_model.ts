@@ -6,7 +6,7 @@
 import { UserError } from "../../core/errors.ts";
 import { headsOf, type MambaConfig } from "../mamba/config.ts";
 import { EMBEDDING, type Parameter, parameterList } from "../mamba/parameters.ts";
-import type { ReadParameter } from "./folder.ts";
+import type { ReadParameter } from "../mamba/types.ts";
 import { type GgufTensor, type GgufType, type GgufValue, GgufWriter } from "./gguf_file.ts";
 
 /** What a file is made of. */
