@@ -7,7 +7,7 @@ import type { Invocation } from "../core/cli.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import type { ProviderName } from "../kernels/providers.ts";
-import { configOfSizes, presetConfig } from "../model/mamba/config.ts";
+import { configOfSizes, mamba2OfSizes, presetConfig } from "../model/mamba/config.ts";
 import type { Precision } from "../model/mamba/gpu/buffers.ts";
 import { measureMatmul } from "./matmul_peak.ts";
 import { measureStep, type StepCase, type StepFigures } from "./training_step.ts";
@@ -19,7 +19,14 @@ const CASES: StepCase[] = [
     batch: 8,
     length: 256,
   },
+  {
+    name: "small2",
+    config: mamba2OfSizes({ hiddenSize: 256, layers: 8, vocabSize: 4096 }),
+    batch: 8,
+    length: 256,
+  },
   { name: "mamba-130m", config: presetConfig("mamba-130m"), batch: 1, length: 512 },
+  { name: "mamba2-130m", config: presetConfig("mamba2-130m"), batch: 1, length: 512 },
 ];
 
 /** Runs the benchmark; figures by case, the best step of each. */

@@ -4,6 +4,7 @@ import { Interrupted, messageOf, UsageError, UserError } from "../core/errors.ts
 import { type Device } from "../kernels/device.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { requireSelfTest } from "../kernels/self_test.ts";
+import { kindOf } from "../model/mamba/kinds.ts";
 import { type ModelFolder, openModelFolder } from "../model/weights/folder.ts";
 import {
   generateBatch,
@@ -95,7 +96,7 @@ export const command: Command = {
     };
     const job = { invocation, device, folder, tokenizer, texts, options };
     try {
-      await requireSelfTest(device);
+      await requireSelfTest(device, kindOf(folder.config).recurrence);
       const result = file === undefined ? await streamOne(job) : await runBatches(job);
       if (invocation.json) {
         invocation.reporter.line(JSON.stringify({ ...result, device: device.description }));

@@ -50,6 +50,9 @@ const HUB_STORAGE = ["*.huggingface.co", "*.hf.co"];
 /** Variables that a device is chosen by; the drivers read their own without asking. */
 const DEVICE_VARIABLES = ["KERNEL_VARIANT", "PUBMAMBA_DAWN_TOGGLES", "XDG_RUNTIME_DIR"];
 
+/** Words that are no paths. */
+const namesNoPlace: Place = () => {};
+
 const reads: Place = (value, { rights }) => rights.read(value);
 const writesFile: Place = (value, { rights }) => rights.writeFile(value);
 const writesFolder: Place = (value, { rights }) => rights.writeFolder(value);
@@ -257,7 +260,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "tasks convert": { options: { input: reads, out: writesFile } },
   "tasks formats": {},
-  kernels: { device: true },
+  kernels: { device: true, options: { "": namesNoPlace } },
   "pipeline run": {
     system: ["systemMemoryInfo"], // for the number of workers
     options: { source: readsSource, corpus: changesCorpus, tokenizer: reads },

@@ -251,13 +251,15 @@ export class Device {
   async guard<T>(what: string, build: () => T | Promise<T>): Promise<T> {
     this.gpu.pushErrorScope("validation");
     this.gpu.pushErrorScope("out-of-memory");
-    let value: T | undefined, thrown: unknown;
+    let value: T | undefined;
+    let thrown: unknown;
     try {
       value = await build();
     } catch (error) {
       thrown = error;
     }
-    const memory = await this.gpu.popErrorScope(), validation = await this.gpu.popErrorScope();
+    const memory = await this.gpu.popErrorScope();
+    const validation = await this.gpu.popErrorScope();
     if (thrown !== undefined) throw thrown;
     if (memory) {
       throw new DeviceError(
@@ -330,7 +332,7 @@ export class Device {
 
 /** Bytes that {@linkcode Device.write} lets wait for a submission. */
 const UNSENT_BYTES = 64 << 20;
-/** What Dawn wants before a program that asks a subgroup something. */
+/** What Dawn requires at the head of a program that uses subgroup operations. */
 export const ENABLE_SUBGROUPS = "enable subgroups;\n";
 /** Most workgroups in one dimension that WebGPU promises. */
 const MAX_GROUPS = 65535;

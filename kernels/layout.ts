@@ -79,7 +79,8 @@ export function columns(matrix: Matrix, from: number, cols: number): Matrix {
 /** Rows [from, from + rows) of a matrix; `from` is a multiple of 32. Shares memory. */
 export function rowsOf(matrix: Matrix, from: number, rows: number): Matrix {
   if (from % PANEL) throw new RangeError(`Row ${from} is no multiple of ${PANEL}`);
-  const skip = from * PANEL * elementBytes(matrix), { region } = matrix;
+  const skip = from * PANEL * elementBytes(matrix);
+  const { region } = matrix;
   return { ...matrix, region: subregion(region, skip, region.size - skip), rows };
 }
 
@@ -120,7 +121,8 @@ export function fromPanels(
   for (let r = 0; r < rows; r++) {
     const from = rowOf(r);
     for (let c = 0; c < cols; c += PANEL) {
-      const at = ((c / PANEL) * stride + from) * PANEL, n = Math.min(PANEL, cols - c);
+      const at = ((c / PANEL) * stride + from) * PANEL;
+      const n = Math.min(PANEL, cols - c);
       out.set(panels.subarray(at, at + n), r * cols + c);
     }
   }

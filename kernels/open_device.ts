@@ -64,7 +64,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   }
   const optional = (wanted as GPUFeatureName[]).filter((f) => adapter.features.has(f));
   const subgroupsToo = [...optional, "subgroups" as GPUFeatureName];
-  let gpu: GPUDevice, features = options.subgroups === false ? optional : subgroupsToo;
+  let gpu: GPUDevice;
+  let features = options.subgroups === false ? optional : subgroupsToo;
   try {
     // lavapipe grants subgroups without listing them, so ask and see.
     gpu = await request(features);
@@ -121,7 +122,8 @@ async function subgroupSize(gpu: GPUDevice, { name }: Provider): Promise<number>
     size: 16,
     usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
   });
-  const encoder = gpu.createCommandEncoder(), pass = encoder.beginComputePass();
+  const encoder = gpu.createCommandEncoder();
+  const pass = encoder.beginComputePass();
   pass.setPipeline(pipeline);
   pass.setBindGroup(
     0,

@@ -21,14 +21,16 @@ export const copyBytes = (device: Device): number =>
 async function shortest(plan: Plan, replays: number): Promise<number> {
   const { device } = plan;
   const once = async (count: number) => {
-    const encoder = device.gpu.createCommandEncoder(), start = performance.now();
+    const encoder = device.gpu.createCommandEncoder();
+    const start = performance.now();
     for (let i = 0; i < count; i++) plan.record(encoder);
     device.gpu.queue.submit([encoder.finish()]);
     await device.idle();
     return (performance.now() - start) / 1000;
   };
   await once(1); // compiles, and touches memory
-  let floor = Infinity, best = Infinity;
+  let floor = Infinity;
+  let best = Infinity;
   for (let i = 0; i < 3; i++) floor = Math.min(floor, await once(0));
   for (let i = 0; i < 3; i++) best = Math.min(best, (await once(replays) - floor) / replays);
   return Math.max(best, 1e-7);
@@ -57,7 +59,8 @@ export async function measureBandwidth(device: Device): Promise<number> {
 
 /** Operations a second of a large square product, of f16 operands where `half` says so. */
 export async function measureProducts(device: Device, half: boolean): Promise<number> {
-  const cpu = isCpuDriver(device.adapter), n = cpu ? 512 : 4096;
+  const cpu = isCpuDriver(device.adapter);
+  const n = cpu ? 512 : 4096;
   const type: Matrix["type"] = half ? "f16" : undefined;
   const matrices = await device.guard(
     "measure a product",
@@ -68,7 +71,8 @@ export async function measureProducts(device: Device, half: boolean): Promise<nu
         return { region, rows: n, cols: n, stride: padded(n), type };
       }),
   );
-  const [a, b, c] = matrices as [Matrix, Matrix, Matrix], plan = new Plan(device);
+  const [a, b, c] = matrices as [Matrix, Matrix, Matrix];
+  const plan = new Plan(device);
   try {
     await device.guard(
       "plan a product",

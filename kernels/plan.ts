@@ -76,17 +76,9 @@ export function boundInOrder({ label, code, params, bindings }: KernelCall): Bou
 /** The workgroups of each dimension. */
 function gridOf(groups: KernelCall["groups"], most: number): [number, number, number] {
   if (!("count" in groups)) return [groups[0], groups[1] ?? 1, groups[2] ?? 1];
-  const count = Math.max(1, groups.count), y = Math.ceil(count / most);
+  const count = Math.max(1, groups.count);
+  const y = Math.ceil(count / most);
   return [Math.ceil(count / y), y, 1];
-}
-
-/** Packs uniform values: numbers are u32, `{ f32 }` floats. New kernels use `uniforms` of wgsl/. */
-export function packParams(values: (number | { f32: number })[]): ArrayBuffer {
-  const bytes = new ArrayBuffer(Math.ceil(values.length / 4) * 16), view = new DataView(bytes);
-  values.forEach((v, i) =>
-    typeof v === "number" ? view.setUint32(4 * i, v, true) : view.setFloat32(4 * i, v.f32, true)
-  );
-  return bytes;
 }
 
 /** One dispatch of a replay. Times in milliseconds, from the first dispatch's start. */
@@ -134,7 +126,8 @@ export class Plan {
 
   /** Appends a dispatch. */
   dispatch(call: KernelCall): void {
-    const { gpu, bindingLimit, groupLimit } = this.device, groups = gridOf(call.groups, groupLimit);
+    const { gpu, bindingLimit, groupLimit } = this.device;
+    const groups = gridOf(call.groups, groupLimit);
     if (groups.some((n) => !(n >= 1 && n <= groupLimit))) {
       throw new DeviceError(
         `Kernel ${call.label} asks for ${groups.join(" x ")} workgroups and WebGPU allows ` +
@@ -263,12 +256,13 @@ export class Plan {
 
   /**
    * Times each command on its own and sums by label: where a step's time goes.
-   * Slow (one submit a command); the sums exceed a real step's time by the submits.
+   * Slow (one submit per command); the sums exceed a real step's time by the submits.
    */
   async profile(): Promise<{ label: string; calls: number; ms: number; flop: number }[]> {
     const sums = new Map<string, { label: string; calls: number; ms: number; flop: number }>();
     const time = async (encode: (e: GPUCommandEncoder) => void) => {
-      const encoder = this.device.gpu.createCommandEncoder(), start = performance.now();
+      const encoder = this.device.gpu.createCommandEncoder();
+      const start = performance.now();
       encode(encoder);
       this.device.gpu.queue.submit([encoder.finish()]);
       await this.device.idle();
@@ -304,7 +298,8 @@ export class Plan {
     if (!this.device.features.has("timestamp-query")) {
       throw new DeviceError(`${this.device.description} gives no timestamps to kernels`);
     }
-    const { gpu } = this.device, encoder = gpu.createCommandEncoder();
+    const { gpu } = this.device;
+    const encoder = gpu.createCommandEncoder();
     const calls = this.#commands.filter((c) => c.kind === "dispatch").map((c) => c.call);
     const sets: GPUQuerySet[] = [];
     for (let left = calls.length; left > 0; left -= QUERIES / 2) {
@@ -317,7 +312,8 @@ export class Plan {
         command.encode(encoder);
         continue;
       }
-      const querySet = sets[Math.floor(2 * i / QUERIES)]!, at = 2 * i++ % QUERIES;
+      const querySet = sets[Math.floor(2 * i / QUERIES)]!;
+      const at = 2 * i++ % QUERIES;
       const pass = encoder.beginComputePass({
         timestampWrites: { querySet, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 },
       });
@@ -335,9 +331,11 @@ export class Plan {
     const stamps = new BigUint64Array(await this.device.read(times));
     this.device.free(times);
     sets.forEach((set) => set.destroy());
-    const first = stamps[0] ?? 0n, ms = (t: bigint) => Number(t - first) / 1e6;
+    const first = stamps[0] ?? 0n;
+    const ms = (t: bigint) => Number(t - first) / 1e6;
     return calls.map(({ label, flop, bytes }, k) => {
-      const start = ms(stamps[2 * k]!), end = ms(stamps[2 * k + 1]!);
+      const start = ms(stamps[2 * k]!);
+      const end = ms(stamps[2 * k + 1]!);
       return { label, start, ms: Math.max(0, end - start), flop: flop ?? 0, bytes: bytes ?? 0 };
     });
   }

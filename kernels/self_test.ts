@@ -8,13 +8,16 @@ import { crossEntropy } from "./cross_entropy/cross_entropy.ts";
 import { type Device } from "./device.ts";
 import { isCpuDriver } from "./open_device.ts";
 import { DeviceError } from "./errors.ts";
-import { fromPanels, type Matrix, matrixFloats, padded, type Region, toPanels } from "./layout.ts";
+import { padded } from "./layout.ts";
 import { choiceKey, defaultChoice, tunedChoices } from "./matmul/choice.ts";
 import { matmul, type Product } from "./matmul/mod.ts";
 import { Plan } from "./plan.ts";
+import { numbers } from "./random.ts";
 import * as reference from "./reference/mod.ts";
 import { rmsNormForward } from "./rmsnorm/rmsnorm.ts";
 import { runScan } from "./scan/harness.ts";
+import { runSsd } from "./ssd/harness.ts";
+import { Workbench } from "./workbench.ts";
 
 /** What one kernel came to. */
 export interface SelfTestResult {
@@ -36,59 +39,17 @@ interface Outcome {
 /** Either queues a kernel, and returns what reads its outcome, or does all of it. */
 type Check =
   & { kernel: string; limit: number }
-  & ({ prepare(bench: Bench, plan: Plan): () => Promise<Outcome> } | {
+  & ({ prepare(bench: Workbench, plan: Plan): () => Promise<Outcome> } | {
     run(device: Device): Promise<Outcome[]>;
   });
 
-/** Buffers of one check, freed together. */
-class Bench {
-  readonly #regions: Region[] = [];
-
-  constructor(readonly device: Device) {}
-
-  region(
-    data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>,
-  ): Region {
-    const region = this.device.allocate("self-test", data.byteLength);
-    this.device.write(region, data);
-    this.#regions.push(region);
-    return region;
-  }
-
-  /** Zeros. */
-  floats(count: number): Region {
-    return this.region(new Float32Array(count));
-  }
-
-  matrix(values: Values | undefined, rows: number, cols: number, type?: "f16"): Matrix {
-    const data = values
-      ? toPanels(Float32Array.from(values), rows, cols)
-      : new Float32Array(matrixFloats(rows, cols));
-    const stored = type ? new Uint32Array(Float16Array.from(data).buffer) : data;
-    return { region: this.region(stored), rows, cols, stride: padded(rows), type };
-  }
-
-  async read({ region, rows, cols }: Matrix): Promise<Float32Array> {
-    return fromPanels(await this.device.readFloats(region), rows, cols);
-  }
-
-  free(): void {
-    for (const region of this.#regions) this.device.free(region);
-  }
-}
-
-/** Numbers from -1 to 1 that any float32 holds exactly (a linear congruential generator). */
-function numbers(count: number, seed: number): Values {
-  let state = seed;
-  return Float64Array.from({ length: count }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return (state >>> 8) / 2 ** 23 - 1;
-  });
-}
-
 /** On matrix units A is f16 and B is f32, which they take in two parts. */
 function matmulCheck(product: Product, units = false): Check {
-  const m = 37, n = 65, k = 70, b = numbers(n * k, 2), type = units ? "f16" : undefined;
+  const m = 37;
+  const n = 65;
+  const k = 70;
+  const b = numbers(n * k, 2);
+  const type = units ? "f16" : undefined;
   const a = numbers(m * k, 1).map((x) => units ? Math.f16round(x) : x);
   const at = product === "TN"
     ? (i: number, x: number) => a[x * m + i]!
@@ -100,10 +61,12 @@ function matmulCheck(product: Product, units = false): Check {
     kernel: `matrix product ${product}${units ? " on matrix units" : ""}`,
     limit: 1e-5,
     prepare(bench, plan) {
-      const c = bench.matrix(undefined, m, n), { variant, workgroupBytes } = bench.device;
+      const c = bench.matrix(undefined, m, n);
+      const { variant, workgroupBytes } = bench.device;
       const choices = tunedChoices(bench.device);
       // What large products run, which these would be too small for.
-      const key = choiceKey(product, m, n, k), kept = choices.get(key);
+      const key = choiceKey(product, m, n, k);
+      const kept = choices.get(key);
       choices.set(key, defaultChoice(8192, 3072, 768, { variant, workgroupBytes }));
       matmul(plan, {
         product,
@@ -120,7 +83,7 @@ function matmulCheck(product: Product, units = false): Check {
             for (let x = 0; x < k; x++) want[i * n + j]! += at(i, x) * bt(j, x);
           }
         }
-        return { got: await bench.read(c), want };
+        return { got: await bench.values(c), want };
       };
     },
   };
@@ -130,16 +93,19 @@ const rmsNormCheck: Check = {
   kernel: "RMSNorm",
   limit: 1e-5,
   prepare(bench, plan) {
-    const rows = 19, cols = 100, x = numbers(rows * cols, 3), weight = numbers(cols, 4);
+    const rows = 19;
+    const cols = 100;
+    const x = numbers(rows * cols, 3);
+    const weight = numbers(cols, 4);
     const y = bench.matrix(undefined, rows, cols);
     rmsNormForward(plan, {
       residual: bench.matrix(x, rows, cols),
-      weight: bench.region(padTo32(weight)),
+      weight: bench.flat(padTo32(weight)),
       y,
-      inverseRms: bench.floats(padded(rows)),
+      inverseRms: bench.flat(padded(rows)),
       epsilon: 1e-5,
     });
-    return async () => ({ got: await bench.read(y), want: reference.rmsNorm(x, weight, 1e-5).y });
+    return async () => ({ got: await bench.values(y), want: reference.rmsNorm(x, weight, 1e-5).y });
   },
 };
 
@@ -147,17 +113,19 @@ const crossEntropyCheck: Check = {
   kernel: "cross-entropy",
   limit: 1e-5,
   prepare(bench, plan) {
-    const rows = 9, vocabulary = 75, logits = numbers(rows * vocabulary, 5).map((v) => 4 * v);
+    const rows = 9;
+    const vocabulary = 75;
+    const logits = numbers(rows * vocabulary, 5).map((v) => 4 * v);
     const targets = Int32Array.from({ length: rows }, (_, r) => r === 3 ? -100 : r * 8);
-    const nll = bench.floats(padded(rows));
+    const nll = bench.flat(padded(rows));
     crossEntropy(plan, {
       logits: bench.matrix(logits, rows, vocabulary),
-      targets: bench.region(targets),
+      targets: bench.flat(targets),
       nll,
       firstRow: 0,
     });
     return async () => ({
-      got: (await bench.device.readFloats(nll)).subarray(0, rows),
+      got: await bench.floats(nll, rows),
       want: reference.crossEntropy(logits, targets).nll,
     });
   },
@@ -167,11 +135,19 @@ const scanCheck: Check = {
   kernel: "selective scan",
   limit: 1e-4,
   async run(device) {
-    const batch = 2, length = 37, channels = 40, states = 16, rows = batch * length;
-    const u = numbers(rows * channels, 6), delta = numbers(rows * channels, 7);
+    const batch = 2;
+    const length = 37;
+    const channels = 40;
+    const states = 16;
+    const rows = batch * length;
+    const u = numbers(rows * channels, 6);
+    const delta = numbers(rows * channels, 7);
     const A = numbers(channels * states, 8).map((v) => Math.fround(v - 1.1));
-    const B = numbers(rows * states, 9), C = numbers(rows * states, 10), D = numbers(channels, 11);
-    const z = numbers(rows * channels, 12), gy = numbers(rows * channels, 13);
+    const B = numbers(rows * states, 9);
+    const C = numbers(rows * states, 10);
+    const D = numbers(channels, 11);
+    const z = numbers(rows * channels, 12);
+    const gy = numbers(rows * channels, 13);
     const starts = Uint8Array.from(
       { length: rows },
       (_, r) => Number(r % length === 0 || r === 20),
@@ -179,15 +155,72 @@ const scanCheck: Check = {
     const input = { batch, length, u, delta, A, B, C, D, z, softplus: true, starts };
     const f = (values: Values) => Float32Array.from(values);
     const got = await runScan(device, {
-      ...{ batch, length, channels, states },
-      ...{ softplus: true, bias: false, skip: true, gate: true, packed: true, initialState: false },
+      batch,
+      length,
+      channels,
+      states,
+      softplus: true,
+      bias: false,
+      skip: true,
+      gate: true,
+      packed: true,
+      initialState: false,
     }, {
-      ...{ u: f(u), delta: f(delta), A: f(A), B: f(B), C: f(C), D: f(D), z: f(z), gy: f(gy) },
+      u: f(u),
+      delta: f(delta),
+      A: f(A),
+      B: f(B),
+      C: f(C),
+      D: f(D),
+      z: f(z),
+      gy: f(gy),
       starts,
     });
+    const { y } = reference.selectiveScan(input);
     const { du, ddelta, dA, dB, dC, dz } = reference.selectiveScanBackward(input, gy);
-    const want = { y: reference.selectiveScan(input).y, du, ddelta, dA, dB, dC, dz: dz! };
-    return Object.entries(want).map(([name, want]) => ({ got: got[name]!, want }));
+    return Object.entries({ y, du, ddelta, dA, dB, dC, dz }).map(([name, want]) => ({
+      got: got[name] ?? [],
+      want: want ?? new Float64Array(),
+    }));
+  },
+};
+
+const ssdCheck: Check = {
+  kernel: "state space duality",
+  limit: 1e-4,
+  async run(device) {
+    const [batch, length, heads, groups, p, n] = [2, 70, 4, 2, 20, 16] as const;
+    const rows = batch * length;
+    const input: reference.SsdInput = {
+      batch,
+      length,
+      heads,
+      groups,
+      x: numbers(rows * heads * p, 14),
+      dt: numbers(rows * heads, 15),
+      A: numbers(heads, 16).map((v) => Math.fround(v - 1.1)),
+      B: numbers(rows * groups * n, 17),
+      C: numbers(rows * groups * n, 18),
+      D: numbers(heads, 19),
+      softplus: true,
+      starts: Uint8Array.from({ length: rows }, (_, r) => Number(r % length === 0 || r === 20)),
+    };
+    const gy = numbers(rows * heads * p, 20);
+    const got = await runSsd(device, {
+      batch,
+      length,
+      heads,
+      groups,
+      headSize: p,
+      states: n,
+      softplus: true,
+      skip: "head",
+      packed: true,
+      initialState: false,
+    }, { ...input, gy });
+    const { dx, ddt, dA, dB, dC } = reference.ssdBackward(input, gy);
+    const want = { y: reference.ssd(input).y, dx, ddt, dA, dB, dC };
+    return Object.entries(want).map(([name, want]) => ({ got: got[name] ?? [], want }));
   },
 };
 
@@ -204,6 +237,7 @@ const CHECKS: Check[] = [
   matmulCheck("TN"),
   crossEntropyCheck,
   scanCheck,
+  ssdCheck,
 ];
 const UNIT_CHECKS: Check[] = (["NT", "NN", "TN"] as const).map((p) => matmulCheck(p, true));
 
@@ -223,10 +257,12 @@ export async function selfTest(
   budget = Infinity,
   checks: readonly Check[] = checksOf(device),
 ): Promise<SelfTestResult[]> {
-  const results: SelfTestResult[] = [], begin = performance.now();
+  const results: SelfTestResult[] = [];
+  const begin = performance.now();
   for (const check of checks) {
     if (performance.now() - begin > budget) break;
-    const start = performance.now(), { kernel, limit } = check;
+    const start = performance.now();
+    const { kernel, limit } = check;
     let error = Infinity;
     try {
       const outcomes = "run" in check
@@ -245,9 +281,10 @@ export async function selfTest(
 async function runPrepared(
   device: Device,
   kernel: string,
-  prepare: (bench: Bench, plan: Plan) => () => Promise<Outcome>,
+  prepare: (bench: Workbench, plan: Plan) => () => Promise<Outcome>,
 ): Promise<Outcome> {
-  const bench = new Bench(device), plan = new Plan(device);
+  const bench = new Workbench(device);
+  const plan = new Plan(device);
   try {
     const finish = await device.guard(`run ${kernel}`, () => {
       const finish = prepare(bench, plan);
@@ -257,9 +294,14 @@ async function runPrepared(
     return await finish();
   } finally {
     plan.destroy();
-    bench.free();
+    bench.clear();
   }
 }
+
+/** The checks of recurrences, of which a model needs one. */
+const RECURRENCES = ["selective scan", "state space duality"] as const;
+/** A recurrence that a model computes. */
+export type Recurrence = (typeof RECURRENCES)[number];
 
 /** Milliseconds after which no further check begins on a CPU driver, which compiles slowly. */
 const CPU_BUDGET = 250;
@@ -269,17 +311,23 @@ const tested = new Set<string>();
 /**
  * Runs the checks on a device before anything is computed there, once for each kind of device in a
  * process; on CPU drivers as many as a quarter of a second holds. Matrix units, which only mixed
- * precision uses, are checked there: see unit_check.ts.
+ * precision uses, are checked there: see unit_check.ts. Of the recurrences the one that is needed is
+ * checked.
  * @throws {DeviceError} that names the driver and the kernels that it computes wrongly.
  */
-export async function requireSelfTest(device: Device): Promise<void> {
+export async function requireSelfTest(
+  device: Device,
+  recurrence: Recurrence = "selective scan",
+): Promise<void> {
   const { description, variant, provider } = device;
-  const kind = [provider, description, variant].join("\n");
+  const kind = [provider, description, variant, recurrence].join("\n");
   if (tested.has(kind)) return;
   const results = await selfTest(
     device,
     isCpuDriver(device.adapter) ? CPU_BUDGET : Infinity,
-    CHECKS,
+    CHECKS.filter(({ kernel }) =>
+      kernel === recurrence || !RECURRENCES.some((other) => other === kernel)
+    ),
   );
   const wrong = results.filter(({ ok }) => !ok);
   if (wrong.length) {
@@ -299,12 +347,14 @@ export async function requireSelfTest(device: Device): Promise<void> {
 
 /** Infinity where anything is not finite. */
 function relativeError(got: ArrayLike<number>, want: Values): number {
-  let error = 0, largest = 0;
+  let error = 0;
+  let largest = 0;
   for (let i = 0; i < want.length; i++) {
-    const difference = Math.abs(got[i]! - want[i]!);
+    const right = want[i] ?? NaN;
+    const difference = Math.abs((got[i] ?? NaN) - right);
     if (!Number.isFinite(difference)) return Infinity;
     error = Math.max(error, difference);
-    largest = Math.max(largest, Math.abs(want[i]!));
+    largest = Math.max(largest, Math.abs(right));
   }
   return error / largest;
 }

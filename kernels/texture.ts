@@ -17,8 +17,10 @@ export function copyToTexture(
   texelBytes = 16,
   firstRow = 0,
 ): void {
-  const texels = size / texelBytes, whole = Math.floor(texels / TEXTURE_WIDTH);
-  const rest = texels - whole * TEXTURE_WIDTH, bytesPerRow = TEXTURE_WIDTH * texelBytes;
+  const texels = size / texelBytes;
+  const whole = Math.floor(texels / TEXTURE_WIDTH);
+  const rest = texels - whole * TEXTURE_WIDTH;
+  const bytesPerRow = TEXTURE_WIDTH * texelBytes;
   if (whole) {
     encoder.copyBufferToTexture(
       { buffer, offset, bytesPerRow },

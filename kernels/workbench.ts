@@ -3,34 +3,28 @@
  * goldens, self-tests and tests; a model keeps its own buffers.
  * @module
  */
+import { Buffers } from "./buffers.ts";
 import type { Device } from "./device.ts";
-import {
-  elementBytes,
-  fromPanels,
-  type Matrix,
-  matrixFloats,
-  padded,
-  type Region,
-  toPanels,
-} from "./layout.ts";
+import { fromPanels, type Matrix, type Region, toPanels } from "./layout.ts";
 import { Plan } from "./plan.ts";
 
 /** See the module's text. Everything allocated through it is freed by `clear`. */
 export class Workbench {
   /** Where it computes. */
   readonly device: Device;
-  #regions: Region[] = [];
+  readonly #buffers: Buffers;
 
   /** Nothing is allocated yet. */
   constructor(device: Device) {
     this.device = device;
+    this.#buffers = new Buffers(device);
   }
 
   /** A flat region of `values` (floats, or integers as they are), or of so many zero floats. */
   flat(values: ArrayLike<number> | number): Region {
     const count = typeof values === "number" ? values : values.length;
-    const region = this.keep(this.device.allocate("workbench", 4 * count));
-    if (typeof values !== "number") {
+    const region = this.#buffers.words("workbench", count);
+    if (typeof values !== "number" && count > 0) {
       const integers = values instanceof Uint32Array || values instanceof Int32Array;
       this.device.write(region, integers ? values.slice() : Float32Array.from(values));
     }
@@ -44,9 +38,7 @@ export class Workbench {
     cols: number,
     type?: "f16",
   ): Matrix {
-    const bytes = elementBytes({ type }) * matrixFloats(rows, cols);
-    const region = this.keep(this.device.allocate("workbench", bytes));
-    const matrix: Matrix = { region, rows, cols, stride: padded(rows), type };
+    const matrix = this.#buffers.matrix("workbench", rows, cols, type);
     if (values) this.writePanels(matrix, toPanels(Float32Array.from(values), rows, cols));
     return matrix;
   }
@@ -64,17 +56,19 @@ export class Workbench {
 
   /** Frees a region with the rest. */
   keep(region: Region): Region {
-    this.#regions.push(region);
-    return region;
+    return this.#buffers.keep(region);
   }
 
   /** Builds a plan, runs it once, waits. */
   async run(build: (plan: Plan) => void): Promise<void> {
     const plan = new Plan(this.device);
-    await this.device.guard("plan the work", () => build(plan));
-    plan.submit();
-    await this.device.idle();
-    plan.destroy();
+    try {
+      await this.device.guard("plan the work", () => build(plan));
+      plan.submit();
+      await this.device.idle();
+    } finally {
+      plan.destroy();
+    }
   }
 
   /** A matrix as row-major values. */
@@ -88,9 +82,8 @@ export class Workbench {
     return (await this.device.readFloats(region)).subarray(0, count);
   }
 
-  /** Frees all that was allocated through it. */
+  /** Frees everything that was allocated through it. */
   clear(): void {
-    for (const region of this.#regions) this.device.free(region);
-    this.#regions = [];
+    this.#buffers.destroy();
   }
 }

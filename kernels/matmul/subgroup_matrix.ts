@@ -115,6 +115,7 @@ export function subgroupMatrixProgram(
     w.line(`
       let m0 = ${tile.row} * ROWS;
       let n0 = ${tile.column} * COLUMNS;
+      // The subgroup's place in the tile.
       let sg_row = sg / ACROSS;
       let sg_column = sg % ACROSS;
     `);
@@ -326,6 +327,7 @@ type Item = { index: number; side: Side };
 /** Deals the items of a slab out to the threads, in the order in which they lie in memory. */
 function assignItems(w: WgslWriter, { a, b, threads }: UnitProgram): Item[] {
   const items: Item[] = [];
+  w.blank().comment("The items that this thread brings into shared memory, and their values.");
   for (const side of [a, b]) {
     const { letter, origin, extent } = side;
     for (const round of range(extent * 4 / threads)) {
@@ -340,6 +342,7 @@ function assignItems(w: WgslWriter, { a, b, threads }: UnitProgram): Item[] {
 
 /** Without stages, finds where each 32 rows or columns of a subgroup begin in memory. */
 function findOwnLines(w: WgslWriter, { a, b }: UnitProgram): void {
+  w.blank().comment("Where each 32 of the subgroup's rows and columns begin in memory.");
   for (const { letter, origin, own, subgroup, ownName } of [a, b]) {
     for (const chunk of range(own / 32)) {
       const line = plus(`${origin} + ${subgroup} * ${ownName}`, 32 * chunk);
@@ -355,6 +358,7 @@ const resultName = (i: number, j: number): string => `sum${i}_${j}`;
 const blocksOf = ({ own, size }: Side): number[] => range(own / size);
 
 function zeroResults(w: WgslWriter, { a, b, operations }: UnitProgram): void {
+  w.blank().comment("The subgroup's results: sum{row}_{column} of its matrices.");
   for (const i of blocksOf(a)) {
     for (const j of blocksOf(b)) operations.zero(w, resultName(i, j));
   }
@@ -374,6 +378,9 @@ function putSlab(w: WgslWriter, items: readonly Item[], stage: string): void {
   }
 }
 
+/** The only stage where there is one: where it begins in shared memory, as WGSL. */
+const FIRST_STAGE = "0u";
+
 /** A loop over the slabs of K; `next` is where the next one begins. */
 function forEachSlab(w: WgslWriter, body: () => void): void {
   w.for("var k = begin; k < end; k += DEPTH", () => {
@@ -385,7 +392,7 @@ function forEachSlab(w: WgslWriter, body: () => void): void {
 function multiplyFromStorage(w: WgslWriter, program: UnitProgram): void {
   forEachSlab(w, () => {
     w.line("let a_slab = along_a(k);", "let b_slab = along_b(k);");
-    multiplySlab(w, program, "0u");
+    multiplySlab(w, program, FIRST_STAGE);
   });
 }
 
@@ -393,10 +400,10 @@ function multiplyInOneStage(w: WgslWriter, program: UnitProgram, items: readonly
   loadSlab(w, items, "begin");
   forEachSlab(w, () => {
     w.line("workgroupBarrier();");
-    putSlab(w, items, "0u");
+    putSlab(w, items, FIRST_STAGE);
     w.line("workgroupBarrier();");
     w.if("next < end", () => loadSlab(w, items, "next"));
-    multiplySlab(w, program, "0u");
+    multiplySlab(w, program, FIRST_STAGE);
   });
 }
 
@@ -428,12 +435,15 @@ function multiplySlab(w: WgslWriter, program: UnitProgram, stage: string): void 
     return;
   }
   for (const step of range(steps)) {
-    w.block("", () => multiplyStep(w, program, stage, `${step}u`));
+    w.block("", () => multiplyStep(w, program, stage, step));
   }
 }
 
+/** A step of K within a slab: its number, or the variable that counts them. */
+type Step = number | "step";
+
 /** Multiplies the subgroup's matrices at one step of K: each of A's with each of B's. */
-function multiplyStep(w: WgslWriter, program: UnitProgram, stage: string, step: string): void {
+function multiplyStep(w: WgslWriter, program: UnitProgram, stage: string, step: Step): void {
   const { a, b, operations } = program;
   for (const part of range(a.parts)) {
     for (const i of blocksOf(a)) loadMatrix(w, program, a, { part, block: i, step, stage });
@@ -462,7 +472,7 @@ function loadMatrix(
   w: WgslWriter,
   { stages, units, operations }: UnitProgram,
   side: Side,
-  { part, block, step, stage }: { part: number; block: number; step: string; stage: string },
+  { part, block, step, stage }: { part: number; block: number; step: Step; stage: string },
 ): void {
   const { name, letter, own, extent, size, subgroup, alongK } = side;
   const direct = stages === 0;
@@ -473,10 +483,14 @@ function loadMatrix(
   // A vector is 8 values of K where lines run along K, else 8 rows or columns at one value of K.
   const perStep = units.k / 8 * (alongK ? 1 : 8 * line);
   const skip = alongK ? within * line : within / 8;
-  const inChunk = plus(`${step} * ${perStep}u`, skip);
+  const inChunk = typeof step === "number"
+    ? `${step * perStep + skip}u`
+    : plus(`${step} * ${perStep}u`, skip);
+  const stagePart = stage === FIRST_STAGE ? "" : `${stage} + `;
+  const subgroupPart = `${subgroup} * ${own / 32}u`;
   const inStage = side.chunk + part * extent / 32 + chunk;
   operations.load(w, matrixName(side, part, block), name === "A" ? "left" : "right", {
-    array: direct ? name : { chunk: `${stage} + ${subgroup} * ${own / 32}u + ${inStage}u` },
+    array: direct ? name : { chunk: plus(`${stagePart}${subgroupPart}`, inStage) },
     offset: direct ? `${letter}_chunk${chunk} + ${letter}_slab + ${inChunk}` : inChunk,
     stride: line,
     // Lines along K are rows of A, but columns of B.

@@ -350,12 +350,13 @@ function declareStore(w: WgslWriter, fill: Fill, registers: Vector): void {
 
 /** Finds where in the tile a thread's elements begin, in vectors of four rows and columns. */
 function findThread(w: WgslWriter, { width }: Fill): void {
-  const across = width / 8; // groups of 32 threads are 8 columns wide
   w.line(`
+    // The thread's place in the tile, in vectors of four: 32 threads (a warp) cover 4 x 8 of them.
+    const WARPS_ACROSS = ${width / 8}u;
     let lane = t % 32u;
     let warp = t / 32u;
-    let thread_column = warp % ${across}u * 8u + lane / 2u % 8u;
-    let thread_row = warp / ${across}u * 4u + lane / 16u * 2u + lane % 2u;
+    let thread_column = warp % WARPS_ACROSS * 8u + lane / 2u % 8u;
+    let thread_row = warp / WARPS_ACROSS * 4u + lane / 16u * 2u + lane % 2u;
   `);
 }
 

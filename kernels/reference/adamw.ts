@@ -49,7 +49,8 @@ export function adamW(
   options: AdamWOptions,
 ): void {
   const { step, learningRate, beta1, beta2, epsilon, weightDecay, clip } = options;
-  const correction1 = 1 - beta1 ** step, correction2 = 1 - beta2 ** step;
+  const correction1 = 1 - beta1 ** step;
+  const correction2 = 1 - beta2 ** step;
   for (let i = 0; i < parameter.length; i++) {
     const g = clip * gradient[i]!;
     m[i] = beta1 * m[i]! + (1 - beta1) * g;

@@ -28,7 +28,8 @@ export interface ConvSiluInput {
 
 /** Sizes, and where step t - back of sequence s is found: an index of x, of initial, or nowhere. */
 function geometry({ batch, length, bias, weight, initial, starts }: ConvSiluInput) {
-  const d = bias.length, width = weight.length / d;
+  const d = bias.length;
+  const width = weight.length / d;
   const locate = (s: number, t: number, back: number) => {
     for (let q = t; q > t - back && q >= 0; q--) if (starts?.[s * length + q]) return undefined;
     const from = t - back;
@@ -93,8 +94,10 @@ export interface ConvSiluGradients {
 export function convSiluBackward(input: ConvSiluInput, dy: Float64Array): ConvSiluGradients {
   const { batch, length, d, width, locate } = geometry(input);
   const p = preActivation(input);
-  const dx = new Float64Array(input.x.length), dweight = new Float64Array(d * width);
-  const dbias = new Float64Array(d), dinitial = new Float64Array(batch * d * (width - 1));
+  const dx = new Float64Array(input.x.length);
+  const dweight = new Float64Array(d * width);
+  const dbias = new Float64Array(d);
+  const dinitial = new Float64Array(batch * d * (width - 1));
   for (let s = 0; s < batch; s++) {
     for (let t = 0; t < length; t++) {
       const row = (s * length + t) * d;
@@ -104,7 +107,8 @@ export function convSiluBackward(input: ConvSiluInput, dy: Float64Array): ConvSi
           const g = dy[row + c]! * siluDerivative(p[row + c]!);
           if (back === 0) dbias[c]! += g;
           if (!source) continue;
-          const tap = c * width + width - 1 - back, at = source.at(c);
+          const tap = c * width + width - 1 - back;
+          const at = source.at(c);
           dweight[tap]! += g * (source.state ? input.initial! : input.x)[at]!;
           (source.state ? dinitial : dx)[at]! += g * input.weight[tap]!;
         }

@@ -35,9 +35,12 @@ export function crossEntropy(
   targets: Int32Array,
   { labelSmoothing: e = 0, zLoss: z = 0 }: Objective = {},
 ): CrossEntropyOutput {
-  const rows = targets.length, vocabulary = logits.length / rows;
-  const nll = new Float64Array(rows), logSumExp = new Float64Array(rows);
-  let scored = 0, total = 0;
+  const rows = targets.length;
+  const vocabulary = logits.length / rows;
+  const nll = new Float64Array(rows);
+  const logSumExp = new Float64Array(rows);
+  let scored = 0;
+  let total = 0;
   for (let r = 0; r < rows; r++) {
     const row = logits.subarray(r * vocabulary, (r + 1) * vocabulary);
     const largest = row.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -45,7 +48,8 @@ export function crossEntropy(
     for (const v of row) sum += Math.exp(v - largest);
     logSumExp[r] = largest + Math.log(sum);
     if (targets[r]! < 0) continue;
-    const mean = row.reduce((a, b) => a + b, 0) / vocabulary, lse = logSumExp[r]!;
+    const mean = row.reduce((a, b) => a + b, 0) / vocabulary;
+    const lse = logSumExp[r]!;
     nll[r] = lse - (1 - e) * row[targets[r]!]! - e * mean + z * lse * lse;
     total += nll[r]!;
     scored++;
@@ -60,14 +64,16 @@ export function crossEntropyBackward(
   scale: number,
   { labelSmoothing: e = 0, zLoss: z = 0 }: Objective = {},
 ): Float64Array {
-  const rows = targets.length, vocabulary = logits.length / rows;
+  const rows = targets.length;
+  const vocabulary = logits.length / rows;
   const { logSumExp } = crossEntropy(logits, targets);
   const dlogits = new Float64Array(logits.length);
   for (let r = 0; r < rows; r++) {
     if (targets[r]! < 0) continue;
     for (let v = 0; v < vocabulary; v++) {
       const i = r * vocabulary + v;
-      const softmax = Math.exp(logits[i]! - logSumExp[r]!), hot = Number(v === targets[r]);
+      const softmax = Math.exp(logits[i]! - logSumExp[r]!);
+      const hot = Number(v === targets[r]);
       dlogits[i] = scale *
         (softmax * (1 + 2 * z * logSumExp[r]!) - (1 - e) * hot - e / vocabulary);
     }
@@ -92,7 +98,8 @@ export function linearCrossEntropyBackward(
   targets: Int32Array,
   scale: number,
 ): { dhidden: Float64Array; dweight: Float64Array } {
-  const d = hidden.length / targets.length, vocabulary = weight.length / d;
+  const d = hidden.length / targets.length;
+  const vocabulary = weight.length / d;
   const logits = linear(hidden, weight, d, vocabulary);
   const dlogits = crossEntropyBackward(logits, targets, scale);
   const { dx, dweight } = linearBackward(dlogits, hidden, weight, d, vocabulary);

@@ -9,7 +9,8 @@ export function linear(
   inputs: number,
   outputs: number,
 ): Float64Array {
-  const rows = x.length / inputs, y = new Float64Array(rows * outputs);
+  const rows = x.length / inputs;
+  const y = new Float64Array(rows * outputs);
   for (let r = 0; r < rows; r++) {
     for (let o = 0; o < outputs; o++) {
       let sum = 0;
@@ -29,7 +30,8 @@ export function linearBackward(
   outputs: number,
 ): { dx: Float64Array; dweight: Float64Array } {
   const rows = x.length / inputs;
-  const dx = new Float64Array(x.length), dweight = new Float64Array(weight.length);
+  const dx = new Float64Array(x.length);
+  const dweight = new Float64Array(weight.length);
   for (let r = 0; r < rows; r++) {
     for (let o = 0; o < outputs; o++) {
       const g = dy[r * outputs + o]!;

@@ -25,9 +25,11 @@ export function rmsNorm(
   epsilon: number,
   residual?: Float64Array,
 ): RmsNormOutput {
-  const columns = weight.length, rows = x.length / columns;
+  const columns = weight.length;
+  const rows = x.length / columns;
   const sum = x.map((v, i) => v + (residual?.[i] ?? 0));
-  const y = new Float64Array(x.length), inverseRms = new Float64Array(rows);
+  const y = new Float64Array(x.length);
+  const inverseRms = new Float64Array(rows);
   for (let r = 0; r < rows; r++) {
     let squares = 0;
     for (let c = 0; c < columns; c++) squares += sum[r * columns + c]! ** 2;
@@ -63,10 +65,13 @@ export function rmsNormBackward(
   epsilon: number,
   dresidual?: Float64Array,
 ): RmsNormGradients {
-  const columns = weight.length, rows = sum.length / columns;
-  const dx = new Float64Array(sum.length), dweight = new Float64Array(columns);
+  const columns = weight.length;
+  const rows = sum.length / columns;
+  const dx = new Float64Array(sum.length);
+  const dweight = new Float64Array(columns);
   for (let r = 0; r < rows; r++) {
-    let squares = 0, dot = 0;
+    let squares = 0;
+    let dot = 0;
     for (let c = 0; c < columns; c++) {
       const i = r * columns + c;
       squares += sum[i]! ** 2;

@@ -58,15 +58,19 @@ const rawStep = (input: SelectiveScanInput, i: number, c: number) =>
 
 /** All states, (b, l + 1, d, n): entry t + 1 is the state after step t, entry 0 the initial one. */
 function states(input: SelectiveScanInput): Float64Array {
-  const { batch, length, A, B, u, initialState, starts } = input, { d, n } = sizes(input);
+  const { batch, length, A, B, u, initialState, starts } = input;
+  const { d, n } = sizes(input);
   const h = new Float64Array(batch * (length + 1) * d * n);
   for (let s = 0; s < batch; s++) {
     const base = s * (length + 1) * d * n;
     if (initialState) h.set(initialState.subarray(s * d * n, (s + 1) * d * n), base);
     for (let t = 0; t < length; t++) {
-      const row = s * length + t, before = base + t * d * n, after = before + d * n;
+      const row = s * length + t;
+      const before = base + t * d * n;
+      const after = before + d * n;
       for (let c = 0; c < d; c++) {
-        const raw = rawStep(input, row * d + c, c), e = input.softplus ? softplus(raw) : raw;
+        const raw = rawStep(input, row * d + c, c);
+        const e = input.softplus ? softplus(raw) : raw;
         for (let k = 0; k < n; k++) {
           const previous = starts?.[row] ? 0 : h[before + c * n + k]!;
           h[after + c * n + k] = Math.exp(e * A[c * n + k]!) * previous +
@@ -80,7 +84,8 @@ function states(input: SelectiveScanInput): Float64Array {
 
 /** The sum over states plus the skip, before the gate: o at row r, channel c. */
 function ungated(input: SelectiveScanInput, h: Float64Array, s: number, t: number, c: number) {
-  const { d, n } = sizes(input), row = s * input.length + t;
+  const { d, n } = sizes(input);
+  const row = s * input.length + t;
   const at = ((s * (input.length + 1) + t + 1) * d + c) * n;
   let o = (input.D?.[c] ?? 0) * input.u[row * d + c]!;
   for (let k = 0; k < n; k++) o += h[at + k]! * input.C[row * n + k]!;
@@ -89,8 +94,10 @@ function ungated(input: SelectiveScanInput, h: Float64Array, s: number, t: numbe
 
 /** Forward. */
 export function selectiveScan(input: SelectiveScanInput): SelectiveScanOutput {
-  const { batch, length, z } = input, { d, n } = sizes(input);
-  const h = states(input), y = new Float64Array(batch * length * d);
+  const { batch, length, z } = input;
+  const { d, n } = sizes(input);
+  const h = states(input);
+  const y = new Float64Array(batch * length * d);
   const lastState = new Float64Array(batch * d * n);
   for (let s = 0; s < batch; s++) {
     for (let t = 0; t < length; t++) {
@@ -129,7 +136,8 @@ export function selectiveScanBackward(
   dy: Float64Array,
   dlast?: Float64Array,
 ): SelectiveScanGradients {
-  const { batch, length, u, A, B, C, D, z, starts } = input, { d, n } = sizes(input);
+  const { batch, length, u, A, B, C, D, z, starts } = input;
+  const { d, n } = sizes(input);
   const h = states(input);
   const out: SelectiveScanGradients = {
     du: new Float64Array(u.length),
@@ -145,17 +153,23 @@ export function selectiveScanBackward(
   for (let s = 0; s < batch; s++) {
     const g = dlast ? dlast.slice(s * d * n, (s + 1) * d * n) : new Float64Array(d * n);
     for (let t = length - 1; t >= 0; t--) {
-      const row = s * length + t, before = (s * (length + 1) + t) * d * n, after = before + d * n;
+      const row = s * length + t;
+      const before = (s * (length + 1) + t) * d * n;
+      const after = before + d * n;
       for (let c = 0; c < d; c++) {
-        const i = row * d + c, raw = rawStep(input, i, c);
+        const i = row * d + c;
+        const raw = rawStep(input, i, c);
         const e = input.softplus ? softplus(raw) : raw;
         const dOut = dy[i]! * (z ? silu(z[i]!) : 1);
         if (z) out.dz[i] = dy[i]! * ungated(input, h, s, t, c) * siluDerivative(z[i]!);
         out.dD[c]! += dOut * u[i]!;
-        let du = dOut * (D?.[c] ?? 0), de = 0;
+        let du = dOut * (D?.[c] ?? 0);
+        let de = 0;
         for (let k = 0; k < n; k++) {
-          const j = c * n + k, bk = row * n + k;
-          const previous = starts?.[row] ? 0 : h[before + j]!, a = Math.exp(e * A[j]!);
+          const j = c * n + k;
+          const bk = row * n + k;
+          const previous = starts?.[row] ? 0 : h[before + j]!;
+          const a = Math.exp(e * A[j]!);
           const grad = g[j]! + C[bk]! * dOut;
           out.dC[bk]! += dOut * h[after + j]!;
           out.dB[bk]! += grad * e * u[i]!;

@@ -11,13 +11,13 @@
  * once. The forward keeps the state that enters each stage, nothing larger; the backward recomputes a
  * stage from it, and walks blocks of 4 steps whose states stay in registers.
  *
- * What moves, bytes a channel and token in f32, for 16 states and sequences uncut:
+ * What moves, in bytes per channel and token in f32, for 16 states and sequences uncut:
  * - forward: u, delta, z and y are 16, which is the least; with the kept states (64 / STAGE = 4) 20;
  * - backward: u, delta, z, gy in and du, ddelta, dz out are 28, which is the least; kept states 4, the
  *   parts of dB and dC by panel 4 out and 4 in: 40.
- * For mamba-130m (1,536 channels) that is 92 KB a token and layer, against 68 KB at the least. Where
+ * For mamba-130m (1,536 channels) that is 92 KB per token and layer, against 68 KB at the least. Where
  * sequences are cut, u and delta are read twice forward, delta, z and gy backward: 28 and 52. In f16 u,
- * z and dz take half. Exponentials a channel and token: 18 forward, 30 backward (16 and 28 of them
+ * z and dz take half. Exponentials per channel and token: 18 forward, 30 backward (16 and 28 of them
  * decays: each stage but its last block is walked twice).
  * @module
  */
@@ -232,12 +232,16 @@ function writeOutputs(w: WgslWriter, s: ScanShape): void {
   }
 }
 
+/** WGSL for what the threads of each quad of states left in workgroup memory for a step and channel. */
+const quadTerms = (s: ScanShape, name: string): string[] =>
+  range(extents(s).quads).map((q) => `${name}[step][${q * 32}u + c]`);
+
 /** Writes `quad_sum_NAME(step, c)`: the sum over the quads of states of what threads left in NAME. */
 function writeQuadSum(w: WgslWriter, s: ScanShape, name: string): void {
-  w.fn(`quad_sum_${name}(step: u32, c: u32) -> f32`, () => {
-    const terms = range(extents(s).quads).map((q) => `${name}[step][${q * 32}u + c]`);
-    w.line(`return ${sumOf(terms)};`);
-  });
+  w.fn(
+    `quad_sum_${name}(step: u32, c: u32) -> f32`,
+    `return ${sumOf(quadTerms(s, name))};`,
+  );
 }
 
 /**
@@ -318,9 +322,12 @@ function writeBackwardDeclarations(w: WgslWriter, s: ScanShape, subgroups: boole
     writeLoadStates(w, "dstate");
     writeStoreStates(w, "dstate");
   }
-  for (const name of s.gate ? ["part_y", "part_g", "part_w"] : ["part_g", "part_w"]) {
-    writeQuadSum(w, s, name);
-  }
+  writeQuadSum(w, s, "part_y");
+  writeQuadSum(w, s, "part_g");
+  w.fn(
+    "add_quads_part_w(first: f32, step: u32, c: u32) -> f32",
+    `return ${sumOf(["first", ...quadTerms(s, "part_w")])};`,
+  );
   w.fn(
     "octet_index(c: u32, q: u32, value: u32) -> u32",
     "return (c / 8u) * (8u * QUADS) + q * 8u + value;",
@@ -436,7 +443,7 @@ function writeItemGradients(w: WgslWriter, s: ScanShape): void {
         let t = first + block + step;
         let item = owned[block / BLOCK * ${per}u + ${k}u];
         let gB = quad_sum_part_g(step, c);
-        let draw = (item.u * gB + quad_sum_part_w(step, c)) * item.slope;
+        let draw = add_quads_part_w(item.u * gB, step, c) * item.slope;
         dbias += draw;
         dskip += item.dy * item.u;
       `);
@@ -475,11 +482,11 @@ function writePartsOfBC(w: WgslWriter): void {
 function writeParameterGradients(w: WgslWriter): void {
   w.line("let out = p.dpar_parts + (wg.z * p.segments + segment) * (NP + 2u) * width + ch;");
   w.unroll(4, (k) => w.line(`parts[out + (q * 4u + ${k}u) * width] = dA.${"xyzw"[k]};`));
-  w.line("part_g[0][li] = dskip;", "part_w[0][li] = dbias;", "workgroupBarrier();");
+  w.line("part_y[0][li] = dskip;", "part_g[0][li] = dbias;", "workgroupBarrier();");
   w.if("q == 0u", () => {
     w.line(
-      "parts[out + NP * width] = quad_sum_part_g(0u, c);",
-      "parts[out + (NP + 1u) * width] = quad_sum_part_w(0u, c);",
+      "parts[out + NP * width] = quad_sum_part_y(0u, c);",
+      "parts[out + (NP + 1u) * width] = quad_sum_part_g(0u, c);",
     );
   });
 }

@@ -1,7 +1,7 @@
 /** Runs the device's selective scan on plain row-major values, for tests and goldens. @module */
 import type { Device } from "../device.ts";
-import { fromPanels, type Region, toPanels } from "../layout.ts";
-import { Plan } from "../plan.ts";
+import type { Matrix, Region } from "../layout.ts";
+import { Workbench } from "../workbench.ts";
 import {
   type ScanBackward,
   scanBackward,
@@ -27,103 +27,120 @@ export interface ScanValues {
   glast?: Float32Array;
 }
 
+/** Where a value of a row-major operand lies in its buffer on the device. */
+type Placement = (index: number) => number;
+
+/** Values as the device has them: each at its place, zeros between. */
+function placed(
+  floats: number,
+  values: ArrayLike<number> | undefined,
+  place: Placement,
+): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(floats);
+  for (let i = 0; i < (values?.length ?? 0); i++) out[place(i)] = values?.[i] ?? 0;
+  return out;
+}
+
+/** The inverse: `count` values from their places. */
+const taken = (from: Float32Array, count: number, place: Placement): Float32Array =>
+  Float32Array.from({ length: count }, (_, i) => from[place(i)] ?? NaN);
+
+/** Where each row-major value lies, for the layouts of shape.ts. */
+function placements(shape: ScanShape) {
+  const { channels: d, states: n } = shape;
+  const { np, panels, width } = scanExtents(shape);
+  return {
+    /** (rows, states) in bc. */
+    B: (i: number) => Math.floor(i / n) * 32 + i % n,
+    C: (i: number) => Math.floor(i / n) * 32 + np + i % n,
+    /** (channels, states), (channels), (channels) in par. */
+    A: (i: number) => (i % n) * width + Math.floor(i / n),
+    D: (i: number) => np * width + i,
+    bias: (i: number) => (np + 1) * width + i,
+    /** (batch, channels, states) in a state. */
+    state(i: number) {
+      const k = i % n;
+      const c = Math.floor(i / n) % d;
+      const b = Math.floor(i / n / d);
+      return ((b * panels + (c >> 5)) * np + k) * 32 + (c & 31);
+    },
+  } satisfies Record<string, Placement>;
+}
+
 /** Every result by name, row-major as the reference's. */
 export async function runScan(
   device: Device,
   shape: ScanShape,
   values: ScanValues,
 ): Promise<Record<string, Float32Array>> {
-  const { batch, length, channels: d, states: n } = shape, rows = batch * length;
-  const { np, stride, width, panels } = scanExtents(shape), sizes = scanSizes(device, shape);
-  const regions: Region[] = [];
-  const keep = (r: Region) => (regions.push(r), r);
-  const region = (floats: number, data?: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>) => {
-    const r = keep(device.allocate("scan test", 4 * floats));
-    if (data?.length) device.write(r, data);
-    return r;
-  };
-  const activation = (x?: Float32Array) =>
-    region(stride * width, x ? toPanels(x, rows, d) : undefined);
+  const { batch, length, channels: d, states: n } = shape;
+  const rows = batch * length;
+  const { stride } = scanExtents(shape);
+  const sizes = scanSizes(device, shape);
+  const at = placements(shape);
+  const bench = new Workbench(device);
+  const activation = (x?: Float32Array) => bench.matrix(x, rows, d);
   /** u, z and dz. */
-  const stored = (x?: Float32Array) => {
-    if (!shape.half) return activation(x);
-    const r = keep(device.allocate("scan test", 2 * stride * width));
-    if (x) device.write(r, Float16Array.from(toPanels(x, rows, d)));
-    return r;
-  };
-  const bc = new Float32Array(stride * 32), par = new Float32Array(sizes.par);
-  for (let r = 0; r < rows; r++) {
-    for (let k = 0; k < n; k++) {
-      bc[r * 32 + k] = values.B[r * n + k]!;
-      bc[r * 32 + np + k] = values.C[r * n + k]!;
-    }
-  }
-  for (let c = 0; c < d; c++) {
-    for (let k = 0; k < n; k++) par[k * width + c] = values.A[c * n + k]!;
-    par[np * width + c] = values.D?.[c] ?? 0;
-    par[(np + 1) * width + c] = values.deltaBias?.[c] ?? 0;
-  }
-  const stateIndex = (b: number, c: number, k: number) =>
-    ((b * panels + (c >> 5)) * np + k) * 32 + (c & 31);
-  const state = (x?: Float32Array) => {
-    const out = new Float32Array(sizes.state);
-    x?.forEach((v, i) => out[stateIndex(Math.floor(i / n / d), Math.floor(i / n) % d, i % n)] = v);
-    return region(sizes.state, out);
-  };
-  const buffers: ScanBackward = {
+  const stored = (x?: Float32Array) => bench.matrix(x, rows, d, shape.half ? "f16" : undefined);
+  const bc = placed(stride * 32, values.B, at.B);
+  values.C.forEach((value, i) => bc[at.C(i)] = value);
+  const par = placed(sizes.par, values.A, at.A);
+  values.D?.forEach((value, i) => par[at.D(i)] = value);
+  values.deltaBias?.forEach((value, i) => par[at.bias(i)] = value);
+  const starts = new Uint32Array(stride);
+  starts.set(values.starts ?? []);
+  const matrices = {
     u: stored(values.u),
     delta: activation(values.delta),
     z: stored(values.z),
-    bc: region(bc.length, bc),
-    par: region(par.length, par),
-    starts: region(stride, Uint32Array.from(values.starts ?? [])),
     y: activation(),
-    state: state(values.initialState),
-    checkpoints: region(sizes.checkpoints),
-    sums: region(sizes.sums),
     gy: activation(values.gy),
     ddelta: activation(),
     dz: stored(),
-    dbc: region(stride * 32),
-    dpar: region(sizes.par),
-    dstate: state(values.glast),
-    parts: region(sizes.parts),
-    dcheckpoints: region(sizes.dcheckpoints),
   };
-  const plan = new Plan(device);
-  await device.guard("plan the scan", () => {
-    scanForward(plan, shape, buffers);
-    scanBackward(plan, shape, buffers);
-  });
-  plan.submit();
-  const read = (r: Region) => device.readFloats(r);
-  const rowsOf = async (r: Region | undefined) => fromPanels(await read(r!), rows, d);
-  const stateOf = async (r: Region | undefined) => {
-    const x = await read(r!);
-    return Float32Array.from(
-      { length: batch * d * n },
-      (_, i) => x[stateIndex(Math.floor(i / n / d), Math.floor(i / n) % d, i % n)]!,
-    );
-  };
-  const dbc = await read(buffers.dbc), dpar = await read(buffers.dpar);
-  const pick = (count: number, at: (i: number) => number, from: Float32Array) =>
-    Float32Array.from({ length: count }, (_, i) => from[at(i)]!);
-  const out: Record<string, Float32Array> = {
-    y: await rowsOf(buffers.y),
-    lastState: await stateOf(buffers.state),
-    du: await rowsOf(buffers.gy),
-    ddelta: await rowsOf(buffers.ddelta),
-    dz: shape.half
-      ? fromPanels(Float32Array.from(new Float16Array(await device.read(buffers.dz!))), rows, d)
-      : await rowsOf(buffers.dz),
-    dB: pick(rows * n, (i) => Math.floor(i / n) * 32 + i % n, dbc),
-    dC: pick(rows * n, (i) => Math.floor(i / n) * 32 + np + i % n, dbc),
-    dA: pick(d * n, (i) => (i % n) * width + Math.floor(i / n), dpar),
-    dD: pick(d, (i) => np * width + i, dpar),
-    ddeltaBias: pick(d, (i) => (np + 1) * width + i, dpar),
-    dinitialState: await stateOf(buffers.dstate),
-  };
-  plan.destroy();
-  regions.forEach((r) => device.free(r));
-  return out;
+  const regionOf = ({ region }: Matrix): Region => region;
+  const buffers = {
+    u: regionOf(matrices.u),
+    delta: regionOf(matrices.delta),
+    z: regionOf(matrices.z),
+    y: regionOf(matrices.y),
+    gy: regionOf(matrices.gy),
+    ddelta: regionOf(matrices.ddelta),
+    dz: regionOf(matrices.dz),
+    bc: bench.flat(bc),
+    par: bench.flat(par),
+    starts: bench.flat(starts),
+    state: bench.flat(placed(sizes.state, values.initialState, at.state)),
+    checkpoints: bench.flat(sizes.checkpoints),
+    sums: bench.flat(sizes.sums),
+    dbc: bench.flat(stride * 32),
+    dpar: bench.flat(sizes.par),
+    dstate: bench.flat(placed(sizes.state, values.glast, at.state)),
+    parts: bench.flat(sizes.parts),
+    dcheckpoints: bench.flat(sizes.dcheckpoints),
+  } satisfies ScanBackward;
+  try {
+    await bench.run((plan) => {
+      scanForward(plan, shape, buffers);
+      scanBackward(plan, shape, buffers);
+    });
+    const dbc = await device.readFloats(buffers.dbc);
+    const dpar = await device.readFloats(buffers.dpar);
+    const states = batch * d * n;
+    return {
+      y: await bench.values(matrices.y),
+      lastState: taken(await device.readFloats(buffers.state), states, at.state),
+      du: await bench.values(matrices.gy),
+      ddelta: await bench.values(matrices.ddelta),
+      dz: await bench.values(matrices.dz),
+      dB: taken(dbc, rows * n, at.B),
+      dC: taken(dbc, rows * n, at.C),
+      dA: taken(dpar, d * n, at.A),
+      dD: taken(dpar, d, at.D),
+      ddeltaBias: taken(dpar, d, at.bias),
+      dinitialState: taken(await device.readFloats(buffers.dstate), states, at.state),
+    };
+  } finally {
+    bench.clear();
+  }
 }

@@ -3,6 +3,7 @@ import { openDevice } from "../../kernels/open_device.ts";
 import { measureRoofs } from "../../kernels/peaks.ts";
 import type { ProviderName } from "../../kernels/providers.ts";
 import { requireSelfTest } from "../../kernels/self_test.ts";
+import { kindOf } from "./kinds.ts";
 import type { MambaConfig } from "./config.ts";
 import type { AutotuneMode } from "./gpu/autotune.ts";
 import { type MemoryPlan, memoryPlan } from "./gpu/memory_plan.ts";
@@ -34,7 +35,7 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
   return async (config, shape) => {
     const device = await openDevice(options);
     try {
-      await requireSelfTest(device);
+      await requireSelfTest(device, kindOf(config).recurrence);
       const { autotune, recompute } = options;
       const model = await createMamba(device, config, { autotune, recompute, ...shape });
       let lost = false;

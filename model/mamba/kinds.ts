@@ -3,6 +3,7 @@
  * model is the same for both.
  * @module
  */
+import type { Recurrence } from "../../kernels/self_test.ts";
 import type { MambaConfig } from "./config.ts";
 import type { DeviceMixer } from "./gpu/mixer.ts";
 import { MAMBA1_DEVICE } from "./gpu/mamba1_mixer.ts";
@@ -18,6 +19,8 @@ import type { ReferenceMixer } from "./reference_mixer.ts";
 interface Kind {
   /** As in messages. */
   name: string;
+  /** Which recurrence a device is tested for. */
+  recurrence: Recurrence;
   parameters: MixerParameters<MambaConfig>;
   /** In float64. */
   reference: ReferenceMixer<MambaConfig>;
@@ -28,12 +31,14 @@ interface Kind {
 const KINDS = {
   mamba: {
     name: "Mamba-1",
+    recurrence: "selective scan",
     parameters: MAMBA1_PARAMETERS,
     reference: MAMBA1_REFERENCE,
     device: MAMBA1_DEVICE,
   },
   mamba2: {
     name: "Mamba-2",
+    recurrence: "state space duality",
     parameters: MAMBA2_PARAMETERS,
     reference: MAMBA2_REFERENCE,
     device: MAMBA2_DEVICE,

@@ -325,7 +325,7 @@ export class Mamba implements TrainableModel {
 
   /** Floating-point operations of the matrix products of one micro-step. */
   get matmulFlop(): number {
-    const products = / (NT|NN|TN)$/;
+    const products = / (NT|NN|TN)$|^ssd (?!steps|carry)/;
     return this.#forward.flop(products) + (this.#train?.flop(products) ?? 0);
   }
 

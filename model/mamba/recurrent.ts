@@ -51,7 +51,10 @@ export class RecurrentMamba implements RecurrentModel {
   /** The choice of a token a row on the device, and what it reads and writes. */
   #greedy: { plan: Plan; progress: Region; forced: Region; history: Region };
 
-  /** @ignore Use {@linkcode createRecurrentMamba}. */
+  /**
+   * Records one step's kernels in the order in which they run: a long list, but of one thing.
+   * @ignore Use {@linkcode createRecurrentMamba}.
+   */
   constructor(
     device: Device,
     config: MambaConfig,

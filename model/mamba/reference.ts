@@ -142,7 +142,7 @@ export class ReferenceModel implements TrainableModel {
       ops.adamW(state, this.gradients.get(name)!, {
         ...options,
         learningRate: options.learningRate * rate(parameter),
-        weightDecay: parameter.decayed ? options.weightDecay : 0,
+        weightDecay: parameter.decayed || this.#terms.decayAll ? options.weightDecay : 0,
         clip,
       });
       // As stored: a resumed run starts from the very same values.

@@ -53,7 +53,10 @@ export function forward(
   return { layers, stream, hidden, logits };
 }
 
-/** Adds the gradients of `dlogits` to `gradients`. */
+/**
+ * Adds the gradients of `dlogits` to `gradients`. Its parameters are those of the forward, what the
+ * forward saw, and the gradients in and out.
+ */
 export function backward(
   config: MambaConfig,
   parameters: Tensors,

@@ -184,6 +184,8 @@ export interface TrainingTerms {
    * (it then counts in no norm). 1 by default.
    */
   rate?: (parameter: Parameter) => number;
+  /** Weight decay applies to every parameter, A_log, D, biases and norm weights included. */
+  decayAll?: boolean;
   /** Keep an exponential moving average of the parameters with this decay, such as 0.999. */
   averageDecay?: number;
   /** f32 by default; mixed where the device has f16. */

@@ -53,12 +53,16 @@ const schema = v.strictObject({
     beta1: v.optional(beta, 0.9),
     beta2: v.optional(beta, 0.95),
     epsilon: v.optional(above0, 1e-8),
-    /** Decoupled decay of matrices; never of A_log, D, biases and norm weights. */
+    /** Decoupled decay of matrices; not of A_log, D, biases and norm weights unless `decay_all`. */
     weight_decay: v.optional(atLeast0, 0.1),
+    /** Weight decay applies to every parameter. */
+    decay_all: v.optional(v.boolean(), false),
     /** Gradients are scaled down to this global L2 norm; 0 for no clipping. */
     max_grad_norm: v.optional(atLeast0, 1),
     /** Each layer learns this much slower than the one above it; 1 for all alike. */
     layer_decay: v.optional(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), 1),
+    /** The embedding, which is the head too, learns at the full rate rather than the lowest layer's. */
+    embedding_full_rate: v.optional(v.boolean(), false),
     /** Parameters that are not trained: names with * for any text, separated by commas. */
     freeze: v.optional(v.string(), ""),
   }),

@@ -100,6 +100,7 @@ export function cardOf(run: RunFile, out: string, model: MambaConfig, state: Tra
     name: basename(resolve(out)),
     ...recordedOrigin(run),
     parameters: parameterCount(model),
+    kind: model.kind,
     steps: state.step,
     tokens: state.tokens,
     sequenceLength: run.sequence_length,

@@ -127,7 +127,6 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
 
   try {
     while (state.step < steps) {
-      await clock.letSignalsIn();
       if (signal.aborted) {
         path = await saver.save(state);
         throw interruption(options, state.step, steps, path);
@@ -148,12 +147,15 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
       state.step = step;
       state.rows += tokens / model.sequenceLength;
       state.tokens += tokens;
+      await clock.letSignalsIn(); // here, where the device has the most to do meanwhile
 
       // Go ahead to the next step's gradients, unless a validation needs the device in between. This
       // step's report has to be asked for before anything else is queued.
       const asked: { report?: Promise<StepReport> } = {};
       const validates = isDue(validation.every);
-      if (!validates && step < steps) ahead = queueNext(() => asked.report = model.report());
+      if (!validates && step < steps && !signal.aborted) {
+        ahead = queueNext(() => asked.report = model.report());
+      }
       const report = await (asked.report ?? model.report());
 
       // Judge the step by its loss and the norm of its gradient.

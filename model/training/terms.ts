@@ -15,22 +15,31 @@ import type { TrainConfig } from "./configuration.ts";
  */
 export function trainingTerms(config: TrainConfig, model: MambaConfig): TrainingTerms {
   const { label_smoothing: labelSmoothing, z_loss: zLoss } = config.objective;
-  const { layer_decay: layerDecay, freeze } = config.optimizer;
+  const { layer_decay: layerDecay, freeze, embedding_full_rate: full } = config.optimizer;
   const terms: TrainingTerms = {};
   if (labelSmoothing || zLoss) terms.objective = { labelSmoothing, zLoss };
   if (config.precision !== "f32") terms.precision = config.precision;
+  if (config.optimizer.decay_all) terms.decayAll = true;
   if (config.average.decay) terms.averageDecay = config.average.decay;
   if (layerDecay !== 1 || freeze.trim()) {
     const frozen = frozenNames(freeze, parameterList(model));
     terms.rate = (parameter) =>
-      frozen.has(parameter.name) ? 0 : layerDecay ** layersAbove(parameter, model);
+      frozen.has(parameter.name) ? 0 : layerDecay ** layersAbove(parameter, model, full);
   }
   return terms;
 }
 
-/** How many layers lie between a parameter and the head; the embedding lies under all of them. */
-function layersAbove({ name, layer }: Parameter, { layers }: MambaConfig): number {
-  return name === EMBEDDING ? layers : Math.max(0, layers - 1 - layer);
+/**
+ * How many layers lie between a parameter and the head. The embedding lies under all of them, and counts
+ * as the head that it is tied to where it learns at the full rate.
+ */
+function layersAbove(
+  { name, layer }: Parameter,
+  { layers }: MambaConfig,
+  embeddingAtFullRate: boolean,
+): number {
+  if (name === EMBEDDING) return embeddingAtFullRate ? 0 : layers;
+  return Math.max(0, layers - 1 - layer);
 }
 
 function frozenNames(freeze: string, parameters: readonly Parameter[]): Set<string> {

@@ -14,6 +14,8 @@ interface CardFacts {
   /** What it was trained on; empty for a task's examples. */
   corpora: { name: string; share?: number; citations: boolean }[];
   parameters: number;
+  /** Which kind of Mamba it is. */
+  kind: "mamba" | "mamba2";
   steps: number;
   /** Positions trained on. */
   tokens: number;
@@ -31,6 +33,7 @@ interface CardFacts {
 /** The card's text: the front matter that the hub reads, then prose for people. */
 export function modelCard(facts: CardFacts): string {
   const { name, base, perplexity, corpora } = facts;
+  const loader = facts.kind === "mamba2" ? "Mamba2ForCausalLM" : "MambaForCausalLM";
   const baseName = base === undefined || isHubId(base) ? base : basename(base);
   const front = [
     "---",
@@ -43,7 +46,7 @@ export function modelCard(facts: CardFacts): string {
       : [`license: ${facts.baseLicense}`]),
     "library_name: transformers",
     "pipeline_tag: text-generation",
-    "tags:\n- mamba\n- biomedical\n- pubmed",
+    `tags:\n- ${facts.kind}\n- biomedical\n- pubmed`,
     ...(corpora.some((c) => c.citations) ? ["datasets:\n- ncbi/pubmed"] : []),
     ...(base !== undefined && isHubId(base) ? [`base_model: ${base}`] : []),
     ...(perplexity ? modelIndex(name, perplexity) : []),
@@ -77,10 +80,10 @@ export function modelCard(facts: CardFacts): string {
     "## Use",
     "",
     "```python",
-    "from transformers import AutoTokenizer, MambaForCausalLM",
+    `from transformers import AutoTokenizer, ${loader}`,
     "",
     'tokenizer = AutoTokenizer.from_pretrained("this folder")',
-    'model = MambaForCausalLM.from_pretrained("this folder")',
+    `model = ${loader}.from_pretrained("this folder")`,
     "```",
     "",
     "## Limits",

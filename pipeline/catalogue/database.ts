@@ -94,6 +94,15 @@ export class Database {
         `Cannot use ${path} as a catalogue: another program made it; name another corpus folder`,
       );
     }
+    if (version === undefined && options.readOnly) {
+      this.close();
+      throw new UserError(
+        `Cannot find a corpus in ${
+          dirname(path)
+        }: its catalogue is still empty, as a first run that ` +
+          'was cut short leaves it; run "pipeline run" again',
+      );
+    }
     version = this.get("schema");
     const readable = version === String(SCHEMA_VERSION) ||
       options.readOnly === true && version !== undefined && SCHEMA_CHANGES.has(version);

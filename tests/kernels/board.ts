@@ -75,7 +75,11 @@ function device(variant: Variant, subgroups: boolean): Promise<Device> {
   const key = `${variant} ${subgroups}`;
   if (!devices.has(key)) {
     const opening = openDevice({ variant, subgroups });
-    devices.set(key, opening.then((device) => (open.push(device), device)));
+    const noted = opening.then((device) => {
+      open.push(device);
+      return device;
+    });
+    devices.set(key, noted);
   }
   return devices.get(key)!;
 }

@@ -4,15 +4,13 @@ import { openDevice } from "../../kernels/open_device.ts";
 import { splits } from "../../kernels/matmul/choice.ts";
 import { matmul, type Product } from "../../kernels/matmul/mod.ts";
 import { splitBytes, splitOf } from "../../kernels/matmul/split.ts";
+import { linearCongruential } from "../../kernels/random.ts";
 import { Workbench } from "../../kernels/workbench.ts";
 
-/** Numbers in (-1, 1) from a small linear congruential generator. */
+/** Numbers from -1 to 1. */
 function noise(n: number, seed: number): Float32Array<ArrayBuffer> {
-  let state = seed >>> 0;
-  return new Float32Array(n).map(() => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
+  const next = linearCongruential(seed);
+  return new Float32Array(n).map(() => next() / 2 ** 31 - 1);
 }
 
 /** C = (C +) product(A, B) in float64. */

@@ -57,6 +57,17 @@ const CASES: Case[] = [
     ...FULL,
   },
   {
+    name: "f16, 100 steps",
+    batch: 2,
+    length: 100,
+    heads: 4,
+    headSize: 5,
+    groups: 2,
+    states: 7,
+    ...FULL,
+    half: true,
+  },
+  {
     name: "chunks of 32, initial state, D of channels, limits",
     batch: 2,
     length: 131,
@@ -136,3 +147,9 @@ async function check(device: Device, shape: Case, limit = 1e-5): Promise<void> {
 for (const shape of CASES) {
   deviceTest(`ssd: ${shape.name}`, (board) => check(board.device, shape));
 }
+
+deviceTest("ssd: 100,000 steps of one sequence", async (board) => {
+  const sizes = { batch: 1, length: 100_000, heads: 2, headSize: 4, groups: 1, states: 4 };
+  // Without documents, and with decays from fast to slow: what lies long ago counts.
+  await check(board.device, { name: "long", ...sizes, ...FULL, packed: false }, 1e-3);
+});

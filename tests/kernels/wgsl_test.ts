@@ -103,6 +103,30 @@ fn main(
   ]);
 });
 
+Deno.test("features and silenced rules come first, and a comment stays with what it is about", () => {
+  const w = new WgslWriter();
+  w.const("LANES", 32);
+  w.comment("Twice a number.");
+  w.fn("twice(x: f32) -> f32", "return 2.0 * x;");
+  w.main("LANES", { sg: "subgroup_id" }, () => {}, "@subgroup_size(LANES)");
+  w.enable("subgroups").diagnosticOff("chromium.subgroup_matrix_uniformity");
+  assertEquals(
+    w.toString(),
+    `enable subgroups;
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+const LANES: u32 = 32u;
+// Twice a number.
+fn twice(x: f32) -> f32 {
+  return 2.0 * x;
+}
+
+@compute @workgroup_size(LANES) @subgroup_size(LANES)
+fn main(@builtin(subgroup_id) sg: u32) {
+}
+`,
+  );
+});
+
 Deno.test("bindings are found by name, and a missing one is named", () => {
   const w = new WgslWriter().uniforms("p", PARAMS).storage("a", "f32").storage("b", "f32");
   const region = (offset: number) => ({ buffer: {} as GPUBuffer, offset, size: 16 });

@@ -1,13 +1,25 @@
 /** A small model whose every path carries a gradient, and batches for it. @module */
 import { type Device } from "../../kernels/device.ts";
 import { openDevice } from "../../kernels/open_device.ts";
-import { configOfSizes, type MambaConfig } from "../../model/mamba/config.ts";
+import { configOfSizes, mamba2OfSizes, type MambaConfig } from "../../model/mamba/config.ts";
 import { initialParameters } from "../../model/mamba/initialize.ts";
 import { parameterList } from "../../model/mamba/parameters.ts";
 import { type Batch, IGNORED_TARGET } from "../../model/mamba/types.ts";
 
 /** Three layers whose sizes fill no panel. */
 export const WIDE = configOfSizes({ hiddenSize: 40, layers: 3, vocabSize: 101 });
+
+/** The same of Mamba-2: 4 heads of 20 channels in 2 groups, each time step with limits. */
+export const WIDE2 = mamba2OfSizes({
+  hiddenSize: 40,
+  layers: 3,
+  vocabSize: 101,
+  headSize: 20,
+  groups: 2,
+  stateSize: 16,
+  timeStepLimit: [0.002, 0.12],
+  normBeforeGate: true,
+});
 
 /** Parameters large enough that every path carries a gradient well above rounding. */
 export function values(config: MambaConfig): (name: string) => Float32Array {

@@ -53,6 +53,8 @@ export interface MambaOptions {
    * (it then counts in no norm). 1 by default.
    */
   rate?: (parameter: Parameter) => number;
+  /** Weight decay applies to every parameter, A_log, D, biases and norm weights included. */
+  decayAll?: boolean;
   /** Keep a running mean of the parameters with this decay (such as 0.999). */
   averageDecay?: number;
   /** By default f32. */

@@ -5,33 +5,53 @@
  */
 import type { Region } from "../../../kernels/layout.ts";
 import type { Plan } from "../../../kernels/plan.ts";
-import { uniforms } from "../../../kernels/wgsl/mod.ts";
+import {
+  type Program,
+  uniforms,
+  vectorGroups,
+  vectorMain,
+  WgslWriter,
+} from "../../../kernels/wgsl/mod.ts";
 
 /** Counts of vec4f: of logarithms, and of all. */
 const PARAMS = uniforms({ logs: "u32", count: "u32" });
+
+function forwardProgram(): Program {
+  const w = new WgslWriter();
+  w.uniforms("p", PARAMS);
+  w.storage("stored", "vec4f");
+  w.storage("par", "vec4f", "read_write");
+  vectorMain(w, () => {
+    w.if("i >= p.count", () => w.line("return;"));
+    w.line("let x = stored[i];", "par[i] = select(x, -exp(x), i < p.logs);");
+  });
+  return w.program();
+}
 
 /** par = [-exp(logarithms), the rest]; `logs` floats are logarithms. */
 export function decayParameters(plan: Plan, stored: Region, par: Region, logs: number): void {
   const count = stored.size / 16;
   plan.dispatch({
     label: "scan parameters",
-    code: `${PARAMS.struct("P")}
-@group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> stored: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> par: array<vec4f>;
-@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
-  let i = id.x;
-  if (i >= p.count) {
-    return;
-  }
-  let x = stored[i];
-  par[i] = select(x, -exp(x), i < p.logs);
-}`,
+    code: forwardProgram(),
     params: PARAMS.pack({ logs: logs / 4, count }),
-    bindings: [stored, par],
-    groups: [Math.ceil(count / 64)],
+    bindings: { stored, par },
+    groups: vectorGroups(count),
     bytes: 2 * stored.size,
   });
+}
+
+function backwardProgram(): Program {
+  const w = new WgslWriter();
+  w.uniforms("p", PARAMS);
+  w.storage("par", "vec4f");
+  w.storage("dpar", "vec4f");
+  w.storage("gradient", "vec4f", "read_write");
+  vectorMain(w, () => {
+    w.if("i >= p.count", () => w.line("return;"));
+    w.line("gradient[i] += select(dpar[i], dpar[i] * par[i], i < p.logs);");
+  });
+  return w.program();
 }
 
 /** Gradients of the logarithms (dA A, since A = -exp(A_log)) and of the rest, added to `gradient`. */
@@ -45,21 +65,10 @@ export function decayParametersBackward(
   const count = gradient.size / 16;
   plan.dispatch({
     label: "scan parameters backward",
-    code: `${PARAMS.struct("P")}
-@group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> par: array<vec4f>;
-@group(0) @binding(2) var<storage, read> dpar: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> gradient: array<vec4f>;
-@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
-  let i = id.x;
-  if (i >= p.count) {
-    return;
-  }
-  gradient[i] += select(dpar[i], dpar[i] * par[i], i < p.logs);
-}`,
+    code: backwardProgram(),
     params: PARAMS.pack({ logs: logs / 4, count }),
-    bindings: [par, dpar, gradient],
-    groups: [Math.ceil(count / 64)],
+    bindings: { par, dpar, gradient },
+    groups: vectorGroups(count),
     bytes: 4 * gradient.size,
   });
 }

@@ -54,7 +54,8 @@ export function layerOutput(
 
 /**
  * Appends one layer's backward: `dstream`, the gradient of the stream after the layer, becomes that
- * of the stream before it; the parameters' gradients are added to.
+ * of the stream before it; the parameters' gradients are added to. It has as many parameters as the
+ * layer has kinds of operands: weights, shape, what the forward kept, scratch, gradient and starts.
  */
 export function layerBackward(
   plan: Plan,

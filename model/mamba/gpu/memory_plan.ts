@@ -107,7 +107,7 @@ function mixerBytes(device: Sizing, config: MambaConfig, options: MambaOptions):
 function productPartBytes(device: Sizing, config: MambaConfig, options: MambaOptions): number {
   const rows = options.batchSize * options.sequenceLength;
   const { chunkRows } = headChunk(device, rows, config.paddedVocabSize);
-  const shapes = productShapes(config, rows, chunkRows)
+  const shapes = productShapes(config, rows, chunkRows, options.precision)
     .filter(({ product }) => (options.training ?? true) || product === "NT");
   const sizes = shapes.map(({ m, n, k }) => splitBytes(m, n, k, device.bindingLimit));
   return [...new Set(sizes)].reduce((sum, bytes) => sum + bytes, 0);

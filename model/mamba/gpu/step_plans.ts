@@ -166,7 +166,7 @@ export function updatePlan({ device, options, buffers }: StepSetting): UpdatePla
         v: regions.v!,
         average: regions.average,
         averageDecay: options.averageDecay,
-        decay,
+        decay: decay || options.decayAll === true,
         rate,
         lossScale: lossScale?.state,
         half: regions.half,

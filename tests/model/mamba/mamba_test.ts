@@ -5,13 +5,18 @@ import { createMamba } from "../../../model/mamba/mamba.ts";
 import { configOfSizes } from "../../../model/mamba/config.ts";
 import { ReferenceModel } from "../../../model/mamba/reference.ts";
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "../../assert.ts";
-import { batchOf, values, WIDE, withDevice, worst } from "../device_helpers.ts";
-import { MINIATURE } from "../helpers.ts";
+import { batchOf, values, WIDE, WIDE2, withDevice, worst } from "../device_helpers.ts";
+import { MINIATURE, MINIATURE2 } from "../helpers.ts";
 
 for (const variant of VARIANTS) {
   Deno.test(`the device's model equals the float64 model, packed: ${variant}`, () =>
     withDevice({ variant }, async (device) => {
-      for (const [config, b, l] of [[MINIATURE, 2, 9], [WIDE, 2, 50]] as const) {
+      const models = [[MINIATURE, 2, 9], [WIDE, 2, 50], [MINIATURE2, 2, 9], [
+        WIDE2,
+        2,
+        90,
+      ]] as const;
+      for (const [config, b, l] of models) {
         const read = values(config);
         const want = new ReferenceModel(config, b, l);
         const got = await createMamba(device, config, { batchSize: b, sequenceLength: l });
@@ -119,24 +124,26 @@ Deno.test("a GPU's update is a dispatch for decayed parameters and one for the r
     ]);
   }));
 
-Deno.test("recomputed activations give the same bits, for less memory", () =>
-  withDevice({}, async (device) => {
-    const read = values(WIDE);
-    const batch = batchOf(WIDE, 2, 50);
-    const sizes = { batchSize: 2, sequenceLength: 50 };
-    const gradients: Map<string, Float32Array>[] = [];
-    const bytes: number[] = [];
-    for (const recompute of [false, true]) {
-      const model = await createMamba(device, WIDE, { ...sizes, recompute });
-      model.writeParameters(read);
-      model.accumulate(batch, 0.01);
-      gradients.push(await model.readGradients());
-      bytes.push(model.memory.total);
-      model.destroy();
-    }
-    assertEquals(gradients[1], gradients[0]);
-    assert(bytes[1]! < bytes[0]!);
-  }));
+for (const config of [WIDE, WIDE2]) {
+  Deno.test(`recomputed activations of ${config.kind} give the same bits, for less memory`, () =>
+    withDevice({}, async (device) => {
+      const read = values(config);
+      const batch = batchOf(config, 2, 50);
+      const sizes = { batchSize: 2, sequenceLength: 50 };
+      const gradients: Map<string, Float32Array>[] = [];
+      const bytes: number[] = [];
+      for (const recompute of [false, true]) {
+        const model = await createMamba(device, config, { ...sizes, recompute });
+        model.writeParameters(read);
+        model.accumulate(batch, 0.01);
+        gradients.push(await model.readGradients());
+        bytes.push(model.memory.total);
+        model.destroy();
+      }
+      assertEquals(gradients[1], gradients[0]);
+      assert(bytes[1]! < bytes[0]!);
+    }));
+}
 
 Deno.test("the memory plan counts what is allocated, and recomputes where the rest does not fit", async () => {
   const sizes = { batchSize: 4, sequenceLength: 256 };

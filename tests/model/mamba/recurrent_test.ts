@@ -7,14 +7,20 @@ import { createRecurrentMamba } from "../../../model/mamba/recurrent.ts";
 import { ReferenceRecurrentModel } from "../../../model/mamba/reference.ts";
 import type { GeneratedToken } from "../../../model/mamba/types.ts";
 import { assert, assertAlmostEquals, assertEquals } from "../../assert.ts";
-import { MINIATURE } from "../helpers.ts";
+import { WIDE2 } from "../device_helpers.ts";
+import { MINIATURE, MINIATURE2 } from "../helpers.ts";
 
 for (const variant of VARIANTS) {
   Deno.test(`the recurrent form equals float64 token by token, and again after reset: ${variant}`, async () => {
     const device = await openDevice({ variant });
     try {
       for (
-        const config of [MINIATURE, configOfSizes({ hiddenSize: 72, layers: 2, vocabSize: 130 })]
+        const config of [
+          MINIATURE,
+          configOfSizes({ hiddenSize: 72, layers: 2, vocabSize: 130 }),
+          MINIATURE2,
+          WIDE2,
+        ]
       ) {
         const read = initialParameters(config, 3);
         const want = new ReferenceRecurrentModel(config, read);
@@ -46,26 +52,32 @@ for (const variant of VARIANTS) {
   Deno.test(`rows that step together equal rows alone: ${variant}`, async () => {
     const device = await openDevice({ variant });
     try {
-      const config = configOfSizes({ hiddenSize: 40, layers: 2, vocabSize: 130 });
-      const read = initialParameters(config, 3);
-      const rows = 5;
-      const together = await createRecurrentMamba(device, config, read, { rows });
-      const alone = Array.from({ length: rows }, () => new ReferenceRecurrentModel(config, read));
-      for (let t = 0; t < 6; t++) {
-        const tokens = alone.map((_, i) => (7 * t + 11 * i) % 130);
-        const got = await together.stepRows(tokens);
-        for (const [i, model] of alone.entries()) {
-          const want = await model.step(tokens[i]!);
-          let error = 0;
-          let largest = 0;
-          want.forEach((x, k) => {
-            error = Math.max(error, Math.abs(x - got[i]![k]!));
-            largest = Math.max(largest, Math.abs(x));
-          });
-          assert(error < 1e-5 * largest, `row ${i} at ${t}: ${error} of ${largest}`);
+      for (
+        const config of [
+          configOfSizes({ hiddenSize: 40, layers: 2, vocabSize: 130 }),
+          { ...WIDE2, vocabSize: 130, paddedVocabSize: 144 },
+        ]
+      ) {
+        const read = initialParameters(config, 3);
+        const rows = 5;
+        const together = await createRecurrentMamba(device, config, read, { rows });
+        const alone = Array.from({ length: rows }, () => new ReferenceRecurrentModel(config, read));
+        for (let t = 0; t < 6; t++) {
+          const tokens = alone.map((_, i) => (7 * t + 11 * i) % 130);
+          const got = await together.stepRows(tokens);
+          for (const [i, model] of alone.entries()) {
+            const want = await model.step(tokens[i]!);
+            let error = 0;
+            let largest = 0;
+            want.forEach((x, k) => {
+              error = Math.max(error, Math.abs(x - got[i]![k]!));
+              largest = Math.max(largest, Math.abs(x));
+            });
+            assert(error < 1e-5 * largest, `row ${i} at ${t}: ${error} of ${largest}`);
+          }
         }
+        together.destroy();
       }
-      together.destroy();
     } finally {
       device.destroy();
     }

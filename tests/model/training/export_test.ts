@@ -62,6 +62,7 @@ Deno.test("the card names the corpora, the base and the base's licence", () =>
     ]);
     const facts = {
       name: "m",
+      kind: "mamba" as const,
       parameters: 1,
       steps: 1,
       tokens: 1,

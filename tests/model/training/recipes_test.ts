@@ -18,6 +18,8 @@ Deno.test("every recipe resolves, with the published values", () => {
   assertEquals([v1.optimizer.learning_rate, v1.schedule.kind], [2.93e-5, "linear"]);
   assert(totalSteps(v1, 512) > 5e5);
   assertEquals(v3.batch.rows * v3.batch.accumulate, 256);
+  const { layer_decay, embedding_full_rate, decay_all } = v3.optimizer;
+  assertEquals([layer_decay, embedding_full_rate, decay_all], [0.9, true, true]);
   const factor = (step: number) => scheduleFactor(v3.schedule, step, v3.steps);
   assertEquals([factor(300), factor(600), factor(4500)], [0.5, 1, 1]);
   assertAlmostEquals(factor(6000), 0.1, 1e-12);

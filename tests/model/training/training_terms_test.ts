@@ -23,6 +23,13 @@ Deno.test("trainingTerms() slows layers by their depth and freezes by pattern", 
   assertEquals(rates.get("backbone.layers.1.mixer.in_proj.weight"), 1);
   assertEquals(rates.get("backbone.layers.1.norm.weight"), 0);
   assertEquals(rates.get("backbone.norm_f.weight"), 0);
+  const optimizer = { layer_decay: 0.5, embedding_full_rate: true, decay_all: true };
+  const full = terms({ optimizer });
+  const byName = new Map(parameterList(model).map((p) => [p.name, full.rate!(p)]));
+  assertEquals(byName.get(EMBEDDING), 1);
+  assertEquals(byName.get("backbone.norm_f.weight"), 1);
+  assertEquals(byName.get("backbone.layers.0.mixer.D"), 0.5);
+  assertEquals(full.decayAll, true);
   const { objective, averageDecay } = terms({
     objective: { label_smoothing: 0.1, z_loss: 1e-4 },
     average: { decay: 0.9 },
@@ -46,7 +53,13 @@ Deno.test("trainRun() with every term gives the same on the device as in the ref
         config: {
           steps: 6,
           batch: { rows: 2 },
-          optimizer: { learning_rate: 2e-3, layer_decay: 0.8, freeze: frozen },
+          optimizer: {
+            learning_rate: 2e-3,
+            layer_decay: 0.8,
+            embedding_full_rate: true,
+            decay_all: true,
+            freeze: frozen,
+          },
           objective: { label_smoothing: 0.1, z_loss: 1e-3 },
           average: { decay: 0.7 },
         },
