@@ -107,5 +107,6 @@ export {
   type ModelFolder,
   type ModelToWrite,
   openModelFolder,
+  type Taught,
   writeModelFolder,
 } from "./weights/mod.ts";
