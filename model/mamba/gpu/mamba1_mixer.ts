@@ -282,6 +282,8 @@ export const MAMBA1_DEVICE: DeviceMixer<Mamba1Config> = {
     return 4 * Math.max(...forward, ...(training ? [sizes.parts, sizes.dcheckpoints] : []));
   },
 
+  textureBytes: () => 0,
+
   step({ config, store, plan, prepare, rows, stride, words, matrix, multiply }) {
     const { e, r, np, xDbl } = storedSizes(config);
     const { logs, floats } = decayFloats(config);

@@ -34,6 +34,7 @@ import {
   ssdForward,
   type SsdShape,
   ssdSizes,
+  ssdTextureBytes,
 } from "../../../kernels/ssd/mod.ts";
 import { ssdStep } from "../../../kernels/ssd/step.ts";
 import { headsOf, type Mamba2Config } from "../config.ts";
@@ -406,6 +407,9 @@ export const MAMBA2_DEVICE: DeviceMixer<Mamba2Config> = {
     const forward = [rows * wide, sizes.states, sizes.pairs, sizes.steps];
     return 4 * Math.max(...forward, ...(training ? [sizes.sums] : []));
   },
+
+  textureBytes: (device, config, shape, { training, half }) =>
+    ssdTextureBytes(device, { ...ssdShape(config, shape), half }, training),
 
   step({ config, store, plan, prepare, rows, stride, words, matrix, multiply }) {
     const { head, states, e, wide, main, heads } = storedSizes(config);

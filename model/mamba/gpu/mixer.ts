@@ -183,6 +183,12 @@ export interface MixerStep {
   };
 }
 
+/** What a mixer's textures depend on besides. */
+export interface TextureUse {
+  training: boolean;
+  half: boolean;
+}
+
 /** A kind of mixer on the device, whose configuration is C. */
 export interface DeviceMixer<C> {
   /** How a parameter, by its name after `mixer.`, is stored as a matrix; undefined for vectors. */
@@ -213,5 +219,7 @@ export interface DeviceMixer<C> {
   widest(config: C): number;
   /** Bytes of the largest region that is bound, besides matrices and what products cut. */
   largestBinding(device: Sizing, config: C, shape: BatchShape, training: boolean): number;
+  /** Bytes of textures of its own. */
+  textureBytes(device: Sizing, config: C, shape: BatchShape, how: TextureUse): number;
   step(setting: StepSetting<C>): MixerStep;
 }

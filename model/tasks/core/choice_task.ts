@@ -14,7 +14,10 @@ import {
   majorityLabel,
   promptTokens,
 } from "./choices.ts";
-import { type Labelled, labelMeasures } from "./classification.ts";
+import { formatTable } from "../../../core/reporter.ts";
+import { escapeXml } from "../formats/xml.ts";
+import { namedLines, type WrongItem } from "./error_page.ts";
+import { confusionMatrix, type Labelled, labelMeasures } from "./classification.ts";
 import { answerExample } from "./examples.ts";
 import { type ReportParts, reportSystems, type TrivialSystem } from "./report.ts";
 import { batchScorer } from "./scorer.ts";
@@ -161,7 +164,15 @@ function reportChoices<Item>(
     score: (answers) => scoreChoices(answers, labels, measures, negative, resamples),
     trivial: majoritySystem(form, request, measures, prior),
     notes: cut ? [`${cut} prompts were cut to --max-tokens`] : [],
-    details,
+    details: (answers) => {
+      const confusion = confusionOf(answers, words);
+      const more = details?.(answers);
+      return {
+        text: [more?.text, confusion.text].filter(Boolean).join("\n\n"),
+        json: { ...more?.json, ...confusion.json },
+      };
+    },
+    wrong: (answers) => wrongChoices(answers, words),
     config: {
       output_type: "multiple_choice",
       doc_to_choice: words,
@@ -169,6 +180,45 @@ function reportChoices<Item>(
       metric_list: [{ metric: "acc", aggregation: "mean", higher_is_better: true }],
     },
     samples: (answers) => answers.map((answer, i) => choiceSample(words, answer, i)),
+  });
+}
+
+/** Sets of more labels than these have their confusion matrix in the JSON alone. */
+const MOST_SHOWN = 5;
+
+/** How often each label was answered by each. */
+function confusionOf(
+  answers: readonly ChoiceAnswer[],
+  words: readonly string[],
+): { text: string; json: Record<string, unknown> } {
+  const matrix = confusionMatrix(labelled(answers), words.length);
+  const columns = [...words, "none"];
+  const text = formatTable(
+    ["gold \\ said", ...columns],
+    matrix.map((row, i) => [words[i]!, ...row.map(String)]),
+  );
+  return {
+    text: words.length > MOST_SHOWN ? "" : text,
+    json: { confusion: { gold: words, predicted: columns, matrix } },
+  };
+}
+
+/** The questions that were answered wrongly, for their page. */
+function wrongChoices(
+  answers: readonly ChoiceAnswer[],
+  words: readonly string[],
+): WrongItem[] {
+  return answers.filter(({ item, predicted }) => predicted !== item.gold).map((answer) => {
+    const { item, predicted, logProbabilities, said } = answer;
+    return {
+      id: item.id,
+      loss: item.gold in logProbabilities ? -logProbabilities[item.gold]! : undefined,
+      html: namedLines([
+        ["right", escapeXml(words[item.gold] ?? "")],
+        ["said", escapeXml(words[predicted] ?? said ?? "nothing")],
+        ["asked", escapeXml(item.prompt)],
+      ]),
+    };
   });
 }
 

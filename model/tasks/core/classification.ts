@@ -19,6 +19,21 @@ export function accuracy({ gold, predicted }: Labelled, indices?: ArrayLike<numb
   return count === 0 ? 0 : right / count;
 }
 
+/**
+ * How often each golden label was answered by each label: rows are golden, columns predicted; the last
+ * column is no answer, or one that is no label.
+ */
+export function confusionMatrix({ gold, predicted }: Labelled, labels: number): number[][] {
+  const matrix = Array.from({ length: labels }, () => new Array<number>(labels + 1).fill(0));
+  for (let i = 0; i < gold.length; i++) {
+    const got = predicted[i]!;
+    const column = got >= 0 && got < labels ? got : labels;
+    const row = matrix[gold[i]!];
+    if (row) row[column]!++;
+  }
+  return matrix;
+}
+
 /** True positives, false positives and false negatives. */
 export interface Counts {
   /** Found, and right. */

@@ -120,14 +120,20 @@ async function finetuneOnce(
       seed,
       development: { step: result.step, score: result.developmentScore },
     });
-    const json = writeReport(out, report, {
-      model: result.checkpoint,
-      parameters: parameterCount(folder.config),
-      device: result.device,
-      seed,
-      started,
-      finished: new Date(),
-    }, reporter);
+    const json = writeReport(
+      out,
+      report,
+      {
+        model: result.checkpoint,
+        parameters: parameterCount(folder.config),
+        device: result.device,
+        seed,
+        started,
+        finished: new Date(),
+      },
+      reporter,
+      given.boolean("latex"),
+    );
     return { score: report.score, json };
   } finally {
     folder.close();

@@ -4,6 +4,8 @@
  * @module
  */
 import { formatTable } from "../../../core/reporter.ts";
+import { errorPage, type WrongItem } from "./error_page.ts";
+import { latexTable } from "./latex.ts";
 import { measureFields } from "./results_files.ts";
 import {
   bootstrapInterval,
@@ -16,6 +18,7 @@ import {
 } from "../../statistics/mod.ts";
 import type {
   Measured,
+  MeasuredSystem,
   ReportFile,
   ReportRequest,
   Score,
@@ -23,15 +26,6 @@ import type {
   TaskReport,
   TaskResults,
 } from "./task.ts";
-
-/** One system with its measures by key. */
-interface MeasuredSystem {
-  /** Under which it stands in the JSON: "model", "base", "majority". */
-  key: string;
-  name: string;
-  score: Score;
-  measured: Record<string, Measured>;
-}
 
 /** Two systems compared on the same items. */
 interface Comparison {
@@ -97,6 +91,8 @@ export interface ReportParts<Item, Answer> {
   /** Of the first system. */
   samples(answers: readonly Answer[]): Record<string, unknown>[];
   files?: ReportFile[];
+  /** What the first system got wrong, for its page; nothing where the task has no such page. */
+  wrong?(answers: readonly Answer[]): WrongItem[];
 }
 
 /** The report of a task. */
@@ -165,9 +161,13 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
     score: first.measured[primary!.key]!.value,
     notes: parts.notes ?? [],
     text,
+    latex: latexTable(`${name}, ${count} ${units}`, systems),
     json: { task: name, [units]: count, ...flatJson(first), ...more },
     results,
-    files: parts.files,
+    files: [
+      ...parts.files ?? [],
+      ...parts.wrong ? [errorPage(name, own.name, parts.wrong(own.answers), count)] : [],
+    ],
   };
 }
 
