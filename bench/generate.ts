@@ -24,7 +24,7 @@ interface GenerateFigures {
   weights: "f32" | "f16";
   /** Of all rows together. */
   tokens_per_second: number;
-  /** Bytes of weights read a second. */
+  /** Bytes of weights read per second. */
   weight_bytes_per_second: number;
 }
 

@@ -1,5 +1,5 @@
 /**
- * `bench tokenize`: megabytes of text a second, cold and warm, on one thread, beside
+ * `bench tokenize`: megabytes of text per second, cold and warm, on one thread, beside
  * `@huggingface/tokenizers` and, where npm has it for this machine, the Rust library's own package
  * in the same run.
  * @module

@@ -230,7 +230,7 @@ function readsHalf({ invocation, device }: Job): boolean {
 const tokensPerSecond = (tokens: number, start: number) =>
   tokens / Math.max(1e-9, (performance.now() - start) / 1000);
 
-/** One prompt a line; where the first line is a JSON object, each is one with "prompt". */
+/** One prompt per line; where the first line is a JSON object, each line is one, with a "prompt". */
 function readPrompts(file: string): string[] {
   let text: string;
   try {

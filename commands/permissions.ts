@@ -19,7 +19,7 @@ import {
 import { isThere, Rights } from "../core/rights.ts";
 import { join } from "../core/std.ts";
 
-/** What a command line is asked for besides the value of the option at hand. */
+/** The other words of the command line, which decide what the value of an option means. */
 interface Line {
   rights: Rights;
   environment: Environment;

@@ -26,7 +26,7 @@ export class Interrupted extends Error {
 }
 
 /**
- * For what cannot be: `value ?? fail("the plan has no row")` instead of trusting that there is one.
+ * Ends what cannot go on: `value ?? fail("the plan has no row")` where a value has to be there.
  * @throws {Error} always; a fault of the program's, and not of its user's
  */
 export function fail(what: string): never {

@@ -63,7 +63,7 @@ export async function verifyCorpus(
   const first = await look(corpus, options);
   const quiet = readSeal(path) === before && first.notes.length === 0;
   if (first.problems.length === 0 || quiet) return first;
-  // Another process changed the corpus meanwhile, or was cut short: nobody may while it is looked at again.
+  // Another process changed the corpus meanwhile, or was cut short: nobody may change it while it is checked again.
   const release = await holdStill(corpus, options);
   try {
     return await look(corpus, options);

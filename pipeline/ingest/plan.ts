@@ -147,8 +147,8 @@ function checkNewBaseline(
 }
 
 /**
- * A hole in a mirror's numbers, at the start too, is a listing cut short or a file not there yet:
- * never skipped.
+ * Refuses a mirror whose numbers have a hole, at the start too: its listing was cut short, or a file
+ * is not there yet.
  */
 function checkWhole(source: Source, series: SourceFile[]): void {
   let expected = 1;

@@ -1,4 +1,4 @@
-/** How many workers a machine bears. @module */
+/** How many workers fit into a machine. @module */
 import process from "node:process";
 
 const MIB = 2 ** 20;

@@ -46,7 +46,7 @@ export class HttpClient {
       Omit<HttpOptions, "onRetry" | "contact" | "authorization">
     >;
   readonly #userAgent: string;
-  // One controller a request, so that a stalled body can be ended.
+  // One controller per request, so that a stalled body can be ended.
   readonly #controllers = new WeakMap<Response, AbortController>();
 
   constructor(place: string, options: HttpOptions) {

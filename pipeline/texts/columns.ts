@@ -17,7 +17,7 @@ export interface Column {
   list: boolean;
 }
 
-/** More columns than any data set has that documents are chosen by; names used as data have more. */
+/** The most columns of a file. Records with more use names as data, and nobody chooses by those. */
 const MOST_COLUMNS = 256;
 /** What lies deeper in a record is left out. */
 const DEEPEST = 8;
