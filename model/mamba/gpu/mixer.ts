@@ -7,7 +7,21 @@ import type { Device, Sizing } from "../../../kernels/device.ts";
 import type { Matrix, Region } from "../../../kernels/layout.ts";
 import { matmul } from "../../../kernels/matmul/mod.ts";
 import type { Plan } from "../../../kernels/plan.ts";
-import type { ParameterStore, Slot } from "./store.ts";
+
+/** What a stored tensor holds for each of its values. */
+export type Slot = "value" | "gradient" | "m" | "v" | "average" | "half";
+
+/** What a layer asks of the parameters on the device, by their full names. */
+export interface LayerStore {
+  /** A parameter, flat, or `floats` from where it begins. */
+  region(name: string, slot?: Slot, floats?: number): Region;
+  /** A parameter as a panel matrix, padded extents included. */
+  matrix(name: string, slot?: Slot): Matrix;
+  /** A parameter as products read it. */
+  operand(name: string): Matrix;
+  /** Whether the slot is allocated. */
+  keeps(slot: Slot): boolean;
+}
 
 /** A batch's extents. */
 export interface BatchShape {
@@ -63,7 +77,7 @@ export interface MixerScratch {
 export class LayerCall<C> {
   constructor(
     readonly plan: Plan,
-    readonly store: ParameterStore,
+    readonly store: LayerStore,
     readonly config: C,
     readonly shape: BatchShape,
     readonly index: number,
@@ -136,7 +150,7 @@ export interface MixerProduct {
 export interface StepSetting<C> {
   device: Device;
   config: C;
-  store: ParameterStore;
+  store: LayerStore;
   /** Replayed at every token. */
   plan: Plan;
   /** Runs once. */
