@@ -22,6 +22,7 @@ const OPTIONS = {
   },
   "batch-size": { type: "integer", help: "rows computed at once", min: 1, default: 8 },
   seed: { type: "integer", help: "seed of the bootstrap", default: 0 },
+  latex: { type: "boolean", help: "print the table for a paper, too" },
   ...deviceOptions,
 } satisfies Record<string, OptionSpec>;
 

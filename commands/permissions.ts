@@ -20,7 +20,7 @@ import { isThere, Rights } from "../core/rights.ts";
 import { join } from "../core/std.ts";
 
 /** What a command line is asked for besides the value of the option at hand. */
-export interface Line {
+interface Line {
   rights: Rights;
   environment: Environment;
   /** Every value of `--name VALUE` and `--name=VALUE`. */
@@ -30,10 +30,10 @@ export interface Line {
 }
 
 /** Gives the rights that a value of an option needs. */
-export type Place = (value: string, line: Line) => void | Promise<void>;
+type Place = (value: string, line: Line) => void | Promise<void>;
 
 /** An entry of the table. */
-export interface CommandPlaces {
+interface CommandPlaces {
   /** By option; "" stands for the words without dashes. */
   options?: Record<string, Place>;
   /** Values of options that are not given. */
@@ -49,6 +49,9 @@ const HUB_STORAGE = ["*.huggingface.co", "*.hf.co"];
 
 /** Variables that a device is chosen by; the drivers read their own without asking. */
 const DEVICE_VARIABLES = ["KERNEL_VARIANT", "PUBMAMBA_DAWN_TOGGLES", "XDG_RUNTIME_DIR"];
+
+/** Words that are no paths. */
+const namesNoPlace: Place = () => {};
 
 const reads: Place = (value, { rights }) => rights.read(value);
 const writesFile: Place = (value, { rights }) => rights.writeFile(value);
@@ -257,7 +260,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "tasks convert": { options: { input: reads, out: writesFile } },
   "tasks formats": {},
-  kernels: { device: true },
+  kernels: { device: true, options: { "": namesNoPlace } },
   "pipeline run": {
     system: ["systemMemoryInfo"], // for the number of workers
     options: { source: readsSource, corpus: changesCorpus, tokenizer: reads },

@@ -18,7 +18,7 @@ import {
   openNewestCheckpoint,
 } from "./checkpoint.ts";
 import { readMetrics } from "./metrics.ts";
-import { readRun } from "./run_file.ts";
+import { readRun, recordedOrigin } from "./run_file.ts";
 
 /** Which checkpoint: the newest undamaged one, the one of the lowest validation loss, or a step's. */
 export type CheckpointChoice = "last" | "best" | number;
@@ -81,7 +81,7 @@ export function exportRun(
     const parameters = parameterCount(parseConfig(record.model, run));
     const card = modelCard({
       name: basename(resolve(out)),
-      base: record.init.startsWith("random:") ? undefined : record.init,
+      ...recordedOrigin(record),
       parameters,
       kind: config.kind,
       steps: step,

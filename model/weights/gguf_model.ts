@@ -10,7 +10,7 @@ import type { ReadParameter } from "../mamba/types.ts";
 import { type GgufTensor, type GgufType, type GgufValue, GgufWriter } from "./gguf_file.ts";
 
 /** What a file is made of. */
-export interface GgufModel {
+interface GgufModel {
   name: string;
   config: MambaConfig;
   read: ReadParameter;

@@ -19,7 +19,7 @@ const SHORT_READ = 522;
 type Value = string | number | bigint | null | Uint8Array;
 
 /** A compiled statement whose errors are sentences. */
-export class Statement {
+class Statement {
   readonly #statement: StatementSync;
   readonly #explain: (error: unknown) => Error;
 

@@ -40,7 +40,7 @@ import type {
 import { decayParameters, decayParametersBackward } from "./decay_parameters.ts";
 
 /** Extents of a mixer as stored: e and r padded to whole panels. */
-export interface StoredSizes {
+interface StoredSizes {
   /** Padded e. */
   e: number;
   /** Padded r. */
@@ -87,7 +87,7 @@ interface Mamba1Scratch extends MixerScratch {
 }
 
 /** What a layer scans. */
-export const scanShape = (config: Mamba1Config, { batch, length }: BatchShape): ScanShape => ({
+const scanShape = (config: Mamba1Config, { batch, length }: BatchShape): ScanShape => ({
   batch,
   length,
   channels: storedSizes(config).e,

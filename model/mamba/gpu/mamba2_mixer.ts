@@ -51,7 +51,7 @@ import type {
 } from "./mixer.ts";
 
 /** Extents of a mixer as stored. */
-export interface StoredSizes {
+interface StoredSizes {
   /** Columns of a head, and of a group of B or of C. */
   head: number;
   states: number;
@@ -66,7 +66,7 @@ export interface StoredSizes {
 }
 
 /** See {@linkcode StoredSizes}. */
-export function storedSizes(config: Mamba2Config): StoredSizes {
+function storedSizes(config: Mamba2Config): StoredSizes {
   const { pp, np, width, columns: wide, headWidth } = ssdExtents(ssdShape(config, ONE));
   return { head: pp, states: np, e: width, wide, main: wide + width, heads: headWidth };
 }
@@ -74,7 +74,7 @@ export function storedSizes(config: Mamba2Config): StoredSizes {
 const ONE: BatchShape = { batch: 1, length: 1 };
 
 /** What a layer computes. */
-export function ssdShape(config: Mamba2Config, { batch, length }: BatchShape): SsdShape {
+function ssdShape(config: Mamba2Config, { batch, length }: BatchShape): SsdShape {
   const [least, most] = config.timeStepLimit;
   const limited = least > 0 || most < Infinity;
   return {

@@ -11,15 +11,15 @@ import type { Plan } from "../../../kernels/plan.ts";
 /** What a stored tensor holds for each of its values. */
 export type Slot = "value" | "gradient" | "m" | "v" | "average" | "half";
 
-/** What a layer asks of the parameters on the device, by their full names. */
-export interface LayerStore {
-  /** A parameter, flat, or `floats` from where it begins. */
+/** A model's parameters on the device, as mixers read them; names are the full ones. */
+export interface StoredParameters {
+  /** A parameter as it lies in memory. */
   region(name: string, slot?: Slot, floats?: number): Region;
   /** A parameter as a panel matrix, padded extents included. */
   matrix(name: string, slot?: Slot): Matrix;
-  /** A parameter as products read it. */
+  /** A weight as products read it: in mixed precision, its copy in f16. */
   operand(name: string): Matrix;
-  /** Whether the slot is allocated. */
+  /** Whether every parameter has this slot. */
   keeps(slot: Slot): boolean;
 }
 
@@ -77,7 +77,7 @@ export interface MixerScratch {
 export class LayerCall<C> {
   constructor(
     readonly plan: Plan,
-    readonly store: LayerStore,
+    readonly store: StoredParameters,
     readonly config: C,
     readonly shape: BatchShape,
     readonly index: number,
@@ -139,7 +139,7 @@ export class LayerCall<C> {
 }
 
 /** A product of a mixer's weight (out, input) with activations, for tuning. */
-export interface MixerProduct {
+interface MixerProduct {
   out: number;
   input: number;
   /** Which of x, y and the gradient of y (g) are f16 in mixed precision. */
@@ -147,10 +147,10 @@ export interface MixerProduct {
 }
 
 /** What a mixer's single step works with. */
-export interface StepSetting<C> {
+interface StepSetting<C> {
   device: Device;
   config: C;
-  store: LayerStore;
+  store: StoredParameters;
   /** Replayed at every token. */
   plan: Plan;
   /** Runs once. */

@@ -8,7 +8,7 @@ import type { Reporter } from "../../../core/reporter.ts";
 import { parameterCount } from "../../mamba/parameters.ts";
 import type { MakeModel } from "../../mamba/types.ts";
 import { openReader, type Reader } from "./reader.ts";
-import { type EvaluationInfo, writeReport } from "./results_files.ts";
+import { type EvaluationInfo, printReport, writeReport } from "./results_files.ts";
 import type { Taught } from "../../weights/taught.ts";
 import type { AnyTask, Approach, Given, SystemAnswers, Task, TaskData } from "./task.ts";
 
@@ -47,7 +47,7 @@ export interface NamedModel {
 }
 
 /** What one model answered. */
-export interface ModelAnswers {
+interface ModelAnswers {
   answers: unknown[];
   /** The data with the labels that the model was asked for: its own, where it was taught the task. */
   data: TaskData<unknown>;
@@ -94,8 +94,7 @@ export async function evaluateTask(
       ...otherSystem(task, whole, request),
     ];
     const report = task.report({ data, systems, purpose: "evaluate", given, seed });
-    for (const note of report.notes) reporter.log(note);
-    if (report.text) reporter.line(report.text);
+    printReport(report, given.boolean("latex"), reporter);
     return report.json;
   }
   const own = await askModel(task, data, model!, request);
@@ -123,7 +122,7 @@ export async function evaluateTask(
     started,
     finished: new Date(),
   };
-  return writeReport(request.out, report, info, reporter);
+  return writeReport(request.out, report, info, reporter, given.boolean("latex"));
 }
 
 /** The answers that `other` names, where it names some. */

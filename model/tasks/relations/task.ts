@@ -77,6 +77,7 @@ const FORM = { choicesOf: relationItems, wordsOf: relationWords };
 /** The relation of two marked entities of a sentence. */
 export const relations = choiceTask<RelationExample>(FORM, {
   name: "relations",
+  units: "sentences",
   evaluation,
   finetuning,
   prediction: {
