@@ -110,7 +110,10 @@ interface ProviderBench {
   onSection(running: string | undefined, figures: Record<string, unknown>): void;
 }
 
-/** Runs every section; one that fails is reported and does not end the rest. */
+/**
+ * Runs every section; one that fails is reported and does not end the rest. It is longer than 100
+ * lines because it is the list of all sections, in their order.
+ */
 export async function measureProvider(bench: ProviderBench): Promise<void> {
   const { provider, variant, reporter } = bench;
   const began = performance.now();

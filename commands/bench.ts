@@ -82,7 +82,7 @@ export const command: Command = {
     "deno task bench kernels --variant gpu-tiled",
   ],
   async run(invocation) {
-    const name = invocation.positionals[0]!;
+    const [name = ""] = invocation.positionals;
     const load = Object.hasOwn(BENCHMARKS, name) ? BENCHMARKS[name] : undefined;
     if (!load) {
       throw new UsageError(

@@ -45,7 +45,7 @@ export interface FinetuneTask<Answers> {
   labels: readonly string[];
   /** What is learned from. */
   examples: SupervisedExample[];
-  /** Tokens a row: at least the longest example, in any split. */
+  /** Tokens per row: at least the longest example, in any split. */
   rowLength: number;
   /** Examines the development split. */
   develop: (made: MadeModel) => Promise<Development>;

@@ -48,7 +48,7 @@ Deno.test("packExamples() starts a document at each example and scores answers a
   assertEquals(batch!.scored, 4);
   const single = packExamples(EXAMPLES, 1, 4, 0);
   assertEquals(single.map((b) => b.scored), [1, 2, 1]);
-  assertThrows(() => packExamples(EXAMPLES, 1, 3, 0), RangeError, "4 tokens in rows of 3");
+  assertThrows(() => packExamples(EXAMPLES, 1, 3, 0), RangeError, "4 tokens do not fit a row of 3");
 });
 
 Deno.test("packed examples have the loss and the gradients of examples apart", async () => {
