@@ -115,6 +115,11 @@ export async function finetuneRun<Answers>(
   try {
     const best = doneResult(out) as Best | undefined ??
       await trainToBest(request, old, config, made);
+    // From here on the run is its best checkpoint: what is exported is what was tested. A run that was
+    // killed meanwhile comes here again.
+    for (const { path, step } of listCheckpoints(out)) {
+      if (step !== best.step) removeCheckpoint(path);
+    }
     const checkpoint = checkpointPath(out, best.step);
     const opened = openCheckpoint(checkpoint);
     model.writeParameters(opened.folder.read);
@@ -178,9 +183,7 @@ async function trainToBest<A>(
     resumeHint: request.resumeHint,
   });
   const best = { step: state.best!.step, dev_score: 1 - state.best!.loss };
-  // From here on the run is its best checkpoint: what is exported is what was tested.
   markDone(out, best);
-  for (const { path, step } of listCheckpoints(out)) if (step !== best.step) removeCheckpoint(path);
   return best;
 }
 

@@ -1,7 +1,7 @@
 import { Interrupted, UserError } from "../../../core/errors.ts";
 import { exists, sha256 } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
-import { listCheckpoints } from "../../../model/training/checkpoint.ts";
+import { checkpointPath, listCheckpoints } from "../../../model/training/checkpoint.ts";
 import { openReader } from "../../../model/tasks/core/reader.ts";
 import { choiceTask } from "../../../model/tasks/core/choice_task.ts";
 import { learnedTask } from "../../../model/tasks/core/finetune.ts";
@@ -224,6 +224,14 @@ Deno.test("a stopped fine-tuning run goes on to the same bytes", () =>
       Deno.readFileSync(join(checkpoint, "model.safetensors"));
     assertEquals(weights(result.checkpoint), weights(expected.checkpoint));
     assertEquals(readMetrics(out).map((m) => m.loss), readMetrics(whole.out).map((m) => m.loss));
+    // Killed before the best checkpoint was the only one.
+    const older = checkpointPath(out, 1);
+    Deno.mkdirSync(older);
+    for (const { name } of Deno.readDirSync(result.checkpoint)) {
+      Deno.copyFileSync(join(result.checkpoint, name), join(older, name));
+    }
+    await finetuneRun(again);
+    assertEquals(listCheckpoints(out).map((c) => c.step), [result.step]);
     for (const request of [whole, first, again]) request.base.close();
   }));
 
