@@ -4,8 +4,9 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
+import type { HeadConfig } from "./head.ts";
 
-/** Sizes that models of both kinds have; the head is tied to the embeddings. */
+/** Sizes that models of both kinds have; the language model's head is tied to the embeddings. */
 interface CommonConfig {
   /** d: width of the residual stream. */
   hiddenSize: number;
@@ -33,6 +34,8 @@ interface CommonConfig {
   timeStepFloor: number;
   /** Standard deviation of initial embeddings. */
   initializerRange: number;
+  /** A head of labels, of a model that was taught a task by one. */
+  head?: HeadConfig;
 }
 
 /** The sizes of a Mamba-1 language model. */
