@@ -7,6 +7,7 @@
  * | `config.ts`                         | the sizes of a model, presets, Hugging Face's config.json       |
  * | `parameters.ts`, `initialize.ts`    | names and shapes of the parameters, and their first values      |
  * | `batch.ts`, `random.ts`             | rows as a batch of tokens, starts and targets; seeded numbers   |
+ * | `head.ts`                           | a head of labels: what it reads, its loss, its parameters       |
  * | `types.ts`                          | what trainer, evaluator and generator ask of any model          |
  * | `mamba.ts`, `gpu/`                  | the model on a WebGPU device: forward, backward, AdamW          |
  * | `device_model.ts`                   | opens a device and makes a model on it                          |
@@ -35,6 +36,14 @@ export {
 } from "./generate.ts";
 export type { AutotuneMode } from "./gpu/autotune.ts";
 export { stateModel } from "./hidden_states.ts";
+export {
+  HEAD_CONTEXTS,
+  HEAD_KEY,
+  type HeadConfig,
+  type HeadContext,
+  headJson,
+  isHeadParameter,
+} from "./head.ts";
 export { initialParameters, initialValues } from "./initialize.ts";
 export type { Mamba, MambaOptions, MemoryPlan, Precision } from "./mamba.ts";
 export {

@@ -216,7 +216,7 @@ export function fitLabels<Item>(data: TaskData<Item>, labels: readonly string[])
 export interface ChoiceTaskParts<Item>
   extends
     Pick<Task<Item, ChoiceAnswer>, "name" | "evaluation" | "finetuning" | "prediction" | "read">,
-    Partial<Pick<Task<Item, ChoiceAnswer>, "units" | "variant" | "readAnswers">> {
+    Partial<Pick<Task<Item, ChoiceAnswer>, "units" | "variant" | "readAnswers" | "headed">> {
   measures?: LabelMeasures;
   /** Of the intervals, where not as many as usual. */
   resamples?: number;

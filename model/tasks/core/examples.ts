@@ -1,6 +1,7 @@
 /** Supervised examples, and batches of them. @module */
 import type { CountedBatch } from "../../mamba/batch.ts";
 import { Random } from "../../mamba/random.ts";
+import type { ReadItem } from "./head_examples.ts";
 import { IGNORED_TARGET } from "../../mamba/types.ts";
 
 /** A document, which begins with the boundary token, and what is learned from it. */
@@ -10,6 +11,8 @@ export interface SupervisedExample {
   targets: number[];
   /** Tokens that were cut from its context to make it fit. */
   cut?: number;
+  /** What a head of labels learns from it, in place of the targets. */
+  items?: readonly ReadItem[];
 }
 
 /** A prompt whose answer is learned. The answer's last token is only predicted, never read. */

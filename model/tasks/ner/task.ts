@@ -4,6 +4,7 @@ import { UserError } from "../../../core/errors.ts";
 import { exists, hashFile, sha256 } from "../../../core/files.ts";
 import { join, resolve } from "../../../core/std.ts";
 import { ratioMeasures } from "../core/classification.ts";
+import { headApproach } from "../core/head_approach.ts";
 import { reportSystems } from "../core/report.ts";
 import type { Approach, Score, Task } from "../core/task.ts";
 import { Dictionary } from "./dictionary.ts";
@@ -16,6 +17,7 @@ import {
   type TaggedSentence,
 } from "./ner.ts";
 import { NER_RESAMPLES, typeTable } from "./ner_report.ts";
+import { TAG_HEAD } from "./head.ts";
 import { conllLines, entityLines, type RawSentence, readRawSentences } from "./text.ts";
 import { chooseTypes, fitTypes, type NerData, parseTypes } from "./types.ts";
 import {
@@ -61,6 +63,7 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
   name: "ner",
   units: "sentences",
   approaches: [TAG_TOKENS],
+  headed: (choice) => headApproach(TAG_HEAD, choice),
   evaluation: {
     summary: "Score tagged named entities: entity-level precision, recall and F1",
     description:
@@ -98,7 +101,11 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
       },
       types: TYPES,
     },
-    defaults: { epochs: 10, learningRate: 5e-5 },
+    defaults: {
+      epochs: 10,
+      learningRate: 5e-5,
+      head: { crf: true, dropout: 0.2, learningRate: 1e-3 },
+    },
     examples: ["deno task finetune ner --model mamba-130m-hf --data BC5CDR-IOB --out runs/ner"],
   },
   prediction: {

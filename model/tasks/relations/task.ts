@@ -8,6 +8,8 @@ import { type ChoiceAnswer, labelled } from "../core/choices.ts";
 import { type Counts, ratioMeasures } from "../core/classification.ts";
 import { reportSystems } from "../core/report.ts";
 import type { AnyTask, FinetuneHelp, Score, Task, TaskHelp } from "../core/task.ts";
+import { headApproach } from "../core/head_approach.ts";
+import { RELATION_HEAD } from "./head.ts";
 import { labelTable, relationMeasures, RESAMPLES } from "./relation_report.ts";
 import {
   compareRelations,
@@ -56,6 +58,7 @@ const finetuning: FinetuneHelp = {
       required: true,
     },
   },
+  defaults: { head: { crf: false, dropout: 0.2, learningRate: 1e-3 } },
   examples: [
     "deno task finetune relations --model mamba-130m-hf --data chemprot --out runs/relations",
   ],
@@ -89,6 +92,7 @@ export const relations = choiceTask<RelationExample>(FORM, {
         return JSON.stringify({ text, label: labels[predicted] ?? null, log_probability }) + "\n";
       }).join(""),
   },
+  headed: (choice) => headApproach(RELATION_HEAD, choice),
   variant: (given) => {
     const gold = given.string("gold");
     const documents = gold !== undefined && !/\.jsonl?$/i.test(gold);
