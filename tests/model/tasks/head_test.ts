@@ -254,7 +254,7 @@ function prepare(
 Deno.test("a head learns from both sides, is kept with the model, and goes on from there", () =>
   withFolder(async (dir) => {
     const choice: HeadChoice = { context: "both", crf: true };
-    const request = prepare(dir, choice);
+    const request = prepare(dir, choice, { epochs: 8 });
     const result = await finetuneRun(request);
     assertEquals(result.developmentScore, 1);
     const said = (answers: unknown[]) => answers.map((a) => (a as TagAnswer).tags);
