@@ -22,6 +22,7 @@ const OPTIONS = {
   },
   "batch-size": { type: "integer", help: "rows computed at once", min: 1, default: 8 },
   seed: { type: "integer", help: "seed of the bootstrap", default: 0 },
+  latex: { type: "boolean", help: "print the table for a paper, too" },
   ...deviceOptions,
 } satisfies Record<string, OptionSpec>;
 
@@ -32,6 +33,11 @@ function taskCommand(task: AnyTask): Command {
     ? {
       system: { type: "string", placeholder: "F", help: "the file of a system's answers" },
       model: modelOption("the model to ask instead"),
+      other: {
+        type: "string",
+        placeholder: "F",
+        help: "the file of another system's answers, to compare with by paired tests",
+      },
     }
     : { model: modelOption("the model", true) };
   return {
@@ -44,6 +50,7 @@ function taskCommand(task: AnyTask): Command {
         system: invocation.string("system"),
         model: namedModel(invocation, "model"),
         base: namedModel(invocation, "base"),
+        other: invocation.string("other"),
         tokenizerFile: await tokenizerOption(invocation),
         out: invocation.string("out")!,
         limit: invocation.number("limit"),

@@ -78,6 +78,7 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
       max: 100,
       default: 1,
     },
+    latex: { type: "boolean", help: "print the table for a paper, too" },
     resume: { type: "boolean", help: "go on from the run's newest checkpoint" },
     ...deviceOptions,
   } satisfies Record<string, OptionSpec>;

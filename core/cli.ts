@@ -311,9 +311,23 @@ function helpRows(entries: [string, string][], width: number): string[] {
   const indent = " ".repeat(column + 4);
   return entries.flatMap(([name, help]) => {
     const lines = wrap(help, width - column - 4);
-    if (name.length > column) return ["  " + name, ...lines.map((line) => indent + line)];
+    if (name.length > column) {
+      return [...choiceLines(name, width), ...lines.map((line) => indent + line)];
+    }
     return lines.map((line, i) => i ? indent + line : `  ${name.padEnd(column)}  ${line}`);
   });
+}
+
+/** An option with its choices, over as many lines as it needs, broken behind a "|". */
+function choiceLines(name: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const part of name.split(/(?<=\|)/)) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + part.length <= width) {
+      lines[lines.length - 1] = last + part;
+    } else lines.push((lines.length ? "      " : "  ") + part);
+  }
+  return lines;
 }
 
 /** A command line over as many lines as it needs, broken before options, each but the last ending in "\\". */

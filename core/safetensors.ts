@@ -8,8 +8,7 @@
 import { messageOf, UserError } from "./errors.ts";
 import { type Dtype, parseHeader, type TensorInfo } from "./safetensors_header.ts";
 
-export type { Dtype, TensorInfo } from "./safetensors_header.ts";
-export type { TensorData, TensorHeading, TensorToWrite } from "./safetensors_writer.ts";
+export type { TensorToWrite } from "./safetensors_writer.ts";
 export {
   createSafetensors,
   type SafetensorsWriter,

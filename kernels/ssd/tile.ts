@@ -77,7 +77,9 @@ export type Step =
   /** Sums begin at zero again. */
   | { kind: "clear" }
   /** `for (head ...) { steps }` over the heads of the group. */
-  | { kind: "heads"; steps: Step[] };
+  | { kind: "heads"; steps: Step[] }
+  /** `for (chunk ...) { steps }` over the chunks of the sequence, from the last where `backward`. */
+  | { kind: "chunks"; backward: boolean; steps: Step[] };
 
 /** A product over chunks. */
 export interface TileProduct {
@@ -170,7 +172,13 @@ abstract class Form {
       if (step.kind === "add") this.add(step.term);
       else if (step.kind === "look") this.look(step.look);
       else if (step.kind === "clear") this.clear();
-      else {
+      else if (step.kind === "chunks") {
+        const number = step.backward ? "p.chunks - 1u - i" : "i";
+        this.w.for("var i = 0u; i < p.chunks; i++", () => {
+          this.w.line(`enter_chunk(sequence * p.chunks + ${number});`);
+          this.steps(step.steps);
+        });
+      } else {
         const head = "var head = group * p.per_group; head < (group + 1u) * p.per_group; head++";
         this.w.for(head, () => this.steps(step.steps));
       }

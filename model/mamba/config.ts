@@ -7,7 +7,7 @@ import { UserError } from "../../core/errors.ts";
 import type { HeadConfig } from "./head.ts";
 
 /** Sizes that models of both kinds have; the language model's head is tied to the embeddings. */
-interface CommonConfig {
+export interface CommonConfig {
   /** d: width of the residual stream. */
   hiddenSize: number;
   /** Mixers, one after the other. */
@@ -40,6 +40,7 @@ interface CommonConfig {
 
 /** The sizes of a Mamba-1 language model. */
 export interface Mamba1Config extends CommonConfig {
+  /** The kind of its layers. */
   kind: "mamba";
   /** r: rank of the projection to delta. */
   timeStepRank: number;
@@ -47,6 +48,7 @@ export interface Mamba1Config extends CommonConfig {
 
 /** The sizes of a Mamba-2 language model. */
 export interface Mamba2Config extends CommonConfig {
+  /** The kind of its layers. */
   kind: "mamba2";
   /** p: channels of a head; e / p heads. */
   headSize: number;

@@ -13,7 +13,7 @@ import {
   PUT_RECORD,
 } from "./tables.ts";
 
-export type { FileEvents, FileRow, LiveCitation } from "./tables.ts";
+export type { FileEvents, FileRow } from "./tables.ts";
 
 /** PMIDs whose places are fetched at a time: a few MB. */
 const PMID_STEP = 1 << 18;

@@ -19,7 +19,7 @@ const SHORT_READ = 522;
 type Value = string | number | bigint | null | Uint8Array;
 
 /** A compiled statement whose errors are sentences. */
-export class Statement {
+class Statement {
   readonly #statement: StatementSync;
   readonly #explain: (error: unknown) => Error;
 
@@ -92,6 +92,15 @@ export class Database {
       this.close();
       throw new UserError(
         `Cannot use ${path} as a catalogue: another program made it; name another corpus folder`,
+      );
+    }
+    if (version === undefined && options.readOnly) {
+      this.close();
+      throw new UserError(
+        `Cannot find a corpus in ${
+          dirname(path)
+        }: its catalogue is still empty, as a first run that ` +
+          'was cut short leaves it; run "pipeline run" again',
       );
     }
     version = this.get("schema");

@@ -5,10 +5,10 @@
 import type { RawDate } from "./types.ts";
 
 /** How much of a normalised date was given. */
-export type Precision = "day" | "month" | "season" | "year" | "";
+type Precision = "day" | "month" | "season" | "year" | "";
 
 /** A date: "2019-03-07", "2019-03" or "2019"; a range counts by its start, "" where there is none. */
-export interface NormalizedDate {
+interface NormalizedDate {
   iso: string;
   precision: Precision;
 }

@@ -143,7 +143,7 @@ export class PageBytes {
 }
 
 /** A struct's fields by their ids, which ascend by less than 16. */
-export interface ThriftFields {
+interface ThriftFields {
   [id: number]: number | boolean | ThriftFields;
 }
 

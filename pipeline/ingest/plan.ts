@@ -6,8 +6,18 @@ import { UserError } from "../../core/errors.ts";
 import { exists } from "../../core/files.ts";
 import type { Catalogue, FileRow } from "../catalogue/catalogue.ts";
 import { corpusPaths } from "../corpus_paths.ts";
-import { checkNewBaseline, NewSeries } from "../new_series.ts";
 import { newestSeries, type Source, type SourceFile } from "../source/source.ts";
+
+/** A new baseline with less than this share of the old one's files is taken for half uploaded. */
+const WHOLE_BASELINE = 0.95;
+
+/** The source has a later series than the corpus; caught by the run, which then builds anew. */
+export class NewSeries extends Error {
+  override name = "NewSeries";
+  constructor(readonly known: number, readonly offered: number) {
+    super(`The source has the series of 20${offered}, the corpus that of 20${known}`);
+  }
+}
 
 /** A file to take. */
 export interface PlannedFile {
@@ -18,7 +28,7 @@ export interface PlannedFile {
 }
 
 /** How to plan. */
-export interface PlanOptions {
+interface PlanOptions {
   /** Which file numbers to take. */
   selected: (number: number) => boolean;
   /** Takes a new year's baseline that has far fewer files than the old one had. */
@@ -27,7 +37,7 @@ export interface PlanOptions {
 }
 
 /** The files to take, in numeric order. */
-export interface Plan {
+interface Plan {
   year: number;
   /** Files of the series' baseline: the most that the source ever offered. */
   baselineFiles: number;
@@ -110,6 +120,26 @@ function checkYear(
   throw new UserError(
     `Cannot bring ${folder} up to date from ${source.place}: the corpus holds the series of ` +
       `20${known}, the source only that of 20${offered.year}; use another mirror`,
+  );
+}
+
+/**
+ * Checks that a new year's baseline is there in full, as far as the old one tells: baselines grow
+ * from year to year.
+ * @param known the year and the number of baseline files of the corpus
+ * @param offered those of the source
+ * @throws {UserError} where it has far fewer files
+ */
+function checkNewBaseline(
+  place: string,
+  known: { year: number; files: number },
+  offered: { year: number; files: number },
+): void {
+  if (offered.files >= known.files * WHOLE_BASELINE) return;
+  throw new UserError(
+    `Cannot go over to the series of 20${offered.year}: ${place} has ${offered.files} files of its ` +
+      `baseline, and that of 20${known.year} had ${known.files}; run the same command when all are ` +
+      "there, or say --smaller-baseline if these are all",
   );
 }
 

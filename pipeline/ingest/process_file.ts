@@ -43,7 +43,7 @@ export interface FileOutcome {
 export const MAX_FILE_RECORDS = 2_000_000;
 
 /** The policies' view of a citation. */
-export function policyView(citation: Citation): PolicyView {
+function policyView(citation: Citation): PolicyView {
   const abstract = abstractText(citation.sections);
   return {
     title: citation.title,

@@ -3,7 +3,7 @@ import { type AtomicFile, openAtomic, removeIfExists } from "../../core/files.ts
 import type { DropReason } from "./policy.ts";
 
 /** A record or document that was dropped. */
-export interface Reject {
+interface Reject {
   /** Null where the record has none. */
   pmid: number | null;
   version: number;

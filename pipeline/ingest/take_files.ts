@@ -7,7 +7,7 @@ import { Interrupted } from "../../core/errors.ts";
 import { removeIfExists } from "../../core/files.ts";
 import type { Catalogue, FileRow } from "../catalogue/catalogue.ts";
 import type { FieldSelection } from "../citation/elements.ts";
-import type { RunOptions } from "../run.ts";
+import type { RunOptions } from "./run_options.ts";
 import type { Source } from "../source/source.ts";
 import type { PlannedFile } from "./plan.ts";
 import type { Policies } from "./policy.ts";
@@ -16,7 +16,7 @@ import type { WorkerPool } from "./worker_pool.ts";
 import type { TaskOutcome, TokenSettings } from "./worker_protocol.ts";
 
 /** What is taken from every file. */
-export interface TakeSettings {
+interface TakeSettings {
   fields: FieldSelection;
   policies: Policies;
   /** Left out where there is no tokenizer yet. */

@@ -6,10 +6,10 @@
 import { hashNgrams, WordScanner } from "./words.ts";
 
 /** Words in a run. */
-export const SHINGLE_WORDS = 5;
+const SHINGLE_WORDS = 5;
 /** Bands, and hashes in each. */
 export const BANDS = 14;
-export const BAND_HASHES = 8;
+const BAND_HASHES = 8;
 const HASHES = BANDS * BAND_HASHES;
 
 /** Makes signatures. Not shared between threads. */

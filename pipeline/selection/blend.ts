@@ -11,7 +11,7 @@ import { sampleRow } from "./sampler.ts";
 export const BLEND_BLOCK = 1000;
 
 /** A source of a blend. */
-export interface BlendSource {
+interface BlendSource {
   rows: number;
   /** Its share of all tokens, 0 to 1. */
   share: number;
@@ -20,7 +20,7 @@ export interface BlendSource {
 }
 
 /** A place in the blended order. */
-export interface BlendedRow {
+interface BlendedRow {
   /** The source's number. */
   source: number;
   /** How often the source has been gone through before. */

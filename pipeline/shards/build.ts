@@ -31,7 +31,7 @@ import { DocumentIndex, type LiveSet, MAX_SHARD_BITS, type SplitSize } from "./s
 import { writeShard } from "./shard_writer.ts";
 
 /** Documents packed together: padding falls with more, memory rises. */
-export const PACKING_WINDOW = 65_536;
+const PACKING_WINDOW = 65_536;
 /** No shard's tokens file is larger. */
 const MAX_SHARD_BYTES = 256 * 2 ** 20;
 /** Shards' sizes scatter about their mean. */

@@ -22,7 +22,7 @@ export type ExportFormat = "jsonl" | "megatron" | "hf-dataset";
 export const EXPORT_FORMATS: readonly ExportFormat[] = ["jsonl", "megatron", "hf-dataset"];
 
 /** What an export wrote. */
-export interface ExportSummary {
+interface ExportSummary {
   documents: Record<Split, number>;
   tokens: number;
   files: string[];

@@ -13,7 +13,7 @@ export interface LiveSet {
 }
 
 /** What selects documents. */
-export interface Selection {
+interface Selection {
   tokenFiles: { source: string; path: string }[];
   live: LiveSet;
   tokenizerSha256: string;

@@ -168,7 +168,7 @@ export function writeTokenFile(
 }
 
 /** A stretch of a token file's documents, in order. */
-export interface TokenFileSlice {
+interface TokenFileSlice {
   keys: Uint32Array;
   pmids: Uint32Array;
   versions: Uint32Array;

@@ -11,8 +11,6 @@ import { parseMd5, shownPlace, type Source, type SourceFile, splitUser } from ".
 import { HttpClient, type HttpOptions, HttpStatusError, LIMITS, RETRIES } from "./http_client.ts";
 import { isWholePage, linksOf } from "./listing.ts";
 
-export type { HttpOptions } from "./http_client.ts";
-
 /** What is kept beside an unfinished download, so that it goes on where it stopped. */
 interface ResumeNote {
   url: string;

@@ -226,7 +226,7 @@ export function retryAfter(response: Response, now: number = Date.now()): number
 }
 
 /** Waits; ends early when `signal` fires. */
-export function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
+function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);

@@ -1,11 +1,10 @@
 /**
- * Where PubMed files come from: a folder or an HTTP mirror, both laid out as NLM's server.
+ * Where PubMed files come from: what a folder and an HTTP mirror have in common. Both are laid out as
+ * NLM's server; `open.ts` opens either.
  * @module
  */
 import { UserError } from "../../core/errors.ts";
 import { resolve } from "../../core/std.ts";
-import { FolderSource } from "./folder.ts";
-import { type HttpOptions, HttpSource } from "./http.ts";
 import type { Folder, PubmedName } from "./names.ts";
 
 /** A file that a source offers. */
@@ -52,20 +51,6 @@ export function splitUser(place: string): { place: string; authorization: string
   url.password = "";
   const bytes = new TextEncoder().encode(user.join(":"));
   return { place: url.href, authorization: `Basic ${btoa(String.fromCharCode(...bytes))}` };
-}
-
-/** Opens a folder, or an `http:` or `https:` URL. */
-export function openSource(place: string, http: HttpOptions = {}): Source {
-  if (/^https?:\/\//i.test(place)) return new HttpSource(place, http);
-  const scheme = /^([a-z][a-z0-9+.-]+):\/\//i.exec(place);
-  if (scheme) {
-    throw new UserError(
-      `Cannot read from ${shownPlace(place)}: "${
-        scheme[1]
-      }" is not spoken here; give a folder or an https URL`,
-    );
-  }
-  return new FolderSource(place);
 }
 
 /** Reads `MD5(name)= hex`, `hex  name` or a bare `hex`; undefined where there is none. */

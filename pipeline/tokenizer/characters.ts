@@ -4,8 +4,7 @@
  * @module
  */
 
-/** Classes of the GPT-2 pattern ` ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+`. */
-export const OTHER = 0;
+/** Classes of the GPT-2 pattern ` ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+`; all else is 0. */
 export const LETTER = 1;
 export const NUMBER = 2;
 export const SPACE = 3;

@@ -2,7 +2,7 @@
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** Sums over texts. */
-export interface Fertility {
+interface Fertility {
   texts: number;
   words: number;
   bytes: number;

@@ -74,7 +74,7 @@ const MAX_ADDED_CHARACTERS = 1 << 20;
 const END_OF_TEXT = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]"];
 
 /** A tokenizer.json with as many ids as 16 bits have takes a third of this. */
-export const MAX_TOKENIZER_BYTES: number = 1 << 24;
+const MAX_TOKENIZER_BYTES: number = 1 << 24;
 
 /**
  * Reads and parses a tokenizer.json, of any kind.

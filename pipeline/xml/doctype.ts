@@ -8,7 +8,7 @@
 import { isXmlChar } from "./bytes.ts";
 
 /** What a DOCTYPE says, or what is wrong with it and where (in UTF-16 units of the text). */
-export type Doctype =
+type Doctype =
   | { defaults: Map<string, Map<string, string>> }
   | { error: string; at: number };
 

@@ -19,7 +19,7 @@ import { finish, killed, Wrong } from "./program.ts";
 /** The commands that are killed. */
 export const TRAINING_COMMANDS = ["train", "finetune", "export"] as const;
 /** One of them. */
-export type TrainingCommand = typeof TRAINING_COMMANDS[number];
+type TrainingCommand = typeof TRAINING_COMMANDS[number];
 
 /** Everything that the commands start from, in a folder of its own. */
 export class TrainingRoom {

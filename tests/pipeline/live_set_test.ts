@@ -146,4 +146,9 @@ Deno.test("a catalogue of another layout, or no catalogue, is refused by name", 
       "not a database, and long enough to be looked at as one".repeat(40),
     );
     assertEquals(/Cannot use the catalogue/.test(message(() => new Catalogue(path))), true);
+    // A run killed before it made its tables.
+    Deno.writeTextFileSync(path, "");
+    const empty = message(() => new Catalogue(path, { readOnly: true }));
+    assertEquals(/its catalogue is still empty.*run "pipeline run" again/.test(empty), true, empty);
+    assertEquals(message(() => new Catalogue(path)), "");
   }));

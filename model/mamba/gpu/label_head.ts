@@ -27,7 +27,8 @@ import type { MambaConfig } from "../config.ts";
 import { CRF_NAMES, HEAD_BIAS, HEAD_WEIGHT, type HeadConfig } from "../head.ts";
 import type { ItemBatch } from "../types.ts";
 import type { Workspace } from "./activations.ts";
-import type { ParameterStore, Slot } from "./store.ts";
+import type { Slot } from "./mixer.ts";
+import type { ParameterStore } from "./store.ts";
 
 /** Places that items may read of each row of tokens on average, in all their slots. */
 const PLACES_PER_ROW = 4;

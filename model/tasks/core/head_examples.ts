@@ -7,6 +7,7 @@ import type { CountedBatch } from "../../mamba/batch.ts";
 import type { HeadConfig, HeadContext } from "../../mamba/head.ts";
 import { IGNORED_TARGET, type ItemBatch } from "../../mamba/types.ts";
 import type { SupervisedExample } from "./examples.ts";
+import { firstFit } from "./first_fit.ts";
 
 /**
  * What a slot of an item reads, by tokens of its text: a word, whose state is that of its last token
@@ -96,22 +97,9 @@ export interface PackedTexts extends CountedBatch {
   texts: { index: number; first: number; count: number }[];
 }
 
-/** Texts placed in rows by first fit: the rows, each with the numbers of its texts. */
-function placeTexts(examples: readonly SupervisedExample[], length: number): number[][] {
-  const rows: { left: number; texts: number[] }[] = [];
-  examples.forEach(({ tokens }, index) => {
-    const size = tokens.length;
-    if (size > length) throw new RangeError(`A text of ${size} tokens in rows of ${length}`);
-    let row = rows.find(({ left }) => left >= size);
-    if (!row) {
-      row = { left: length, texts: [] };
-      rows.push(row);
-    }
-    row.texts.push(index);
-    row.left -= size;
-  });
-  return rows.map(({ texts }) => texts);
-}
+/** Texts placed in rows by first fit: the rows, each with its texts' numbers. */
+const placeTexts = (examples: readonly SupervisedExample[], length: number) =>
+  firstFit(examples.map(({ tokens }, index) => ({ tokens, index })), length);
 
 /** How many rows of `length` tokens texts take. */
 export const rowsTaken = (examples: readonly SupervisedExample[], length: number): number =>
@@ -138,7 +126,7 @@ export function packTexts(
     const batch = new BatchBuilder(batchSize * length, endOfText, head);
     rows.slice(at, at + textRows).forEach((texts, r) => {
       let base = r * length;
-      for (const index of texts) {
+      for (const { index } of texts) {
         const example = examples[index];
         if (!example) continue;
         batch.add(index, example, base, both ? textRows * length + base : undefined);

@@ -22,7 +22,7 @@ import { examplesOfStep, packExamples, type SupervisedExample } from "./examples
 import { packTexts } from "./head_examples.ts";
 
 /** What the loop works with. */
-export interface FinetuneLoopOptions {
+interface FinetuneLoopOptions {
   run: string;
   /** Holding the weights and moments of `state`. */
   model: TrainableModel;

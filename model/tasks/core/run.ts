@@ -91,7 +91,7 @@ export const FINETUNE_DEFAULTS = {
 } as const;
 
 /** What a run came to. */
-export interface FinetuneResult<Answers> {
+interface FinetuneResult<Answers> {
   device: string;
   /** The step and the development score of the checkpoint that was chosen. */
   step: number;

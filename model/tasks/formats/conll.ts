@@ -11,7 +11,7 @@ import { failAt, readLinesOf } from "./files.ts";
 import type { Format, Probe, TaggedTokens } from "./types.ts";
 
 /** The type of entities in files that name none. */
-export const BARE_TYPE = "Entity";
+const BARE_TYPE = "Entity";
 
 /** B, I or O; E and L end an entity, S and U are an entity of one token. */
 const TAG = /^(?:O|([BIESLU])(?:-(\S+))?)$/;
@@ -59,7 +59,7 @@ const documentOf = (line: string): string | undefined =>
     (line.startsWith("-DOCSTART-") ? /\((\S+)\)/.exec(line)?.[1] ?? "" : undefined);
 
 /** Reads a file of tagged tokens. */
-export function readTagged(path: string): TaggedTokens[] {
+function readTagged(path: string): TaggedTokens[] {
   const sentences: (TaggedTokens & { raw: string[] })[] = [];
   let current: TaggedTokens & { raw: string[] } | undefined;
   let document: string | undefined;

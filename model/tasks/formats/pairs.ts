@@ -9,13 +9,13 @@ import { sentencesOf } from "./sentences.ts";
 import type { AnnotatedDocument, LabelledText, Mention, Span } from "./types.ts";
 
 /** The label of a pair without a relation. */
-export const NO_RELATION = "false";
+const NO_RELATION = "false";
 
 const startOf = (m: Mention): number => m.spans[0]?.start ?? 0;
 const endOf = (m: Mention): number => m.spans.at(-1)?.end ?? 0;
 
 /** A sentence with its pair marked; undefined where the two overlap. */
-export function markPair(
+function markPair(
   text: string,
   sentence: Span,
   first: Mention,

@@ -16,7 +16,7 @@ import { logitsOfSegments, logProbability } from "../core/scorer.ts";
 const TAG_CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /** The tags of a task and the token that stands for each. */
-export interface TagSet {
+interface TagSet {
   /** O, then B-type and I-type of each type in alphabetical order. */
   tags: readonly string[];
   ids: number[];
@@ -58,7 +58,7 @@ export function entityTypes(sentences: readonly TaggedSentence[]): string[] {
 }
 
 /** A stretch of a sentence as the model reads it, twice. */
-export interface TagPiece {
+interface TagPiece {
   tokens: number[];
   /** Position in `tokens` of the last token of each word's second reading. */
   positions: number[];

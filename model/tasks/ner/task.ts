@@ -4,6 +4,7 @@ import { UserError } from "../../../core/errors.ts";
 import { exists, hashFile, sha256 } from "../../../core/files.ts";
 import { join, resolve } from "../../../core/std.ts";
 import { ratioMeasures } from "../core/classification.ts";
+import type { WrongItem } from "../core/error_page.ts";
 import { headApproach } from "../core/head_approach.ts";
 import { reportSystems } from "../core/report.ts";
 import type { Approach, Score, Task } from "../core/task.ts";
@@ -16,8 +17,8 @@ import {
   sumEntityCounts,
   type TaggedSentence,
 } from "./ner.ts";
-import { NER_RESAMPLES, typeTable } from "./ner_report.ts";
 import { TAG_HEAD } from "./head.ts";
+import { NER_RESAMPLES, typeConfusion, typeTable, wrongSentence } from "./ner_report.ts";
 import { conllLines, entityLines, type RawSentence, readRawSentences } from "./text.ts";
 import { chooseTypes, fitTypes, type NerData, parseTypes } from "./types.ts";
 import {
@@ -173,7 +174,7 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
   fit: fitTypes,
   score: scoreTagged,
   report(request) {
-    const { data } = request;
+    const data: NerData = request.data;
     const { test, train } = data;
     const found = new Dictionary(train);
     const dictionary = test.map((s) => ({ tags: found.tag(s.tokens) }));
@@ -189,7 +190,12 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
           score: scoreTagged(data, test, dictionary),
         }
         : undefined,
-      details: (answers) => typeTable(countsOf(data, test, answers)),
+      details: (answers) => {
+        const { text, json } = typeTable(countsOf(data, test, answers));
+        const confusion = typeConfusion(test, answers.map((a) => a.tags), data.scored);
+        return { text, json: { ...json, confusion } };
+      },
+      wrong: (answers) => wrongSentences(data, answers),
       config: { output_type: "tags", metric_list: [{ metric: "f1", higher_is_better: true }] },
       samples: (answers) =>
         test.map(({ tokens, tags }, i) => ({
@@ -223,6 +229,24 @@ function scoreTagged(
     right: sums.map((c) => c.falsePositives + c.falseNegatives === 0),
     loss: lossOf(items, answers, data.labels),
   };
+}
+
+/** The sentences with an entity too many, too few, or of another type or extent. */
+function wrongSentences(data: NerData, answers: readonly TagAnswer[]): WrongItem[] {
+  const counts = countsOf(data, data.test, answers);
+  return data.test.flatMap((sentence, i) => {
+    const { falsePositives, falseNegatives } = sumEntityCounts([counts[i]!]);
+    if (falsePositives + falseNegatives === 0) return [];
+    const answer = answers[i]!;
+    const loss = answer.scores
+      ? lossOf([sentence], [answer], data.labels)
+      : falsePositives + falseNegatives;
+    return [{
+      id: `Sentence ${i + 1}, line ${sentence.line}`,
+      loss,
+      html: wrongSentence(sentence, answer.tags, data.scored),
+    }];
+  });
 }
 
 /** Mean negative log-probability of the golden tags of all words, in nats. */

@@ -41,7 +41,7 @@ export function negativeLabel(labels: readonly string[]): string | undefined {
  * The prompt of one sentence; the answer follows as " inhibitor". Which entity is the chemical the
  * sets do not say: the marks are in the order of the text.
  */
-export function relationPrompt(text: string, labels: readonly string[]): string {
+function relationPrompt(text: string, labels: readonly string[]): string {
   return `Name the relation of the two marked entities, the first in << >> and the second in ` +
     `[[ ]], as one of: ` +
     `${labels.map(relationWords).join(", ")}.\n\nSentence:\n${text.trim()}\n\nAnswer:`;

@@ -32,9 +32,15 @@ const evaluation: TaskHelp = {
     "F1 over labels, where a null label is a missing answer and counts as wrong, and a label such " +
     'as "false", which means none of the others, is neither found nor missed. PubTator: the ' +
     "relations of each document, all of their parts right, micro-averaged. With --model, a model " +
-    "labels the sentences of a JSON lines file by the most probable label. The intervals are 95% bootstrap intervals over sentences or documents.",
+    "labels the sentences of a JSON lines file by the most probable label. The intervals are 95% " +
+    "bootstrap intervals over sentences or documents.",
   options: {
     gold: { type: "string", placeholder: "F", help: "the golden relations", required: true },
+    train: {
+      type: "string",
+      placeholder: "F.jsonl",
+      help: "the training split, whose commonest label the trivial system gives",
+    },
   },
   examples: [
     "deno task evaluate relations --gold chemprot/test.jsonl --system predictions.jsonl",
@@ -63,6 +69,11 @@ const finetuning: FinetuneHelp = {
     "deno task finetune relations --model mamba-130m-hf --data chemprot --out runs/relations",
   ],
 };
+
+/** The labels of some splits, in alphabetical order. */
+function labelsOf(...splits: RelationExample[][]): string[] {
+  return [...new Set(splits.flat().map((example) => example.label))].sort();
+}
 
 const FORM = { choicesOf: relationItems, wordsOf: relationWords };
 
@@ -104,17 +115,18 @@ export const relations = choiceTask<RelationExample>(FORM, {
     if (purpose === "evaluate") {
       const gold = given.string("gold")!;
       const examples = readRelations(gold);
-      const labels = [...new Set(examples.map((e) => e.label))].sort();
+      const known = given.string("train");
+      const train = known === undefined ? [] : readRelations(known);
+      const labels = labelsOf(examples, train);
       const path = resolve(gold);
       const negative = negativeLabel(labels);
       const hash = hashFile(gold);
-      return { labels, negative, train: [], develop: [], test: examples, path, sha256: hash };
+      return { labels, negative, train, develop: [], test: examples, path, sha256: hash };
     }
     const data = given.string("data")!;
     const files = ["train", "dev", "test"].map((split) => join(data, `${split}.jsonl`));
     const [train, develop, test] = files.map(readRelations);
-    const all = [...train!, ...develop!, ...test!];
-    const labels = [...new Set(all.map((e) => e.label))].sort();
+    const labels = labelsOf(train!, develop!, test!);
     return {
       labels,
       negative: negativeLabel(labels),

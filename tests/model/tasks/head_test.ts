@@ -97,7 +97,7 @@ Deno.test("packTexts() puts texts side by side, and reversed in the second half 
   assertEquals(rowsOf(0), [[0, 2, 1], [1, 20, 1]]);
   assertEquals(rowsOf(1), [[0, 3, 0.5], [0, 4, 0.5], [1, 18, 0.5], [1, 17, 0.5]]);
   assertEquals(rowsOf(3), [[0, 6, 1], [1, 22, 1]]);
-  assertThrows(() => packTexts([one], HEAD, 4, 4, 0), RangeError, "5 tokens in rows of 4");
+  assertThrows(() => packTexts([one], HEAD, 4, 4, 0), RangeError, "5 tokens do not fit a row of 4");
 });
 
 Deno.test("texts packed side by side have the loss and the gradients of texts apart", () => {
