@@ -65,6 +65,12 @@ export interface Mamba2Config extends CommonConfig {
 /** The sizes of a language model. */
 export type MambaConfig = Mamba1Config | Mamba2Config;
 
+/** A model as a language model: without a head of labels, if it has one. */
+export function withoutHead(config: MambaConfig): MambaConfig {
+  const { head: _, ...sizes } = config;
+  return sizes;
+}
+
 /** Heads of a Mamba-2 mixer. */
 export const headsOf = (config: Mamba2Config): number => config.intermediateSize / config.headSize;
 

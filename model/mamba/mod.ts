@@ -26,6 +26,7 @@ export {
   type MambaConfig,
   presetConfig,
   PRESETS,
+  withoutHead,
 } from "./config.ts";
 export { huggingFaceConfig, parseConfig } from "./config_file.ts";
 export {

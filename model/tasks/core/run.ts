@@ -36,7 +36,7 @@ import { trainingTerms } from "../../training/terms.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import { HEAD_KEY, type HeadConfig, headJson, isHeadParameter } from "../../mamba/head.ts";
 import { initialParameters } from "../../mamba/initialize.ts";
-import type { MambaConfig } from "../../mamba/config.ts";
+import { type MambaConfig, withoutHead } from "../../mamba/config.ts";
 import type { ReadParameter } from "../../mamba/types.ts";
 import type { SupervisedExample } from "./examples.ts";
 import { fittingRows } from "./head_approach.ts";
@@ -154,7 +154,8 @@ interface InitialModel {
  * head, or else a fresh one by the seed.
  */
 function initialModel<A>({ task, base }: FinetuneRequest<A>, seed: number): InitialModel {
-  const { head: own, ...sizes } = base.config;
+  const { head: own } = base.config;
+  const sizes = withoutHead(base.config);
   const head = task.head?.config;
   if (!head) return { config: sizes, read: base.read, fresh: false };
   const config: MambaConfig = { ...sizes, head };

@@ -1,5 +1,5 @@
 import { VARIANTS } from "../../../kernels/device.ts";
-import type { MambaConfig } from "../../../model/mamba/config.ts";
+import { type MambaConfig, withoutHead } from "../../../model/mamba/config.ts";
 import {
   huggingFaceConfig,
   parseConfig,
@@ -217,6 +217,8 @@ Deno.test("a head has a place of its own in config.json and in the weights, and 
       for (const { name } of parameterList(config)) assertEquals(opened.read(name), read(name));
       opened.close();
       assertThrows(() => stateSpacesConfig(config), Error, "head of labels");
+      // As a language model it is what it was.
+      assertEquals(withoutHead(config), sizes);
     }
     const broken = {
       ...huggingFaceConfig(headed(MINIATURE, softmax)),
