@@ -92,7 +92,7 @@ function headOptions(head: NonNullable<FinetuneHelp["defaults"]>["head"]) {
       type: "string",
       help: "a head of labels of the model's own, or the words of the answers",
       choices: ["head", "words"],
-      default: "head",
+      default: head.asked ? "words" : "head",
     },
     context: {
       type: "string",

@@ -50,7 +50,13 @@ export interface FinetuneHelp extends TaskHelp {
     epochs?: number;
     learningRate?: number;
     /** Of a head of labels, for a task that has one. */
-    head?: { crf: boolean; dropout: number; learningRate: number };
+    head?: {
+      crf: boolean;
+      dropout: number;
+      learningRate: number;
+      /** Only where it is asked for: words are the default. */
+      asked?: boolean;
+    };
   };
 }
 

@@ -5,7 +5,8 @@
  */
 import { UserError } from "../../../core/errors.ts";
 import type { ChoiceAnswer } from "../core/choices.ts";
-import { type HeadForm, logSoftmax } from "../core/head_approach.ts";
+import { headAnswer } from "../core/choice_head.ts";
+import type { HeadForm } from "../core/head_approach.ts";
 import type { Mark, MarkedText } from "../core/head_examples.ts";
 import type { TaskReader } from "../core/task.ts";
 import { NO_LABEL, type RelationExample, relationItems } from "./relations.ts";
@@ -16,15 +17,10 @@ export const RELATION_HEAD: HeadForm<RelationExample, ChoiceAnswer> = {
   marks: 3,
   sequence: false,
   texts: (example, limit, reader) => [relationText(example, limit, reader)],
-  answer(example, { logits: [own], cut }, { labels }, index) {
+  answer(example, output, { labels }, index) {
     const [item] = relationItems([example], labels);
     if (!item) throw new RangeError("A sentence is no item");
-    const logProbabilities = logSoftmax(own ?? []);
-    const predicted = logProbabilities.some(Number.isNaN)
-      ? -1
-      : logProbabilities.indexOf(Math.max(...logProbabilities));
-    const id = String(index + 1);
-    return { item: { ...item, id }, logProbabilities, predicted, truncated: cut };
+    return headAnswer({ ...item, id: String(index + 1) }, output);
   },
 };
 

@@ -6,6 +6,7 @@ import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { ReferenceModel } from "../../../model/mamba/reference.ts";
 import type { MakeModel } from "../../../model/mamba/types.ts";
 import { askModel } from "../../../model/tasks/core/evaluate.ts";
+import { choiceHead } from "../../../model/tasks/core/choice_head.ts";
 import { learnedTask } from "../../../model/tasks/core/finetune.ts";
 import type { HeadChoice } from "../../../model/tasks/core/head_approach.ts";
 import { fittingRows } from "../../../model/tasks/core/head_approach.ts";
@@ -155,6 +156,23 @@ Deno.test("a sentence with two marked entities is read as marks, entities and th
     UserError,
     "not among a, b",
   );
+});
+
+Deno.test("a question is one item, which reads the end of its prompt", () => {
+  const form = choiceHead<string>({
+    choicesOf: (items, labels) =>
+      items.map((prompt) => ({ id: prompt, prompt, gold: labels.indexOf("no") })),
+  });
+  const tokenizer = byteTokenizer();
+  const reader = { tokenizer, labels: ["yes", "no"], maxTokens: 64 };
+  const [text] = form.texts("a long question\n\nAnswer:", 14, reader);
+  assert(text);
+  assertEquals(tokenizer.decode([...text.tokens]), "a lon\n\nAnswer:");
+  assertEquals([text.cut, text.items], [10, [{ marks: [{ kind: "text" }], target: 1 }]]);
+  const output = { logits: [Float32Array.of(0, Math.log(3))], cut: 10 };
+  const answer = form.answer("a", output, reader, 0);
+  assertEquals([answer.predicted, answer.truncated, answer.item.gold], [1, 10, 1]);
+  assertAlmostEquals(answer.logProbabilities[1] ?? NaN, Math.log(0.75), 1e-6);
 });
 
 Deno.test("a long sentence is cut between words, and a word that does not fit is refused", () => {
