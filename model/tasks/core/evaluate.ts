@@ -11,8 +11,15 @@ import { openReader, type Reader } from "./reader.ts";
 import { type EvaluationInfo, printReport, writeReport } from "./results_files.ts";
 import type { ModelFolder } from "../../weights/folder.ts";
 import type { Taught } from "../../weights/taught.ts";
-import type { HeadApproach } from "./head_approach.ts";
-import type { AnyTask, Approach, Given, SystemAnswers, Task, TaskData } from "./task.ts";
+import type {
+  AnyTask,
+  Approach,
+  Given,
+  HeadApproach,
+  SystemAnswers,
+  Task,
+  TaskData,
+} from "./task.ts";
 
 /** What {@linkcode evaluateTask} takes. */
 export interface EvaluateRequest {

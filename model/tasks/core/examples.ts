@@ -1,9 +1,16 @@
 /** Supervised examples, and batches of them. @module */
 import type { CountedBatch } from "../../mamba/batch.ts";
 import { Random } from "../../mamba/random.ts";
-import type { ReadItem } from "./head_examples.ts";
 import { IGNORED_TARGET } from "../../mamba/types.ts";
 import { firstFit } from "./first_fit.ts";
+
+/** An item as positions of an example's tokens. */
+export interface ReadItem {
+  /** By slot: positions in the example's tokens, or where `backward` in the reversed ones. */
+  slots: readonly { positions: readonly number[]; backward: boolean }[];
+  target: number | readonly number[];
+  weight: number;
+}
 
 /** A document, which begins with the boundary token, and what is learned from it. */
 export interface SupervisedExample {

@@ -11,13 +11,22 @@ import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { PartialConfig } from "../../training/configuration.ts";
 import { isRun } from "../../training/run_file.ts";
 import { type NamedModel, variantOf } from "./evaluate.ts";
-import type { HeadApproach, HeadChoice } from "./head_approach.ts";
 import { openReader } from "./reader.ts";
 import { allUnits } from "./report.ts";
 import { writeReport } from "./results_files.ts";
 import { finetuneRun, type FinetuneTask } from "./run.ts";
 import { spreadOf } from "../../statistics/mod.ts";
-import type { AnyTask, Approach, Development, Given, Task, TaskData, TaskReader } from "./task.ts";
+import type {
+  AnyTask,
+  Approach,
+  Development,
+  Given,
+  HeadApproach,
+  HeadChoice,
+  Task,
+  TaskData,
+  TaskReader,
+} from "./task.ts";
 
 /** What {@linkcode finetuneOverSeeds} takes. */
 interface FinetuneTaskRequest {

@@ -4,7 +4,7 @@
  * @module
  */
 import { Interrupted } from "../../../core/errors.ts";
-import { CRF_NAMES, type HeadConfig, type HeadContext } from "../../mamba/head.ts";
+import { CRF_NAMES, type HeadConfig } from "../../mamba/head.ts";
 import type { TrainableModel } from "../../mamba/types.ts";
 import type { CrfParameters } from "../../../kernels/reference/crf.ts";
 import { examplesOfStep, type SupervisedExample } from "./examples.ts";
@@ -16,14 +16,7 @@ import {
   slotsOf,
   textLimit,
 } from "./head_examples.ts";
-import type { Approach, TaskReader } from "./task.ts";
-
-/** What a user chooses of a head. */
-export interface HeadChoice {
-  context: HeadContext;
-  /** Whether neighbouring items are decoded together; only where a task has such. */
-  crf: boolean;
-}
+import type { HeadApproach, HeadChoice, TaskReader } from "./task.ts";
 
 /** What a head says of one item of a task. */
 export interface HeadOutput {
@@ -46,14 +39,6 @@ export interface HeadForm<Item, Answer> {
   texts(item: Item, limit: number, reader: TaskReader): MarkedText[];
   /** What the logits say. `index` is the item's number among those that are asked. */
   answer(item: Item, output: HeadOutput, reader: TaskReader, index: number): Answer;
-}
-
-/** An approach by a head. */
-export interface HeadApproach<Item, Answer> extends Approach<Item, Answer> {
-  /** The head that a model of these labels has. */
-  head(labels: readonly string[]): HeadConfig;
-  /** Rows of the model for so many rows of texts. */
-  rows(textRows: number): number;
 }
 
 /** Rows are whole multiples of this many tokens. */

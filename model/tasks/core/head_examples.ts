@@ -35,14 +35,6 @@ export interface MarkedText {
   cut?: number;
 }
 
-/** An item as positions of an example's tokens. */
-export interface ReadItem {
-  /** By slot: positions in the example's tokens, or where `backward` in the reversed ones. */
-  slots: readonly { positions: readonly number[]; backward: boolean }[];
-  target: number | readonly number[];
-  weight: number;
-}
-
 /** Tokens of a text that fit rows of `maxTokens`. */
 export const textLimit = (context: HeadContext, maxTokens: number): number =>
   context === "twice" ? Math.floor((maxTokens - 1) / 2) : maxTokens - 1;

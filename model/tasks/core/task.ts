@@ -13,7 +13,7 @@ import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import type { SupervisedExample } from "./examples.ts";
-import type { HeadApproach, HeadChoice } from "./head_approach.ts";
+import type { HeadConfig, HeadContext } from "../../mamba/head.ts";
 import type { Interval, Statistic } from "../../statistics/mod.ts";
 
 /** The options that a user gave, already checked: the part of an invocation that tasks look at. */
@@ -129,6 +129,21 @@ export interface Approach<Item, Answer> {
    * answers' first measure and loss.
    */
   develop?(items: readonly Item[], made: MadeModel, reader: TaskReader): Promise<Development>;
+}
+
+/** What a user chooses of a head. */
+export interface HeadChoice {
+  context: HeadContext;
+  /** Whether neighbouring items are decoded together; only where a task has such. */
+  crf: boolean;
+}
+
+/** An approach by a head. */
+export interface HeadApproach<Item, Answer> extends Approach<Item, Answer> {
+  /** The head that a model of these labels has. */
+  head(labels: readonly string[]): HeadConfig;
+  /** Rows of the model for so many rows of texts. */
+  rows(textRows: number): number;
 }
 
 /** How a model does on the development split. */

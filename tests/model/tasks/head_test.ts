@@ -8,7 +8,6 @@ import type { MakeModel } from "../../../model/mamba/types.ts";
 import { askModel } from "../../../model/tasks/core/evaluate.ts";
 import { choiceHead } from "../../../model/tasks/core/choice_head.ts";
 import { learnedTask } from "../../../model/tasks/core/finetune.ts";
-import type { HeadChoice } from "../../../model/tasks/core/head_approach.ts";
 import { fittingRows } from "../../../model/tasks/core/head_approach.ts";
 import { packTexts, readText, textLimit } from "../../../model/tasks/core/head_examples.ts";
 import { openReader } from "../../../model/tasks/core/reader.ts";
@@ -17,7 +16,7 @@ import {
   type FinetuneRequest,
   finetuneRun,
 } from "../../../model/tasks/core/run.ts";
-import type { AnyTask, TaskData } from "../../../model/tasks/core/task.ts";
+import type { AnyTask, HeadChoice, TaskData } from "../../../model/tasks/core/task.ts";
 import { TAG_HEAD } from "../../../model/tasks/ner/head.ts";
 import type { TaggedSentence } from "../../../model/tasks/ner/ner.ts";
 import { ner, type TagAnswer } from "../../../model/tasks/ner/task.ts";
