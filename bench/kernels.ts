@@ -25,7 +25,7 @@ export interface KernelFigure {
   dispatches: number;
   /** Arithmetic, where it counts any. */
   gflops?: number;
-  /** Bytes that must move, a second, where it counts them. */
+  /** Bytes that must move, per second, where it counts them. */
   gigabytes?: number;
   /**
    * Of its roofline: the time that the best matrix product's GFLOP/s or the copy's GB/s of this

@@ -1,4 +1,5 @@
 /** `evaluate NAME`: a command for every task in the list, and for every measurement. @module */
+import { fail } from "../core/errors.ts";
 import type { Command, CommandGroup, Invocation, OptionSpec } from "../core/cli.ts";
 import { type AnyTask, isTask, type Measurement } from "../model/tasks/core/task.ts";
 import { evaluateTask, type NamedModel } from "../model/tasks/core/evaluate.ts";
@@ -52,11 +53,11 @@ function taskCommand(task: AnyTask): Command {
         base: namedModel(invocation, "base"),
         other: invocation.string("other"),
         tokenizerFile: await tokenizerOption(invocation),
-        out: invocation.string("out")!,
+        out: invocation.requiredString("out"),
         limit: invocation.number("limit"),
-        maxTokens: invocation.number("max-tokens")!,
-        batchSize: invocation.number("batch-size")!,
-        seed: invocation.number("seed")!,
+        maxTokens: invocation.requiredNumber("max-tokens"),
+        batchSize: invocation.requiredNumber("batch-size"),
+        seed: invocation.requiredNumber("seed"),
         makeModel: await makeModelOf(invocation),
         reporter: invocation.reporter,
         signal: invocation.signal,
@@ -77,7 +78,7 @@ function measurementCommand(measurement: Measurement): Command {
       const { reporter, signal } = invocation;
       const { text, json } = await measurement.measure({
         given: invocation,
-        model: invocation.string("model")!,
+        model: invocation.requiredString("model"),
         makeModel: await makeModelOf(invocation),
         reporter,
         signal,
@@ -96,6 +97,10 @@ export function namedModel(invocation: Invocation, option: string): NamedModel |
     isRandom(name) ? Promise.resolve(name) : localModel(name, invocation.reporter);
   return { name, folder };
 }
+
+/** The model that `--model` names, for commands that need one. */
+export const requiredModel = (invocation: Invocation): NamedModel =>
+  namedModel(invocation, "model") ?? fail("--model is not required");
 
 /** `evaluate` with a command per task. */
 export const group: CommandGroup = {

@@ -58,15 +58,15 @@ export const command: Command = {
   async run(invocation) {
     const { reporter } = invocation;
     const push = invocation.string("push");
-    const run = invocation.string("run")!;
-    const out = invocation.string("out")!;
-    const choice = checkpointChoice(invocation.string("checkpoint")!);
+    const run = invocation.requiredString("run");
+    const out = invocation.requiredString("out");
+    const choice = checkpointChoice(invocation.requiredString("checkpoint"));
     const weights = invocation.string("weights") as "scored" | "trained" | "average";
     const named = invocation.string("layout") as ModelLayout | "gguf";
     const gguf = invocation.string("type") as GgufType;
     const layout = named === "gguf" ? { gguf } : named;
     const hub = push === undefined ? undefined : await import("../model/weights/push.ts");
-    if (push !== undefined) hub!.checkPush(push); // before the work
+    if (push !== undefined) hub?.checkPush(push); // before the work
     // A folder whose publishing failed before is published as it is.
     const written = push !== undefined && exists(join(out, "config.json"));
     if (written) reporter.log(`Publishing ${out} as it is`);
@@ -75,7 +75,7 @@ export const command: Command = {
       : exportRun(run, out, choice, weights, (message) => reporter.log(message), layout);
     const address = push === undefined
       ? undefined
-      : await hub!.pushFolder(out, push, { private: invocation.boolean("private") });
+      : await hub?.pushFolder(out, push, { private: invocation.boolean("private") });
     reporter.line(formatTable(["export", "value"], [
       ["model folder", out],
       ...(result === undefined ? [] : [

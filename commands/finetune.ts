@@ -6,7 +6,7 @@ import { FINETUNE_DEFAULTS } from "../model/tasks/core/run.ts";
 import { type AnyTask, type FinetuneHelp, isTask } from "../model/tasks/core/task.ts";
 import { TASKS } from "../model/tasks/list.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
-import { namedModel } from "./evaluate.ts";
+import { requiredModel } from "./evaluate.ts";
 import { precisionOf, precisionOption } from "./precision_option.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
@@ -148,10 +148,10 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
       const head = headChoice(invocation, defaults);
       const json = await finetuneOverSeeds(task, {
         given: invocation,
-        model: namedModel(invocation, "model")!,
+        model: requiredModel(invocation),
         tokenizerFile: await tokenizerOption(invocation),
-        out: invocation.string("out")!,
-        epochs: invocation.number("epochs")!,
+        out: invocation.requiredString("out"),
+        epochs: invocation.requiredNumber("epochs"),
         config: {
           ...FINETUNE_DEFAULTS,
           precision: precisionOf(invocation),
@@ -169,10 +169,10 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
           ...(head ? { objective: { dropout: invocation.number("dropout") } } : {}),
           schedule: { ...schedule, warmup: invocation.number("warmup") },
         },
-        maxTokens: invocation.number("max-tokens")!,
+        maxTokens: invocation.requiredNumber("max-tokens"),
         head,
-        seed: invocation.number("seed")!,
-        seeds: invocation.number("seeds")!,
+        seed: invocation.requiredNumber("seed"),
+        seeds: invocation.requiredNumber("seeds"),
         resume: invocation.boolean("resume"),
         makeModel: await makeModelOf(invocation),
         reporter,

@@ -19,7 +19,7 @@ import {
 import { isThere, Rights } from "../core/rights.ts";
 import { join } from "../core/std.ts";
 
-/** What a command line is asked for besides the value of the option at hand. */
+/** The other words of the command line, which decide what the value of an option means. */
 interface Line {
   rights: Rights;
   environment: Environment;
@@ -344,7 +344,7 @@ function valuesOf(words: readonly string[], name: string): string[] {
   const end = words.indexOf("--");
   const before = end < 0 ? words : words.slice(0, end);
   return before.flatMap((word, i) => {
-    if (word === `--${name}`) return before[i + 1] === undefined ? [] : [before[i + 1]!];
+    if (word === `--${name}`) return before.slice(i + 1, i + 2);
     return word.startsWith(`--${name}=`) ? [word.slice(name.length + 3)] : [];
   });
 }

@@ -48,7 +48,7 @@ export const DEFAULT_SETTINGS: CorpusSettings = {
   policies: DEFAULT_POLICIES,
 };
 
-/** The names of the packing settings in a corpus's record, which are the options' with a line below. */
+/** The names of the packing settings in a corpus's record: those of the options, with underscores. */
 const PACKING_KEYS: Record<keyof PackingSettings, string> = {
   sequenceLength: "sequence_length",
   packing: "packing",

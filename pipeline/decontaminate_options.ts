@@ -2,7 +2,7 @@
 import type { Contamination, DecontaminateOptions } from "./overlap/contamination.ts";
 import type { ShardSummary } from "./shards/recorded_manifest.ts";
 
-/** What to compare, and how to tell of it. */
+/** What to compare with what, and who is told how far it is. */
 export interface DecontaminateCorpusOptions extends DecontaminateOptions {
   corpus: string;
   /** Evaluation files. */

@@ -473,10 +473,14 @@ class Shared extends Form {
         this.#fill(term, "left", this.#rows, "m0");
         this.#fill(term, "right", this.#columns, "n0");
         w.line("workgroupBarrier();");
-        w.for(`var k = 0u; k < ${SLAB}u; k++`, () => {
-          w.line("let a = left_slab[k][ty];");
-          w.line("let b = right_slab[k][tx];");
-          for (const r of FOUR) w.line(`c${r} = fma(vec4f(a.${XYZW[r]}), b, c${r});`);
+        // Eight a round: lavapipe ends a program's loops after 65,535 rounds in all, and a long
+        // sequence has many chunks.
+        w.for(`var k = 0u; k < ${SLAB}u; k += 8u`, () => {
+          w.unroll(8, (i) => {
+            w.line(`let a${i} = left_slab[k + ${i}u][ty];`);
+            w.line(`let b${i} = right_slab[k + ${i}u][tx];`);
+            for (const r of FOUR) w.line(`c${r} = fma(vec4f(a${i}.${XYZW[r]}), b${i}, c${r});`);
+          });
         });
         w.line("workgroupBarrier();");
       });

@@ -40,7 +40,10 @@ export interface ReferenceMixer<C> {
     piece: Piece,
     state?: LayerState,
   ): MixerOutput;
-  /** From dy (rows, e) to the gradient of the normed stream. */
+  /**
+   * From dy (rows, e) to the gradient of the normed stream. It takes what the forward took, what that
+   * kept, dy, and where gradients go: seven in all.
+   */
   backward(
     config: C,
     weight: LayerWeights,

@@ -177,7 +177,7 @@ export function emptyCitation(kind: Citation["kind"]): Citation {
 
 const UNNAMED = new Set(["", "UNLABELLED", "UNLABELED", "UNASSIGNED"]);
 
-/** The abstract: its non-empty sections, one a line, each behind its label where that says something. */
+/** The abstract: its non-empty sections, each on a line of its own, behind its label where that says something. */
 export function abstractText(sections: readonly Section[]): string {
   let text = "";
   for (const section of sections) {

@@ -60,13 +60,16 @@ export async function makePlan(
   const series = newestSeries(source.place, await source.list(signal));
   if (source.remote) checkWhole(source, series);
   const baselineFiles = series.filter((f) => f.folder === "baseline").length;
-  const offered = { year: series[0]!.year, files: baselineFiles };
+  const [first] = series;
+  const last = series.at(-1);
+  if (!first || !last) throw new Error(`${source.place} lists no files`); // refused by list()
+  const offered = { year: first.year, files: baselineFiles };
   checkYear(folder, catalogue, offered, source, smallerBaseline);
   const files = series.filter((f) => selected(f.number));
   if (files.length === 0) {
     throw new UserError(
-      `Cannot select files: ${source.place} has numbers ${series[0]!.number} to ` +
-        `${series.at(-1)!.number}, none of which --files names`,
+      `Cannot select files: ${source.place} has numbers ${first.number} to ` +
+        `${last.number}, none of which --files names`,
     );
   }
   const known = new Map<number, FileRow>(catalogue.files().map((f) => [f.number, f]));
@@ -144,8 +147,8 @@ function checkNewBaseline(
 }
 
 /**
- * A hole in a mirror's numbers, at the start too, is a listing cut short or a file not there yet:
- * never skipped.
+ * Refuses a mirror whose numbers have a hole, at the start too: its listing was cut short, or a file
+ * is not there yet.
  */
 function checkWhole(source: Source, series: SourceFile[]): void {
   let expected = 1;

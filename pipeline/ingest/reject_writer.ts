@@ -1,4 +1,4 @@
-/** `rejected/<source>.jsonl`: what was dropped of a file and why, a JSON object a line. @module */
+/** `rejected/<source>.jsonl`: what was dropped of a file and why, one JSON object per line. @module */
 import { type AtomicFile, openAtomic, removeIfExists } from "../../core/files.ts";
 import type { DropReason } from "./policy.ts";
 

@@ -24,7 +24,7 @@ export interface RunOptions extends GivenSettings {
   http?: HttpOptions;
   /** Stops after what is under way. */
   signal?: AbortSignal;
-  /** Gets a line for whatever is worth one. */
+  /** Gets a line of text for each event that a user should know of. */
   log?: (line: string) => void;
   /** Told after every file and while shards are built. */
   onProgress?: (stage: "files" | "tokens" | "shards", done: number, total: number) => void;

@@ -3,7 +3,7 @@
  * @module
  */
 import { exists, hashFile } from "../../core/files.ts";
-import { Interrupted, UserError } from "../../core/errors.ts";
+import { fail, Interrupted, UserError } from "../../core/errors.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
 import type { Corpus } from "../corpus.ts";
 import { readHeldOut, withoutHeldOut } from "../overlap/contamination.ts";
@@ -180,7 +180,8 @@ async function makeTokens(
       const tokens = { tokenizer, seed };
       const task = { kind: "tokens" as const, corpus: folder, source: file.name, policies, tokens };
       const outcome = await pool.run(task);
-      catalogue.setTokens(file.number, outcome.tokens!.tokens, outcome.tokens!.sha256);
+      const made = outcome.tokens ?? fail(`the worker made no tokens of ${file.name}`);
+      catalogue.setTokens(file.number, made.tokens, made.sha256);
       onProgress?.("tokens", ++done, waiting.length);
     } catch (error) {
       failure ??= error;

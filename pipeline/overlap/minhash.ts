@@ -41,7 +41,7 @@ export class MinHash {
   }
 
   /**
-   * Writes one hash a band into `out` at `at`.
+   * Writes one hash for each band into `out` at `at`.
    * @returns false for a text of fewer than five words, which has no signature
    */
   bands(text: string, out: Uint32Array, at = 0): boolean {

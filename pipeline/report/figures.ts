@@ -95,7 +95,7 @@ class HistogramBuilder {
 
   add(value: number): void {
     const bin = Math.min(BINS - 1, Math.floor(value / this.binWidth));
-    this.#counts[bin]!++;
+    this.#counts[bin] = (this.#counts[bin] ?? 0) + 1;
     this.#total++;
     this.#sum += value;
   }
@@ -183,8 +183,8 @@ function countTokens(
   try {
     const { pmids, versions, ordinals, starts } = file.slice();
     pmids.forEach((pmid, i) => {
-      if (!live.isLive(source, pmid, versions[i]!, ordinals[i]!)) return;
-      histogram.add(starts[i + 1]! - starts[i]! - 1); // without the end-of-text id before them
+      if (!live.isLive(source, pmid, versions[i] ?? 0, ordinals[i] ?? 0)) return;
+      histogram.add((starts[i + 1] ?? 0) - (starts[i] ?? 0) - 1); // without the end-of-text id before them
     });
   } finally {
     file.close();

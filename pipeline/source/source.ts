@@ -73,10 +73,9 @@ export function newestSeries(place: string, files: SourceFile[]): SourceFile[] {
     );
   }
   const series = files.filter((f) => f.year === year).sort((a, b) => a.number - b.number);
-  for (let i = 1; i < series.length; i++) {
-    const a = series[i - 1]!;
-    const b = series[i]!;
-    if (a.number === b.number) {
+  for (const [i, b] of series.entries()) {
+    const a = series[i - 1];
+    if (a?.number === b.number) {
       throw new UserError(
         `Cannot use ${place}: file ${a.number} is there twice, as ${a.folder}/${a.fileName} and ` +
           `${b.folder}/${b.fileName}; remove one`,

@@ -1,4 +1,4 @@
-/** How finely tokenizers cut text: tokens a word, bytes a token, and the same for lists of terms. */
+/** How finely tokenizers cut text: tokens per word, bytes per token, and the same for lists of terms. */
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** Sums over texts. */

@@ -15,8 +15,8 @@ type Doctype =
 const NAME_START = /[\p{L}_:]/u;
 const NAME_CHARACTER = /[\p{L}\p{N}\p{M}_:.\-\u00b7]/u;
 /** What element types and lists of values are not made of. */
-const STOPS_CONTENT = `<>"'&%`;
-const STOPS_LIST = `()<>"'&%`;
+const STOPS_CONTENT = `<>"'&%[]`;
+const STOPS_LIST = `()<>"'&%[]`;
 /** The types of attributes that are a word. */
 const ATTRIBUTE_TYPES = [
   "CDATA",

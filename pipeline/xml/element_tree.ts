@@ -1,6 +1,6 @@
 /**
  * Which elements matter: a tree of paths compiled into a table, so that the scanner follows a
- * document with one look-up an element and ignores every subtree that no rule names.
+ * document with one look-up per element and ignores every subtree that no rule names.
  * @module
  */
 import { bytesOf } from "./bytes.ts";

@@ -1,6 +1,6 @@
 /**
  * Results in the layout of EleutherAI's lm-evaluation-harness: `results_<date>.json` with
- * "acc,none" and "acc_stderr,none", and `samples_<task>_<date>.jsonl` with one line a question.
+ * "acc,none" and "acc_stderr,none", and `samples_<task>_<date>.jsonl` with one line per question.
  * @module
  */
 import { writeAtomic } from "../../../core/files.ts";

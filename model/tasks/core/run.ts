@@ -50,7 +50,7 @@ export interface FinetuneTask<Answers> {
   labels: readonly string[];
   /** What is learned from. */
   examples: SupervisedExample[];
-  /** Tokens a row: at least the longest example, in any split. */
+  /** Tokens per row: at least the longest example, in any split. */
   rowLength: number;
   /** The head of labels that learns, in place of the language model's; its rows for so many of texts. */
   head?: { config: HeadConfig; rows(textRows: number): number };
@@ -124,6 +124,11 @@ export async function finetuneRun<Answers>(
   try {
     const best = doneResult(out) as Best | undefined ??
       await trainToBest(request, old, config, made, init);
+    // From here on the run is its best checkpoint: what is exported is what was tested. A run that was
+    // killed meanwhile comes here again.
+    for (const { path, step } of listCheckpoints(out)) {
+      if (step !== best.step) removeCheckpoint(path);
+    }
     const checkpoint = checkpointPath(out, best.step);
     const opened = openCheckpoint(checkpoint);
     model.writeParameters(opened.folder.read);
@@ -226,9 +231,7 @@ async function trainToBest<A>(
     resumeHint: request.resumeHint,
   });
   const best = { step: state.best!.step, dev_score: 1 - state.best!.loss };
-  // From here on the run is its best checkpoint: what is exported is what was tested.
   markDone(out, best);
-  for (const { path, step } of listCheckpoints(out)) if (step !== best.step) removeCheckpoint(path);
   return best;
 }
 

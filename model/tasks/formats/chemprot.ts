@@ -46,7 +46,7 @@ function partsOf(probe: Probe): Partial<Record<Part, string>> {
 }
 
 /** The type of a relation that the shared task does not evaluate. */
-const NOT_EVALUATED = "not evaluated";
+export const NOT_EVALUATED = "not evaluated";
 
 /** See the module's text. */
 export const chemprot: Format<"document"> = {

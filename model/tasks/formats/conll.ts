@@ -59,7 +59,7 @@ const documentOf = (line: string): string | undefined =>
     (line.startsWith("-DOCSTART-") ? /\((\S+)\)/.exec(line)?.[1] ?? "" : undefined);
 
 /** Reads a file of tagged tokens. */
-function readTagged(path: string): TaggedTokens[] {
+export function readTagged(path: string): TaggedTokens[] {
   const sentences: (TaggedTokens & { raw: string[] })[] = [];
   let current: TaggedTokens & { raw: string[] } | undefined;
   let document: string | undefined;

@@ -120,7 +120,7 @@ export const pubtator: Format<"document"> = {
 };
 
 /** A document's relations between identifiers; those between mentions are told by what these stand for. */
-function documentRelations(document: AnnotatedDocument): DocumentRelation[] {
+export function documentRelations(document: AnnotatedDocument): DocumentRelation[] {
   const identifier = new Map(document.mentions.map((m) => [m.id, m.identifiers[0] ?? m.id]));
   const seen = new Set<string>();
   return document.relations.map((relation): DocumentRelation =>

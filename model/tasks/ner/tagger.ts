@@ -172,7 +172,7 @@ export function decodeTags(scores: TagScores, tags: readonly string[]): string[]
   return path.reverse().map((t) => tags[t]!);
 }
 
-/** Tokens a row that sentences need: whole 64s, at most `maxTokens`. */
+/** Tokens per row that sentences need: a multiple of 64, at most `maxTokens`. */
 export function taggingRowLength(
   sentences: readonly TaggedSentence[],
   tokenizer: Tokenizer,
