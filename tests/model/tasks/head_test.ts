@@ -386,7 +386,13 @@ Deno.test("classify by a head reads a text and its partner, and no instruction",
   const tokenizer = byteTokenizer();
   const approach = classify.headed?.({ context: "forward", crf: false });
   assert(approach);
-  const text = { id: "1", text: "A trial.", pair: "It works.", labels: ["no"] };
+  const text = {
+    kind: "text" as const,
+    id: "1",
+    text: "A trial.",
+    pair: "It works.",
+    labels: ["no"],
+  };
   const reader = { tokenizer, labels: ["no", "yes"], maxTokens: 64 };
   const [example] = approach.examples([text], reader);
   assertEquals(tokenizer.decode(example?.tokens.slice(1) ?? []), "A trial.\nIt works.");
