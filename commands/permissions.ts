@@ -18,6 +18,7 @@ import {
 } from "../core/locations.ts";
 import { isThere, Rights } from "../core/rights.ts";
 import { join } from "../core/std.ts";
+import { PART_VARIABLES } from "../pipeline/parts/part.ts";
 
 /** What a command line is asked for besides the value of the option at hand. */
 export interface Line {
@@ -42,6 +43,8 @@ export interface CommandPlaces {
   device?: true;
   /** Functions that ask about the machine. */
   system?: readonly string[];
+  /** Variables of the environment that it reads. */
+  variables?: readonly string[];
 }
 
 /** Where Hugging Face keeps large files: the hub sends there for them. */
@@ -78,8 +81,11 @@ const repairsCorpus: Place = (value, { rights, has }) =>
 const refreshesCorpus: Place = async (value, line) => {
   await changesCorpus(value, line);
   if (line.values("source").length > 0) return;
-  const { recordedSource } = await import("../pipeline/permissions.ts");
-  const source = recordedSource(value);
+  const { listedSource, recordedSource } = await import("../pipeline/permissions.ts");
+  const inParts = line.values("part").length > 0 ||
+    PART_VARIABLES.some((name) => line.environment(name) !== undefined);
+  // Parts leave the catalogue alone, which one process at a time may change.
+  const source = (inParts ? listedSource(value) : undefined) ?? recordedSource(value);
   if (source !== undefined) await readsSource(source, line);
 };
 
@@ -241,11 +247,17 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   kernels: { device: true },
   "pipeline run": {
     system: ["systemMemoryInfo"], // for the number of workers
+    variables: PART_VARIABLES,
     options: { source: readsSource, corpus: changesCorpus, tokenizer: reads },
   },
   "pipeline refresh": {
     system: ["systemMemoryInfo"],
+    variables: PART_VARIABLES,
     options: { source: readsSource, corpus: refreshesCorpus, tokenizer: reads },
+  },
+  "pipeline finish": {
+    system: ["systemMemoryInfo"],
+    options: { corpus: changesCorpus },
   },
   "pipeline decontaminate": {
     options: { corpus: changesFolder, against: reads, "": reads },
@@ -295,7 +307,7 @@ export async function rightsFor(
   rights.read(code);
   const places = placesOf(words);
   if (!places) return rights; // help, or a command that there is not
-  const { options = {}, defaults = {}, device, system } = places;
+  const { options = {}, defaults = {}, device, system, variables } = places;
   const line: Line = {
     rights,
     environment,
@@ -309,6 +321,7 @@ export async function rightsFor(
     for (const value of values) if (value !== "") await place(value, line);
   }
   if (system) rights.system(system);
+  if (variables) rights.variables(variables);
   if (!device) return rights;
   rights.system(["systemMemoryInfo"]);
   rights.variables([...DEVICE_VARIABLES, ...OWN_CACHE_VARIABLES]);

@@ -29,6 +29,7 @@ import { parseSelection } from "./source/names.ts";
 import { openSource, placeOf } from "./source/source.ts";
 import { beginNewSeries, NewSeries, sameSettings } from "./new_series.ts";
 import { swapIn } from "./series_swap.ts";
+import { writeSourceList } from "./source_list.ts";
 
 /** What to bring into a corpus, and how. Settings left out are the corpus's own, or defaults. */
 export interface RunOptions extends GivenSettings {
@@ -109,6 +110,7 @@ export async function runPipeline(options: RunOptions): Promise<RunSummary> {
     const summary = await new Run(corpus, options).run();
     summary.seconds = (performance.now() - start) / 1000;
     corpus.catalogue.finishRun(run, summary);
+    writeSourceList(corpus.folder, corpus.catalogue);
     useless = false;
     return summary;
   } catch (error) {

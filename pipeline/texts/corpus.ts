@@ -91,6 +91,35 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
     throw new UserError(`Cannot make a corpus of the texts in ${source}: give --tokenizer FILE`);
   }
   const tokenizer = loadTokenizer(tokenizerFile);
+  checkTextTokenizer(corpus, old, tokenizer, tokenizerFile);
+  const settings = textSettings(options, old?.settings);
+  const held = holdFolder(corpus);
+  try {
+    removePartials(corpus);
+    if (old) checkContamination(corpus, textRecord(corpus));
+    keepTextTokenizer(corpus, tokenizer);
+    const state = await takeFiles(options, tokenizer, settings);
+    await compareNewTexts(corpus, state, options.signal);
+    return await buildTextShards(corpus, state, tokenizer, options);
+  } catch (error) {
+    removePartials(corpus);
+    if (!exists(textsPath(corpus))) removeMade(corpus, held);
+    throw error;
+  } finally {
+    held.release();
+  }
+}
+
+/**
+ * @param tokenizerFile its name, for messages
+ * @throws {UserError} where a corpus of texts cannot go on with a tokenizer
+ */
+export function checkTextTokenizer(
+  corpus: string,
+  old: TextCorpusState | undefined,
+  tokenizer: Pick<Tokenizer, "sha256">,
+  tokenizerFile: string,
+): void {
   if (old && old.tokenizer_sha256 !== tokenizer.sha256) {
     throw new UserError(
       `Cannot use the tokenizer ${tokenizerFile}: ${corpus} was tokenized with another; leave it ` +
@@ -104,25 +133,12 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
         "another; move it elsewhere, or name it with --tokenizer",
     );
   }
-  const settings = settingsOf(options, old?.settings);
-  const held = holdFolder(corpus);
-  try {
-    removePartials(corpus);
-    if (old) checkContamination(corpus, textRecord(corpus));
-    // Later runs need no --tokenizer, even where this one is stopped.
-    if (!exists(own) || hashFile(own) !== tokenizer.sha256) {
-      writeAtomic(own, Deno.readFileSync(tokenizerFile));
-    }
-    const state = await takeFiles(options, tokenizer, settings);
-    await compareNewTexts(corpus, state, options.signal);
-    return await buildTextShards(corpus, state, tokenizer, options);
-  } catch (error) {
-    removePartials(corpus);
-    if (!exists(textsPath(corpus))) removeMade(corpus, held);
-    throw error;
-  } finally {
-    held.release();
-  }
+}
+
+/** Copies the tokenizer into the corpus: later runs need no --tokenizer, even where this one is stopped. */
+export function keepTextTokenizer(corpus: string, { path, sha256 }: Tokenizer): void {
+  const own = tokenizerPath(corpus);
+  if (!exists(own) || hashFile(own) !== sha256) writeAtomic(own, Deno.readFileSync(path));
 }
 
 /** Brings tokens, documents and their list up to date with the folder. */
@@ -148,16 +164,13 @@ async function takeFiles(
     onProgress?.("tokens", done, names.length);
     const md5 = hashFile(join(source, name), "md5");
     const known = old?.files.find((f) => f.name === name && f.md5 === md5);
-    const whole = known !== undefined &&
-      isWhole(textTokensPath(corpus, name), known.tokens_sha256) &&
-      isWhole(textDocumentsPath(corpus, name), known.documents_sha256);
-    if (known?.columns && whole) {
+    if (known && isTextFileWhole(corpus, known)) {
       state.files.push(known);
       continue;
     }
     // The same file keeps its numbers.
     const first = known?.first ?? state.next;
-    const { records, ...file } = await takeFile(corpus, source, name, first, {
+    const { records, ...file } = await takeTextFile(corpus, source, name, first, {
       tokenizer,
       seed: settings.seed,
       signal,
@@ -180,14 +193,27 @@ async function takeFiles(
 const isWhole = (path: string, hash: string | undefined): boolean =>
   exists(path) && (hash === undefined || hashFile(path) === hash);
 
+/** True where a corpus has all that a run makes of a file of texts, as it was written. */
+export function isTextFileWhole(corpus: string, file: TextFile): boolean {
+  return file.columns !== undefined &&
+    isWhole(textTokensPath(corpus, file.name), file.tokens_sha256) &&
+    isWhole(textDocumentsPath(corpus, file.name), file.documents_sha256);
+}
+
+/** Everything that is known of a file once it was read, but for its name, MD5 and numbers. */
+export type TakenTextFile =
+  & Omit<TextFile, "name" | "md5" | "first">
+  & Required<Pick<TextFile, "columns" | "documents_sha256">>
+  & { records: number };
+
 /** Writes a file's tokens and documents: once through it for its columns, once for all else. */
-async function takeFile(
+export async function takeTextFile(
   corpus: string,
   source: string,
   name: string,
   first: number,
   { tokenizer, seed, signal }: { tokenizer: Tokenizer; seed: number; signal?: AbortSignal },
-): Promise<Omit<TextFile, "name" | "md5" | "first"> & { records: number }> {
+): Promise<TakenTextFile> {
   const path = join(source, name);
   const survey = new ColumnSurvey(path);
   let read = 0;
@@ -263,8 +289,8 @@ export async function buildTextShards(
 }
 
 /** The corpus's settings. @throws {UserError} where another value is given than it has. */
-function settingsOf(
-  options: TextCorpusOptions,
+export function textSettings(
+  options: Pick<TextCorpusOptions, "corpus"> & Partial<PackingSettings>,
   own: TextCorpusSettings | undefined,
 ): TextCorpusSettings {
   const { corpus } = options;

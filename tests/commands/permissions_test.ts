@@ -15,6 +15,7 @@ const WORDS = [
   "curriculum",
   "files",
   "filter",
+  "part",
   "prompt",
   "stop",
   "upsample",
