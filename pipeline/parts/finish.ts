@@ -142,10 +142,14 @@ async function finishInto(
     recordDocumentSettings(catalogue, settings);
     for (const { number, stamp } of parts.restamped) catalogue.setStamp(number, stamp);
   });
-  // A part may have to be done again before this comes to its end, and looks here.
+  // Where this fails, a part may have to be done again, and looks here.
   writeSourceList(folder, catalogue);
-  const added = await addFiles(corpus, parts, options);
-  writeSourceList(folder, catalogue);
+  let added: Awaited<ReturnType<typeof addFiles>>;
+  try {
+    added = await addFiles(corpus, parts, options);
+  } finally {
+    writeSourceList(folder, catalogue);
+  }
   if (catalogue.get("rebuild") !== undefined) await rebuildCitations(corpus);
   const pool = new WorkerPool(options.workers);
   const stop = () => pool.stop();
