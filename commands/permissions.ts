@@ -18,6 +18,12 @@ import {
 } from "../core/locations.ts";
 import { isThere, Rights } from "../core/rights.ts";
 import { join } from "../core/std.ts";
+import {
+  isStorage,
+  STORAGE_VARIABLES,
+  storageEndpoint,
+  storageFiles,
+} from "../pipeline/storage/credentials.ts";
 import { PART_VARIABLES } from "../pipeline/parts/part.ts";
 
 /** What a command line is asked for besides the value of the option at hand. */
@@ -99,9 +105,30 @@ const readsSource: Place = (value, { rights }) => {
   }
 };
 
+/** A place in S3-compatible storage: its host, and what AWS's tools find their keys in. */
+const reachesStorage: Place = (value, { rights, environment }) => {
+  if (!isStorage(value)) return; // the command says what is wrong with it
+  const { credentials, config } = storageFiles(environment);
+  for (const file of [credentials, config]) rights.read(file);
+  rights.variables(STORAGE_VARIABLES);
+  try {
+    rights.reach(new URL(storageEndpoint(environment).endpoint).host);
+  } catch {
+    // The command says what is wrong with it.
+  }
+};
+
+/** A corpus that is read: a folder, or a place in the storage, which is copied into the cache. */
+const readsCorpus: Place = async (value, line) => {
+  if (!isStorage(value)) return line.rights.read(value);
+  await reachesStorage(value, line);
+  const cache = ownCache(line.environment);
+  if (cache !== undefined) line.rights.change(cache);
+};
+
 /** The corpora of a mix such as "pubmed=0.8,c4=0.2". */
-const readsMix: Place = (value, { rights }) => {
-  for (const part of value.split(",")) rights.read(part.replace(/=[\d.]+$/, "").trim());
+const readsMix: Place = async (value, line) => {
+  for (const part of value.split(",")) await readsCorpus(part.replace(/=[\d.]+$/, "").trim(), line);
 };
 
 /** A file of scores, or "CORPUS: FILE; CORPUS: FILE" for the corpora of a mix. */
@@ -205,7 +232,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   "train": {
     device: true,
     options: {
-      corpus: reads,
+      corpus: readsCorpus,
       mix: readsMix,
       init: readsModel,
       out: runs,
@@ -228,7 +255,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "evaluate perplexity": {
     device: true,
-    options: { model: readsModel, corpus: reads, "mesh-tree": reads, output: writesFile },
+    options: { model: readsModel, corpus: readsCorpus, "mesh-tree": reads, output: writesFile },
   },
   "evaluate": {
     device: true,
@@ -255,6 +282,8 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
     variables: PART_VARIABLES,
     options: { source: readsSource, corpus: refreshesCorpus, tokenizer: reads },
   },
+  "pipeline push": { options: { corpus: reads, to: reachesStorage } },
+  "pipeline pull": { options: { corpus: changesFolder, from: reachesStorage } },
   "pipeline finish": {
     system: ["systemMemoryInfo"],
     options: { corpus: changesCorpus },

@@ -63,6 +63,8 @@ const SUB_ROOMS: Record<string, string[]> = {
     "pipeline/texts/",
     "pipeline/xml/",
   ],
+  "pipeline/storage/": ["core/", "pipeline/"],
+  "pipeline/parts/": ["core/", "pipeline/"],
   // These two still lean on files of `pipeline/` itself, which lean on them.
   "pipeline/ingest/": ["core/", "pipeline/"],
   "pipeline/texts/": ["core/", "pipeline/"],
