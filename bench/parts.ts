@@ -60,7 +60,13 @@ export async function benchParts({ reporter }: Invocation): Promise<Record<strin
     const { mirror, xmlBytes } = makeMirror(folder, makeInput(join(folder, "input.xml.gz")));
     const tokenizer = join(ROOT, "fixtures/tokenizer.json");
     const run = (corpus: string) => [
-      ...["run", "--source", mirror, "--corpus", corpus, "--tokenizer", tokenizer],
+      "run",
+      "--source",
+      mirror,
+      "--corpus",
+      corpus,
+      "--tokenizer",
+      tokenizer,
     ];
     const whole: number[] = [];
     const parts: number[] = [];

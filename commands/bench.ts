@@ -53,6 +53,15 @@ export const command: Command = {
       help: "train, autotune: f32 or mixed, with f16 where products use it",
     },
     ...deviceOptions,
+    only: {
+      type: "list",
+      placeholder: "WORD",
+      help: "gpu: only sections whose names have this word, such as step; may be repeated",
+    },
+    resume: {
+      type: "boolean",
+      help: "gpu: keep what is in the file of --output, and measure only what is missing there",
+    },
     skip: {
       type: "list",
       placeholder: "SECTION",
@@ -66,6 +75,7 @@ export const command: Command = {
   },
   examples: [
     "deno task bench gpu --output bench/results/my-gpu.json",
+    "deno task bench gpu --resume --only step --output bench/results/my-gpu.json",
     "deno task bench train",
     "deno task bench train --model small --profile --json",
     "deno task bench train --precision mixed",
@@ -73,7 +83,7 @@ export const command: Command = {
     "deno task bench kernels --variant gpu-tiled",
   ],
   async run(invocation) {
-    const name = invocation.positionals[0]!;
+    const [name = ""] = invocation.positionals;
     const load = Object.hasOwn(BENCHMARKS, name) ? BENCHMARKS[name] : undefined;
     if (!load) {
       throw new UsageError(

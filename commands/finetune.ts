@@ -5,7 +5,7 @@ import { FINETUNE_DEFAULTS } from "../model/tasks/core/run.ts";
 import { type AnyTask, type FinetuneHelp, isTask } from "../model/tasks/core/task.ts";
 import { TASKS } from "../model/tasks/list.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
-import { namedModel } from "./evaluate.ts";
+import { requiredModel } from "./evaluate.ts";
 import { precisionOf, precisionOption } from "./precision_option.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
@@ -76,6 +76,7 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
       max: 100,
       default: 1,
     },
+    latex: { type: "boolean", help: "print the table for a paper, too" },
     resume: { type: "boolean", help: "go on from the run's newest checkpoint" },
     ...deviceOptions,
   } satisfies Record<string, OptionSpec>;
@@ -86,7 +87,10 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
     name: `finetune ${task.name}`,
     ...help,
     options: {
-      model: modelOption("the model to begin from (or random:tiny and the like, with --tokenizer)", true),
+      model: modelOption(
+        "the model to begin from (or random:tiny and the like, with --tokenizer)",
+        true,
+      ),
       ...options,
       ...sharedOptions(defaults),
     },
@@ -94,10 +98,10 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
       const { reporter, signal } = invocation;
       const json = await finetuneOverSeeds(task, {
         given: invocation,
-        model: namedModel(invocation, "model")!,
+        model: requiredModel(invocation),
         tokenizerFile: await tokenizerOption(invocation),
-        out: invocation.string("out")!,
-        epochs: invocation.number("epochs")!,
+        out: invocation.requiredString("out"),
+        epochs: invocation.requiredNumber("epochs"),
         config: {
           ...FINETUNE_DEFAULTS,
           precision: precisionOf(invocation),
@@ -113,9 +117,9 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
           },
           schedule: { ...schedule, warmup: invocation.number("warmup") },
         },
-        maxTokens: invocation.number("max-tokens")!,
-        seed: invocation.number("seed")!,
-        seeds: invocation.number("seeds")!,
+        maxTokens: invocation.requiredNumber("max-tokens"),
+        seed: invocation.requiredNumber("seed"),
+        seeds: invocation.requiredNumber("seeds"),
         resume: invocation.boolean("resume"),
         makeModel: await makeModelOf(invocation),
         reporter,

@@ -31,7 +31,7 @@ export const command: Command = {
   async run(invocation) {
     const { reporter, signal } = invocation;
     const started = performance.now();
-    using corpus = openCorpusTexts(invocation.string("corpus")!);
+    using corpus = openCorpusTexts(invocation.requiredString("corpus"));
     const progress = reporter.progress("Comparing", corpus.files * 2, "files");
     let pass = 0;
     const report = await findDuplicates(() => {
@@ -40,7 +40,7 @@ export const command: Command = {
         if (signal.aborted) throw new Interrupted("Stopped; nothing was written");
         progress.update(before + done);
       });
-    }, invocation.number("similarity")!);
+    }, invocation.requiredNumber("similarity"));
     progress.finish();
     const { pairs, ...counts } = report;
     const out = invocation.string("out");
@@ -48,8 +48,9 @@ export const command: Command = {
     const seconds = (performance.now() - started) / 1000;
     const figures = { ...counts, pairs: pairs.length, seconds };
     if (invocation.json) return reporter.line(JSON.stringify({ ...figures, out }));
-    if (pairs.length) {
-      const kind = pairs[0]!.names ? "document" : "PMID";
+    const [first] = pairs;
+    if (first) {
+      const kind = first.names ? "document" : "PMID";
       reporter.line(formatTable([kind, kind, "similarity"], pairs.slice(0, 20).map(cells)));
     }
     reporter.line(

@@ -25,9 +25,9 @@ export const command: Command = {
     const format = invocation.string("format") as ExportFormat;
     const progress = reporter.progress("Exporting", 0, "documents");
     const done = await exportDocuments(
-      invocation.string("corpus")!,
+      invocation.requiredString("corpus"),
       format,
-      invocation.string("out")!,
+      invocation.requiredString("out"),
       { signal, onProgress: (n) => progress.update(n) },
     );
     progress.finish();

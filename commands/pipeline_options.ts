@@ -126,7 +126,7 @@ export function runOptions(invocation: Invocation): RunOptions {
   let stage = "";
   let progress = reporter.progress("Files", 0);
   return {
-    corpus: invocation.string("corpus")!,
+    corpus: invocation.requiredString("corpus"),
     ...defined({
       source: invocation.string("source"),
       tokenizer: invocation.string("tokenizer"),

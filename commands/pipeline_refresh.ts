@@ -29,7 +29,7 @@ export const command: Command = {
   examples: ["deno task pipeline refresh --corpus corpus"],
   async run(invocation) {
     try {
-      const texts = readTextCorpus(invocation.string("corpus") ?? "");
+      const texts = readTextCorpus(invocation.requiredString("corpus"));
       const source = invocation.string("source") ?? texts?.source ?? "";
       const part = partOfCall(invocation);
       if (part) {

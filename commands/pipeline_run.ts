@@ -33,7 +33,7 @@ export const command: Command = {
     "deno task pipeline run --source mirror --corpus corpus --tokenizer tokenizer.json --part 2/8",
   ],
   async run(invocation) {
-    const source = invocation.string("source") ?? "";
+    const source = invocation.requiredString("source");
     withoutNetwork(source);
     const part = partOfCall(invocation);
     const texts = textFiles(source).length > 0;

@@ -154,7 +154,7 @@ async function corpusOf(invocation: Invocation, before: string | undefined) {
   if (mix !== undefined) return openMix(await mixFolders(invocation, mix));
   const folder = given === undefined ? before : await corpusFolder(invocation, given);
   if (folder === undefined) return undefined;
-  // A run on a mix has the mix in its path's place.
+  // The record of a run on a mix has the mix where it would have the path of one corpus.
   const mixed = !exists(folder) && /=[\d.]+$/.test(folder);
   return mixed ? openMix(folder) : openCorpus(folder);
 }

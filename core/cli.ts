@@ -3,7 +3,7 @@
  * @module
  */
 import { parseArgs } from "./std.ts";
-import { UsageError } from "./errors.ts";
+import { fail, UsageError } from "./errors.ts";
 import { styled, terminalWidth, wrap } from "./terminal.ts";
 import type { Reporter } from "./reporter.ts";
 
@@ -59,6 +59,10 @@ export interface Invocation {
   string(name: string): string | undefined;
   /** The value of an integer or number option. */
   number(name: string): number | undefined;
+  /** The value of a string option that is required or has a default. */
+  requiredString(name: string): string;
+  /** The value of an integer or number option that is required or has a default. */
+  requiredNumber(name: string): number;
   /** Whether a flag is set. */
   boolean(name: string): boolean;
   /** Every value of a list option. */
@@ -136,16 +140,16 @@ export function parseInvocation(
   const specs = { ...command.options, ...COMMON };
   args = joinNegativeNumbers(args, specs);
   const of = (...types: OptionSpec["type"][]) =>
-    Object.keys(specs).filter((k) => types.includes(specs[k]!.type));
+    Object.entries(specs).filter(([, { type }]) => types.includes(type)).map(([name]) => name);
   for (let i = 0; i < args.length && args[i] !== "--"; i++) {
-    const name = /^--(?:no-)?([^=]+)$/.exec(args[i]!)?.[1];
+    const name = /^--(?:no-)?([^=]+)$/.exec(args[i] ?? "")?.[1];
     // A word such as --constructor is no option, though every object has something of that name.
     const spec = name && Object.hasOwn(specs, name) ? specs[name] : undefined;
     if (spec && spec.type !== "boolean") {
       const next = args[i + 1];
       if (args[i]?.includes("=")) continue;
       if (next === undefined || (next.startsWith("--") && next !== "--")) {
-        throw new UsageError(`Option --${name} needs a value (${placeholder(name!, spec)})`);
+        throw new UsageError(`Option --${name} needs a value (${placeholder(name ?? "", spec)})`);
       }
       i++;
     }
@@ -154,7 +158,7 @@ export function parseInvocation(
     string: of("string", "integer", "number", "list"),
     boolean: of("boolean"),
     collect: of("list"),
-    negatable: Object.keys(specs).filter((k) => specs[k]!.default === true),
+    negatable: of("boolean").filter((name) => specs[name]?.default === true),
     alias: { h: "help" },
     unknown: (argument, key) => {
       if (key !== undefined) throw new UsageError(unknownOption(argument, Object.keys(specs)));
@@ -180,6 +184,12 @@ export function parseInvocation(
     signal,
     string: (name) => options[name] as string | undefined,
     number: (name) => options[name] as number | undefined,
+    requiredString: (name) =>
+      options[name] as string | undefined ??
+        fail(`--${name} is neither required nor has a default`),
+    requiredNumber: (name) =>
+      options[name] as number | undefined ??
+        fail(`--${name} is neither required nor has a default`),
     boolean: (name) => options[name] === true,
     list: (name) => (options[name] as string[] | undefined) ?? [],
   };
@@ -253,15 +263,16 @@ function unknownOption(argument: string, known: string[]): string {
 export function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next.push(
-        Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + Number(a[i - 1] !== b[j - 1])),
-      );
+    let left = i;
+    const next = [left];
+    for (const [j, above] of row.slice(1).entries()) {
+      const diagonal = row[j] ?? 0;
+      left = Math.min(left + 1, above + 1, diagonal + Number(a[i - 1] !== b[j]));
+      next.push(left);
     }
     row = next;
   }
-  return row[b.length]!;
+  return row[b.length] ?? 0;
 }
 
 /** The help page of a command. */
@@ -311,9 +322,23 @@ function helpRows(entries: [string, string][], width: number): string[] {
   const indent = " ".repeat(column + 4);
   return entries.flatMap(([name, help]) => {
     const lines = wrap(help, width - column - 4);
-    if (name.length > column) return ["  " + name, ...lines.map((line) => indent + line)];
+    if (name.length > column) {
+      return [...choiceLines(name, width), ...lines.map((line) => indent + line)];
+    }
     return lines.map((line, i) => i ? indent + line : `  ${name.padEnd(column)}  ${line}`);
   });
+}
+
+/** An option with its choices, over as many lines as it needs, broken behind a "|". */
+function choiceLines(name: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const part of name.split(/(?<=\|)/)) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + part.length <= width) {
+      lines[lines.length - 1] = last + part;
+    } else lines.push((lines.length ? "      " : "  ") + part);
+  }
+  return lines;
 }
 
 /** A command line over as many lines as it needs, broken before options, each but the last ending in "\\". */

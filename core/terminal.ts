@@ -5,7 +5,7 @@
  */
 
 /** Columns where there is no terminal to ask. */
-export const DEFAULT_WIDTH = 80;
+const DEFAULT_WIDTH = 80;
 
 /** Narrower than this nothing can be laid out; lines then break where the terminal breaks them. */
 const LEAST_WIDTH = 40;
@@ -21,7 +21,7 @@ export function terminalWidth(stream: { isTerminal(): boolean }): number {
 }
 
 /** How a piece of text is set off. */
-export type Style = "bold" | "faint" | "red" | "green" | "yellow" | "cyan";
+type Style = "bold" | "faint" | "red" | "green" | "yellow" | "cyan";
 
 /** The codes of ECMA-48, "select graphic rendition". */
 const CODES: Record<Style, number> = {
@@ -34,7 +34,7 @@ const CODES: Record<Style, number> = {
 };
 
 /** Whether a stream shows colour: it is a terminal, and NO_COLOR is not set. */
-export function showsColour(stream: { isTerminal(): boolean }): boolean {
+function showsColour(stream: { isTerminal(): boolean }): boolean {
   return !Deno.noColor && stream.isTerminal();
 }
 

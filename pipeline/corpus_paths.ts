@@ -92,10 +92,10 @@ const OWN_ENTRIES: ReadonlySet<string> = new Set([
   "series.json.partial",
 ]);
 
-/** What an empty disk or a file manager has in a folder without anyone's asking. */
+/** What file systems and file managers put into a folder by themselves. */
 const NOBODYS: ReadonlySet<string> = new Set(["lost+found", ".DS_Store"]);
 
-/** The first thing in a folder that is neither the pipeline's nor of no interest; undefined where there is none. */
+/** The first entry of a folder that somebody else put there; undefined where there is none. */
 export function foreignEntry(folder: string): string | undefined {
   if (!exists(folder)) return undefined;
   return [...Deno.readDirSync(folder)].map(({ name }) => name).sort()

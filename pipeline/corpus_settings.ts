@@ -13,6 +13,7 @@ import type { PackingMethod } from "./shards/packing.ts";
 export interface PackingSettings {
   /** Tokens of a row. */
   sequenceLength: number;
+  /** How documents become rows. */
   packing: PackingMethod;
   /** Shuffles the documents. */
   seed: number;
@@ -30,7 +31,9 @@ export interface CorpusSettings extends PackingSettings {
 
 /** What a command line says of the settings; what it leaves out is the corpus's own. */
 export interface GivenSettings extends Partial<PackingSettings> {
+  /** Which fields of a citation are kept. */
   fields?: FieldSelection;
+  /** Which citations become training text. */
   policies?: Partial<Policies>;
 }
 
@@ -45,7 +48,7 @@ export const DEFAULT_SETTINGS: CorpusSettings = {
   policies: DEFAULT_POLICIES,
 };
 
-/** The names of the packing settings in a corpus's record, which are the options' with a line below. */
+/** The names of the packing settings in a corpus's record: those of the options, with underscores. */
 export const PACKING_KEYS: Record<keyof PackingSettings, string> = {
   sequenceLength: "sequence_length",
   packing: "packing",

@@ -21,7 +21,7 @@ const CODE_FLAGS = ["--no-prompt", "--no-remote", "--cached-only"];
  * Runs the program on `words` in a process of its own and returns its exit code.
  * @param root the folder that has main.ts
  */
-export async function launch(words: readonly string[], root: string = ROOT): Promise<number> {
+async function launch(words: readonly string[], root: string = ROOT): Promise<number> {
   let flags: string[];
   try {
     flags = (await rightsFor(words, root)).flags();

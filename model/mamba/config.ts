@@ -6,7 +6,7 @@
 import { UserError } from "../../core/errors.ts";
 
 /** Sizes that models of both kinds have; the head is tied to the embeddings. */
-interface CommonConfig {
+export interface CommonConfig {
   /** d: width of the residual stream. */
   hiddenSize: number;
   /** Mixers, one after the other. */
@@ -37,6 +37,7 @@ interface CommonConfig {
 
 /** The sizes of a Mamba-1 language model. */
 export interface Mamba1Config extends CommonConfig {
+  /** The kind of its layers. */
   kind: "mamba";
   /** r: rank of the projection to delta. */
   timeStepRank: number;
@@ -44,6 +45,7 @@ export interface Mamba1Config extends CommonConfig {
 
 /** The sizes of a Mamba-2 language model. */
 export interface Mamba2Config extends CommonConfig {
+  /** The kind of its layers. */
   kind: "mamba2";
   /** p: channels of a head; e / p heads. */
   headSize: number;

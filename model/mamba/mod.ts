@@ -18,7 +18,14 @@
  * @module
  */
 export { type CountedBatch, makeBatch } from "./batch.ts";
-export { configOfSizes, type MambaConfig, presetConfig, PRESETS } from "./config.ts";
+export {
+  type CommonConfig,
+  type Mamba1Config,
+  type Mamba2Config,
+  type MambaConfig,
+  presetConfig,
+  PRESETS,
+} from "./config.ts";
 export { huggingFaceConfig, parseConfig } from "./config_file.ts";
 export {
   type CheckpointSlot,
@@ -26,17 +33,10 @@ export {
   checkpointTensors,
 } from "./checkpoint_tensors.ts";
 export type { DeviceModelOptions } from "./device_model.ts";
-export {
-  generateBatch,
-  type GenerateOptions,
-  generateTokens,
-  StopText,
-  tokensBefore,
-} from "./generate.ts";
+export { type GenerateOptions, generateTokens } from "./generate.ts";
 export type { AutotuneMode } from "./gpu/autotune.ts";
-export { stateModel } from "./hidden_states.ts";
-export { initialParameters, initialValues } from "./initialize.ts";
-export type { Mamba, MambaOptions, MemoryPlan, Precision } from "./mamba.ts";
+export { initialParameters } from "./initialize.ts";
+export type { MemoryPlan, Precision } from "./mamba.ts";
 export {
   canonicalName,
   EMBEDDING,
@@ -46,7 +46,7 @@ export {
 } from "./parameters.ts";
 export { Random } from "./random.ts";
 export type { RecurrentOptions } from "./recurrent.ts";
-export { logSumExp, type SamplingOptions } from "./sampling.ts";
+export { type SamplingOptions } from "./sampling.ts";
 export {
   type Batch,
   type EvaluationReport,

@@ -11,7 +11,7 @@ export type { LayerState, Piece } from "./reference_mixer.ts";
 export type Tensors = Map<string, Float64Array>;
 
 /** What a layer's forward pass leaves for the backward pass. Rows are (b l). */
-export interface LayerActivations {
+interface LayerActivations {
   /** (rows, d) the residual stream that enters, and its norm. */
   stream: Float64Array;
   normed: Float64Array;

@@ -13,7 +13,7 @@ export interface DuplicatePair {
 }
 
 /** What was found. */
-export interface DuplicateReport {
+interface DuplicateReport {
   documents: number;
   /** Pairs that agree in a band. */
   candidates: number;

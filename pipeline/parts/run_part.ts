@@ -7,31 +7,26 @@ import { join } from "../../core/std.ts";
 import { exists, hashFile, writeAtomic } from "../../core/files.ts";
 import { UserError } from "../../core/errors.ts";
 import type { FileEvents, FileRow } from "../catalogue/catalogue.ts";
-import {
-  corpusPaths,
-  partsPath,
-  sourceListPath,
-  textsPath,
-  tokenizerPath,
-} from "../corpus_paths.ts";
+import { corpusPaths, partsPath, sourceListPath, textsPath } from "../corpus_paths.ts";
 import { type CorpusSettings, corpusSettings, type GivenSettings } from "../corpus_settings.ts";
 import type { Policies } from "../ingest/policy.ts";
-import { type KnownCorpus, makePlan, type Plan, type PlannedFile } from "../ingest/plan.ts";
+import {
+  type KnownCorpus,
+  makePlan,
+  NewSeries,
+  type Plan,
+  type PlannedFile,
+} from "../ingest/plan.ts";
 import { checkSequenceLength } from "../ingest/shards.ts";
 import { FileTaker } from "../ingest/take_files.ts";
 import { WorkerPool } from "../ingest/worker_pool.ts";
-import { NewSeries } from "../new_series.ts";
-import type { RunOptions } from "../run.ts";
+import type { RunOptions } from "../ingest/run_options.ts";
+import { corpusTokenizer } from "../shards/corpus_tokenizer.ts";
 import { readSourceList, type SourceList } from "../source_list.ts";
 import { parseSelection } from "../source/names.ts";
-import {
-  newestSeries,
-  openSource,
-  placeOf,
-  type Source,
-  type SourceFile,
-} from "../source/source.ts";
-import { loadTokenizer } from "../tokenizer/mod.ts";
+import { openSource } from "../source/open.ts";
+import { newestSeries, placeOf, type Source, type SourceFile } from "../source/source.ts";
+import type { Tokenizer } from "../tokenizer/mod.ts";
 import { readChanges, writeChanges } from "./changes.ts";
 import { enterParts, type PartFolder, partPaths } from "./folder.ts";
 import { joinJob, type PartJob, PROGRAM } from "./job.ts";
@@ -172,26 +167,9 @@ export function partTokenizer(
   corpus: string,
   recorded: string | undefined,
   given: string | undefined,
-): { sha256: string; path: string } | undefined {
+): Tokenizer | undefined {
   if (recorded === undefined && given === undefined) return undefined;
-  const path = given ?? tokenizerPath(corpus);
-  if (given === undefined && !exists(path)) {
-    throw new UserError(
-      `Cannot go on with the corpus ${corpus}: ${path} is missing; put the one with SHA-256 ` +
-        `${recorded} there, or name it with --tokenizer`,
-    );
-  }
-  const { sha256 } = loadTokenizer(path);
-  if (recorded !== undefined && sha256 !== recorded) {
-    throw new UserError(
-      `Cannot use the tokenizer ${path}: the corpus ${corpus} was tokenized with another (SHA-256 ` +
-        `${recorded.slice(0, 12)}..., not ${
-          sha256.slice(0, 12)
-        }...); leave --tokenizer away, or make ` +
-        "another corpus",
-    );
-  }
-  return { sha256, path };
+  return corpusTokenizer(corpus, recorded, given);
 }
 
 /** A copy of the tokenizer waits with the parts for the one that merges them. */

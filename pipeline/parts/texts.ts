@@ -17,15 +17,14 @@ import {
 } from "../corpus_paths.ts";
 import { checkSequenceLength } from "../ingest/shards.ts";
 import { checkContamination } from "../overlap/contamination.ts";
-import type { RunOptions } from "../run.ts";
+import type { RunOptions } from "../ingest/run_options.ts";
 import type { Manifest } from "../shards/mod.ts";
+import { corpusTokenizer, keepTokenizer } from "../shards/corpus_tokenizer.ts";
 import { renumberTokenFile } from "../shards/token_file.ts";
 import { compareNewTexts } from "../texts/compare_later.ts";
 import {
   buildTextShards,
-  checkTextTokenizer,
   isTextFileWhole,
-  keepTextTokenizer,
   type TakenTextFile,
   takeTextFile,
   textFiles,
@@ -38,7 +37,6 @@ import {
   textRecord,
   writeTextCorpus,
 } from "../texts/state.ts";
-import { loadTokenizer } from "../tokenizer/mod.ts";
 import { noEvents, readChanges, writeChanges } from "./changes.ts";
 import type { FinishOptions } from "./finish.ts";
 import { jobToFinish } from "./finish.ts";
@@ -84,8 +82,8 @@ export async function runTextPart(
   }
   const old = readTextCorpus(corpus);
   const settings = textSettings(options, old?.settings);
-  const found = partTokenizer(corpus, old?.tokenizer_sha256, options.tokenizer);
-  if (!found) {
+  const tokenizer = partTokenizer(corpus, old?.tokenizer_sha256, options.tokenizer);
+  if (!tokenizer) {
     throw new UserError(`Cannot make a corpus of the texts in ${source}: give --tokenizer FILE`);
   }
   using folder = enterParts(corpus, partName(part));
@@ -97,12 +95,11 @@ export async function runTextPart(
     parts: part.parts,
     source: resolve(source),
     files: "",
-    tokenizer_sha256: found.sha256,
+    tokenizer_sha256: tokenizer.sha256,
     settings: flatSettings({ sequenceLength: sequence_length, ...others }),
     names,
   });
-  keepPartTokenizer(corpus, folder, found.sha256, found.path);
-  const tokenizer = loadTokenizer(found.path);
+  keepPartTokenizer(corpus, folder, tokenizer.sha256, tokenizer.path);
   const own = job.names.filter((_, i) => isOwn(part, i + 1));
   const report: PartReport = {
     format: 1,
@@ -198,9 +195,9 @@ export async function finishTextParts(
     const old = readTextCorpus(corpus);
     if (old) checkContamination(corpus, textRecord(corpus));
     const settings = textSettings({ corpus, ...givenSettings(job) }, old?.settings);
-    const tokenizer = loadTokenizer(partPaths.tokenizer(corpus, job.tokenizer_sha256));
-    checkTextTokenizer(corpus, old, tokenizer, tokenizer.path);
-    keepTextTokenizer(corpus, tokenizer);
+    const given = partPaths.tokenizer(corpus, job.tokenizer_sha256);
+    const tokenizer = corpusTokenizer(corpus, old?.tokenizer_sha256, given);
+    keepTokenizer(corpus, tokenizer);
     const state: TextCorpusState = {
       format: 1,
       source: job.source,

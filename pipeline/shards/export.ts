@@ -12,7 +12,7 @@ import { type Split, SPLITS } from "./order.ts";
 import { type PackedDocument, packedDocuments } from "./packed_documents.ts";
 
 /**
- * `jsonl`: `<split>.jsonl`, an object a document: id, version, source, text.
+ * `jsonl`: `<split>.jsonl`, one object per document: id, version, source, text.
  * `megatron`: `<split>.bin` and `<split>.idx`, Megatron-LM's indexed dataset, a document each
  * sequence, end of text after it; needs the corpus's tokenizer.json.
  * `hf-dataset`: `data/<split>-00000.parquet` with the same columns, which `load_dataset` reads.
@@ -22,7 +22,7 @@ export type ExportFormat = "jsonl" | "megatron" | "hf-dataset";
 export const EXPORT_FORMATS: readonly ExportFormat[] = ["jsonl", "megatron", "hf-dataset"];
 
 /** What an export wrote. */
-export interface ExportSummary {
+interface ExportSummary {
   documents: Record<Split, number>;
   tokens: number;
   files: string[];

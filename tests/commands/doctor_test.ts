@@ -58,6 +58,6 @@ Deno.test("doctor --json ends with one object, and every kernel tested here is r
   const report = JSON.parse(lines.at(-1)!);
   assertEquals(code, 0);
   assertEquals(report.ok, true);
-  assertEquals(report.adapter.selfTest.length, 6);
+  assertEquals(report.adapter.selfTest.length, 7);
   for (const { kernel, ok, error } of report.adapter.selfTest) assert(ok, `${kernel}: ${error}`);
 });

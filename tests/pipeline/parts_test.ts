@@ -299,8 +299,18 @@ function start(args: string[], env: Record<string, string> = {}): Deno.ChildProc
 }
 
 const words = (corpus: string) => [
-  ...["--source", FIXTURES, "--corpus", corpus, "--tokenizer", TOKENIZER],
-  ...["--sequence-length", "128", "--validation", "0.05", "--test", "0.05"],
+  "--source",
+  FIXTURES,
+  "--corpus",
+  corpus,
+  "--tokenizer",
+  TOKENIZER,
+  "--sequence-length",
+  "128",
+  "--validation",
+  "0.05",
+  "--test",
+  "0.05",
 ];
 
 async function killUntilDone(args: string[], next: () => number): Promise<number> {

@@ -68,9 +68,13 @@ async function startSlurm(folder: string): Promise<Deno.ChildProcess[]> {
     new Deno.Command(command, { args, env, stdout: "null", stderr: "null" }).spawn();
   const daemons = [start(
     "/usr/sbin/munged",
-    ...["--foreground", "--force", `--key-file=${at("munge/key")}`],
-    ...[`--socket=${at("munge/socket")}`, `--pid-file=${at("munge/pid")}`],
-    ...[`--log-file=${at("munge/log")}`, `--seed-file=${at("munge/seed")}`],
+    "--foreground",
+    "--force",
+    `--key-file=${at("munge/key")}`,
+    `--socket=${at("munge/socket")}`,
+    `--pid-file=${at("munge/pid")}`,
+    `--log-file=${at("munge/log")}`,
+    `--seed-file=${at("munge/seed")}`,
   )];
   while (!exists(at("munge/socket"))) await new Promise((r) => setTimeout(r, 50));
   daemons.push(start("/usr/sbin/slurmctld", "-D", "-L", at("controller.log")));
@@ -107,8 +111,15 @@ Deno.test({
         assert(up(), text(run("sinfo").stdout));
         const submitted = run(
           join(FOLDER, "submit.sh"),
-          ...["3", corpus, "run", "--source", source],
-          ...["--tokenizer", tokenizer, "--sequence-length", "128"],
+          "3",
+          corpus,
+          "run",
+          "--source",
+          source,
+          "--tokenizer",
+          tokenizer,
+          "--sequence-length",
+          "128",
         );
         assert(submitted.success, text(submitted.stderr));
         assertStringIncludes(text(submitted.stdout), "finish: job");

@@ -21,7 +21,8 @@ import {
   type LayerScratch,
   layerScratch,
 } from "./layer_buffers.ts";
-import { ParameterStore, type Slot } from "./store.ts";
+import type { Slot } from "./mixer.ts";
+import { ParameterStore } from "./store.ts";
 
 /**
  * How a model computes. f32: all of it. mixed: f16 for the weights that products read (rounded from

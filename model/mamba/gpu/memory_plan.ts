@@ -65,7 +65,9 @@ export function memoryPlan(
     options,
   );
   if (device.variant === "cpu-subgroup") {
-    count("operand textures", operandTextureBytes(device, config, options));
+    const how = { training: options.training ?? true, half: options.precision === "mixed" };
+    const own = kindOf(config).device.textureBytes(device, config, shapeOf(options), how);
+    count("operand textures", operandTextureBytes(device, config, options) + own);
   } else if (device.variant === "gpu-tiled") {
     count("parts of products", productPartBytes(device, config, options));
   }

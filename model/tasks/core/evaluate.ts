@@ -8,7 +8,7 @@ import type { Reporter } from "../../../core/reporter.ts";
 import { parameterCount } from "../../mamba/parameters.ts";
 import type { MakeModel } from "../../mamba/types.ts";
 import { openReader, type Reader } from "./reader.ts";
-import { type EvaluationInfo, writeReport } from "./results_files.ts";
+import { type EvaluationInfo, printReport, writeReport } from "./results_files.ts";
 import type { Taught } from "../../weights/taught.ts";
 import type { AnyTask, Approach, Given, SystemAnswers, Task, TaskData } from "./task.ts";
 
@@ -19,6 +19,8 @@ export interface EvaluateRequest {
   /** The file of another system's answers, or the model to ask: one of them. */
   system?: string;
   model?: NamedModel;
+  /** The file of a further system's answers, to compare with. */
+  other?: string;
   /** The model that `model` was adapted from, asked too. */
   base?: NamedModel;
   /** The tokenizer to read with, where the model folder has none. */
@@ -45,7 +47,7 @@ export interface NamedModel {
 }
 
 /** What one model answered. */
-export interface ModelAnswers {
+interface ModelAnswers {
   answers: unknown[];
   /** The data with the labels that the model was asked for: its own, where it was taught the task. */
   data: TaskData<unknown>;
@@ -87,10 +89,12 @@ export async function evaluateTask(
   if (system !== undefined) {
     // Read against all items, so that a file of other items is told from a trial of the first.
     const answers = task.readAnswers!(system, whole).slice(0, limit);
-    const systems: SystemAnswers<unknown>[] = [{ role: "system", name: system, answers }];
+    const systems: SystemAnswers<unknown>[] = [
+      { role: "system", name: system, answers },
+      ...otherSystem(task, whole, request),
+    ];
     const report = task.report({ data, systems, purpose: "evaluate", given, seed });
-    for (const note of report.notes) reporter.log(note);
-    if (report.text) reporter.line(report.text);
+    printReport(report, given.boolean("latex"), reporter);
     return report.json;
   }
   const own = await askModel(task, data, model!, request);
@@ -105,6 +109,7 @@ export async function evaluateTask(
   const systems: SystemAnswers<unknown>[] = [
     { role: "model", name: model!.name, answers: own.answers },
     ...(other ? [{ role: "base" as const, name: base!.name, answers: other.answers }] : []),
+    ...otherSystem(task, { ...own.data, test: whole.test }, request),
   ];
   const report = task.report({ data: own.data, systems, purpose: "evaluate", given, seed });
   const info: EvaluationInfo = {
@@ -117,7 +122,21 @@ export async function evaluateTask(
     started,
     finished: new Date(),
   };
-  return writeReport(request.out, report, info, reporter);
+  return writeReport(request.out, report, info, reporter, given.boolean("latex"));
+}
+
+/** The answers that `other` names, where it names some. */
+function otherSystem(
+  task: AnyTask,
+  data: TaskData<unknown>,
+  { other, limit }: EvaluateRequest,
+): SystemAnswers<unknown>[] {
+  if (other === undefined) return [];
+  if (!task.readAnswers) {
+    throw new UsageError(`Answers to ${task.name} cannot be read from a file: leave --other away`);
+  }
+  const answers = task.readAnswers(other, data).slice(0, limit);
+  return [{ role: "other", name: other, answers }];
 }
 
 /** Loads a model folder, asks it every item of `data.test`, and frees everything. */

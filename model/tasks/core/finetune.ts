@@ -19,7 +19,7 @@ import { spreadOf } from "../../statistics/mod.ts";
 import type { AnyTask, Approach, Development, Given, Task, TaskData, TaskReader } from "./task.ts";
 
 /** What {@linkcode finetuneOverSeeds} takes. */
-export interface FinetuneTaskRequest {
+interface FinetuneTaskRequest {
   /** What the task's own options say. */
   given: Given;
   /** The model to begin from. */
@@ -120,14 +120,20 @@ async function finetuneOnce(
       seed,
       development: { step: result.step, score: result.developmentScore },
     });
-    const json = writeReport(out, report, {
-      model: result.checkpoint,
-      parameters: parameterCount(folder.config),
-      device: result.device,
-      seed,
-      started,
-      finished: new Date(),
-    }, reporter);
+    const json = writeReport(
+      out,
+      report,
+      {
+        model: result.checkpoint,
+        parameters: parameterCount(folder.config),
+        device: result.device,
+        seed,
+        started,
+        finished: new Date(),
+      },
+      reporter,
+      given.boolean("latex"),
+    );
     return { score: report.score, json };
   } finally {
     folder.close();

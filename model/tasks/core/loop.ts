@@ -21,7 +21,7 @@ import type { Development } from "./task.ts";
 import { examplesOfStep, packExamples, type SupervisedExample } from "./examples.ts";
 
 /** What the loop works with. */
-export interface FinetuneLoopOptions {
+interface FinetuneLoopOptions {
   run: string;
   /** Holding the weights and moments of `state`. */
   model: TrainableModel;

@@ -5,7 +5,7 @@ import { openReader } from "./reader.ts";
 import type { AnyTask, Given } from "./task.ts";
 
 /** What {@linkcode predictTask} takes. */
-export interface PredictRequest extends
+interface PredictRequest extends
   Pick<
     EvaluateRequest,
     "tokenizerFile" | "maxTokens" | "batchSize" | "makeModel" | "reporter" | "signal"

@@ -45,7 +45,7 @@ export interface FinetuneTask<Answers> {
   labels: readonly string[];
   /** What is learned from. */
   examples: SupervisedExample[];
-  /** Tokens a row: at least the longest example, in any split. */
+  /** Tokens per row: at least the longest example, in any split. */
   rowLength: number;
   /** Examines the development split. */
   develop: (made: MadeModel) => Promise<Development>;
@@ -84,7 +84,7 @@ export const FINETUNE_DEFAULTS = {
 } as const;
 
 /** What a run came to. */
-export interface FinetuneResult<Answers> {
+interface FinetuneResult<Answers> {
   device: string;
   /** The step and the development score of the checkpoint that was chosen. */
   step: number;
@@ -115,6 +115,11 @@ export async function finetuneRun<Answers>(
   try {
     const best = doneResult(out) as Best | undefined ??
       await trainToBest(request, old, config, made);
+    // From here on the run is its best checkpoint: what is exported is what was tested. A run that was
+    // killed meanwhile comes here again.
+    for (const { path, step } of listCheckpoints(out)) {
+      if (step !== best.step) removeCheckpoint(path);
+    }
     const checkpoint = checkpointPath(out, best.step);
     const opened = openCheckpoint(checkpoint);
     model.writeParameters(opened.folder.read);
@@ -178,9 +183,7 @@ async function trainToBest<A>(
     resumeHint: request.resumeHint,
   });
   const best = { step: state.best!.step, dev_score: 1 - state.best!.loss };
-  // From here on the run is its best checkpoint: what is exported is what was tested.
   markDone(out, best);
-  for (const { path, step } of listCheckpoints(out)) if (step !== best.step) removeCheckpoint(path);
   return best;
 }
 

@@ -28,7 +28,7 @@ export interface Given {
 }
 
 /** What the data are read for. */
-export type Purpose = "evaluate" | "finetune";
+type Purpose = "evaluate" | "finetune";
 
 /** A task's page in the help of a command; its options are those that name files and splits. */
 export interface TaskHelp {
@@ -161,10 +161,22 @@ export interface Score {
   loss?: number;
 }
 
+/** One system with its measures by key. */
+export interface MeasuredSystem {
+  /** Under which it stands in the JSON: "model", "base", "majority". */
+  key: string;
+  name: string;
+  score: Score;
+  measured: Record<string, Measured>;
+}
+
 /** One system's answers to the same items. */
 export interface SystemAnswers<Answer> {
-  /** Whose they are: `system` is one whose answers came in a file. */
-  role: "model" | "base" | "system";
+  /**
+   * Whose they are: `system` is one whose answers came in a file, and `other` one that the first is
+   * compared with, from a file too.
+   */
+  role: "model" | "base" | "system" | "other";
   /** As the user named it. */
   name: string;
   answers: Answer[];
@@ -217,6 +229,8 @@ export interface TaskReport {
   notes: string[];
   /** The table; empty where nothing is to be printed. */
   text: string;
+  /** The systems' table for a paper; undefined where there is none. */
+  latex?: string;
   /** For --json. */
   json: Record<string, unknown>;
   /** The results file; undefined where there is nothing to put into one. */
