@@ -49,7 +49,7 @@ interface CommandPlaces {
   device?: true;
   /** Functions that ask about the machine. */
   system?: readonly string[];
-  /** Variables of the environment that it reads. */
+  /** Variables of the environment that it reads where they are set. */
   variables?: readonly string[];
 }
 
@@ -372,7 +372,7 @@ export async function rightsFor(
     for (const value of values) if (value !== "") await place(value, line);
   }
   if (system) rights.system(system);
-  if (variables) rights.variables(variables);
+  if (variables) rights.variables(variables.filter((name) => environment(name) !== undefined));
   if (!device) return rights;
   rights.system(["systemMemoryInfo"]);
   rights.variables([...DEVICE_VARIABLES, ...OWN_CACHE_VARIABLES]);
