@@ -26,7 +26,7 @@ import { dropParts, holdParts, partPaths } from "./folder.ts";
 import { differenceOf, type PartJob, readJob } from "./job.ts";
 import { ownerOf } from "./part.ts";
 import { type PartReport, readReports } from "./report.ts";
-import { filesOf, givenSettings } from "./run_part.ts";
+import { filesOf, givenSettings, processorSeconds } from "./run_part.ts";
 
 /** What to finish, and how. */
 export type FinishOptions =
@@ -160,7 +160,6 @@ async function finishInto(
       ? await buildTokensAndShards(corpus, pool, tokens, settings.policies, options)
       : undefined;
     const counts = catalogue.counts();
-    const { user, system } = process.cpuUsage();
     const summary: RunSummary = {
       corpus: folder,
       source: job.source,
@@ -175,7 +174,7 @@ async function finishInto(
       tokenized: shards !== undefined,
       ...(shards ? { shards } : {}),
       seconds: 0,
-      processor_seconds: (user + system) / 1e6,
+      processor_seconds: processorSeconds(),
       peak_memory: process.resourceUsage().maxRSS * 1024,
     };
     catalogue.finishRun(run, summary);

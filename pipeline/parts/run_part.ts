@@ -3,6 +3,7 @@
  * and without a word to the other parts. `finish.ts` merges what they made.
  * @module
  */
+import process from "node:process";
 import { join } from "../../core/std.ts";
 import { exists, hashFile, writeAtomic } from "../../core/files.ts";
 import { UserError } from "../../core/errors.ts";
@@ -46,6 +47,14 @@ export interface PartSummary extends Part {
   /** Bytes of their XML. */
   xml_bytes: number;
   seconds: number;
+  /** Processor time of all threads since the program started. */
+  processor_seconds: number;
+}
+
+/** Processor time of all threads since the program started. */
+export function processorSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }
 
 /**
@@ -139,6 +148,7 @@ export async function runPart(options: RunOptions, part: Part): Promise<PartSumm
     records_added: taker.added.records,
     xml_bytes: taker.added.xmlBytes,
     seconds: (performance.now() - start) / 1000,
+    processor_seconds: processorSeconds(),
   };
 }
 

@@ -50,6 +50,7 @@ import {
   keepPartTokenizer,
   type PartSummary,
   partTokenizer,
+  processorSeconds,
 } from "./run_part.ts";
 
 /** What a file brings to the list of texts. */
@@ -141,6 +142,7 @@ export async function runTextPart(
     records_added: added.records,
     xml_bytes: 0,
     seconds: (performance.now() - start) / 1000,
+    processor_seconds: processorSeconds(),
   };
 }
 
