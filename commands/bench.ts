@@ -11,6 +11,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   kernels: async () => (await import("../bench/kernels.ts")).benchKernels,
   autotune: async () => (await import("../bench/autotune.ts")).benchAutotune,
   gpu: async () => (await import("../bench/gpu.ts")).benchGpu,
+  finetune: async () => (await import("../bench/finetune.ts")).benchFinetune,
   train: async () => (await import("../bench/train.ts")).benchTrain,
   generate: async () => (await import("../bench/generate.ts")).benchGenerate,
   pipeline: async () => (await import("../bench/pipeline.ts")).benchPipelineCommand,
@@ -27,11 +28,17 @@ export const command: Command = {
   options: {
     model: {
       type: "string",
-      help: "train, generate, kernels, autotune: this preset's sizes only, small or mamba-130m",
+      help:
+        "train, generate, kernels, autotune: this preset's sizes only, small or mamba-130m; finetune: " +
+        "any preset, tiny by default",
     },
     steps: { type: "integer", help: "train: measured steps", default: 3, min: 1 },
     input: { type: "string", placeholder: "FILE", help: "pipeline: a PubMed .xml.gz file" },
-    tokenizer: { type: "string", placeholder: "FILE", help: "pipeline: a tokenizer.json" },
+    tokenizer: {
+      type: "string",
+      placeholder: "FILE",
+      help: "pipeline, finetune: a tokenizer.json",
+    },
     citations: {
       type: "integer",
       min: 1,
@@ -79,6 +86,7 @@ export const command: Command = {
     "deno task bench train",
     "deno task bench train --model small --profile --json",
     "deno task bench train --precision mixed",
+    "deno task bench finetune --model small",
     "deno task bench generate",
     "deno task bench kernels --variant gpu-tiled",
   ],

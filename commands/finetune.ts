@@ -1,5 +1,6 @@
 /** `finetune NAME`: a command for every task that can be taught. @module */
-import type { Command, CommandGroup, OptionSpec } from "../core/cli.ts";
+import type { Command, CommandGroup, Invocation, OptionSpec } from "../core/cli.ts";
+import { HEAD_CONTEXTS } from "../model/mamba/head.ts";
 import { finetuneOverSeeds } from "../model/tasks/core/finetune.ts";
 import { FINETUNE_DEFAULTS } from "../model/tasks/core/run.ts";
 import { type AnyTask, type FinetuneHelp, isTask } from "../model/tasks/core/task.ts";
@@ -54,6 +55,7 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
       help: "parameters that stay as they are: names with * for any text, separated by commas",
       default: "",
     },
+    ...headOptions(defaults.head),
     precision: precisionOption,
     "batch-size": { type: "integer", help: "rows computed at once", min: 1, default: batch.rows },
     accumulate: {
@@ -82,6 +84,53 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
   } satisfies Record<string, OptionSpec>;
 }
 
+/** What a head of labels adds, for a task that has one. */
+function headOptions(head: NonNullable<FinetuneHelp["defaults"]>["head"]) {
+  if (!head) return {};
+  return {
+    approach: {
+      type: "string",
+      help: "a head of labels of the model's own, or the words of the answers",
+      choices: ["head", "words"],
+      default: head.asked ? "words" : "head",
+    },
+    context: {
+      type: "string",
+      help: "how a head reads a text: once, twice in a row, or from both ends",
+      choices: [...HEAD_CONTEXTS],
+      default: "both",
+    },
+    ...(head.crf
+      ? {
+        "no-crf": {
+          type: "boolean",
+          help: "a head labels each word by itself, without a conditional random field",
+        } as const,
+      }
+      : {}),
+    dropout: {
+      type: "number",
+      help: "the share of the embeddings' values that a head learns without",
+      min: 0,
+      max: 0.9,
+      default: head.dropout,
+    },
+    "head-learning-rate": {
+      type: "number",
+      help: "the peak of a head's own parameters, which begin anew; 0 for that of the others",
+      min: 0,
+      default: head.learningRate,
+    },
+  } satisfies Record<string, OptionSpec>;
+}
+
+/** The head of labels that the options ask for; undefined where answers are words. */
+function headChoice(invocation: Invocation, defaults: FinetuneHelp["defaults"]) {
+  if (!defaults?.head || invocation.string("approach") !== "head") return undefined;
+  const context = HEAD_CONTEXTS.find((name) => name === invocation.string("context")) ?? "both";
+  return { context, crf: defaults.head.crf && !invocation.boolean("no-crf") };
+}
+
 function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp): Command {
   return {
     name: `finetune ${task.name}`,
@@ -96,6 +145,7 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
     },
     async run(invocation) {
       const { reporter, signal } = invocation;
+      const head = headChoice(invocation, defaults);
       const json = await finetuneOverSeeds(task, {
         given: invocation,
         model: requiredModel(invocation),
@@ -114,10 +164,13 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
             weight_decay: invocation.number("weight-decay"),
             layer_decay: invocation.number("layer-decay"),
             freeze: invocation.string("freeze"),
+            ...(head ? { head_learning_rate: invocation.number("head-learning-rate") } : {}),
           },
+          ...(head ? { objective: { dropout: invocation.number("dropout") } } : {}),
           schedule: { ...schedule, warmup: invocation.number("warmup") },
         },
         maxTokens: invocation.requiredNumber("max-tokens"),
+        head,
         seed: invocation.requiredNumber("seed"),
         seeds: invocation.requiredNumber("seeds"),
         resume: invocation.boolean("resume"),

@@ -7,6 +7,7 @@
  * | `config.ts`                         | the sizes of a model, presets, Hugging Face's config.json       |
  * | `parameters.ts`, `initialize.ts`    | names and shapes of the parameters, and their first values      |
  * | `batch.ts`, `random.ts`             | rows as a batch of tokens, starts and targets; seeded numbers   |
+ * | `head.ts`                           | a head of labels: what it reads, its loss, its parameters       |
  * | `types.ts`                          | what trainer, evaluator and generator ask of any model          |
  * | `mamba.ts`, `gpu/`                  | the model on a WebGPU device: forward, backward, AdamW          |
  * | `device_model.ts`                   | opens a device and makes a model on it                          |
@@ -25,6 +26,7 @@ export {
   type MambaConfig,
   presetConfig,
   PRESETS,
+  withoutHead,
 } from "./config.ts";
 export { huggingFaceConfig, parseConfig } from "./config_file.ts";
 export {
@@ -35,6 +37,7 @@ export {
 export type { DeviceModelOptions } from "./device_model.ts";
 export { type GenerateOptions, generateTokens } from "./generate.ts";
 export type { AutotuneMode } from "./gpu/autotune.ts";
+export { isHeadParameter } from "./head.ts";
 export { initialParameters } from "./initialize.ts";
 export type { MemoryPlan, Precision } from "./mamba.ts";
 export {

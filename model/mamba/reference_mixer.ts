@@ -16,6 +16,8 @@ export interface Piece {
   length: number;
   starts?: Uint8Array;
   states?: LayerState[];
+  /** What of the embeddings is dropped. */
+  dropout?: { seed: number; rate: number };
 }
 
 /** What a mixer's forward leaves: its output (rows, e), and what its backward reads. */

@@ -5,7 +5,7 @@ import { exists, PARTIAL_SUFFIX, readJson, writeAtomic } from "../../core/files.
 import { basename, join } from "../../core/std.ts";
 import { huggingFaceConfig, type MambaConfig, parameterCount } from "../mamba/mod.ts";
 import type { SpikeEvent } from "./spikes.ts";
-import { flatten, type TrainConfig } from "./configuration.ts";
+import { configKeys, flatten, type TrainConfig } from "./configuration.ts";
 import { type ModelOrigin, originOf } from "./origin.ts";
 
 /** run.json. */
@@ -120,7 +120,8 @@ export function markDone(path: string, result?: object): void {
 
 /** Keys whose values differ, as "key: old -> new". */
 export function configChanges(before: TrainConfig, after: TrainConfig): string[] {
-  const old = new Map(flatten(before));
+  // What an earlier version did not know of was as it is by default.
+  const old = new Map([...configKeys(), ...flatten(before)]);
   return flatten(after).filter(([key, value]) => old.get(key) !== value)
     .map(([key, value]) => `${key}: ${old.get(key)} -> ${value}`);
 }

@@ -65,13 +65,14 @@ export function writeGguf(path: string, model: GgufModel): void {
 
 /** What llama.cpp computes in one way only. */
 function refuseOthers(config: MambaConfig): void {
-  if (config.kind !== "mamba2") return;
-  const [least, most] = config.timeStepLimit;
   const refuse = (what: string) => {
     throw new UserError(
       `Cannot export the model for llama.cpp: ${what}, which it does not compute`,
     );
   };
+  if (config.head) refuse("it has a head of labels");
+  if (config.kind !== "mamba2") return;
+  const [least, most] = config.timeStepLimit;
   if (least > 0 || most < Infinity) refuse(`its time steps have the limits ${least} and ${most}`);
   if (config.normBeforeGate) refuse("its mixers' norm comes before the gate");
 }

@@ -2,6 +2,7 @@
 import type { Device, Sizing } from "../../../kernels/device.ts";
 import { DeviceError } from "../../../kernels/errors.ts";
 import { matrixFloats } from "../../../kernels/layout.ts";
+import { featureColumns } from "../../../kernels/readout/readout.ts";
 import type { MambaConfig } from "../config.ts";
 import { kindOf } from "../kinds.ts";
 import { splitBytes } from "../../../kernels/matmul/split.ts";
@@ -126,7 +127,10 @@ function operandTextureBytes(
   const output = mixer.output(config);
   const { hiddenSize: d, paddedVocabSize: vocabulary } = config;
   const weights = [matrixFloats(vocabulary, d), matrixFloats(mixer.widest(config), d)];
-  const wide = matrixFloats(rows, mixer.widest(config));
+  const wide = Math.max(
+    matrixFloats(rows, mixer.widest(config)),
+    config.head ? matrixFloats(rows, featureColumns(config.head.slots, d)) : 0,
+  );
   const bytes = (element: number, operands: number[]) =>
     2 * 2 * element * 2 ** Math.ceil(Math.log2(Math.max(...operands)));
   if (options.precision !== "mixed") return bytes(4, [...weights, wide]);

@@ -269,7 +269,7 @@ function fitLabels<Item>(data: TaskData<Item>, labels: readonly string[]): TaskD
 interface ChoiceTaskParts<Item>
   extends
     Pick<Task<Item, ChoiceAnswer>, "name" | "evaluation" | "finetuning" | "prediction" | "read">,
-    Partial<Pick<Task<Item, ChoiceAnswer>, "units" | "variant" | "readAnswers">> {
+    Partial<Pick<Task<Item, ChoiceAnswer>, "units" | "variant" | "readAnswers" | "headed">> {
   measures?: LabelMeasures;
   /** Of the intervals, where not as many as usual. */
   resamples?: number;

@@ -9,8 +9,17 @@ import { parameterCount } from "../../mamba/parameters.ts";
 import type { MakeModel } from "../../mamba/types.ts";
 import { openReader, type Reader } from "./reader.ts";
 import { type EvaluationInfo, printReport, writeReport } from "./results_files.ts";
+import type { ModelFolder } from "../../weights/folder.ts";
 import type { Taught } from "../../weights/taught.ts";
-import type { AnyTask, Approach, Given, SystemAnswers, Task, TaskData } from "./task.ts";
+import type {
+  AnyTask,
+  Approach,
+  Given,
+  HeadApproach,
+  SystemAnswers,
+  Task,
+  TaskData,
+} from "./task.ts";
 
 /** What {@linkcode evaluateTask} takes. */
 export interface EvaluateRequest {
@@ -146,8 +155,7 @@ export async function askModel(
   model: NamedModel,
   request: Omit<EvaluateRequest, "system" | "model" | "base" | "out">,
 ): Promise<ModelAnswers> {
-  const [approach] = task.approaches;
-  if (!approach) {
+  if (!task.approaches.length) {
     throw new UserError(
       `Cannot ask a model for ${task.name} of this kind: only the answers of a --system are scored`,
     );
@@ -163,7 +171,7 @@ export async function askModel(
       request.reporter.log(note);
     }
     const asked = { name: model.name, units: task.units, labels: data.labels };
-    return { ...await answerWith(approach, data.test, opened, asked, request), data };
+    return { ...await answerWith(task, data.test, opened, asked, request), data };
   } finally {
     opened.folder.close();
   }
@@ -171,7 +179,7 @@ export async function askModel(
 
 /** Puts items to an open model folder. */
 export async function answerWith<Item, Answer>(
-  approach: Approach<Item, Answer>,
+  task: Task<Item, Answer>,
   items: readonly Item[],
   { folder, tokenizer }: Reader,
   { name, units, labels }: { name: string; units: string; labels: readonly string[] },
@@ -180,6 +188,7 @@ export async function answerWith<Item, Answer>(
     "maxTokens" | "batchSize" | "makeModel" | "reporter" | "signal"
   >,
 ): Promise<{ answers: Answer[]; parameters: number; device: string }> {
+  const approach = approachOfModel(task, folder);
   const progress = request.reporter.progress(name, items.length, units);
   try {
     const reader = {
@@ -190,7 +199,7 @@ export async function answerWith<Item, Answer>(
       onProgress: (done: number) => progress.update(done),
     };
     const made = await request.makeModel(folder.config, {
-      batchSize: request.batchSize,
+      batchSize: "rows" in approach ? approach.rows(request.batchSize) : request.batchSize,
       sequenceLength: approach.rowLength(items, reader),
       training: false,
     });
@@ -204,6 +213,17 @@ export async function answerWith<Item, Answer>(
   } finally {
     progress.finish();
   }
+}
+
+/** How a model is asked: by the head that it was taught the task with, or as the task has it. */
+function approachOfModel<Item, Answer>(
+  task: Task<Item, Answer>,
+  { config: { head }, taught }: Pick<ModelFolder, "config" | "taught">,
+): Approach<Item, Answer> | HeadApproach<Item, Answer> {
+  const headed = head && taught?.task === task.name ? task.headed?.(head) : undefined;
+  const approach = headed ?? task.approaches[0];
+  if (!approach) throw new UserError(`Cannot ask a model for ${task.name}`);
+  return approach;
 }
 
 /** The data in the labels that a model was taught, where it was taught this task. */

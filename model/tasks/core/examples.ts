@@ -4,6 +4,14 @@ import { Random } from "../../mamba/random.ts";
 import { IGNORED_TARGET } from "../../mamba/types.ts";
 import { firstFit } from "./first_fit.ts";
 
+/** An item as positions of an example's tokens. */
+export interface ReadItem {
+  /** By slot: positions in the example's tokens, or where `backward` in the reversed ones. */
+  slots: readonly { positions: readonly number[]; backward: boolean }[];
+  target: number | readonly number[];
+  weight: number;
+}
+
 /** A document, which begins with the boundary token, and what is learned from it. */
 export interface SupervisedExample {
   tokens: number[];
@@ -11,6 +19,8 @@ export interface SupervisedExample {
   targets: number[];
   /** Tokens that were cut from its context to make it fit. */
   cut?: number;
+  /** What a head of labels learns from it, in place of the targets. */
+  items?: readonly ReadItem[];
 }
 
 /** A prompt whose answer is learned. The answer's last token is only predicted, never read. */

@@ -16,7 +16,17 @@ import { allUnits } from "./report.ts";
 import { writeReport } from "./results_files.ts";
 import { finetuneRun, type FinetuneTask } from "./run.ts";
 import { spreadOf } from "../../statistics/mod.ts";
-import type { AnyTask, Approach, Development, Given, Task, TaskData, TaskReader } from "./task.ts";
+import type {
+  AnyTask,
+  Approach,
+  Development,
+  Given,
+  HeadApproach,
+  HeadChoice,
+  Task,
+  TaskData,
+  TaskReader,
+} from "./task.ts";
 
 /** What {@linkcode finetuneOverSeeds} takes. */
 interface FinetuneTaskRequest {
@@ -32,6 +42,8 @@ interface FinetuneTaskRequest {
   /** Of the training configuration: what differs from the defaults. */
   config: PartialConfig;
   maxTokens: number;
+  /** The head of labels that learns; undefined where answers are words. */
+  head?: HeadChoice;
   /** Of the order and of the bootstrap; that of the first run. */
   seed: number;
   /** How many runs. */
@@ -93,10 +105,11 @@ async function finetuneOnce(
   });
   const started = new Date();
   try {
+    const approach = approachOf(task, data, request.head);
     const { labels } = data;
     const { maxTokens } = request;
     const result = await finetuneRun({
-      task: learnedTask(task, data, { tokenizer, labels, maxTokens, signal }),
+      task: learnedTask(task, data, { tokenizer, labels, maxTokens, signal }, approach),
       init: model.name,
       base: folder,
       tokenizer,
@@ -113,7 +126,9 @@ async function finetuneOnce(
       data,
       systems: [
         { role: "model", name: result.checkpoint, answers: result.answers },
-        { role: "base", name: model.name, answers: result.baseAnswers },
+        ...(result.baseAnswers
+          ? [{ role: "base" as const, name: model.name, answers: result.baseAnswers }]
+          : []),
       ],
       purpose: "finetune",
       given,
@@ -141,6 +156,24 @@ async function finetuneOnce(
 }
 
 /**
+ * The way to put a task: by a head of labels where one is chosen, and else the default.
+ * @throws {UserError} for a task without a head.
+ */
+function approachOf<Item, Answer>(
+  task: Task<Item, Answer>,
+  data: TaskData<Item>,
+  head: HeadChoice | undefined,
+): Approach<Item, Answer> | HeadApproach<Item, Answer> {
+  const approach = head ? task.headed?.(head) : task.approaches[0];
+  if (approach) return approach;
+  throw new UserError(
+    head
+      ? `Cannot teach ${task.name} by a head of labels: give --approach words`
+      : `Cannot fine-tune on ${data.path}: no model can be asked it`,
+  );
+}
+
+/**
  * A task with its data as a fine-tuning run takes it; the development score is the task's first
  * measure.
  * @param approach how the model is asked; the task's default where not said
@@ -150,9 +183,8 @@ export function learnedTask<Item, Answer>(
   task: Task<Item, Answer>,
   data: TaskData<Item>,
   reader: TaskReader,
-  approach: Approach<Item, Answer> | undefined = task.approaches[0],
+  approach: Approach<Item, Answer> | HeadApproach<Item, Answer> = approachOf(task, data, undefined),
 ): FinetuneTask<Answer[]> {
-  if (!approach) throw new UserError(`Cannot fine-tune on ${data.path}: no model can be asked it`);
   const { train, develop, test, path, sha256, labels } = data;
   const rowLength = approach.rowLength([...train, ...develop, ...test], reader);
   return {
@@ -161,6 +193,9 @@ export function learnedTask<Item, Answer>(
     path,
     sha256,
     rowLength,
+    head: "head" in approach
+      ? { config: approach.head(labels), rows: (rows) => approach.rows(rows) }
+      : undefined,
     examples: approach.examples(train, reader),
     async develop(made): Promise<Development> {
       if (approach.develop) return await approach.develop(develop, made, reader);

@@ -13,6 +13,7 @@ import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import type { SupervisedExample } from "./examples.ts";
+import type { HeadConfig, HeadContext } from "../../mamba/head.ts";
 import type { Interval, Statistic } from "../../statistics/mod.ts";
 
 /** The options that a user gave, already checked: the part of an invocation that tasks look at. */
@@ -45,7 +46,18 @@ export interface TaskHelp {
 /** How a task is fine-tuned. */
 export interface FinetuneHelp extends TaskHelp {
   /** Where they differ from those of the other tasks. */
-  defaults?: { epochs?: number; learningRate?: number };
+  defaults?: {
+    epochs?: number;
+    learningRate?: number;
+    /** Of a head of labels, for a task that has one. */
+    head?: {
+      crf: boolean;
+      dropout: number;
+      learningRate: number;
+      /** Only where it is asked for: words are the default. */
+      asked?: boolean;
+    };
+  };
 }
 
 /** How a task's answers to new text, which has none as yet, are asked for and written. */
@@ -117,6 +129,21 @@ export interface Approach<Item, Answer> {
    * answers' first measure and loss.
    */
   develop?(items: readonly Item[], made: MadeModel, reader: TaskReader): Promise<Development>;
+}
+
+/** What a user chooses of a head. */
+export interface HeadChoice {
+  context: HeadContext;
+  /** Whether neighbouring items are decoded together; only where a task has such. */
+  crf: boolean;
+}
+
+/** An approach by a head. */
+export interface HeadApproach<Item, Answer> extends Approach<Item, Answer> {
+  /** The head that a model of these labels has. */
+  head(labels: readonly string[]): HeadConfig;
+  /** Rows of the model for so many rows of texts. */
+  rows(textRows: number): number;
 }
 
 /** How a model does on the development split. */
@@ -252,6 +279,8 @@ export interface Task<Item, Answer> {
   readonly prediction?: Prediction<Item, Answer>;
   /** The ways to put it to a model, the default first; empty where only answers can be scored. */
   readonly approaches: readonly Approach<Item, Answer>[];
+  /** The way to put it to a model by a head of labels of its own; undefined where there is none. */
+  headed?(choice: HeadChoice): HeadApproach<Item, Answer>;
   /** Another task under the same name, where the options ask for one, as by the kind of a file. */
   variant?(given: Given): AnyTask | undefined;
   /**

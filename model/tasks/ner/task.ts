@@ -5,6 +5,7 @@ import { sha256 } from "../../../core/files.ts";
 import { resolve } from "../../../core/std.ts";
 import { ratioMeasures } from "../core/classification.ts";
 import type { WrongItem } from "../core/error_page.ts";
+import { headApproach } from "../core/head_approach.ts";
 import { reportSystems } from "../core/report.ts";
 import type { Approach, Score, Task } from "../core/task.ts";
 import { findSplits, sourceHash } from "../formats/splits.ts";
@@ -18,6 +19,7 @@ import {
   type TaggedSentence,
   taggedSentences,
 } from "./ner.ts";
+import { TAG_HEAD } from "./head.ts";
 import { NER_RESAMPLES, typeConfusion, typeTable, wrongSentence } from "./ner_report.ts";
 import { conllLines, entityLines, type RawSentence, readRawSentences } from "./text.ts";
 import { chooseTypes, fitTypes, type NerData, parseTypes } from "./types.ts";
@@ -70,6 +72,7 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
   name: "ner",
   units: "sentences",
   approaches: [TAG_TOKENS],
+  headed: (choice) => headApproach(TAG_HEAD, choice),
   evaluation: {
     summary: "Score tagged named entities: entity-level precision, recall and F1",
     description:
@@ -108,7 +111,11 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
       format: FORMAT,
       types: TYPES,
     },
-    defaults: { epochs: 10, learningRate: 5e-5 },
+    defaults: {
+      epochs: 10,
+      learningRate: 5e-5,
+      head: { crf: true, dropout: 0.2, learningRate: 1e-3 },
+    },
     examples: ["deno task finetune ner --model mamba-130m-hf --data BC5CDR-IOB --out runs/ner"],
   },
   prediction: {

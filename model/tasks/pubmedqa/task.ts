@@ -3,7 +3,9 @@ import type { OptionSpec } from "../../../core/cli.ts";
 import { UserError } from "../../../core/errors.ts";
 import { hashFile, readJson, sha256 } from "../../../core/files.ts";
 import { join, resolve } from "../../../core/std.ts";
+import { choiceHead } from "../core/choice_head.ts";
 import { choiceTask } from "../core/choice_task.ts";
+import { headApproach } from "../core/head_approach.ts";
 import {
   PUBMEDQA_FILES,
   PUBMEDQA_LABELS,
@@ -19,9 +21,12 @@ const DATA: OptionSpec = {
   required: true,
 };
 
+const FORM = { choicesOf: pubmedqaItems };
+
 /** Yes, no or maybe to what PubMed titles ask. */
-export const pubmedqa = choiceTask({ choicesOf: pubmedqaItems }, {
+export const pubmedqa = choiceTask(FORM, {
   name: "pubmedqa",
+  headed: (choice) => headApproach(choiceHead(FORM), choice),
   evaluation: {
     summary: "Accuracy of a model on PubMedQA: yes, no or maybe",
     description:
@@ -55,6 +60,7 @@ export const pubmedqa = choiceTask({ choicesOf: pubmedqaItems }, {
       data: DATA,
       fold: { type: "integer", help: "the fold to develop on", min: 0, max: 9, default: 0 },
     },
+    defaults: { head: { crf: false, dropout: 0.2, learningRate: 1e-3, asked: true } },
     examples: [
       "deno task finetune pubmedqa --model mamba-130m-hf --data pubmedqa/data --out runs/sft",
       "deno task finetune pubmedqa --model mamba-130m-hf --data pubmedqa/data --out runs/sft --resume",

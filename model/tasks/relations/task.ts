@@ -9,6 +9,8 @@ import { type ChoiceAnswer, labelled } from "../core/choices.ts";
 import { type Counts, ratioMeasures } from "../core/classification.ts";
 import { reportSystems } from "../core/report.ts";
 import type { AnyTask, FinetuneHelp, Score, Task, TaskHelp } from "../core/task.ts";
+import { headApproach } from "../core/head_approach.ts";
+import { RELATION_HEAD } from "./head.ts";
 import { formatNamed, recogniseFormat } from "../formats/mod.ts";
 import { findSplits, sourceHash } from "../formats/splits.ts";
 import { labelTable, relationMeasures, RESAMPLES } from "./relation_report.ts";
@@ -74,6 +76,7 @@ const finetuning: FinetuneHelp = {
     },
     format: FORMAT,
   },
+  defaults: { head: { crf: false, dropout: 0.2, learningRate: 1e-3 } },
   examples: [
     "deno task finetune relations --model mamba-130m-hf --data chemprot --out runs/relations",
   ],
@@ -113,6 +116,7 @@ export const relations = choiceTask<RelationExample>(FORM, {
         return JSON.stringify({ text, label: labels[predicted] ?? null, log_probability }) + "\n";
       }).join(""),
   },
+  headed: (choice) => headApproach(RELATION_HEAD, choice),
   variant: (given) => {
     const gold = given.string("gold");
     // A system's answers to documents are scored document by document; a model is asked of sentences.

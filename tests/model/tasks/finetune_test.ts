@@ -174,7 +174,7 @@ Deno.test("fine-tuning learns a task, chooses by development, and beats its base
       data: DATA,
       systems: [
         { role: "model", name: "tuned", answers: result.answers },
-        { role: "base", name: "base", answers: result.baseAnswers },
+        { role: "base", name: "base", answers: result.baseAnswers ?? [] },
       ],
       purpose: "finetune",
       given: givenOf(),
