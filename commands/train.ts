@@ -65,6 +65,11 @@ export const command: Command = {
       type: "boolean",
       help: "first print where a step's time goes, and write RUN/profile.json, a Chrome trace",
     },
+    "log-every": {
+      type: "integer",
+      help: "steps between the lines that stay in the log (default: some tens of lines in all)",
+      min: 1,
+    },
     ...watchOptions,
     ...configOptions,
     ...trainingDeviceOptions,
@@ -108,6 +113,7 @@ export const command: Command = {
         configSource: source,
         resume,
         makeModel,
+        logEvery: invocation.number("log-every"),
         listener: reportAfterValidations(out, listener),
         onProfile: invocation.boolean("profile")
           ? (times, peaks) => reportProfile(reporter, times, join(out, "profile.json"), peaks)

@@ -39,6 +39,10 @@ interface LoopOptions {
   tokenizer?: Uint8Array;
   /** The model card that goes into the checkpoint of a state. */
   card?: (state: TrainerState) => string;
+  /** Steps between the lines that stay; by the length of the run where not said. */
+  logEvery?: number;
+  /** Bytes that the model has taken of its device; those of the process where not said. */
+  memory?: () => number;
   /** Hears of every step. */
   listener?: RunListener;
   /** Has the model write samples, from the weights that it holds. */
@@ -99,7 +103,15 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
   const heldOut = validation.every > 0 ? requireRows(corpus, "validation") : undefined;
   const steps = totalSteps(config, model.sequenceLength);
   let state: TrainerState = { ...options.state };
-  const record = new RunRecord({ run, spikes: spikeRules, steps, reporter, listener }, state.step);
+  const record = new RunRecord({
+    run,
+    spikes: spikeRules,
+    steps,
+    reporter,
+    listener,
+    logEvery: options.logEvery,
+    memory: options.memory ?? processMemory,
+  }, state.step);
   const saver = new RunSaver({
     run,
     model,
@@ -250,6 +262,9 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
     checkpoint: path,
   };
 }
+
+/** Bytes of this process. */
+const processMemory = (): number => Deno.memoryUsage().rss;
 
 /** The validation loss, and samples, of the averaged weights where the run keeps them. */
 async function validate(

@@ -35,6 +35,8 @@ export interface TrainRequest {
   makeModel: MakeModel;
   /** Gets the times of one step's kernels before training begins. */
   onProfile?: (times: KernelTime[], peaks?: Peaks) => void;
+  /** Steps between the lines that stay in the log; by the length of the run where not said. */
+  logEvery?: number;
   /** Hears of every step. */
   listener?: RunListener;
   /** Shows the progress and takes the log. */

@@ -90,7 +90,7 @@ async function trainFrom(
     const terms = trainingTerms(config, start.config);
     const shape = { batchSize: config.batch.rows, sequenceLength, ...terms };
     const made = await request.makeModel(start.config, shape);
-    const { model, device, recurrent } = made;
+    const { model, device, recurrent, memory } = made;
     // Before the weights are written, because profiling runs a step, which changes them.
     const { onProfile } = request;
     const profile = onProfile && await profileStep(made);
@@ -121,6 +121,8 @@ async function trainFrom(
       tokenizer: start.tokenizer,
       card: (state) => cardOf(run, out, start.config, state),
       listener: request.listener,
+      logEvery: request.logEvery,
+      memory,
       sample: sampler(config, start.tokenizer, recurrent, (message) => reporter.log(message)),
       restore() {
         const { every } = config.checkpoint;

@@ -156,12 +156,16 @@ export function learnedTask<Item, Answer>(
     sha256,
     rowLength,
     examples: approach.examples(train, reader),
-    async develop(made): Promise<Development> {
-      if (approach.develop) return await approach.develop(develop, made, reader);
-      const answers = await approach.answer(develop, made, reader);
+    units: task.units,
+    developItems: develop.length,
+    testItems: test.length,
+    async develop(made, onProgress): Promise<Development> {
+      const asking = { ...reader, onProgress };
+      if (approach.develop) return await approach.develop(develop, made, asking);
+      const answers = await approach.answer(develop, made, asking);
       const { measures: [primary], loss } = task.score(data, develop, answers);
       return { score: primary!.statistic(allUnits(primary!.count)), loss: loss ?? NaN };
     },
-    test: (made: MadeModel) => approach.answer(test, made, reader),
+    test: (made: MadeModel, onProgress) => approach.answer(test, made, { ...reader, onProgress }),
   };
 }

@@ -38,6 +38,9 @@ import type { SupervisedExample } from "./examples.ts";
 import { examplesPerStep, finetuneLoop } from "./loop.ts";
 import type { Development } from "./task.ts";
 
+/** Hears how many items are done. */
+type OnProgress = (done: number) => void;
+
 /** What a model is taught, and how it is examined. */
 export interface FinetuneTask<Answers> {
   name: string;
@@ -47,10 +50,14 @@ export interface FinetuneTask<Answers> {
   examples: SupervisedExample[];
   /** Tokens a row: at least the longest example, in any split. */
   rowLength: number;
-  /** Examines the development split. */
-  develop: (made: MadeModel) => Promise<Development>;
-  /** Answers the test split. */
-  test: (made: MadeModel) => Promise<Answers>;
+  /** What the splits count: "questions"; and how many there are. */
+  units: string;
+  developItems: number;
+  testItems: number;
+  /** Examines the development split; `onProgress` hears how many items are answered. */
+  develop: (made: MadeModel, onProgress?: OnProgress) => Promise<Development>;
+  /** Answers the test split; `onProgress` as above. */
+  test: (made: MadeModel, onProgress?: OnProgress) => Promise<Answers>;
   /** Where its files are, and a hash of what was read from them. */
   path: string;
   sha256: string;
@@ -120,13 +127,33 @@ export async function finetuneRun<Answers>(
     model.writeParameters(opened.folder.read);
     opened.close();
     reporter.log(`Testing the checkpoint of step ${best.step} once, and the base model`);
-    const answers = await task.test(made);
+    const { units, testItems } = task;
+    const test = (label: string) =>
+      withBar(reporter, label, testItems, units, (onProgress) => task.test(made, onProgress));
+    const answers = await test("Testing");
     model.writeParameters(base.read);
-    const baseAnswers = await task.test(made);
+    const baseAnswers = await test("Testing the base model");
     const { step, dev_score: developmentScore } = best;
     return { device, step, developmentScore, checkpoint, answers, baseAnswers };
   } finally {
     made.close();
+  }
+}
+
+/** Runs `work` with a bar that counts items; the bar is gone afterwards, however it ends. */
+async function withBar<T>(
+  reporter: Reporter,
+  label: string,
+  items: number,
+  units: string,
+  work: (onProgress: OnProgress) => Promise<T>,
+): Promise<T> {
+  const progress = reporter.progress(label, items, units);
+  try {
+    progress.update(0); // there is something to see before the first items are done
+    return await work((done) => progress.update(done));
+  } finally {
+    progress.finish();
   }
 }
 
@@ -169,7 +196,14 @@ async function trainToBest<A>(
     config,
     examples,
     state: start,
-    develop: () => task.develop(made),
+    develop: () =>
+      withBar(
+        reporter,
+        "Development",
+        task.developItems,
+        task.units,
+        (onProgress) => task.develop(made, onProgress),
+      ),
     // The one that is read with, which may not be the base folder's.
     tokenizer: Deno.readFileSync(request.tokenizer.path),
     taught: { task: task.name, labels: task.labels },
