@@ -30,6 +30,7 @@ export async function main(args: string[]): Promise<number> {
   const reporter = consoleReporter(flags.quiet);
   const abort = new AbortController();
   let signalled: number | undefined;
+  let stopping = "Stopping";
   const onSignal = () => {
     if (signalled !== undefined) {
       // One Ctrl-C can come twice: from the terminal, and passed on by the program that started us.
@@ -37,7 +38,7 @@ export async function main(args: string[]): Promise<number> {
       Deno.exit(EXIT.interrupted);
     }
     signalled = performance.now();
-    reporter.log("Stopping after this step; once more stops at once");
+    reporter.log(`${stopping}; once more stops at once`);
     abort.abort();
   };
   let where = "";
@@ -55,6 +56,7 @@ export async function main(args: string[]): Promise<number> {
       return EXIT.done;
     }
     const invocation = parseInvocation(found.command, found.rest, reporter, abort.signal);
+    stopping = found.command.stopping ?? stopping;
     Deno.addSignalListener("SIGINT", onSignal);
     if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
     return await found.command.run(invocation) ?? EXIT.done;

@@ -86,10 +86,14 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
     name: `finetune ${task.name}`,
     ...help,
     options: {
-      model: modelOption("the model to begin from (or random:tiny and the like, with --tokenizer)", true),
+      model: modelOption(
+        "the model to begin from (or random:tiny and the like, with --tokenizer)",
+        true,
+      ),
       ...options,
       ...sharedOptions(defaults),
     },
+    stopping: "Stopping after this step, and saving",
     async run(invocation) {
       const { reporter, signal } = invocation;
       const json = await finetuneOverSeeds(task, {

@@ -116,7 +116,12 @@ export function runOptions(invocation: Invocation): RunOptions {
     const value = invocation.options[optionOf(key).slice(2)];
     if (value !== undefined) Object.assign(policies, { [key]: value });
   }
-  const labels = { files: "Files", tokens: "Token files", shards: "Shards" };
+  const labels = {
+    checksums: "Checksums",
+    files: "Files",
+    tokens: "Token files",
+    shards: "Shards",
+  };
   let stage = "";
   let progress = reporter.progress("Files", 0);
   return {
@@ -145,14 +150,19 @@ export function runOptions(invocation: Invocation): RunOptions {
     },
     signal,
     log: (line) => reporter.log(line),
-    onProgress(name, done, total) {
+    onProgress(name, done, total, downloads) {
       if (total === 0) return;
       if (name !== stage) {
         progress.finish();
-        progress = reporter.progress(labels[name], total);
+        progress = reporter.progress(labels[name], total, name === "files" ? "files" : "");
         stage = name;
       }
-      progress.update(done);
+      if (downloads) {
+        const { bytes, bytesPerSecond, files } = downloads;
+        const note = `${formatBytes(bytes)}, ${formatBytes(bytesPerSecond)}/s`;
+        // A file is half done when it is here, and done when it is in the corpus.
+        progress.update(done, note, (files + done) / 2 / total);
+      } else progress.update(done);
       if (done === total) progress.finish();
     },
   };

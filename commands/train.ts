@@ -74,6 +74,7 @@ export const command: Command = {
     ...configOptions,
     ...trainingDeviceOptions,
   },
+  stopping: "Stopping after this step, and saving",
   examples: [
     "deno task train --corpus corpus --init random:small --out runs/small --steps 1000",
     "deno task train --corpus corpus --init state-spaces/mamba-130m-hf --out runs/bio --config biomamba-v1",

@@ -79,6 +79,8 @@ export interface Command {
   options?: Record<string, OptionSpec>;
   /** Whole command lines, shown in the help. */
   examples: string[];
+  /** What is said when Ctrl-C comes: what becomes of the work, in the command's own words. */
+  stopping?: string;
   /** Does the work; a returned number is the exit code (0 otherwise). */
   run(invocation: Invocation): Promise<number | void>;
 }

@@ -14,6 +14,7 @@ import {
   recordDocumentSettings,
 } from "./corpus_settings.ts";
 import { makePlan } from "./ingest/plan.ts";
+import type { DownloadFigures } from "./ingest/download_meter.ts";
 import { FileTaker } from "./ingest/take_files.ts";
 import { WorkerPool } from "./ingest/worker_pool.ts";
 import { rebuildCitations } from "./ingest/rebuild.ts";
@@ -55,7 +56,13 @@ export interface RunOptions extends GivenSettings {
   /** Gets a line for whatever is worth one. */
   log?: (line: string) => void;
   /** Told after every file and while shards are built. */
-  onProgress?: (stage: "files" | "tokens" | "shards", done: number, total: number) => void;
+  onProgress?: (
+    stage: "checksums" | "files" | "tokens" | "shards",
+    done: number,
+    total: number,
+    /** Of files that are fetched over the network. */
+    downloads?: DownloadFigures,
+  ) => void;
   /** The command's name in the catalogue's list of runs. */
   command?: string;
 }
@@ -172,6 +179,7 @@ class Run {
       selected: parseSelection(this.#options.files),
       smallerBaseline: this.#options.smallerBaseline ?? false,
       ...(signal ? { signal } : {}),
+      onProgress: (done, total) => this.#options.onProgress?.("checksums", done, total),
     });
     catalogue.transaction(() => {
       catalogue.set("source", this.#place);
