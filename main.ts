@@ -9,10 +9,10 @@ import {
   type CommandGroup,
   commandHelp,
   commonFlags,
-  distance,
   groupHelp,
   parseInvocation,
 } from "./core/cli.ts";
+import { distance } from "./core/distance.ts";
 import { EXIT, Interrupted, isDiskFull, messageOf, UsageError, UserError } from "./core/errors.ts";
 import { consoleReporter } from "./core/reporter.ts";
 import { styled } from "./core/terminal.ts";

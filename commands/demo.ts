@@ -1,7 +1,7 @@
 /** `demo`: the whole way on the bundled fixtures, by the functions of the real commands. @module */
 import type { Command, Invocation } from "../core/cli.ts";
 import { EXIT, UserError } from "../core/errors.ts";
-import { exists, readJson, removeIfExists, writeAtomic } from "../core/files.ts";
+import { exists, readJson, refuseForeign, removeIfExists, writeAtomic } from "../core/files.ts";
 import { fromFileUrl, join } from "../core/std.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { openModelFolder, writeModelFolder } from "../model/weights/folder.ts";
@@ -54,11 +54,7 @@ async function run(invocation: Invocation): Promise<number> {
 
 /** Makes `out` an empty folder; only an earlier demo's is emptied. */
 function prepareFolder(out: string): void {
-  if (exists(out) && [...Deno.readDirSync(out)].length && !exists(join(out, MARK))) {
-    throw new UserError(
-      `Cannot write the demo to ${out}: it holds something else; name another folder with --out`,
-    );
-  }
+  if (!exists(join(out, MARK))) refuseForeign(out, "the demo");
   removeIfExists(out, { recursive: true });
   Deno.mkdirSync(out, { recursive: true });
   writeAtomic(join(out, MARK), "{}\n");

@@ -179,6 +179,9 @@ export function withoutNetwork(source: string): void {
   if (!/^https?:/i.test(source)) Deno.permissions.revokeSync({ name: "net" });
 }
 
+/** A count with its thousands apart. */
+export const grouped = (count: number): string => count.toLocaleString("en");
+
 /** Prints what a run did. */
 export function printSummary(invocation: Invocation, summary: RunSummary): void {
   const { reporter } = invocation;
@@ -195,13 +198,15 @@ export function printSummary(invocation: Invocation, summary: RunSummary): void 
   const speed = summary.xml_bytes / summary.seconds;
   reporter.line(
     formatTable(["", ""], [
-      ["files added", String(summary.files_added)],
-      ["files in the corpus", String(summary.files)],
-      ["records added", String(summary.records_added)],
-      ["live citations", String(summary.live)],
-      ["superseded", String(summary.superseded)],
-      ["deleted", String(summary.deleted)],
-      ...Object.entries(summary.shards?.figures ?? {}).map(([k, v]) => [k, String(v)]),
+      ["files added", grouped(summary.files_added)],
+      ["files in the corpus", grouped(summary.files)],
+      ["records added", grouped(summary.records_added)],
+      ["live citations", grouped(summary.live)],
+      ["superseded", grouped(summary.superseded)],
+      ["deleted", grouped(summary.deleted)],
+      ...Object.entries(summary.shards?.figures ?? {}).map((
+        [k, v],
+      ) => [k.replaceAll("_", " "), grouped(v)]),
       ["time", formatDuration(summary.seconds)],
       ...(summary.xml_bytes
         ? [["XML", `${formatBytes(summary.xml_bytes)}, ${formatBytes(speed)}/s`]]

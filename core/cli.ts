@@ -3,6 +3,7 @@
  * @module
  */
 import { parseArgs } from "./std.ts";
+import { distance } from "./distance.ts";
 import { UsageError } from "./errors.ts";
 import { styled, terminalWidth, wrap } from "./terminal.ts";
 import type { Reporter } from "./reporter.ts";
@@ -249,21 +250,6 @@ function unknownOption(argument: string, known: string[]): string {
     .sort((a, b) => a.d - b.d)[0];
   const hint = near && near.d <= 3 ? `; did you mean --${near.k}?` : "";
   return `Unknown option ${word}${hint}`;
-}
-
-/** Levenshtein distance, for "did you mean". */
-export function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next.push(
-        Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + Number(a[i - 1] !== b[j - 1])),
-      );
-    }
-    row = next;
-  }
-  return row[b.length]!;
 }
 
 /** The help page of a command. */

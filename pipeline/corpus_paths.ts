@@ -1,6 +1,5 @@
 /** Where everything lies in a corpus folder, and which names there are the pipeline's own. @module */
 import { join } from "../core/std.ts";
-import { exists } from "../core/files.ts";
 
 /** The paths of a corpus; `corpus` is its folder, `source` a file such as "pubmed26n0001". */
 export const corpusPaths = {
@@ -79,15 +78,8 @@ const OWN_ENTRIES: ReadonlySet<string> = new Set([
   "series.json.partial",
 ]);
 
-/** What an empty disk or a file manager has in a folder without anyone's asking. */
-const NOBODYS: ReadonlySet<string> = new Set(["lost+found", ".DS_Store"]);
-
-/** The first thing in a folder that is neither the pipeline's nor of no interest; undefined where there is none. */
-export function foreignEntry(folder: string): string | undefined {
-  if (!exists(folder)) return undefined;
-  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort()
-    .find((name) => !OWN_ENTRIES.has(name) && !NOBODYS.has(name));
-}
+/** True for what the pipeline puts into the top of a corpus folder. */
+export const isOwnEntry = (name: string): boolean => OWN_ENTRIES.has(name);
 
 const PUBMED = "pubmed\\d\\d+n\\d{4,6}";
 const SHARD = "(train|validation|test)-\\d{5}\\.(tokens\\.npy|documents\\.parquet)";

@@ -1,7 +1,7 @@
 /** A run folder's run.json: what the run is, for going on with it and for the record. @module */
 import project from "../../deno.json" with { type: "json" };
 import { UserError } from "../../core/errors.ts";
-import { exists, PARTIAL_SUFFIX, readJson, writeAtomic } from "../../core/files.ts";
+import { exists, PARTIAL_SUFFIX, readJson, refuseForeign, writeAtomic } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { huggingFaceConfig, type MambaConfig, parameterCount } from "../mamba/mod.ts";
 import type { SpikeEvent } from "./spikes.ts";
@@ -59,13 +59,8 @@ export function refuseExisting(out: string): void {
         `or name another folder with --out`,
     );
   }
-  if (!exists(out)) return;
   // What a run left behind that was killed as it began does not count.
-  const holds = (folder: string) =>
-    [...Deno.readDirSync(folder)].some(({ name }) => !name.endsWith(PARTIAL_SUFFIX));
-  if (!Deno.statSync(out).isDirectory || holds(out)) {
-    throw new UserError(`Cannot start a run in ${out}: it is not an empty folder`);
-  }
+  refuseForeign(out, "a run", (name) => name.endsWith(PARTIAL_SUFFIX));
 }
 
 /** A new run's record. */

@@ -7,6 +7,7 @@ import { formatTable } from "../../../core/reporter.ts";
 import { measureFields } from "./results_files.ts";
 import {
   bootstrapInterval,
+  formatInterval as formatWith,
   type Interval,
   mcNemar,
   type McNemarResult,
@@ -196,8 +197,8 @@ function comparisonJson(score: Score, { measures, mcNemar: test }: Comparison) {
 }
 
 /** An interval as tables show it. */
-export function formatInterval({ low, high }: Interval): string {
-  return `${low.toFixed(4)} to ${high.toFixed(4)}`;
+export function formatInterval(interval: Interval): string {
+  return formatWith(interval, 4);
 }
 
 /** An interval where room is scarce. */

@@ -41,7 +41,7 @@ Deno.test("exportRun() writes the chosen checkpoint with a card filled from the 
       Deno.readFileSync(join(result.checkpoint, "model.safetensors")),
     );
     assertEquals(exportRun(run, join(dir, "two"), 2).step, 2);
-    assertThrows(() => exportRun(run, out), UserError, "it exists already");
+    assertThrows(() => exportRun(run, out), UserError, "it holds");
     assertThrows(() => exportRun(run, join(dir, "three"), 3), UserError, "those of the steps 2, 4");
     assertThrows(() => exportRun(dir, join(dir, "three")), UserError, "has no run.json");
   }));
