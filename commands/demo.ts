@@ -1,5 +1,6 @@
 /** `demo`: the whole way on the bundled fixtures, by the functions of the real commands. @module */
 import type { Command, Invocation } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { EXIT, UserError } from "../core/errors.ts";
 import { exists, readJson, refuseForeign, removeIfExists, writeAtomic } from "../core/files.ts";
 import { fromFileUrl, join } from "../core/std.ts";
@@ -42,7 +43,7 @@ async function run(invocation: Invocation): Promise<number> {
   const factor = result.before.perplexity / result.after.perplexity;
   printResult(reporter, result, out);
   writeAtomic(join(out, MARK), JSON.stringify({ factor, ...result }, null, 2) + "\n");
-  if (json) reporter.line(JSON.stringify({ factor, ...result }));
+  if (json) reporter.line(jsonLine({ factor, ...result }));
   if (factor >= NEEDED_FACTOR) return EXIT.done;
   throw new UserError(
     `The demo fails its own check: perplexity fell ${

@@ -1,5 +1,6 @@
 /** `export`: a run's model as a Hugging Face folder. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { UsageError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
@@ -79,7 +80,7 @@ export const command: Command = {
       ...(address === undefined ? [] : [["published at", address]]),
     ]));
     if (invocation.json) {
-      reporter.line(JSON.stringify({ out, ...result, ...(address ? { address } : {}) }));
+      reporter.line(jsonLine({ out, ...result, ...(address ? { address } : {}) }));
     }
   },
 };

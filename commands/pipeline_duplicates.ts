@@ -1,5 +1,6 @@
 /** `pipeline duplicates`: near duplicates among the live documents. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { Interrupted } from "../core/errors.ts";
 import { writeAtomic } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
@@ -47,7 +48,7 @@ export const command: Command = {
     if (out) writeAtomic(out, pairs.map((p) => JSON.stringify(told(p)) + "\n").join(""));
     const seconds = (performance.now() - started) / 1000;
     const figures = { ...counts, pairs: pairs.length, seconds };
-    if (invocation.json) return reporter.line(JSON.stringify({ ...figures, out }));
+    if (invocation.json) return reporter.line(jsonLine({ ...figures, out }));
     if (pairs.length) {
       const kind = pairs[0]!.names ? "document" : "PMID";
       reporter.line(formatTable([kind, kind, "similarity"], pairs.slice(0, 20).map(cells)));

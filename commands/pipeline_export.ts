@@ -1,5 +1,6 @@
 /** `pipeline export`: a corpus for other trainers. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { CitationTable } from "../pipeline/citation_table.ts";
 import { EXPORT_FORMATS, exportDocuments, type ExportFormat } from "../pipeline/shards/export.ts";
 import { CORPUS, grouped } from "./pipeline_options.ts";
@@ -35,7 +36,7 @@ export const command: Command = {
       { citations, signal, onProgress: (n) => progress.update(n) },
     );
     progress.finish();
-    if (invocation.json) return reporter.line(JSON.stringify({ format, ...done }));
+    if (invocation.json) return reporter.line(jsonLine({ format, ...done }));
     const { train, validation, test } = done.documents;
     reporter.line(
       `${grouped(train)} documents to train on, ${grouped(validation)} for validation, ` +

@@ -1,5 +1,6 @@
 /** `pipeline where`: from a PMID to its places in the shards. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { join } from "../core/std.ts";
@@ -38,7 +39,7 @@ export const command: Command = {
     const texts = readTextCorpus(corpus);
     const id = texts && (await textIds(corpus, texts, [pmid])).get(pmid);
     if (invocation.json) {
-      return reporter.line(JSON.stringify({ ...found, ...(texts ? { id } : {}), reason }));
+      return reporter.line(jsonLine({ ...found, ...(texts ? { id } : {}), reason }));
     }
     const name = texts ? `Document ${pmid}, id ${JSON.stringify(id ?? "")},` : `PMID ${pmid}`;
     if (found.shard === "") {

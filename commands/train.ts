@@ -1,5 +1,6 @@
 /** `train`: pretraining on a corpus, from given or random weights. @module */
 import type { Command, Invocation } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { Interrupted, UsageError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatDuration, formatTable } from "../core/reporter.ts";
@@ -142,7 +143,7 @@ export const command: Command = {
       ["checkpoint", result.checkpoint],
       ["report", report],
     ]));
-    if (invocation.json) reporter.line(JSON.stringify({ ...result, report }));
+    if (invocation.json) reporter.line(jsonLine({ ...result, report }));
   },
 };
 
