@@ -35,6 +35,11 @@ export const command: Command = {
       choices: ["hf", "mamba-ssm"],
       default: "hf",
     },
+    license: {
+      type: "string",
+      placeholder: "ID",
+      help: "the licence that the model card states, such as apache-2.0; without it, none",
+    },
     weights: {
       type: "string",
       help: "as trained, their moving average, or what validation scored: the average where kept",
@@ -62,7 +67,10 @@ export const command: Command = {
     if (written) reporter.log(`Publishing ${out} as it is`);
     const result = written
       ? undefined
-      : exportRun(run, out, choice, weights, (message) => reporter.log(message), layout);
+      : exportRun(run, out, choice, weights, (message) => reporter.log(message), {
+        layout,
+        license: invocation.string("license"),
+      });
     const address = push === undefined
       ? undefined
       : await hub!.pushFolder(out, push, { private: invocation.boolean("private") });
@@ -70,7 +78,7 @@ export const command: Command = {
       ["model folder", out],
       ...(result === undefined ? [] : [
         ["from", result.checkpoint],
-        ["step", String(result.step)],
+        ["step", result.step.toLocaleString("en")],
         ["weights", result.weights === "average" ? "moving average" : "as trained"],
         ["parameters", result.parameters.toLocaleString("en")],
       ]),

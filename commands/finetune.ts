@@ -122,6 +122,7 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
         seeds: invocation.number("seeds")!,
         resume: invocation.boolean("resume"),
         makeModel: await makeModelOf(invocation),
+        command: invocation.words,
         reporter,
         signal,
       });

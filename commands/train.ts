@@ -9,9 +9,12 @@ import {
   mergeConfig,
   openCorpus,
   openMix,
+  readMetrics,
   readRun,
   recipeNames,
   resolveConfig,
+  runFigures,
+  scoredRows,
   trainRun,
 } from "../model/training/mod.ts";
 import { reportAfterValidations, writeRunReport } from "../model/report/run_report.ts";
@@ -122,6 +125,7 @@ export const command: Command = {
           : undefined,
         reporter,
         signal,
+        command: invocation.words,
         resumeHint: `deno task train --out ${out} --resume`,
       })).catch((error) => {
         if (error instanceof Interrupted) writeRunReport(out); // the curves so far
@@ -129,6 +133,7 @@ export const command: Command = {
       });
     const report = writeRunReport(out);
     const { validationLoss } = result;
+    const figures = runFigures(readMetrics(out)); // as in the report
     reporter.line(formatTable(["training", "value"], [
       ["steps", result.step.toLocaleString("en")],
       ["tokens", result.tokens.toLocaleString("en")],
@@ -136,9 +141,11 @@ export const command: Command = {
       ...(validationLoss === undefined ? [] : [
         ["validation loss", validationLoss.toFixed(4)],
         ["validation perplexity", Math.exp(validationLoss).toFixed(3)],
+        ["validated on", validationRows(out)],
       ]),
-      ["time", formatDuration(result.seconds)],
-      ["tokens/s", Math.round(result.tokensPerSecond).toLocaleString("en")],
+      ["training time", formatDuration(figures.seconds)],
+      ["tokens/s", Math.round(figures.tokensPerSecond).toLocaleString("en")],
+      ["time now, in all", formatDuration(result.seconds)],
       ["reading data", dataShare(result)],
       ["checkpoint", result.checkpoint],
       ["report", report],
@@ -146,6 +153,12 @@ export const command: Command = {
     if (invocation.json) reporter.line(jsonLine({ ...result, report }));
   },
 };
+
+/** Which rows a run's validation takes. */
+function validationRows(run: string): string {
+  const { validation, seed } = readRun(run).config;
+  return scoredRows("validation", validation.rows, seed);
+}
 
 /** The corpus or mix that the command line names, or that the run before was on. */
 function corpusOf(invocation: Invocation, before: string | undefined) {

@@ -48,6 +48,8 @@ export interface Invocation {
   options: Record<string, string | number | boolean | string[] | undefined>;
   /** The words without dashes, in order. */
   positionals: string[];
+  /** The command line as it was typed, from the command's name on. */
+  words: readonly string[];
   /** Whether the last line of stdout has to be one JSON object. */
   json: boolean;
   /** Whether errors come with their stack traces. */
@@ -137,6 +139,7 @@ export function parseInvocation(
   signal: AbortSignal,
 ): Invocation {
   const specs = { ...command.options, ...COMMON };
+  const given = args;
   args = joinNegativeNumbers(args, specs);
   const of = (...types: OptionSpec["type"][]) =>
     Object.keys(specs).filter((k) => types.includes(specs[k]!.type));
@@ -177,6 +180,7 @@ export function parseInvocation(
   return {
     options,
     positionals,
+    words: [...command.name.split(" "), ...given],
     json: options.json === true,
     verbose: options.verbose === true,
     reporter,

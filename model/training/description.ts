@@ -8,7 +8,10 @@ import type { TrainRequest } from "./plan.ts";
 
 /** Writes run.json, of a new run or with one more resumption. */
 export function recordRun(
-  { corpus, out, reporter }: Pick<TrainRequest, "corpus" | "out" | "reporter">,
+  { corpus, out, reporter, command }: Pick<
+    TrainRequest,
+    "corpus" | "out" | "reporter" | "command"
+  >,
   now: {
     init: string;
     config: RunFile["config"];
@@ -25,6 +28,7 @@ export function recordRun(
     step: state.step,
     device,
     ...(changed.length ? { changed } : {}),
+    ...(command === undefined ? {} : { command }),
   };
   const changes = old ? roundingChanges(old, now) : [];
   if (changes.length) {
@@ -45,6 +49,7 @@ export function recordRun(
     config,
     sequence_length: corpus.sequenceLength,
     device,
+    command,
   }, model);
   const run = { ...going, spikes: state.spikes ?? [] };
   writeRun(out, run);

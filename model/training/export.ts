@@ -14,6 +14,7 @@ import {
   openCheckpoint,
   openNewestCheckpoint,
 } from "./checkpoint.ts";
+import { scoredRows } from "./held_out.ts";
 import { readMetrics } from "./metrics.ts";
 import { readRun } from "./run_file.ts";
 
@@ -40,7 +41,7 @@ export interface ExportResult {
  * Writes a run's model as a folder that others load, with a model card filled from the run.
  * @param choose the weights as trained, their moving average, or those that validation scored: the
  * average where the run keeps one and does not say otherwise.
- * @param layout who loads the folder.
+ * @param more who loads the folder, and the licence that the card states, where there is one
  * @throws {UserError} where `run` is no run, has no such checkpoint, or `out` exists.
  */
 export function exportRun(
@@ -49,7 +50,7 @@ export function exportRun(
   choice: CheckpointChoice = "last",
   choose: "scored" | "trained" | "average" = "scored",
   log: (message: string) => void = () => {},
-  layout: ModelLayout = "hf",
+  { layout = "hf", license }: { layout?: ModelLayout; license?: string | undefined } = {},
 ): ExportResult {
   const record = readRun(run);
   assertWritableFolder(out);
@@ -84,9 +85,14 @@ export function exportRun(
       manifestSha256: record.corpus.manifest_sha256,
       ...(averaged ? { averageDecay: average.decay } : {}),
       ...(record.task === undefined ? {} : { task: record.task }),
-      ...(validationPerplexity === undefined
-        ? {}
-        : { perplexity: { value: validationPerplexity, split: "validation" } }),
+      ...(validationPerplexity === undefined ? {} : {
+        perplexity: {
+          value: validationPerplexity,
+          split: "validation",
+          rows: scoredRows("validation", validation.rows, record.config.seed),
+        },
+      }),
+      license,
     });
     const tokenizer = tokenizerFile ? Deno.readFileSync(tokenizerFile) : undefined;
     writeModelFolder(out, { config, read, tokenizer, card, taught, layout });

@@ -14,6 +14,7 @@ import { type HeldOutLoss, heldOutLoss } from "./perplexity.ts";
 import { type RunListener, RunRecord } from "./record.ts";
 import { stepBatches } from "./rows.ts";
 import type { NewSample } from "./samples.ts";
+import { totalSteps } from "./schedule.ts";
 import { RunSaver } from "./saver.ts";
 import { judge, returnsPast, skipsInARow, spikeEvent, type Verdict } from "./spikes.ts";
 import {
@@ -76,12 +77,6 @@ export interface LoopResult {
   dataSeconds: number;
   /** The last checkpoint. */
   checkpoint: string;
-}
-
-/** Updates of a run: as many as configured, or as many as its configured tokens need. */
-export function totalSteps(config: TrainConfig, sequenceLength: number): number {
-  if (!config.tokens) return config.steps;
-  return Math.ceil(config.tokens / (config.batch.rows * config.batch.accumulate * sequenceLength));
 }
 
 /**

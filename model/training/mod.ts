@@ -47,7 +47,9 @@ export {
 } from "./checkpoint.ts";
 export { openScoredWeights } from "./scored_weights.ts";
 export { saveCheckpoint } from "./checkpoint_writer.ts";
+export { scoredRows } from "./held_out.ts";
 export {
+  flatten,
   mergeConfig,
   nest,
   parseOverride,
@@ -65,7 +67,7 @@ export {
 } from "./corpus.ts";
 export { type CheckpointChoice, type ExportResult, exportRun } from "./export.ts";
 export type { LoopResult } from "./loop.ts";
-export { MetricsWriter, readMetrics, type StepMetrics } from "./metrics.ts";
+export { MetricsWriter, readMetrics, runFigures, type StepMetrics } from "./metrics.ts";
 export { openMix } from "./mixed_corpus.ts";
 export {
   evaluatePerplexity,

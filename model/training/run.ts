@@ -23,7 +23,8 @@ import { cardOf, describe, recordRun } from "./description.ts";
 import { planRun, type RunPlan, type TrainRequest } from "./plan.ts";
 import { sampler } from "./samples.ts";
 import { openStart, startOfCheckpoint } from "./start.ts";
-import { type LoopResult, totalSteps, trainLoop } from "./loop.ts";
+import { type LoopResult, trainLoop } from "./loop.ts";
+import { totalSteps } from "./schedule.ts";
 import { trainingTerms } from "./terms.ts";
 
 export type { TrainRequest };

@@ -22,10 +22,18 @@ export interface RunFile {
   sequence_length: number;
   /** One line that names the device. */
   device: string;
+  /** The words of the command line that began it, where a command line did. */
+  command?: readonly string[];
   versions: { program: string; deno: string; v8: string };
   /** ISO 8601 times of the start and of every resumption, and what its configuration changed. */
   started: string;
-  resumed: { at: string; step: number; device: string; changed?: string[] }[];
+  resumed: {
+    at: string;
+    step: number;
+    device: string;
+    changed?: string[];
+    command?: readonly string[];
+  }[];
   /** The steps left out, and those that the run went back from. Not of fine-tuning. */
   spikes?: SpikeEvent[];
 }
@@ -65,10 +73,13 @@ export function refuseExisting(out: string): void {
 
 /** A new run's record. */
 export function newRun(
-  given: Pick<RunFile, "init" | "corpus" | "task" | "config" | "sequence_length" | "device">,
+  given: Pick<
+    RunFile,
+    "init" | "corpus" | "task" | "config" | "sequence_length" | "device" | "command"
+  >,
   model: MambaConfig,
 ): RunFile {
-  const { init, corpus, task, config, sequence_length, device } = given;
+  const { init, corpus, task, config, sequence_length, device, command } = given;
   return {
     init,
     corpus,
@@ -78,6 +89,7 @@ export function newRun(
     parameters: parameterCount(model),
     sequence_length,
     device,
+    ...(command === undefined ? {} : { command }),
     versions: { program: project.version, deno: Deno.version.deno, v8: Deno.version.v8 },
     started: new Date().toISOString(),
     resumed: [],

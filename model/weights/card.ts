@@ -23,7 +23,9 @@ interface CardFacts {
   /** The task it was fine-tuned on, where it was. */
   task?: string;
   /** Perplexity a token on held-out documents, where it is known. */
-  perplexity?: { value: number; split: string };
+  perplexity?: { value: number; split: string; rows: string };
+  /** As the owner of the weights says it, such as "apache-2.0"; a card without one states none. */
+  license?: string | undefined;
 }
 
 /** The card's text: the front matter that the hub reads, then prose for people. */
@@ -34,8 +36,7 @@ export function modelCard(facts: CardFacts): string {
   const front = [
     "---",
     "language: en",
-    // The published Mamba weights are Apache-2.0, and so is what is made from them.
-    `license: ${base === undefined ? "mit" : "apache-2.0"}`,
+    ...(facts.license === undefined ? [] : [`license: ${facts.license}`]),
     "library_name: transformers",
     "pipeline_tag: text-generation",
     `tags:\n- ${facts.kind}\n- biomedical\n- pubmed`,
@@ -52,7 +53,12 @@ export function modelCard(facts: CardFacts): string {
     ...(facts.averageDecay === undefined
       ? []
       : [["weights", `exponential moving average, decay ${facts.averageDecay}`]]),
-    ...(perplexity ? [[`perplexity (${perplexity.split})`, perplexity.value.toFixed(3)]] : []),
+    ...(perplexity
+      ? [
+        [`perplexity (${perplexity.split})`, perplexity.value.toFixed(3)],
+        ["measured on", perplexity.rows],
+      ]
+      : []),
   ];
   return [
     ...front,
@@ -66,7 +72,7 @@ export function modelCard(facts: CardFacts): string {
       : `The Mamba language model ${baseName}, trained further on PubMed's titles and abstracts.`,
     "",
     "```",
-    formatTable(["", "value"], rows),
+    formatTable(["", "value"], rows, Infinity), // not by the terminal
     "```",
     "",
     "## Use",

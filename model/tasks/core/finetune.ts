@@ -39,6 +39,8 @@ export interface FinetuneTaskRequest {
   /** Go on from the newest checkpoints. */
   resume: boolean;
   makeModel: MakeModel;
+  /** The words of the command line, for the record. */
+  command?: readonly string[] | undefined;
   reporter: Reporter;
   signal: AbortSignal;
 }
@@ -107,6 +109,7 @@ async function finetuneOnce(
       makeModel: request.makeModel,
       reporter,
       signal,
+      command: request.command,
       resumeHint: "the same command with --resume",
     });
     const report = task.report({

@@ -79,6 +79,8 @@ export interface FinetuneRequest<Answers> {
   makeModel: MakeModel;
   reporter: Reporter;
   signal: AbortSignal;
+  /** The words of the command line, for the record. */
+  command?: readonly string[] | undefined;
   resumeHint?: string;
 }
 
@@ -257,7 +259,7 @@ function resolveRunConfig<A>(
 }
 
 function describeRun<A>(
-  { task, init, base, tokenizer }: FinetuneRequest<A>,
+  { task, init, base, tokenizer, command }: FinetuneRequest<A>,
   old: RunFile | undefined,
   config: TrainConfig,
   device: string,
@@ -273,5 +275,8 @@ function describeRun<A>(
     tokenizer_sha256: tokenizer.sha256,
   };
   const sequence_length = task.rowLength;
-  return newRun({ init, corpus, task: task.name, config, sequence_length, device }, base.config);
+  return newRun(
+    { init, corpus, task: task.name, config, sequence_length, device, command },
+    base.config,
+  );
 }

@@ -127,11 +127,19 @@ async function scoreRows(
   return { result, rows };
 }
 
+/** How many rows were scored, and of how many. */
+function rowsOf({ rows, of_rows: all, seed }: PerplexityResult): string {
+  const number = (n: number) => n.toLocaleString("en");
+  return rows < all
+    ? `${number(rows)} of ${number(all)}, drawn by seed ${seed}`
+    : `all ${number(rows)}`;
+}
+
 function resultTable(result: PerplexityResult): string {
   const { interval } = result;
   return formatTable(["perplexity", "value"], [
     ["split", result.split],
-    ["rows", result.rows.toLocaleString("en")],
+    ["rows", rowsOf(result)],
     ["scored tokens", result.tokens.toLocaleString("en")],
     ["loss (nats per token)", result.loss.toFixed(4)],
     ["perplexity", result.perplexity.toFixed(3)],

@@ -1,7 +1,13 @@
 import { lineInterval, StepLines } from "../../../model/training/lines.ts";
 import { trainRun } from "../../../model/training/run.ts";
+import { formatDuration } from "../../../core/reporter.ts";
+import { writeRunReport } from "../../../model/report/run_report.ts";
+import { flatten } from "../../../model/training/configuration.ts";
+import { exportRun } from "../../../model/training/export.ts";
+import { readMetrics, runFigures } from "../../../model/training/metrics.ts";
+import { readRun } from "../../../model/training/run_file.ts";
 import { assert, assertEquals, assertStringIncludes } from "../../assert.ts";
-import { silentReporter, withFolder } from "../helpers.ts";
+import { inventedCorpus, silentReporter, withFolder } from "../helpers.ts";
 import { prepare } from "./miniature_run.ts";
 
 Deno.test("lineInterval() gives a run of any length some tens of lines", () => {
@@ -49,4 +55,50 @@ Deno.test("a run prints its steps, its validations and their samples", () =>
     const validated = steps.map((line) => line.slice(15, 23).trim() !== "");
     assertEquals(validated, [true, false, true, true]);
     assertStringIncludes(steps[0] ?? "", "B"); // the memory's unit
+  }));
+
+Deno.test("a run validates some times where nothing was said of it, and records its command", () =>
+  withFolder(async (dir) => {
+    const config = { steps: 12, batch: { rows: 3 }, checkpoint: { every: 0 } };
+    const command = ["train", "--init", "random:tiny"];
+    const request = prepare(dir, { config, command });
+    await trainRun(request);
+    const validated = readMetrics(request.out).filter((m) => m.validation_loss !== undefined);
+    assertEquals(validated.map((m) => m.step), [5, 10, 12]);
+    const { command: kept, config: whole } = readRun(request.out);
+    assertEquals([kept, whole.validation.every], [command, 5]);
+    const never = prepare(dir, {
+      out: `${dir}/never`,
+      config: { ...config, validation: { every: 0 } },
+    });
+    await trainRun(never);
+    assert(readMetrics(never.out).every((m) => m.validation_loss === undefined));
+    const none = prepare(dir, {
+      out: `${dir}/none`,
+      config,
+      corpus: inventedCorpus({ rows: { validation: 0 } }),
+    });
+    await trainRun(none); // a corpus without a validation split is no error
+    assertEquals(readRun(none.out).config.validation.every, 0);
+  }));
+
+Deno.test("report and figures of a run agree, and the report has every hyperparameter", () =>
+  withFolder(async (dir) => {
+    const request = prepare(dir, { command: ["train", "--corpus", "my corpus"] });
+    await trainRun(request);
+    const html = Deno.readTextFileSync(writeRunReport(request.out));
+    const { tokensPerSecond, seconds } = runFigures(readMetrics(request.out));
+    assertStringIncludes(html, Math.round(tokensPerSecond).toLocaleString("en"));
+    assertStringIncludes(html, formatDuration(seconds));
+    for (const [key] of flatten(readRun(request.out).config)) assertStringIncludes(html, key);
+    assertStringIncludes(html, "deno task train --corpus &quot;my corpus&quot;");
+    assertStringIncludes(html, "at most 64 rows of the validation split, drawn by seed 0");
+    const out = `${dir}/exported`;
+    exportRun(request.out, out);
+    const card = Deno.readTextFileSync(`${out}/README.md`);
+    assert(!card.includes("license:"), "a licence that nobody stated");
+    assertStringIncludes(card, "at most 64 rows of the validation split, drawn by seed 0");
+    const licensed = `${dir}/licensed`;
+    exportRun(request.out, licensed, "last", "scored", () => {}, { license: "apache-2.0" });
+    assertStringIncludes(Deno.readTextFileSync(`${licensed}/README.md`), "\nlicense: apache-2.0\n");
   }));
