@@ -74,6 +74,10 @@ const changesFolder: Place = (value, { rights }) => rights.change(value);
 const repairsCorpus: Place = (value, { rights, has }) =>
   has("repair") ? rights.change(value) : rights.read(value);
 
+/** A corpus that is read, and changed where near copies are to be dropped. */
+const dropsFromCorpus: Place = (value, { rights, has }) =>
+  has("drop") ? rights.change(value) : rights.read(value);
+
 /** A corpus that is read, and its source asked for what is new. */
 const refreshesCorpus: Place = async (value, line) => {
   await changesCorpus(value, line);
@@ -265,7 +269,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
       },
     },
   },
-  "pipeline duplicates": { options: { corpus: reads, out: writesFile } },
+  "pipeline duplicates": { options: { corpus: dropsFromCorpus, out: writesFile } },
   "pipeline export": { options: { corpus: reads, out: writesFolder } },
   "pipeline tokenize": { options: { tokenizer: reads, input: reads, output: writesIds } },
   "pipeline train-tokenizer": { options: { corpus: reads, input: reads, out: writesFile } },

@@ -38,6 +38,8 @@ export const unfinishedPath = (corpus: string): string => join(corpus, "shards",
 export const tokenizerPath = (corpus: string): string => join(corpus, "tokenizer.json");
 /** Where a corpus keeps its report of what is held out. */
 export const contaminationPath = (corpus: string): string => join(corpus, "contamination.json");
+/** Where a corpus keeps its report of near copies that are left out. */
+export const duplicatesPath = (corpus: string): string => join(corpus, "duplicates.json");
 /** Where a corpus of texts lists its files; no other corpus has it. */
 export const textsPath = (corpus: string): string => join(corpus, "texts.json");
 /** Where a corpus of texts keeps a file's tokens. */
@@ -55,6 +57,7 @@ export const SERIES_ENTRIES: readonly string[] = [
   "shards",
   "raw",
   "contamination.json",
+  "duplicates.json",
   "tokenizer.json",
   "catalogue.sha256",
   "catalogue.sqlite-shm",
@@ -87,7 +90,7 @@ const TEXT = ".+\\.(jsonl|ndjson|txt|parquet)";
 /** Names of the pipeline's files, by their folder below the corpus. */
 const OWN_FILES: Record<string, RegExp> = {
   "": new RegExp(
-    "^(contamination\\.json|tokenizer\\.json|texts\\.json|series\\.json|series-swap\\.json|" +
+    "^(contamination\\.json|duplicates\\.json|tokenizer\\.json|texts\\.json|series\\.json|series-swap\\.json|" +
       "catalogue\\.sha256|catalogue\\.sqlite(-wal|-shm|-journal)?)$",
   ),
   documents: new RegExp(`^(${PUBMED}\\.parquet|${TEXT}\\.parquet)$`),

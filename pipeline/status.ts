@@ -3,6 +3,7 @@ import { join } from "../core/std.ts";
 import { exists, readJson } from "../core/files.ts";
 import type { Catalogue } from "./catalogue/catalogue.ts";
 import { droppedOf } from "./catalogue/tables.ts";
+import { readDropped } from "./overlap/dropped_duplicates.ts";
 import type { Contamination } from "./overlap/contamination.ts";
 import { contaminationPath } from "./corpus_paths.ts";
 import { shownPlace } from "./source/source.ts";
@@ -17,7 +18,7 @@ export interface SplitStatus {
 
 /** Documents that training does not see. */
 export interface HeldOutStatus {
-  /** "validation", "test", or "evaluation sets", whose documents are in no shard at all. */
+  /** "validation", "test", or "evaluation sets" or "duplicates", whose documents are in no shard. */
   what: string;
   documents: number;
   /** In words. */
@@ -96,6 +97,8 @@ export function readStatus(corpus: string, catalogue: Catalogue): Status {
     tokens += file.tokens ?? 0;
     tokenized += Number(file.state === "tokens");
   }
+  const copies = readDropped(corpus)?.dropped.length ?? 0;
+  if (copies > 0) dropped.duplicate = copies;
   const length = Number(catalogue.get("sequence_length") ?? 0);
   return {
     corpus,
@@ -163,6 +166,20 @@ function heldOutSplits({ splits, packing, ...shares }: ManifestView): HeldOutSta
 
 /** What reports of the corpus hold out of all shards. */
 function heldOutReports(corpus: string): HeldOutStatus[] {
+  return [...heldOutForEvaluation(corpus), ...heldOutAsCopies(corpus)];
+}
+
+function heldOutAsCopies(corpus: string): HeldOutStatus[] {
+  const report = readDropped(corpus);
+  if (!report) return [];
+  const { dropped, similarity } = report;
+  const why =
+    `near copies of an older document, with ${Number((100 * similarity).toFixed(2))}% of ` +
+    "its runs of five words";
+  return [{ what: "duplicates", documents: dropped.length, why }];
+}
+
+function heldOutForEvaluation(corpus: string): HeldOutStatus[] {
   const path = contaminationPath(corpus);
   if (!exists(path)) return [];
   const report = readJson<Partial<Contamination>>(path, "report");
