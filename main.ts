@@ -14,6 +14,7 @@ import {
 } from "./core/cli.ts";
 import { distance } from "./core/distance.ts";
 import { EXIT, Interrupted, isDiskFull, messageOf, UsageError, UserError } from "./core/errors.ts";
+import { asCalled } from "./core/called.ts";
 import { consoleReporter } from "./core/reporter.ts";
 import { styled } from "./core/terminal.ts";
 import { ROOT_COMMANDS } from "./commands/mod.ts";
@@ -48,11 +49,11 @@ export async function main(args: string[]): Promise<number> {
     if (isGroup(found.command)) {
       const bare = found.rest.filter((w) => w !== "--help" && w !== "-h");
       if (bare.length) throw new UsageError(unknownCommand(bare[0]!, found.command));
-      reporter.line(groupHelp(found.command));
+      reporter.line(asCalled(groupHelp(found.command)));
       return flags.help || !where ? EXIT.done : EXIT.usage;
     }
     if (flags.help) {
-      reporter.line(commandHelp(found.command));
+      reporter.line(asCalled(commandHelp(found.command)));
       return EXIT.done;
     }
     const invocation = parseInvocation(found.command, found.rest, reporter, abort.signal);
@@ -64,11 +65,13 @@ export async function main(args: string[]): Promise<number> {
     if (flags.json) reporter.line(JSON.stringify({ error: messageOf(error) }));
     if (flags.verbose && error instanceof Error && error.stack) console.error(error.stack);
     if (error instanceof Interrupted) {
-      console.error(error.message || "Interrupted");
+      console.error(asCalled(error.message || "Interrupted"));
       return EXIT.interrupted;
     }
     if (error instanceof UsageError) {
-      console.error(`${red(error.message)}\nSee: deno task ${where ? where + " " : ""}--help`);
+      console.error(
+        asCalled(`${red(error.message)}\nSee: deno task ${where ? where + " " : ""}--help`),
+      );
       return EXIT.usage;
     }
     if (isDiskFull(error) && !(error instanceof UserError)) {
@@ -79,7 +82,7 @@ export async function main(args: string[]): Promise<number> {
       console.error(red(`Cannot go on: ${messageOf(error)}`));
       return EXIT.failed;
     }
-    console.error(red(messageOf(error)));
+    console.error(red(asCalled(messageOf(error))));
     // Not something we foresaw: the trace is what a bug report needs.
     const foreseen = error instanceof UserError || (error as Error)?.name === "DeviceError";
     if (!foreseen && !flags.verbose) console.error("(--verbose shows where it happened)");
@@ -105,7 +108,7 @@ async function find(
 function unknownCommand(word: string, group: CommandGroup): string {
   const near = Object.keys(group.commands).map((k) => ({ k, d: distance(word, k) }))
     .sort((a, b) => a.d - b.d)[0];
-  const hint = near && near.d <= 3 ? `; did you mean "${near.k}"?` : "";
+  const hint = near && near.d <= Math.min(3, word.length - 1) ? `; did you mean "${near.k}"?` : "";
   return `Unknown command "${[group.name, word].filter(Boolean).join(" ")}"${hint}`;
 }
 

@@ -188,6 +188,8 @@ const READS_CORPUS: CommandPlaces = { options: { corpus: reads } };
  * options that name places.
  */
 export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries<CommandPlaces>({
+  "help": { options: { "": () => {} } },
+  "completion": { options: { "": () => {} } },
   "demo": {
     device: true,
     options: { out: writesFolder },

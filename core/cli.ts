@@ -106,7 +106,8 @@ export interface CommandGroup {
   commands: Record<string, CommandEntry>;
 }
 
-const COMMON: Record<string, OptionSpec> = {
+/** The options that every command has. */
+export const COMMON_OPTIONS: Record<string, OptionSpec> = {
   json: { type: "boolean", help: "print the result as one JSON object on the last line of stdout" },
   quiet: { type: "boolean", help: "no progress and no log lines" },
   verbose: { type: "boolean", help: "stack traces with errors" },
@@ -138,7 +139,7 @@ export function parseInvocation(
   reporter: Reporter,
   signal: AbortSignal,
 ): Invocation {
-  const specs = { ...command.options, ...COMMON };
+  const specs = { ...command.options, ...COMMON_OPTIONS };
   const given = args;
   args = joinNegativeNumbers(args, specs);
   const of = (...types: OptionSpec["type"][]) =>
@@ -242,7 +243,8 @@ function checkOption(
   return value;
 }
 
-const placeholder = (name: string, spec: OptionSpec) =>
+/** What stands for the value of an option in help. */
+export const placeholder = (name: string, spec: OptionSpec): string =>
   spec.placeholder ?? (spec.choices ? spec.choices.join("|") : spec.type === "integer" ||
       spec.type === "number"
     ? "N"
@@ -284,7 +286,7 @@ export function commandHelp(command: Command): string {
       : []),
     "",
     heading("Options:"),
-    ...rows([...Object.entries(specs), ...Object.entries(COMMON)].map(option)),
+    ...rows([...Object.entries(specs), ...Object.entries(COMMON_OPTIONS)].map(option)),
     "",
     heading("Examples:"),
     ...command.examples.flatMap((e) => commandLines(e, width)),

@@ -19,6 +19,7 @@ const WORDS = [
   "stop",
   "upsample",
   "format",
+  "license",
   "to",
 ];
 /** Benchmarks are for those who write the program, and start with more rights. */
