@@ -25,6 +25,10 @@ const pipeline: CommandGroup = {
       summary: "Show what is in a corpus",
       load: async () => (await import("./pipeline_status.ts")).command,
     },
+    pack: {
+      summary: "Make a further shard set of a corpus's documents",
+      load: async () => (await import("./pipeline_pack.ts")).command,
+    },
     documents: {
       summary: "Print the live documents as JSON lines, by ascending PMID",
       load: async () => (await import("./pipeline_documents.ts")).command,

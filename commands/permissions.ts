@@ -136,6 +136,9 @@ const runs: Place = async (value, line) => {
   if (!line.has("resume")) return;
   const run = parsed(() => readJson(join(value, "run.json")));
   const corpus = textAt(run, "corpus", "path");
+  // The documents of a shard set are in the corpus that it is a part of.
+  const home = /^(.*)[\\/]sets[\\/][^\\/]+[\\/]?$/.exec(corpus ?? "")?.[1];
+  if (home) line.rights.read(home);
   if (corpus !== undefined) await (/=[\d.]+$/.test(corpus) ? readsMix : reads)(corpus, line);
   const init = textAt(run, "init");
   const scores = textAt(run, "config", "data", "scores");
@@ -255,6 +258,10 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "pipeline decontaminate": {
     options: { corpus: changesFolder, against: reads, "": reads },
+  },
+  "pipeline pack": {
+    system: ["systemMemoryInfo"], // for the number of workers
+    options: { corpus: changesFolder, tokenizer: reads, out: () => {} }, // a name in the corpus
   },
   "pipeline status": READS_CORPUS,
   "pipeline verify": { options: { corpus: repairsCorpus } },

@@ -1,7 +1,7 @@
 /** `train`: pretraining on a corpus, from given or random weights. @module */
 import type { Command, Invocation } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
-import { Interrupted, UsageError } from "../core/errors.ts";
+import { Interrupted, UsageError, UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatDuration, formatTable } from "../core/reporter.ts";
 import { join } from "../core/std.ts";
@@ -18,6 +18,7 @@ import {
   trainRun,
 } from "../model/training/mod.ts";
 import { reportAfterValidations, writeRunReport } from "../model/report/run_report.ts";
+import { setFolder } from "../pipeline/corpus_paths.ts";
 import { makeModelOf, trainingDeviceOptions } from "./device_options.ts";
 import { configOptions, givenConfig } from "./train_options.ts";
 import { printPlan } from "./train_plan.ts";
@@ -38,6 +39,11 @@ export const command: Command = {
       type: "string",
       placeholder: "A=0.8,B=0.2",
       help: "several corpus folders instead, with their shares of the training tokens",
+    },
+    shards: {
+      type: "string",
+      placeholder: "NAME",
+      help: 'with --corpus: the shard set that "pipeline pack --out NAME" made',
     },
     init: {
       type: "string",
@@ -82,6 +88,7 @@ export const command: Command = {
   examples: [
     "deno task train --corpus corpus --init random:small --out runs/small --steps 1000",
     "deno task train --corpus corpus --init state-spaces/mamba-130m-hf --out runs/bio --config biomamba-v1",
+    "deno task train --corpus corpus --shards long --init random:small --out runs/long",
     "deno task train --mix pubmed=0.8,c4=0.2 --init random:small --out runs/mix --steps 1000",
     "deno task train --out runs/bio --resume --watch 8080",
     "deno task train --plan --init random:mamba-130m --batch-size 8",
@@ -167,11 +174,29 @@ function corpusOf(invocation: Invocation, before: string | undefined) {
   if (mix !== undefined && given !== undefined) {
     throw new UsageError("Give either --corpus DIR or --mix, not both");
   }
-  const folder = mix ?? given ?? before;
+  const shards = invocation.string("shards");
+  if (shards !== undefined && given === undefined) {
+    throw new UsageError("Option --shards needs --corpus DIR, whose shard set it names");
+  }
+  const set = shards === undefined ? given : setOf(given ?? "", shards);
+  const folder = mix ?? set ?? before;
   if (folder === undefined) return undefined;
   // A run on a mix has the mix in its path's place.
   const mixed = mix !== undefined || !exists(folder) && /=[\d.]+$/.test(folder);
   return mixed ? openMix(folder) : openCorpus(folder);
+}
+
+/** The folder of a corpus's shard set. @throws {UserError} where there is none of that name. */
+function setOf(corpus: string, name: string): string {
+  const folder = setFolder(corpus, name);
+  if (exists(folder)) return folder;
+  const sets = join(corpus, "sets");
+  const there = exists(sets) ? [...Deno.readDirSync(sets)].map((e) => e.name).sort() : [];
+  throw new UserError(
+    `Cannot train on the shards ${name} of ${corpus}: there is no such set` +
+      (there.length ? `; there are ${there.join(", ")}` : "") +
+      `; make it with "pipeline pack --corpus ${corpus} --out ${name}"`,
+  );
 }
 
 /** What reading data took, beside everything else. */

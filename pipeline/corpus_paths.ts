@@ -1,4 +1,5 @@
 /** Where everything lies in a corpus folder, and which names there are the pipeline's own. @module */
+import { exists } from "../core/files.ts";
 import { join } from "../core/std.ts";
 
 /** The paths of a corpus; `corpus` is its folder, `source` a file such as "pubmed26n0001". */
@@ -40,6 +41,13 @@ export const tokenizerPath = (corpus: string): string => join(corpus, "tokenizer
 export const contaminationPath = (corpus: string): string => join(corpus, "contamination.json");
 /** Where a corpus keeps its report of near copies that are left out. */
 export const duplicatesPath = (corpus: string): string => join(corpus, "duplicates.json");
+/** Where a corpus keeps a further set of shards. */
+export const setFolder = (corpus: string, name: string): string => join(corpus, "sets", name);
+/** What a set of shards was made with; no other folder has it. */
+export const setPath = (set: string): string => join(set, "set.json");
+/** Where the documents of a folder with shards are: of a set, in the corpus that it is a part of. */
+export const documentsHome = (folder: string): string =>
+  exists(setPath(folder)) ? join(folder, "..", "..") : folder;
 /** Where a corpus of texts lists its files; no other corpus has it. */
 export const textsPath = (corpus: string): string => join(corpus, "texts.json");
 /** Where a corpus of texts keeps a file's tokens. */
@@ -70,6 +78,7 @@ const OWN_ENTRIES: ReadonlySet<string> = new Set([
   ...SERIES_ENTRIES,
   ...SERIES_ENTRIES.map((name) => `${name}.partial`),
   "catalogue.sqlite-journal",
+  "sets",
   "texts.json",
   "texts.json.partial",
   ".lock",

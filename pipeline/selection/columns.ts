@@ -8,6 +8,7 @@ import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
 import { COLUMN_NAMES } from "../documents/schema.ts";
+import { corpusPaths, documentsHome } from "../corpus_paths.ts";
 import { readTextDocuments } from "../texts/documents.ts";
 import { readTextCorpus, textsPath } from "../texts/state.ts";
 import type { Values } from "./conditions.ts";
@@ -85,7 +86,7 @@ async function readCitationColumns(
   for (const column of columns) {
     for (const name of COMPUTED[column]?.needs ?? [column.split(".")[0]!]) needed.add(name);
   }
-  const reader = new ParquetReader(join(corpus, "documents", `${source}.parquet`));
+  const reader = new ParquetReader(corpusPaths.documents(documentsHome(corpus), source));
   try {
     let at = 0;
     for (const count of await reader.groups()) {

@@ -20,6 +20,7 @@ const WORDS = [
   "upsample",
   "format",
   "license",
+  "shards",
   "to",
 ];
 /** Benchmarks are for those who write the program, and start with more rights. */
