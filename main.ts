@@ -48,7 +48,8 @@ export async function main(args: string[]): Promise<number> {
     where = found.command.name;
     if (isGroup(found.command)) {
       const bare = found.rest.filter((w) => w !== "--help" && w !== "-h");
-      if (bare.length) throw new UsageError(unknownCommand(bare[0]!, found.command));
+      const [unknown] = bare;
+      if (unknown !== undefined) throw new UsageError(unknownCommand(unknown, found.command));
       reporter.line(asCalled(groupHelp(found.command)));
       return flags.help || !where ? EXIT.done : EXIT.usage;
     }

@@ -14,11 +14,11 @@ const REVISED = 5;
 /** What was measured. */
 interface CatalogueFigures {
   citations: number;
-  /** Thousands a second: PMIDs that ascend, a file a transaction. */
+  /** Thousands per second: PMIDs that ascend, one file per transaction. */
   inserts: number;
-  /** Thousands a second: records of PMIDs all over the catalogue. */
+  /** Thousands per second: records of PMIDs all over the catalogue. */
   revisions: number;
-  /** Thousands a second over all that was put in. */
+  /** Thousands per second over all that was put in. */
   upserts: number;
   /** For the live set, from the file to one bit a record. */
   liveSetSeconds: number;

@@ -1,5 +1,5 @@
 /**
- * `bench generate`: tokens a second of a model with random weights, one prompt and many, products
+ * `bench generate`: tokens per second of a model with random weights, one prompt and many, products
  * reading weights in f32 and f16, beside the copy bandwidth of the same run: a token costs at least
  * one reading of the weights.
  * @module
@@ -24,7 +24,7 @@ interface GenerateFigures {
   weights: "f32" | "f16";
   /** Of all rows together. */
   tokens_per_second: number;
-  /** Bytes of weights read a second. */
+  /** Bytes of weights read per second. */
   weight_bytes_per_second: number;
 }
 

@@ -10,7 +10,7 @@
  */
 import type { Invocation } from "../core/cli.ts";
 import { messageOf } from "../core/errors.ts";
-import { writeAtomic } from "../core/files.ts";
+import { exists, readJson, writeAtomic } from "../core/files.ts";
 import { formatBytes, formatTable, type Reporter } from "../core/reporter.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import { presetConfig } from "../model/mamba/config.ts";
@@ -28,6 +28,7 @@ const ALL_SECONDS = 470;
 const GRACE = 30;
 /** Where figures go that no `--output` is given for. */
 const DEFAULT_FILE = "bench-gpu.json";
+
 /** Runs every section with every provider, or with that of `--provider`. */
 export async function benchGpu(invocation: Invocation): Promise<Record<string, unknown>> {
   if (Deno.env.get(SECTION_PROCESS)) return await sections(invocation);
@@ -37,8 +38,12 @@ export async function benchGpu(invocation: Invocation): Promise<Record<string, u
   const file = invocation.string("output") ?? DEFAULT_FILE;
   const variant = invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT");
   const asked = invocation.string("provider") as ProviderName | undefined;
-  const providers: Record<string, SectionFigures> = {};
+  const earlier = invocation.boolean("resume") && exists(file)
+    ? readJson<{ providers?: Record<string, SectionFigures> }>(file, "figures").providers ?? {}
+    : {};
+  const providers: Record<string, SectionFigures> = { ...earlier };
   const out: Record<string, unknown> = { providers };
+  const only = invocation.list("only").map((word) => word.replaceAll(" ", "_"));
   const write = () => {
     out.seconds = Math.round(elapsed());
     writeAtomic(file, JSON.stringify(out, null, 1) + "\n");
@@ -47,7 +52,8 @@ export async function benchGpu(invocation: Invocation): Promise<Record<string, u
     const own = invocation.number("seconds") ?? SECONDS[provider];
     const seconds = Math.min(own, PEER_SECONDS - GRACE - elapsed());
     reporter.line(`\nWebGPU of ${provider}`);
-    const given = { provider, variant, seconds, grace: GRACE, reporter, signal };
+    const known = earlier[provider];
+    const given = { provider, variant, seconds, grace: GRACE, reporter, signal, known, only };
     providers[provider] = await runSections(given, (figures) => {
       providers[provider] = figures;
       write();
@@ -80,6 +86,7 @@ async function sections(invocation: Invocation): Promise<Record<string, unknown>
     reporter: invocation.reporter,
     seconds: invocation.number("seconds")!,
     skip: new Set(invocation.list("skip")),
+    only: invocation.list("only"),
     onSection(running, figures) {
       all = figures;
       writeAtomic(file, JSON.stringify({ ...figures, running }, null, 1) + "\n");

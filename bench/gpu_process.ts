@@ -18,6 +18,10 @@ interface SectionsRequest {
   sectionSeconds?: number;
   reporter: Reporter;
   signal: AbortSignal;
+  /** Figures of an earlier call: their sections are not run again, unless they failed. */
+  known?: SectionFigures;
+  /** Only sections whose names hold one of these words. */
+  only?: readonly string[];
   /** The program to run; this one's main.ts by default. */
   program?: URL;
 }
@@ -38,18 +42,25 @@ export async function runSections(
   const began = performance.now();
   const elapsed = () => (performance.now() - began) / 1000;
   const file = await Deno.makeTempFile({ suffix: ".json" });
-  let figures: SectionFigures = {};
+  let figures: SectionFigures = sectionsDone(request.known ?? {});
+  const before = figures;
   try {
     for (let deaths = 0; deaths < MOST_DEATHS; deaths++) {
       const left = Math.max(1, Math.floor(seconds - elapsed()));
       await Deno.writeTextFile(file, "{}");
-      const reason = await oneProcess(request, file, left, left + grace, Object.keys(figures));
+      const skip = Object.keys(figures);
+      const soFar = figures;
+      const reason = await oneProcess(request, file, left, left + grace, skip, (found) => {
+        const { running: _, ...own } = found;
+        onFigures({ ...soFar, ...own });
+      });
       const { running, ...found } = readFigures(file);
       const peak = Math.max(
         Number(figures.peak_device_bytes ?? 0),
         Number(found.peak_device_bytes ?? 0),
       );
       figures = { ...figures, ...found, ...(peak ? { peak_device_bytes: peak } : {}) };
+      for (const [name, value] of Object.entries(before)) figures[name] ??= value;
       if (reason === undefined) break;
       reporter.line(`left out: ${reason}`);
       // Without a section it died before any: so would the next process.
@@ -71,14 +82,24 @@ export async function runSections(
   return figures;
 }
 
+/** Sections of an earlier call that have figures; those that failed are tried again. */
+function sectionsDone(known: SectionFigures): SectionFigures {
+  const failed = (value: unknown) =>
+    typeof value === "object" && value !== null && "error" in value;
+  return Object.fromEntries(
+    Object.entries(known).filter(([name, value]) => name !== "error" && !failed(value)),
+  );
+}
+
 /** Runs what is left in one process. Why it ended before its time, or undefined. */
 async function oneProcess(
-  { provider, variant, reporter, signal, program, sectionSeconds = SECTION_SECONDS }:
+  { provider, variant, reporter, signal, program, only, sectionSeconds = SECTION_SECONDS }:
     SectionsRequest,
   file: string,
   seconds: number,
   most: number,
   skip: string[],
+  onSection: (found: SectionFigures) => void,
 ): Promise<string | undefined> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [
@@ -97,6 +118,7 @@ async function oneProcess(
       "--output",
       file,
       ...skip.flatMap((name) => ["--skip", name]),
+      ...(only ?? []).flatMap((word) => ["--only", word]),
       ...variant ? ["--variant", variant] : [],
     ],
     stdin: "null",
@@ -121,10 +143,12 @@ async function oneProcess(
   signal.addEventListener("abort", stop);
   const watch = setInterval(() => {
     const now = performance.now();
-    const { running } = readFigures(file);
-    if (running !== section) {
-      section = running;
+    const found = readFigures(file);
+    if (found.running !== section) {
+      section = found.running;
       since = now;
+      // What is measured is kept at once: the whole command may be ended from outside.
+      onSection(found);
     }
     if (now - since > 1000 * sectionSeconds) end(`it took longer than ${sectionSeconds} s`);
     else if (now - began > 1000 * most) end("the time is up");

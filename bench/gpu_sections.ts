@@ -9,7 +9,10 @@ import { type Device } from "../kernels/device.ts";
 import { isCpuDriver, openDevice } from "../kernels/open_device.ts";
 import { describeUnits, matrixConfigs } from "../kernels/matrix_units.ts";
 import { openProvider, type ProviderName } from "../kernels/providers.ts";
+import { measureRoofs } from "../kernels/peaks.ts";
+import type { KernelTime } from "../kernels/plan.ts";
 import { selfTest } from "../kernels/self_test.ts";
+import { kernelTotals, largestGaps, type StepGap } from "../kernels/step_times.ts";
 import { type MambaConfig, presetConfig } from "../model/mamba/config.ts";
 import type { Precision } from "../model/mamba/gpu/buffers.ts";
 import { measureGeneration } from "./generate.ts";
@@ -101,11 +104,16 @@ interface ProviderBench {
   seconds: number;
   /** Sections to leave out: those that another process has done, or has failed at. */
   skip: ReadonlySet<string>;
+  /** Only sections whose names hold one of these words; all where there are none. */
+  only: readonly string[];
   /** Sees the name of a section when it begins, and undefined with all figures so far when it ends. */
   onSection(running: string | undefined, figures: Record<string, unknown>): void;
 }
 
-/** Runs every section; one that fails is reported and does not end the rest. */
+/**
+ * Runs every section; one that fails is reported and does not end the rest. It is longer than 100
+ * lines because it is the list of all sections, in their order.
+ */
 export async function measureProvider(bench: ProviderBench): Promise<void> {
   const { provider, variant, reporter } = bench;
   const began = performance.now();
@@ -118,6 +126,7 @@ export async function measureProvider(bench: ProviderBench): Promise<void> {
   const section = async (name: string, run: () => Promise<unknown>) => {
     const key = name.replaceAll(" ", "_");
     if (bench.skip.has(key)) return;
+    if (bench.only.length > 0 && !bench.only.some((word) => key.includes(word))) return;
     if (elapsed() > bench.seconds) {
       reporter.line(`\n${name}: left out, the time is up`);
       return;
@@ -190,15 +199,28 @@ export async function measureProvider(bench: ProviderBench): Promise<void> {
     for (const { precision, plain, ...c } of scale.steps) {
       const name = `step ${c.name} ${c.batch} x ${c.length} ${precision}`;
       await section(plain ? `${name} without matrix units` : name, async () => {
-        const run = (on: Device) =>
-          measureStep(on, c, 5, reporter, { precision, autotune: "quick" });
+        let gaps: StepGap[] = [];
+        const run = async (on: Device) => {
+          const peaks = await measureRoofs(on, precision === "mixed");
+          const see = (times: KernelTime[]) => gaps = largestGaps(kernelTotals(times, peaks));
+          const timed = on.features.has("timestamp-query") ? see : undefined;
+          const options = { precision, autotune: "quick" } as const;
+          return await measureStep(on, c, 5, reporter, options, undefined, timed);
+        };
         const f = plain ? await apart(open("off"), run) : await run(device);
         reporter.line(
           `${Math.round(f.tokens_per_second).toLocaleString("en")} tokens/s, ` +
-            `${f.step_ms.toFixed(1)} ms a step, ${(f.gflops / 1000).toFixed(2)} TFLOP/s in ` +
+            `${f.step_ms.toFixed(1)} ms per step, ${(f.gflops / 1000).toFixed(2)} TFLOP/s in ` +
             `matrix products, ${formatBytes(f.device_bytes)} on the device`,
         );
-        return f;
+        for (const { label, ms, lost, cause } of gaps) {
+          reporter.line(
+            `  ${label}: ${ms.toFixed(2)} ms, ${
+              lost.toFixed(2)
+            } ms more than its roofline (${cause}?)`,
+          );
+        }
+        return { ...f, largest_gaps: gaps };
       });
     }
     await section("kernels", async () => {

@@ -25,7 +25,7 @@ export interface KernelFigure {
   dispatches: number;
   /** Arithmetic, where it counts any. */
   gflops?: number;
-  /** Bytes that must move, a second, where it counts them. */
+  /** Bytes that must move, per second, where it counts them. */
   gigabytes?: number;
   /**
    * Of its roofline: the time that the best matrix product's GFLOP/s or the copy's GB/s of this
@@ -163,7 +163,7 @@ export async function benchKernels(invocation: Invocation): Promise<Record<strin
 }
 
 /** The figures as a text table. */
-export function kernelTable(figures: KernelFigure[]): string {
+export function kernelTable(figures: KernelFigure[], width?: number): string {
   const number = (x: number | undefined, digits: number) =>
     x === undefined ? "" : x.toFixed(digits);
   return formatTable(
@@ -178,5 +178,6 @@ export function kernelTable(figures: KernelFigure[]): string {
       number(f.gigabytes, 2),
       `${(100 * f.share).toFixed(0)}%`,
     ]),
+    width,
   );
 }

@@ -52,7 +52,7 @@ export const benchPipelineCommand = (invocation: Invocation): Promise<Figures> =
 };
 
 /**
- * Runs the benchmark; the figures are MB of XML a second unless their name says otherwise. What a
+ * Runs the benchmark; the figures are MB of XML per second unless their name says otherwise. What a
  * busy machine takes from us shows between the two columns: by the clock, and by the processor time
  * that was used, shared out evenly among the workers.
  */

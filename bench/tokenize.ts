@@ -1,5 +1,5 @@
 /**
- * `bench tokenize`: megabytes of text a second, cold and warm, on one thread, beside
+ * `bench tokenize`: megabytes of text per second, cold and warm, on one thread, beside
  * `@huggingface/tokenizers` and, where npm has it for this machine, the Rust library's own package
  * in the same run.
  * @module
@@ -97,14 +97,16 @@ export async function benchTokenize(invocation: Invocation): Promise<Record<stri
     invocation.reporter.line(
       `${figures.text_megabytes.toFixed(1)} MB of text, ` +
         `${figures.distinct_megabytes.toFixed(1)} of it distinct; ` +
-        `${figures.bytes_per_token.toFixed(2)} bytes a token; started in ${start.toFixed(0)} ms; ` +
+        `${figures.bytes_per_token.toFixed(2)} bytes per token; started in ${
+          start.toFixed(0)
+        } ms; ` +
         `${figures.resident_megabytes.toFixed(0)} MB resident, the texts included`,
     );
   }
   return figures;
 }
 
-/** Megabytes a second of the Rust library, one text at a time; null where it does not load. */
+/** Megabytes per second of the Rust library, one text at a time; null where it does not load. */
 async function measureRust(
   path: string,
   { texts, bytes }: { texts: string[]; bytes: number },

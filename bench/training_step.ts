@@ -1,6 +1,7 @@
 /** Timing whole training steps of a model on random weights and tokens. @module */
 import type { Reporter } from "../core/reporter.ts";
 import type { Device } from "../kernels/device.ts";
+import type { KernelTime } from "../kernels/plan.ts";
 import type { MambaConfig } from "../model/mamba/config.ts";
 import { createMamba, type MambaOptions } from "../model/mamba/mamba.ts";
 import { Random } from "../model/mamba/random.ts";
@@ -54,6 +55,7 @@ function randomBatch({ config, batch, length }: StepCase, random: Random): Batch
  * Times `steps` steps after two that compile and settle: as the trainer does, each step is prepared
  * while the device is at the one before, whose report is read meanwhile.
  * @param onProfile gets each kernel's time, where given.
+ * @param onTimeline gets when each kernel of a step ran, where the device has timestamps.
  */
 export async function measureStep(
   device: Device,
@@ -62,6 +64,7 @@ export async function measureStep(
   reporter: Reporter,
   options: Partial<MambaOptions> = {},
   onProfile?: (shares: KernelShare[]) => void,
+  onTimeline?: (times: KernelTime[]) => void,
 ): Promise<StepFigures> {
   const shape = { batchSize: c.batch, sequenceLength: c.length };
   const model = await createMamba(device, c.config, { ...options, ...shape });
@@ -100,6 +103,7 @@ export async function measureStep(
     const mean = total / steps;
     const resident = Deno.memoryUsage().rss;
     if (onProfile) onProfile(await model.profile());
+    if (onTimeline) onTimeline(await model.timeline());
     return {
       model: c.name,
       batch: c.batch,

@@ -12,6 +12,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   kernels: async () => (await import("../bench/kernels.ts")).benchKernels,
   autotune: async () => (await import("../bench/autotune.ts")).benchAutotune,
   gpu: async () => (await import("../bench/gpu.ts")).benchGpu,
+  finetune: async () => (await import("../bench/finetune.ts")).benchFinetune,
   train: async () => (await import("../bench/train.ts")).benchTrain,
   generate: async () => (await import("../bench/generate.ts")).benchGenerate,
   pipeline: async () => (await import("../bench/pipeline.ts")).benchPipelineCommand,
@@ -27,11 +28,17 @@ export const command: Command = {
   options: {
     model: {
       type: "string",
-      help: "train, generate, kernels, autotune: this preset's sizes only, small or mamba-130m",
+      help:
+        "train, generate, kernels, autotune: this preset's sizes only, small or mamba-130m; finetune: " +
+        "any preset, tiny by default",
     },
     steps: { type: "integer", help: "train: measured steps", default: 3, min: 1 },
     input: { type: "string", placeholder: "FILE", help: "pipeline: a PubMed .xml.gz file" },
-    tokenizer: { type: "string", placeholder: "FILE", help: "pipeline: a tokenizer.json" },
+    tokenizer: {
+      type: "string",
+      placeholder: "FILE",
+      help: "pipeline, finetune: a tokenizer.json",
+    },
     citations: {
       type: "integer",
       min: 1,
@@ -53,6 +60,15 @@ export const command: Command = {
       help: "train, autotune: f32 or mixed, with f16 where products use it",
     },
     ...deviceOptions,
+    only: {
+      type: "list",
+      placeholder: "WORD",
+      help: "gpu: only sections whose names have this word, such as step; may be repeated",
+    },
+    resume: {
+      type: "boolean",
+      help: "gpu: keep what is in the file of --output, and measure only what is missing there",
+    },
     skip: {
       type: "list",
       placeholder: "SECTION",
@@ -66,14 +82,16 @@ export const command: Command = {
   },
   examples: [
     "deno task bench gpu --output bench/results/my-gpu.json",
+    "deno task bench gpu --resume --only step --output bench/results/my-gpu.json",
     "deno task bench train",
     "deno task bench train --model small --profile --json",
     "deno task bench train --precision mixed",
+    "deno task bench finetune --model small",
     "deno task bench generate",
     "deno task bench kernels --variant gpu-tiled",
   ],
   async run(invocation) {
-    const name = invocation.positionals[0]!;
+    const [name = ""] = invocation.positionals;
     const load = Object.hasOwn(BENCHMARKS, name) ? BENCHMARKS[name] : undefined;
     if (!load) {
       throw new UsageError(

@@ -1,7 +1,7 @@
 /** `demo`: the whole way on the bundled fixtures, by the functions of the real commands. @module */
 import type { Command, Invocation } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
-import { EXIT, UserError } from "../core/errors.ts";
+import { EXIT, fail, UserError } from "../core/errors.ts";
 import { exists, readJson, refuseForeign, removeIfExists, writeAtomic } from "../core/files.ts";
 import { fromFileUrl, join } from "../core/std.ts";
 import { openDevice } from "../kernels/open_device.ts";
@@ -37,7 +37,7 @@ interface Fact {
 
 async function run(invocation: Invocation): Promise<number> {
   const { reporter, json } = invocation;
-  const out = invocation.string("out")!;
+  const out = invocation.requiredString("out");
   prepareFolder(out);
   const result = await theWholeWay(invocation, out);
   const factor = result.before.perplexity / result.after.perplexity;
@@ -149,7 +149,7 @@ async function answer(
   facts: Fact[],
 ): Promise<Answers> {
   const folder = openModelFolder(path);
-  const tokenizer = loadTokenizer(folder.tokenizerFile!);
+  const tokenizer = loadTokenizer(folder.tokenizerFile ?? fail(`${path} has no tokenizer`));
   const device = await openDevice({ variant: string("variant") ?? Deno.env.get("KERNEL_VARIANT") });
   try {
     const model = await createRecurrentMamba(device, folder.config, (name) => folder.read(name));
@@ -166,7 +166,7 @@ async function answer(
       const text = await complete(`${disease} is treated with`, length);
       right += Number(text.trim() === drug);
     }
-    const prompt = `Treatment of ${facts[0]!.disease}: a review.`;
+    const prompt = `Treatment of ${facts[0]?.disease ?? ""}: a review.`;
     const text = await complete(prompt, 120);
     model.destroy();
     return { right, asked: facts.length, prompt, text };

@@ -54,7 +54,7 @@ export function writeDemoReport(result: DemoResult, run: string, path: string): 
       { label: "held-out perplexity", value: after.perplexity.toFixed(2) },
       { label: "drugs named rightly", value: share(answers) },
       { label: "documents", value: count(pipeline.live) },
-      { label: "tokens a second", value: count(training.tokensPerSecond) },
+      { label: "tokens per second", value: count(training.tokensPerSecond) },
       { label: "in all", value: formatDuration(seconds.all) },
     ],
     tables: [
@@ -103,7 +103,7 @@ export function printResult(reporter: Reporter, result: DemoResult, out: string)
       `${count(training.step)} steps, ${count(training.tokens)} tokens`,
       time(seconds.training),
     ],
-    ["speed", `${count(training.tokensPerSecond)} tokens a second`, ""],
+    ["speed", `${count(training.tokensPerSecond)} tokens per second`, ""],
     [
       "held-out perplexity",
       `${before.perplexity.toFixed(1)} -> ${after.perplexity.toFixed(2)} (${

@@ -114,7 +114,7 @@ export function diagnose(facts: Facts): Finding[] {
     findings.push({
       level: "warning",
       message: `Only ${formatBytes(facts.memory.available)} of memory are free`,
-      remedy: "the pipeline takes about 1 GB a worker: give it fewer with --workers",
+      remedy: "the pipeline takes about 1 GB per worker: give it fewer with --workers",
     });
   }
   if (facts.disk && facts.disk.free < LOW_DISK) {
@@ -198,11 +198,11 @@ function describe(facts: Facts): [string, string][] {
     ["Matrix", matrixLine(adapter)],
     [
       "Limits",
-      `buffers up to ${formatBytes(limits.maxBufferSize!)}, ${
-        formatBytes(limits.maxStorageBufferBindingSize!)
+      `buffers up to ${formatBytes(limits.maxBufferSize ?? 0)}, ${
+        formatBytes(limits.maxStorageBufferBindingSize ?? 0)
       } bound at once, ${limits.maxStorageBuffersPerShaderStage} buffers and ${
-        formatBytes(limits.maxComputeWorkgroupStorageSize!)
-      } of shared memory a kernel`,
+        formatBytes(limits.maxComputeWorkgroupStorageSize ?? 0)
+      } of shared memory per kernel`,
     ],
     [
       "Self-test",
@@ -227,12 +227,14 @@ function matrixLine({ matrixConfigs = [], matrixUnits }: AdapterFacts): string {
   return `${used}; offered: ${all.join(", ")}`;
 }
 
-async function run({ string, boolean, json, reporter }: Invocation): Promise<number> {
+async function run(
+  { string, requiredString, boolean, json, reporter }: Invocation,
+): Promise<number> {
   const variant = string("variant") ?? Deno.env.get("KERNEL_VARIANT");
   const budget = boolean("thorough") ? Infinity : SELF_TEST_BUDGET;
   const facts = await inspect(
     { variant, provider: string("provider") as ProviderName },
-    string("folder")!,
+    requiredString("folder"),
     budget,
   );
   const findings = diagnose(facts);

@@ -1,4 +1,5 @@
 /** `evaluate NAME`: a command for every task in the list, and for every measurement. @module */
+import { fail } from "../core/errors.ts";
 import type { Command, CommandGroup, Invocation, OptionSpec } from "../core/cli.ts";
 import { type AnyTask, isTask, type Measurement } from "../model/tasks/core/task.ts";
 import { refuseForeign } from "../core/files.ts";
@@ -24,6 +25,7 @@ const OPTIONS = {
   },
   "batch-size": { type: "integer", help: "rows computed at once", min: 1, default: 8 },
   seed: { type: "integer", help: "seed of the bootstrap", default: 0 },
+  latex: { type: "boolean", help: "print the table for a paper, too" },
   ...deviceOptions,
 } satisfies Record<string, OptionSpec>;
 
@@ -34,6 +36,11 @@ function taskCommand(task: AnyTask): Command {
     ? {
       system: { type: "string", placeholder: "F", help: "the file of a system's answers" },
       model: modelOption("the model to ask instead"),
+      other: {
+        type: "string",
+        placeholder: "F",
+        help: "the file of another system's answers, to compare with by paired tests",
+      },
     }
     : { model: modelOption("the model", true) };
   return {
@@ -47,12 +54,13 @@ function taskCommand(task: AnyTask): Command {
         system: invocation.string("system"),
         model: namedModel(invocation, "model"),
         base: namedModel(invocation, "base"),
+        other: invocation.string("other"),
         tokenizerFile: await tokenizerOption(invocation),
-        out: invocation.string("out")!,
+        out: invocation.requiredString("out"),
         limit: invocation.number("limit"),
-        maxTokens: invocation.number("max-tokens")!,
-        batchSize: invocation.number("batch-size")!,
-        seed: invocation.number("seed")!,
+        maxTokens: invocation.requiredNumber("max-tokens"),
+        batchSize: invocation.requiredNumber("batch-size"),
+        seed: invocation.requiredNumber("seed"),
         makeModel: await makeModelOf(invocation),
         reporter: invocation.reporter,
         signal: invocation.signal,
@@ -73,7 +81,7 @@ function measurementCommand(measurement: Measurement): Command {
       const { reporter, signal } = invocation;
       const { text, json } = await measurement.measure({
         given: invocation,
-        model: invocation.string("model")!,
+        model: invocation.requiredString("model"),
         makeModel: await makeModelOf(invocation),
         reporter,
         signal,
@@ -92,6 +100,10 @@ export function namedModel(invocation: Invocation, option: string): NamedModel |
     isRandom(name) ? Promise.resolve(name) : localModel(name, invocation.reporter);
   return { name, folder };
 }
+
+/** The model that `--model` names, for commands that need one. */
+export const requiredModel = (invocation: Invocation): NamedModel =>
+  namedModel(invocation, "model") ?? fail("--model is not required");
 
 /** `evaluate` with a command per task. */
 export const group: CommandGroup = {

@@ -6,6 +6,8 @@ import { exists } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
 import { join } from "../core/std.ts";
 import { type CheckpointChoice, exportRun } from "../model/training/export.ts";
+import type { ModelLayout } from "../model/weights/folder.ts";
+import type { GgufType } from "../model/weights/gguf_file.ts";
 
 export const command: Command = {
   name: "export",
@@ -13,7 +15,8 @@ export const command: Command = {
   description: "The folder holds config.json, generation_config.json, model.safetensors (several " +
     "files and an index above 5 GB), tokenizer.json, tokenizer_config.json and README.md. It loads " +
     "in transformers (MambaForCausalLM, Mamba2ForCausalLM), and as --model or --init here. With " +
-    "--layout mamba-ssm it holds config.json and pytorch_model.bin as mamba_ssm reads them.",
+    "--layout mamba-ssm it holds config.json and pytorch_model.bin as mamba_ssm reads them, with " +
+    "--layout gguf the file model.gguf, tokenizer included, which llama.cpp runs.",
   options: {
     run: { type: "string", placeholder: "RUN", help: "the run folder", required: true },
     out: { type: "string", placeholder: "DIR", help: "the folder to write", required: true },
@@ -31,14 +34,20 @@ export const command: Command = {
     private: { type: "boolean", help: "with --push: a new repository is not public" },
     layout: {
       type: "string",
-      help: "who loads the folder: transformers, or mamba_ssm (with pytorch_model.bin)",
-      choices: ["hf", "mamba-ssm"],
+      help: "who loads it: transformers, mamba_ssm (pytorch_model.bin) or llama.cpp (model.gguf)",
+      choices: ["hf", "mamba-ssm", "gguf"],
       default: "hf",
     },
     license: {
       type: "string",
       placeholder: "ID",
       help: "the licence that the model card states, such as apache-2.0; without it, none",
+    },
+    type: {
+      type: "string",
+      help: "with --layout gguf: how matrices are stored",
+      choices: ["f32", "f16", "q8_0"],
+      default: "f16",
     },
     weights: {
       type: "string",
@@ -55,13 +64,15 @@ export const command: Command = {
   async run(invocation) {
     const { reporter } = invocation;
     const push = invocation.string("push");
-    const run = invocation.string("run")!;
-    const out = invocation.string("out")!;
-    const choice = checkpointChoice(invocation.string("checkpoint")!);
+    const run = invocation.requiredString("run");
+    const out = invocation.requiredString("out");
+    const choice = checkpointChoice(invocation.requiredString("checkpoint"));
     const weights = invocation.string("weights") as "scored" | "trained" | "average";
-    const layout = invocation.string("layout") as "hf" | "mamba-ssm";
+    const named = invocation.string("layout") as ModelLayout | "gguf";
+    const gguf = invocation.string("type") as GgufType;
+    const layout = named === "gguf" ? { gguf } : named;
     const hub = push === undefined ? undefined : await import("../model/weights/push.ts");
-    if (push !== undefined) hub!.checkPush(push); // before the work
+    if (push !== undefined) hub?.checkPush(push); // before the work
     // A folder whose publishing failed before is published as it is.
     const written = push !== undefined && exists(join(out, "config.json"));
     if (written) reporter.log(`Publishing ${out} as it is`);
@@ -73,7 +84,7 @@ export const command: Command = {
       });
     const address = push === undefined
       ? undefined
-      : await hub!.pushFolder(out, push, { private: invocation.boolean("private") });
+      : await hub?.pushFolder(out, push, { private: invocation.boolean("private") });
     reporter.line(formatTable(["export", "value"], [
       ["model folder", out],
       ...(result === undefined ? [] : [

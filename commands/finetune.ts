@@ -1,11 +1,12 @@
 /** `finetune NAME`: a command for every task that can be taught. @module */
-import type { Command, CommandGroup, OptionSpec } from "../core/cli.ts";
+import type { Command, CommandGroup, Invocation, OptionSpec } from "../core/cli.ts";
+import { HEAD_CONTEXTS } from "../model/mamba/head.ts";
 import { finetuneOverSeeds } from "../model/tasks/core/finetune.ts";
 import { FINETUNE_DEFAULTS } from "../model/tasks/core/run.ts";
 import { type AnyTask, type FinetuneHelp, isTask } from "../model/tasks/core/task.ts";
 import { TASKS } from "../model/tasks/list.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
-import { namedModel } from "./evaluate.ts";
+import { requiredModel } from "./evaluate.ts";
 import { precisionOf, precisionOption } from "./precision_option.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
@@ -54,6 +55,7 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
       help: "parameters that stay as they are: names with * for any text, separated by commas",
       default: "",
     },
+    ...headOptions(defaults.head),
     precision: precisionOption,
     "batch-size": { type: "integer", help: "rows computed at once", min: 1, default: batch.rows },
     accumulate: {
@@ -76,9 +78,57 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
       max: 100,
       default: 1,
     },
+    latex: { type: "boolean", help: "print the table for a paper, too" },
     resume: { type: "boolean", help: "go on from the run's newest checkpoint" },
     ...deviceOptions,
   } satisfies Record<string, OptionSpec>;
+}
+
+/** What a head of labels adds, for a task that has one. */
+function headOptions(head: NonNullable<FinetuneHelp["defaults"]>["head"]) {
+  if (!head) return {};
+  return {
+    approach: {
+      type: "string",
+      help: "a head of labels of the model's own, or the words of the answers",
+      choices: ["head", "words"],
+      default: head.asked ? "words" : "head",
+    },
+    context: {
+      type: "string",
+      help: "how a head reads a text: once, twice in a row, or from both ends",
+      choices: [...HEAD_CONTEXTS],
+      default: "both",
+    },
+    ...(head.crf
+      ? {
+        "no-crf": {
+          type: "boolean",
+          help: "a head labels each word by itself, without a conditional random field",
+        } as const,
+      }
+      : {}),
+    dropout: {
+      type: "number",
+      help: "the share of the embeddings' values that a head learns without",
+      min: 0,
+      max: 0.9,
+      default: head.dropout,
+    },
+    "head-learning-rate": {
+      type: "number",
+      help: "the peak of a head's own parameters, which begin anew; 0 for that of the others",
+      min: 0,
+      default: head.learningRate,
+    },
+  } satisfies Record<string, OptionSpec>;
+}
+
+/** The head of labels that the options ask for; undefined where answers are words. */
+function headChoice(invocation: Invocation, defaults: FinetuneHelp["defaults"]) {
+  if (!defaults?.head || invocation.string("approach") !== "head") return undefined;
+  const context = HEAD_CONTEXTS.find((name) => name === invocation.string("context")) ?? "both";
+  return { context, crf: defaults.head.crf && !invocation.boolean("no-crf") };
 }
 
 function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp): Command {
@@ -96,12 +146,13 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
     stopping: "Stopping after this step, and saving",
     async run(invocation) {
       const { reporter, signal } = invocation;
+      const head = headChoice(invocation, defaults);
       const json = await finetuneOverSeeds(task, {
         given: invocation,
-        model: namedModel(invocation, "model")!,
+        model: requiredModel(invocation),
         tokenizerFile: await tokenizerOption(invocation),
-        out: invocation.string("out")!,
-        epochs: invocation.number("epochs")!,
+        out: invocation.requiredString("out"),
+        epochs: invocation.requiredNumber("epochs"),
         config: {
           ...FINETUNE_DEFAULTS,
           precision: precisionOf(invocation),
@@ -114,12 +165,15 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
             weight_decay: invocation.number("weight-decay"),
             layer_decay: invocation.number("layer-decay"),
             freeze: invocation.string("freeze"),
+            ...(head ? { head_learning_rate: invocation.number("head-learning-rate") } : {}),
           },
+          ...(head ? { objective: { dropout: invocation.number("dropout") } } : {}),
           schedule: { ...schedule, warmup: invocation.number("warmup") },
         },
-        maxTokens: invocation.number("max-tokens")!,
-        seed: invocation.number("seed")!,
-        seeds: invocation.number("seeds")!,
+        maxTokens: invocation.requiredNumber("max-tokens"),
+        head,
+        seed: invocation.requiredNumber("seed"),
+        seeds: invocation.requiredNumber("seeds"),
         resume: invocation.boolean("resume"),
         makeModel: await makeModelOf(invocation),
         command: invocation.words,

@@ -1,7 +1,7 @@
 /** `generate`: text from a model. @module */
 import type { Command, Invocation } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
-import { Interrupted, messageOf, UsageError, UserError } from "../core/errors.ts";
+import { fail, Interrupted, messageOf, UsageError, UserError } from "../core/errors.ts";
 import { type Device } from "../kernels/device.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { requireSelfTest } from "../kernels/self_test.ts";
@@ -33,7 +33,8 @@ export const command: Command = {
     prompts: {
       type: "string",
       placeholder: "FILE",
-      help: 'instead: many texts, one a line, or JSON lines with "prompt"; results in their order',
+      help:
+        'instead: many texts, one on each line, or JSON lines with "prompt"; results in their order',
     },
     batch: { type: "integer", help: "prompts of a file that run together", default: 16, min: 1 },
     tokenizer: TOKENIZER_OPTION,
@@ -81,13 +82,13 @@ export const command: Command = {
     if ((one === undefined) === (file === undefined)) {
       throw new UsageError("Give either --prompt TEXT or --prompts FILE");
     }
-    const texts = file === undefined ? [one!] : readPrompts(file);
+    const texts = file === undefined ? [one ?? ""] : readPrompts(file);
     const given = await tokenizerOption(invocation);
-    const folder = openModelFolder(await localModel(invocation.string("model")!, reporter));
+    const folder = openModelFolder(await localModel(invocation.requiredString("model"), reporter));
     const tokenizer = openTokenizer(given, folder);
     const device = await openDevice(deviceChoice(invocation));
     const options: GenerateOptions = {
-      maxNewTokens: invocation.number("max-new-tokens")!,
+      maxNewTokens: invocation.requiredNumber("max-new-tokens"),
       temperature: invocation.number("temperature"),
       topK: invocation.number("top-k"),
       topP: invocation.number("top-p"),
@@ -136,7 +137,7 @@ const encode = ({ folder, tokenizer }: Job, text: string) => [
 async function streamOne(job: Job): Promise<Generated & { tokens_per_second: number }> {
   const { invocation, device, folder, tokenizer, options } = job;
   const { reporter } = invocation;
-  const text = job.texts[0]!;
+  const [text = ""] = job.texts;
   const model = await createRecurrentMamba(device, folder.config, folder.read, {
     half: readsHalf(job),
   });
@@ -175,7 +176,7 @@ async function streamOne(job: Job): Promise<Generated & { tokens_per_second: num
 async function runBatches(job: Job): Promise<{ results: Generated[]; tokens_per_second: number }> {
   const { invocation, device, folder, tokenizer, texts, options } = job;
   const { reporter } = invocation;
-  const rows = Math.min(invocation.number("batch")!, texts.length);
+  const rows = Math.min(invocation.requiredNumber("batch"), texts.length);
   const model = await createRecurrentMamba(device, folder.config, folder.read, {
     rows,
     half: readsHalf(job),
@@ -190,18 +191,19 @@ async function runBatches(job: Job): Promise<{ results: Generated[]; tokens_per_
     const stops = prompts.map(() => new StopText(invocation.list("stop")));
     const decoders = prompts.map(() => tokenizer.streamDecoder());
     const enough = (row: number, token: number) => {
-      const stop = stops[row]!;
-      stop.push(decoders[row]!.push(token));
+      const stop = stops[row] ?? fail(`there is no prompt in row ${row}`);
+      stop.push(decoders[row]?.push(token) ?? "");
       return stop.stopped;
     };
     const outs = await generateBatch(model, ids, { ...options, first, enough });
     prompts.forEach((prompt, i) => {
-      const tokens = outs[i]!.map((t) => t.token);
+      const out = outs[i] ?? [];
+      const tokens = out.map((t) => t.token);
       const stop = new StopText(invocation.list("stop"));
       const text = stop.push(tokenizer.decode(tokens)) + stop.flush();
       made += tokens.length;
       const kept = stop.stopped ? keptTokens(tokenizer, tokens, text) : tokens.length;
-      const logprobs = outs[i]!.slice(0, kept).map((t) => t.logProbability);
+      const logprobs = out.slice(0, kept).map((t) => t.logProbability);
       results.push({ prompt, text, tokens: tokens.slice(0, kept), logprobs });
       if (!invocation.json) reporter.line(`${prompt}${text}\n`);
     });
@@ -229,7 +231,7 @@ function readsHalf({ invocation, device }: Job): boolean {
 const tokensPerSecond = (tokens: number, start: number) =>
   tokens / Math.max(1e-9, (performance.now() - start) / 1000);
 
-/** One prompt a line; where the first line is a JSON object, each is one with "prompt". */
+/** One prompt per line; where the first line is a JSON object, each line is one, with a "prompt". */
 function readPrompts(file: string): string[] {
   let text: string;
   try {
@@ -238,8 +240,11 @@ function readPrompts(file: string): string[] {
     throw new UserError(`Cannot read the prompts ${file}: ${messageOf(error)}`);
   }
   const lines = text.split(/\r?\n/).filter((line) => line.trim() !== "");
-  if (!lines.length) throw new UserError(`Cannot use the prompts ${file}: it has no line of text`);
-  if (!lines[0]!.trimStart().startsWith("{")) return lines;
+  const [first] = lines;
+  if (first === undefined) {
+    throw new UserError(`Cannot use the prompts ${file}: it has no line of text`);
+  }
+  if (!first.trimStart().startsWith("{")) return lines;
   return lines.map((line, i) => {
     let prompt: unknown;
     try {

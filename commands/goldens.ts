@@ -1,7 +1,7 @@
 /** `goldens DIR`: is what this machine computes right? @module */
 import type { Command } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
-import { EXIT } from "../core/errors.ts";
+import { EXIT, fail } from "../core/errors.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { describeUnits } from "../kernels/matrix_units.ts";
 import { deviceModels, MIXED_FACTOR, runGoldens } from "../model/goldens/mod.ts";
@@ -46,13 +46,19 @@ export const command: Command = {
       }
       const number = (x: number) => x === 0 ? "0" : x.toExponential(1);
       const models = deviceModels(device, precision);
-      const summary = await runGoldens(positionals[0]!, device, models, {
-        line({ case: name, tensor, error, limit, ok }) {
-          const verdict = ok ? "ok" : "FAIL";
-          reporter.line(`${name} ${tensor} ${number(error)} ${number(limit)} ${verdict}`);
+      const summary = await runGoldens(
+        positionals[0] ?? fail("the folder is missing"),
+        device,
+        models,
+        {
+          line({ case: name, tensor, error, limit, ok }) {
+            const verdict = ok ? "ok" : "FAIL";
+            reporter.line(`${name} ${tensor} ${number(error)} ${number(limit)} ${verdict}`);
+          },
+          skip: (name, why) => reporter.line(`${name} skipped: ${why}`),
         },
-        skip: (name, why) => reporter.line(`${name} skipped: ${why}`),
-      }, precision);
+        precision,
+      );
       const { passed, failed, skipped, worst } = summary;
       reporter.line(`${passed} passed, ${failed} failed, ${skipped} skipped`);
       if (json) reporter.line(jsonLine({ passed, failed, skipped, worst }));

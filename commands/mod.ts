@@ -62,7 +62,7 @@ const pipeline: CommandGroup = {
       load: async () => (await import("./pipeline_extend_tokenizer.ts")).command,
     },
     "compare-tokenizers": {
-      summary: "Tokens a word of several tokenizers, on text and on biomedical terms",
+      summary: "Tokens per word of several tokenizers, on text and on biomedical terms",
       load: async () => (await import("./pipeline_compare_tokenizers.ts")).command,
     },
     decontaminate: {

@@ -62,14 +62,14 @@ export const command: Command = {
     }
     const progress = contexts === undefined ? undefined : reporter.progress("Tokens", 0);
     const result = await extendModel(
-      await localModel(invocation.string("model")!, reporter),
-      invocation.string("tokenizer")!,
-      invocation.string("out")!,
+      await localModel(invocation.requiredString("model"), reporter),
+      invocation.requiredString("tokenizer"),
+      invocation.requiredString("out"),
       contexts === undefined ? undefined : {
         makeModel: await makeModelOf(invocation),
         texts: textsOf(contexts),
         ...(layer === undefined ? {} : { layer }),
-        onProgress: (done, total) => progress!.update(done, `of ${total}`),
+        onProgress: (done, total) => progress?.update(done, `of ${total}`),
         signal,
       },
     );

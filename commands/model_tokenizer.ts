@@ -20,8 +20,8 @@ export const command: Command = {
     "deno task model tokenizer --model state-spaces/mamba-130m-hf --out tokenizer.json",
   ],
   async run(invocation) {
-    const model = invocation.string("model")!;
-    const out = invocation.string("out")!;
+    const model = invocation.requiredString("model");
+    const out = invocation.requiredString("out");
     const path = exists(model) || !isHubId(model)
       ? join(model, "tokenizer.json")
       : await localTokenizer(model, invocation.reporter);

@@ -19,8 +19,8 @@ import {
 import { isThere, Rights } from "../core/rights.ts";
 import { join } from "../core/std.ts";
 
-/** What a command line is asked for besides the value of the option at hand. */
-export interface Line {
+/** The other words of the command line, which decide what the value of an option means. */
+interface Line {
   rights: Rights;
   environment: Environment;
   /** Every value of `--name VALUE` and `--name=VALUE`. */
@@ -30,10 +30,10 @@ export interface Line {
 }
 
 /** Gives the rights that a value of an option needs. */
-export type Place = (value: string, line: Line) => void | Promise<void>;
+type Place = (value: string, line: Line) => void | Promise<void>;
 
 /** An entry of the table. */
-export interface CommandPlaces {
+interface CommandPlaces {
   /** By option; "" stands for the words without dashes. */
   options?: Record<string, Place>;
   /** Values of options that are not given. */
@@ -49,6 +49,9 @@ const HUB_STORAGE = ["*.huggingface.co", "*.hf.co"];
 
 /** Variables that a device is chosen by; the drivers read their own without asking. */
 const DEVICE_VARIABLES = ["KERNEL_VARIANT", "PUBMAMBA_DAWN_TOGGLES", "XDG_RUNTIME_DIR"];
+
+/** Words that are no paths. */
+const namesNoPlace: Place = () => {};
 
 const reads: Place = (value, { rights }) => rights.read(value);
 const writesFile: Place = (value, { rights }) => rights.writeFile(value);
@@ -114,6 +117,13 @@ const readsModel: Place = (value, line) => {
   if (isThere(value) || !isHubId(value)) return;
   reachHub(line);
   line.rights.change(join(hubHome(line.environment), "hub"));
+};
+
+/** A model that is asked: of a checkpoint, its run says which of its weights validation scores. */
+const asksModel: Place = async (value, line) => {
+  await readsModel(value, line);
+  const run = join(value, "..", "..", "run.json");
+  if (isThere(join(value, "trainer_state.json"))) line.rights.read(run);
 };
 
 /** A repository of the hub that is written to. */
@@ -184,6 +194,7 @@ function textAt(value: unknown, ...keys: string[]): string | undefined {
 }
 
 const MODEL = { model: readsModel, tokenizer: readsModel };
+const ASKED = { model: asksModel, base: asksModel, tokenizer: readsModel };
 const READS_CORPUS: CommandPlaces = { options: { corpus: reads } };
 
 /**
@@ -227,27 +238,38 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   "model tokenizer": { options: { model: readsModel, out: writesFile } },
   "finetune": {
     device: true,
-    options: { ...MODEL, data: reads, test: reads, out: runs },
+    options: { ...MODEL, model: asksModel, data: reads, test: reads, out: runs },
   },
   "evaluate perplexity": {
     device: true,
-    options: { model: readsModel, corpus: reads, "mesh-tree": reads, output: writesFile },
+    options: {
+      model: asksModel,
+      base: asksModel,
+      corpus: reads,
+      "mesh-tree": reads,
+      output: writesFile,
+    },
   },
   "evaluate": {
     device: true,
     options: {
-      ...MODEL,
-      base: readsModel,
+      ...ASKED,
       data: reads,
       gold: reads,
+      train: reads,
       system: reads,
+      other: reads,
       out: writesFolder,
     },
     defaults: { out: "results" },
   },
+  "predict": {
+    device: true,
+    options: { ...MODEL, model: asksModel, input: reads, output: writesFile },
+  },
   "tasks convert": { options: { input: reads, out: writesFile } },
   "tasks formats": {},
-  kernels: { device: true },
+  kernels: { device: true, options: { "": namesNoPlace } },
   "pipeline run": {
     system: ["systemMemoryInfo"], // for the number of workers
     options: { source: readsSource, corpus: changesCorpus, tokenizer: reads },
@@ -335,7 +357,7 @@ function valuesOf(words: readonly string[], name: string): string[] {
   const end = words.indexOf("--");
   const before = end < 0 ? words : words.slice(0, end);
   return before.flatMap((word, i) => {
-    if (word === `--${name}`) return before[i + 1] === undefined ? [] : [before[i + 1]!];
+    if (word === `--${name}`) return before.slice(i + 1, i + 2);
     return word.startsWith(`--${name}=`) ? [word.slice(name.length + 3)] : [];
   });
 }

@@ -12,7 +12,7 @@ import { readTextInput } from "../core/text_input.ts";
 
 export const command: Command = {
   name: "pipeline compare-tokenizers",
-  summary: "Tokens a word of several tokenizers, on text and on biomedical terms",
+  summary: "Tokens per word of several tokenizers, on text and on biomedical terms",
   description: "On a corpus: its live citations' text, and the names of substances, genes, " +
     "diseases and MeSH headings that they are indexed with, as they stand within a sentence. On " +
     'files: the "text" of every line of .jsonl, every line of others.',
@@ -49,7 +49,7 @@ export const command: Command = {
     if (corpus !== undefined) {
       const catalogue = readCatalogue(corpus);
       try {
-        let left = invocation.number("documents")!;
+        let left = invocation.requiredNumber("documents");
         for await (const { text } of liveTexts(corpus, catalogue)) {
           if (left-- === 0) break;
           add("text", text);
@@ -81,7 +81,7 @@ export const command: Command = {
         (bytes / tokens).toFixed(3),
         kind === "text" ? "" : `${(100 * single / texts).toFixed(1)}%`,
       ])
-    ).sort((a, b) => a[1]! < b[1]! ? -1 : a[1]! > b[1]! ? 1 : 0);
+    ).sort(([, a = ""], [, b = ""]) => a < b ? -1 : Number(a > b));
     reporter.line(
       formatTable(["tokenizer", "on", "count", "tokens/word", "bytes/token", "one token"], rows),
     );

@@ -45,7 +45,7 @@ export const command: Command = {
   ],
   async run(invocation) {
     const { reporter } = invocation;
-    const corpus = invocation.string("corpus")!;
+    const corpus = invocation.requiredString("corpus");
     const against = [...invocation.list("against"), ...invocation.positionals];
     if (against.length === 0) throw new UsageError("Give --against FILE: what to compare with");
     for (const path of against) {
@@ -57,7 +57,7 @@ export const command: Command = {
     const { report, shards } = await decontaminateCorpus({
       corpus,
       against,
-      ngramWords: invocation.number("words")!,
+      ngramWords: invocation.requiredNumber("words"),
       keepOverlaps: invocation.boolean("keep-overlaps"),
       anew: invocation.boolean("anew"),
       signal: invocation.signal,

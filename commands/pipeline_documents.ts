@@ -1,6 +1,6 @@
 /** `pipeline documents`: the live documents as JSON lines. @module */
 import type { Command } from "../core/cli.ts";
-import { UserError } from "../core/errors.ts";
+import { fail, UserError } from "../core/errors.ts";
 import { Interrupted } from "../core/errors.ts";
 import { documentText } from "../pipeline/citation/types.ts";
 import type { PrintedDocument } from "../pipeline/documents/reader.ts";
@@ -26,13 +26,13 @@ export const command: Command = {
     "deno task pipeline documents --corpus corpus > documents.jsonl",
   ],
   async run(invocation) {
-    const corpus = invocation.string("corpus")!;
+    const corpus = invocation.requiredString("corpus");
     const pmid = invocation.number("pmid");
     const texts = readTextCorpus(corpus);
     const catalogue = texts ? undefined : readCatalogue(corpus);
-    const documents = texts
-      ? allTexts(corpus, texts, pmid)
-      : liveDocuments(corpus, catalogue!, pmid);
+    const documents = catalogue
+      ? liveDocuments(corpus, catalogue, pmid)
+      : allTexts(corpus, texts ?? fail("there are neither citations nor texts"), pmid);
     let count = 0;
     let text = "";
     try {

@@ -26,11 +26,11 @@ export const command: Command = {
   ],
   async run(invocation) {
     const { reporter } = invocation;
-    const path = invocation.string("tokenizer")!;
+    const path = invocation.requiredString("tokenizer");
     const counter = await countPretokens(invocation, counterFor(path));
-    const add = invocation.number("add")!;
-    const out = invocation.string("out")!;
-    const minimum = invocation.number("min-count")!;
+    const add = invocation.requiredNumber("add");
+    const out = invocation.requiredString("out");
+    const minimum = invocation.requiredNumber("min-count");
     const { json, firstId, added } = extendTokenizer(path, counter, add, minimum);
     writeAtomic(out, JSON.stringify(json, null, 1) + "\n");
     if (added < add) {

@@ -25,11 +25,11 @@ export const command: Command = {
   ],
   async run(invocation) {
     const { reporter } = invocation;
-    const corpus = invocation.string("corpus")!;
+    const corpus = invocation.requiredString("corpus");
     const pieces = await locate(
       corpus,
-      invocation.string("shard")!,
-      invocation.number("row")!,
+      invocation.requiredString("shard"),
+      invocation.requiredNumber("row"),
       invocation.number("column"),
     );
     const texts = readTextCorpus(corpus);

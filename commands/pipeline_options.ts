@@ -125,7 +125,7 @@ export function runOptions(invocation: Invocation): RunOptions {
   let stage = "";
   let progress = reporter.progress("Files", 0);
   return {
-    corpus: invocation.string("corpus")!,
+    corpus: invocation.requiredString("corpus"),
     ...defined({
       source: invocation.string("source"),
       tokenizer: invocation.string("tokenizer"),
@@ -139,13 +139,13 @@ export function runOptions(invocation: Invocation): RunOptions {
     }),
     policies,
     workers: invocation.number("workers") ?? defaultWorkers(),
-    connections: invocation.number("connections")!,
+    connections: invocation.requiredNumber("connections"),
     keepRaw: invocation.boolean("keep-raw"),
     smallerBaseline: invocation.boolean("smaller-baseline"),
     http: {
-      readTimeout: invocation.number("read-timeout")!,
-      totalTimeout: invocation.number("total-timeout")!,
-      retryDelay: invocation.number("retry-delay")!,
+      readTimeout: invocation.requiredNumber("read-timeout"),
+      totalTimeout: invocation.requiredNumber("total-timeout"),
+      retryDelay: invocation.requiredNumber("retry-delay"),
       ...defined({ contact: invocation.string("contact") }),
     },
     signal,

@@ -27,7 +27,7 @@ export const command: Command = {
   examples: ["deno task pipeline refresh --corpus corpus"],
   async run(invocation) {
     try {
-      const texts = readTextCorpus(invocation.string("corpus")!);
+      const texts = readTextCorpus(invocation.requiredString("corpus"));
       if (texts) {
         await runTexts(invocation, invocation.string("source") ?? texts.source ?? "");
         return EXIT.done;

@@ -16,7 +16,7 @@ export const command: Command = {
   },
   examples: ["deno task pipeline report --corpus corpus --out corpus.html"],
   async run(invocation) {
-    const corpus = invocation.string("corpus")!;
+    const corpus = invocation.requiredString("corpus");
     const { reporter, signal } = invocation;
     const out = invocation.string("out") ?? join(corpus, "report.html");
     const catalogue = readCatalogue(corpus);

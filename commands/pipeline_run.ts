@@ -29,8 +29,8 @@ export const command: Command = {
     "deno task pipeline run --source mirror --corpus corpus --tokenizer tokenizer.json",
   ],
   async run(invocation) {
-    withoutNetwork(invocation.string("source")!);
-    const source = invocation.string("source")!;
+    withoutNetwork(invocation.requiredString("source"));
+    const source = invocation.requiredString("source");
     if (textFiles(source).length > 0) return await runTexts(invocation, source);
     printSummary(invocation, await runPipeline(runOptions(invocation)));
   },

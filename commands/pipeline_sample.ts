@@ -12,7 +12,7 @@ export const command: Command = {
   name: "pipeline sample",
   summary: "Print the rows that a step of training reads, or a rank's share of them",
   description:
-    "One JSON object a row: its place in the training order, its number among the rows, and its " +
+    "One JSON object per row: its place in the training order, its number among the rows, and its " +
     "tokens. The order is the trainer's own and is computed from the place alone: rank R of N " +
     "takes its share of any step without hearing of the others. Programs have the same from rankRows() " +
     "of mod.ts.",
@@ -40,18 +40,18 @@ export const command: Command = {
     if ((mix === undefined) === (folder === undefined)) {
       throw new UsageError("Give either --corpus DIR or --mix");
     }
-    const batch = invocation.number("batch-size")!;
-    const seed = invocation.number("seed")!;
-    const rank = invocation.number("rank")!;
-    const ranks = invocation.number("ranks")!;
+    const batch = invocation.requiredNumber("batch-size");
+    const seed = invocation.requiredNumber("seed");
+    const rank = invocation.requiredNumber("rank");
+    const ranks = invocation.requiredNumber("ranks");
     if (rank >= ranks) throw new UsageError(`--rank ${rank} must be below --ranks ${ranks}`);
     if (batch % ranks !== 0) {
       throw new UsageError(`--batch-size ${batch} must be a multiple of --ranks ${ranks}`);
     }
-    using corpus = mix === undefined ? openCorpus(folder!) : openMix(mix);
+    using corpus = mix === undefined ? openCorpus(folder ?? "") : openMix(mix);
     const chosen = await selectedCorpus(corpus, selectionOf(invocation), reporter);
     const rows = requireRows(chosen, "train");
-    const step = invocation.number("step")!;
+    const step = invocation.requiredNumber("step");
     for (const read of rankRows(rows, { step, rows: batch, seed, rank, ranks })) {
       reporter.line(jsonLine({ ...read, tokens: [...read.tokens] }));
     }

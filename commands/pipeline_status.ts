@@ -19,7 +19,7 @@ export const command: Command = {
   examples: ["deno task pipeline status --corpus corpus"],
   run(invocation) {
     const { reporter } = invocation;
-    const status = statusOf(invocation.string("corpus")!);
+    const status = statusOf(invocation.requiredString("corpus"));
     if (invocation.json) reporter.line(JSON.stringify(status));
     else {
       const rows = Object.entries(status).flatMap(([key, value]) => statusRows(key, value));

@@ -32,13 +32,13 @@ export const command: Command = {
     "deno task pipeline tokenize --tokenizer tokenizer.json --input texts.jsonl --output ids.npy",
   ],
   async run(invocation) {
-    const input = invocation.string("input")!;
-    const output = invocation.string("output")!;
+    const input = invocation.requiredString("input");
+    const output = invocation.requiredString("output");
     if (!output.endsWith(".npy")) {
       throw new UsageError(`Option --output is "${output}": a name ending in .npy is needed`);
     }
     if (!exists(input)) throw new UserError(`Cannot read ${input}: there is no such file`);
-    const tokenizer = loadTokenizer(invocation.string("tokenizer")!);
+    const tokenizer = loadTokenizer(invocation.requiredString("tokenizer"));
     const started = performance.now();
     const progress = invocation.reporter.progress("Tokenizing", Deno.statSync(input).size, "bytes");
     const done = await tokenizeFile(tokenizer, input, output, {

@@ -32,13 +32,13 @@ export const command: Command = {
   ],
   async run(invocation) {
     const { reporter } = invocation;
-    const out = invocation.string("out")!;
-    const size = invocation.number("vocab-size")!;
+    const out = invocation.requiredString("out");
+    const size = invocation.requiredNumber("vocab-size");
     const started = performance.now();
     const counter = await countPretokens(invocation, new PretokenCounter());
     const progress = reporter.progress("Training", size, "entries");
     const json = trainFromCounts(counter, size, {
-      minimumCount: invocation.number("min-count")!,
+      minimumCount: invocation.requiredNumber("min-count"),
       onProgress(entries) {
         if (entries % 64 === 0) progress.update(entries);
       },

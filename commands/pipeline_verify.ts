@@ -28,7 +28,7 @@ export const command: Command = {
     "deno task pipeline verify --corpus corpus --repair",
   ],
   async run(invocation) {
-    const corpus = invocation.string("corpus")!;
+    const corpus = invocation.requiredString("corpus");
     const { reporter, signal } = invocation;
     const texts = readTextCorpus(corpus) !== undefined;
     if (!texts) readCatalogue(corpus).close(); // says so where there is no corpus

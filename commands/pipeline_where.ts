@@ -33,8 +33,8 @@ export const command: Command = {
   examples: ["deno task pipeline where --corpus corpus --pmid 23657305"],
   async run(invocation) {
     const { reporter } = invocation;
-    const corpus = invocation.string("corpus")!;
-    const pmid = invocation.number("pmid")!;
+    const corpus = invocation.requiredString("corpus");
+    const pmid = invocation.requiredNumber("pmid");
     const found = await whereIs(corpus, pmid);
     const reason = found.shard === "" ? await whyNot(corpus, found) : "";
     const texts = readTextCorpus(corpus);
@@ -82,7 +82,7 @@ async function whyNot(corpus: string, { pmid, records }: Whereabouts): Promise<s
       throw new UserError(`Cannot find PMID ${pmid} in ${corpus}: no live citation has it`);
     }
     if (!live) {
-      const tokens = records.at(-1)!.tokens;
+      const tokens = records.at(-1)?.tokens ?? 0;
       return `it was deleted, which takes ${tokens} tokens out of training`;
     }
     const heldOut = whyHeldOut(corpus, pmid);

@@ -5,7 +5,7 @@ import { predictTask } from "../model/tasks/core/predict.ts";
 import { type AnyTask, isTask, type Prediction } from "../model/tasks/core/task.ts";
 import { TASKS } from "../model/tasks/list.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
-import { namedModel } from "./evaluate.ts";
+import { requiredModel } from "./evaluate.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
 function taskCommand(task: AnyTask, prediction: Prediction<unknown, unknown>): Command {
@@ -33,10 +33,10 @@ function taskCommand(task: AnyTask, prediction: Prediction<unknown, unknown>): C
       const { reporter, signal } = invocation;
       const { output, items } = await predictTask(task, {
         given: invocation,
-        model: namedModel(invocation, "model")!,
+        model: requiredModel(invocation),
         tokenizerFile: await tokenizerOption(invocation),
-        maxTokens: invocation.number("max-tokens")!,
-        batchSize: invocation.number("batch-size")!,
+        maxTokens: invocation.requiredNumber("max-tokens"),
+        batchSize: invocation.requiredNumber("batch-size"),
         makeModel: await makeModelOf(invocation),
         reporter,
         signal,

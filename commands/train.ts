@@ -181,7 +181,7 @@ function corpusOf(invocation: Invocation, before: string | undefined) {
   const set = shards === undefined ? given : setOf(given ?? "", shards);
   const folder = mix ?? set ?? before;
   if (folder === undefined) return undefined;
-  // A run on a mix has the mix in its path's place.
+  // The record of a run on a mix has the mix where it would have the path of one corpus.
   const mixed = mix !== undefined || !exists(folder) && /=[\d.]+$/.test(folder);
   return mixed ? openMix(folder) : openCorpus(folder);
 }

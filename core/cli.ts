@@ -4,7 +4,7 @@
  */
 import { parseArgs } from "./std.ts";
 import { distance } from "./distance.ts";
-import { UsageError } from "./errors.ts";
+import { fail, UsageError } from "./errors.ts";
 import { styled, terminalWidth, wrap } from "./terminal.ts";
 import type { Reporter } from "./reporter.ts";
 
@@ -62,6 +62,10 @@ export interface Invocation {
   string(name: string): string | undefined;
   /** The value of an integer or number option. */
   number(name: string): number | undefined;
+  /** The value of a string option that is required or has a default. */
+  requiredString(name: string): string;
+  /** The value of an integer or number option that is required or has a default. */
+  requiredNumber(name: string): number;
   /** Whether a flag is set. */
   boolean(name: string): boolean;
   /** Every value of a list option. */
@@ -143,16 +147,16 @@ export function parseInvocation(
   const given = args;
   args = joinNegativeNumbers(args, specs);
   const of = (...types: OptionSpec["type"][]) =>
-    Object.keys(specs).filter((k) => types.includes(specs[k]!.type));
+    Object.entries(specs).filter(([, { type }]) => types.includes(type)).map(([name]) => name);
   for (let i = 0; i < args.length && args[i] !== "--"; i++) {
-    const name = /^--(?:no-)?([^=]+)$/.exec(args[i]!)?.[1];
+    const name = /^--(?:no-)?([^=]+)$/.exec(args[i] ?? "")?.[1];
     // A word such as --constructor is no option, though every object has something of that name.
     const spec = name && Object.hasOwn(specs, name) ? specs[name] : undefined;
     if (spec && spec.type !== "boolean") {
       const next = args[i + 1];
       if (args[i]?.includes("=")) continue;
       if (next === undefined || (next.startsWith("--") && next !== "--")) {
-        throw new UsageError(`Option --${name} needs a value (${placeholder(name!, spec)})`);
+        throw new UsageError(`Option --${name} needs a value (${placeholder(name ?? "", spec)})`);
       }
       i++;
     }
@@ -161,7 +165,7 @@ export function parseInvocation(
     string: of("string", "integer", "number", "list"),
     boolean: of("boolean"),
     collect: of("list"),
-    negatable: Object.keys(specs).filter((k) => specs[k]!.default === true),
+    negatable: of("boolean").filter((name) => specs[name]?.default === true),
     alias: { h: "help" },
     unknown: (argument, key) => {
       if (key !== undefined) throw new UsageError(unknownOption(argument, Object.keys(specs)));
@@ -188,6 +192,12 @@ export function parseInvocation(
     signal,
     string: (name) => options[name] as string | undefined,
     number: (name) => options[name] as number | undefined,
+    requiredString: (name) =>
+      options[name] as string | undefined ??
+        fail(`--${name} is neither required nor has a default`),
+    requiredNumber: (name) =>
+      options[name] as number | undefined ??
+        fail(`--${name} is neither required nor has a default`),
     boolean: (name) => options[name] === true,
     list: (name) => (options[name] as string[] | undefined) ?? [],
   };
@@ -305,9 +315,23 @@ function helpRows(entries: [string, string][], width: number): string[] {
   const indent = " ".repeat(column + 4);
   return entries.flatMap(([name, help]) => {
     const lines = wrap(help, width - column - 4);
-    if (name.length > column) return ["  " + name, ...lines.map((line) => indent + line)];
+    if (name.length > column) {
+      return [...choiceLines(name, width), ...lines.map((line) => indent + line)];
+    }
     return lines.map((line, i) => i ? indent + line : `  ${name.padEnd(column)}  ${line}`);
   });
+}
+
+/** An option with its choices, over as many lines as it needs, broken behind a "|". */
+function choiceLines(name: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const part of name.split(/(?<=\|)/)) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + part.length <= width) {
+      lines[lines.length - 1] = last + part;
+    } else lines.push((lines.length ? "      " : "  ") + part);
+  }
+  return lines;
 }
 
 /** A command line over as many lines as it needs, broken before options, each but the last ending in "\\". */

@@ -4,13 +4,14 @@
 export function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next.push(
-        Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + Number(a[i - 1] !== b[j - 1])),
-      );
+    let left = i;
+    const next = [left];
+    for (const [j, above] of row.slice(1).entries()) {
+      const diagonal = row[j] ?? 0;
+      left = Math.min(left + 1, above + 1, diagonal + Number(a[i - 1] !== b[j]));
+      next.push(left);
     }
     row = next;
   }
-  return row[b.length]!;
+  return row[b.length] ?? 0;
 }

@@ -25,6 +25,14 @@ export class Interrupted extends Error {
   override name = "Interrupted";
 }
 
+/**
+ * Ends what cannot go on: `value ?? fail("the plan has no row")` where a value has to be there.
+ * @throws {Error} always; a fault of the program's, and not of its user's
+ */
+export function fail(what: string): never {
+  throw new Error(what);
+}
+
 /** The message of anything thrown. */
 export function messageOf(error: unknown): string {
   if (error instanceof Deno.errors.NotCapable) return deniedMessage(error.message);

@@ -121,7 +121,8 @@ function grouped(count: number): string {
 const BAR = { most: 24, least: 8 };
 
 /**
- * A line of progress that fits one line of the terminal, or it could not be drawn over: the bar gives
+ * A line of progress that fits into one line of the terminal, for a longer one could not be drawn
+ * over: the bar gives
  * way first, then the parts before the last one (the time left) are cut.
  * @param share what is done, 0 to 1; undefined where the whole is not known
  */

@@ -8,8 +8,7 @@
 import { messageOf, UserError } from "./errors.ts";
 import { type Dtype, parseHeader, type TensorInfo } from "./safetensors_header.ts";
 
-export type { Dtype, TensorInfo } from "./safetensors_header.ts";
-export type { TensorData, TensorHeading, TensorToWrite } from "./safetensors_writer.ts";
+export type { TensorToWrite } from "./safetensors_writer.ts";
 export {
   createSafetensors,
   type SafetensorsWriter,
@@ -140,8 +139,8 @@ function lazyFile(
       if (values instanceof Int32Array) return values;
       const out = new Int32Array(values.length);
       for (let i = 0; i < out.length; i++) {
-        out[i] = Number(values[i]!);
-        if (out[i] !== Number(values[i]!)) {
+        out[i] = Number(values[i]);
+        if (out[i] !== Number(values[i])) {
           throw new UserError(
             `Cannot read tensor "${name}" of ${path}: element ${i} is ${values[i]}, beyond 32 bits`,
           );
@@ -186,6 +185,6 @@ function integerView(dtype: Dtype, buffer: ArrayBuffer) {
 /** bfloat16 is the upper half of a float32. */
 function decodeBfloat16(halves: Uint16Array): Float32Array<ArrayBuffer> {
   const words = new Uint32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) words[i] = halves[i]! << 16;
+  for (let i = 0; i < halves.length; i++) words[i] = (halves[i] ?? 0) << 16;
   return new Float32Array(words.buffer);
 }

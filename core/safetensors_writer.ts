@@ -8,7 +8,7 @@ import { openAtomic } from "./files.ts";
 import { type Dtype, ELEMENT_BYTES } from "./safetensors_header.ts";
 
 /** The arrays whose type says how they are stored. */
-export type TensorData =
+type TensorData =
   | Float64Array
   | Float32Array
   | Float16Array
@@ -34,7 +34,7 @@ export interface TensorToWrite {
 }
 
 /** What is known of a tensor before its values. */
-export type TensorHeading = Omit<TensorToWrite, "data">;
+type TensorHeading = Omit<TensorToWrite, "data">;
 
 /** A file under construction; see {@linkcode createSafetensors}. */
 export interface SafetensorsWriter {

@@ -21,7 +21,7 @@ export function terminalWidth(stream: { isTerminal(): boolean }): number {
 }
 
 /** How a piece of text is set off. */
-export type Style = "bold" | "faint" | "red" | "green" | "yellow" | "cyan";
+type Style = "bold" | "faint" | "red" | "green" | "yellow" | "cyan";
 
 /** The codes of ECMA-48, "select graphic rendition". */
 const CODES: Record<Style, number> = {
@@ -34,7 +34,7 @@ const CODES: Record<Style, number> = {
 };
 
 /** Whether a stream shows colour: it is a terminal, and NO_COLOR is not set. */
-export function showsColour(stream: { isTerminal(): boolean }): boolean {
+function showsColour(stream: { isTerminal(): boolean }): boolean {
   return !Deno.noColor && stream.isTerminal();
 }
 

@@ -81,16 +81,6 @@ function gridOf(groups: KernelCall["groups"], most: number): [number, number, nu
   return [Math.ceil(count / y), y, 1];
 }
 
-/** Packs uniform values: numbers are u32, `{ f32 }` floats. New kernels use `uniforms` of wgsl/. */
-export function packParams(values: (number | { f32: number })[]): ArrayBuffer {
-  const bytes = new ArrayBuffer(Math.ceil(values.length / 4) * 16);
-  const view = new DataView(bytes);
-  values.forEach((v, i) =>
-    typeof v === "number" ? view.setUint32(4 * i, v, true) : view.setFloat32(4 * i, v.f32, true)
-  );
-  return bytes;
-}
-
 /** One dispatch of a replay. Times in milliseconds, from the first dispatch's start. */
 export interface KernelTime {
   /** What it computes. */

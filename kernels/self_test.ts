@@ -61,10 +61,12 @@ function matmulCheck(product: Product, units = false): Check {
     kernel: `matrix product ${product}${units ? " on matrix units" : ""}`,
     limit: 1e-5,
     prepare(bench, plan) {
-      const c = bench.matrix(undefined, m, n), { variant, workgroupBytes } = bench.device;
+      const c = bench.matrix(undefined, m, n);
+      const { variant, workgroupBytes } = bench.device;
       const choices = tunedChoices(bench.device);
       // What large products run, which these would be too small for.
-      const key = choiceKey(product, m, n, k), kept = choices.get(key);
+      const key = choiceKey(product, m, n, k);
+      const kept = choices.get(key);
       choices.set(key, defaultChoice(8192, 3072, 768, { variant, workgroupBytes }));
       matmul(plan, {
         product,

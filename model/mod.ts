@@ -37,6 +37,7 @@ export type { Interval } from "./statistics/mod.ts";
 export {
   type AutotuneMode,
   type Batch,
+  type CommonConfig,
   type CountedBatch,
   type DeviceModelOptions,
   type EvaluationReport,
@@ -47,6 +48,8 @@ export {
   type MadeModel,
   makeBatch,
   type MakeModel,
+  type Mamba1Config,
+  type Mamba2Config,
   type MambaConfig,
   type ModelSnapshot,
   type Moments,
@@ -76,6 +79,7 @@ export {
 export {
   type CheckpointChoice,
   evaluatePerplexity,
+  type ExportLayout,
   type ExportResult,
   exportRun,
   type LoopResult,
@@ -102,10 +106,13 @@ export {
   downloadModel,
   downloadTokenizer,
   type FolderContents,
+  type GgufType,
   type HubSettings,
   localModel,
   type ModelFolder,
+  type ModelLayout,
   type ModelToWrite,
   openModelFolder,
+  type Taught,
   writeModelFolder,
 } from "./weights/mod.ts";

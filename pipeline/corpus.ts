@@ -22,7 +22,7 @@ import { finishSwap } from "./series_swap.ts";
 export class CorpusBusy extends UserError {}
 
 /** A corpus folder that this process alone may change. */
-export interface HeldFolder {
+interface HeldFolder {
   /** What the folder held before. */
   readonly before: ReadonlySet<string>;
   /** False where the folder was made now. */

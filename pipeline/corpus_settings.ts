@@ -13,6 +13,7 @@ import type { PackingMethod } from "./shards/packing.ts";
 export interface PackingSettings {
   /** Tokens of a row. */
   sequenceLength: number;
+  /** How documents become rows. */
   packing: PackingMethod;
   /** Shuffles the documents. */
   seed: number;
@@ -30,7 +31,9 @@ export interface CorpusSettings extends PackingSettings {
 
 /** What a command line says of the settings; what it leaves out is the corpus's own. */
 export interface GivenSettings extends Partial<PackingSettings> {
+  /** Which fields of a citation are kept. */
   fields?: FieldSelection;
+  /** Which citations become training text. */
   policies?: Partial<Policies>;
 }
 
@@ -45,8 +48,8 @@ export const DEFAULT_SETTINGS: CorpusSettings = {
   policies: DEFAULT_POLICIES,
 };
 
-/** The names of the packing settings in a corpus's record, which are the options' with a line below. */
-export const PACKING_KEYS: Record<keyof PackingSettings, string> = {
+/** The names of the packing settings in a corpus's record: those of the options, with underscores. */
+const PACKING_KEYS: Record<keyof PackingSettings, string> = {
   sequenceLength: "sequence_length",
   packing: "packing",
   seed: "seed",
@@ -55,7 +58,7 @@ export const PACKING_KEYS: Record<keyof PackingSettings, string> = {
 };
 
 /** The policies, in the order of the documentation. */
-export const POLICY_KEYS = Object.keys(DEFAULT_POLICIES) as (keyof Policies)[];
+const POLICY_KEYS = Object.keys(DEFAULT_POLICIES) as (keyof Policies)[];
 
 /** The option of a setting: "minCharacters" is given as --min-characters. */
 export const optionOf = (key: string): string => "--" + key.replace(/[A-Z]/g, "-$&").toLowerCase();

@@ -6,7 +6,7 @@ import { checkedTexts } from "./texts/documents.ts";
 import { readTextCorpus } from "./texts/state.ts";
 
 /** A corpus open for reading its texts. */
-export interface CorpusTexts extends Disposable {
+interface CorpusTexts extends Disposable {
   /** How many files they are in. */
   readonly files: number;
   /** All of them, in the same order each time; `onFile` is told of files done. */

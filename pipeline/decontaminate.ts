@@ -1,35 +1,18 @@
 /** `pipeline decontaminate`: finds what gives evaluation away, and builds the shards without it. */
 import { Corpus } from "./corpus.ts";
 import { corpusSettings } from "./corpus_settings.ts";
+import type { DecontaminateCorpusOptions, Decontamination } from "./decontaminate_options.ts";
 import { everyText } from "./documents/live_texts.ts";
 import { checkedFiles } from "./ingest/compare_later.ts";
-import { buildTokensAndShards, shardSettings, type ShardSummary } from "./ingest/shards.ts";
+import { buildTokensAndShards, shardSettings } from "./ingest/shards.ts";
 import { WorkerPool } from "./ingest/worker_pool.ts";
 import {
-  type Contamination,
-  type DecontaminateOptions,
   findContamination,
   readContamination,
   writeContamination,
 } from "./overlap/contamination.ts";
 import { decontaminateTexts } from "./texts/decontaminate.ts";
 import { readTextCorpus } from "./texts/state.ts";
-
-/** What to compare, and how to tell of it. */
-export interface DecontaminateCorpusOptions extends DecontaminateOptions {
-  corpus: string;
-  /** Evaluation files. */
-  against: string[];
-  /** Forgets the evaluation files of earlier reports; otherwise they are added to. */
-  anew?: boolean;
-  onProgress?: (stage: "files" | "shards", done: number, total: number) => void;
-}
-
-/** What came of it; shards only where the corpus has tokens already. */
-export interface Decontamination {
-  report: Contamination;
-  shards?: ShardSummary;
-}
 
 /**
  * Compares the live documents, or a corpus of texts, with evaluation files, writes `contamination.json`, and brings the

@@ -4,12 +4,8 @@ import { Interrupted } from "../core/errors.ts";
 import { Corpus, holdFolder } from "./corpus.ts";
 import { corpusSettings } from "./corpus_settings.ts";
 import { liveTexts } from "./documents/live_texts.ts";
-import {
-  buildTokensAndShards,
-  figuresOf,
-  shardSettings,
-  type ShardSummary,
-} from "./ingest/shards.ts";
+import { buildTokensAndShards, shardSettings } from "./ingest/shards.ts";
+import { figuresOf, type ShardSummary } from "./shards/recorded_manifest.ts";
 import { WorkerPool } from "./ingest/worker_pool.ts";
 import {
   chooseDropped,

@@ -17,8 +17,9 @@
  * @module
  */
 export type { FieldSelection } from "./citation/elements.ts";
+export type { GivenSettings, PackingSettings } from "./corpus_settings.ts";
 export type { Choice, Policies } from "./ingest/policy.ts";
-export type { ShardSummary } from "./ingest/shards.ts";
+export type { ShardSummary } from "./shards/recorded_manifest.ts";
 export { type RunOptions, runPipeline, type RunSummary } from "./run.ts";
 export { rankPlaces, sampleRow } from "./selection/sampler.ts";
 export type { SelectionSpec } from "./selection/selection.ts";

@@ -17,7 +17,7 @@ export interface CorpusRecord {
 export type RecordedFile = "contamination" | "duplicates" | "manifest";
 
 /** How a file compares with the record: "unknown" is a file that was never recorded. */
-export type RecordedState = "none" | "unknown" | "whole" | "missing" | "changed";
+type RecordedState = "none" | "unknown" | "whole" | "missing" | "changed";
 
 /** Writes a file and records its hash. */
 export function writeRecorded(

@@ -7,14 +7,7 @@
 import process from "node:process";
 import { UserError } from "../core/errors.ts";
 import { Corpus, removePartials } from "./corpus.ts";
-import {
-  type CorpusSettings,
-  corpusSettings,
-  type GivenSettings,
-  recordDocumentSettings,
-} from "./corpus_settings.ts";
-import { makePlan } from "./ingest/plan.ts";
-import type { DownloadFigures } from "./ingest/download_meter.ts";
+import { type CorpusSettings, corpusSettings, recordDocumentSettings } from "./corpus_settings.ts";
 import { FileTaker } from "./ingest/take_files.ts";
 import { WorkerPool } from "./ingest/worker_pool.ts";
 import { rebuildCitations } from "./ingest/rebuild.ts";
@@ -23,49 +16,17 @@ import {
   checkSequenceLength,
   type ShardSettings,
   shardSettings,
-  type ShardSummary,
 } from "./ingest/shards.ts";
-import type { HttpOptions } from "./source/http_client.ts";
+import type { ShardSummary } from "./shards/recorded_manifest.ts";
+import type { RunOptions } from "./ingest/run_options.ts";
 import { parseSelection } from "./source/names.ts";
-import { openSource, placeOf } from "./source/source.ts";
-import { beginNewSeries, NewSeries, sameSettings } from "./new_series.ts";
+import { openSource } from "./source/open.ts";
+import { placeOf } from "./source/source.ts";
+import { makePlan, NewSeries } from "./ingest/plan.ts";
+import { beginNewSeries, sameSettings } from "./new_series.ts";
 import { swapIn } from "./series_swap.ts";
 
-/** What to bring into a corpus, and how. Settings left out are the corpus's own, or defaults. */
-export interface RunOptions extends GivenSettings {
-  /** The corpus folder. */
-  corpus: string;
-  /** A folder or URL; the corpus's own where it is left out. */
-  source?: string;
-  /** A `tokenizer.json`; without one (now or before) the run stops after the documents. */
-  tokenizer?: string;
-  /** File numbers: "1-12,14". */
-  files?: string;
-  /** Takes a new year's baseline that has far fewer files than the old one had. */
-  smallerBaseline?: boolean;
-  /** Threads that parse and tokenize. */
-  workers: number;
-  /** Downloads at a time. */
-  connections?: number;
-  /** Whether the downloaded files are kept. */
-  keepRaw?: boolean;
-  /** Time limits and retries of downloads. */
-  http?: HttpOptions;
-  /** Stops after what is under way. */
-  signal?: AbortSignal;
-  /** Gets a line for whatever is worth one. */
-  log?: (line: string) => void;
-  /** Told after every file and while shards are built. */
-  onProgress?: (
-    stage: "checksums" | "files" | "tokens" | "shards",
-    done: number,
-    total: number,
-    /** Of files that are fetched over the network. */
-    downloads?: DownloadFigures,
-  ) => void;
-  /** The command's name in the catalogue's list of runs. */
-  command?: string;
-}
+export type { RunOptions } from "./ingest/run_options.ts";
 
 /** What a run did. */
 export interface RunSummary {

@@ -23,7 +23,7 @@ const WHAT = "a PubMed series, made by pubmamba beside the one in the folder abo
 /** How far a swap is: the old series goes out, the new one comes in, the old one is removed. */
 type Phase = "out" | "in" | "clean";
 
-/** True where something has this name, be it a link that leads nowhere. */
+/** True where something has this name, even a link that leads nowhere. */
 function isThere(path: string): boolean {
   try {
     Deno.lstatSync(path);

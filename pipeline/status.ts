@@ -210,7 +210,9 @@ export function diskUse(corpus: string): Record<string, number> {
   for (const entry of Deno.readDirSync(corpus)) {
     const at = join(corpus, entry.name);
     if (entry.isDirectory) walk(at, entry.name);
-    else if (entry.name.startsWith("catalogue")) use.catalogue! += Deno.statSync(at).size;
+    else if (entry.name.startsWith("catalogue")) {
+      use.catalogue = (use.catalogue ?? 0) + Deno.statSync(at).size;
+    }
   }
   return use;
 }

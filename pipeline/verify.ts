@@ -69,7 +69,7 @@ export async function verifyCorpus(
   const first = await look(corpus, options);
   const quiet = readSeal(path) === before && first.notes.length === 0;
   if (first.problems.length === 0 || quiet) return first;
-  // Another process changed the corpus meanwhile, or was cut short: nobody may while it is looked at again.
+  // Another process changed the corpus meanwhile, or was cut short: nobody may change it while it is checked again.
   const release = await holdStill(corpus, options);
   try {
     return await look(corpus, options);
@@ -211,11 +211,11 @@ async function checkFile(
       problems.push(`${file.name} has ${pmids.length} documents, not ${file.documents}`);
     }
     let current = 0;
-    for (let i = 0; i < pmids.length; i++) {
-      const state = catalogue.stateOf(pmids[i]!, versions[i]!);
-      const later = state && (state.file - file.number || state.ordinal - ordinals[i]!);
+    for (const [i, pmid] of pmids.entries()) {
+      const state = catalogue.stateOf(pmid, versions[i] ?? 0);
+      const later = state && (state.file - file.number || state.ordinal - (ordinals[i] ?? 0));
       if (later === undefined || later < 0) {
-        problems.push(`PMID ${pmids[i]} version ${versions[i]} of ${file.name} is not catalogued`);
+        problems.push(`PMID ${pmid} version ${versions[i]} of ${file.name} is not catalogued`);
       } else if (later === 0) current++;
     }
     return { documents: pmids.length, current };
@@ -360,10 +360,9 @@ async function checkManifest(
       }
       count++;
     }
-    const sums = shards.reduce(
-      (s, x) => [s[0]! + x.rows, s[1]! + x.documents, s[2]! + x.tokens],
-      [0, 0, 0],
-    );
+    const sum = (of: (shard: typeof shards[number]) => number) =>
+      shards.reduce((total, shard) => total + of(shard), 0);
+    const sums = [sum((s) => s.rows), sum((s) => s.documents), sum((s) => s.tokens)];
     if (sums.join() !== [rows, documents, tokens].join()) {
       problems.push(`the manifest's sums of ${split} are wrong`);
     }

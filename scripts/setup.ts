@@ -24,7 +24,7 @@ export interface Machine {
 }
 
 /** What to do: nothing, run the commands in order, or print what the user has to do. */
-export type Plan =
+type Plan =
   | { action: "nothing" }
   | { action: "run"; commands: string[][] }
   | { action: "print"; message: string };
@@ -61,7 +61,7 @@ export function planSetup(machine: Machine): Plan {
 }
 
 /** Looks at this machine; asks about the ways to install only where a driver is missing. */
-export async function inspectMachine(): Promise<Machine> {
+async function inspectMachine(): Promise<Machine> {
   const linux = Deno.build.os === "linux";
   const adapter = linux ? await navigator.gpu?.requestAdapter() : null;
   const missing = linux && (!adapter || isOpenGl(adapter));

@@ -12,7 +12,7 @@ import { fromFileUrl, join, relative } from "../core/std.ts";
 const GPU_ROOMS = ["kernels", "model"];
 
 /** What one process of tests came to. */
-export interface Outcome {
+interface Outcome {
   passed: number;
   failed: number;
 }

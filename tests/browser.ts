@@ -14,7 +14,7 @@ export interface Page {
 }
 
 /** The part of a Playwright browser that tests use. */
-export interface Browser {
+interface Browser {
   newPage(options?: Record<string, unknown>): Promise<Page>;
   close(): Promise<void>;
 }

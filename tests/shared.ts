@@ -23,7 +23,7 @@ export function sharedTest(path: string, name: string, fn: () => void | Promise<
 }
 
 /** What a command of a test came to. */
-export interface Ended {
+interface Ended {
   code: number;
   stdout: string;
   stderr: string;

@@ -1,4 +1,5 @@
 /** What the programs of kernels/ssd/ declare alike: uniform values, sizes, and where values lie. @module */
+import type { Variant } from "../device.ts";
 import { uniforms, type WgslWriter } from "../wgsl/mod.ts";
 import { PLANES, ssdExtents, type SsdShape } from "./shape.ts";
 
@@ -26,7 +27,7 @@ export const PARAMS = uniforms({
   /** (chunk, head, tile, step): what steps take from the entering state, and give to the leaving one. */
   taken: "u32",
   given: "u32",
-  /** (chunk, head, strip): what passes through the chunk. */
+  /** (chunk, head, tile, channel): what passes through the chunk. */
   passed: "u32",
   /** (chunk, tile, channel): y's gradient times x. */
   skips: "u32",
@@ -36,6 +37,7 @@ export const PARAMS = uniforms({
 
 /** What a program is made for. */
 export interface SsdProgram {
+  variant: Variant;
   shape: SsdShape;
   /** Steps of a chunk. */
   chunk: number;
@@ -77,23 +79,27 @@ export function declareChunk(w: WgslWriter): void {
   );
 }
 
-/** Declares how `steps`, bound as vec4f, is read. */
+/** Declares how `steps` is read, of which read_steps gives vectors. */
 export function declareSteps(w: WgslWriter): void {
   w.fn(
     "four(head: u32, plane: u32, step: u32) -> vec4f",
-    "return steps[(((chunk * heads + head) * PLANES + plane) * CHUNK + step) / 4u];",
+    "return read_steps((((chunk * heads + head) * PLANES + plane) * CHUNK + step) / 4u);",
   );
   w.fn(
     "one(head: u32, plane: u32, step: u32) -> f32",
-    "return steps[(((chunk * heads + head) * PLANES + plane) * CHUNK + step) / 4u][step % 4u];",
+    "return four(head, plane, step)[step % 4u];",
   );
 }
 
-/** Declares where a chunk's states lie, as vectors. */
+/** Declares where a chunk's states lie, and a sequence's, as vectors. */
 export function declareStates(w: WgslWriter): void {
   w.fn(
-    "state_at(head: u32, n: u32, channel: u32) -> u32",
-    `let panel = (chunk * heads + head) * (HEAD_WIDTH / 32u) + (channel >> 5u);
+    "end_at(sequence: u32, head: u32, n: u32, channel: u32) -> u32",
+    `let panel = (sequence * p.heads + head) * (HEAD_WIDTH / 32u) + (channel >> 5u);
      return (panel * STATES + n) * 8u + ((channel >> 2u) & 7u);`,
+  );
+  w.fn(
+    "state_at(head: u32, n: u32, channel: u32) -> u32",
+    "return end_at(chunk, head, n, channel);",
   );
 }

@@ -5,7 +5,7 @@
  */
 import type { Device, Sizing } from "../device.ts";
 import { type Region, subregion } from "../layout.ts";
-import { type KernelCall, type Plan } from "../plan.ts";
+import type { Bound, KernelCall, Plan } from "../plan.ts";
 import { sumPartials } from "../reduce/reduce.ts";
 import type { Program } from "../wgsl/mod.ts";
 import { PARAMS, type SsdProgram } from "./declarations.ts";
@@ -26,15 +26,9 @@ import {
   type SsdShape,
   type SsdSizes,
 } from "./shape.ts";
+import { operand, readsTexture, textureBytes } from "./textures.ts";
 import { tileGroups, type TileProduct, tileProgram, tileSize } from "./tile.ts";
-import {
-  carryGroups,
-  carryProgram,
-  finishProgram,
-  HEAD_GROUP,
-  stepsProgram,
-  stripsOf,
-} from "./walks.ts";
+import { finishProgram, HEAD_GROUP, stepsProgram } from "./walks.ts";
 
 export type { SsdBackward, SsdExtents, SsdForward, SsdShape, SsdSizes } from "./shape.ts";
 export { chunkOf, ssdExtents } from "./shape.ts";
@@ -57,7 +51,7 @@ function sumPlaces(device: Sizing, program: SsdProgram) {
     earlier: chunks * shape.heads * pairTiles * chunk,
     taken: rows(np),
     given: rows(np),
-    passed: chunks * shape.heads * stripsOf(program),
+    passed: chunks * shape.heads * np * pp / tileSize(variant, { rows: np, columns: pp }).rows,
   };
   let total = 0;
   const places = { ...counts };
@@ -71,7 +65,7 @@ function sumPlaces(device: Sizing, program: SsdProgram) {
 /** Floats of each buffer. */
 export function ssdSizes(device: Sizing, shape: SsdShape): SsdSizes {
   const chunk = chunkOf(device, shape);
-  const program = { shape, chunk };
+  const program = { shape, chunk, variant: device.variant };
   const { pp, np, stride, headWidth } = ssdExtents(shape);
   const { total, chunks } = sumPlaces(device, program);
   return {
@@ -84,9 +78,27 @@ export function ssdSizes(device: Sizing, shape: SsdShape): SsdSizes {
   };
 }
 
+/** Bytes of the textures through which products read their operands, where the device has them so. */
+export function ssdTextureBytes(device: Sizing, shape: SsdShape, training: boolean): number {
+  const { stride, columns, width } = ssdExtents(shape);
+  const { steps, pairs, states } = ssdSizes(device, shape);
+  const forward = { steps, pairs, states };
+  const backward = training ? { gy: stride * width, dstates: states, dpairs: pairs } : {};
+  let total = 0;
+  for (const [name, floats] of Object.entries({ ...forward, ...backward })) {
+    if (readsTexture(device, name)) total += textureBytes(4 * floats, false);
+  }
+  const half = shape.half ?? false;
+  const u = textureBytes((half ? 2 : 4) * stride * columns, half);
+  return total + (readsTexture(device, "u") ? u : 0);
+}
+
 /** Multiply-adds of a token in a product over k, twice: floating-point operations of the batch. */
 const flopOf = ({ batch, length, heads }: SsdShape, each: number) =>
   2 * batch * length * heads * each;
+
+/** What programs bind, by name. */
+type Bindings = Record<string, Bound | undefined>;
 
 /** Queues programs of one shape. */
 class Queue {
@@ -96,7 +108,7 @@ class Queue {
 
   constructor(readonly plan: Plan, readonly shape: SsdShape) {
     const chunk = chunkOf(plan.device, shape);
-    this.program = { shape, chunk };
+    this.program = { shape, chunk, variant: plan.device.variant };
     const { places, chunks } = sumPlaces(plan.device, this.program);
     this.chunks = chunks;
     const { stride, headWidth, b, c } = ssdExtents(shape);
@@ -117,13 +129,24 @@ class Queue {
   dispatch(
     label: string,
     make: () => Program,
-    bindings: Record<string, Region | undefined>,
+    bindings: Bindings,
     groups: [number, number, number],
     work: Pick<KernelCall, "flop" | "bytes"> = {},
   ): void {
     const { device } = this.plan;
     const code = cached(device, `${label} ${JSON.stringify(this.#key())}`, make);
     this.plan.dispatch({ label, code, params: this.#params, bindings, groups, ...work });
+  }
+
+  /** Regions as products read them, by the names that they have there: copied now. */
+  operands(regions: Record<string, Region>): Bindings {
+    const half = this.shape.half ?? false;
+    return Object.fromEntries(
+      Object.entries(regions).map(([name, region]) => [
+        name,
+        operand(this.plan, name, region, half && name === "u"),
+      ]),
+    );
   }
 
   /** What programs depend on. */
@@ -134,16 +157,17 @@ class Queue {
     return { pp, np, softplus, skip, packed, initialState, limits, half, chunk };
   }
 
-  /** Queues a product; `over` is how many heads or groups a chunk has. */
+  /** Queues a product over heads or groups (`over` of them), and over chunks or, as told, sequences. */
   product(
     label: string,
     product: TileProduct,
     over: number,
-    bindings: Record<string, Region | undefined>,
+    bindings: Bindings,
     work: Pick<KernelCall, "flop" | "bytes">,
+    pieces = this.chunks,
   ): void {
     const { variant } = this.plan.device;
-    const groups: [number, number, number] = [tileGroups(variant, product), over, this.chunks];
+    const groups: [number, number, number] = [tileGroups(variant, product), over, pieces];
     this.dispatch(label, () => tileProgram(variant, product), bindings, groups, work);
   }
 }
@@ -165,7 +189,7 @@ export function ssdForward(plan: Plan, shape: SsdShape, buffers: SsdForward): vo
   const { chunk } = program;
   const { pp, np, width, columns, stride } = ssdExtents(shape);
   const { heads, groups, batch } = shape;
-  const bindings = { ...buffers };
+  const bindings: Bindings = { ...buffers };
   const stored = shape.half ? 2 : 4;
   const stateBytes = 4 * chunks * heads * pp * np;
   queue.dispatch("ssd steps", () => stepsProgram(program), bindings, [
@@ -173,20 +197,18 @@ export function ssdForward(plan: Plan, shape: SsdShape, buffers: SsdForward): vo
     chunks,
     1,
   ], { bytes: 4 * stride * heads * (PLANES + 1) });
-  queue.product("ssd pairs", pairsProduct(program), groups, bindings, {
+  const { u, steps, pairs, states } = buffers;
+  const read = { ...bindings, ...queue.operands({ u, steps }) };
+  queue.product("ssd pairs", pairsProduct(program), groups, read, {
     flop: flopOf(shape, chunk * np / 2) / heads * groups,
     bytes: stride * groups * (2 * np * stored + 4 * chunk),
   });
-  queue.product("ssd states", statesProduct(program, false), heads, bindings, {
+  queue.product("ssd states", statesProduct(program, false), heads, { ...read, carried: states }, {
     flop: flopOf(shape, pp * np),
     bytes: stride * (width + groups * np) * stored + stateBytes,
-  });
-  queue.dispatch("ssd carry", () => carryProgram(program, false), bindings, [
-    carryGroups(program),
-    heads,
-    batch,
-  ], { bytes: 2 * stateBytes });
-  queue.product("ssd outputs", outputsProduct(program), heads, bindings, {
+  }, batch);
+  const ofStates = { ...read, ...queue.operands({ pairs, states }) };
+  queue.product("ssd outputs", outputsProduct(program), heads, ofStates, {
     flop: flopOf(shape, pp * (np + chunk / 2)),
     bytes: stride * (columns * stored + 4 * width + 4 * groups * chunk) + stateBytes,
   });
@@ -201,37 +223,36 @@ export function ssdBackward(plan: Plan, shape: SsdShape, buffers: SsdBackward): 
   const { heads, groups, batch } = shape;
   const stored = shape.half ? 2 : 4;
   const stateBytes = 4 * chunks * heads * pp * np;
-  const { dstates } = buffers;
-  const all = { ...buffers };
-  const ofGradient = { ...buffers, states: dstates };
+  const { u, gy, steps, pairs, states, dstates, dpairs } = buffers;
+  const all: Bindings = { ...buffers };
+  const read = { ...all, ...queue.operands({ u, gy, steps, states }) };
+  const carried = { ...read, carried: dstates, state: buffers.dstate };
   const rows = stride * (columns * stored + 4 * columns + 4 * width);
-  queue.product("ssd states backward", statesProduct(program, true), heads, ofGradient, {
+  queue.product("ssd states backward", statesProduct(program, true), heads, carried, {
     flop: flopOf(shape, pp * np),
-    bytes: stride * (groups * np * stored + 4 * width) + stateBytes,
-  });
-  queue.dispatch("ssd carry backward", () => carryProgram(program, true), all, [
-    carryGroups(program),
-    heads,
-    batch,
-  ], { bytes: 3 * stateBytes });
+    bytes: stride * (groups * np * stored + 4 * width) + 2 * stateBytes,
+  }, batch);
+  const gradient = queue.operands({ dstates });
+  const ofGradient = { ...read, ...queue.operands({ pairs }), states: gradient.dstates };
   queue.product("ssd inputs backward", inputsProduct(program), heads, ofGradient, {
     flop: flopOf(shape, pp * (np + chunk / 2)),
     bytes: rows + stateBytes,
   });
-  queue.product("ssd pairs backward", pairsGradientProduct(program), groups, all, {
+  queue.product("ssd pairs backward", pairsGradientProduct(program), groups, ofGradient, {
     flop: flopOf(shape, pp * chunk / 2),
     bytes: stride * (width * (stored + 4) + 8 * groups * chunk),
   });
-  queue.product("ssd C backward", projectionProduct(program, "C"), groups, all, {
+  const ofPairs = { ...ofGradient, ...queue.operands({ dpairs }) };
+  queue.product("ssd B backward", projectionProduct(program, "B"), groups, ofPairs, {
     flop: flopOf(shape, pp * np) + flopOf(shape, np * chunk / 2) / heads * groups,
     bytes: rows / 2 + stateBytes,
   });
-  queue.product("ssd B backward", projectionProduct(program, "B"), groups, ofGradient, {
+  const ofState = { ...ofPairs, states: read.states };
+  queue.product("ssd C backward", projectionProduct(program, "C"), groups, ofState, {
     flop: flopOf(shape, pp * np) + flopOf(shape, np * chunk / 2) / heads * groups,
     bytes: rows / 2 + stateBytes,
   });
-  const { variant } = plan.device;
-  queue.dispatch("ssd steps backward", () => finishProgram(program, variant), all, [
+  queue.dispatch("ssd steps backward", () => finishProgram(program), all, [
     Math.ceil(headWidth / HEAD_GROUP),
     chunks,
     1,

@@ -18,7 +18,8 @@ import {
   STEP,
   TO_END,
 } from "./shape.ts";
-import type { Element, Operand, Step, Term, TileProduct } from "./tile.ts";
+import { declareOperand, declareRead } from "./textures.ts";
+import type { Element, Look, Operand, Step, Term, TileProduct } from "./tile.ts";
 
 const XYZW = ["x", "y", "z", "w"];
 
@@ -29,12 +30,19 @@ function declareProduct(
   buffers: Record<string, string>,
 ): void {
   declareSizes(w, program);
+  const read: string[] = [];
   for (const [name, type] of Object.entries(buffers)) {
-    w.storage(name, type.replace("!", ""), type.endsWith("!") ? "read_write" : "read");
+    if (type.endsWith("!")) w.storage(name, type.replace("!", ""), "read_write");
+    else if (type === "f32" || name === "skip") w.storage(name, type);
+    else {
+      declareOperand(w, program, name, type);
+      read.push(name);
+    }
   }
+  for (const name of read) declareRead(w, program, name);
   declareChunk(w);
   if ("steps" in buffers) declareSteps(w);
-  if ("states" in buffers) declareStates(w);
+  if ("states" in buffers || "carried" in buffers) declareStates(w);
   if (!("steps" in buffers)) return;
   w.comment("Values times the decays from four steps s on to step t of one document; 0 elsewhere.");
   w.fn(
@@ -50,20 +58,20 @@ const BY_GROUP = ["enter_chunk(w.z);", "let group = w.y;"];
 /** Columns of u as an operand: `column` is WGSL of the first of them. */
 const rowsOfU = (column: string): Operand => ({
   along: "k",
-  load: ({ out, k }) => `vec4f(u[at(${out}, ${column} + ${k})])`,
+  load: ({ out, k }) => `read_u(at(${out}, ${column} + ${k}))`,
 });
 /** The same, with steps summed over. */
 const columnsOfU = (column: string): Operand => ({
   along: "out",
-  load: ({ out, k }) => `vec4f(u[at(${k}, ${column} + ${out})])`,
+  load: ({ out, k }) => `read_u(at(${k}, ${column} + ${out}))`,
 });
 const rowsOfGy: Operand = {
   along: "k",
-  load: ({ out, k }) => `gy[at(${out}, head * HEAD_WIDTH + ${k})]`,
+  load: ({ out, k }) => `read_gy(at(${out}, head * HEAD_WIDTH + ${k}))`,
 };
 const columnsOfGy: Operand = {
   along: "out",
-  load: ({ out, k }) => `gy[at(${k}, head * HEAD_WIDTH + ${out})]`,
+  load: ({ out, k }) => `read_gy(at(${k}, head * HEAD_WIDTH + ${out}))`,
 };
 const X = "head * HEAD_WIDTH";
 const B = "p.b_column + group * STATES";
@@ -71,11 +79,11 @@ const C = "p.c_column + group * STATES";
 /** Summed over a head's states, or over its channels. */
 const statesByN: Operand = {
   along: "out",
-  load: ({ out, k }) => `states[state_at(head, ${k}, ${out})]`,
+  load: ({ out, k }) => `read_states(state_at(head, ${k}, ${out}))`,
 };
 const statesByChannel: Operand = {
   along: "k",
-  load: ({ out, k }) => `states[state_at(head, ${out}, ${k})]`,
+  load: ({ out, k }) => `read_states(state_at(head, ${out}, ${k}))`,
 };
 
 /** Keeps a step's scale of four rows. */
@@ -114,49 +122,71 @@ export function pairsProduct(program: SsdProgram): TileProduct {
 }
 
 /**
- * What a chunk adds to its state, (states, channels) of a head: the sum of w[s] B[s] x[s]. Backward, what
- * it gives back to the state that entered: the sum of v[t] C[t] gy[t].
+ * The states that enter the chunks of a sequence, (states, channels) of a head: what a chunk adds, the sum
+ * of w[s] B[s] x[s], goes to the state that decays over it. Backward, in reverse, the gradients of the
+ * states that leave the chunks, to which each adds the sum of v[t] C[t] gy[t]; and what passes through
+ * each: its decay times <state that enters, gradient that leaves>.
  */
 export function statesProduct(program: SsdProgram, backward: boolean): TileProduct {
   const { np, pp } = ssdExtents(program.shape);
+  const { initialState } = program.shape;
   const left = columnsOfU(backward ? C : B);
   const plane = backward ? FROM_START : INTO_END;
+  const ends = initialState || !backward;
   const buffers = {
     u: storedU(program.shape),
     steps: "vec4f",
-    ...(backward ? { gy: "vec4f" } : {}),
-    states: "vec4f!",
+    ...(backward ? { gy: "vec4f", states: "vec4f", sums: "f32!" } : {}),
+    carried: "vec4f!",
+    ...(ends ? { state: "vec4f!" } : {}),
   };
+  const decay: Look = {
+    columns: (_, id) => [`let ${id}_keep = one(head, ${FROM_START}u, valid - 1u);`],
+    element: ({ row, column, columns, value, columnSum }) => [
+      `let place = state_at(head, ${row}, ${column});`,
+      `carried[place] = ${value};`,
+      ...(backward ? [`${columnSum} += read_states(place) * ${value};`] : []),
+      `${value} *= ${columns}_keep;`,
+    ],
+    ...(backward
+      ? {
+        storeColumns: (column: string, value: string) =>
+          "let sum_place = p.passed + ((chunk * heads + head) * (STATES / TILE_ROWS)" +
+          ` + m0 / TILE_ROWS) * HEAD_WIDTH + ${column};\n` +
+          `let passed = one(head, ${FROM_START}u, valid - 1u) * ${value};\n` +
+          storeFour("sum_place", "passed"),
+      }
+      : {}),
+  };
+  const term: Term = {
+    left: {
+      along: "out",
+      load: (place) => `${left.load(place)} * ${place.near}.${XYZW[place.j]}`,
+    },
+    right: backward ? columnsOfGy : columnsOfU(X),
+    begin: "0u",
+    end: "CHUNK",
+    near: (k, id) => [`let ${id} = four(head, ${plane}u, ${k});`],
+  };
+  const atEnd = ({ row, column }: Element) => `state[end_at(sequence, head, ${row}, ${column})]`;
   return {
     rows: np,
     columns: pp,
     declare: (w) => declareProduct(w, program, buffers),
-    place: BY_HEAD,
+    place: ["let sequence = w.z;", "let head = w.y;", "let group = head / p.per_group;"],
     steps: [
+      ...(initialState ? [look({ element: (e) => [`${e.value} = ${atEnd(e)};`] })] : []),
       {
-        kind: "add",
-        term: {
-          left: {
-            along: "out",
-            load: (place) => `${left.load(place)} * ${place.near}.${XYZW[place.j]}`,
-          },
-          right: backward ? columnsOfGy : columnsOfU(X),
-          begin: "0u",
-          end: "CHUNK",
-          near: (k, id) => [`let ${id} = four(head, ${plane}u, ${k});`],
-        },
+        kind: "chunks",
+        backward,
+        steps: [look(decay), { kind: "add", term }],
       },
-      {
-        kind: "look",
-        look: {
-          element: ({ row, column, value }) => [
-            `states[state_at(head, ${row}, ${column})] = ${value};`,
-          ],
-        },
-      },
+      ...(ends ? [look({ element: (e) => [`${atEnd(e)} = ${e.value};`] })] : []),
     ],
   };
 }
+
+const look = (how: Look): Step => ({ kind: "look", look: how });
 
 /** WGSL of D at four channels. */
 const skipAt = ({ skip }: SsdShape, column: string) =>
@@ -169,7 +199,7 @@ export function outputsProduct(program: SsdProgram): TileProduct {
     left: {
       along: "k",
       load: ({ out, k, near, own }) =>
-        `decayed(pairs[at(${out}, group * CHUNK + ${k})] * ${near}_steps, ${out}, ${k}, ` +
+        `decayed(read_pairs(at(${out}, group * CHUNK + ${k})) * ${near}_steps, ${out}, ${k}, ` +
         `${own}_log, ${own}_document, ${near}_logs, ${near}_documents)`,
     },
     right: columnsOfU(X),
@@ -206,7 +236,7 @@ export function outputsProduct(program: SsdProgram): TileProduct {
         kind: "look",
         look: {
           element: ({ row, column, value }) => {
-            const x = `vec4f(u[at(${row}, ${X} + ${column})])`;
+            const x = `read_u(at(${row}, ${X} + ${column}))`;
             const skip = shape.skip === "none" ? "" : ` + ${skipAt(shape, column)} * ${x}`;
             return [`if (${row} < valid) { y[at(${row}, ${X} + ${column})] = ${value}${skip}; }`];
           },
@@ -238,7 +268,9 @@ export function inputsProduct(program: SsdProgram): TileProduct {
     left: {
       along: "out",
       load: ({ out, k, near, own, j }) =>
-        `decayed(pairs[at(${k}, group * CHUNK + ${out})], ${k}, ${out}, ${near}_logs.${XYZW[j]}, ` +
+        `decayed(read_pairs(at(${k}, group * CHUNK + ${out})), ${k}, ${out}, ${near}_logs.${
+          XYZW[j]
+        }, ` +
         `${near}_documents.${XYZW[j]}, ${own}_logs, ${own}_documents)`,
     },
     right: columnsOfGy,
@@ -277,8 +309,8 @@ export function inputsProduct(program: SsdProgram): TileProduct {
         look: {
           ...scaleRows(STEP),
           element: ({ row, column, value, rows, j, rowSum, columnSum }) => [
-            `let x = vec4f(u[at(${row}, ${X} + ${column})]);`,
-            `let g = gy[at(${row}, ${X} + ${column})];`,
+            `let x = read_u(at(${row}, ${X} + ${column}));`,
+            `let g = read_gy(at(${row}, ${X} + ${column}));`,
             `${rowSum} += dot(x, ${value});`,
             `${columnSum} += select(vec4f(), x * g, ${row} < valid);`,
             `let dx = ${value} * ${rows}_scale.${XYZW[j]}${
@@ -345,7 +377,7 @@ export function pairsGradientProduct(program: SsdProgram): TileProduct {
                   XYZW[j]
                 }, ${rows}_documents.${XYZW[j]}, ${columns}_logs, ${columns}_documents);`,
                 `${total} += own;`,
-                `let pair = pairs[at(${row}, group * CHUNK + ${column})];`,
+                `let pair = read_pairs(at(${row}, group * CHUNK + ${column}));`,
                 `let before = (${columns}_s < vec4u(${row})) & (own != vec4f());`,
                 `let through = select(vec4f(), own * pair, before);`,
                 `${rowSum} += dot(through, vec4f(1.0));`,
@@ -384,7 +416,7 @@ export function projectionProduct(program: SsdProgram, side: "B" | "C"): TilePro
     ? {
       left: {
         along: "k",
-        load: ({ out, k }) => `dpairs[at(${out}, group * CHUNK + ${k})]`,
+        load: ({ out, k }) => `read_dpairs(at(${out}, group * CHUNK + ${k}))`,
       },
       right: columnsOfU(B),
       begin: "0u",
@@ -394,7 +426,7 @@ export function projectionProduct(program: SsdProgram, side: "B" | "C"): TilePro
       left: {
         along: "out",
         load: ({ out, k }) =>
-          `select(vec4f(), dpairs[at(${k}, group * CHUNK + ${out})], ${k} < valid)`,
+          `select(vec4f(), read_dpairs(at(${k}, group * CHUNK + ${out})), ${k} < valid)`,
       },
       right: columnsOfU(C),
       begin: "m0",
@@ -436,7 +468,7 @@ export function projectionProduct(program: SsdProgram, side: "B" | "C"): TilePro
               element: (e) => [
                 scaled(e),
                 `${e.total} += ${e.value};`,
-                `${e.rowSum} += dot(${e.value}, vec4f(u[at(${e.row}, ${own} + ${e.column})]));`,
+                `${e.rowSum} += dot(${e.value}, read_u(at(${e.row}, ${own} + ${e.column})));`,
               ],
               storeRow: storeRowAt(ofC ? "taken" : "given", "STATES"),
             },

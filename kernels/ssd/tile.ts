@@ -77,7 +77,9 @@ export type Step =
   /** Sums begin at zero again. */
   | { kind: "clear" }
   /** `for (head ...) { steps }` over the heads of the group. */
-  | { kind: "heads"; steps: Step[] };
+  | { kind: "heads"; steps: Step[] }
+  /** `for (chunk ...) { steps }` over the chunks of the sequence, from the last where `backward`. */
+  | { kind: "chunks"; backward: boolean; steps: Step[] };
 
 /** A product over chunks. */
 export interface TileProduct {
@@ -170,7 +172,13 @@ abstract class Form {
       if (step.kind === "add") this.add(step.term);
       else if (step.kind === "look") this.look(step.look);
       else if (step.kind === "clear") this.clear();
-      else {
+      else if (step.kind === "chunks") {
+        const number = step.backward ? "p.chunks - 1u - i" : "i";
+        this.w.for("var i = 0u; i < p.chunks; i++", () => {
+          this.w.line(`enter_chunk(sequence * p.chunks + ${number});`);
+          this.steps(step.steps);
+        });
+      } else {
         const head = "var head = group * p.per_group; head < (group + 1u) * p.per_group; head++";
         this.w.for(head, () => this.steps(step.steps));
       }
@@ -465,10 +473,14 @@ class Shared extends Form {
         this.#fill(term, "left", this.#rows, "m0");
         this.#fill(term, "right", this.#columns, "n0");
         w.line("workgroupBarrier();");
-        w.for(`var k = 0u; k < ${SLAB}u; k++`, () => {
-          w.line("let a = left_slab[k][ty];");
-          w.line("let b = right_slab[k][tx];");
-          for (const r of FOUR) w.line(`c${r} = fma(vec4f(a.${XYZW[r]}), b, c${r});`);
+        // Eight a round: lavapipe ends a program's loops after 65,535 rounds in all, and a long
+        // sequence has many chunks.
+        w.for(`var k = 0u; k < ${SLAB}u; k += 8u`, () => {
+          w.unroll(8, (i) => {
+            w.line(`let a${i} = left_slab[k + ${i}u][ty];`);
+            w.line(`let b${i} = right_slab[k + ${i}u][tx];`);
+            for (const r of FOUR) w.line(`c${r} = fma(vec4f(a${i}.${XYZW[r]}), b${i}, c${r});`);
+          });
         });
         w.line("workgroupBarrier();");
       });

@@ -1,38 +1,17 @@
 /**
- * What of the state space duality goes step by step, or chunk by chunk, rather than by products: the
- * steps' decays, the states carried over the chunks, and what the partial sums of the backward come to.
+ * What of the state space duality goes step by step rather than by products: the steps' decays, and what
+ * the partial sums of the backward come to.
  * @module
  */
 import { type Program, WgslWriter } from "../wgsl/mod.ts";
-import {
-  declareChunk,
-  declareSizes,
-  declareSteps,
-  PARAMS,
-  type SsdProgram,
-} from "./declarations.ts";
+import { declareChunk, declareSizes, PARAMS, type SsdProgram } from "./declarations.ts";
 import { DOCUMENT, FROM_START, INTO_END, LOG_DECAY, ssdExtents, STEP, TO_END } from "./shape.ts";
 import { tileSize } from "./tile.ts";
-import type { Variant } from "../device.ts";
 
 export { PARAMS };
 
 /** Invocations of a workgroup of the programs that give one to each head: a CPU driver's subgroup. */
 export const HEAD_GROUP = 8;
-/** Invocations of a workgroup that carries states, and vectors of each. */
-const CARRY_GROUP = 32;
-const CARRIED = 8;
-
-/** Strips of a head's state, an invocation each. */
-export const stripsOf = (program: SsdProgram): number => {
-  const { pp, np } = ssdExtents(program.shape);
-  return pp * np / (4 * CARRIED);
-};
-
-/** Workgroups of a carry along x. */
-export const carryGroups = (program: SsdProgram): number =>
-  Math.ceil(stripsOf(program) / CARRY_GROUP);
-
 const LOG2E = "1.4426950408889634";
 
 /**
@@ -131,71 +110,17 @@ export function stepsProgram(program: SsdProgram): Program {
 }
 
 /**
- * Carries states over the chunks of a sequence: each chunk's own addition gives way to the state that
- * enters it. Backward, in reverse, each chunk's own gradient gives way to that of the state that leaves
- * it, and what passes through each chunk is summed: <state that enters, gradient that leaves> x decay.
- */
-export function carryProgram(program: SsdProgram, backward: boolean): Program {
-  const { initialState } = program.shape;
-  const w = new WgslWriter();
-  const own = backward ? "dstates" : "states";
-  const ends = backward ? "dstate" : "state";
-  declareSizes(w, program);
-  w.const("STRIPS", stripsOf(program));
-  w.storage("steps", "vec4f").storage(own, "vec4f", "read_write");
-  if (backward) w.storage("states", "vec4f").storage("sums", "f32", "read_write");
-  if (initialState || !backward) w.storage(ends, "vec4f", "read_write");
-  declareChunk(w);
-  declareSteps(w);
-  w.main(CARRY_GROUP, { id: "global_invocation_id" }, () => {
-    w.line("let strip = id.x;");
-    w.if("strip >= STRIPS", () => w.line("return;"));
-    w.line("let head = id.y;", "let sequence = id.z;");
-    w.line(`let last = (sequence * p.heads + head) * STRIPS * ${CARRIED}u + strip;`);
-    w.unroll(CARRIED, (j) => {
-      w.line(`var carried${j} = ${initialState ? `${ends}[last + ${j}u * STRIPS]` : "vec4f()"};`);
-    });
-    w.for("var i = 0u; i < p.chunks; i++", () => {
-      w.line(
-        `enter_chunk(sequence * p.chunks + ${backward ? "p.chunks - 1u - i" : "i"});`,
-        `let keep = one(head, ${FROM_START}u, valid - 1u);`,
-        `let place = (chunk * heads + head) * STRIPS * ${CARRIED}u + strip;`,
-      );
-      if (backward) w.line("var passed = 0.0;");
-      w.unroll(CARRIED, (j) => {
-        w.line(
-          `let own${j} = ${own}[place + ${j}u * STRIPS];`,
-          `${own}[place + ${j}u * STRIPS] = carried${j};`,
-        );
-        if (backward) w.line(`passed += dot(states[place + ${j}u * STRIPS], carried${j});`);
-        w.line(`carried${j} = keep * carried${j} + own${j};`);
-      });
-      if (backward) {
-        w.line("sums[p.passed + (chunk * heads + head) * STRIPS + strip] = keep * passed;");
-      }
-    });
-    if (initialState || !backward) {
-      w.unroll(CARRIED, (j) => {
-        w.line(`${ends}[last + ${j}u * STRIPS] = carried${j};`);
-      });
-    }
-  });
-  return w.program();
-}
-
-/**
  * Gradients of the raw steps, and of A, D and bias by chunk, from the partial sums of a chunk and head.
  * The log decay of step k counts in every pair (t, s) with s < k <= t, in what steps t >= k take from the
  * state that enters, in what steps s < k give to the one that leaves, and in what passes through:
  * sums of such terms alone, none of which cancel.
  */
-export function finishProgram(program: SsdProgram, variant: Variant): Program {
-  const { shape, chunk } = program;
+export function finishProgram(program: SsdProgram): Program {
+  const { shape, chunk, variant } = program;
   const { pp, np } = ssdExtents(shape);
   const tile = (rows: number, columns: number) => tileSize(variant, { rows, columns });
   const w = new WgslWriter();
   declareSizes(w, program);
-  w.const("STRIPS", stripsOf(program));
   w.storage("dt", "f32").storage("par", "f32");
   w.storage("sums", "f32", "read_write").storage("ddt", "f32", "read_write");
   declareChunk(w);
@@ -215,6 +140,7 @@ export function finishProgram(program: SsdProgram, variant: Variant): Program {
   const columnTiles = chunk / pairTile.columns;
   const directTiles = pp / tile(chunk, pp).columns;
   const stateTiles = np / tile(chunk, np).columns;
+  const stateRowTiles = np / tile(np, pp).rows;
   const skipTiles = chunk / tile(chunk, pp).rows;
   w.main(HEAD_GROUP, { id: "global_invocation_id" }, () => {
     w.line("let head = id.x;");
@@ -229,8 +155,10 @@ export function finishProgram(program: SsdProgram, variant: Variant): Program {
       "let bias = par[2u * p.heads_padded + head];",
       "var passed = 0.0;",
     );
-    w.for("var i = 0u; i < STRIPS; i++", () => {
-      w.line("passed += sums[p.passed + (chunk * heads + head) * STRIPS + i];");
+    w.for(`var i = 0u; i < ${pp * stateRowTiles}u; i++`, () => {
+      w.line(
+        `passed += sums[p.passed + (chunk * heads + head) * ${pp * stateRowTiles}u + i];`,
+      );
     });
     w.comment("What steps before k give: kept where the pairs' sums were, by step.");
     w.line("var given = passed;");

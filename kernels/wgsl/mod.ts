@@ -16,16 +16,7 @@ export {
   type RowVector,
   writeReducer,
 } from "./rows.ts";
-export {
-  declare,
-  enableHalf,
-  slices,
-  VECTOR_GROUP,
-  vectorGroups,
-  vectorMain,
-  vectorOf,
-  vectors,
-} from "./storage.ts";
+export { slices, VECTOR_GROUP, vectorGroups, vectorMain, vectorOf, vectors } from "./storage.ts";
 export { type Uniforms, uniforms, type UniformType } from "./uniforms.ts";
 export {
   type Access,

@@ -16,15 +16,6 @@ type Stored = Pick<Matrix, "type"> | undefined;
 export const vectorOf = (stored: Stored): "vec4f" | "vec4h" =>
   stored?.type === "f16" ? "vec4h" : "vec4f";
 
-/** What a program as plain text must begin with where it touches any of these. */
-export const enableHalf = (...stored: Stored[]): string =>
-  stored.some((s) => s?.type === "f16") ? "enable f16;\n" : "";
-
-/** Declares the bindings of a program as plain text, in order, in group 0. */
-export function declare(bindings: string[]): string {
-  return bindings.map((b, i) => `@group(0) @binding(${i}) var${b};`).join("\n");
-}
-
 /**
  * Parts of a flat region that each fit the device's binding limit, at multiples of `unit` bytes from
  * its start.

@@ -34,7 +34,7 @@ interface GoldenModel extends TrainableModel {
 }
 
 /** The state of one layer, of a batch of 1. */
-export interface GoldenState {
+interface GoldenState {
   /** (channels, convKernel - 1) the last inputs of the convolution, oldest first. */
   conv: ArrayLike<number>;
   /** (e, n), or (heads, head size, n) */

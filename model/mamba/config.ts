@@ -4,9 +4,10 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
+import type { HeadConfig } from "./head.ts";
 
-/** Sizes that models of both kinds have; the head is tied to the embeddings. */
-interface CommonConfig {
+/** Sizes that models of both kinds have; the language model's head is tied to the embeddings. */
+export interface CommonConfig {
   /** d: width of the residual stream. */
   hiddenSize: number;
   /** Mixers, one after the other. */
@@ -33,10 +34,13 @@ interface CommonConfig {
   timeStepFloor: number;
   /** Standard deviation of initial embeddings. */
   initializerRange: number;
+  /** A head of labels, of a model that was taught a task by one. */
+  head?: HeadConfig;
 }
 
 /** The sizes of a Mamba-1 language model. */
 export interface Mamba1Config extends CommonConfig {
+  /** The kind of its layers. */
   kind: "mamba";
   /** r: rank of the projection to delta. */
   timeStepRank: number;
@@ -44,6 +48,7 @@ export interface Mamba1Config extends CommonConfig {
 
 /** The sizes of a Mamba-2 language model. */
 export interface Mamba2Config extends CommonConfig {
+  /** The kind of its layers. */
   kind: "mamba2";
   /** p: channels of a head; e / p heads. */
   headSize: number;
@@ -59,6 +64,12 @@ export interface Mamba2Config extends CommonConfig {
 
 /** The sizes of a language model. */
 export type MambaConfig = Mamba1Config | Mamba2Config;
+
+/** A model as a language model: without a head of labels, if it has one. */
+export function withoutHead(config: MambaConfig): MambaConfig {
+  const { head: _, ...sizes } = config;
+  return sizes;
+}
 
 /** Heads of a Mamba-2 mixer. */
 export const headsOf = (config: Mamba2Config): number => config.intermediateSize / config.headSize;

@@ -4,6 +4,7 @@
  * @module
  */
 import { shown, UserError } from "../../core/errors.ts";
+import { HEAD_KEY, headJson, parseHead } from "./head.ts";
 import {
   configOfSizes,
   headsOf,
@@ -24,6 +25,12 @@ export function parseConfig(json: unknown, file: string): MambaConfig {
     throw new UserError(`Cannot read the model configuration ${file}: it is not a JSON object`);
   }
   const record = new ConfigReader(json as Record<string, unknown>, file);
+  const sizes = parseSizes(record);
+  const head = parseHead(record.value(HEAD_KEY), file);
+  return head ? { ...sizes, head } : sizes;
+}
+
+function parseSizes(record: ConfigReader): MambaConfig {
   const kind = kindOf(record);
   if (kind === "mamba2") {
     return record.has("d_model") ? stateSpacesMamba2(record) : huggingFaceMamba2(record);
@@ -307,6 +314,7 @@ function huggingFaceKeys(config: MambaConfig): Record<string, unknown> {
     torch_dtype: "float32",
     // Not transformers' own key: greedy choice is among these ids only, and padding rows exist.
     ...(config.vocabSize < config.paddedVocabSize ? { unpadded_vocab_size: config.vocabSize } : {}),
+    ...(config.head ? { [HEAD_KEY]: headJson(config.head) } : {}),
     use_bias: false,
     use_cache: true,
     use_conv_bias: true,
@@ -351,8 +359,17 @@ function writtenLimits(key: string, { timeStepLimit: [least, most] }: Mamba2Conf
   return { [key]: [least, Math.min(most, LARGEST)] };
 }
 
-/** The config.json of `mamba_ssm`, complete: its MambaConfig, with ssm_cfg of what is not usual. */
+/**
+ * The config.json of `mamba_ssm`, complete: its MambaConfig, with ssm_cfg of what is not usual.
+ * @throws {UserError} for a model with a head of labels, which `mamba_ssm` does not load.
+ */
 export function stateSpacesConfig(config: MambaConfig): Record<string, unknown> {
+  if (config.head) {
+    throw new UserError(
+      "Cannot write the model for mamba_ssm: it has a head of labels, which mamba_ssm does not load; " +
+        "write it in the layout of transformers",
+    );
+  }
   const { vocabSize, paddedVocabSize } = config;
   const multiple = [8, 16, 32, 64, 1].find((m) => roundUp(vocabSize, m) === paddedVocabSize);
   return {

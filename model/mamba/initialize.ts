@@ -4,10 +4,14 @@
  * @module
  */
 import type { MambaConfig } from "./config.ts";
+import { HEAD_BIAS, HEAD_WEIGHT, isCrfParameter } from "./head.ts";
 import { kindOf } from "./kinds.ts";
 import { within } from "./mixer_parameters.ts";
 import { EMBEDDING, type Parameter, parameterList } from "./parameters.ts";
 import { Random } from "./random.ts";
+
+/** Transitions of a conditional random field lie within this at first, as pytorch-crf draws them. */
+const FIRST_TRANSITIONS = 0.1;
 
 /** Seeded initial values of one parameter; each tensor has its own random stream. */
 export function initialValues(config: MambaConfig, parameter: Parameter, seed: number) {
@@ -20,6 +24,9 @@ export function initialValues(config: MambaConfig, parameter: Parameter, seed: n
   };
   const fanIn = shape.at(-1)!;
   if (name === EMBEDDING) return fill(() => random.normal() * config.initializerRange);
+  if (name === HEAD_WEIGHT) return fill(within(1 / Math.sqrt(fanIn), random));
+  if (name === HEAD_BIAS) return values;
+  if (isCrfParameter(name)) return fill(within(FIRST_TRANSITIONS, random));
   const mixer = /\.mixer\.(.*)$/.exec(name)?.[1];
   if (mixer === undefined) return values.fill(1); // norms
   const own = kindOf(config).parameters.draw(config, mixer, random);

@@ -11,6 +11,7 @@ import {
   type LossScale,
 } from "../../kernels/adamw/loss_scale.ts";
 import { checkHalf } from "../../kernels/cast/cast.ts";
+import { dropoutState } from "../../kernels/dropout/dropout.ts";
 import { checkMatrixUnits } from "../../kernels/matmul/unit_check.ts";
 import { type Device } from "../../kernels/device.ts";
 import { isCpuDriver } from "../../kernels/open_device.ts";
@@ -24,6 +25,7 @@ import type { MambaConfig } from "./config.ts";
 import { allocateModel, type MambaOptions, type ModelBuffers } from "./gpu/buffers.ts";
 import { autotune, productShapes } from "./gpu/autotune.ts";
 import { headChunk } from "./gpu/head.ts";
+import { readLabelLogits, uploadItems } from "./gpu/label_head.ts";
 import type { LayerActivations } from "./gpu/layer_buffers.ts";
 import {
   backwardPlan,
@@ -82,6 +84,8 @@ export class Mamba implements TrainableModel {
   /** Rounds the matrices to f16, in mixed precision. */
   #round?: Plan;
   #fresh = true;
+  /** The share of the embeddings' values that training drops. */
+  #dropout: number;
   #reported?: Promise<StepReport>;
 
   /** @ignore Use {@linkcode createMamba}. */
@@ -91,6 +95,7 @@ export class Mamba implements TrainableModel {
     this.batchSize = options.batchSize;
     this.sequenceLength = options.sequenceLength;
     this.memory = memory;
+    this.#dropout = options.dropout ?? 0;
     const planned = { ...options, recompute: memory.recompute };
     const buffers = this.#buffers = allocateModel(device, config, planned);
     const { store, layers, last, hidden } = buffers;
@@ -134,7 +139,7 @@ export class Mamba implements TrainableModel {
     this.store.write("v", (name) => read(name).v);
   }
 
-  #upload(batch: Batch, backward: boolean): void {
+  #upload(batch: Batch, backward: boolean, hiddenAlone = false): void {
     const { device } = this;
     const { inputs } = this.#buffers;
     const rows = this.batchSize * this.sequenceLength;
@@ -145,6 +150,15 @@ export class Mamba implements TrainableModel {
     device.write(inputs.starts, Uint32Array.from(batch.starts));
     device.write(inputs.targets, own(batch.targets));
     if (backward) device.write(inputs.segments, tokenSegments(batch.tokens));
+    const { labels, training } = this.#buffers;
+    if (labels && !hiddenAlone) {
+      if (!batch.items) throw new RangeError("A batch came without items for the head of labels");
+      uploadItems(device, labels, batch.items);
+    }
+    if (training?.dropout) {
+      const rate = backward ? this.#dropout : 0;
+      device.write(training.dropout, dropoutState(batch.dropoutSeed ?? 0, rate));
+    }
   }
 
   accumulate(batch: Batch, scale: number, before?: () => void): void {
@@ -206,6 +220,12 @@ export class Mamba implements TrainableModel {
     this.#forward.record(encoder);
     this.#evaluate.record(encoder);
     this.device.gpu.queue.submit([encoder.finish()]);
+    const { labels } = this.#buffers;
+    if (labels) {
+      const positionNll = await this.device.readFloats(labels.losses);
+      const nll = positionNll.reduce((a, b) => a + b, 0);
+      return { nll, targets: batch.items?.count ?? 0, rowNll: Float64Array.of(nll), positionNll };
+    }
     const losses = await this.device.readFloats(this.#buffers.nll);
     const rowNll = new Float64Array(this.batchSize);
     let targets = 0;
@@ -218,12 +238,23 @@ export class Mamba implements TrainableModel {
     return { nll: rowNll.reduce((a, b) => a + b, 0), targets, rowNll, positionNll };
   }
 
+  async labelLogits(batch: Batch): Promise<Float32Array> {
+    const { labels } = this.#buffers;
+    if (!labels) throw new RangeError("This model has no head of labels");
+    this.#upload(batch, false);
+    const encoder = this.device.gpu.createCommandEncoder();
+    this.#forward.record(encoder);
+    this.#evaluate.record(encoder);
+    this.device.gpu.queue.submit([encoder.finish()]);
+    return await readLabelLogits(this.device, labels, batch.items?.count ?? 0);
+  }
+
   /** The logits of every position, (b l, padded vocabulary), all at once: for goldens and tests. */
   async logits(batch: Batch): Promise<Float32Array> {
     const { hidden } = this.activations;
     const bench = new Workbench(this.device);
     const logits = bench.matrix(undefined, hidden.rows, this.config.paddedVocabSize);
-    this.#upload(batch, false);
+    this.#upload(batch, false, true);
     this.#forward.submit();
     await bench.run((plan) =>
       matmul(plan, { product: "NT", a: hidden, b: this.store.operand(EMBEDDING), c: logits })
@@ -240,7 +271,7 @@ export class Mamba implements TrainableModel {
   ): Promise<void> {
     const { hiddenSize: d, paddedVocabSize: width } = this.config;
     const bench = new Workbench(this.device);
-    this.#upload(batch, false);
+    this.#upload(batch, false, true);
     this.#forward.submit();
     // The head on these rows alone: reading the hidden rows costs less than all rows' logits.
     const all = await bench.values(this.activations.hidden);

@@ -2,7 +2,7 @@
 import type { Random } from "./random.ts";
 
 /** A parameter of a mixer: its name after `backbone.layers.N.mixer.`, and its extents. */
-export interface MixerParameter {
+interface MixerParameter {
   name: string;
   shape: readonly number[];
   /** Whether weight decay applies. */

@@ -7,6 +7,7 @@
  * | `config.ts`                         | the sizes of a model, presets, Hugging Face's config.json       |
  * | `parameters.ts`, `initialize.ts`    | names and shapes of the parameters, and their first values      |
  * | `batch.ts`, `random.ts`             | rows as a batch of tokens, starts and targets; seeded numbers   |
+ * | `head.ts`                           | a head of labels: what it reads, its loss, its parameters       |
  * | `types.ts`                          | what trainer, evaluator and generator ask of any model          |
  * | `mamba.ts`, `gpu/`                  | the model on a WebGPU device: forward, backward, AdamW          |
  * | `device_model.ts`                   | opens a device and makes a model on it                          |
@@ -18,7 +19,15 @@
  * @module
  */
 export { type CountedBatch, makeBatch } from "./batch.ts";
-export { configOfSizes, type MambaConfig, presetConfig, PRESETS } from "./config.ts";
+export {
+  type CommonConfig,
+  type Mamba1Config,
+  type Mamba2Config,
+  type MambaConfig,
+  presetConfig,
+  PRESETS,
+  withoutHead,
+} from "./config.ts";
 export { huggingFaceConfig, parseConfig } from "./config_file.ts";
 export {
   type CheckpointSlot,
@@ -26,17 +35,11 @@ export {
   checkpointTensors,
 } from "./checkpoint_tensors.ts";
 export type { DeviceModelOptions } from "./device_model.ts";
-export {
-  generateBatch,
-  type GenerateOptions,
-  generateTokens,
-  StopText,
-  tokensBefore,
-} from "./generate.ts";
+export { type GenerateOptions, generateTokens } from "./generate.ts";
 export type { AutotuneMode } from "./gpu/autotune.ts";
-export { stateModel } from "./hidden_states.ts";
-export { initialParameters, initialValues } from "./initialize.ts";
-export type { Mamba, MambaOptions, MemoryPlan, Precision } from "./mamba.ts";
+export { isHeadParameter } from "./head.ts";
+export { initialParameters } from "./initialize.ts";
+export type { MemoryPlan, Precision } from "./mamba.ts";
 export {
   canonicalName,
   EMBEDDING,
@@ -46,7 +49,7 @@ export {
 } from "./parameters.ts";
 export { Random } from "./random.ts";
 export type { RecurrentOptions } from "./recurrent.ts";
-export { logSumExp, type SamplingOptions } from "./sampling.ts";
+export { type SamplingOptions } from "./sampling.ts";
 export {
   type Batch,
   type EvaluationReport,

@@ -1,5 +1,6 @@
 /** Every parameter of a model by its Hugging Face name. @module */
 import type { MambaConfig } from "./config.ts";
+import { headParameters } from "./head.ts";
 import { kindOf } from "./kinds.ts";
 
 /** One parameter tensor. */
@@ -12,7 +13,7 @@ export interface Parameter {
   size: number;
   /** Whether weight decay applies: matrices only, never A_log, D, biases and norm weights. */
   decayed: boolean;
-  /** The layer it belongs to: -1 for the embedding, `layers` for the last norm. */
+  /** The layer it belongs to: -1 for the embedding, `layers` for the last norm and a head of labels. */
   layer: number;
 }
 
@@ -22,7 +23,10 @@ export const EMBEDDING = "backbone.embeddings.weight";
 /** The name of a head that is stored beside the embedding. */
 export const HEAD = "lm_head.weight";
 
-/** Every parameter in the model's order; the tied head is the embedding and is not listed again. */
+/**
+ * Every parameter in the model's order; the tied head is the embedding and is not listed again. A head
+ * of labels comes last.
+ */
 export function parameterList(config: MambaConfig): Parameter[] {
   const { hiddenSize: d } = config;
   const mixer = kindOf(config).parameters.list(config);
@@ -46,6 +50,11 @@ export function parameterList(config: MambaConfig): Parameter[] {
     }
   }
   list.push(make("backbone.norm_f.weight", [d], false, config.layers));
+  if (config.head) {
+    for (const { name, shape } of headParameters(config.head, d)) {
+      list.push(make(name, shape, false, config.layers));
+    }
+  }
   return list;
 }
 

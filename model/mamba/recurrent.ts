@@ -1,5 +1,5 @@
 /**
- * A model token by token on the device, with its recurrent state: constant memory and time a token.
+ * A model token by token on the device, with its recurrent state: constant memory and time per token.
  * @module
  */
 import { castToHalf } from "../../kernels/cast/cast.ts";
@@ -52,7 +52,8 @@ export class RecurrentMamba implements RecurrentModel {
   #greedy: { plan: Plan; progress: Region; forced: Region; history: Region };
 
   /**
-   * Records one step's kernels in the order in which they run: a long list, but of one thing.
+   * Records one step's kernels in the order in which they run; it is longer than 100 lines because that
+   * is one list.
    * @ignore Use {@linkcode createRecurrentMamba}.
    */
   constructor(

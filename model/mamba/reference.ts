@@ -8,10 +8,13 @@ import * as ops from "../../kernels/reference/mod.ts";
 import type { MambaConfig } from "./config.ts";
 import { kindOf } from "./kinds.ts";
 import { parameterList } from "./parameters.ts";
+import { type HeadActivations, headBackward, headForward, headLosses } from "./reference_head.ts";
 import {
   type Activations,
   backward,
   forward,
+  languageBackward,
+  languageLogits,
   type LayerState,
   type Piece,
   type Tensors,
@@ -98,14 +101,36 @@ export class ReferenceModel implements TrainableModel {
     }
   }
 
-  #forward(batch: Batch): { piece: Piece; seen: Activations } {
-    const piece = { batch: this.batchSize, length: this.sequenceLength, starts: batch.starts };
+  #forward(batch: Batch, training = false): { piece: Piece; seen: Activations } {
+    const piece: Piece = {
+      batch: this.batchSize,
+      length: this.sequenceLength,
+      starts: batch.starts,
+    };
+    const { dropout: rate } = this.#terms;
+    if (training && rate) piece.dropout = { seed: batch.dropoutSeed ?? 0, rate };
     return { piece, seen: forward(this.config, this.#parameters, batch.tokens, piece) };
+  }
+
+  #read = (name: string): Float64Array => {
+    const values = this.#parameters.get(name);
+    if (!values) throw new RangeError(`The model has no parameter ${name}`);
+    return values;
+  };
+
+  /** The head of labels on what a forward saw, and the batch's items. */
+  #head(batch: Batch, { hidden }: Activations) {
+    const { head, hiddenSize: d } = this.config;
+    const { items } = batch;
+    if (!head) return undefined;
+    if (!items) throw new RangeError("A batch came without items for the head of labels");
+    const seen: HeadActivations = headForward(head, this.#read, hidden, d, items);
+    return { head, items, seen, found: headLosses(head, this.#read, seen.logits, items) };
   }
 
   /** The logits of every position, (b l, padded vocabulary). */
   logits(batch: Batch): Float64Array {
-    return this.#forward(batch).seen.logits;
+    return languageLogits(this.config, this.#parameters, this.#forward(batch).seen);
   }
 
   accumulate(batch: Batch, scale: number, before?: () => void): void {
@@ -115,14 +140,46 @@ export class ReferenceModel implements TrainableModel {
       this.#loss = 0;
       this.#fresh = false;
     }
-    const { piece, seen } = this.#forward(batch);
-    const { objective } = this.#terms;
-    const { targets } = batch;
+    const { piece, seen } = this.#forward(batch, true);
     const { config, gradients } = this;
-    const { nll } = ops.crossEntropy(seen.logits, targets, objective);
+    const labelled = this.#headBackward(batch, seen, scale);
+    const dhidden = labelled ?? this.#languageBackward(batch, seen, scale);
+    backward(config, this.#parameters, batch.tokens, piece, seen, dhidden, gradients);
+  }
+
+  /** Loss and gradients of the tied head. */
+  #languageBackward({ targets }: Batch, seen: Activations, scale: number): Float64Array {
+    const { config, gradients } = this;
+    const { objective } = this.#terms;
+    const logits = languageLogits(config, this.#parameters, seen);
+    const { nll } = ops.crossEntropy(logits, targets, objective);
     for (const value of nll) this.#loss += scale * value;
-    const dlogits = ops.crossEntropyBackward(seen.logits, targets, scale, objective);
-    backward(config, this.#parameters, batch.tokens, piece, seen, dlogits, gradients);
+    const dlogits = ops.crossEntropyBackward(logits, targets, scale, objective);
+    return languageBackward(config, this.#parameters, seen, dlogits, gradients);
+  }
+
+  /** Loss and gradients of a head of labels; undefined where the model has none. */
+  #headBackward(batch: Batch, hidden: Activations, scale: number): Float64Array | undefined {
+    const own = this.#head(batch, hidden);
+    if (!own) return undefined;
+    const { head, items, seen, found } = own;
+    for (const value of found.losses) this.#loss += scale * value;
+    return headBackward(head, this.#read, seen, found, {
+      items,
+      d: this.config.hiddenSize,
+      rows: this.batchSize * this.sequenceLength,
+      scale,
+      collect: (name, gradient) => {
+        const sum = this.gradients.get(name);
+        gradient.forEach((x, i) => sum && (sum[i] = (sum[i] ?? 0) + x));
+      },
+    });
+  }
+
+  labelLogits(batch: Batch): Promise<Float32Array> {
+    const own = this.#head(batch, this.#forward(batch).seen);
+    if (!own) throw new RangeError("This model has no head of labels");
+    return Promise.resolve(Float32Array.from(own.seen.logits));
   }
 
   update(options: UpdateOptions): void {
@@ -158,6 +215,13 @@ export class ReferenceModel implements TrainableModel {
   }
 
   evaluate(batch: Batch): Promise<Required<EvaluationReport>> {
+    const own = this.config.head && this.#head(batch, this.#forward(batch).seen);
+    if (own) {
+      const { losses: positionNll } = own.found;
+      const nll = positionNll.reduce((a, b) => a + b, 0);
+      const rowNll = Float64Array.of(nll);
+      return Promise.resolve({ nll, targets: own.items.count, rowNll, positionNll });
+    }
     const { nll, scored } = ops.crossEntropy(this.logits(batch), batch.targets);
     const sum = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
     const rowNll = Float64Array.from(
@@ -236,9 +300,9 @@ export class ReferenceRecurrentModel implements RecurrentModel {
 
   step(token: number): Promise<Float32Array> {
     const piece = { batch: 1, length: 1, states: this.#states };
-    return Promise.resolve(
-      Float32Array.from(forward(this.config, this.#parameters, [token], piece).logits),
-    );
+    const seen = forward(this.config, this.#parameters, [token], piece);
+    const logits = languageLogits(this.config, this.#parameters, seen);
+    return Promise.resolve(Float32Array.from(logits));
   }
 
   destroy(): void {}

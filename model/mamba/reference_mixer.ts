@@ -1,6 +1,6 @@
 /** What a kind of mixer computes, in float64: from a normed stream to what out_proj reads. @module */
 /** A parameter of the layer, by its name after `backbone.layers.N.`. */
-export type LayerWeights = (name: string) => Float64Array;
+type LayerWeights = (name: string) => Float64Array;
 
 /** State that a mixer carries from one piece of a sequence to the next. */
 export interface LayerState {
@@ -16,6 +16,8 @@ export interface Piece {
   length: number;
   starts?: Uint8Array;
   states?: LayerState[];
+  /** What of the embeddings is dropped. */
+  dropout?: { seed: number; rate: number };
 }
 
 /** What a mixer's forward leaves: its output (rows, e), and what its backward reads. */
@@ -26,7 +28,7 @@ export interface MixerOutput {
 }
 
 /** Takes gradients of a layer's parameters, which are added to. */
-export type Collect = (name: string, gradient: Float64Array) => void;
+type Collect = (name: string, gradient: Float64Array) => void;
 
 /** A kind of mixer, whose configuration is C. */
 export interface ReferenceMixer<C> {
@@ -38,7 +40,10 @@ export interface ReferenceMixer<C> {
     piece: Piece,
     state?: LayerState,
   ): MixerOutput;
-  /** From dy (rows, e) to the gradient of the normed stream. */
+  /**
+   * From dy (rows, e) to the gradient of the normed stream. It takes what the forward took, what that
+   * kept, dy, and where gradients go: seven in all.
+   */
   backward(
     config: C,
     weight: LayerWeights,

@@ -11,7 +11,7 @@ export type { LayerState, Piece } from "./reference_mixer.ts";
 export type Tensors = Map<string, Float64Array>;
 
 /** What a layer's forward pass leaves for the backward pass. Rows are (b l). */
-export interface LayerActivations {
+interface LayerActivations {
   /** (rows, d) the residual stream that enters, and its norm. */
   stream: Float64Array;
   normed: Float64Array;
@@ -24,11 +24,19 @@ export interface Activations {
   /** (rows, d) the residual stream after the last mixer, and its norm. */
   stream: Float64Array;
   hidden: Float64Array;
-  /** (rows, padded vocabulary) */
-  logits: Float64Array;
 }
 
-/** Logits of a piece of input, and what its backward needs; moves `piece.states` on. */
+/** Logits (rows, padded vocabulary) of the tied head. */
+export function languageLogits(
+  config: MambaConfig,
+  parameters: Tensors,
+  { hidden }: Activations,
+): Float64Array {
+  const { hiddenSize: d, paddedVocabSize } = config;
+  return ops.linear(hidden, parameters.get(EMBEDDING)!, d, paddedVocabSize);
+}
+
+/** Hidden rows of a piece of input, and what its backward needs; moves `piece.states` on. */
 export function forward(
   config: MambaConfig,
   parameters: Tensors,
@@ -39,7 +47,7 @@ export function forward(
   const { reference } = kindOf(config);
   const embedding = parameters.get(EMBEDDING)!;
   const layers: LayerActivations[] = [];
-  let stream = ops.embedding(tokens, embedding, d);
+  let stream = dropped(ops.embedding(tokens, embedding, d), piece);
   for (let i = 0; i < config.layers; i++) {
     const weight = (name: string) => parameters.get(`backbone.layers.${i}.${name}`)!;
     const normed = ops.rmsNorm(stream, weight("norm.weight"), config.normEpsilon).y;
@@ -49,13 +57,32 @@ export function forward(
   }
   const norm = parameters.get("backbone.norm_f.weight")!;
   const hidden = ops.rmsNorm(stream, norm, config.normEpsilon).y;
-  const logits = ops.linear(hidden, embedding, d, config.paddedVocabSize);
-  return { layers, stream, hidden, logits };
+  return { layers, stream, hidden };
+}
+
+/** Values, or their gradient, with those of the embedding that are dropped at 0. */
+const dropped = (values: Float64Array, { dropout }: Piece): Float64Array =>
+  dropout ? ops.dropout(values, dropout.seed, dropout.rate) : values;
+
+/** Adds the embedding's gradient as the tied head to `gradients`; that of the hidden rows is returned. */
+export function languageBackward(
+  config: MambaConfig,
+  parameters: Tensors,
+  { hidden }: Activations,
+  dlogits: Float64Array,
+  gradients: Tensors,
+): Float64Array {
+  const { hiddenSize: d, paddedVocabSize } = config;
+  const embedding = parameters.get(EMBEDDING)!;
+  const head = ops.linearBackward(dlogits, hidden, embedding, d, paddedVocabSize);
+  const sum = gradients.get(EMBEDDING)!;
+  for (let i = 0; i < sum.length; i++) sum[i]! += head.dweight[i]!;
+  return head.dx;
 }
 
 /**
- * Adds the gradients of `dlogits` to `gradients`. Its parameters are those of the forward, what the
- * forward saw, and the gradients in and out.
+ * Adds the gradients of `dhidden` (rows, d) to `gradients`. Its parameters are those of the forward,
+ * what the forward saw, and the gradients in and out.
  */
 export function backward(
   config: MambaConfig,
@@ -63,7 +90,7 @@ export function backward(
   tokens: ArrayLike<number>,
   piece: Piece,
   seen: Activations,
-  dlogits: Float64Array,
+  dhidden: Float64Array,
   gradients: Tensors,
 ): void {
   const { hiddenSize: d, intermediateSize: e } = config;
@@ -73,11 +100,8 @@ export function backward(
     const sum = gradients.get(name)!;
     for (let i = 0; i < sum.length; i++) sum[i]! += gradient[i]!;
   };
-  const embedding = parameters.get(EMBEDDING)!;
   const normF = "backbone.norm_f.weight";
-  const head = ops.linearBackward(dlogits, seen.hidden, embedding, d, config.paddedVocabSize);
-  collect(EMBEDDING, head.dweight);
-  const last = ops.rmsNormBackward(head.dx, seen.stream, parameters.get(normF)!, epsilon);
+  const last = ops.rmsNormBackward(dhidden, seen.stream, parameters.get(normF)!, epsilon);
   collect(normF, last.dweight);
   let dstream = last.dx;
   for (let i = config.layers - 1; i >= 0; i--) {
@@ -93,5 +117,5 @@ export function backward(
     collect(full("norm.weight"), norm.dweight);
     dstream = norm.dx;
   }
-  ops.embeddingBackward(tokens, dstream, gradients.get(EMBEDDING)!, d);
+  ops.embeddingBackward(tokens, dropped(dstream, piece), gradients.get(EMBEDDING)!, d);
 }

@@ -6,11 +6,26 @@
 import type { LossScale } from "../../kernels/adamw/loss_scale.ts";
 import type { Peaks } from "../../kernels/peaks.ts";
 import type { KernelTime } from "../../kernels/plan.ts";
+import type { ReadoutEntry } from "../../kernels/reference/readout.ts";
 import type { MambaConfig } from "./config.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** The target of a position that is not scored. */
 export const IGNORED_TARGET = -100;
+
+/** What a head of labels reads of a batch, and what it is to say: n items. */
+export interface ItemBatch {
+  /** n, at most the model's capacity. */
+  count: number;
+  /** The rows (of b l) of which each slot of an item is a weighted sum. */
+  entries: readonly ReadoutEntry[];
+  /** softmax: (n) the label's number; sigmoid: (n, K) 0 or 1; squared: (n) the value. */
+  targets: ArrayLike<number>;
+  /** (n) what an item's loss is multiplied with; not of a conditional random field. */
+  weights: ArrayLike<number>;
+  /** The first item of each sequence, and n at the end: of a conditional random field. */
+  sequences: ArrayLike<number>;
+}
 
 /** One micro-batch of packed rows. b rows of l tokens, row-major. */
 export interface Batch {
@@ -20,6 +35,10 @@ export interface Batch {
   starts: Uint8Array;
   /** (b, l) the id to predict at each position, or {@linkcode IGNORED_TARGET}. */
   targets: Int32Array;
+  /** Of a model with a head of labels, whose loss is of these alone. */
+  items?: ItemBatch;
+  /** Draws what is dropped where the model trains with dropout; an integer of 32 bits. */
+  dropoutSeed?: number;
 }
 
 /** The hyper-parameters of one AdamW update with decoupled decay and global-norm clipping. */
@@ -139,6 +158,11 @@ export interface TrainableModel {
     positions: readonly number[],
     use: (logits: Float32Array, index: number) => void,
   ): Promise<void>;
+  /**
+   * Forward only: the logits of a batch's items, (n, K), of a model with a head of labels. Targets are
+   * not looked at.
+   */
+  labelLogits?(batch: Batch): Promise<Float32Array>;
   /** Mixed precision: where its loss scale stands; undefined where the model has none. */
   readLossScale?(): Promise<LossScale | undefined>;
   /** Puts the loss scale where a checkpoint left it; undefined for the beginning. */
@@ -190,6 +214,8 @@ export interface TrainingTerms {
   averageDecay?: number;
   /** f32 by default; mixed where the device has f16. */
   precision?: "f32" | "mixed";
+  /** Share of the embeddings' values that training drops; 0 by default. */
+  dropout?: number;
 }
 
 /** One generated token. */

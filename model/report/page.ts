@@ -8,7 +8,7 @@ import chartScript from "./charts.js" with { type: "text" };
 import pageStyle from "./page.css" with { type: "text" };
 import type { StepMetrics } from "../training/metrics.ts";
 
-export type { StepMetrics };
+export type {};
 
 /** A table of finished strings. */
 export interface ReportTable {

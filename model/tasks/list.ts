@@ -1,5 +1,7 @@
 /** The tasks that models are evaluated on and taught: the list that the commands are made from. @module */
 import { bioasq } from "./bioasq/task.ts";
+import { choices } from "./choices/task.ts";
+import { classify } from "./classify/task.ts";
 import type { AnyTask, Measurement } from "./core/task.ts";
 import { ner } from "./ner/task.ts";
 import { perplexity } from "./perplexity/task.ts";
@@ -13,4 +15,6 @@ export const TASKS: readonly (AnyTask | Measurement)[] = [
   bioasq as AnyTask,
   ner as AnyTask,
   relations as AnyTask,
+  choices as AnyTask,
+  classify as AnyTask,
 ];

@@ -63,6 +63,8 @@ const schema = v.strictObject({
     layer_decay: v.optional(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), 1),
     /** The embedding, which is the head too, learns at the full rate rather than the lowest layer's. */
     embedding_full_rate: v.optional(v.boolean(), false),
+    /** Peak of a head of labels, which begins anew; 0 for that of all else. */
+    head_learning_rate: v.optional(atLeast0, 0),
     /** Parameters that are not trained: names with * for any text, separated by commas. */
     freeze: v.optional(v.string(), ""),
   }),
@@ -71,6 +73,8 @@ const schema = v.strictObject({
     label_smoothing: v.optional(beta, 0),
     /** Weight of the squared log of the sum of exponentials, such as 1e-4; 0 for none. */
     z_loss: v.optional(atLeast0, 0),
+    /** This share of the embeddings' values is left out in training, drawn anew at each step. */
+    dropout: v.optional(beta, 0),
   }),
   schedule: section({
     kind: v.optional(v.picklist(["constant", "linear", "cosine", "wsd"]), "cosine"),

@@ -106,6 +106,6 @@ function described(
   if (documents === undefined) return `Selected all documents${of}: no rule is for them`;
   const number = (n = 0) => n.toLocaleString("en");
   return `Selected ${number(documents)} documents${of}, ${number(drawn)} with repetitions: ` +
-    `${number(tokens)} tokens in ${number(rows)} rows a pass, ` +
+    `${number(tokens)} tokens in ${number(rows)} rows per pass, ` +
     `${(100 - 100 * tokens / (rows * length)).toFixed(1)}% padding`;
 }

@@ -3,7 +3,15 @@ import { basename, resolve } from "../../core/std.ts";
 import { type MambaConfig, parameterCount } from "../mamba/mod.ts";
 import { modelCard } from "../weights/mod.ts";
 import type { TrainerState } from "./checkpoint.ts";
-import { configChanges, isRun, newRun, readRun, type RunFile, writeRun } from "./run_file.ts";
+import {
+  configChanges,
+  isRun,
+  newRun,
+  readRun,
+  recordedOrigin,
+  type RunFile,
+  writeRun,
+} from "./run_file.ts";
 import type { TrainRequest } from "./plan.ts";
 
 /** Writes run.json, of a new run or with one more resumption. */
@@ -95,7 +103,7 @@ export function describe(
 export function cardOf(run: RunFile, out: string, model: MambaConfig, state: TrainerState): string {
   return modelCard({
     name: basename(resolve(out)),
-    base: run.init.startsWith("random:") ? undefined : run.init,
+    ...recordedOrigin(run),
     parameters: parameterCount(model),
     kind: model.kind,
     steps: state.step,

@@ -1,6 +1,7 @@
 /** From a run to a model folder that others load. @module */
 import { UserError } from "../../core/errors.ts";
-import { basename, resolve } from "../../core/std.ts";
+import { writeAtomic } from "../../core/files.ts";
+import { basename, join, resolve } from "../../core/std.ts";
 import { parameterCount, parseConfig } from "../mamba/mod.ts";
 import {
   assertWritableFolder,
@@ -8,6 +9,8 @@ import {
   type ModelLayout,
   writeModelFolder,
 } from "../weights/mod.ts";
+import type { GgufType } from "../weights/gguf_file.ts";
+import { writeGguf } from "../weights/gguf_model.ts";
 import {
   type Checkpoint,
   listCheckpoints,
@@ -16,10 +19,13 @@ import {
 } from "./checkpoint.ts";
 import { scoredRows } from "./held_out.ts";
 import { readMetrics } from "./metrics.ts";
-import { readRun } from "./run_file.ts";
+import { readRun, recordedOrigin } from "./run_file.ts";
 
 /** Which checkpoint: the newest undamaged one, the one of the lowest validation loss, or a step's. */
 export type CheckpointChoice = "last" | "best" | number;
+
+/** Who loads what is written: a folder's readers, or llama.cpp, with matrices of a type. */
+export type ExportLayout = ModelLayout | { gguf: GgufType };
 
 /** What was exported. */
 export interface ExportResult {
@@ -50,7 +56,7 @@ export function exportRun(
   choice: CheckpointChoice = "last",
   choose: "scored" | "trained" | "average" = "scored",
   log: (message: string) => void = () => {},
-  { layout = "hf", license }: { layout?: ModelLayout; license?: string | undefined } = {},
+  { layout = "hf", license }: { layout?: ExportLayout; license?: string | undefined } = {},
 ): ExportResult {
   const record = readRun(run);
   assertWritableFolder(out);
@@ -76,7 +82,7 @@ export function exportRun(
     const parameters = parameterCount(parseConfig(record.model, run));
     const card = modelCard({
       name: basename(resolve(out)),
-      base: record.init.startsWith("random:") ? undefined : record.init,
+      ...recordedOrigin(record),
       parameters,
       kind: config.kind,
       steps: step,
@@ -95,7 +101,19 @@ export function exportRun(
       license,
     });
     const tokenizer = tokenizerFile ? Deno.readFileSync(tokenizerFile) : undefined;
-    writeModelFolder(out, { config, read, tokenizer, card, taught, layout });
+    if (typeof layout === "string") {
+      writeModelFolder(out, { config, read, tokenizer, card, taught, layout });
+    } else {
+      if (!tokenizer) {
+        throw new UserError(
+          `Cannot export ${checkpoint.path} for llama.cpp: it has no tokenizer.json`,
+        );
+      }
+      const name = basename(resolve(out));
+      // A run that stops here leaves no card, and the file appears whole.
+      writeGguf(join(out, "model.gguf"), { name, config, read, tokenizer, type: layout.gguf });
+      writeAtomic(join(out, "README.md"), card);
+    }
     const result: ExportResult = { out, checkpoint: checkpoint.path, step, parameters, weights };
     return validationPerplexity === undefined ? result : { ...result, validationPerplexity };
   } finally {

@@ -125,7 +125,8 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
   /** Draws the rows of the step after `state` and queues their gradients on the device. */
   const queueNext = (before?: () => void): StepGradients => {
     const batches = clock.reading(() => stepBatches(rows, state.rows, config, corpus));
-    return queueGradients(model, batches, () => {
+    const draw = { seed: config.seed, step: state.step };
+    return queueGradients(model, batches, draw, () => {
       before?.();
       saver.readPiece();
     });

@@ -35,18 +35,7 @@
  * checkpoint with the weights that its validation scored.
  * @module
  */
-export {
-  checkpointPath,
-  cleanCheckpoints,
-  listCheckpoints,
-  openCheckpoint,
-  openNewestCheckpoint,
-  pruneCheckpoints,
-  removeCheckpoint,
-  type TrainerState,
-} from "./checkpoint.ts";
 export { openScoredWeights } from "./scored_weights.ts";
-export { saveCheckpoint } from "./checkpoint_writer.ts";
 export { scoredRows } from "./held_out.ts";
 export {
   flatten,
@@ -58,16 +47,15 @@ export {
   resolveConfig,
   type TrainConfig,
 } from "./configuration.ts";
+export { type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
 export {
-  requireRows,
-  type RowSource,
-  selectedCorpus,
-  type Split,
-  type TrainingCorpus,
-} from "./corpus.ts";
-export { type CheckpointChoice, type ExportResult, exportRun } from "./export.ts";
+  type CheckpointChoice,
+  type ExportLayout,
+  type ExportResult,
+  exportRun,
+} from "./export.ts";
 export type { LoopResult } from "./loop.ts";
-export { MetricsWriter, readMetrics, runFigures, type StepMetrics } from "./metrics.ts";
+export { readMetrics, runFigures, type StepMetrics } from "./metrics.ts";
 export { openMix } from "./mixed_corpus.ts";
 export {
   evaluatePerplexity,
@@ -80,27 +68,8 @@ export { configFile, recipeNames } from "./recipes.ts";
 export type { RunListener } from "./record.ts";
 export { type RankRequest, type RankRow, rankRows } from "./rows.ts";
 export { trainRun } from "./run.ts";
-export {
-  configChanges,
-  doneResult,
-  isRun,
-  markDone,
-  newRun,
-  readRun,
-  refuseExisting,
-  type RunFile,
-  writeRun,
-} from "./run_file.ts";
+export { readRun } from "./run_file.ts";
 export { readSamples, type RunSample } from "./samples.ts";
 export { openCorpus } from "./shard_corpus.ts";
-export type { Spike, SpikeEvent } from "./spikes.ts";
 export { openStart } from "./start.ts";
-export {
-  describeFailure,
-  queueGradients,
-  type StepGradients,
-  stepMetrics,
-  tokensOf,
-  updateOptions,
-} from "./step.ts";
 export { trainingTerms } from "./terms.ts";

@@ -2,7 +2,7 @@
 import { Interrupted } from "../../core/errors.ts";
 import type { Reporter } from "../../core/reporter.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
-import { makeBatch, type MakeModel, type TrainableModel } from "../mamba/mod.ts";
+import { makeBatch, type MakeModel, type TrainableModel, withoutHead } from "../mamba/mod.ts";
 import { localModel } from "../weights/mod.ts";
 import { openScoredWeights } from "./scored_weights.ts";
 import { requireRows, type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
@@ -181,7 +181,11 @@ export async function evaluatePerplexity(request: PerplexityRequest): Promise<Pe
     const { rows } = source;
     const batchSize = Math.min(request.batchSize, rows);
     const { sequenceLength } = corpus;
-    const made = await request.makeModel(config, { batchSize, sequenceLength, training: false });
+    const made = await request.makeModel(withoutHead(config), {
+      batchSize,
+      sequenceLength,
+      training: false,
+    });
     try {
       made.model.writeParameters(folder.read);
       const losses = await collect(request, made.model, source, rows);

@@ -6,6 +6,7 @@ import {
   type Checkpoint,
   listCheckpoints,
   openNewestCheckpoint,
+  pruneCheckpoints,
   removeCheckpoint,
   type TrainerState,
 } from "./checkpoint.ts";
@@ -54,7 +55,10 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
       checkpoint.close();
       reporter.log(`The run is finished; more --steps than ${steps} make it longer`);
       const result = finishedResult(out, checkpoint);
-      if (!isDone(out)) markDone(out, result); // killed between its last checkpoint and the mark
+      // Killed between its last checkpoint and the mark, or before that checkpoint took the place of
+      // older ones.
+      if (!isDone(out)) markDone(out, result);
+      pruneCheckpoints(out, plan.config.checkpoint.keep, checkpoint.state.best?.step);
       return result;
     }
     let made: MadeModel | undefined;

@@ -2,10 +2,11 @@
 import project from "../../deno.json" with { type: "json" };
 import { UserError } from "../../core/errors.ts";
 import { exists, PARTIAL_SUFFIX, readJson, refuseForeign, writeAtomic } from "../../core/files.ts";
-import { join } from "../../core/std.ts";
+import { basename, join } from "../../core/std.ts";
 import { huggingFaceConfig, type MambaConfig, parameterCount } from "../mamba/mod.ts";
 import type { SpikeEvent } from "./spikes.ts";
-import { flatten, type TrainConfig } from "./configuration.ts";
+import { configKeys, flatten, type TrainConfig } from "./configuration.ts";
+import { type ModelOrigin, originOf } from "./origin.ts";
 
 /** run.json. */
 export interface RunFile {
@@ -15,6 +16,8 @@ export interface RunFile {
   corpus: { path: string; manifest_sha256: string; tokenizer_sha256: string };
   /** The task of a fine-tuning run, such as pubmedqa. */
   task?: string;
+  /** For the model's card; absent in the records of older programs. */
+  origin?: ModelOrigin;
   config: TrainConfig;
   /** The model's config.json. */
   model: Record<string, unknown>;
@@ -40,6 +43,14 @@ export interface RunFile {
 
 const RUN_FILE = "run.json";
 const DONE_FILE = "DONE";
+
+/** Where a run's model comes from; of the records of older programs, what can be told from them. */
+export function recordedOrigin({ origin, init, corpus, task }: RunFile): ModelOrigin {
+  if (origin) return origin;
+  const base = init.startsWith("random:") ? undefined : init;
+  const corpora = task === undefined ? [{ name: basename(corpus.path), citations: true }] : [];
+  return { base, corpora };
+}
 
 /** True where `path` is a run folder. */
 export function isRun(path: string): boolean {
@@ -84,6 +95,7 @@ export function newRun(
     init,
     corpus,
     ...(task === undefined ? {} : { task }),
+    origin: originOf(given),
     config,
     model: huggingFaceConfig(model),
     parameters: parameterCount(model),
@@ -115,7 +127,8 @@ export function markDone(path: string, result?: object): void {
 
 /** Keys whose values differ, as "key: old -> new". */
 export function configChanges(before: TrainConfig, after: TrainConfig): string[] {
-  const old = new Map(flatten(before));
+  // What an earlier version did not know of was as it is by default.
+  const old = new Map([...configKeys(), ...flatten(before)]);
   return flatten(after).filter(([key, value]) => old.get(key) !== value)
     .map(([key, value]) => `${key}: ${old.get(key)} -> ${value}`);
 }

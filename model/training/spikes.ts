@@ -10,7 +10,7 @@ interface StepFigures {
 }
 
 /** A figure that lies far above those before it. */
-export interface Spike {
+interface Spike {
   /** Which of a step's figures. */
   what: "loss" | "gradient norm";
   /** What it was. */

@@ -7,6 +7,7 @@ import {
   presetConfig,
   PRESETS,
   type ReadParameter,
+  withoutHead,
 } from "../mamba/mod.ts";
 import { openModelFolder } from "../weights/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -44,7 +45,7 @@ export function openStart(init: string, corpus: TrainingCorpus, seed: number): S
     const tokenizer = folder.tokenizerFile ? Deno.readFileSync(folder.tokenizerFile) : undefined;
     checkFits(init, folder.config, folder.tokenizerFile, corpus);
     return {
-      config: folder.config,
+      config: withoutHead(folder.config),
       read: folder.read,
       tokenizer: tokenizer ?? corpus.tokenizer(),
       close: () => folder.close(),

@@ -1,5 +1,11 @@
 /** One optimizer update, as pretraining and fine-tuning do it alike. @module */
-import type { CountedBatch, StepReport, TrainableModel, UpdateOptions } from "../mamba/mod.ts";
+import {
+  type CountedBatch,
+  Random,
+  type StepReport,
+  type TrainableModel,
+  type UpdateOptions,
+} from "../mamba/mod.ts";
 import type { StepMetrics } from "./metrics.ts";
 import { scheduleFactor } from "./schedule.ts";
 import type { TrainConfig } from "./configuration.ts";
@@ -13,13 +19,17 @@ export interface StepGradients {
 
 /**
  * Queues a step's gradients. `before` is called once the first batch is prepared and before it is
- * queued. Whatever has to wait for the device waits there, since the next work is ready by then.
+ * queued. Whatever has to wait for the device waits there, since the next work is ready by then. What is
+ * dropped, where the model trains with dropout, follows from `draw`: the run's seed and the step.
  */
 export function queueGradients(
   model: TrainableModel,
   batches: CountedBatch[],
+  draw: { seed: number; step: number },
   before?: () => void,
 ): StepGradients {
+  const random = new Random(draw.seed, `dropout of step ${draw.step}`);
+  for (const batch of batches) batch.dropoutSeed = random.integer(2 ** 32);
   const scored = batches.reduce((sum, batch) => sum + batch.scored, 0);
   const scale = scored ? 1 / scored : 0;
   batches.forEach((batch, i) => model.accumulate(batch, scale, i ? undefined : before));

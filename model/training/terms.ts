@@ -2,6 +2,7 @@
 import { UserError } from "../../core/errors.ts";
 import {
   EMBEDDING,
+  isHeadParameter,
   type MambaConfig,
   type Parameter,
   parameterList,
@@ -18,13 +19,19 @@ export function trainingTerms(config: TrainConfig, model: MambaConfig): Training
   const { layer_decay: layerDecay, freeze, embedding_full_rate: full } = config.optimizer;
   const terms: TrainingTerms = {};
   if (labelSmoothing || zLoss) terms.objective = { labelSmoothing, zLoss };
+  if (config.objective.dropout) terms.dropout = config.objective.dropout;
   if (config.precision !== "f32") terms.precision = config.precision;
   if (config.optimizer.decay_all) terms.decayAll = true;
   if (config.average.decay) terms.averageDecay = config.average.decay;
-  if (layerDecay !== 1 || freeze.trim()) {
+  const { head_learning_rate: head, learning_rate: peak } = config.optimizer;
+  const headRate = head ? head / peak : 1;
+  if (layerDecay !== 1 || headRate !== 1 || freeze.trim()) {
     const frozen = frozenNames(freeze, parameterList(model));
-    terms.rate = (parameter) =>
-      frozen.has(parameter.name) ? 0 : layerDecay ** layersAbove(parameter, model, full);
+    terms.rate = (parameter) => {
+      if (frozen.has(parameter.name)) return 0;
+      if (isHeadParameter(parameter.name)) return headRate;
+      return layerDecay ** layersAbove(parameter, model, full);
+    };
   }
   return terms;
 }

@@ -37,9 +37,9 @@
     const perStep = at ? columns.tokens.at(-1) / at : 0;
     const figures = [
       [`${whole(at)} / ${whole(steps)}`, "steps"],
-      [last(columns.loss)?.toFixed(3), "loss, nats a token"],
+      [last(columns.loss)?.toFixed(3), "loss, nats per token"],
       [validation?.toFixed(3), "validation loss"],
-      [rate ? rate < 100 ? rate.toFixed(1) : whole(rate) : undefined, "tokens a second"],
+      [rate ? rate < 100 ? rate.toFixed(1) : whole(rate) : undefined, "tokens per second"],
       [last(columns.learning_rate)?.toExponential(2), "learning rate"],
       [rate && at < steps ? duration((steps - at) * perStep / rate) : undefined, "left"],
     ].filter(([value]) => value !== undefined);

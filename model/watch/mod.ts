@@ -4,7 +4,7 @@ import type { RunListener, StepMetrics } from "../training/mod.ts";
 import type { RunStatus } from "./server.ts";
 import type { WatchAnswer, WatchMessage } from "./worker.ts";
 
-/** A live page. What it hears as a listener costs the trainer a few messages a second to another thread. */
+/** A live page. What it hears as a listener costs the trainer a few messages per second to another thread. */
 interface Watch extends Required<Omit<RunListener, "validated">> {
   url: string;
   /** Tells all pages how the run ended, and closes. */

@@ -9,6 +9,10 @@ interface CardFacts {
   name: string;
   /** The Hugging Face id or folder it was trained on from; undefined for random weights. */
   base: string | undefined;
+  /** The base's licence; undefined where it is not known. */
+  baseLicense?: string;
+  /** What it was trained on; empty for a task's examples. */
+  corpora: { name: string; share?: number; citations: boolean }[];
   parameters: number;
   /** Which kind of Mamba it is. */
   kind: "mamba" | "mamba2";
@@ -30,17 +34,24 @@ interface CardFacts {
 
 /** The card's text: the front matter that the hub reads, then prose for people. */
 export function modelCard(facts: CardFacts): string {
-  const { name, base, perplexity } = facts;
+  const { name, base, perplexity, corpora } = facts;
   const loader = facts.kind === "mamba2" ? "Mamba2ForCausalLM" : "MambaForCausalLM";
   const baseName = base === undefined || isHubId(base) ? base : basename(base);
   const front = [
     "---",
     "language: en",
-    ...(facts.license === undefined ? [] : [`license: ${facts.license}`]),
+    // What is made from a base has the base's licence; nothing else is stated that nobody said.
+    ...(facts.license !== undefined
+      ? [`license: ${facts.license}`]
+      : base === undefined
+      ? []
+      : facts.baseLicense === undefined
+      ? ["license: other", "license_name: that-of-the-base-model"]
+      : [`license: ${facts.baseLicense}`]),
     "library_name: transformers",
     "pipeline_tag: text-generation",
     `tags:\n- ${facts.kind}\n- biomedical\n- pubmed`,
-    ...(facts.task === undefined ? ["datasets:\n- ncbi/pubmed"] : []),
+    ...(corpora.some((c) => c.citations) ? ["datasets:\n- ncbi/pubmed"] : []),
     ...(base !== undefined && isHubId(base) ? [`base_model: ${base}`] : []),
     ...(perplexity ? modelIndex(name, perplexity) : []),
     "---",
@@ -68,8 +79,8 @@ export function modelCard(facts: CardFacts): string {
     facts.task !== undefined
       ? `The Mamba language model ${baseName}, fine-tuned on the task ${facts.task}.`
       : base === undefined
-      ? "A Mamba language model trained from random weights on PubMed's titles and abstracts."
-      : `The Mamba language model ${baseName}, trained further on PubMed's titles and abstracts.`,
+      ? `A Mamba language model trained from random weights on ${corporaText(corpora)}.`
+      : `The Mamba language model ${baseName}, trained further on ${corporaText(corpora)}.`,
     "",
     "```",
     formatTable(["", "value"], rows, Infinity), // not by the terminal
@@ -93,6 +104,19 @@ export function modelCard(facts: CardFacts): string {
     `${facts.task === undefined ? "Corpus manifest" : "Data"}: sha256 ${facts.manifestSha256}`,
     "",
   ].join("\n");
+}
+
+/** The corpora in words. */
+function corporaText(corpora: CardFacts["corpora"]): string {
+  const texts = corpora.map(({ name, share, citations }) => {
+    const what = citations ? `PubMed's titles and abstracts (${name}` : `the texts of ${name} (`;
+    const parts = share === undefined
+      ? ""
+      : `${citations ? ", " : ""}${(100 * share).toFixed(0)}% of the tokens`;
+    return `${what}${parts})`.replace(" ()", "");
+  });
+  const last = texts.at(-1) ?? "texts";
+  return texts.length > 1 ? `${texts.slice(0, -1).join(", ")} and ${last}` : last;
 }
 
 function modelIndex(name: string, perplexity: { value: number; split: string }): string[] {

@@ -13,8 +13,6 @@
  * @module
  */
 export { modelCard } from "./card.ts";
-export { MOST_CONTEXTS } from "./contextual_rows.ts";
-export { extendModel } from "./extend.ts";
 export {
   assertWritableFolder,
   type ModelFolder,
@@ -24,12 +22,6 @@ export {
   writeModelFolder,
 } from "./folder.ts";
 export { type FolderContents, ModelFolderWriter } from "./folder_writer.ts";
-export { type Taught } from "./taught.ts";
-export {
-  downloadModel,
-  downloadTokenizer,
-  type HubSettings,
-  isHubId,
-  localModel,
-  localTokenizer,
-} from "./hub.ts";
+export type { GgufType } from "./gguf_file.ts";
+export type { Taught } from "./taught.ts";
+export { downloadModel, downloadTokenizer, type HubSettings, localModel } from "./hub.ts";

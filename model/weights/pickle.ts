@@ -34,7 +34,8 @@ export interface PickleMeaning {
 const MARK = Symbol("mark");
 
 /**
- * Reads one pickle.
+ * Reads one pickle: a program for a machine with a stack and a memory. It is longer than 100 lines
+ * because its opcodes stand in one table, in which each is a line or two.
  * @throws {UserError} naming the file for an opcode or a name that is not plain data.
  */
 export function readPickle(bytes: Uint8Array, file: string, meaning: PickleMeaning): PickleValue {
@@ -94,6 +95,7 @@ export function readPickle(bytes: Uint8Array, file: string, meaning: PickleMeani
     if (!memo.has(index)) throw refuse("is damaged");
     stack.push(memo.get(index)!);
   };
+  // One instruction; true at the end. The table of all of them is what makes it long.
   const step = (code: number): boolean => {
     switch (String.fromCharCode(code)) {
       case "\x80": // PROTO

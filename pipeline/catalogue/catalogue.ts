@@ -13,9 +13,9 @@ import {
   PUT_RECORD,
 } from "./tables.ts";
 
-export type { FileEvents, FileRow, LiveCitation } from "./tables.ts";
+export type { FileEvents, FileRow } from "./tables.ts";
 
-/** PMIDs whose places are fetched at a time: a few MB. */
+/** How many PMIDs are looked up at a time; their places take a few MB. */
 const PMID_STEP = 1 << 18;
 /** file * PLACE + ordinal is one number for a place. */
 const PLACE = 2 ** 32;

@@ -8,7 +8,7 @@ import { isDiskFull, messageOf, UserError } from "../../core/errors.ts";
 import { exists } from "../../core/files.ts";
 import { SCHEMA_CHANGES, SCHEMA_VERSION, TABLES } from "./tables.ts";
 
-/** In the place of a version: a file that is no catalogue. */
+/** Stands for the version of a file that is no catalogue. */
 const NOT_OURS = "none";
 
 /** SQLite's code of failed reads and writes, and the one of a file that ends too soon. */
@@ -19,7 +19,7 @@ const SHORT_READ = 522;
 type Value = string | number | bigint | null | Uint8Array;
 
 /** A compiled statement whose errors are sentences. */
-export class Statement {
+class Statement {
   readonly #statement: StatementSync;
   readonly #explain: (error: unknown) => Error;
 

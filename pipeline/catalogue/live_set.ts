@@ -1,5 +1,5 @@
 /**
- * The live set in memory: one bit a record of every file, so 40 million citations take 5 MB.
+ * The live set in memory: one bit for each record of every file, so 40 million citations take 5 MB.
  * @module
  */
 import { UserError } from "../../core/errors.ts";

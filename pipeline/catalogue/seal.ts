@@ -12,7 +12,7 @@ import { exists, hashFile, removeIfExists, writeAtomic } from "../../core/files.
 const BROKEN = "the catalogue is being changed, or the last change was cut short\n";
 
 /** What a look at the seal says. */
-export type SealState = "whole" | "broken" | "missing" | "wrong";
+type SealState = "whole" | "broken" | "missing" | "wrong";
 
 /** Where the seal of the catalogue at `path` lies. */
 const sealOf = (path: string): string => path.replace(/\.sqlite$/, "") + ".sha256";

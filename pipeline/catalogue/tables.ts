@@ -52,7 +52,7 @@ ON CONFLICT (pmid, version) DO UPDATE SET
   deleted = max(deleted, 1), file = excluded.file, ordinal = excluded.ordinal WHERE ${NEWER}`;
 
 /** How far a file has come. */
-export type FileState = "documents" | "tokens";
+type FileState = "documents" | "tokens";
 
 /** A file of the corpus. */
 export interface FileRow {

@@ -63,7 +63,7 @@ export class CitationScanner extends XmlScanner {
 }
 
 /** Where a builder reads the attributes and texts of what it is told of. */
-export interface ElementReader {
+interface ElementReader {
   attribute(name: Uint8Array): string | undefined;
   readonly text: {
     read(from: number, to: number, marks: number, high: number): string;

@@ -5,10 +5,10 @@
 import type { RawDate } from "./types.ts";
 
 /** How much of a normalised date was given. */
-export type Precision = "day" | "month" | "season" | "year" | "";
+type Precision = "day" | "month" | "season" | "year" | "";
 
 /** A date: "2019-03-07", "2019-03" or "2019"; a range counts by its start, "" where there is none. */
-export interface NormalizedDate {
+interface NormalizedDate {
   iso: string;
   precision: Precision;
 }
@@ -75,19 +75,20 @@ function fromWords(words: string): NormalizedDate {
   const after = words.slice(at);
   const before = words.slice(0, year.index);
   const rest = /^[\s,./]*([a-z]+)[\s.]*(\d{1,2}(?!\d))?\s*(-?)/i.exec(after);
+  const [, number = ""] = year;
   if (rest) {
-    const month = monthNumber(rest[1]!);
-    if (month === 0 || seasonMonth(rest[1]!) > 0) return withSeason(year[1]!, rest[1]!);
+    const [, word = "", day = ""] = rest;
+    if (monthNumber(word) === 0 || seasonMonth(word) > 0) return withSeason(number, word);
     const raw = {
-      year: year[1]!,
-      month: rest[1]!,
-      day: rest[2] ?? "",
+      year: number,
+      month: word,
+      day,
       season: "",
       medlineDate: "",
     };
     return normalizeDate(raw);
   }
-  return withSeason(year[1]!, before);
+  return withSeason(number, before);
 }
 
 /** The date as it was given, its parts in order. */

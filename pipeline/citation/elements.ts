@@ -13,7 +13,7 @@ export const FIELD_SELECTIONS: readonly FieldSelection[] = ["all", "text"];
 /** The root elements of PubMed's files. */
 export const ROOT_ELEMENTS: readonly string[] = ["PubmedArticleSet", "PubmedBookArticleSet"];
 
-/** What the scanner tells the builder: one code a kind of element. */
+/** What the scanner tells the builder: one code for each kind of element. */
 export const ARTICLE = 1;
 export const BOOK = 2;
 export const DELETE = 3;

@@ -32,7 +32,7 @@ export interface MeshHeading {
 }
 
 /** A MeSH qualifier (subheading). */
-export interface MeshQualifier {
+interface MeshQualifier {
   ui: string;
   name: string;
   major: boolean;
@@ -50,7 +50,7 @@ export interface Author {
 }
 
 /** A name with its identifier in some vocabulary. */
-export interface NamedTerm {
+interface NamedTerm {
   ui: string;
   name: string;
 }
@@ -63,7 +63,7 @@ export interface OtherAbstract {
 }
 
 /** An identifier of the article: type "doi", "pmc", "pii" ... */
-export interface ArticleId {
+interface ArticleId {
   type: string;
   value: string;
 }
@@ -93,14 +93,14 @@ export interface Grant {
 }
 
 /** A substance. */
-export interface Chemical {
+interface Chemical {
   registryNumber: string;
   ui: string;
   name: string;
 }
 
 /** A keyword. */
-export interface Keyword {
+interface Keyword {
   text: string;
   major: boolean;
 }
@@ -177,7 +177,7 @@ export function emptyCitation(kind: Citation["kind"]): Citation {
 
 const UNNAMED = new Set(["", "UNLABELLED", "UNLABELED", "UNASSIGNED"]);
 
-/** The abstract: its non-empty sections, one a line, each behind its label where that says something. */
+/** The abstract: its non-empty sections, each on a line of its own, behind its label where that says something. */
 export function abstractText(sections: readonly Section[]): string {
   let text = "";
   for (const section of sections) {
@@ -194,8 +194,11 @@ export function documentText(title: string, abstract: string): string {
   return title !== "" && abstract !== "" ? `${title}\n\n${abstract}` : title || abstract;
 }
 
-/** True for an article that was retracted. */
-export function isRetracted(citation: Pick<Citation, "publicationTypes" | "corrections">): boolean {
-  return citation.publicationTypes.some((t) => t.name === "Retracted Publication") ||
-    citation.corrections.some((c) => c.type === "RetractionIn");
+/** True for an article that was retracted, as its publication types or its links to others say. */
+export function isRetracted(
+  publicationTypes: readonly { name: string }[],
+  corrections: readonly { type: string }[],
+): boolean {
+  return publicationTypes.some((t) => t.name === "Retracted Publication") ||
+    corrections.some((c) => c.type === "RetractionIn");
 }

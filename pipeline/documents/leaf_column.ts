@@ -16,10 +16,10 @@ const DATA_PAGE_V2 = 3;
 const DICTIONARY_TRIAL = 256;
 
 /** Compresses the values of a page. */
-export type Compress = (bytes: Uint8Array) => Uint8Array;
+type Compress = (bytes: Uint8Array) => Uint8Array;
 
 /** Where pages are appended. */
-export interface PageSink {
+interface PageSink {
   readonly offset: number;
   append(bytes: Uint8Array): void;
 }

@@ -80,7 +80,7 @@ export class PageBytes {
     this.size = end;
   }
 
-  /** Appends flags as PLAIN has them: eight a byte, the first in the lowest bit. */
+  /** Appends flags as PLAIN has them: eight per byte, the first in the lowest bit. */
   flags(values: ArrayLike<number>, count: number): void {
     for (let i = 0; i < count; i += 8) {
       let byte = 0;
@@ -91,7 +91,7 @@ export class PageBytes {
 
   /**
    * Appends small numbers in the hybrid of run lengths and bit packing, without a length before.
-   * @param width bits a value, 1 to 24
+   * @param width bits of each value, 1 to 24
    */
   hybrid(values: ArrayLike<number>, count: number, width: number): void {
     for (let i = 0; i < count;) {
@@ -143,7 +143,7 @@ export class PageBytes {
 }
 
 /** A struct's fields by their ids, which ascend by less than 16. */
-export interface ThriftFields {
+interface ThriftFields {
   [id: number]: number | boolean | ThriftFields;
 }
 

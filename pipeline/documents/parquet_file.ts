@@ -125,8 +125,15 @@ export class ParquetFile {
   }
 }
 
-/** A Parquet file open for reading. */
-export class ParquetReader {
+/** A row group. */
+interface RowGroup<Row> {
+  /** The number of its first row in the file, counted from 0. */
+  first: number;
+  rows: Row[];
+}
+
+/** A Parquet file open for reading; `using` closes it. */
+export class ParquetReader implements Disposable {
   readonly #file: Deno.FsFile;
   readonly #buffer: AsyncBuffer;
   #metadata: FileMetaData | undefined;
@@ -200,6 +207,23 @@ export class ParquetReader {
         `Cannot read rows ${from} to ${to} of ${this.path}: ${messageOf(error)}; ${this.remedy}`,
       );
     }
+  }
+
+  /**
+   * The whole file from its beginning to its end, with one row group in memory at a time.
+   * @param columns the columns to read, all by default
+   * @throws {UserError} where the file is damaged
+   */
+  async *each<Row>(columns?: readonly string[]): AsyncGenerator<RowGroup<Row>> {
+    let first = 0;
+    for (const count of await this.groups()) {
+      yield { first, rows: await this.rows<Row>(first, first + count, columns) };
+      first += count;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   /** Closes the file. */

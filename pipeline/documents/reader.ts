@@ -2,7 +2,7 @@
  * Reads documents back: as the JSON lines of `pipeline documents`, and as text for tokenizing.
  * @module
  */
-import { abstractText, documentText, type Section } from "../citation/types.ts";
+import { abstractText, documentText, isRetracted, type Section } from "../citation/types.ts";
 import { ParquetReader } from "./parquet_file.ts";
 
 /** A live document as `pipeline documents` prints it. */
@@ -76,8 +76,7 @@ function printed(row: Row, source: string): PrintedDocument {
     mesh: row.mesh.map(({ ui, name, major }) => ({ ui, name, major })),
     journal: row.journal,
     date: row.published.iso,
-    retracted: row.publication_types.some((t) => t.name === "Retracted Publication") ||
-      row.corrections.some((c) => c.type === "RetractionIn"),
+    retracted: isRetracted(row.publication_types, row.corrections),
     source,
   };
 }
@@ -87,29 +86,23 @@ function printed(row: Row, source: string): PrintedDocument {
  * @throws {UserError} where the file is missing or damaged.
  */
 export async function* readTexts(path: string): AsyncGenerator<TextRow> {
-  const reader = new ParquetReader(path);
+  using reader = new ParquetReader(path);
   const columns = PRINTED.filter((c) => c !== "mesh" && c !== "journal" && c !== "published");
-  try {
-    let at = 0;
-    for (const rows of await reader.groups()) {
-      for (const row of await reader.rows<Row>(at, at + rows, columns)) {
-        const abstract = abstractText(row.sections);
-        yield {
-          pmid: row.pmid,
-          version: row.version,
-          ordinal: row.ordinal,
-          title: row.title,
-          abstract,
-          text: documentText(row.title, abstract),
-          languages: row.languages,
-          publicationTypes: row.publication_types,
-          corrections: row.corrections,
-        };
-      }
-      at += rows;
+  for await (const { rows } of reader.each<Row>(columns)) {
+    for (const row of rows) {
+      const abstract = abstractText(row.sections);
+      yield {
+        pmid: row.pmid,
+        version: row.version,
+        ordinal: row.ordinal,
+        title: row.title,
+        abstract,
+        text: documentText(row.title, abstract),
+        languages: row.languages,
+        publicationTypes: row.publication_types,
+        corrections: row.corrections,
+      };
     }
-  } finally {
-    reader.close();
   }
 }
 
@@ -137,13 +130,9 @@ export class DocumentStore {
     let rows = this.#groups.get(key);
     if (rows) this.#groups.delete(key);
     else {
-      const reader = new ParquetReader(this.#pathOf(source));
-      try {
-        const read = await reader.rows<Row>(starts[group]!, starts[group + 1]!, PRINTED);
-        rows = new Map(read.map((r) => [r.ordinal, r]));
-      } finally {
-        reader.close();
-      }
+      using reader = new ParquetReader(this.#pathOf(source));
+      const read = await reader.rows<Row>(starts[group]!, starts[group + 1]!, PRINTED);
+      rows = new Map(read.map((r) => [r.ordinal, r]));
       const oldest = this.#groups.keys().next();
       if (this.#groups.size >= this.#capacity && !oldest.done) this.#groups.delete(oldest.value);
     }
@@ -154,15 +143,15 @@ export class DocumentStore {
   async #indexOf(source: string) {
     let index = this.#index.get(source);
     if (index) return index;
-    const reader = new ParquetReader(this.#pathOf(source));
-    try {
-      const starts = [0];
-      for (const rows of await reader.groups()) starts.push(starts.at(-1)! + rows);
-      const rows = await reader.rows<{ ordinal: number }>(0, starts.at(-1)!, ["ordinal"]);
-      index = { starts, ordinals: Int32Array.from(rows, (r) => r.ordinal) };
-    } finally {
-      reader.close();
+    using reader = new ParquetReader(this.#pathOf(source));
+    const starts: number[] = [];
+    const ordinals: number[] = [];
+    for await (const { rows } of reader.each<{ ordinal: number }>(["ordinal"])) {
+      starts.push(ordinals.length);
+      for (const { ordinal } of rows) ordinals.push(ordinal);
     }
+    starts.push(ordinals.length);
+    index = { starts, ordinals: Int32Array.from(ordinals) };
     this.#index.set(source, index);
     return index;
   }

@@ -1,5 +1,5 @@
 /**
- * Takes rows apart into the leaves of a schema (the record shredding of Dremel), one walk a row.
+ * Takes rows apart into the leaves of a schema (the record shredding of Dremel), in one walk over each row.
  * Lists may be empty, and a leaf outside of lists null where its schema says so; nothing else may.
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * The schema of `documents/*.parquet`: one row a citation, lists and structs as such. Texts that
+ * The schema of `documents/*.parquet`: one row for each citation, lists and structs as such. Texts that
  * are absent are "", lists that are absent are empty; nothing is null. Documented in
  * docs/documents.md; a change of columns raises {@linkcode DOCUMENTS_SCHEMA_VERSION}.
  * @module

@@ -5,7 +5,7 @@ import { corpusPaths } from "../corpus_paths.ts";
 import { ParquetReader } from "./parquet_file.ts";
 
 /** Kinds of terms. */
-export type TermKind = "substances" | "genes" | "diseases" | "MeSH headings";
+type TermKind = "substances" | "genes" | "diseases" | "MeSH headings";
 
 /** MeSH allows these qualifiers with diseases (category C) and hardly anywhere else. */
 const OF_DISEASES = new Set([
@@ -41,27 +41,21 @@ export async function corpusTerms(
   };
   const live = new LiveBits(catalogue);
   for (const { name: source } of catalogue.files()) {
-    const reader = new ParquetReader(corpusPaths.documents(corpus, source));
-    try {
-      let at = 0;
-      for (const rows of await reader.groups()) {
-        const columns = ["pmid", "version", "ordinal", "mesh", "chemicals"];
-        for (const row of await reader.rows<Row>(at, at + rows, columns)) {
-          if (!live.isLive(source, row.pmid, row.version, row.ordinal)) continue;
-          for (const { name, qualifiers } of row.mesh) {
-            found["MeSH headings"].add(name);
-            if (qualifiers.some((q) => OF_DISEASES.has(q.name))) found.diseases.add(name);
-          }
-          for (const { name } of row.chemicals) {
-            const gene = GENE.exec(name)?.[1];
-            if (gene) found.genes.add(gene);
-            else found.substances.add(name);
-          }
+    using reader = new ParquetReader(corpusPaths.documents(corpus, source));
+    const columns = ["pmid", "version", "ordinal", "mesh", "chemicals"];
+    for await (const { rows } of reader.each<Row>(columns)) {
+      for (const row of rows) {
+        if (!live.isLive(source, row.pmid, row.version, row.ordinal)) continue;
+        for (const { name, qualifiers } of row.mesh) {
+          found["MeSH headings"].add(name);
+          if (qualifiers.some((q) => OF_DISEASES.has(q.name))) found.diseases.add(name);
         }
-        at += rows;
+        for (const { name } of row.chemicals) {
+          const gene = GENE.exec(name)?.[1];
+          if (gene) found.genes.add(gene);
+          else found.substances.add(name);
+        }
       }
-    } finally {
-      reader.close();
     }
   }
   return new Map(

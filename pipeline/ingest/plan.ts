@@ -6,8 +6,18 @@ import { UserError } from "../../core/errors.ts";
 import { exists } from "../../core/files.ts";
 import type { Catalogue, FileRow } from "../catalogue/catalogue.ts";
 import { corpusPaths } from "../corpus_paths.ts";
-import { checkNewBaseline, NewSeries } from "../new_series.ts";
 import { newestSeries, type Source, type SourceFile } from "../source/source.ts";
+
+/** A new baseline with less than this share of the old one's files is taken for half uploaded. */
+const WHOLE_BASELINE = 0.95;
+
+/** The source has a later series than the corpus; caught by the run, which then builds anew. */
+export class NewSeries extends Error {
+  override name = "NewSeries";
+  constructor(readonly known: number, readonly offered: number) {
+    super(`The source has the series of 20${offered}, the corpus that of 20${known}`);
+  }
+}
 
 /** A file to take. */
 export interface PlannedFile {
@@ -18,7 +28,7 @@ export interface PlannedFile {
 }
 
 /** How to plan. */
-export interface PlanOptions {
+interface PlanOptions {
   /** Which file numbers to take. */
   selected: (number: number) => boolean;
   /** Takes a new year's baseline that has far fewer files than the old one had. */
@@ -29,7 +39,7 @@ export interface PlanOptions {
 }
 
 /** The files to take, in numeric order. */
-export interface Plan {
+interface Plan {
   year: number;
   /** Files of the series' baseline: the most that the source ever offered. */
   baselineFiles: number;
@@ -52,13 +62,16 @@ export async function makePlan(
   const series = newestSeries(source.place, await source.list(signal));
   if (source.remote) checkWhole(source, series);
   const baselineFiles = series.filter((f) => f.folder === "baseline").length;
-  const offered = { year: series[0]!.year, files: baselineFiles };
+  const [first] = series;
+  const last = series.at(-1);
+  if (!first || !last) throw new Error(`${source.place} lists no files`); // refused by list()
+  const offered = { year: first.year, files: baselineFiles };
   checkYear(folder, catalogue, offered, source, smallerBaseline);
   const files = series.filter((f) => selected(f.number));
   if (files.length === 0) {
     throw new UserError(
-      `Cannot select files: ${source.place} has numbers ${series[0]!.number} to ` +
-        `${series.at(-1)!.number}, none of which --files names`,
+      `Cannot select files: ${source.place} has numbers ${first.number} to ` +
+        `${last.number}, none of which --files names`,
     );
   }
   const known = new Map<number, FileRow>(catalogue.files().map((f) => [f.number, f]));
@@ -117,8 +130,28 @@ function checkYear(
 }
 
 /**
- * A hole in a mirror's numbers, at the start too, is a listing cut short or a file not there yet:
- * never skipped.
+ * Checks that a new year's baseline is there in full, as far as the old one tells: baselines grow
+ * from year to year.
+ * @param known the year and the number of baseline files of the corpus
+ * @param offered those of the source
+ * @throws {UserError} where it has far fewer files
+ */
+function checkNewBaseline(
+  place: string,
+  known: { year: number; files: number },
+  offered: { year: number; files: number },
+): void {
+  if (offered.files >= known.files * WHOLE_BASELINE) return;
+  throw new UserError(
+    `Cannot go over to the series of 20${offered.year}: ${place} has ${offered.files} files of its ` +
+      `baseline, and that of 20${known.year} had ${known.files}; run the same command when all are ` +
+      "there, or say --smaller-baseline if these are all",
+  );
+}
+
+/**
+ * Refuses a mirror whose numbers have a hole, at the start too: its listing was cut short, or a file
+ * is not there yet.
  */
 function checkWhole(source: Source, series: SourceFile[]): void {
   let expected = 1;

@@ -3,7 +3,7 @@
  * policies decide which documents become tokens, and each that does not is counted by its reason.
  * @module
  */
-import type { Citation } from "../citation/types.ts";
+import { type Citation, isRetracted } from "../citation/types.ts";
 
 /** The policies, as options name them. */
 export interface Policies {
@@ -73,9 +73,9 @@ export function dropReason(view: PolicyView, policies: Policies): DropReason | u
   const typed = (name: string) => view.publicationTypes.some((t) => t.name === name);
   const corrected = (type: string) => view.corrections.some((c) => c.type === type);
   const drops = (choice: Choice, test: () => boolean) => choice === "drop" && test();
-  if (
-    drops(policies.retracted, () => typed("Retracted Publication") || corrected("RetractionIn"))
-  ) return "retracted";
+  if (drops(policies.retracted, () => isRetracted(view.publicationTypes, view.corrections))) {
+    return "retracted";
+  }
   if (
     drops(
       policies.errata,

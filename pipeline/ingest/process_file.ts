@@ -39,11 +39,18 @@ export interface FileOutcome {
   events: FileEvents;
 }
 
+/** Versions that a file's records set or delete, column by column. */
+class EventColumns {
+  readonly pmids: number[] = [];
+  readonly versions: number[] = [];
+  readonly ordinals: number[] = [];
+}
+
 /** The most records and deletions of one file: PubMed's have 30,000, and memory grows with them. */
 export const MAX_FILE_RECORDS = 2_000_000;
 
 /** The policies' view of a citation. */
-export function policyView(citation: Citation): PolicyView {
+function policyView(citation: Citation): PolicyView {
   const abstract = abstractText(citation.sections);
   return {
     title: citation.title,
@@ -72,8 +79,8 @@ export async function processFile(
     job.source,
     job.fields,
   );
-  const records: number[][] = [[], [], []];
-  const deleted: number[][] = [[], [], []];
+  const records = new EventColumns();
+  const deleted = new EventColumns();
   const counts: FileOutcome["counts"] = {};
   const rejected = corpusPaths.rejected(job.corpus, job.source);
   const rejects = new RejectWriter(rejected);
@@ -112,9 +119,9 @@ export async function processFile(
           if (version === 0) return drop(pmid, version, at, "bad-version");
           writer.add(citation, at);
           documents++;
-          records[0]!.push(pmid);
-          records[1]!.push(version);
-          records[2]!.push(at);
+          records.pmids.push(pmid);
+          records.versions.push(version);
+          records.ordinals.push(at);
           const view = policyView(citation);
           const reason = dropReason(view, job.policies);
           if (reason) drop(pmid, version, at, reason);
@@ -126,9 +133,9 @@ export async function processFile(
               drop(pmid, version, ordinal, "bad-deletion");
               continue;
             }
-            deleted[0]!.push(pmid);
-            deleted[1]!.push(version);
-            deleted[2]!.push(next());
+            deleted.pmids.push(pmid);
+            deleted.versions.push(version);
+            deleted.ordinals.push(next());
           }
         },
         unknown: (name) => drop(0, 0, ordinal, "unknown-element", name),
@@ -146,12 +153,12 @@ export async function processFile(
       rejectedSha256: exists(rejected) ? hashFile(rejected) : "",
       counts,
       events: {
-        pmids: Int32Array.from(records[0]!),
-        versions: Int32Array.from(records[1]!),
-        ordinals: Int32Array.from(records[2]!),
-        deletedPmids: Int32Array.from(deleted[0]!),
-        deletedVersions: Int32Array.from(deleted[1]!),
-        deletedOrdinals: Int32Array.from(deleted[2]!),
+        pmids: Int32Array.from(records.pmids),
+        versions: Int32Array.from(records.versions),
+        ordinals: Int32Array.from(records.ordinals),
+        deletedPmids: Int32Array.from(deleted.pmids),
+        deletedVersions: Int32Array.from(deleted.versions),
+        deletedOrdinals: Int32Array.from(deleted.ordinals),
       },
     };
   } catch (error) {

@@ -13,7 +13,7 @@ import { XmlError } from "../xml/markup.ts";
 const PIECE = 1 << 18;
 
 /** The most XML that one file may hold, in bytes: many times what PubMed's have. */
-export const MAX_XML_BYTES: number = 2 ** 33;
+const MAX_XML_BYTES: number = 2 ** 33;
 
 /**
  * Checks a file against its MD5.

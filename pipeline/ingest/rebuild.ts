@@ -9,31 +9,38 @@ import { checkDocuments } from "./check_documents.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
 import { corpusPaths } from "../corpus_paths.ts";
 
+/** What names a document within its file. */
+interface Key {
+  pmid: number;
+  version: number;
+  ordinal: number;
+}
+
 /** The events of a file of the corpus, read back. @throws {UserError} where its documents are damaged. */
 export async function readEvents(
   corpus: Pick<Corpus, "folder" | "catalogue">,
   file: { number: number; name: string },
 ): Promise<FileEvents> {
-  const reader = new ParquetReader(corpusPaths.documents(corpus.folder, file.name));
-  try {
-    const total = (await reader.groups()).reduce((sum, n) => sum + n, 0);
-    const rows = await reader.rows<{ pmid: number; version: number; ordinal: number }>(
-      0,
-      total,
-      ["pmid", "version", "ordinal"],
-    );
-    const deletions = corpus.catalogue.deletionsOf(file.number);
-    return {
-      pmids: Int32Array.from(rows, (r) => r.pmid),
-      versions: Int32Array.from(rows, (r) => r.version),
-      ordinals: Int32Array.from(rows, (r) => r.ordinal),
-      deletedPmids: Int32Array.from(deletions, (d) => d.pmid),
-      deletedVersions: Int32Array.from(deletions, (d) => d.version),
-      deletedOrdinals: Int32Array.from(deletions, (d) => d.ordinal),
-    };
-  } finally {
-    reader.close();
+  using reader = new ParquetReader(corpusPaths.documents(corpus.folder, file.name));
+  const pmids: number[] = [];
+  const versions: number[] = [];
+  const ordinals: number[] = [];
+  for await (const { rows } of reader.each<Key>(["pmid", "version", "ordinal"])) {
+    for (const { pmid, version, ordinal } of rows) {
+      pmids.push(pmid);
+      versions.push(version);
+      ordinals.push(ordinal);
+    }
   }
+  const deletions = corpus.catalogue.deletionsOf(file.number);
+  return {
+    pmids: Int32Array.from(pmids),
+    versions: Int32Array.from(versions),
+    ordinals: Int32Array.from(ordinals),
+    deletedPmids: Int32Array.from(deletions, (d) => d.pmid),
+    deletedVersions: Int32Array.from(deletions, (d) => d.version),
+    deletedOrdinals: Int32Array.from(deletions, (d) => d.ordinal),
+  };
 }
 
 /** Replaces all citations by what the files say, in one transaction. */

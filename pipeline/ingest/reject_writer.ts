@@ -1,9 +1,9 @@
-/** `rejected/<source>.jsonl`: what was dropped of a file and why, a JSON object a line. @module */
+/** `rejected/<source>.jsonl`: what was dropped of a file and why, one JSON object per line. @module */
 import { type AtomicFile, openAtomic, removeIfExists } from "../../core/files.ts";
 import type { DropReason } from "./policy.ts";
 
 /** A record or document that was dropped. */
-export interface Reject {
+interface Reject {
   /** Null where the record has none. */
   pmid: number | null;
   version: number;

@@ -2,24 +2,23 @@
  * The second half of a run: tokens of files that lack them, then shards.
  * @module
  */
-import { exists, hashFile, removeIfExists, writeAtomic } from "../../core/files.ts";
-import { join } from "../../core/std.ts";
-import { Interrupted, UserError } from "../../core/errors.ts";
+import { exists, hashFile } from "../../core/files.ts";
+import { fail, Interrupted, UserError } from "../../core/errors.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
 import type { Corpus } from "../corpus.ts";
 import { readHeldOut, withoutHeldOut } from "../overlap/contamination.ts";
 import { type PackingSettings, recordPackingSettings } from "../corpus_settings.ts";
-import { type CorpusRecord, forgetFile, recordFile, stateOfRecorded } from "../recorded_files.ts";
-import type { RunOptions } from "../run.ts";
-import { loadTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
+import { recordFile } from "../recorded_files.ts";
+import type { RunOptions } from "./run_options.ts";
+import { loadTokenizer } from "../tokenizer/mod.ts";
+import { corpusTokenizer, keepTokenizer } from "../shards/corpus_tokenizer.ts";
+import { buildShards, manifestPath, tokenizerPath } from "../shards/mod.ts";
 import {
-  buildShards,
-  type Manifest,
-  manifestPath,
-  readManifest,
-  shardsFolder,
-  tokenizerPath,
-} from "../shards/mod.ts";
+  beginShards,
+  figuresOf,
+  presentShards,
+  type ShardSummary,
+} from "../shards/recorded_manifest.ts";
 import { breathe } from "../../core/breathe.ts";
 import { checkDocuments } from "./check_documents.ts";
 import { compareNewFiles } from "./compare_later.ts";
@@ -27,20 +26,6 @@ import type { Policies } from "./policy.ts";
 import { corpusPaths } from "../corpus_paths.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 import type { TokenSettings } from "./worker_protocol.ts";
-
-/** What the shards hold. */
-export interface ShardSummary {
-  /** False where they were up to date. */
-  written: boolean;
-  /** Counts, by name. */
-  figures: {
-    tokens: number;
-    rows: number;
-    shards: number;
-    validation_rows: number;
-    test_rows: number;
-  };
-}
 
 /** How a corpus is tokenized and packed. */
 export interface ShardSettings extends TokenSettings, PackingSettings {
@@ -73,29 +58,8 @@ export function shardSettings(
   const { catalogue, folder } = corpus;
   const recorded = catalogue.get("tokenizer_sha256");
   if (given === undefined && recorded === undefined) return undefined;
-  const own = tokenizerPath(folder);
-  if (given === undefined && (!exists(own) || hashFile(own) !== recorded)) {
-    throw new UserError(
-      `Cannot go on with the corpus ${folder}: ${own} is ${
-        exists(own) ? "not the tokenizer it was made with" : "missing"
-      }; put the one with SHA-256 ${recorded} there, or name it with --tokenizer`,
-    );
-  }
-  const tokenizer = loadTokenizer(given ?? own);
-  if (recorded !== undefined && tokenizer.sha256 !== recorded) {
-    throw new UserError(
-      `Cannot use the tokenizer ${tokenizer.path}: the corpus ${folder} was tokenized with another ` +
-        `(SHA-256 ${recorded.slice(0, 12)}..., not ${tokenizer.sha256.slice(0, 12)}...); leave ` +
-        "--tokenizer away, or make another corpus",
-    );
-  }
-  if (recorded === undefined && exists(own) && hashFile(own) !== tokenizer.sha256) {
-    throw new UserError(
-      `Cannot keep the tokenizer ${tokenizer.path} in the corpus: ${own} is there already and is ` +
-        "another; move it elsewhere, or name it with --tokenizer",
-    );
-  }
-  keepTokenizer(tokenizer, own);
+  const tokenizer = corpusTokenizer(folder, recorded, given);
+  keepTokenizer(folder, tokenizer);
   catalogue.transaction(() => recordPackingSettings(catalogue, settings, tokenizer.sha256));
   const { sequenceLength, packing, seed, validation, test } = settings;
   return {
@@ -104,15 +68,9 @@ export function shardSettings(
     seed,
     validation,
     test,
-    tokenizer: own,
+    tokenizer: tokenizerPath(folder),
     tokenizerSha256: tokenizer.sha256,
   };
-}
-
-/** The tokenizer's file stays with the corpus, so that later runs need no --tokenizer. */
-function keepTokenizer(tokenizer: Tokenizer, path: string): void {
-  if (exists(path) && hashFile(path) === tokenizer.sha256) return;
-  writeAtomic(path, Deno.readFileSync(tokenizer.path));
 }
 
 /**
@@ -175,31 +133,6 @@ export async function buildTokensAndShards(
   return { written: true, figures: figuresOf(manifest) };
 }
 
-/** The manifest of shards that are all there as it says; undefined where anything is not. */
-function presentShards(folder: string, record: CorpusRecord): Manifest | undefined {
-  if (stateOfRecorded(record, "manifest", manifestPath(folder)) !== "whole") return undefined;
-  const manifest = readManifest(folder);
-  const files = Object.values(manifest.splits).flatMap(({ shards }) =>
-    shards.flatMap((shard) => [shard.tokens_file, shard.documents_file])
-  );
-  const isWhole = ({ path, bytes }: { path: string; bytes: number }) => {
-    const file = join(shardsFolder(folder), path);
-    return exists(file) && Deno.statSync(file).size === bytes;
-  };
-  return files.every(isWhole) ? manifest : undefined;
-}
-
-/**
- * Notes that shards are being built, until their manifest is recorded. A manifest that is damaged is
- * removed, for it says which shards need not be written again.
- */
-export function beginShards(folder: string, record: CorpusRecord): void {
-  const path = manifestPath(folder);
-  if (stateOfRecorded(record, "manifest", path) === "changed") removeIfExists(path);
-  record.unset("shards");
-  forgetFile(record, "manifest");
-}
-
 /** Makes token files again that are not what was written, before anything is built from them. */
 async function renewDamagedTokens(
   corpus: Corpus,
@@ -247,7 +180,8 @@ async function makeTokens(
       const tokens = { tokenizer, seed };
       const task = { kind: "tokens" as const, corpus: folder, source: file.name, policies, tokens };
       const outcome = await pool.run(task);
-      catalogue.setTokens(file.number, outcome.tokens!.tokens, outcome.tokens!.sha256);
+      const made = outcome.tokens ?? fail(`the worker made no tokens of ${file.name}`);
+      catalogue.setTokens(file.number, made.tokens, made.sha256);
       onProgress?.("tokens", ++done, waiting.length);
     } catch (error) {
       failure ??= error;
@@ -255,16 +189,4 @@ async function makeTokens(
   }));
   if (signal?.aborted) throw stopped();
   if (failure !== undefined) throw failure;
-}
-
-/** What a manifest says of shards, in short. */
-export function figuresOf({ splits }: Manifest): ShardSummary["figures"] {
-  const all = Object.values(splits);
-  return {
-    tokens: all.reduce((n, s) => n + s.tokens, 0),
-    rows: all.reduce((n, s) => n + s.rows, 0),
-    shards: all.reduce((n, s) => n + s.shards.length, 0),
-    validation_rows: splits.validation.rows,
-    test_rows: splits.test.rows,
-  };
 }

@@ -3,21 +3,22 @@
  * recorded in the catalogue when they come back.
  * @module
  */
-import { Interrupted } from "../../core/errors.ts";
+import { fail, Interrupted } from "../../core/errors.ts";
 import { removeIfExists } from "../../core/files.ts";
 import type { Catalogue, FileRow } from "../catalogue/catalogue.ts";
 import type { FieldSelection } from "../citation/elements.ts";
-import type { RunOptions } from "../run.ts";
+import type { RunOptions } from "./run_options.ts";
 import type { Source } from "../source/source.ts";
 import { type DownloadFigures, DownloadMeter } from "./download_meter.ts";
 import type { PlannedFile } from "./plan.ts";
 import type { Policies } from "./policy.ts";
+import type { FileOutcome } from "./process_file.ts";
 import { corpusPaths } from "../corpus_paths.ts";
 import type { WorkerPool } from "./worker_pool.ts";
-import type { TaskOutcome, TokenSettings } from "./worker_protocol.ts";
+import type { TokenOutcome, TokenSettings } from "./worker_protocol.ts";
 
 /** What is taken from every file. */
-export interface TakeSettings {
+interface TakeSettings {
   fields: FieldSelection;
   policies: Policies;
   /** Left out where there is no tokenizer yet. */
@@ -61,12 +62,13 @@ export class FileTaker {
     const { added } = this;
     this.#files = files.length;
     const source = this.#source;
-    let next = 0;
+    const waiting = [...files];
     let failure: unknown;
     this.#tell();
     const lane = async () => {
-      while (next < files.length && failure === undefined) {
-        const planned = files[next++]!;
+      while (failure === undefined) {
+        const planned = waiting.shift();
+        if (!planned) return;
         try {
           if (signal?.aborted) throw new Interrupted();
           await this.#takeFile(planned);
@@ -127,10 +129,11 @@ export class FileTaker {
       removeIfExists(path);
       removeEmptyFolder(raw);
     }
-    this.#record(outcome, file, md5, issuedAgain);
+    const taken = outcome.file ?? fail(`the worker returned nothing of ${file.source}`);
+    this.#record(taken, outcome.tokens, { file, md5, issuedAgain });
     added.files++;
-    added.records += outcome.file!.records;
-    added.xmlBytes += outcome.file!.xmlBytes;
+    added.records += taken.records;
+    added.xmlBytes += taken.xmlBytes;
   }
 
   /** Runs `action` as one of at most `connections` at a time. */
@@ -150,10 +153,9 @@ export class FileTaker {
   }
 
   #record(
-    { file: outcome, tokens }: TaskOutcome,
-    file: PlannedFile["file"],
-    md5: string,
-    issuedAgain: boolean,
+    outcome: FileOutcome,
+    tokens: TokenOutcome | undefined,
+    { file, md5, issuedAgain }: PlannedFile,
   ): void {
     const row: FileRow = {
       number: file.number,
@@ -161,19 +163,19 @@ export class FileTaker {
       folder: file.folder,
       md5,
       state: tokens ? "tokens" : "documents",
-      records: outcome!.records,
-      documents: outcome!.documents,
-      deletions: outcome!.events.deletedPmids.length,
-      xml_bytes: outcome!.xmlBytes,
-      counts: JSON.stringify(outcome!.counts),
+      records: outcome.records,
+      documents: outcome.documents,
+      deletions: outcome.events.deletedPmids.length,
+      xml_bytes: outcome.xmlBytes,
+      counts: JSON.stringify(outcome.counts),
       tokens: tokens?.tokens ?? null,
-      documents_sha256: outcome!.documentsSha256,
+      documents_sha256: outcome.documentsSha256,
       tokens_sha256: tokens?.sha256 ?? null,
       stamp: file.stamp,
-      rejected_sha256: outcome!.rejectedSha256,
+      rejected_sha256: outcome.rejectedSha256,
       raw: Number(this.#source.remote && this.#options.keepRaw === true),
     };
-    this.#catalogue.addFile(row, outcome!.events, issuedAgain);
+    this.#catalogue.addFile(row, outcome.events, issuedAgain);
   }
 }
 

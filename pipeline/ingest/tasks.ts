@@ -25,7 +25,7 @@ function tokenizerAt(path: string): Tokenizer {
 export async function runTask(task: Task, signal?: AbortSignal): Promise<TaskOutcome> {
   if (task.kind === "tokens") return { tokens: await tokenize(task, signal) };
   const { job } = task;
-  const writer = tokenWriter(job.corpus, job.source, task.tokens);
+  const writer = task.tokens ? tokenWriter(job.corpus, job.source, task.tokens) : undefined;
   const file = await processFile(job, (citation, ordinal, text) => {
     writer?.add({ pmid: citation.pmid, version: citation.version, ordinal, text });
   }, signal);
@@ -37,7 +37,7 @@ async function tokenize(
   task: Extract<Task, { kind: "tokens" }>,
   signal?: AbortSignal,
 ): Promise<TokenOutcome> {
-  const writer = tokenWriter(task.into ?? task.corpus, task.source, task.tokens)!;
+  const writer = tokenWriter(task.into ?? task.corpus, task.source, task.tokens);
   for await (const row of readTexts(corpusPaths.documents(task.corpus, task.source))) {
     if (signal?.aborted) throw new Interrupted("Stopped");
     if (dropReason(row, task.policies) === undefined) writer.add(row);
@@ -48,9 +48,8 @@ async function tokenize(
 function tokenWriter(
   corpus: string,
   source: string,
-  settings: TokenSettings | undefined,
-): TokenFileWriter | undefined {
-  if (!settings) return undefined;
+  settings: TokenSettings,
+): TokenFileWriter {
   const path = corpusPaths.tokens(corpus, source);
   return new TokenFileWriter(path, tokenizerAt(settings.tokenizer), settings.seed);
 }

@@ -1,4 +1,4 @@
-/** How many workers a machine bears. @module */
+/** How many workers fit into a machine. @module */
 import process from "node:process";
 
 const MIB = 2 ** 20;
@@ -7,14 +7,14 @@ const BASE_BYTES = 512 * MIB;
 /** What a worker needs with room to spare; 250 to 370 MB were measured (docs/pipeline.md). */
 const WORKER_BYTES = 512 * MIB;
 
-/** The workers that fit into `memory` bytes beside the program itself, one a core at most. */
+/** The workers that fit into `memory` bytes beside the program itself, at most one per core. */
 export function workersFor(cores: number, memory: number): number {
   const fitting = Math.floor((memory - BASE_BYTES) / WORKER_BYTES);
   return Math.max(1, Math.min(cores, fitting));
 }
 
 /**
- * One worker a core, or as many as the memory bears that is free or that the container may have.
+ * One worker per core, or as many as the memory bears that is free or that the container may have.
  * Where the program may not ask for the memory, the cores alone count.
  */
 export function defaultWorkers(): number {

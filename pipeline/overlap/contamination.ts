@@ -45,7 +45,7 @@ export interface TextName {
 }
 
 /** A stretch of a document that an evaluation item has too: by PMID, or by a text's name. */
-export interface ReportedOverlap extends Partial<TextName> {
+interface ReportedOverlap extends Partial<TextName> {
   pmid?: number;
   /** The evaluation file and the item in it. */
   file: string;
@@ -76,7 +76,7 @@ export interface Contamination {
 }
 
 /** The evaluation items themselves, and how far the corpus was compared with them. */
-export interface Recheck {
+interface Recheck {
   keep_overlaps: boolean;
   /** "name md5" of the source files whose documents were compared. */
   checked: string[];

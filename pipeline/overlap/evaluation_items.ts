@@ -110,7 +110,7 @@ function* plainItems(path: string): Generator<EvaluationItem> {
     if (pubtator) {
       item.pmids.push(Number(pubtator[1]));
       item.texts.push(pubtator[2]!, "\n");
-    } else item.texts.push(line.split("\t")[0]!, " "); // IOB: a word a line, its tag after a tab
+    } else item.texts.push(line.split("\t")[0]!, " "); // IOB: one word per line, its tag after a tab
   }
   if (item) yield joined(item);
 }

@@ -6,10 +6,10 @@
 import { hashNgrams, WordScanner } from "./words.ts";
 
 /** Words in a run. */
-export const SHINGLE_WORDS = 5;
+const SHINGLE_WORDS = 5;
 /** Bands, and hashes in each. */
 export const BANDS = 14;
-export const BAND_HASHES = 8;
+const BAND_HASHES = 8;
 const HASHES = BANDS * BAND_HASHES;
 
 /** Makes signatures. Not shared between threads. */
@@ -41,7 +41,7 @@ export class MinHash {
   }
 
   /**
-   * Writes one hash a band into `out` at `at`.
+   * Writes one hash for each band into `out` at `at`.
    * @returns false for a text of fewer than five words, which has no signature
    */
   bands(text: string, out: Uint32Array, at = 0): boolean {

@@ -3,7 +3,7 @@ import type { EvaluationItem } from "./evaluation_items.ts";
 import { hashNgrams, WordScanner } from "./words.ts";
 
 /** A stretch of a text that an item has too. */
-export interface Overlap {
+interface Overlap {
   /** The item's number, in the order of adding. */
   item: number;
   /** Where the stretch begins and ends in the text, in UTF-16 units. */

@@ -6,7 +6,7 @@
 import { characterClasses, LETTER, NUMBER } from "../tokenizer/characters.ts";
 
 /** The words of one text; the arrays are used again by the next call of the same scanner. */
-export interface Words {
+interface Words {
   count: number;
   /** A 32-bit hash of each word. */
   hashes: Int32Array;

@@ -3,7 +3,7 @@ import { exists } from "../../core/files.ts";
 import { Interrupted } from "../../core/errors.ts";
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import { LiveBits } from "../catalogue/live_set.ts";
-import { abstractText, documentText, type Section } from "../citation/types.ts";
+import { abstractText, documentText, isRetracted, type Section } from "../citation/types.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
 import { corpusPaths } from "../corpus_paths.ts";
 import { readStatus, type Status } from "../status.ts";
@@ -95,7 +95,7 @@ class HistogramBuilder {
 
   add(value: number): void {
     const bin = Math.min(BINS - 1, Math.floor(value / this.binWidth));
-    this.#counts[bin]!++;
+    this.#counts[bin] = (this.#counts[bin] ?? 0) + 1;
     this.#total++;
     this.#sum += value;
   }
@@ -138,9 +138,7 @@ export async function reportFigures(
       for (const name of new Set(row.publication_types.map((t) => t.name))) types.add(name);
       for (const name of new Set(row.mesh.map((m) => m.name))) mesh.add(name);
       journals.add(row.journal);
-      const isRetracted = row.publication_types.some((t) => t.name === "Retracted Publication") ||
-        row.corrections.some((c) => c.type === "RetractionIn");
-      if (isRetracted) retracted++;
+      if (isRetracted(row.publication_types, row.corrections)) retracted++;
     }
     tokenFiles += Number(countTokens(corpus, file.name, catalogue, live, tokens));
     if (options.signal?.aborted) throw new Interrupted("Stopped");
@@ -163,17 +161,11 @@ export async function reportFigures(
 }
 
 async function* liveRows(corpus: string, source: string, live: LiveBits): AsyncGenerator<Row> {
-  const reader = new ParquetReader(corpusPaths.documents(corpus, source));
-  try {
-    let at = 0;
-    for (const rows of await reader.groups()) {
-      for (const row of await reader.rows<Row>(at, at + rows, COLUMNS)) {
-        if (live.isLive(source, row.pmid, row.version, row.ordinal)) yield row;
-      }
-      at += rows;
+  using reader = new ParquetReader(corpusPaths.documents(corpus, source));
+  for await (const { rows } of reader.each<Row>(COLUMNS)) {
+    for (const row of rows) {
+      if (live.isLive(source, row.pmid, row.version, row.ordinal)) yield row;
     }
-  } finally {
-    reader.close();
   }
 }
 
@@ -191,8 +183,8 @@ function countTokens(
   try {
     const { pmids, versions, ordinals, starts } = file.slice();
     pmids.forEach((pmid, i) => {
-      if (!live.isLive(source, pmid, versions[i]!, ordinals[i]!)) return;
-      histogram.add(starts[i + 1]! - starts[i]! - 1); // without the end-of-text id before them
+      if (!live.isLive(source, pmid, versions[i] ?? 0, ordinals[i] ?? 0)) return;
+      histogram.add((starts[i + 1] ?? 0) - (starts[i] ?? 0) - 1); // without the end-of-text id before them
     });
   } finally {
     file.close();

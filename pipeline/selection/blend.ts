@@ -11,7 +11,7 @@ import { sampleRow } from "./sampler.ts";
 export const BLEND_BLOCK = 1000;
 
 /** A source of a blend. */
-export interface BlendSource {
+interface BlendSource {
   rows: number;
   /** Its share of all tokens, 0 to 1. */
   share: number;
@@ -20,7 +20,7 @@ export interface BlendSource {
 }
 
 /** A place in the blended order. */
-export interface BlendedRow {
+interface BlendedRow {
   /** The source's number. */
   source: number;
   /** How often the source has been gone through before. */
@@ -63,19 +63,19 @@ export class Blend {
   /** The row at `index`, the global counter of drawn rows from 0. */
   at(index: number): BlendedRow {
     const block = Math.floor(index / BLEND_BLOCK);
-    const place = sampleRow(BLEND_BLOCK, this.seed, index); // an "epoch" of its own is a block
+    const place = sampleRow(BLEND_BLOCK, this.seed, index); // each block is shuffled as if it were an epoch
     let source = this.quotas.length - 1;
     while (place < this.#starts[source]!) source--;
     const drawn = block * this.quotas[source]! + place - this.#starts[source]!;
     const { rows } = this.sources[source]!;
-    // Sources of equal size must not go in step.
+    // Another seed for each source: sources of equal size would else be shuffled alike.
     const seed = this.seed + (source + 1) * 2 ** 32;
     const row = sampleRow(rows, seed, drawn);
     return { source, epoch: Math.floor(drawn / rows), row, index: drawn, seed };
   }
 }
 
-/** Whole rows a block for each source, by largest remainders. */
+/** Whole rows of a block for each source, by largest remainders. */
 function quotasOf(sources: readonly BlendSource[]): number[] {
   const rows = sources.map((s) => s.share / s.tokensPerRow);
   const all = rows.reduce((a, b) => a + b);

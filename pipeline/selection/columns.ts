@@ -4,13 +4,13 @@
  * @module
  */
 import { exists } from "../../core/files.ts";
-import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
+import { isRetracted } from "../citation/types.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
 import { COLUMN_NAMES } from "../documents/schema.ts";
-import { corpusPaths, documentsHome } from "../corpus_paths.ts";
 import { readTextDocuments } from "../texts/documents.ts";
-import { readTextCorpus, textsPath } from "../texts/state.ts";
+import { corpusPaths, documentsHome, textsPath } from "../corpus_paths.ts";
+import { readTextCorpus } from "../texts/state.ts";
 import type { Values } from "./conditions.ts";
 import { readLines } from "../../core/text_input.ts";
 
@@ -33,8 +33,7 @@ const COMPUTED: Record<string, { needs: string[]; of: (row: Record<string, unkno
     retracted: {
       needs: ["publication_types", "corrections"],
       of: ({ publication_types, corrections }) => [
-        leaves(publication_types, []).includes("Retracted Publication") ||
-        leaves(corrections, ["type"]).includes("RetractionIn"),
+        isRetracted(publication_types as { name: string }[], corrections as { type: string }[]),
       ],
     },
   };
@@ -43,7 +42,7 @@ const COMPUTED: Record<string, { needs: string[]; of: (row: Record<string, unkno
 export const DOCUMENT_COLUMNS: readonly string[] = [...COLUMN_NAMES, ...Object.keys(COMPUTED)];
 
 /** Told of a document's columns. */
-export type OnDocument = (
+type OnDocument = (
   pmid: number,
   version: number,
   valueOf: (column: string) => Values,
@@ -84,24 +83,17 @@ async function readCitationColumns(
 ): Promise<void> {
   const needed = new Set(["pmid", "version"]);
   for (const column of columns) {
-    for (const name of COMPUTED[column]?.needs ?? [column.split(".")[0]!]) needed.add(name);
+    for (const name of COMPUTED[column]?.needs ?? column.split(".", 1)) needed.add(name);
   }
-  const reader = new ParquetReader(corpusPaths.documents(documentsHome(corpus), source));
-  try {
-    let at = 0;
-    for (const count of await reader.groups()) {
-      const rows = await reader.rows<Record<string, unknown>>(at, at + count, [...needed]);
-      for (const row of rows) {
-        onDocument(Number(row.pmid), Number(row.version), (column) => {
-          const computed = COMPUTED[column];
-          const [first, ...path] = column.split(".");
-          return computed ? computed.of(row) : leaves(row[first!], path);
-        });
-      }
-      at += count;
+  using reader = new ParquetReader(corpusPaths.documents(documentsHome(corpus), source));
+  for await (const { rows } of reader.each<Record<string, unknown>>([...needed])) {
+    for (const row of rows) {
+      onDocument(Number(row.pmid), Number(row.version), (column) => {
+        const computed = COMPUTED[column];
+        const [first = "", ...path] = column.split(".");
+        return computed ? computed.of(row) : leaves(row[first], path);
+      });
     }
-  } finally {
-    reader.close();
   }
 }
 
@@ -155,15 +147,9 @@ export async function* scoreRows(path: string): AsyncGenerator<Record<string, un
     }
     return;
   }
-  const reader = new ParquetReader(path);
-  try {
-    let at = 0;
-    for (const count of await reader.groups()) {
-      for (const row of await reader.rows<object>(at, at + count)) yield checked(row);
-      at += count;
-    }
-  } finally {
-    reader.close();
+  using reader = new ParquetReader(path);
+  for await (const { rows } of reader.each<object>()) {
+    for (const row of rows) yield checked(row);
   }
 }
 

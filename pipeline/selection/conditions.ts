@@ -12,7 +12,7 @@ export interface Condition {
 }
 
 /** How often documents that fulfil a condition are read. */
-export interface Upsampling {
+interface Upsampling {
   condition: Condition;
   factor: number;
 }

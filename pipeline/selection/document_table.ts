@@ -87,25 +87,19 @@ export class DocumentTable {
     const sources = new Map<string, number>();
     let first = 0;
     for (const shard of readManifest(corpus).splits.train.shards) {
-      const reader = new ParquetReader(join(shardsFolder(corpus), shard.documents_file.path));
-      try {
-        let at = 0;
-        for (const count of await reader.groups()) {
-          for (const piece of await reader.rows<Piece>(at, at + count, COLUMNS)) {
-            const source = sources.get(piece.source) ?? sources.size;
-            sources.set(piece.source, source);
-            block.push(piece.pmid, first + piece.row, piece.start, piece.length);
-            block.push(source, piece.version);
-            if (block.length === FIELDS * BLOCK) {
-              blocks.push(Uint32Array.from(block));
-              block.length = 0;
-            }
+      using reader = new ParquetReader(join(shardsFolder(corpus), shard.documents_file.path));
+      for await (const { rows } of reader.each<Piece>(COLUMNS)) {
+        for (const piece of rows) {
+          const source = sources.get(piece.source) ?? sources.size;
+          sources.set(piece.source, source);
+          block.push(piece.pmid, first + piece.row, piece.start, piece.length);
+          block.push(source, piece.version);
+          if (block.length === FIELDS * BLOCK) {
+            blocks.push(Uint32Array.from(block));
+            block.length = 0;
           }
-          at += count;
-          await breathe();
         }
-      } finally {
-        reader.close();
+        await breathe();
       }
       first += shard.rows;
     }

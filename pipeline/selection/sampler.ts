@@ -60,7 +60,7 @@ export function rankPlaces(first: number, rows: number, rank: number, ranks: num
     throw new RangeError(`There is no rank ${rank} of ${ranks}`);
   }
   if (rows % ranks !== 0) {
-    throw new RangeError(`${ranks} ranks cannot share ${rows} rows a step evenly`);
+    throw new RangeError(`${ranks} ranks cannot share ${rows} rows per step evenly`);
   }
   const share = rows / ranks;
   return Array.from({ length: share }, (_, i) => first + rank * share + i);

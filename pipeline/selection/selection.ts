@@ -31,7 +31,7 @@ export interface SelectionSpec {
 /** Rows of selected documents. */
 export interface SelectedRows {
   readonly rows: number;
-  /** Distinct documents, documents with repetitions, and their tokens, a pass. */
+  /** Distinct documents, documents with repetitions, and their tokens, of one pass. */
   readonly documents: number;
   readonly drawn: number;
   readonly tokens: number;

@@ -30,11 +30,11 @@ import type { PackingMethod } from "./packing.ts";
 import { DocumentIndex, type LiveSet, MAX_SHARD_BITS, type SplitSize } from "./shard_documents.ts";
 import { writeShard } from "./shard_writer.ts";
 
-/** Documents packed together: padding falls with more, memory rises. */
-export const PACKING_WINDOW = 65_536;
-/** No shard's tokens file is larger. */
+/** How many documents are packed together: more of them leave less padding and take more memory. */
+const PACKING_WINDOW = 65_536;
+/** The most bytes of a shard's file of tokens. */
 const MAX_SHARD_BYTES = 256 * 2 ** 20;
-/** Shards' sizes scatter about their mean. */
+/** Shards are planned this much smaller than the limit, because their sizes vary. */
 const SIZE_MARGIN = 1.1;
 
 /** What to build shards from, and how. */

@@ -12,7 +12,7 @@ import { type Split, SPLITS } from "./order.ts";
 import { type PackedDocument, packedDocuments } from "./packed_documents.ts";
 
 /**
- * `jsonl`: `<split>.jsonl`, an object a document: id, version, source, text.
+ * `jsonl`: `<split>.jsonl`, one object per document: id, version, source, text.
  * `megatron`: `<split>.bin` and `<split>.idx`, Megatron-LM's indexed dataset, a document each
  * sequence, end of text after it; needs the corpus's tokenizer.json.
  * `hf-dataset`: `data/<split>-00000.parquet` with the same columns, which `load_dataset` reads; of
@@ -49,7 +49,7 @@ export interface ExportOptions {
 const OWN_NAMES = /^((train|validation|test)\.(jsonl|bin|idx)(\.partial)?|data)$/;
 
 /** What an export wrote. */
-export interface ExportSummary {
+interface ExportSummary {
   documents: Record<Split, number>;
   tokens: number;
   files: string[];

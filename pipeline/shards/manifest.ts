@@ -50,7 +50,7 @@ export interface SplitEntry {
   padding_share: number;
   /** Documents that lie in more than one row. */
   split_documents: number;
-  /** A document is in the shard that the first so many bits of its order key name. */
+  /** How many leading bits of a document's order key give the number of its shard. */
   shard_bits: number;
   /** In the order of their names. */
   shards: ShardEntry[];

@@ -7,14 +7,14 @@ import { type AtomicFile, openAtomic, openForReading as openFile } from "../../c
 import { UserError } from "../../core/errors.ts";
 
 /** Bytes before the data in the files that this project writes. */
-export const NPY_HEADER_BYTES = 128;
+const NPY_HEADER_BYTES = 128;
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
 
 /** Element types, as NumPy names them. */
-export type NpyType = "<u2" | "<u4";
+type NpyType = "<u2" | "<u4";
 
 /** The 128-byte header of an array. */
-export function npyHeader(type: NpyType, shape: readonly number[]): Uint8Array {
+function npyHeader(type: NpyType, shape: readonly number[]): Uint8Array {
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(", ")})`;
   const text = `{'descr': '${type}', 'fortran_order': False, 'shape': ${tuple}, }`;
   const header = new Uint8Array(NPY_HEADER_BYTES).fill(0x20);
@@ -26,7 +26,7 @@ export function npyHeader(type: NpyType, shape: readonly number[]): Uint8Array {
 }
 
 /** What an `.npy` file says of itself. */
-export interface NpyLayout {
+interface NpyLayout {
   type: string;
   shape: number[];
   /** Where the data begin, in bytes. */

@@ -66,16 +66,8 @@ export async function* packedDocuments(
 }
 
 async function* pieces(path: string): AsyncGenerator<Piece> {
-  const reader = new ParquetReader(path);
-  try {
-    let at = 0;
-    for (const rows of await reader.groups()) {
-      yield* await reader.rows<Piece>(at, at + rows);
-      at += rows;
-    }
-  } finally {
-    reader.close();
-  }
+  using reader = new ParquetReader(path);
+  for await (const { rows } of reader.each<Piece>()) yield* rows;
 }
 
 function joined({ piece, parts }: { piece: Piece; parts: Uint16Array[] }): PackedDocument {

@@ -14,17 +14,11 @@ export async function* readPlacements(
   let first = 0;
   for (const shard of readManifest(corpus).splits[split].shards) {
     if (first >= limit) return;
-    const reader = new ParquetReader(join(shardsFolder(corpus), shard.documents_file.path));
-    try {
-      let at = 0;
-      for (const count of await reader.groups()) {
-        for (const piece of await reader.rows<PlacedPiece>(at, at + count)) {
-          if (first + piece.row < limit) yield { ...piece, row: first + piece.row };
-        }
-        at += count;
+    using reader = new ParquetReader(join(shardsFolder(corpus), shard.documents_file.path));
+    for await (const { rows } of reader.each<PlacedPiece>()) {
+      for (const piece of rows) {
+        if (first + piece.row < limit) yield { ...piece, row: first + piece.row };
       }
-    } finally {
-      reader.close();
     }
     first += shard.rows;
   }

@@ -23,7 +23,7 @@ export interface PlacedPiece {
 }
 
 /** What a place in a shard holds. */
-export interface LocatedPiece extends PlacedPiece {
+interface LocatedPiece extends PlacedPiece {
   shard: string;
   /** The piece's text. */
   text: string;
@@ -38,24 +38,15 @@ async function placements(
   wanted: (row: number, pmid: number) => boolean,
 ): Promise<PlacedPiece[]> {
   const path = join(shardsFolder(corpus), shard.documents_file.path);
-  const reader = new ParquetReader(path);
+  using reader = new ParquetReader(path);
   const found: PlacedPiece[] = [];
-  try {
-    let at = 0;
-    for (const rows of await reader.groups()) {
-      const keys = await reader.rows<{ row: number; pmid: number }>(at, at + rows, ["row", "pmid"]);
-      const hits = keys.flatMap(({ row, pmid }, i) => wanted(row, pmid) ? [at + i] : []);
-      if (hits.length) {
-        const first = hits[0]!;
-        const last = hits.at(-1)! + 1;
-        const all = new Set(hits);
-        const lines = await reader.rows<PlacedPiece>(first, last);
-        found.push(...lines.filter((_, i) => all.has(first + i)));
-      }
-      at += rows;
-    }
-  } finally {
-    reader.close();
+  for await (const { first, rows } of reader.each<{ row: number; pmid: number }>(["row", "pmid"])) {
+    const isWanted = rows.map(({ row, pmid }) => wanted(row, pmid));
+    const from = isWanted.indexOf(true);
+    if (from < 0) continue;
+    const to = isWanted.lastIndexOf(true) + 1;
+    const lines = await reader.rows<PlacedPiece>(first + from, first + to);
+    found.push(...lines.filter((_, i) => isWanted[from + i]));
   }
   return found;
 }
@@ -112,7 +103,7 @@ export async function locate(
 }
 
 /** A record of a PMID that was tokenized. */
-export interface TokenizedRecord {
+interface TokenizedRecord {
   source: string;
   version: number;
   tokens: number;

@@ -13,7 +13,7 @@ export interface LiveSet {
 }
 
 /** What selects documents. */
-export interface Selection {
+interface Selection {
   tokenFiles: { source: string; path: string }[];
   live: LiveSet;
   tokenizerSha256: string;
@@ -22,16 +22,16 @@ export interface Selection {
   test: number;
 }
 
-/** Shards are cut at multiples of 2^(32 - this) of the order key, so there are at most so many. */
+/** Shards begin at multiples of 2^(32 - MAX_SHARD_BITS) of the order key, so there are at most 4,096. */
 export const MAX_SHARD_BITS = 12;
-/** Gaps up to this many tokens are read over: one long read beats two short ones. */
+/** Gaps of up to this many tokens are read and thrown away: one long read is faster than two short ones. */
 const READ_OVER = 8192;
 
 /** What a split holds in all, found by one pass over the token files. */
 export interface SplitSize {
   documents: number;
   tokens: number;
-  /** Documents, or their rests beyond whole rows, of more than half a row: one a row at most. */
+  /** Documents, or their rests beyond whole rows, of more than half a row: at most one fits into each row. */
   large: number;
   /** Rows that one document each would take. */
   pieces: number;

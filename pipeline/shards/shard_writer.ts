@@ -31,7 +31,7 @@ const SCHEMA: SchemaElement[] = [
 const BLOCK_TOKENS = 1 << 22;
 
 /** How to write a shard. */
-export interface ShardSettings {
+interface ShardSettings {
   /** Where `path`s of the manifest begin. */
   folder: string;
   /** "train/train-00000". */

@@ -5,7 +5,7 @@
  *
  *     header, 128 bytes   u32 magic, version, documents, seed low, seed high, tokens; the
  *                         tokenizer's SHA-256 in hex at byte 64
- *     u32 columns         order key, pmid, version, ordinal (one entry a document), and where each
+ *     u32 columns         order key, pmid, version, ordinal (one entry per document), and where each
  *                         document's tokens begin (one entry more)
  *     u16                 the tokens: [end of text, ...tokens] for each document
  * @module
@@ -168,7 +168,7 @@ export function writeTokenFile(
 }
 
 /** A stretch of a token file's documents, in order. */
-export interface TokenFileSlice {
+interface TokenFileSlice {
   keys: Uint32Array;
   pmids: Uint32Array;
   versions: Uint32Array;

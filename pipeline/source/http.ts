@@ -18,8 +18,6 @@ import {
 import { HttpClient, type HttpOptions, HttpStatusError, LIMITS, RETRIES } from "./http_client.ts";
 import { isWholePage, linksOf } from "./listing.ts";
 
-export type { HttpOptions } from "./http_client.ts";
-
 /** What is kept beside an unfinished download, so that it goes on where it stopped. */
 interface ResumeNote {
   url: string;
@@ -91,7 +89,7 @@ export class HttpSource implements Source {
       LIMITS.md5Bytes,
       (body) => parseMd5(body) ? undefined : "there is no MD5 in it",
     );
-    return parseMd5(text)!;
+    return parseMd5(text) ?? "";
   }
 
   async obtain(
@@ -163,7 +161,7 @@ export class HttpSource implements Source {
       if (response.status !== 206) offset = 0;
       const length = response.headers.get("content-length");
       const total = response.status === 206
-        ? range![2] === "*" ? undefined : Number(range![2])
+        ? range?.[2] === "*" ? undefined : Number(range?.[2])
         : length === null || response.headers.has("content-encoding")
         ? undefined
         : Number(length);

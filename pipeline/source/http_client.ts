@@ -2,7 +2,7 @@
  * Requests to one host: time-outs, retries with back-off, Retry-After, no redirects elsewhere.
  * @module
  */
-import { Interrupted, isDiskFull, messageOf, UserError } from "../../core/errors.ts";
+import { fail, Interrupted, isDiskFull, messageOf, UserError } from "../../core/errors.ts";
 
 /** How hard to try. */
 export const RETRIES = { attempts: 8, wrongMd5: 3, redirects: 5 } as const;
@@ -48,7 +48,7 @@ export class HttpClient {
       Omit<HttpOptions, "onRetry" | "contact" | "authorization">
     >;
   readonly #userAgent: string;
-  // One controller a request, so that a stalled body can be ended.
+  // One controller per request, so that a stalled body can be ended.
   readonly #controllers = new WeakMap<Response, AbortController>();
 
   constructor(place: string, options: HttpOptions) {
@@ -200,7 +200,7 @@ export class HttpClient {
 
   /** The body in pieces, each within the read time-out and all within the total one. */
   async *body(response: Response, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-    const controller = this.#controllers.get(response)!;
+    const controller = this.#controllers.get(response) ?? fail("another client's answer");
     const { readTimeout, totalTimeout } = this.#options;
     const stop = () => controller.abort();
     signal?.addEventListener("abort", stop, { once: true });
@@ -230,7 +230,7 @@ export function retryAfter(response: Response, now: number = Date.now()): number
 }
 
 /** Waits; ends early when `signal` fires. */
-export function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
+function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
     const done = () => {

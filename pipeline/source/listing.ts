@@ -5,7 +5,7 @@
  */
 
 /** A link on a page. */
-export interface Link {
+interface Link {
   /** The link's target, as it is written. */
   target: string;
   /** The text behind the link, to the end of its line: size and date. */

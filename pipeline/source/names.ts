@@ -25,9 +25,9 @@ export interface PubmedName {
  */
 export function parseName(fileName: string): PubmedName | undefined {
   const match = /^(pubmed(\d\d)n(\d{4,6}))\.xml\.gz$/.exec(fileName);
-  return match
-    ? { source: match[1]!, year: Number(match[2]), number: Number(match[3]) }
-    : undefined;
+  if (!match) return undefined;
+  const [, source = "", year, number] = match;
+  return { source, year: Number(year), number: Number(number) };
 }
 
 /** The name of a source's file on the mirror. */

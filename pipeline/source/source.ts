@@ -1,11 +1,10 @@
 /**
- * Where PubMed files come from: a folder or an HTTP mirror, both laid out as NLM's server.
+ * Where PubMed files come from: what a folder and an HTTP mirror have in common. Both are laid out as
+ * NLM's server; `open.ts` opens either.
  * @module
  */
 import { UserError } from "../../core/errors.ts";
 import { resolve } from "../../core/std.ts";
-import { FolderSource } from "./folder.ts";
-import { type HttpOptions, HttpSource } from "./http.ts";
 import type { Folder, PubmedName } from "./names.ts";
 
 /** A file that a source offers. */
@@ -64,20 +63,6 @@ export function splitUser(place: string): { place: string; authorization: string
   return { place: url.href, authorization: `Basic ${btoa(String.fromCharCode(...bytes))}` };
 }
 
-/** Opens a folder, or an `http:` or `https:` URL. */
-export function openSource(place: string, http: HttpOptions = {}): Source {
-  if (/^https?:\/\//i.test(place)) return new HttpSource(place, http);
-  const scheme = /^([a-z][a-z0-9+.-]+):\/\//i.exec(place);
-  if (scheme) {
-    throw new UserError(
-      `Cannot read from ${shownPlace(place)}: "${
-        scheme[1]
-      }" is not spoken here; give a folder or an https URL`,
-    );
-  }
-  return new FolderSource(place);
-}
-
 /** Reads `MD5(name)= hex`, `hex  name` or a bare `hex`; undefined where there is none. */
 export function parseMd5(text: string): string | undefined {
   return /(?:^|[=\s])([0-9a-f]{32})(?:\s|$)/i.exec(text)?.[1]?.toLowerCase();
@@ -98,10 +83,9 @@ export function newestSeries(place: string, files: SourceFile[]): SourceFile[] {
     );
   }
   const series = files.filter((f) => f.year === year).sort((a, b) => a.number - b.number);
-  for (let i = 1; i < series.length; i++) {
-    const a = series[i - 1]!;
-    const b = series[i]!;
-    if (a.number === b.number) {
+  for (const [i, b] of series.entries()) {
+    const a = series[i - 1];
+    if (a?.number === b.number) {
       throw new UserError(
         `Cannot use ${place}: file ${a.number} is there twice, as ${a.folder}/${a.fileName} and ` +
           `${b.folder}/${b.fileName}; remove one`,

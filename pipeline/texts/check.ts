@@ -1,6 +1,7 @@
 /** `pipeline status` and `verify` for corpora of texts, which have no catalogue. @module */
 import { exists } from "../../core/files.ts";
 import { Interrupted, messageOf, UserError } from "../../core/errors.ts";
+import { textDocumentsPath, textsPath, textTokensPath } from "../corpus_paths.ts";
 import { holdFolder } from "../corpus.ts";
 import { diskUse, shardStatus, type Status } from "../status.ts";
 import { breathe } from "../../core/breathe.ts";
@@ -17,15 +18,7 @@ import {
   type Verification,
   type VerifyOptions,
 } from "../verify.ts";
-import {
-  columnsOf,
-  isWholeTextList,
-  readTextCorpus,
-  type TextCorpusState,
-  textDocumentsPath,
-  textsPath,
-  textTokensPath,
-} from "./state.ts";
+import { columnsOf, isWholeTextList, readTextCorpus, type TextCorpusState } from "./state.ts";
 
 /** The figures of a corpus of texts. */
 export type TextStatus =

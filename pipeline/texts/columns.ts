@@ -3,7 +3,7 @@
  * values by name. A member of an object has the names on the way to it, joined by dots.
  * @module
  */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 
 /** A plain value. */
 export type Scalar = string | number | boolean;
@@ -17,7 +17,7 @@ export interface Column {
   list: boolean;
 }
 
-/** More columns than any data set has that documents are chosen by; names used as data have more. */
+/** The most columns of a file. Records with more use names as data, and nobody chooses by those. */
 const MOST_COLUMNS = 256;
 /** What lies deeper in a record is left out. */
 const DEEPEST = 8;
@@ -75,8 +75,8 @@ export class ColumnRows {
   row(record: object): (Scalar | Scalar[] | null)[] {
     const row: (Scalar | Scalar[] | null)[] = this.columns.map(({ list }) => list ? [] : null);
     eachValue(record, (name, value) => {
-      const place = this.#places.get(name)!;
-      const { kind, list } = this.columns[place]!;
+      const place = this.#places.get(name) ?? fail(`the survey saw no column ${name}`);
+      const { kind, list } = this.columns[place] ?? fail(`there is no column ${place}`);
       const kept = kind === "mixed" ? String(value) : value;
       if (list) (row[place] as Scalar[]).push(kept);
       else row[place] = kept;

@@ -4,22 +4,17 @@
  * @module
  */
 import { join, resolve } from "../../core/std.ts";
-import { exists, hashFile, removeIfExists, writeAtomic } from "../../core/files.ts";
+import { exists, hashFile, removeIfExists } from "../../core/files.ts";
 import { Interrupted, UserError } from "../../core/errors.ts";
 import { holdFolder, removeMade, removePartials } from "../corpus.ts";
-import { corpusPaths } from "../corpus_paths.ts";
+import { corpusPaths, textDocumentsPath, textsPath, textTokensPath } from "../corpus_paths.ts";
 import { DEFAULT_SETTINGS, type PackingSettings, settingOf } from "../corpus_settings.ts";
-import { beginShards } from "../ingest/shards.ts";
 import { checkContamination, readHeldOut } from "../overlap/contamination.ts";
 import { recordFile } from "../recorded_files.ts";
-import { loadTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
-import {
-  buildShards,
-  type Manifest,
-  manifestPath,
-  TokenFileWriter,
-  tokenizerPath,
-} from "../shards/mod.ts";
+import type { Tokenizer } from "../tokenizer/mod.ts";
+import { corpusTokenizer, keepTokenizer } from "../shards/corpus_tokenizer.ts";
+import { buildShards, type Manifest, manifestPath, TokenFileWriter } from "../shards/mod.ts";
+import { beginShards } from "../shards/recorded_manifest.ts";
 import { breathe } from "../../core/breathe.ts";
 import { ColumnRows, ColumnSurvey } from "./columns.ts";
 import { compareNewTexts } from "./compare_later.ts";
@@ -29,11 +24,8 @@ import {
   readTextCorpus,
   type TextCorpusSettings,
   type TextCorpusState,
-  textDocumentsPath,
   type TextFile,
   textRecord,
-  textsPath,
-  textTokensPath,
   writeTextCorpus,
 } from "./state.ts";
 
@@ -86,33 +78,16 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
     );
   }
   const old = readTextCorpus(corpus);
-  const tokenizerFile = options.tokenizer ?? (old ? tokenizerPath(corpus) : undefined);
-  if (tokenizerFile === undefined) {
+  if (!old && options.tokenizer === undefined) {
     throw new UserError(`Cannot make a corpus of the texts in ${source}: give --tokenizer FILE`);
   }
-  const tokenizer = loadTokenizer(tokenizerFile);
-  if (old && old.tokenizer_sha256 !== tokenizer.sha256) {
-    throw new UserError(
-      `Cannot use the tokenizer ${tokenizerFile}: ${corpus} was tokenized with another; leave it ` +
-        "away, or make another corpus",
-    );
-  }
-  const own = tokenizerPath(corpus);
-  if (!old && exists(own) && hashFile(own) !== tokenizer.sha256) {
-    throw new UserError(
-      `Cannot keep the tokenizer ${tokenizerFile} in the corpus: ${own} is there already and is ` +
-        "another; move it elsewhere, or name it with --tokenizer",
-    );
-  }
+  const tokenizer = corpusTokenizer(corpus, old?.tokenizer_sha256, options.tokenizer);
   const settings = settingsOf(options, old?.settings);
   const held = holdFolder(corpus);
   try {
     removePartials(corpus);
     if (old) checkContamination(corpus, textRecord(corpus));
-    // Later runs need no --tokenizer, even where this one is stopped.
-    if (!exists(own) || hashFile(own) !== tokenizer.sha256) {
-      writeAtomic(own, Deno.readFileSync(tokenizerFile));
-    }
+    keepTokenizer(corpus, tokenizer);
     const state = await takeFiles(options, tokenizer, settings);
     await compareNewTexts(corpus, state, options.signal);
     return await buildTextShards(corpus, state, tokenizer, options);

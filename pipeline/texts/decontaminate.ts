@@ -1,8 +1,8 @@
 /** `pipeline decontaminate` for corpora of texts. @module */
 import { exists } from "../../core/files.ts";
 import { holdFolder } from "../corpus.ts";
-import type { DecontaminateCorpusOptions, Decontamination } from "../decontaminate.ts";
-import { figuresOf } from "../ingest/shards.ts";
+import type { DecontaminateCorpusOptions, Decontamination } from "../decontaminate_options.ts";
+import { figuresOf } from "../shards/recorded_manifest.ts";
 import {
   checkContamination,
   findContamination,

@@ -9,7 +9,8 @@ import { ParquetFile, ParquetReader } from "../documents/parquet_file.ts";
 import type { CheckedDocument } from "../overlap/contamination.ts";
 import { breathe } from "../../core/breathe.ts";
 import type { Column, Scalar } from "./columns.ts";
-import { type TextCorpusState, textDocumentsPath } from "./state.ts";
+import { textDocumentsPath } from "../corpus_paths.ts";
+import type { TextCorpusState } from "./state.ts";
 
 /** The version in every file's key-value metadata, under "pubmamba.texts". */
 const SCHEMA_VERSION = 1;
@@ -75,7 +76,7 @@ export class TextDocumentWriter {
 }
 
 /** A document of a corpus of texts, with the columns that were asked for. */
-export interface TextDocument {
+interface TextDocument {
   /** Its number: what shards have in the place of a PMID. */
   number: number;
   source: string;
@@ -95,17 +96,12 @@ export async function* readTextDocuments(
   const known = new Set(["id", "text", ...own.map((c) => c.name)]);
   const wanted = columns?.filter((c) => known.has(c));
   if (wanted?.length === 0) return;
-  const reader = new ParquetReader(textDocumentsPath(corpus, name));
-  try {
-    let at = 0;
-    for (const rows of await reader.groups()) {
-      for (const values of await reader.rows<Record<string, unknown>>(at, at + rows, wanted)) {
-        yield { number: first + at++, source: name, values };
-      }
-      await breathe();
+  using reader = new ParquetReader(textDocumentsPath(corpus, name));
+  for await (const group of reader.each<Record<string, unknown>>(wanted)) {
+    for (const [i, values] of group.rows.entries()) {
+      yield { number: first + group.first + i, source: name, values };
     }
-  } finally {
-    reader.close();
+    await breathe();
   }
 }
 
@@ -155,14 +151,10 @@ export async function textIds(
   for (const number of new Set(numbers)) {
     const file = places.findLast((f) => f.first <= number);
     if (!file?.documents_sha256) continue;
-    const reader = new ParquetReader(textDocumentsPath(corpus, file.name));
-    try {
-      const row = number - file.first;
-      const [found] = await reader.rows<{ id: string }>(row, row + 1, ["id"]);
-      if (found) ids.set(number, found.id);
-    } finally {
-      reader.close();
-    }
+    using reader = new ParquetReader(textDocumentsPath(corpus, file.name));
+    const row = number - file.first;
+    const [found] = await reader.rows<{ id: string }>(row, row + 1, ["id"]);
+    if (found) ids.set(number, found.id);
   }
   return ids;
 }

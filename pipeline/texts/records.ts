@@ -4,7 +4,7 @@ import { ParquetReader } from "../documents/parquet_file.ts";
 import { MAX_TEXT_CHARACTERS, readJsonLines } from "../../core/text_input.ts";
 
 /** A record. */
-export interface TextRecord {
+interface TextRecord {
   text: string;
   /** Its own `id`, where that is a string or a number, or its line or row, counted from 1. */
   id: string;
@@ -36,26 +36,22 @@ export async function* readRecords(path: string): AsyncGenerator<TextRecord> {
 }
 
 async function* parquetRecords(path: string): AsyncGenerator<TextRecord> {
-  const reader = new ParquetReader(
+  using reader = new ParquetReader(
     path,
     "write it anew, uncompressed or with ZSTD, Snappy, GZIP or Brotli, or take it away",
   );
-  try {
-    let at = 0;
-    for (const rows of await reader.groups()) {
-      for (const record of await reader.rows<Record<string, unknown>>(at, at + rows)) {
-        const { text } = record;
-        if (typeof text !== "string") {
-          throw new UserError(
-            `Cannot read ${path}, row ${++at}: it has no "text" that is a string; rename the column ` +
-              "of texts, or leave the row out",
-          );
-        }
-        yield { text, id: idOf(record, ++at), record };
+  for await (const { first, rows } of reader.each<Record<string, unknown>>()) {
+    for (const [i, record] of rows.entries()) {
+      const number = first + i + 1;
+      const { text } = record;
+      if (typeof text !== "string") {
+        throw new UserError(
+          `Cannot read ${path}, row ${number}: it has no "text" that is a string; rename the column ` +
+            "of texts, or leave the row out",
+        );
       }
+      yield { text, id: idOf(record, number), record };
     }
-  } finally {
-    reader.close();
   }
 }
 

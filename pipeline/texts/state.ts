@@ -45,8 +45,6 @@ export interface TextCorpusState {
   records?: Record<string, string>;
 }
 
-export { textDocumentsPath, textsPath, textTokensPath } from "../corpus_paths.ts";
-
 /**
  * The list of a corpus's texts; undefined where it is no corpus of texts.
  * @throws {UserError} where the list is damaged

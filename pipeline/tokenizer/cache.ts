@@ -34,7 +34,10 @@ export class PretokenCache {
     return ((hash ^ (hash >>> 15)) & (SLOTS - 1)) << 2;
   }
 
-  /** Stores a pretoken in the free slot at `word`. */
+  /**
+   * Stores a pretoken in the free slot at `word`. Its 7 parameters are plain numbers and arrays: an
+   * object for each pretoken would cost more than the cache saves.
+   */
   insert(
     word: number,
     hash: number,

@@ -4,8 +4,7 @@
  * @module
  */
 
-/** Classes of the GPT-2 pattern ` ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+`. */
-export const OTHER = 0;
+/** Classes of the GPT-2 pattern ` ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+`; all else is 0. */
 export const LETTER = 1;
 export const NUMBER = 2;
 export const SPACE = 3;
@@ -38,7 +37,7 @@ let table: Uint8Array | undefined;
 export function characterClasses(): Uint8Array {
   if (table) return table;
   table = new Uint8Array(0x110000);
-  // Runs found by the regular expression engine itself: one pass a block, not a call a character.
+  // Runs found by the regular expression engine itself: one pass per block instead of one call per character.
   const block = 0x4000;
   const units = new Uint16Array(block * 2);
   for (let first = 0; first <= LAST_CLASSIFIED; first += block) {

@@ -17,7 +17,7 @@ interface ExtensibleJson {
 }
 
 /** An extended tokenizer. */
-export interface Extension {
+interface Extension {
   /** The tokenizer.json. */
   json: ExtensibleJson;
   /** The first new id; the old ones are those below. */

@@ -1,8 +1,8 @@
-/** How finely tokenizers cut text: tokens a word, bytes a token, and the same for lists of terms. */
+/** How finely tokenizers cut text: tokens per word, bytes per token, and the same for lists of terms. */
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** Sums over texts. */
-export interface Fertility {
+interface Fertility {
   texts: number;
   words: number;
   bytes: number;

@@ -7,7 +7,7 @@ import { PairIndex } from "./pair_index.ts";
 import type { PretokenTable } from "./pretoken_counts.ts";
 
 /** What was learned, in the order of learning. */
-export interface LearnedMerge {
+interface LearnedMerge {
   left: number;
   right: number;
   /** The token they become: a new id, or an old one that has the same bytes. */
@@ -15,7 +15,7 @@ export interface LearnedMerge {
 }
 
 /** When to stop, and what the tokens are before the first merge. */
-export interface LearnOptions {
+interface LearnOptions {
   /** Writes the ids that a pretoken begins as into `ids` from `at` on; returns how many. */
   begin: (bytes: Uint8Array, start: number, end: number, ids: Uint16Array, at: number) => number;
   /** The first id to give to a merged token. */

@@ -41,7 +41,7 @@ export class Scanner {
 
   /**
    * Encodes `bytes[start, end)`, whole UTF-8 characters, into `out` from `at` on; returns where it
-   * stopped. `out` needs room for an id a byte; `bytes` goes on past `end`.
+   * stopped. `out` needs room for one id per byte; `bytes` goes on past `end`.
    */
   encode(bytes: Uint8Array, start: number, end: number, out: Uint16Array, at: number): number {
     const ascii = this.#ascii;

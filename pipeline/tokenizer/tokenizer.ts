@@ -26,7 +26,7 @@ export interface DecodeOptions {
   skipSpecialTokens?: boolean;
 }
 
-/** Text to ids and back. Holds caches, so use one a thread. */
+/** Text to ids and back. Holds caches, so use one in each thread. */
 export interface Tokenizer {
   /** The SHA-256 of its tokenizer.json, in hex. */
   readonly sha256: string;

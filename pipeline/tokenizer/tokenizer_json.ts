@@ -73,8 +73,8 @@ const MAX_ADDED_CHARACTERS = 1 << 20;
 /** Names of the end-of-text token, in order of preference. */
 const END_OF_TEXT = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]"];
 
-/** A tokenizer.json with as many ids as 16 bits have takes a third of this. */
-export const MAX_TOKENIZER_BYTES: number = 1 << 24;
+/** The most bytes of a tokenizer.json: three times what one with all ids of 16 bits takes. */
+const MAX_TOKENIZER_BYTES: number = 1 << 24;
 
 /**
  * Reads and parses a tokenizer.json, of any kind.

@@ -8,15 +8,15 @@
 import { isXmlChar } from "./bytes.ts";
 
 /** What a DOCTYPE says, or what is wrong with it and where (in UTF-16 units of the text). */
-export type Doctype =
+type Doctype =
   | { defaults: Map<string, Map<string, string>> }
   | { error: string; at: number };
 
 const NAME_START = /[\p{L}_:]/u;
 const NAME_CHARACTER = /[\p{L}\p{N}\p{M}_:.\-\u00b7]/u;
 /** What element types and lists of values are not made of. */
-const STOPS_CONTENT = `<>"'&%`;
-const STOPS_LIST = `()<>"'&%`;
+const STOPS_CONTENT = `<>"'&%[]`;
+const STOPS_LIST = `()<>"'&%[]`;
 /** The types of attributes that are a word. */
 const ATTRIBUTE_TYPES = [
   "CDATA",

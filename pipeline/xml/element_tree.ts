@@ -1,6 +1,6 @@
 /**
  * Which elements matter: a tree of paths compiled into a table, so that the scanner follows a
- * document with one look-up an element and ignores every subtree that no rule names.
+ * document with one look-up per element and ignores every subtree that no rule names.
  * @module
  */
 import { bytesOf } from "./bytes.ts";
@@ -110,7 +110,7 @@ export class ElementTree {
 }
 
 /** The rolling hash of a name, as the scanner computes it while it looks for the name's end. */
-export function hashName(bytes: Uint8Array, from: number, to: number): number {
+function hashName(bytes: Uint8Array, from: number, to: number): number {
   let hash = 0;
   for (let i = from; i < to; i++) hash = Math.imul(hash, 31) + bytes[i]! | 0;
   return hash;

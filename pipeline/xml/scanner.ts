@@ -30,7 +30,7 @@ const DECLARATION =
 const decoder = new TextDecoder();
 
 /** The default limit of one record, comment or doctype, in bytes. */
-export const MAX_RECORD_BYTES: number = 64 << 20;
+const MAX_RECORD_BYTES: number = 64 << 20;
 
 const enum At {
   start,

@@ -59,3 +59,21 @@ Deno.test("a section that ends its process or hangs is reported, and the rest go
   assertEquals(seen.at(-1), ["dying", "first", "hanging", "last", "peak_device_bytes"]);
   assertEquals(reporter.lines.filter((line) => line.startsWith("left out")).length, 2);
 });
+
+Deno.test("a second call keeps what is known, and measures only what is missing or failed", async () => {
+  const reporter = silentReporter();
+  const figures = await runSections({
+    provider: "deno",
+    variant: undefined,
+    seconds: 60,
+    grace: 5,
+    sectionSeconds: 3,
+    reporter,
+    signal: new AbortController().signal,
+    known: { first: { known: 1 }, last: { error: "the time is up" }, dying: 1, hanging: 2 },
+    program: new URL("./sections_program.ts", import.meta.url),
+  }, () => {});
+  const { first, last, dying, hanging } = figures as Record<string, { error?: string }>;
+  assertEquals([first, dying, hanging], [{ known: 1 }, 1, 2] as unknown[]);
+  assertEquals([typeof last, last?.error], ["object", undefined]);
+});

@@ -22,7 +22,7 @@ const TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 const LOCK_TRIES = 40;
 
 /** What a history came to. */
-export interface HistoryFigures {
+interface HistoryFigures {
   steps: number;
   commands: number;
   kills: number;
@@ -31,7 +31,7 @@ export interface HistoryFigures {
 }
 
 /** How to play. */
-export interface HistoryOptions {
+interface HistoryOptions {
   /** A folder for the mirror and the corpora; everything in it may be removed. */
   folder: string;
   /** Whether small disks may be mounted under `folder`. */

@@ -37,7 +37,7 @@ export const noFigures = (): InputFigures => ({
 });
 
 /** How to read mutants. */
-export interface ReadOptions {
+interface ReadOptions {
   /** For the files that are read; of this stretch alone. */
   folder: string;
   /** When to stop, by performance.now(). */

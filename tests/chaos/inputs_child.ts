@@ -33,11 +33,11 @@ const REPORT_EVERY = 500;
 const FORESEEN = new Set(["UserError", "UsageError", "XmlError"]);
 
 /** The chance of one mutant: of the seed and its number alone. */
-export const chanceOf = (seed: number, index: number): Chance =>
+const chanceOf = (seed: number, index: number): Chance =>
   new Chance(Math.imul(seed, 0x9e3779b1) + index | 0);
 
 /** The subject that a mutant is for. */
-export function subjectOf(subjects: Subject[], chance: Chance): Subject {
+function subjectOf(subjects: Subject[], chance: Chance): Subject {
   let at = chance.below(subjects.reduce((sum, s) => sum + s.share, 0));
   for (const subject of subjects) if ((at -= subject.share) < 0) return subject;
   throw new Error("There are no subjects");

@@ -4,7 +4,7 @@ import type { Chance } from "./chance.ts";
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** One array of several. */
-export function concat(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
+function concat(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

@@ -19,7 +19,7 @@ import { finish, killed, Wrong } from "./program.ts";
 /** The commands that are killed. */
 export const TRAINING_COMMANDS = ["train", "finetune", "export"] as const;
 /** One of them. */
-export type TrainingCommand = typeof TRAINING_COMMANDS[number];
+type TrainingCommand = typeof TRAINING_COMMANDS[number];
 
 /** Everything that the commands start from, in a folder of its own. */
 export class TrainingRoom {
@@ -84,7 +84,8 @@ export class TrainingRoom {
         );
       } else break;
     }
-    if (!this.#isDone(command, out)) {
+    // Whoever sees a command killed starts it again, although it may have been done.
+    if (command !== "export" || !this.#isDone(command, out)) {
       const { code, stderr } = await finish(command, this.#words(command, "killed"));
       if (code !== 0) throw new Wrong(`${command} failed with ${code}\n${stderr}`);
     }

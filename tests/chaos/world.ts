@@ -12,7 +12,7 @@ import type { Chance } from "./chance.ts";
 type Kind = "plain" | "bare" | "retracted";
 
 /** A record or a deletion; `edition` tells the texts of the same version apart. */
-export interface Entry extends Event {
+interface Entry extends Event {
   kind: Kind;
   edition: number;
 }
@@ -22,7 +22,7 @@ const PMIDS = 40;
 const RETRACTED = '<PublicationType UI="D016441">Retracted Publication</PublicationType>';
 
 /** Twenty words that every text of a PMID has, and no other: what evaluation items share with it. */
-export const passageOf = (pmid: number): string =>
+const passageOf = (pmid: number): string =>
   Array.from({ length: 20 }, (_, i) => `observation${pmid}n${i}`).join(" ");
 
 const titleOf = ({ pmid, version, edition }: Entry): string =>
@@ -38,7 +38,7 @@ function abstractOf(entry: Entry): string {
 }
 
 /** The text that a corpus must hold for a record. */
-export const textOf = (entry: Entry): string =>
+const textOf = (entry: Entry): string =>
   [titleOf(entry), abstractOf(entry)].filter((part) => part !== "").join("\n\n");
 
 /** The mirror's folder and its history. */

@@ -103,6 +103,10 @@ Deno.test("a Mamba-2 model is trained, resumed, exported, evaluated and run by t
     await run("export", "--run", whole, "--out", hf);
     await run("export", "--run", parts, "--out", other, "--layout=mamba-ssm");
     assertEquals(weights(other), weights(hf));
+    const gguf = join(dir, "gguf");
+    await run("export", "--run", whole, "--out", gguf, "--layout=gguf", "--type=q8_0");
+    const magic = Deno.readFileSync(join(gguf, "model.gguf")).subarray(0, 4);
+    assertEquals(new TextDecoder().decode(magic), "GGUF");
     const perplexity = async (model: string) =>
       JSON.parse(
         await run("evaluate", "perplexity", "--model", model, "--corpus", corpus, "--json"),

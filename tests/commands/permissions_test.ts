@@ -9,6 +9,8 @@ import { ROOT, runTask } from "../shared.ts";
 
 /** Options whose values are words, and no places. */
 const WORDS = [
+  "types",
+  "freeze",
   "by",
   "checkpoint",
   "contact",

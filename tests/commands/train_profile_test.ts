@@ -1,4 +1,5 @@
-import { chromeTrace, kernelTotals } from "../../commands/train_profile.ts";
+import { chromeTrace } from "../../commands/train_profile.ts";
+import { kernelTotals, largestGaps } from "../../kernels/step_times.ts";
 import { openDevice } from "../../kernels/open_device.ts";
 import { configOfSizes } from "../../model/mamba/config.ts";
 import { createMamba } from "../../model/mamba/mamba.ts";
@@ -57,4 +58,23 @@ Deno.test("a step's timeline has every kernel in order, and makes a trace", asyn
   } finally {
     device.destroy();
   }
+});
+
+Deno.test("largestGaps() names what a step loses most against its rooflines, with a guess", () => {
+  const peaks = { products: 1e12, bandwidth: 1e11 }; // 1e9 operations and 1e8 bytes per millisecond
+  const gaps = largestGaps(
+    kernelTotals([
+      { label: "head NT", start: 0, ms: 10, flop: 9e9, bytes: 1e6 }, // 9 ms at its roofline
+      { label: "scan", start: 10, ms: 8, flop: 1e6, bytes: 2e8 }, // 2 ms of bytes
+      { label: "tiny", start: 20, ms: 0.01, flop: 1, bytes: 1 },
+    ], peaks),
+    4,
+  );
+  assertEquals(gaps.map(({ label, cause }) => [label, cause]), [
+    ["scan", "bandwidth"],
+    ["copies and gaps", "launch gaps"],
+    ["head NT", "arithmetic"],
+    ["tiny", "occupancy"],
+  ]);
+  assertEquals(gaps.map(({ lost }) => Math.round(lost)), [6, 2, 1, 0]);
 });

@@ -134,6 +134,7 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
         folder,
         "--corpus",
         corpus,
+        "--split=validation",
         "--json",
       );
       assertEquals(code, 0, stderr);
@@ -147,6 +148,7 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
         "--model=org/model@v1",
         "--corpus",
         corpus,
+        "--split=validation",
         "--json",
       );
       assertEquals(code, 0, stderr);

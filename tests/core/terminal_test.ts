@@ -39,12 +39,18 @@ Deno.test("words longer than a line have a line of their own", () => {
 });
 
 /** Runs the program in a pseudo-terminal of so many columns; undefined where `script` is absent. */
-async function inTerminal(columns: number, words: string, env = {}): Promise<string | undefined> {
-  const program = `"${Deno.execPath()}" run -A --no-check "${join(ROOT, "main.ts")}" ${words}`;
+async function inTerminal(
+  columns: number,
+  words: string,
+  noColor = false,
+): Promise<string | undefined> {
+  // The tests' own environment may ask for no colour.
+  const program = `env -u NO_COLOR ${
+    noColor ? "NO_COLOR=1 " : ""
+  }"${Deno.execPath()}" run -A --no-check "${join(ROOT, "main.ts")}" ${words}`;
   try {
     const { stdout } = await new Deno.Command("script", {
       args: ["-qec", `stty cols ${columns} rows 24; ${program}`, "/dev/null"],
-      env,
     }).output();
     return new TextDecoder().decode(stdout).replaceAll("\r", "");
   } catch {
@@ -63,7 +69,7 @@ Deno.test("help takes a real terminal's width and colours, and no colour with NO
     ...narrow.replaceAll(ESCAPES, "").split("\n").map((line) => line.length),
   );
   assert(widest <= 60 && widest > 50, `the widest line has ${widest} columns`);
-  const plain = await inTerminal(60, "train --help", { NO_COLOR: "1" });
+  const plain = await inTerminal(60, "train --help", true);
   // Deno clears its own line when it starts; nothing else is an escape.
   assert(!(plain ?? "").includes("\x1b[1m"), "colour in spite of NO_COLOR");
   assertEquals(plain?.replaceAll(ESCAPES, ""), narrow.replaceAll(ESCAPES, ""));

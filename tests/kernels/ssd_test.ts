@@ -58,7 +58,12 @@ const CASES: Case[] = [
   },
   {
     name: "f16, 100 steps",
-    ...{ batch: 2, length: 100, heads: 4, headSize: 5, groups: 2, states: 7 },
+    batch: 2,
+    length: 100,
+    heads: 4,
+    headSize: 5,
+    groups: 2,
+    states: 7,
     ...FULL,
     half: true,
   },

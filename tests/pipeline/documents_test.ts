@@ -14,6 +14,7 @@ import {
 import { DocumentWriter } from "../../pipeline/documents/writer.ts";
 import { UserError } from "../../core/errors.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
+import { integers } from "../random.ts";
 import { ROOT } from "../shared.ts";
 import { parse, withFolder } from "./support.ts";
 
@@ -97,8 +98,7 @@ Deno.test("rows of any shape come back: empty and nested lists, long runs, wide 
     const path = join(folder, "x.parquet");
     const columns = ["pmid", "title", "mesh", "other_abstracts"];
     const at = (name: string) => COLUMN_NAMES.indexOf(name);
-    let seed = 7;
-    const next = (below: number) => (seed = seed * 48271 % 0x7fffffff) % below;
+    const next = integers(7);
     const words = Array.from({ length: 300 }, (_, i) => `term ${i} \u03b1`.repeat(1 + i % 5));
     const word = () => words[next(next(2) ? 300 : 3)]!;
     const list = <T>(limit: number, make: () => T): T[] =>

@@ -1,7 +1,7 @@
 /** What a user sees of a download, and that Ctrl-C ends it at once and keeps what came. @module */
 import { join } from "../../core/std.ts";
 import { DownloadMeter } from "../../pipeline/ingest/download_meter.ts";
-import { openSource } from "../../pipeline/source/source.ts";
+import { openSource } from "../../pipeline/source/open.ts";
 import { Interrupted } from "../../core/errors.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "../assert.ts";
 import { ROOT } from "../shared.ts";

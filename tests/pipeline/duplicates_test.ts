@@ -1,10 +1,9 @@
 import { findDuplicates } from "../../pipeline/overlap/duplicates.ts";
 import { jaccard, MinHash } from "../../pipeline/overlap/minhash.ts";
 import { assert, assertEquals } from "../assert.ts";
+import { integers } from "../random.ts";
 
-let state = 5;
-const random = (n: number) =>
-  Math.floor((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32 * n);
+const random = integers(5);
 const words = (count: number) => Array.from({ length: count }, () => `w${random(5000)}`);
 
 Deno.test("duplicates: near copies are found, others are not", async () => {

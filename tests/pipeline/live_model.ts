@@ -8,7 +8,7 @@ export interface Event {
 }
 
 /** The record that is in force for a PMID, and where it is. */
-export interface LiveRecord<E extends Event> {
+interface LiveRecord<E extends Event> {
   event: E;
   file: number;
   ordinal: number;

@@ -1,5 +1,5 @@
 import { gzipSync } from "node:zlib";
-import { findMeshTree, readMeshTree } from "../../pipeline/selection/mesh_tree.ts";
+import { findMeshTree, readMeshTree } from "../../pipeline/facets/mesh_tree.ts";
 import { UserError } from "../../core/errors.ts";
 import { join } from "../../core/std.ts";
 import { assertEquals, assertRejects, assertThrows } from "../assert.ts";

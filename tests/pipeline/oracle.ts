@@ -100,6 +100,7 @@ const number = (node: Node | undefined) => {
 const ids = (nodes: Node[]) =>
   nodes.map((n) => ({ type: attribute(n, "IdType"), value: textOf(n) }));
 
+/** Longer than 100 lines, because each field of a citation is read here, one after the other. */
 function citationOf(record: Node): Citation {
   const book = record.name === "PubmedBookArticle";
   const citation = emptyCitation(book ? "book" : "article");

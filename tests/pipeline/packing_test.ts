@@ -2,20 +2,12 @@ import { join } from "../../core/std.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { pack, type PackingMethod } from "../../pipeline/shards/packing.ts";
 import { assert, assertEquals } from "../assert.ts";
+import { integers } from "../random.ts";
 import { SHARED, sharedTest } from "../shared.ts";
-
-/** Repeatable numbers in [0, n). */
-function numbers(seed: number): (n: number) => number {
-  let state = seed;
-  return (n) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor(state / 2 ** 32 * n);
-  };
-}
 
 /** Lengths like PubMed abstracts': about 340 tokens, few above 700, very few above 1,024. */
 function abstractLengths(count: number): number[] {
-  const random = numbers(7);
+  const random = integers(7);
   return Array.from({ length: count }, () => {
     const bell = random(230) + random(230) + random(230);
     return random(1200) === 0 ? 1025 + random(2000) : 20 + bell;
@@ -47,7 +39,7 @@ function check(lengths: number[], rowLength: number, method: PackingMethod): voi
 }
 
 Deno.test("packing: every token once, in order, rests at the beginning of rows", () => {
-  const random = numbers(3);
+  const random = integers(3);
   for (const rowLength of [2, 16, 33, 128]) {
     const lengths = Array.from({ length: 500 }, () => 1 + random(rowLength * 3));
     for (const method of ["best-fit", "concatenate", "one-per-row"] as const) {
@@ -93,7 +85,7 @@ sharedTest("data/pubmed/truth", "packing: real abstracts at 1,024", () => {
     texts.push(`${QUESTION}\n\n${CONTEXTS.join(" ")} ${LONG_ANSWER}`);
   }
   const lengths = texts.map((text) => 1 + tokenizer.encode(text).length);
-  const random = numbers(3);
+  const random = integers(3);
   const window = Array.from({ length: 65_536 }, () => lengths[random(lengths.length)]!);
   // As they are, and as many as a window holds, drawn from them.
   for (const documents of [lengths, window]) {

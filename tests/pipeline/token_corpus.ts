@@ -13,7 +13,7 @@ import { assertEquals } from "../assert.ts";
 
 const WORDS = "Metformin lowers glucose in adults with diabetes and renal disease after trials"
   .split(" ");
-export const SEED = 11;
+const SEED = 11;
 export const LENGTH = 32;
 
 /** Texts of 2 to 10 words, some of 150. */

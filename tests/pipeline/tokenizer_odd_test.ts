@@ -3,6 +3,7 @@ import { Tokenizer as Oracle } from "@huggingface/tokenizers";
 import { join } from "../../core/std.ts";
 import { loadTokenizer, type Tokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { assert, assertEquals } from "../assert.ts";
+import { integers } from "../random.ts";
 import { SHARED, sharedTest } from "../shared.ts";
 
 const NEOX = "data/tokenizer/gpt-neox-20b.tokenizer.json";
@@ -59,9 +60,7 @@ const PIECES = [
 
 /** Strings by a seeded generator, well-formed or not. */
 function* oddStrings(count: number): Generator<string> {
-  let state = 2026;
-  const random = (n: number) =>
-    Math.floor((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32 * n);
+  const random = integers(2026);
   for (let i = 0; i < count; i++) {
     // Walking through the planes visits every block; neighbours come from one block.
     const block = (i * 16) % 0x33480;

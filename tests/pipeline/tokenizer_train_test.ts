@@ -2,6 +2,7 @@ import { Tokenizer as Oracle } from "@huggingface/tokenizers";
 import { UserError } from "../../core/errors.ts";
 import { tokenizerFromJson, trainTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { assert, assertEquals, assertThrows } from "../assert.ts";
+import { integers } from "../random.ts";
 
 /** The Rust library, where npm has it for this machine. */
 const RUST = "npm:tokenizers@0.23.2";
@@ -9,8 +10,7 @@ const PATTERN = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s
 
 /** Invented prose with repeated words. */
 function texts(count: number): string[] {
-  let state = 12345;
-  const random = (n: number) => (state = Math.imul(state, 1103515245) + 12345 >>> 0) % n;
+  const random = integers(12345);
   const parts = ["cardi", "neur", "oma", "itis", "gen", "ase", "in", "hyper", "al", "aaa", "ba"];
   const word = () => Array.from({ length: 1 + random(4) }, () => parts[random(11)]).join("");
   return Array.from(

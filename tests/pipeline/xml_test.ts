@@ -140,6 +140,8 @@ Deno.test("malformed XML is refused at the byte where it goes wrong", () => {
     [`<!DOCTYPE a [<!ENTITY b "c">]><PubmedArticleSet/>`, "<!ENTITY", "declares an entity"],
     [`<!DOCTYPE a [%b;]><PubmedArticleSet/>`, "%b;", "parameter entity"],
     [`<!DOCTYPE a [<!ELEMENT>]><PubmedArticleSet/>`, "<!ELEMENT", "malformed"],
+    [`<!DOCTYPE a [<!ELEMENT b [[c]]>]><PubmedArticleSet/>`, "<!ELEMENT", "malformed"],
+    [`<!DOCTYPE a [<!ATTLIST b c (d[e]) 'd'>]><PubmedArticleSet/>`, "<!ATTLIST", "malformed"],
     [`<?xml version="1.0" encoding="ISO-8859-1"?><PubmedArticleSet/>`, "<?xml", "ISO-8859-1"],
   ];
   for (const [xml, at, message] of cases) {

@@ -1,9 +1,11 @@
 import plugin from "../../scripts/lint_plugin.ts";
+import { join } from "../../core/std.ts";
 import { assertEquals } from "../assert.ts";
+import { ROOT } from "../shared.ts";
 
 /** The rules that refuse a piece of code, one entry per place. */
-const refusals = (code: string) =>
-  Deno.lint.runPlugin(plugin, "code.ts", code).map(({ id }) => id.replace("pubmamba/", ""));
+const refusals = (code: string, file = "code.ts") =>
+  Deno.lint.runPlugin(plugin, file, code).map(({ id }) => id.replace("pubmamba/", ""));
 
 Deno.test("a statement declares one variable, but for the counters of a loop", () => {
   assertEquals(refusals("const a = 1, b = 2;"), ["one-declaration"]);
@@ -22,4 +24,13 @@ Deno.test("literals are not spread, other values are", () => {
   assertEquals(refusals("const a = { ...{ b, c } };"), ["no-spread-literal"]);
   assertEquals(refusals("f(...[1, 2]);"), ["no-spread-literal"]);
   assertEquals(refusals("const a = { ...b, ...(c ? { d } : {}) };"), []);
+});
+
+Deno.test("the rooms that check what they read assert nothing, others may", () => {
+  assertEquals(refusals("const a = b!;", join(ROOT, "commands/a.ts")), ["no-non-null-assertion"]);
+  assertEquals(refusals("const a = b[0]!.c;", join(ROOT, "pipeline/ingest/a.ts")), [
+    "no-non-null-assertion",
+  ]);
+  assertEquals(refusals("const a = b ?? fail('no b');", join(ROOT, "commands/a.ts")), []);
+  assertEquals(refusals("const a = b[i]!;", join(ROOT, "pipeline/tokenizer/a.ts")), []);
 });

@@ -62,7 +62,8 @@ export function productShapes(
       linear(rows, out, input, half)
     ),
     ...linear(rows, d, output.width, output.half ? "x" : ""),
-    ...linear(Math.min(rows, headRows), config.paddedVocabSize, d, "x"),
+    // A head of labels is small.
+    ...(config.head ? [] : linear(Math.min(rows, headRows), config.paddedVocabSize, d, "x")),
   ];
 }
 

@@ -5,6 +5,7 @@
  */
 import type { Allocator } from "../../../kernels/device.ts";
 import { LOSS_SCALE_BYTES } from "../../../kernels/adamw/loss_scale.ts";
+import { DROPOUT_BYTES } from "../../../kernels/dropout/dropout.ts";
 import { segmentWords } from "../../../kernels/embedding/embedding.ts";
 import { type Matrix, type Region } from "../../../kernels/layout.ts";
 import type { Objective } from "../../../kernels/cross_entropy/cross_entropy.ts";
@@ -14,6 +15,7 @@ import type { Parameter } from "../parameters.ts";
 import { type AutotuneMode } from "./autotune.ts";
 import { Workspace } from "./activations.ts";
 import { allocateHead, type Head } from "./head.ts";
+import { allocateLabelHead, type LabelHead } from "./label_head.ts";
 import {
   type BatchShape,
   type LayerActivations,
@@ -21,7 +23,8 @@ import {
   type LayerScratch,
   layerScratch,
 } from "./layer_buffers.ts";
-import { ParameterStore, type Slot } from "./store.ts";
+import type { Slot } from "./mixer.ts";
+import { ParameterStore } from "./store.ts";
 
 /**
  * How a model computes. f32: all of it. mixed: f16 for the weights that products read (rounded from
@@ -59,6 +62,10 @@ export interface MambaOptions {
   averageDecay?: number;
   /** By default f32. */
   precision?: Precision;
+  /** Share of the embeddings' values that training drops; 0 by default. */
+  dropout?: number;
+  /** The most items of a batch that a head of labels reads; by default one per token of its texts. */
+  items?: number;
 }
 
 /** Device words of a batch's inputs. */
@@ -85,11 +92,16 @@ export interface ModelBuffers {
   last: Matrix;
   hidden: Matrix;
   inverseRms: Region;
-  head: Head;
+  /** Of a language model. */
+  head?: Head;
+  /** Of a model with a head of labels, in the other's place. */
+  labels?: LabelHead;
   training?: {
     scratch: LayerScratch;
     dstream: Matrix;
     squares: Region;
+    /** Seed and rate, where embeddings are dropped. */
+    dropout?: Region;
     /** In mixed precision: its state, and [scale x loss scale]. */
     lossScale?: { state: Region; scaled: Region };
   };
@@ -139,7 +151,8 @@ export function allocateModel(
     last: w.matrix("final stream", rows, d),
     hidden: w.matrix("hidden", rows, d, half),
     inverseRms: w.words("final inverse rms", rows),
-    head: allocateHead(device, w, rows, config.paddedVocabSize, d, half),
+    head: config.head ? undefined : allocateHead(device, w, rows, config.paddedVocabSize, d, half),
+    labels: allocateLabelHead(w, config, { rows, items: options.items, training }),
   };
   if (training) {
     const gradients = gradientRegions(store, options);
@@ -147,6 +160,7 @@ export function allocateModel(
       scratch: layerScratch(device, w, config, shape, half),
       dstream: w.matrix("gradient of the residual stream", rows, d),
       squares: w.words("square sums", sumOfSquaresScratch({ device }, gradients)),
+      dropout: options.dropout ? w.bytes("dropout", DROPOUT_BYTES) : undefined,
       lossScale: mixed
         ? {
           state: w.words("loss scale", LOSS_SCALE_BYTES / 4),

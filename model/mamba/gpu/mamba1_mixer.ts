@@ -40,7 +40,7 @@ import type {
 import { decayParameters, decayParametersBackward } from "./decay_parameters.ts";
 
 /** Extents of a mixer as stored: e and r padded to whole panels. */
-export interface StoredSizes {
+interface StoredSizes {
   /** Padded e. */
   e: number;
   /** Padded r. */
@@ -87,7 +87,7 @@ interface Mamba1Scratch extends MixerScratch {
 }
 
 /** What a layer scans. */
-export const scanShape = (config: Mamba1Config, { batch, length }: BatchShape): ScanShape => ({
+const scanShape = (config: Mamba1Config, { batch, length }: BatchShape): ScanShape => ({
   batch,
   length,
   channels: storedSizes(config).e,
@@ -281,6 +281,8 @@ export const MAMBA1_DEVICE: DeviceMixer<Mamba1Config> = {
     const forward = [matrixFloats(rows, storedSizes(config).e), sizes.checkpoints, sizes.sums];
     return 4 * Math.max(...forward, ...(training ? [sizes.parts, sizes.dcheckpoints] : []));
   },
+
+  textureBytes: () => 0,
 
   step({ config, store, plan, prepare, rows, stride, words, matrix, multiply }) {
     const { e, r, np, xDbl } = storedSizes(config);

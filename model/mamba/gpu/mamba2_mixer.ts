@@ -34,6 +34,7 @@ import {
   ssdForward,
   type SsdShape,
   ssdSizes,
+  ssdTextureBytes,
 } from "../../../kernels/ssd/mod.ts";
 import { ssdStep } from "../../../kernels/ssd/step.ts";
 import { headsOf, type Mamba2Config } from "../config.ts";
@@ -50,7 +51,7 @@ import type {
 } from "./mixer.ts";
 
 /** Extents of a mixer as stored. */
-export interface StoredSizes {
+interface StoredSizes {
   /** Columns of a head, and of a group of B or of C. */
   head: number;
   states: number;
@@ -65,7 +66,7 @@ export interface StoredSizes {
 }
 
 /** See {@linkcode StoredSizes}. */
-export function storedSizes(config: Mamba2Config): StoredSizes {
+function storedSizes(config: Mamba2Config): StoredSizes {
   const { pp, np, width, columns: wide, headWidth } = ssdExtents(ssdShape(config, ONE));
   return { head: pp, states: np, e: width, wide, main: wide + width, heads: headWidth };
 }
@@ -73,7 +74,7 @@ export function storedSizes(config: Mamba2Config): StoredSizes {
 const ONE: BatchShape = { batch: 1, length: 1 };
 
 /** What a layer computes. */
-export function ssdShape(config: Mamba2Config, { batch, length }: BatchShape): SsdShape {
+function ssdShape(config: Mamba2Config, { batch, length }: BatchShape): SsdShape {
   const [least, most] = config.timeStepLimit;
   const limited = least > 0 || most < Infinity;
   return {
@@ -406,6 +407,9 @@ export const MAMBA2_DEVICE: DeviceMixer<Mamba2Config> = {
     const forward = [rows * wide, sizes.states, sizes.pairs, sizes.steps];
     return 4 * Math.max(...forward, ...(training ? [sizes.sums] : []));
   },
+
+  textureBytes: (device, config, shape, { training, half }) =>
+    ssdTextureBytes(device, { ...ssdShape(config, shape), half }, training),
 
   step({ config, store, plan, prepare, rows, stride, words, matrix, multiply }) {
     const { head, states, e, wide, main, heads } = storedSizes(config);

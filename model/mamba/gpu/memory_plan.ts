@@ -2,6 +2,7 @@
 import type { Device, Sizing } from "../../../kernels/device.ts";
 import { DeviceError } from "../../../kernels/errors.ts";
 import { matrixFloats } from "../../../kernels/layout.ts";
+import { featureColumns } from "../../../kernels/readout/readout.ts";
 import type { MambaConfig } from "../config.ts";
 import { kindOf } from "../kinds.ts";
 import { splitBytes } from "../../../kernels/matmul/split.ts";
@@ -65,7 +66,9 @@ export function memoryPlan(
     options,
   );
   if (device.variant === "cpu-subgroup") {
-    count("operand textures", operandTextureBytes(device, config, options));
+    const how = { training: options.training ?? true, half: options.precision === "mixed" };
+    const own = kindOf(config).device.textureBytes(device, config, shapeOf(options), how);
+    count("operand textures", operandTextureBytes(device, config, options) + own);
   } else if (device.variant === "gpu-tiled") {
     count("parts of products", productPartBytes(device, config, options));
   }
@@ -124,7 +127,10 @@ function operandTextureBytes(
   const output = mixer.output(config);
   const { hiddenSize: d, paddedVocabSize: vocabulary } = config;
   const weights = [matrixFloats(vocabulary, d), matrixFloats(mixer.widest(config), d)];
-  const wide = matrixFloats(rows, mixer.widest(config));
+  const wide = Math.max(
+    matrixFloats(rows, mixer.widest(config)),
+    config.head ? matrixFloats(rows, featureColumns(config.head.slots, d)) : 0,
+  );
   const bytes = (element: number, operands: number[]) =>
     2 * 2 * element * 2 ** Math.ceil(Math.log2(Math.max(...operands)));
   if (options.precision !== "mixed") return bytes(4, [...weights, wide]);

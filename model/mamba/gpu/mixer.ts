@@ -7,7 +7,21 @@ import type { Device, Sizing } from "../../../kernels/device.ts";
 import type { Matrix, Region } from "../../../kernels/layout.ts";
 import { matmul } from "../../../kernels/matmul/mod.ts";
 import type { Plan } from "../../../kernels/plan.ts";
-import type { ParameterStore, Slot } from "./store.ts";
+
+/** What a stored tensor holds for each of its values. */
+export type Slot = "value" | "gradient" | "m" | "v" | "average" | "half";
+
+/** A model's parameters on the device, as mixers read them; names are the full ones. */
+export interface StoredParameters {
+  /** A parameter as it lies in memory. */
+  region(name: string, slot?: Slot, floats?: number): Region;
+  /** A parameter as a panel matrix, padded extents included. */
+  matrix(name: string, slot?: Slot): Matrix;
+  /** A weight as products read it: in mixed precision, its copy in f16. */
+  operand(name: string): Matrix;
+  /** Whether every parameter has this slot. */
+  keeps(slot: Slot): boolean;
+}
 
 /** A batch's extents. */
 export interface BatchShape {
@@ -63,7 +77,7 @@ export interface MixerScratch {
 export class LayerCall<C> {
   constructor(
     readonly plan: Plan,
-    readonly store: ParameterStore,
+    readonly store: StoredParameters,
     readonly config: C,
     readonly shape: BatchShape,
     readonly index: number,
@@ -125,7 +139,7 @@ export class LayerCall<C> {
 }
 
 /** A product of a mixer's weight (out, input) with activations, for tuning. */
-export interface MixerProduct {
+interface MixerProduct {
   out: number;
   input: number;
   /** Which of x, y and the gradient of y (g) are f16 in mixed precision. */
@@ -133,10 +147,10 @@ export interface MixerProduct {
 }
 
 /** What a mixer's single step works with. */
-export interface StepSetting<C> {
+interface StepSetting<C> {
   device: Device;
   config: C;
-  store: ParameterStore;
+  store: StoredParameters;
   /** Replayed at every token. */
   plan: Plan;
   /** Runs once. */
@@ -169,6 +183,12 @@ export interface MixerStep {
   };
 }
 
+/** What a mixer's textures depend on besides. */
+export interface TextureUse {
+  training: boolean;
+  half: boolean;
+}
+
 /** A kind of mixer on the device, whose configuration is C. */
 export interface DeviceMixer<C> {
   /** How a parameter, by its name after `mixer.`, is stored as a matrix; undefined for vectors. */
@@ -199,5 +219,7 @@ export interface DeviceMixer<C> {
   widest(config: C): number;
   /** Bytes of the largest region that is bound, besides matrices and what products cut. */
   largestBinding(device: Sizing, config: C, shape: BatchShape, training: boolean): number;
+  /** Bytes of textures of its own. */
+  textureBytes(device: Sizing, config: C, shape: BatchShape, how: TextureUse): number;
   step(setting: StepSetting<C>): MixerStep;
 }

@@ -6,16 +6,5 @@
  * measures which program is fastest.
  * @module
  */
-export { deviceModel, type DeviceModelOptions, planMemory } from "../device_model.ts";
-export {
-  createMamba,
-  type Mamba,
-  type MambaOptions,
-  type MemoryPlan,
-  type Precision,
-} from "../mamba.ts";
-export { createRecurrentMamba, type RecurrentOptions } from "../recurrent.ts";
+export { deviceModel } from "../device_model.ts";
 export { recurrentModel } from "../recurrent_model.ts";
-export { type AutotuneMode, productShapes } from "./autotune.ts";
-export { headChunk } from "./head.ts";
-export { layoutOf, type Placement } from "./placement.ts";

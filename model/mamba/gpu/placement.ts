@@ -3,8 +3,9 @@
  * between that and the Hugging Face shapes.
  * @module
  */
-import { fromPanels, matrixFloats, padded, toPanels } from "../../../kernels/layout.ts";
+import { fromPanels, matrixFloats, padded, PANEL, toPanels } from "../../../kernels/layout.ts";
 import type { MambaConfig } from "../config.ts";
+import { CRF_NAMES, HEAD_BIAS, HEAD_WEIGHT, type HeadConfig, isCrfParameter } from "../head.ts";
 import { kindOf } from "../kinds.ts";
 import { EMBEDDING, type Parameter } from "../parameters.ts";
 import type { MatrixForm } from "./mixer.ts";
@@ -28,8 +29,29 @@ export function matrixForm(config: MambaConfig, name: string): MatrixForm | unde
   if (kind === EMBEDDING) {
     return { rows: v, cols: d, sourceRows: v, sourceCols: d, rowOf: (row) => row };
   }
+  if (config.head && (kind === HEAD_WEIGHT || kind === HEAD_BIAS)) {
+    return headForm(config.head, d, kind);
+  }
   return kindOf(config).device.matrixForm(config, nameInMixer(kind));
 }
+
+/**
+ * A head's weight and bias lie one after the other, so that both are one matrix of the features' columns
+ * (see kernels/readout): a slot begins at a panel, and the last panel's first column is the bias.
+ */
+function headForm({ labels, slots }: HeadConfig, d: number, name: string): MatrixForm {
+  const rows = { rows: labels, sourceRows: labels, rowOf: (row: number) => row };
+  if (name === HEAD_BIAS) return { ...rows, cols: PANEL, sourceCols: 1, colOf: (c) => c };
+  return {
+    ...rows,
+    cols: slots * padded(d),
+    sourceCols: slots * d,
+    colOf: (c) => Math.floor(c / d) * padded(d) + c % d,
+  };
+}
+
+/** Names of a head's parameters that lie together: what one kernel binds at once. */
+const HEAD_GROUPS: readonly (readonly string[])[] = [[HEAD_WEIGHT, HEAD_BIAS], CRF_NAMES];
 
 /** A parameter's name within its layer. */
 export const nameInLayer = (name: string): string => name.replace(/^backbone\.layers\.\d+\./, "");
@@ -41,6 +63,7 @@ export function storedGroups(config: MambaConfig, list: Parameter[]): Parameter[
   const together = kindOf(config).device.together.map((name) => `mixer.${name}`);
   const [first = ""] = together;
   const byName = new Map(list.map((p) => [p.name, p]));
+  const ofHead = HEAD_GROUPS.map((names) => list.filter((p) => names.includes(p.name)));
   for (const p of list) {
     const kind = nameInLayer(p.name);
     if (kind === first) {
@@ -50,9 +73,11 @@ export function storedGroups(config: MambaConfig, list: Parameter[]): Parameter[
         if (!member) throw new RangeError(`The model has no parameter ${full}`);
         return member;
       }));
-    } else if (!together.includes(kind)) groups.push([p]);
+    } else if (!together.includes(kind) && !ofHead.some((group) => group.includes(p))) {
+      groups.push([p]);
+    }
   }
-  return groups;
+  return [...groups, ...ofHead.filter((group) => group.length)];
 }
 
 /** How many floats a parameter takes, and the way in and out. */
@@ -63,17 +88,12 @@ export function layoutOf(
   const { name, size } = parameter;
   const form = matrixForm(config, name);
   if (form) return matrixLayout(form);
+  if (isCrfParameter(name)) return vectorLayout(size, size);
   const kind = nameInLayer(name);
   const vector = kind.startsWith("mixer.")
     ? kindOf(config).device.vectorForm(config, nameInMixer(kind))
     : undefined;
-  if (!vector) {
-    return {
-      floats: padded(size), // vectors over channels fill whole panels
-      pack: (values, block) => block.set(values),
-      unpack: (block) => block.slice(0, size),
-    };
-  }
+  if (!vector) return vectorLayout(size, padded(size)); // vectors over channels fill whole panels
   const { floats, at } = vector;
   return {
     floats,
@@ -81,6 +101,16 @@ export function layoutOf(
     unpack: (block) => Float32Array.from({ length: size }, (_, i) => block[at(i)]!),
   };
 }
+
+/** Values that lie as they are, and zeros behind them. */
+const vectorLayout = (
+  size: number,
+  floats: number,
+): Pick<Placement, "floats" | "pack" | "unpack"> => ({
+  floats,
+  pack: (values, block) => block.set(values),
+  unpack: (block) => block.slice(0, size),
+});
 
 /** A matrix in panels; its columns are moved first, or last, where they do not lie as they are. */
 function matrixLayout(form: MatrixForm): Pick<Placement, "floats" | "pack" | "unpack"> {

@@ -9,7 +9,7 @@ import { backwardPlan, evaluationPlan, forwardPlan, updatePlan } from "./step_pl
 import { ParameterStore } from "./store.ts";
 
 /** What the kernels are planned for. */
-export interface KernelSetting {
+interface KernelSetting {
   config: MambaConfig;
   variant: Variant;
   precision: Precision;
@@ -29,7 +29,7 @@ export const KERNEL_STEPS = [
 ] as const;
 
 /** A part of a model's work. */
-export type KernelStep = typeof KERNEL_STEPS[number];
+type KernelStep = typeof KERNEL_STEPS[number];
 
 /** A program of a step, and the dispatches that run it. */
 export interface StepKernel extends PlannedKernel {

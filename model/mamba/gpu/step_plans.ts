@@ -9,8 +9,9 @@ import {
 } from "../../../kernels/adamw/loss_scale.ts";
 import { castToHalf } from "../../../kernels/cast/cast.ts";
 import type { Device } from "../../../kernels/device.ts";
+import { dropout } from "../../../kernels/dropout/dropout.ts";
 import { embeddingBackward, embeddingForward } from "../../../kernels/embedding/embedding.ts";
-import { type Region, subregion } from "../../../kernels/layout.ts";
+import { type Matrix, type Region, subregion } from "../../../kernels/layout.ts";
 import { Plan } from "../../../kernels/plan.ts";
 import { sum, sumOfSquares } from "../../../kernels/reduce/reduce.ts";
 import { rmsNormBackward, rmsNormForward } from "../../../kernels/rmsnorm/rmsnorm.ts";
@@ -18,6 +19,7 @@ import type { MambaConfig } from "../config.ts";
 import { EMBEDDING } from "../parameters.ts";
 import { gradientRegions, type MambaOptions, type ModelBuffers, shapeOf } from "./buffers.ts";
 import { headPlan } from "./head.ts";
+import { labelHeadPlan } from "./label_head.ts";
 import { layerBackward, layerForward, layerOutput } from "./layer.ts";
 
 const NORM = "backbone.norm_f.weight";
@@ -49,6 +51,7 @@ export function forwardPlan({ device, config, options, buffers }: StepSetting): 
   // The first layer has nothing to add: the embedding is its stream.
   const x = layers[0]!.stream;
   embeddingForward(plan, { table: store.matrix(EMBEDDING), tokens: inputs.tokens, x });
+  if (buffers.training?.dropout) dropout(plan, x, buffers.training.dropout);
   layers.forEach((a, i) => {
     layerForward(plan, store, shape, i, a, inputs.starts);
     layerOutput(plan, store, i, a, layers[i + 1]?.stream ?? last);
@@ -63,10 +66,12 @@ export function forwardPlan({ device, config, options, buffers }: StepSetting): 
   return plan;
 }
 
-/** From the hidden rows to each row's loss, without gradients. */
+/** From the hidden rows to each row's loss (of a head of labels each item's), without gradients. */
 export function evaluationPlan({ device, buffers }: StepSetting): Plan {
   const plan = new Plan(device);
-  const { store, hidden, inputs, nll, head } = buffers;
+  const { store, hidden, inputs, nll, head, labels } = buffers;
+  if (labels) labelHeadPlan(plan, labels, { store, hidden });
+  if (!head) return plan;
   const embedding = store.operand(EMBEDDING);
   headPlan(plan, head, { hidden, embedding, targets: inputs.targets, nll });
   return plan;
@@ -74,7 +79,7 @@ export function evaluationPlan({ device, buffers }: StepSetting): Plan {
 
 /** From the hidden rows to the summed loss and to gradients, which are added to. */
 export function backwardPlan({ device, config, options, buffers }: StepSetting): Plan {
-  const { store, inputs, layers, last, head, nll, inverseRms } = buffers;
+  const { store, inputs, layers, last, inverseRms } = buffers;
   const { scratch, dstream, lossScale } = buffers.training!;
   const plan = new Plan(device);
   const shape = shapeOf(options);
@@ -84,25 +89,7 @@ export function backwardPlan({ device, config, options, buffers }: StepSetting):
     applyLossScale(plan, { scale: inputs.scale, state, out: scaled });
   }
   const dhidden = scratch.dy; // free until the last layer's backward
-  headPlan(plan, head, {
-    hidden: buffers.hidden,
-    embedding: store.operand(EMBEDDING),
-    targets: inputs.targets,
-    nll,
-    gradients: {
-      scale: lossScale?.scaled ?? inputs.scale,
-      dhidden,
-      dembedding: store.matrix(EMBEDDING, "gradient"),
-      objective: options.objective,
-    },
-  });
-  sum(plan, {
-    values: nll,
-    length: shape.batch * shape.length,
-    out: lossRegion(buffers),
-    accumulate: true,
-    scale: inputs.scale,
-  });
+  lossPlan(plan, { device, config, options, buffers }, dhidden);
   rmsNormBackward(plan, {
     dy: dhidden,
     sum: last,
@@ -121,12 +108,41 @@ export function backwardPlan({ device, config, options, buffers }: StepSetting):
     }
     layerBackward(plan, store, shape, i, a, scratch, dstream, inputs.starts);
   }
+  if (buffers.training?.dropout) dropout(plan, dstream, buffers.training.dropout);
   embeddingBackward(plan, {
     dtable: store.matrix(EMBEDDING, "gradient"),
     segments: inputs.segments,
     dx: dstream,
   });
   return plan;
+}
+
+/** Appends the head, whichever it is: the summed loss, and the gradient of the hidden rows. */
+function lossPlan(plan: Plan, { options, buffers }: StepSetting, dhidden: Matrix): void {
+  const { store, hidden, inputs, nll, head, labels, training } = buffers;
+  const shape = shapeOf(options);
+  const scale = training?.lossScale?.scaled ?? inputs.scale;
+  const out = lossRegion(buffers);
+  if (labels) {
+    labelHeadPlan(plan, labels, { store, hidden, gradients: { scale, dhidden } });
+    const { losses: values, items: length } = labels;
+    sum(plan, { values, length, out, accumulate: true, scale: inputs.scale });
+  }
+  if (!head) return;
+  headPlan(plan, head, {
+    hidden,
+    embedding: store.operand(EMBEDDING),
+    targets: inputs.targets,
+    nll,
+    gradients: {
+      scale,
+      dhidden,
+      dembedding: store.matrix(EMBEDDING, "gradient"),
+      objective: options.objective,
+    },
+  });
+  const length = shape.batch * shape.length;
+  sum(plan, { values: nll, length, out, accumulate: true, scale: inputs.scale });
 }
 
 /** Sets gradients and the step's result to zero. */

@@ -11,10 +11,8 @@ import type { Allocator, Device } from "../../../kernels/device.ts";
 import { type Matrix, padded, type Region, subregion } from "../../../kernels/layout.ts";
 import type { MambaConfig } from "../config.ts";
 import { type Parameter, parameterList } from "../parameters.ts";
+import type { Slot, StoredParameters } from "./mixer.ts";
 import { layoutOf, matrixForm, type Placement, storedGroups } from "./placement.ts";
-
-/** What a stored tensor holds for each of its values. */
-export type Slot = "value" | "gradient" | "m" | "v" | "average" | "half";
 
 /** One arena: its size, and a region for each slot in use. */
 interface Arena {
@@ -44,7 +42,7 @@ const GPU_ARENA_BYTES = 1 << 30;
 type StoreDevice = Allocator & Partial<Pick<Device, "write" | "readFloats">>;
 
 /** A model's parameters on the device. */
-export class ParameterStore {
+export class ParameterStore implements StoredParameters {
   readonly config: MambaConfig;
   readonly placements: readonly Placement[];
   readonly arenas: readonly Arena[];

@@ -26,7 +26,7 @@ export const BIOASQ_MEASURES = [
   "yesno_f1_no",
 ] as const;
 /** One of {@linkcode BIOASQ_MEASURES}. */
-export type BioasqMeasure = typeof BIOASQ_MEASURES[number];
+type BioasqMeasure = typeof BIOASQ_MEASURES[number];
 /** What each measure came to, 0 to 1; 0 where no question of its type exists. */
 export type BioasqScores = Record<BioasqMeasure, number>;
 

@@ -23,7 +23,7 @@ import {
 import { generateAnswers, generationExamples, golden, submission } from "./bioasq_answers.ts";
 
 /** What was said to one question. */
-export interface BioasqAnswer {
+interface BioasqAnswer {
   /** The question with the answer in place of the golden one; undefined where there is none. */
   question?: BioasqQuestion;
   /** A yes/no question's weights. */

@@ -14,7 +14,10 @@ import {
   majorityLabel,
   promptTokens,
 } from "./choices.ts";
-import { type Labelled, labelMeasures } from "./classification.ts";
+import { formatTable } from "../../../core/reporter.ts";
+import { escapeXml } from "../formats/xml.ts";
+import { namedLines, type WrongItem } from "./error_page.ts";
+import { confusionMatrix, type Labelled, labelMeasures } from "./classification.ts";
 import { answerExample } from "./examples.ts";
 import { type ReportParts, reportSystems, type TrivialSystem } from "./report.ts";
 import { batchScorer } from "./scorer.ts";
@@ -80,7 +83,7 @@ function spokenLabels<Item>(form: ChoiceForm<Item>, labels: readonly string[]): 
 const longestAnswer = (answers: number[][]) => Math.max(...answers.map((a) => a.length));
 
 /** The measures of labels, and how surprised the model was by the right ones. */
-export function scoreChoices(
+function scoreChoices(
   answers: readonly ChoiceAnswer[],
   labels: readonly string[],
   measures: LabelMeasures = (items) => labelMeasures(items, labels.length),
@@ -97,20 +100,21 @@ export function scoreChoices(
 }
 
 /** The measures of a task of labels, from numbers of labels. */
-export type LabelMeasures = (
+type LabelMeasures = (
   items: Labelled,
   labels: readonly string[],
   negative: string | undefined,
 ) => Measure[];
 
 /** The trivial system that always gives the commonest label of the training split. */
-export function majoritySystem<Item>(
+function majoritySystem<Item>(
   form: ChoiceForm<Item>,
   { data }: Pick<ReportRequest<Item, ChoiceAnswer>, "data">,
   measures?: LabelMeasures,
-  prior: readonly number[] = form
-    .choicesOf(data.train.length ? data.train : data.test, data.labels).map((item) => item.gold),
+  given?: readonly number[],
 ): TrivialSystem {
+  const known = data.train.length ? data.train : data.test;
+  const prior = given ?? form.choicesOf(known, data.labels).map((item) => item.gold);
   const { labels, test, negative } = data;
   const majority = majorityLabel(prior, labels.length);
   const choices = form.choicesOf(test, labels);
@@ -121,15 +125,17 @@ export function majoritySystem<Item>(
     truncated: 0,
   }));
   const [word] = spokenLabels(form, [labels[majority]!]);
+  // Where the training split is not at hand, the file's own commonest label is said to be that.
+  const guessed = !data.train.length && !given;
   return {
     key: "majority",
-    name: `always ${word}`,
+    name: `always ${word}${guessed ? " (the file's own majority)" : ""}`,
     score: scoreChoices(answers, labels, measures, negative),
   };
 }
 
 /** What a report of labels adds to what it can say by itself. */
-export interface ChoiceReportParts extends Pick<ReportParts<unknown, ChoiceAnswer>, "details"> {
+interface ChoiceReportParts extends Pick<ReportParts<unknown, ChoiceAnswer>, "details"> {
   /** As in tables and file names. */
   name: string;
   units: string;
@@ -143,7 +149,7 @@ export interface ChoiceReportParts extends Pick<ReportParts<unknown, ChoiceAnswe
 }
 
 /** The tables and the results file of a task of multiple choice. */
-export function reportChoices<Item>(
+function reportChoices<Item>(
   form: ChoiceForm<Item>,
   request: ReportRequest<Item, ChoiceAnswer>,
   { name, units, measures, resamples, prior, details }: ChoiceReportParts,
@@ -158,7 +164,15 @@ export function reportChoices<Item>(
     score: (answers) => scoreChoices(answers, labels, measures, negative, resamples),
     trivial: majoritySystem(form, request, measures, prior),
     notes: cut ? [`${cut} prompts were cut to --max-tokens`] : [],
-    details,
+    details: (answers) => {
+      const confusion = confusionOf(answers, words);
+      const more = details?.(answers);
+      return {
+        text: [more?.text, confusion.text].filter(Boolean).join("\n\n"),
+        json: { ...more?.json, ...confusion.json },
+      };
+    },
+    wrong: (answers) => wrongChoices(answers, words),
     config: {
       output_type: "multiple_choice",
       doc_to_choice: words,
@@ -169,8 +183,47 @@ export function reportChoices<Item>(
   });
 }
 
+/** Sets of more labels than these have their confusion matrix in the JSON alone. */
+const MOST_SHOWN = 5;
+
+/** How often each label was answered by each. */
+function confusionOf(
+  answers: readonly ChoiceAnswer[],
+  words: readonly string[],
+): { text: string; json: Record<string, unknown> } {
+  const matrix = confusionMatrix(labelled(answers), words.length);
+  const columns = [...words, "none"];
+  const text = formatTable(
+    ["gold \\ said", ...columns],
+    matrix.map((row, i) => [words[i]!, ...row.map(String)]),
+  );
+  return {
+    text: words.length > MOST_SHOWN ? "" : text,
+    json: { confusion: { gold: words, predicted: columns, matrix } },
+  };
+}
+
+/** The questions that were answered wrongly, for their page. */
+function wrongChoices(
+  answers: readonly ChoiceAnswer[],
+  words: readonly string[],
+): WrongItem[] {
+  return answers.filter(({ item, predicted }) => predicted !== item.gold).map((answer) => {
+    const { item, predicted, logProbabilities, said } = answer;
+    return {
+      id: item.id,
+      loss: item.gold in logProbabilities ? -logProbabilities[item.gold]! : undefined,
+      html: namedLines([
+        ["right", escapeXml(words[item.gold] ?? "")],
+        ["said", escapeXml(words[predicted] ?? said ?? "nothing")],
+        ["asked", escapeXml(item.prompt)],
+      ]),
+    };
+  });
+}
+
 /** A line of the samples file as the harness has it. */
-export function choiceSample(
+function choiceSample(
   labels: readonly string[],
   { item, logProbabilities, predicted, truncated, said }: ChoiceAnswer,
   index: number,
@@ -201,7 +254,7 @@ export function choiceSample(
  * Data for a model that has labels of its own: they are asked in place of the data's.
  * @throws {UserError} where a golden label is not among them.
  */
-export function fitLabels<Item>(data: TaskData<Item>, labels: readonly string[]): TaskData<Item> {
+function fitLabels<Item>(data: TaskData<Item>, labels: readonly string[]): TaskData<Item> {
   const strange = data.labels.filter((label) => !labels.includes(label));
   if (strange.length) {
     throw new UserError(
@@ -213,10 +266,10 @@ export function fitLabels<Item>(data: TaskData<Item>, labels: readonly string[])
 }
 
 /** What a task of multiple choice adds to what they have in common. */
-export interface ChoiceTaskParts<Item>
+interface ChoiceTaskParts<Item>
   extends
     Pick<Task<Item, ChoiceAnswer>, "name" | "evaluation" | "finetuning" | "prediction" | "read">,
-    Partial<Pick<Task<Item, ChoiceAnswer>, "units" | "variant" | "readAnswers">> {
+    Partial<Pick<Task<Item, ChoiceAnswer>, "units" | "variant" | "readAnswers" | "headed">> {
   measures?: LabelMeasures;
   /** Of the intervals, where not as many as usual. */
   resamples?: number;

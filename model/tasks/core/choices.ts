@@ -70,7 +70,7 @@ export function promptTokens(
 }
 
 /** How {@linkcode answerChoices} reports, stops and limits. */
-export interface AnswerOptions {
+interface AnswerOptions {
   /** The most tokens of a prompt with its answer; the scorer's own limit applies too. */
   maxTokens?: number;
   onProgress?: (done: number) => void;

@@ -19,6 +19,21 @@ export function accuracy({ gold, predicted }: Labelled, indices?: ArrayLike<numb
   return count === 0 ? 0 : right / count;
 }
 
+/**
+ * How often each golden label was answered by each label: rows are golden, columns predicted; the last
+ * column is no answer, or one that is no label.
+ */
+export function confusionMatrix({ gold, predicted }: Labelled, labels: number): number[][] {
+  const matrix = Array.from({ length: labels }, () => new Array<number>(labels + 1).fill(0));
+  for (let i = 0; i < gold.length; i++) {
+    const got = predicted[i]!;
+    const column = got >= 0 && got < labels ? got : labels;
+    const row = matrix[gold[i]!];
+    if (row) row[column]!++;
+  }
+  return matrix;
+}
+
 /** True positives, false positives and false negatives. */
 export interface Counts {
   /** Found, and right. */
@@ -30,7 +45,7 @@ export interface Counts {
 }
 
 /** Precision, recall and F1; each 0 where its denominator is 0, as scikit-learn's default. */
-export interface PrecisionRecall {
+interface PrecisionRecall {
   precision: number;
   recall: number;
   f1: number;
@@ -87,12 +102,12 @@ export function macroF1(items: Labelled, labels: number, indices?: ArrayLike<num
 }
 
 /** Accuracy as a statistic to resample. */
-export function accuracyOf(items: Labelled): Statistic {
+function accuracyOf(items: Labelled): Statistic {
   return (indices) => accuracy(items, indices);
 }
 
 /** Macro F1 as a statistic to resample. */
-export function macroF1Of(items: Labelled, labels: number): Statistic {
+function macroF1Of(items: Labelled, labels: number): Statistic {
   return (indices) => macroF1(items, labels, indices);
 }
 

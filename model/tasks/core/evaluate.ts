@@ -8,9 +8,18 @@ import type { Reporter } from "../../../core/reporter.ts";
 import { parameterCount } from "../../mamba/parameters.ts";
 import type { MakeModel } from "../../mamba/types.ts";
 import { openReader, type Reader } from "./reader.ts";
-import { type EvaluationInfo, writeReport } from "./results_files.ts";
+import { type EvaluationInfo, printReport, writeReport } from "./results_files.ts";
+import type { ModelFolder } from "../../weights/folder.ts";
 import type { Taught } from "../../weights/taught.ts";
-import type { AnyTask, Approach, Given, SystemAnswers, Task, TaskData } from "./task.ts";
+import type {
+  AnyTask,
+  Approach,
+  Given,
+  HeadApproach,
+  SystemAnswers,
+  Task,
+  TaskData,
+} from "./task.ts";
 
 /** What {@linkcode evaluateTask} takes. */
 export interface EvaluateRequest {
@@ -19,6 +28,8 @@ export interface EvaluateRequest {
   /** The file of another system's answers, or the model to ask: one of them. */
   system?: string;
   model?: NamedModel;
+  /** The file of a further system's answers, to compare with. */
+  other?: string;
   /** The model that `model` was adapted from, asked too. */
   base?: NamedModel;
   /** The tokenizer to read with, where the model folder has none. */
@@ -45,7 +56,7 @@ export interface NamedModel {
 }
 
 /** What one model answered. */
-export interface ModelAnswers {
+interface ModelAnswers {
   answers: unknown[];
   /** The data with the labels that the model was asked for: its own, where it was taught the task. */
   data: TaskData<unknown>;
@@ -87,10 +98,12 @@ export async function evaluateTask(
   if (system !== undefined) {
     // Read against all items, so that a file of other items is told from a trial of the first.
     const answers = task.readAnswers!(system, whole).slice(0, limit);
-    const systems: SystemAnswers<unknown>[] = [{ role: "system", name: system, answers }];
+    const systems: SystemAnswers<unknown>[] = [
+      { role: "system", name: system, answers },
+      ...otherSystem(task, whole, request),
+    ];
     const report = task.report({ data, systems, purpose: "evaluate", given, seed });
-    for (const note of report.notes) reporter.log(note);
-    if (report.text) reporter.line(report.text);
+    printReport(report, given.boolean("latex"), reporter);
     return report.json;
   }
   const own = await askModel(task, data, model!, request);
@@ -105,6 +118,7 @@ export async function evaluateTask(
   const systems: SystemAnswers<unknown>[] = [
     { role: "model", name: model!.name, answers: own.answers },
     ...(other ? [{ role: "base" as const, name: base!.name, answers: other.answers }] : []),
+    ...otherSystem(task, { ...own.data, test: whole.test }, request),
   ];
   const report = task.report({ data: own.data, systems, purpose: "evaluate", given, seed });
   const info: EvaluationInfo = {
@@ -117,7 +131,21 @@ export async function evaluateTask(
     started,
     finished: new Date(),
   };
-  return writeReport(request.out, report, info, reporter);
+  return writeReport(request.out, report, info, reporter, given.boolean("latex"));
+}
+
+/** The answers that `other` names, where it names some. */
+function otherSystem(
+  task: AnyTask,
+  data: TaskData<unknown>,
+  { other, limit }: EvaluateRequest,
+): SystemAnswers<unknown>[] {
+  if (other === undefined) return [];
+  if (!task.readAnswers) {
+    throw new UsageError(`Answers to ${task.name} cannot be read from a file: leave --other away`);
+  }
+  const answers = task.readAnswers(other, data).slice(0, limit);
+  return [{ role: "other", name: other, answers }];
 }
 
 /** Loads a model folder, asks it every item of `data.test`, and frees everything. */
@@ -127,8 +155,7 @@ export async function askModel(
   model: NamedModel,
   request: Omit<EvaluateRequest, "system" | "model" | "base" | "out">,
 ): Promise<ModelAnswers> {
-  const [approach] = task.approaches;
-  if (!approach) {
+  if (!task.approaches.length) {
     throw new UserError(
       `Cannot ask a model for ${task.name} of this kind: only the answers of a --system are scored`,
     );
@@ -144,7 +171,7 @@ export async function askModel(
       request.reporter.log(note);
     }
     const asked = { name: model.name, units: task.units, labels: data.labels };
-    return { ...await answerWith(approach, data.test, opened, asked, request), data };
+    return { ...await answerWith(task, data.test, opened, asked, request), data };
   } finally {
     opened.folder.close();
   }
@@ -152,7 +179,7 @@ export async function askModel(
 
 /** Puts items to an open model folder. */
 export async function answerWith<Item, Answer>(
-  approach: Approach<Item, Answer>,
+  task: Task<Item, Answer>,
   items: readonly Item[],
   { folder, tokenizer }: Reader,
   { name, units, labels }: { name: string; units: string; labels: readonly string[] },
@@ -161,6 +188,7 @@ export async function answerWith<Item, Answer>(
     "maxTokens" | "batchSize" | "makeModel" | "reporter" | "signal"
   >,
 ): Promise<{ answers: Answer[]; parameters: number; device: string }> {
+  const approach = approachOfModel(task, folder);
   const progress = request.reporter.progress(name, items.length, units);
   try {
     const reader = {
@@ -171,7 +199,7 @@ export async function answerWith<Item, Answer>(
       onProgress: (done: number) => progress.update(done),
     };
     const made = await request.makeModel(folder.config, {
-      batchSize: request.batchSize,
+      batchSize: "rows" in approach ? approach.rows(request.batchSize) : request.batchSize,
       sequenceLength: approach.rowLength(items, reader),
       training: false,
     });
@@ -185,6 +213,17 @@ export async function answerWith<Item, Answer>(
   } finally {
     progress.finish();
   }
+}
+
+/** How a model is asked: by the head that it was taught the task with, or as the task has it. */
+function approachOfModel<Item, Answer>(
+  task: Task<Item, Answer>,
+  { config: { head }, taught }: Pick<ModelFolder, "config" | "taught">,
+): Approach<Item, Answer> | HeadApproach<Item, Answer> {
+  const headed = head && taught?.task === task.name ? task.headed?.(head) : undefined;
+  const approach = headed ?? task.approaches[0];
+  if (!approach) throw new UserError(`Cannot ask a model for ${task.name}`);
+  return approach;
 }
 
 /** The data in the labels that a model was taught, where it was taught this task. */

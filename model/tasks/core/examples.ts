@@ -2,6 +2,15 @@
 import type { CountedBatch } from "../../mamba/batch.ts";
 import { Random } from "../../mamba/random.ts";
 import { IGNORED_TARGET } from "../../mamba/types.ts";
+import { firstFit } from "./first_fit.ts";
+
+/** An item as positions of an example's tokens. */
+export interface ReadItem {
+  /** By slot: positions in the example's tokens, or where `backward` in the reversed ones. */
+  slots: readonly { positions: readonly number[]; backward: boolean }[];
+  target: number | readonly number[];
+  weight: number;
+}
 
 /** A document, which begins with the boundary token, and what is learned from it. */
 export interface SupervisedExample {
@@ -10,6 +19,8 @@ export interface SupervisedExample {
   targets: number[];
   /** Tokens that were cut from its context to make it fit. */
   cut?: number;
+  /** What a head of labels learns from it, in place of the targets. */
+  items?: readonly ReadItem[];
 }
 
 /** A prompt whose answer is learned. The answer's last token is only predicted, never read. */
@@ -48,15 +59,7 @@ export function packExamples(
   length: number,
   endOfText: number,
 ): CountedBatch[] {
-  const rows: { used: number; examples: SupervisedExample[] }[] = [];
-  for (const example of examples) {
-    const size = example.tokens.length;
-    if (size > length) throw new RangeError(`An example of ${size} tokens in rows of ${length}`);
-    let row = rows.find((r) => r.used + size <= length);
-    if (!row) rows.push(row = { used: 0, examples: [] });
-    row.examples.push(example);
-    row.used += size;
-  }
+  const rows = firstFit(examples, length);
   const batches: CountedBatch[] = [];
   for (let at = 0; at < rows.length; at += batchSize) {
     const batch: CountedBatch = {
@@ -67,7 +70,7 @@ export function packExamples(
     };
     rows.slice(at, at + batchSize).forEach((row, r) => {
       let base = r * length;
-      for (const { tokens, targets } of row.examples) {
+      for (const { tokens, targets } of row) {
         batch.tokens.set(tokens, base);
         batch.starts.fill(0, base + 1, base + tokens.length);
         batch.targets.set(targets, base);

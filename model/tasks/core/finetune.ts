@@ -16,10 +16,20 @@ import { allUnits } from "./report.ts";
 import { writeReport } from "./results_files.ts";
 import { finetuneRun, type FinetuneTask } from "./run.ts";
 import { spreadOf } from "../../statistics/mod.ts";
-import type { AnyTask, Approach, Development, Given, Task, TaskData, TaskReader } from "./task.ts";
+import type {
+  AnyTask,
+  Approach,
+  Development,
+  Given,
+  HeadApproach,
+  HeadChoice,
+  Task,
+  TaskData,
+  TaskReader,
+} from "./task.ts";
 
 /** What {@linkcode finetuneOverSeeds} takes. */
-export interface FinetuneTaskRequest {
+interface FinetuneTaskRequest {
   /** What the task's own options say. */
   given: Given;
   /** The model to begin from. */
@@ -32,6 +42,8 @@ export interface FinetuneTaskRequest {
   /** Of the training configuration: what differs from the defaults. */
   config: PartialConfig;
   maxTokens: number;
+  /** The head of labels that learns; undefined where answers are words. */
+  head?: HeadChoice;
   /** Of the order and of the bootstrap; that of the first run. */
   seed: number;
   /** How many runs. */
@@ -95,10 +107,11 @@ async function finetuneOnce(
   });
   const started = new Date();
   try {
+    const approach = approachOf(task, data, request.head);
     const { labels } = data;
     const { maxTokens } = request;
     const result = await finetuneRun({
-      task: learnedTask(task, data, { tokenizer, labels, maxTokens, signal }),
+      task: learnedTask(task, data, { tokenizer, labels, maxTokens, signal }, approach),
       init: model.name,
       base: folder,
       tokenizer,
@@ -116,25 +129,51 @@ async function finetuneOnce(
       data,
       systems: [
         { role: "model", name: result.checkpoint, answers: result.answers },
-        { role: "base", name: model.name, answers: result.baseAnswers },
+        ...(result.baseAnswers
+          ? [{ role: "base" as const, name: model.name, answers: result.baseAnswers }]
+          : []),
       ],
       purpose: "finetune",
       given,
       seed,
       development: { step: result.step, score: result.developmentScore },
     });
-    const json = writeReport(out, report, {
-      model: result.checkpoint,
-      parameters: parameterCount(folder.config),
-      device: result.device,
-      seed,
-      started,
-      finished: new Date(),
-    }, reporter);
+    const json = writeReport(
+      out,
+      report,
+      {
+        model: result.checkpoint,
+        parameters: parameterCount(folder.config),
+        device: result.device,
+        seed,
+        started,
+        finished: new Date(),
+      },
+      reporter,
+      given.boolean("latex"),
+    );
     return { score: report.score, json };
   } finally {
     folder.close();
   }
+}
+
+/**
+ * The way to put a task: by a head of labels where one is chosen, and else the default.
+ * @throws {UserError} for a task without a head.
+ */
+function approachOf<Item, Answer>(
+  task: Task<Item, Answer>,
+  data: TaskData<Item>,
+  head: HeadChoice | undefined,
+): Approach<Item, Answer> | HeadApproach<Item, Answer> {
+  const approach = head ? task.headed?.(head) : task.approaches[0];
+  if (approach) return approach;
+  throw new UserError(
+    head
+      ? `Cannot teach ${task.name} by a head of labels: give --approach words`
+      : `Cannot fine-tune on ${data.path}: no model can be asked it`,
+  );
 }
 
 /**
@@ -147,9 +186,8 @@ export function learnedTask<Item, Answer>(
   task: Task<Item, Answer>,
   data: TaskData<Item>,
   reader: TaskReader,
-  approach: Approach<Item, Answer> | undefined = task.approaches[0],
+  approach: Approach<Item, Answer> | HeadApproach<Item, Answer> = approachOf(task, data, undefined),
 ): FinetuneTask<Answer[]> {
-  if (!approach) throw new UserError(`Cannot fine-tune on ${data.path}: no model can be asked it`);
   const { train, develop, test, path, sha256, labels } = data;
   const rowLength = approach.rowLength([...train, ...develop, ...test], reader);
   return {
@@ -158,6 +196,9 @@ export function learnedTask<Item, Answer>(
     path,
     sha256,
     rowLength,
+    head: "head" in approach
+      ? { config: approach.head(labels), rows: (rows) => approach.rows(rows) }
+      : undefined,
     examples: approach.examples(train, reader),
     units: task.units,
     developItems: develop.length,

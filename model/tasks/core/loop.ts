@@ -19,9 +19,10 @@ import type { TrainableModel } from "../../mamba/types.ts";
 import type { Taught } from "../../weights/taught.ts";
 import type { Development } from "./task.ts";
 import { examplesOfStep, packExamples, type SupervisedExample } from "./examples.ts";
+import { packTexts } from "./head_examples.ts";
 
 /** What the loop works with. */
-export interface FinetuneLoopOptions {
+interface FinetuneLoopOptions {
   run: string;
   /** Holding the weights and moments of `state`. */
   model: TrainableModel;
@@ -135,8 +136,11 @@ async function trainStep(
   const began = performance.now();
   const perStep = examplesPerStep(config);
   const some = examplesOfStep(examples, state.step, perStep, config.seed);
-  const batches = packExamples(some, batchSize, sequenceLength, model.config.endOfText);
-  const gradients = queueGradients(model, batches);
+  const { head, endOfText } = model.config;
+  const batches = head
+    ? packTexts(some, head, batchSize, sequenceLength, endOfText)
+    : packExamples(some, batchSize, sequenceLength, endOfText);
+  const gradients = queueGradients(model, batches, { seed: config.seed, step: state.step });
   const step = state.step + 1;
   const update = updateOptions(config, step, config.steps);
   model.update(update);

@@ -5,7 +5,7 @@ import { openReader } from "./reader.ts";
 import type { AnyTask, Given } from "./task.ts";
 
 /** What {@linkcode predictTask} takes. */
-export interface PredictRequest extends
+interface PredictRequest extends
   Pick<
     EvaluateRequest,
     "tokenizerFile" | "maxTokens" | "batchSize" | "makeModel" | "reporter" | "signal"
@@ -22,8 +22,8 @@ export async function predictTask(
   task: AnyTask,
   request: PredictRequest,
 ): Promise<{ output: string; items: number }> {
-  const { prediction, approaches: [approach] } = task;
-  if (!prediction || !approach) {
+  const { prediction, approaches } = task;
+  if (!prediction || !approaches.length) {
     throw new UserError(`Cannot predict ${task.name}: its answers come with its questions`);
   }
   const { model, given, reporter } = request;
@@ -48,7 +48,7 @@ export async function predictTask(
       reporter.log(`The model was not taught ${task.name}: it answers as it is`);
     }
     const asked = { name: model.name, units: task.units, labels };
-    const { answers } = await answerWith(approach, items, opened, asked, request);
+    const { answers } = await answerWith(task, items, opened, asked, request);
     return { output: prediction.write({ items, answers, labels, given }), items: items.length };
   } finally {
     opened.folder.close();

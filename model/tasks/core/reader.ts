@@ -13,7 +13,7 @@ export interface Reader {
 }
 
 /** How a model is opened. */
-export interface ReaderOptions {
+interface ReaderOptions {
   /** The tokenizer to read with, in place of the folder's own. */
   tokenizerFile?: string;
   /** Of the weights of a model that begins as random:PRESET; 0 by default. */

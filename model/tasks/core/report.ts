@@ -4,6 +4,8 @@
  * @module
  */
 import { formatTable } from "../../../core/reporter.ts";
+import { errorPage, type WrongItem } from "./error_page.ts";
+import { latexTable } from "./latex.ts";
 import { measureFields } from "./results_files.ts";
 import {
   bootstrapInterval,
@@ -17,6 +19,7 @@ import {
 } from "../../statistics/mod.ts";
 import type {
   Measured,
+  MeasuredSystem,
   ReportFile,
   ReportRequest,
   Score,
@@ -25,17 +28,8 @@ import type {
   TaskResults,
 } from "./task.ts";
 
-/** One system with its measures by key. */
-export interface MeasuredSystem {
-  /** Under which it stands in the JSON: "model", "base", "majority". */
-  key: string;
-  name: string;
-  score: Score;
-  measured: Record<string, Measured>;
-}
-
 /** Two systems compared on the same items. */
-export interface Comparison {
+interface Comparison {
   /** By the measure's key. */
   measures: Record<string, PairedComparison>;
   /** Where items are right or wrong as wholes. */
@@ -61,7 +55,7 @@ export function measureScore(score: Score, seed: number): Record<string, Measure
 }
 
 /** Paired tests of two systems that answered the same items. */
-export function compareScores(own: Score, other: Score, seed: number): Comparison {
+function compareScores(own: Score, other: Score, seed: number): Comparison {
   const { resamples } = own;
   const measures = Object.fromEntries(own.measures.flatMap(({ key, count, statistic }) => {
     const same = other.measures.find((m) => m.key === key);
@@ -98,6 +92,8 @@ export interface ReportParts<Item, Answer> {
   /** Of the first system. */
   samples(answers: readonly Answer[]): Record<string, unknown>[];
   files?: ReportFile[];
+  /** What the first system got wrong, for its page; nothing where the task has no such page. */
+  wrong?(answers: readonly Answer[]): WrongItem[];
 }
 
 /** The report of a task. */
@@ -120,6 +116,7 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
     other,
     comparison: compareScores(first.score, other.score, seed),
   }));
+  const against = (key: string) => comparisons.find(({ other }) => other.key === key)?.comparison;
   const above = floor && compareScores(first.score, floor.score, seed);
   const [primary] = first.score.measures;
   const own_details = details?.(own.answers);
@@ -127,11 +124,11 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
     systemsTable(`${name}, ${count} ${units}`, systems),
     ...own_details ? [own_details.text] : [],
     ...comparisons.map(({ other, comparison }) =>
-      comparisonText(first.score, other.key, comparison, units)
+      comparisonText(first.score, other, comparison, units)
     ),
     own.role === "system" && !rest.length
       ? ""
-      : verdict(first.score, comparisons[0]?.comparison, floor && above && { floor, above }),
+      : verdict(first.score, against("base"), floor && above && { floor, above }),
   ].filter(Boolean).join("\n\n");
   const chosen = development
     ? { development: { step: development.step, [jsonName(primary!.name)]: development.score } }
@@ -141,7 +138,10 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
     ...Object.fromEntries(
       systems.map((s) => [s.key, { name: s.name, ...flatJson(s) }]),
     ),
-    ...comparisons[0] ? { comparison: comparisonJson(first.score, comparisons[0].comparison) } : {},
+    ...against("base") ? { comparison: comparisonJson(first.score, against("base")!) } : {},
+    ...against("other")
+      ? { comparison_with_other: comparisonJson(first.score, against("other")!) }
+      : {},
     ...above ? { comparison_with_trivial: comparisonJson(first.score, above) } : {},
     ...own_details?.json,
   };
@@ -162,19 +162,23 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
     score: first.measured[primary!.key]!.value,
     notes: parts.notes ?? [],
     text,
+    latex: latexTable(`${name}, ${count} ${units}`, systems),
     json: { task: name, [units]: count, ...flatJson(first), ...more },
     results,
-    files: parts.files,
+    files: [
+      ...parts.files ?? [],
+      ...parts.wrong ? [errorPage(name, own.name, parts.wrong(own.answers), count)] : [],
+    ],
   };
 }
 
 /** A measure's name in JSON: "macro F1" is macro_f1. */
-export function jsonName(name: string): string {
+function jsonName(name: string): string {
   return name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "_");
 }
 
 /** A system's measures for programs. */
-export function flatJson({ score, measured }: MeasuredSystem): Record<string, unknown> {
+function flatJson({ score, measured }: MeasuredSystem): Record<string, unknown> {
   return Object.fromEntries(score.measures.flatMap(({ key, name }): [string, unknown][] => {
     const { value, interval } = measured[key]!;
     return [[jsonName(name), value], [`${jsonName(name)}_interval`, [interval.low, interval.high]]];
@@ -197,7 +201,7 @@ function comparisonJson(score: Score, { measures, mcNemar: test }: Comparison) {
 }
 
 /** An interval as tables show it. */
-export function formatInterval(interval: Interval): string {
+function formatInterval(interval: Interval): string {
   return formatWith(interval, 4);
 }
 
@@ -208,7 +212,7 @@ const shortInterval = ({ low, high }: Interval) => `${low.toFixed(4)}-${high.toF
 const MOST_COLUMNS = 3;
 
 /** All systems with all measures: a row per system, or per measure where there are many of them. */
-export function systemsTable(title: string, systems: readonly MeasuredSystem[]): string {
+function systemsTable(title: string, systems: readonly MeasuredSystem[]): string {
   const [{ score: { measures } }] = systems as [MeasuredSystem];
   if (measures.length > MOST_COLUMNS) return measuresTable(title, systems);
   const shown = measures.length === MOST_COLUMNS ? shortInterval : formatInterval;
@@ -263,11 +267,11 @@ const formatP = (p: number) => p < 0.0001 ? p.toExponential(1) : p.toFixed(4);
 /** The differences in words. */
 function comparisonText(
   score: Score,
-  other: string,
+  other: MeasuredSystem,
   { measures, mcNemar: test }: Comparison,
   units: string,
 ): string {
-  const whom = other === "base" ? "its base" : other;
+  const whom = other.key === "base" ? "its base" : other.name;
   const differences = score.measures.flatMap(({ key, name }) => {
     const c = measures[key];
     if (!c) return [];
@@ -280,7 +284,7 @@ function comparisonText(
   const items = test
     ? [
       `McNemar p = ${formatP(test.pValue)} (${test.onlyFirst} ${units} right only here, ` +
-      `${test.onlySecond} only in the base)`,
+      `${test.onlySecond} only there)`,
     ]
     : [];
   const all = [...differences, ...items];

@@ -1,6 +1,6 @@
 /**
  * Results in the layout of EleutherAI's lm-evaluation-harness: `results_<date>.json` with
- * "acc,none" and "acc_stderr,none", and `samples_<task>_<date>.jsonl` with one line a question.
+ * "acc,none" and "acc_stderr,none", and `samples_<task>_<date>.jsonl` with one line per question.
  * @module
  */
 import { writeAtomic } from "../../../core/files.ts";
@@ -81,6 +81,13 @@ export function writeTaskResults(
   return { results, samples };
 }
 
+/** Prints a report's notes and tables, and where it is wanted the table for a paper. */
+export function printReport(report: TaskReport, latex: boolean, reporter: Reporter): void {
+  for (const note of report.notes) reporter.log(note);
+  if (report.text) reporter.line(report.text);
+  if (latex && report.latex) reporter.line(`\n${report.latex}`);
+}
+
 /**
  * Prints a task's report and writes its files.
  * @returns everything for --json: the report's object with the paths of the files
@@ -90,9 +97,9 @@ export function writeReport(
   report: TaskReport,
   info: EvaluationInfo,
   reporter: Reporter,
+  latex = false,
 ): Record<string, unknown> {
-  for (const note of report.notes) reporter.log(note);
-  if (report.text) reporter.line(report.text);
+  printReport(report, latex, reporter);
   let files: Record<string, string> = {};
   if (report.results) {
     const { more, ...results } = report.results;

@@ -34,7 +34,12 @@ import {
 } from "../../training/configuration.ts";
 import { trainingTerms } from "../../training/terms.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
+import { HEAD_KEY, type HeadConfig, headJson, isHeadParameter } from "../../mamba/head.ts";
+import { initialParameters } from "../../mamba/initialize.ts";
+import { type MambaConfig, withoutHead } from "../../mamba/config.ts";
+import type { ReadParameter } from "../../mamba/types.ts";
 import type { SupervisedExample } from "./examples.ts";
+import { fittingRows } from "./head_approach.ts";
 import { examplesPerStep, finetuneLoop } from "./loop.ts";
 import type { Development } from "./task.ts";
 
@@ -48,12 +53,14 @@ export interface FinetuneTask<Answers> {
   labels: readonly string[];
   /** What is learned from. */
   examples: SupervisedExample[];
-  /** Tokens a row: at least the longest example, in any split. */
+  /** Tokens per row: at least the longest example, in any split. */
   rowLength: number;
   /** What the splits count: "questions"; and how many there are. */
   units: string;
   developItems: number;
   testItems: number;
+  /** The head of labels that learns, in place of the language model's; its rows for so many of texts. */
+  head?: { config: HeadConfig; rows(textRows: number): number };
   /** Examines the development split; `onProgress` hears how many items are answered. */
   develop: (made: MadeModel, onProgress?: OnProgress) => Promise<Development>;
   /** Answers the test split; `onProgress` as above. */
@@ -93,16 +100,17 @@ export const FINETUNE_DEFAULTS = {
 } as const;
 
 /** What a run came to. */
-export interface FinetuneResult<Answers> {
+interface FinetuneResult<Answers> {
   device: string;
   /** The step and the development score of the checkpoint that was chosen. */
   step: number;
   developmentScore: number;
   /** The chosen checkpoint's folder. */
   checkpoint: string;
-  /** On the test split: the fine-tuned model, and the model it began from. */
+  /** On the test split. */
   answers: Answers;
-  baseAnswers: Answers;
+  /** Those of the model it began from; undefined where that has no such head. */
+  baseAnswers?: Answers;
 }
 
 /**
@@ -115,28 +123,36 @@ export async function finetuneRun<Answers>(
   const { task, base, out, reporter } = request;
   const old = openRun(request);
   const config = resolveRunConfig(request, old);
-  const made = await request.makeModel(base.config, {
-    batchSize: config.batch.rows,
+  const init = initialModel(request, config.seed);
+  const made = await request.makeModel(init.config, {
+    batchSize: batchRows(task, config),
     sequenceLength: task.rowLength,
-    ...trainingTerms(config, base.config),
+    ...trainingTerms(config, init.config),
   });
   const { model, device } = made;
   try {
     const best = doneResult(out) as Best | undefined ??
-      await trainToBest(request, old, config, made);
+      await trainToBest(request, old, config, made, init);
+    // From here on the run is its best checkpoint: what is exported is what was tested. A run that was
+    // killed meanwhile comes here again.
+    for (const { path, step } of listCheckpoints(out)) {
+      if (step !== best.step) removeCheckpoint(path);
+    }
     const checkpoint = checkpointPath(out, best.step);
     const opened = openCheckpoint(checkpoint);
     model.writeParameters(opened.folder.read);
     opened.close();
-    reporter.log(`Testing the checkpoint of step ${best.step} once, and the base model`);
+    const beside = init.fresh ? "" : ", and the base model";
+    reporter.log(`Testing the checkpoint of step ${best.step} once${beside}`);
     const { units, testItems } = task;
     const test = (label: string) =>
       withBar(reporter, label, testItems, units, (onProgress) => task.test(made, onProgress));
     const answers = await test("Testing");
-    model.writeParameters(base.read);
-    const baseAnswers = await test("Testing the base model");
     const { step, dev_score: developmentScore } = best;
-    return { device, step, developmentScore, checkpoint, answers, baseAnswers };
+    const result = { device, step, developmentScore, checkpoint, answers };
+    if (init.fresh) return result;
+    model.writeParameters(base.read);
+    return { ...result, baseAnswers: await test("Testing the base model") };
   } finally {
     made.close();
   }
@@ -159,6 +175,42 @@ async function withBar<T>(
   }
 }
 
+/** The model that a run begins with. */
+interface InitialModel {
+  config: MambaConfig;
+  read: ReadParameter;
+  /** Whether its head of labels knows nothing yet. */
+  fresh: boolean;
+}
+
+/**
+ * The base with the head that the task asks for: its own, where it was taught the same task by such a
+ * head, or else a fresh one by the seed.
+ */
+function initialModel<A>({ task, base }: FinetuneRequest<A>, seed: number): InitialModel {
+  const { head: own } = base.config;
+  const sizes = withoutHead(base.config);
+  const head = task.head?.config;
+  if (!head) return { config: sizes, read: base.read, fresh: false };
+  const config: MambaConfig = { ...sizes, head };
+  const same = own && JSON.stringify(headJson(own)) === JSON.stringify(headJson(head));
+  const { taught } = base;
+  if (same && taught?.task === task.name && taught.labels.join("\n") === task.labels.join("\n")) {
+    return { config, read: base.read, fresh: false };
+  }
+  const drawn = initialParameters(config, seed);
+  const read = (name: string) => isHeadParameter(name) ? drawn(name) : base.read(name);
+  return { config, read, fresh: true };
+}
+
+/** Rows that the model computes at once. */
+function batchRows<A>({ head, examples, rowLength }: FinetuneTask<A>, config: TrainConfig): number {
+  const most = config.batch.rows;
+  if (!head) return most;
+  const perStep = examplesPerStep(config);
+  return head.rows(fittingRows(examples, rowLength, { perStep, most, seed: config.seed }));
+}
+
 /** The checkpoint that development chose; a finished run's closing figures. */
 interface Best {
   step: number;
@@ -171,12 +223,13 @@ async function trainToBest<A>(
   old: RunFile | undefined,
   config: TrainConfig,
   made: MadeModel,
+  init: InitialModel,
 ): Promise<Best> {
   const { model, device } = made;
-  const { task, base, out, reporter } = request;
+  const { task, out, reporter } = request;
   const { examples, rowLength } = task;
   const newest = old ? openNewestCheckpoint(out, (damage) => reporter.log(damage)) : undefined;
-  model.writeParameters(newest?.folder.read ?? base.read);
+  model.writeParameters(newest?.folder.read ?? init.read);
   if (newest) {
     model.writeMoments(newest.moments);
     model.writeLossScale?.(newest.state.lossScale);
@@ -184,11 +237,11 @@ async function trainToBest<A>(
   const start: TrainerState = newest?.state ?? { step: 0, rows: 0, tokens: 0 };
   newest?.close();
   Deno.mkdirSync(out, { recursive: true });
-  writeRun(out, describeRun(request, old, config, device, start.step));
+  writeRun(out, describeRun(request, old, config, device, start.step, init.config));
   reporter.log(
-    `Fine-tuning ${parameterCount(base.config).toLocaleString("en")} parameters on ` +
+    `Fine-tuning ${parameterCount(init.config).toLocaleString("en")} parameters on ` +
       `${examples.length} examples, ${config.steps} steps of ${examplesPerStep(config)}, ` +
-      `rows of ${rowLength} tokens, on ${device}`,
+      `${model.batchSize} rows of ${rowLength} tokens at once, on ${device}`,
   );
   const cut = examples.filter((example) => example.cut).length;
   if (cut) reporter.log(`${cut} of the examples were cut to --max-tokens`);
@@ -214,9 +267,7 @@ async function trainToBest<A>(
     resumeHint: request.resumeHint,
   });
   const best = { step: state.best!.step, dev_score: 1 - state.best!.loss };
-  // From here on the run is its best checkpoint: what is exported is what was tested.
   markDone(out, best);
-  for (const { path, step } of listCheckpoints(out)) if (step !== best.step) removeCheckpoint(path);
   return best;
 }
 
@@ -231,6 +282,14 @@ function openRun<A>({ out, resume, task, init }: FinetuneRequest<A>): RunFile | 
     throw new UserError(
       `Cannot resume ${out}: it fine-tuned ${old.init} on ${old.corpus.path}; give the same ` +
         `--model, --data and --fold, or name another folder with --out`,
+    );
+  }
+  const headOf = (head: unknown) => JSON.stringify(head ?? null);
+  const wanted = task.head ? headJson(task.head.config) : undefined;
+  if (headOf(old.model[HEAD_KEY]) !== headOf(wanted)) {
+    throw new UserError(
+      `Cannot resume ${out}: it was begun with ${old.model[HEAD_KEY] ? "another" : "no"} head of ` +
+        `labels; give the same --approach, --context and --crf, or name another folder with --out`,
     );
   }
   cleanCheckpoints(out);
@@ -259,11 +318,12 @@ function resolveRunConfig<A>(
 }
 
 function describeRun<A>(
-  { task, init, base, tokenizer, command }: FinetuneRequest<A>,
+  { task, init, tokenizer, command }: FinetuneRequest<A>,
   old: RunFile | undefined,
   config: TrainConfig,
   device: string,
   step: number,
+  model: MambaConfig,
 ): RunFile {
   if (old) {
     const resumption = { at: new Date().toISOString(), step, device };
@@ -275,8 +335,5 @@ function describeRun<A>(
     tokenizer_sha256: tokenizer.sha256,
   };
   const sequence_length = task.rowLength;
-  return newRun(
-    { init, corpus, task: task.name, config, sequence_length, device, command },
-    base.config,
-  );
+  return newRun({ init, corpus, task: task.name, config, sequence_length, device, command }, model);
 }

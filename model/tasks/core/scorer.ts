@@ -10,9 +10,10 @@ import {
   type RecurrentModel,
   type TrainableModel,
 } from "../../mamba/types.ts";
+import { firstFit } from "./first_fit.ts";
 
 /** One prompt and the continuations to weigh against each other, as token ids. */
-export interface ScoreItem {
+interface ScoreItem {
   /** At least one token. */
   prompt: Uint16Array | Uint32Array | number[];
   /** Each at least one token. */
@@ -72,7 +73,7 @@ export function recurrentScorer(model: RecurrentModel): Scorer {
 }
 
 /** A stretch of tokens that begins a document, and what is to be done with logits after it. */
-export interface Segment {
+interface Segment {
   tokens: number[];
   /** `use` takes the logits, over the padded vocabulary, at `offset` of the segment. */
   wanted: { offset: number; use: (logits: Float32Array) => void }[];
@@ -112,18 +113,10 @@ export async function logitsOfSegments(model: TrainableModel, segments: Segment[
 
 /** Segments packed into rows by first fit, and rows into passes. */
 function packSegments(segments: Segment[], batchSize: number, length: number): Segment[][][] {
-  const rows: { used: number; segments: Segment[] }[] = [];
-  for (const segment of segments) {
-    const size = segment.tokens.length;
-    if (size > length) throw new RangeError(`${size} tokens do not fit a row of ${length}`);
-    let row = rows.find((r) => r.used + size <= length);
-    if (!row) rows.push(row = { used: 0, segments: [] });
-    row.segments.push(segment);
-    row.used += size;
-  }
+  const rows = firstFit(segments, length);
   const passes: Segment[][][] = [];
   for (let at = 0; at < rows.length; at += batchSize) {
-    passes.push(rows.slice(at, at + batchSize).map((r) => r.segments));
+    passes.push(rows.slice(at, at + batchSize));
   }
   return passes;
 }

@@ -13,6 +13,7 @@ import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import type { SupervisedExample } from "./examples.ts";
+import type { HeadConfig, HeadContext } from "../../mamba/head.ts";
 import type { Interval, Statistic } from "../../statistics/mod.ts";
 
 /** The options that a user gave, already checked: the part of an invocation that tasks look at. */
@@ -28,7 +29,7 @@ export interface Given {
 }
 
 /** What the data are read for. */
-export type Purpose = "evaluate" | "finetune";
+type Purpose = "evaluate" | "finetune";
 
 /** A task's page in the help of a command; its options are those that name files and splits. */
 export interface TaskHelp {
@@ -45,7 +46,18 @@ export interface TaskHelp {
 /** How a task is fine-tuned. */
 export interface FinetuneHelp extends TaskHelp {
   /** Where they differ from those of the other tasks. */
-  defaults?: { epochs?: number; learningRate?: number };
+  defaults?: {
+    epochs?: number;
+    learningRate?: number;
+    /** Of a head of labels, for a task that has one. */
+    head?: {
+      crf: boolean;
+      dropout: number;
+      learningRate: number;
+      /** Only where it is asked for: words are the default. */
+      asked?: boolean;
+    };
+  };
 }
 
 /** How a task's answers to new text, which has none as yet, are asked for and written. */
@@ -119,6 +131,21 @@ export interface Approach<Item, Answer> {
   develop?(items: readonly Item[], made: MadeModel, reader: TaskReader): Promise<Development>;
 }
 
+/** What a user chooses of a head. */
+export interface HeadChoice {
+  context: HeadContext;
+  /** Whether neighbouring items are decoded together; only where a task has such. */
+  crf: boolean;
+}
+
+/** An approach by a head. */
+export interface HeadApproach<Item, Answer> extends Approach<Item, Answer> {
+  /** The head that a model of these labels has. */
+  head(labels: readonly string[]): HeadConfig;
+  /** Rows of the model for so many rows of texts. */
+  rows(textRows: number): number;
+}
+
 /** How a model does on the development split. */
 export interface Development {
   /** What chooses the checkpoint: accuracy or F1, 0 to 1. */
@@ -161,10 +188,22 @@ export interface Score {
   loss?: number;
 }
 
+/** One system with its measures by key. */
+export interface MeasuredSystem {
+  /** Under which it stands in the JSON: "model", "base", "majority". */
+  key: string;
+  name: string;
+  score: Score;
+  measured: Record<string, Measured>;
+}
+
 /** One system's answers to the same items. */
 export interface SystemAnswers<Answer> {
-  /** Whose they are: `system` is one whose answers came in a file. */
-  role: "model" | "base" | "system";
+  /**
+   * Whose they are: `system` is one whose answers came in a file, and `other` one that the first is
+   * compared with, from a file too.
+   */
+  role: "model" | "base" | "system" | "other";
   /** As the user named it. */
   name: string;
   answers: Answer[];
@@ -217,6 +256,8 @@ export interface TaskReport {
   notes: string[];
   /** The table; empty where nothing is to be printed. */
   text: string;
+  /** The systems' table for a paper; undefined where there is none. */
+  latex?: string;
   /** For --json. */
   json: Record<string, unknown>;
   /** The results file; undefined where there is nothing to put into one. */
@@ -238,6 +279,8 @@ export interface Task<Item, Answer> {
   readonly prediction?: Prediction<Item, Answer>;
   /** The ways to put it to a model, the default first; empty where only answers can be scored. */
   readonly approaches: readonly Approach<Item, Answer>[];
+  /** The way to put it to a model by a head of labels of its own; undefined where there is none. */
+  headed?(choice: HeadChoice): HeadApproach<Item, Answer>;
   /** Another task under the same name, where the options ask for one, as by the kind of a file. */
   variant?(given: Given): AnyTask | undefined;
   /**

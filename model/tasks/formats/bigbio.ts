@@ -233,7 +233,7 @@ export const bigbioQa: Format<"question"> = {
 };
 
 /** A question's answer as texts: the choice, yes or no, or each item's first name. */
-export function answerTexts({ answer, options }: Question): string[] {
+function answerTexts({ answer, options }: Question): string[] {
   if (answer.type === "choice") return [options?.[answer.index] ?? ""];
   if (answer.type === "yesno") return [answer.value];
   if (answer.type === "factoid") return answer.synonyms.flatMap((s) => s[0] ?? []);

@@ -45,9 +45,6 @@ function partsOf(probe: Probe): Partial<Record<Part, string>> {
   return found;
 }
 
-/** Groups of relations that the shared task evaluates (Krallinger et al. 2017). */
-export const CHEMPROT_GROUPS: readonly string[] = ["CPR:3", "CPR:4", "CPR:5", "CPR:6", "CPR:9"];
-
 /** The type of a relation that the shared task does not evaluate. */
 export const NOT_EVALUATED = "not evaluated";
 

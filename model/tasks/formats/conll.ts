@@ -11,7 +11,7 @@ import { failAt, readLinesOf } from "./files.ts";
 import type { Format, Probe, TaggedTokens } from "./types.ts";
 
 /** The type of entities in files that name none. */
-export const BARE_TYPE = "Entity";
+const BARE_TYPE = "Entity";
 
 /** B, I or O; E and L end an entity, S and U are an entity of one token. */
 const TAG = /^(?:O|([BIESLU])(?:-(\S+))?)$/;

@@ -17,6 +17,8 @@ import { bioasq, medmcqa, medqa, mmlu, pubmedqa, squad } from "./questions.ts";
 import { jsonTexts, table } from "./texts.ts";
 import type { Format, RecordKind, RecordOf } from "./types.ts";
 
+export { conll } from "./conll.ts";
+export { jsonTexts } from "./texts.ts";
 export type {
   AnnotatedDocument,
   DocumentRelation,

@@ -4,18 +4,17 @@
  * ChemProt has them. A pair that is not related has the label "false".
  * @module
  */
-import { mentionRelations } from "./brat.ts";
 import { sentencesOf } from "./sentences.ts";
-import type { AnnotatedDocument, LabelledText, Mention, Span } from "./types.ts";
+import type { AnnotatedDocument, DocumentRelation, LabelledText, Mention, Span } from "./types.ts";
 
 /** The label of a pair without a relation. */
-export const NO_RELATION = "false";
+const NO_RELATION = "false";
 
 const startOf = (m: Mention): number => m.spans[0]?.start ?? 0;
 const endOf = (m: Mention): number => m.spans.at(-1)?.end ?? 0;
 
 /** A sentence with its pair marked; undefined where the two overlap. */
-export function markPair(
+function markPair(
   text: string,
   sentence: Span,
   first: Mention,
@@ -36,29 +35,53 @@ export function markPair(
   return out.trim();
 }
 
+/** A relation with every pair of mentions that it may stand between. */
+interface PairedRelation {
+  type: string;
+  pairs: { first: Mention; second: Mention }[];
+}
+
+/**
+ * A document's relations by pairs of mentions. One of the whole document, which relates what mentions
+ * stand for, may stand between any mentions of the two.
+ */
+function pairedRelations(document: AnnotatedDocument): PairedRelation[] {
+  const named = (relation: DocumentRelation, i: number) => {
+    const entity = relation.arguments[i]?.entity ?? "";
+    return document.mentions.filter((mention) =>
+      relation.level === "mention" ? mention.id === entity : mention.identifiers.includes(entity)
+    );
+  };
+  return document.relations.map((relation) => ({
+    type: relation.type,
+    pairs: named(relation, 0).flatMap((first) =>
+      named(relation, 1).map((second) => ({ first, second }))
+    ),
+  }));
+}
+
 /** The pairs of all documents, and how many relations lie across sentences and are in none. */
 export function pairsOf(
   documents: readonly AnnotatedDocument[],
 ): { texts: LabelledText[]; across: number } {
-  const types = new Set<string>();
-  const relationsOf = documents.map((document) => {
-    const byId = new Map(document.mentions.map((m) => [m.id, m]));
-    return mentionRelations(document).flatMap(({ type, arguments: args }) => {
-      const first = byId.get(args[0]?.entity ?? "");
-      const second = byId.get(args[1]?.entity ?? "");
-      if (!first || !second) return [];
-      types.add(`${first.type}\t${second.type}`);
-      return [{ type, first, second }];
-    });
-  });
+  const relationsOf = documents.map(pairedRelations);
+  const types = new Set(
+    relationsOf.flat().flatMap(({ pairs }) =>
+      pairs.map(({ first, second }) => `${first.type}\t${second.type}`)
+    ),
+  );
   const texts: LabelledText[] = [];
   let across = 0;
   documents.forEach((document, d) => {
-    const labels = new Map<string, Set<string>>();
-    for (const { type, first, second } of relationsOf[d] ?? []) {
-      const key = `${first.id}\t${second.id}`;
-      labels.set(key, (labels.get(key) ?? new Set()).add(type));
+    const own = relationsOf[d] ?? [];
+    const related = new Map<string, PairedRelation[]>();
+    for (const relation of own) {
+      for (const { first, second } of relation.pairs) {
+        const key = `${first.id}\t${second.id}`;
+        related.set(key, [...related.get(key) ?? [], relation]);
+      }
     }
+    const within = new Set<PairedRelation>();
     for (const sentence of sentencesOf(document)) {
       const inside = document.mentions.filter((m) =>
         startOf(m) >= sentence.start && endOf(m) <= sentence.end
@@ -66,25 +89,25 @@ export function pairsOf(
       for (const first of inside) {
         for (const second of inside) {
           if (first === second || !types.has(`${first.type}\t${second.type}`)) continue;
-          const key = `${first.id}\t${second.id}`;
-          const own = labels.get(key);
+          const found = related.get(`${first.id}\t${second.id}`) ?? [];
           // Where both orders are possible, the order that is related stands, else that of the text.
-          const turned = labels.has(`${second.id}\t${first.id}`);
+          const turned = related.has(`${second.id}\t${first.id}`);
           const both = types.has(`${second.type}\t${first.type}`);
-          if (!own && both && (turned || startOf(first) > startOf(second))) continue;
-          labels.delete(key);
+          if (!found.length && both && (turned || startOf(first) > startOf(second))) continue;
+          for (const relation of found) within.add(relation);
           const text = markPair(document.text, sentence, first, second);
           if (text === undefined) continue;
+          const labels = [...new Set(found.map((relation) => relation.type))].sort();
           texts.push({
             kind: "text",
             id: `${document.id}.${first.id}.${second.id}`,
             text,
-            labels: own ? [...own].sort() : [NO_RELATION],
+            labels: labels.length ? labels : [NO_RELATION],
           });
         }
       }
     }
-    across += labels.size;
+    across += own.filter((relation) => !within.has(relation)).length;
   });
   return { texts, across };
 }

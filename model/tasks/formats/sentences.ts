@@ -8,12 +8,12 @@ import { inOrder } from "./documents.ts";
 import type { AnnotatedDocument, Mention, Span, TaggedTokens } from "./types.ts";
 
 /** A token at its place. */
-export interface PlacedToken extends Span {
+interface PlacedToken extends Span {
   text: string;
 }
 
 /** The tokens of a text from `from` to `to`. */
-export function tokensOf(text: string, from = 0, to: number = text.length): PlacedToken[] {
+function tokensOf(text: string, from = 0, to: number = text.length): PlacedToken[] {
   const pattern = /[\p{L}\p{N}\p{M}]+|[^\s\p{L}\p{N}\p{M}]/gu;
   return [...text.slice(from, to).matchAll(pattern)].map((match) => {
     const start = from + match.index;
@@ -52,7 +52,7 @@ export function sentencesOf(document: AnnotatedDocument): Span[] {
 }
 
 /** Sentences, and how many mentions could not be told by tags because they overlap others. */
-export interface TaggedDocument {
+interface TaggedDocument {
   sentences: TaggedTokens[];
   overlapping: number;
 }

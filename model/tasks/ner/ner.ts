@@ -5,6 +5,8 @@
  */
 import { UserError } from "../../../core/errors.ts";
 import { type Counts, precisionRecall } from "../core/classification.ts";
+import { readTagged } from "../formats/conll.ts";
+import type { TaggedTokens } from "../formats/types.ts";
 
 /** A sentence: its tokens, and their tags such as O, B-Disease, I-Disease. */
 export interface TaggedSentence {
@@ -27,38 +29,17 @@ export interface Entity {
 }
 
 /**
- * Reads a CoNLL file: a token a line, its tag in the last column (tab or spaces between), a blank
- * line between sentences; -DOCSTART- lines are skipped.
- * @throws {UserError} naming the file and the line, for a tag that is not O, B-type or I-type.
+ * Reads a CoNLL file: a token per line, its tag in the last column (tabs or spaces between), a blank
+ * line between sentences; -DOCSTART- lines are skipped. Bare tags and the scheme BIOES are read too.
+ * @throws {UserError} naming the file and the line, for what is no tag.
  */
 export function readConll(path: string): TaggedSentence[] {
-  let text: string;
-  try {
-    text = Deno.readTextFileSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new UserError(`Cannot read the CoNLL file ${path}: there is no such file`);
-  }
-  const sentences: TaggedSentence[] = [];
-  let current: TaggedSentence | undefined;
-  text.split(/\r?\n/).forEach((line, index) => {
-    if (line.trim() === "" || line.startsWith("-DOCSTART-")) {
-      current = undefined;
-      return;
-    }
-    const columns = line.split(line.includes("\t") ? "\t" : /\s+/);
-    const tag = columns.at(-1)!.trim();
-    if (columns.length < 2 || !/^(O|[BI]-\S+)$/.test(tag)) {
-      throw new UserError(
-        `Cannot read ${path}, line ${index + 1}: "${line.slice(0, 60)}" is not a token and a tag ` +
-          `(O, B-type or I-type)`,
-      );
-    }
-    if (!current) sentences.push(current = { tokens: [], tags: [], line: index + 1 });
-    current.tokens.push(columns[0]!);
-    current.tags.push(tag);
-  });
-  return sentences;
+  return taggedSentences(readTagged(path));
+}
+
+/** Sentences of any format, without what tagging does not look at. */
+export function taggedSentences(sentences: readonly TaggedTokens[]): TaggedSentence[] {
+  return sentences.map(({ tokens, tags, line }) => ({ tokens, tags, line }));
 }
 
 /**

@@ -1,7 +1,15 @@
 /** Entity-level results by type of entity. @module */
 import { formatTable } from "../../../core/reporter.ts";
 import { precisionRecall } from "../core/classification.ts";
-import { type EntityCounts, sumEntityCounts } from "./ner.ts";
+import { namedLines } from "../core/error_page.ts";
+import { escapeXml } from "../formats/xml.ts";
+import {
+  entitiesOf,
+  type Entity,
+  type EntityCounts,
+  sumEntityCounts,
+  type TaggedSentence,
+} from "./ner.ts";
 
 /** Resamples; each sums the counts of thousands of sentences. */
 export const NER_RESAMPLES = 2000;
@@ -32,3 +40,74 @@ export function typeTable(
     },
   };
 }
+
+/**
+ * A sentence with its golden and its predicted entities marked, for the page of errors.
+ * @param types predictions of other types are not shown; all are by default
+ */
+export function wrongSentence(
+  { tokens, tags }: TaggedSentence,
+  predicted: readonly string[],
+  types?: readonly string[],
+): string {
+  const gold = entitiesOf(tags);
+  const found = entitiesOf(predicted).filter((e) => types?.includes(e.type) ?? true);
+  const same = (a: Entity) => (b: Entity) =>
+    a.start === b.start && a.end === b.end && a.type === b.type;
+  const mark = (entities: readonly Entity[], others: readonly Entity[], otherwise: string) => {
+    const parts: string[] = [];
+    let at = 0;
+    for (const entity of entities) {
+      parts.push(...tokens.slice(at, entity.start).map(escapeXml));
+      const kind = others.some(same(entity)) ? "right" : otherwise;
+      const words = escapeXml(tokens.slice(entity.start, entity.end).join(" "));
+      const type = escapeXml(entity.type);
+      parts.push(`<mark class="${kind}">${words}<small>${type}</small></mark>`);
+      at = entity.end;
+    }
+    return [...parts, ...tokens.slice(at).map(escapeXml)].join(" ");
+  };
+  return namedLines([
+    ["gold", mark(gold, found, "missed")],
+    ["predicted", mark(found, gold, "wrong")],
+  ]);
+}
+
+/** How often entities of each type were given each type. */
+export interface TypeConfusion {
+  /** Of the rows; the last, "none", is of predictions where there is no entity of these bounds. */
+  gold: string[];
+  /** Of the columns; the last, "none", is of entities that were not found with these bounds. */
+  predicted: string[];
+  matrix: number[][];
+}
+
+/** Compares types where the bounds are equal. */
+export function typeConfusion(
+  sentences: readonly TaggedSentence[],
+  predicted: readonly (readonly string[])[],
+  types?: readonly string[],
+): TypeConfusion {
+  const cells = new Map<string, number>();
+  const names = new Set<string>();
+  const count = (gold: string, said: string) => {
+    const key = `${gold}\t${said}`;
+    cells.set(key, (cells.get(key) ?? 0) + 1);
+    for (const name of [gold, said]) if (name !== NONE) names.add(name);
+  };
+  sentences.forEach(({ tags }, i) => {
+    const at = (e: Entity) => `${e.start} ${e.end}`;
+    const found = entitiesOf(predicted[i] ?? []).filter((e) => types?.includes(e.type) ?? true);
+    const left = new Map(found.map((e) => [at(e), e.type]));
+    for (const entity of entitiesOf(tags)) {
+      count(entity.type, left.get(at(entity)) ?? NONE);
+      left.delete(at(entity));
+    }
+    for (const type of left.values()) count(NONE, type);
+  });
+  const all = [...[...names].sort(), NONE];
+  const matrix = all.map((gold) => all.map((said) => cells.get(`${gold}\t${said}`) ?? 0));
+  return { gold: all, predicted: all, matrix };
+}
+
+const NONE = "none";

@@ -16,7 +16,7 @@ import { logitsOfSegments, logProbability } from "../core/scorer.ts";
 const TAG_CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /** The tags of a task and the token that stands for each. */
-export interface TagSet {
+interface TagSet {
   /** O, then B-type and I-type of each type in alphabetical order. */
   tags: readonly string[];
   ids: number[];
@@ -58,7 +58,7 @@ export function entityTypes(sentences: readonly TaggedSentence[]): string[] {
 }
 
 /** A stretch of a sentence as the model reads it, twice. */
-export interface TagPiece {
+interface TagPiece {
   tokens: number[];
   /** Position in `tokens` of the last token of each word's second reading. */
   positions: number[];
@@ -172,7 +172,7 @@ export function decodeTags(scores: TagScores, tags: readonly string[]): string[]
   return path.reverse().map((t) => tags[t]!);
 }
 
-/** Tokens a row that sentences need: whole 64s, at most `maxTokens`. */
+/** Tokens per row that sentences need: a multiple of 64, at most `maxTokens`. */
 export function taggingRowLength(
   sentences: readonly TaggedSentence[],
   tokenizer: Tokenizer,

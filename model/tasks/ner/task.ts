@@ -1,21 +1,26 @@
 /** Named entities as a task. @module */
 import type { OptionSpec } from "../../../core/cli.ts";
 import { UserError } from "../../../core/errors.ts";
-import { exists, hashFile, sha256 } from "../../../core/files.ts";
-import { join, resolve } from "../../../core/std.ts";
+import { sha256 } from "../../../core/files.ts";
+import { resolve } from "../../../core/std.ts";
 import { ratioMeasures } from "../core/classification.ts";
+import type { WrongItem } from "../core/error_page.ts";
+import { headApproach } from "../core/head_approach.ts";
 import { reportSystems } from "../core/report.ts";
 import type { Approach, Score, Task } from "../core/task.ts";
+import { findSplits, sourceHash } from "../formats/splits.ts";
+import { readSentences } from "../formats/views.ts";
 import { Dictionary } from "./dictionary.ts";
 import {
   checkSameText,
   countTags,
   type EntityCounts,
-  readConll,
   sumEntityCounts,
   type TaggedSentence,
+  taggedSentences,
 } from "./ner.ts";
-import { NER_RESAMPLES, typeTable } from "./ner_report.ts";
+import { TAG_HEAD } from "./head.ts";
+import { NER_RESAMPLES, typeConfusion, typeTable, wrongSentence } from "./ner_report.ts";
 import { conllLines, entityLines, type RawSentence, readRawSentences } from "./text.ts";
 import { chooseTypes, fitTypes, type NerData, parseTypes } from "./types.ts";
 import {
@@ -50,6 +55,12 @@ const TAG_TOKENS: Approach<TaggedSentence, TagAnswer> = {
   },
 };
 
+const FORMAT: OptionSpec = {
+  type: "string",
+  placeholder: "FORMAT",
+  help: "the files' format, where looking cannot tell; see tasks formats",
+};
+
 const TYPES: OptionSpec = {
   type: "string",
   placeholder: "A,B=C",
@@ -61,15 +72,16 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
   name: "ner",
   units: "sentences",
   approaches: [TAG_TOKENS],
+  headed: (choice) => headApproach(TAG_HEAD, choice),
   evaluation: {
     summary: "Score tagged named entities: entity-level precision, recall and F1",
     description:
       "Counts entities as conlleval does: bounds and type must both be right. With --system, reads " +
-      "two CoNLL files of the same sentences (a token and its tag per line, a blank line between " +
-      "sentences). With --model, a model that finetune ner has made tags the sentences. The " +
-      "intervals are 95% bootstrap intervals over sentences.",
+      "two files of the same sentences, in any format that tasks formats lists. With --model, a " +
+      "model that finetune ner has made tags the sentences. The intervals are 95% bootstrap intervals over sentences.",
     options: {
-      gold: { type: "string", placeholder: "F.tsv", help: "the golden tags", required: true },
+      gold: { type: "string", placeholder: "F", help: "the golden entities", required: true },
+      format: FORMAT,
       train: {
         type: "string",
         placeholder: "F.tsv",
@@ -85,20 +97,25 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
   finetuning: {
     summary: "Teach a model to tag named entities, and test it beside its base",
     description:
-      "Trains on a folder's train.tsv in the CoNLL format. The model reads each sentence twice and " +
-      "predicts the tag of each word in the second reading. Takes the epoch with the best " +
-      "entity-level F1 on devel.tsv, then tags test.tsv once, beside the base model and a dictionary " +
+      "Trains on the train split of a folder, in any format that tasks formats lists. The model " +
+      "reads each sentence twice and predicts the tag of each word in the second reading. Takes the epoch with the best " +
+      "entity-level F1 on the development split, then tags the test split once, beside the base model and a dictionary " +
       "of the training split's entities.",
     options: {
       data: {
         type: "string",
         placeholder: "DIR",
-        help: "a folder with train.tsv, devel.tsv (or dev.tsv) and test.tsv",
+        help: "a folder whose files or folders are called train, dev (or devel) and test",
         required: true,
       },
+      format: FORMAT,
       types: TYPES,
     },
-    defaults: { epochs: 10, learningRate: 5e-5 },
+    defaults: {
+      epochs: 10,
+      learningRate: 5e-5,
+      head: { crf: true, dropout: 0.2, learningRate: 1e-3 },
+    },
     examples: ["deno task finetune ner --model mamba-130m-hf --data BC5CDR-IOB --out runs/ner"],
   },
   prediction: {
@@ -129,8 +146,14 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
   },
   read(given, purpose): NerData {
     const types = given.string("types");
+    const format = given.string("format");
+    const notes: string[] = [];
     const readSplits = (paths: string[]) => {
-      const splits = paths.map(readConll);
+      const splits = paths.map((path) => {
+        const view = readSentences(path, format);
+        notes.push(...view.notes);
+        return taggedSentences(view.items);
+      });
       return types === undefined ? splits : chooseTypes(splits, parseTypes(types));
     };
     if (purpose === "evaluate") {
@@ -139,11 +162,12 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
       const [test, train = []] = readSplits(known === undefined ? [gold] : [gold, known]);
       const labels = tagsOf(entityTypes(test!));
       const path = resolve(gold);
-      return { labels, train, develop: [], test: test!, path, sha256: hashFile(gold) };
+      const sha256 = sourceHash(gold);
+      return { labels, train, develop: [], test: test!, path, sha256, notes };
     }
     const data = given.string("data")!;
-    const files = ["train", exists(join(data, "dev.tsv")) ? "dev" : "devel", "test"]
-      .map((split) => join(data, `${split}.tsv`));
+    const found = findSplits(data);
+    const files = [found.train, found.develop, found.test];
     const [train, develop, test] = readSplits(files);
     if (!train!.length || !develop!.length || !test!.length) {
       throw new UserError(`Cannot fine-tune on ${data}: one of its files holds no sentence`);
@@ -154,11 +178,12 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
       develop: develop!,
       test: test!,
       path: resolve(data),
-      sha256: sha256([...files.map((file) => hashFile(file)), ...types ? [types] : []].join("\n")),
+      sha256: sha256([...files.map(sourceHash), ...types ? [types] : []].join("\n")),
+      notes,
     };
   },
   readAnswers(path, { test, path: gold }) {
-    const system = readConll(path);
+    const system = taggedSentences(readSentences(path).items);
     checkSameText(test, system, { gold, system: path });
     return system.map(({ tags }) => ({ tags }));
   },
@@ -166,7 +191,7 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
   fit: fitTypes,
   score: scoreTagged,
   report(request) {
-    const { data } = request;
+    const data: NerData = request.data;
     const { test, train } = data;
     const found = new Dictionary(train);
     const dictionary = test.map((s) => ({ tags: found.tag(s.tokens) }));
@@ -182,7 +207,12 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
           score: scoreTagged(data, test, dictionary),
         }
         : undefined,
-      details: (answers) => typeTable(countsOf(data, test, answers)),
+      details: (answers) => {
+        const { text, json } = typeTable(countsOf(data, test, answers));
+        const confusion = typeConfusion(test, answers.map((a) => a.tags), data.scored);
+        return { text, json: { ...json, confusion } };
+      },
+      wrong: (answers) => wrongSentences(data, answers),
       config: { output_type: "tags", metric_list: [{ metric: "f1", higher_is_better: true }] },
       samples: (answers) =>
         test.map(({ tokens, tags }, i) => ({
@@ -216,6 +246,24 @@ function scoreTagged(
     right: sums.map((c) => c.falsePositives + c.falseNegatives === 0),
     loss: lossOf(items, answers, data.labels),
   };
+}
+
+/** The sentences with an entity too many, too few, or of another type or extent. */
+function wrongSentences(data: NerData, answers: readonly TagAnswer[]): WrongItem[] {
+  const counts = countsOf(data, data.test, answers);
+  return data.test.flatMap((sentence, i) => {
+    const { falsePositives, falseNegatives } = sumEntityCounts([counts[i]!]);
+    if (falsePositives + falseNegatives === 0) return [];
+    const answer = answers[i]!;
+    const loss = answer.scores
+      ? lossOf([sentence], [answer], data.labels)
+      : falsePositives + falseNegatives;
+    return [{
+      id: `Sentence ${i + 1}, line ${sentence.line}`,
+      loss,
+      html: wrongSentence(sentence, answer.tags, data.scored),
+    }];
+  });
 }
 
 /** Mean negative log-probability of the golden tags of all words, in nats. */

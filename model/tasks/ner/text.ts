@@ -15,7 +15,7 @@ export interface RawSentence extends TaggedSentence {
 }
 
 /** An entity as characters [start, end) of a text. */
-export interface TextEntity {
+interface TextEntity {
   start: number;
   end: number;
   type: string;
@@ -32,7 +32,7 @@ const SENTENCE_END = /(?<=[.!?][)\]"'”’]*)\s+(?=[\p{Lu}\p{N}("“‘[])/gu;
 const ABBREVIATION = /(?:^|[\s(])(?:e\.g|i\.e|vs|cf|Fig|Figs|approx|et al|Dr|no|No|\p{L})\.$/u;
 
 /** The stretches of a text that are sentences: characters [start, end). */
-export function sentenceSpans(text: string): [number, number][] {
+function sentenceSpans(text: string): [number, number][] {
   const spans: [number, number][] = [];
   let start = 0;
   for (const { index, 0: gap } of text.matchAll(SENTENCE_END)) {

@@ -2,8 +2,8 @@
 import { UserError } from "../../../core/errors.ts";
 import { formatTable } from "../../../core/reporter.ts";
 import { hasCitations } from "../../../pipeline/selection/columns.ts";
-import { documentFacts, type Facet } from "../../../pipeline/selection/document_facts.ts";
-import type { MeshBranches } from "../../../pipeline/selection/mesh_tree.ts";
+import { documentFacts, type Facet } from "../../../pipeline/facets/document_facts.ts";
+import type { MeshBranches } from "../../../pipeline/facets/mesh_tree.ts";
 import type { Split } from "../../../pipeline/shards/order.ts";
 import { readPlacements } from "../../../pipeline/shards/placements.ts";
 import type { PlacedPiece } from "../../../pipeline/shards/provenance.ts";

@@ -2,8 +2,8 @@
 import { UsageError, UserError } from "../../../core/errors.ts";
 import { writeAtomic } from "../../../core/files.ts";
 import { formatTable } from "../../../core/reporter.ts";
-import { type Facet, FACETS } from "../../../pipeline/selection/document_facts.ts";
-import { findMeshTree, readMeshTree } from "../../../pipeline/selection/mesh_tree.ts";
+import { type Facet, FACETS } from "../../../pipeline/facets/document_facts.ts";
+import { findMeshTree, readMeshTree } from "../../../pipeline/facets/mesh_tree.ts";
 import type { Split, TrainingCorpus } from "../../training/corpus.ts";
 import {
   evaluatePerplexity,
@@ -152,13 +152,13 @@ function resultTable(result: PerplexityResult): string {
 }
 
 /** The summed loss of one row. */
-export interface ScoredRow {
+interface ScoredRow {
   nll: number;
   targets: number;
 }
 
 /** Two models' perplexities on the same rows. */
-export interface PerplexityComparison {
+interface PerplexityComparison {
   /** The model's perplexity less the base's: below 0 where the model is better. */
   difference: number;
   interval: Interval;

@@ -13,7 +13,7 @@ import { dealFolds } from "../core/folds.ts";
 /** The answers, in the order of label numbers. */
 export const PUBMEDQA_LABELS = ["yes", "no", "maybe"] as const;
 /** Folds of the training half, as in the paper: 450 questions to train on, 50 to develop on. */
-export const PUBMEDQA_FOLDS = 10;
+const PUBMEDQA_FOLDS = 10;
 
 /** The questions, and the official test questions among them. */
 export const PUBMEDQA_FILES = ["ori_pqal.json", "test_ground_truth.json"] as const;

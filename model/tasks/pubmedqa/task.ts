@@ -1,8 +1,11 @@
 /** PubMedQA as a task. @module */
 import type { OptionSpec } from "../../../core/cli.ts";
-import { hashFile, sha256 } from "../../../core/files.ts";
+import { UserError } from "../../../core/errors.ts";
+import { hashFile, readJson, sha256 } from "../../../core/files.ts";
 import { join, resolve } from "../../../core/std.ts";
+import { choiceHead } from "../core/choice_head.ts";
 import { choiceTask } from "../core/choice_task.ts";
+import { headApproach } from "../core/head_approach.ts";
 import {
   PUBMEDQA_FILES,
   PUBMEDQA_LABELS,
@@ -18,9 +21,12 @@ const DATA: OptionSpec = {
   required: true,
 };
 
+const FORM = { choicesOf: pubmedqaItems };
+
 /** Yes, no or maybe to what PubMed titles ask. */
-export const pubmedqa = choiceTask({ choicesOf: pubmedqaItems }, {
+export const pubmedqa = choiceTask(FORM, {
   name: "pubmedqa",
+  headed: (choice) => headApproach(choiceHead(FORM), choice),
   evaluation: {
     summary: "Accuracy of a model on PubMedQA: yes, no or maybe",
     description:
@@ -54,10 +60,28 @@ export const pubmedqa = choiceTask({ choicesOf: pubmedqaItems }, {
       data: DATA,
       fold: { type: "integer", help: "the fold to develop on", min: 0, max: 9, default: 0 },
     },
+    defaults: { head: { crf: false, dropout: 0.2, learningRate: 1e-3, asked: true } },
     examples: [
       "deno task finetune pubmedqa --model mamba-130m-hf --data pubmedqa/data --out runs/sft",
       "deno task finetune pubmedqa --model mamba-130m-hf --data pubmedqa/data --out runs/sft --resume",
     ],
+  },
+  readAnswers(path, { test, labels }) {
+    const said = readJson<Record<string, unknown>>(path, "PubMedQA answers");
+    const known = new Set(test.map(({ pmid }) => pmid));
+    const strange = Object.keys(said).find((pmid) => !known.has(pmid));
+    if (strange !== undefined) {
+      throw new UserError(
+        `Cannot score ${path}: it answers "${strange}", which is not among the ${test.length} ` +
+          `questions; give an object of PMIDs and answers, as in test_ground_truth.json`,
+      );
+    }
+    return pubmedqaItems(test).map((item) => {
+      const answer = said[item.id];
+      // Any other answer is a wrong one, and a question that is left out too.
+      const predicted = typeof answer === "string" ? labels.indexOf(answer) : -1;
+      return { item, logProbabilities: [], predicted, truncated: 0, said: String(answer) };
+    });
   },
   read(given, purpose) {
     const data = given.string("data")!;

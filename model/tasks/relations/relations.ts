@@ -6,6 +6,11 @@
 import { UserError } from "../../../core/errors.ts";
 import type { ChoiceItem } from "../core/choices.ts";
 import type { Counts } from "../core/classification.ts";
+import { NOT_EVALUATED } from "../formats/chemprot.ts";
+import { titleAndRest } from "../formats/documents.ts";
+import { type AnnotatedDocument, readRecords } from "../formats/mod.ts";
+import { documentRelations } from "../formats/pubtator.ts";
+import { readTexts, type View } from "../formats/views.ts";
 
 /** The labels of ChemProt in SciBERT's split, in alphabetical order. */
 export const CHEMPROT_LABELS = [
@@ -34,14 +39,17 @@ const NEGATIVE_LABELS = ["false", "none", "negative", "no_relation", "no relatio
 
 /** The label among some that means "none of the others", where there is one. */
 export function negativeLabel(labels: readonly string[]): string | undefined {
-  return labels.find((label) => NEGATIVE_LABELS.includes(label.toLowerCase()));
+  const named = labels.find((label) => NEGATIVE_LABELS.includes(label.toLowerCase()));
+  // GAD and EU-ADR have 1 for a relation and 0 for none.
+  const binary = labels.length === 2 && labels.includes("0") && labels.includes("1");
+  return named ?? (binary ? "0" : undefined);
 }
 
 /**
  * The prompt of one sentence; the answer follows as " inhibitor". Which entity is the chemical the
  * sets do not say: the marks are in the order of the text.
  */
-export function relationPrompt(text: string, labels: readonly string[]): string {
+function relationPrompt(text: string, labels: readonly string[]): string {
   return `Name the relation of the two marked entities, the first in << >> and the second in ` +
     `[[ ]], as one of: ` +
     `${labels.map(relationWords).join(", ")}.\n\nSentence:\n${text.trim()}\n\nAnswer:`;
@@ -113,17 +121,37 @@ export function readRelationLines(path: string): { text?: string; label: string 
   return examples;
 }
 
-/**
- * Reads a gold file of ChemProt: every line has a text and a label.
- * @throws {UserError} as {@linkcode readRelationLines}.
- */
-export function readRelations(path: string): RelationExample[] {
-  return readRelationLines(path).map(({ text, label }, index) => {
-    if (text === undefined || label === null) {
-      throw new UserError(`Cannot use ${path}: example ${index + 1} lacks its text or its label`);
-    }
-    return { text, label };
+/** Words that stand for entities in sets that hide their names, such as BioBERT's GAD: @GENE$. */
+const PLACEHOLDER = /@[A-Z]+\$/g;
+
+/** A sentence with its first two placeholders marked, where no entities are marked yet. */
+export function markPlaceholders(text: string): string {
+  if (text.includes("<<") && text.includes("[[")) return text;
+  let seen = 0;
+  return text.replace(PLACEHOLDER, (word) => {
+    seen++;
+    return seen === 1 ? `<< ${word} >>` : seen === 2 ? `[[ ${word} ]]` : word;
   });
+}
+
+/**
+ * Reads sentences with a relation each, in any format: JSON lines, tables, or documents whose entities
+ * are paired. Notes tell what is left out.
+ * @throws {UserError} naming the file, and the example that has no label or several.
+ */
+export function readRelations(path: string, format?: string): View<RelationExample> {
+  const { items, notes } = readTexts(path, format);
+  const examples = items.map(({ text, labels, id, line }) => {
+    const [label, second] = labels;
+    if (label === undefined || second !== undefined) {
+      throw new UserError(
+        `Cannot use ${path}${line === undefined ? "" : `, line ${line}`}: the example ${id} has ` +
+          `${labels.length} labels (${labels.join(", ")}), where one is needed`,
+      );
+    }
+    return { text: markPlaceholders(text), label };
+  });
+  return { items: examples, notes };
 }
 
 /** An entity of a PubTator document: characters [start, end) of title, a space, abstract. */
@@ -155,55 +183,51 @@ export interface PubtatorDocument {
 }
 
 /**
- * Reads a PubTator file.
- * @throws {UserError} naming the file and the line: another shape, a PMID out of place, or a mention
- * whose text is not what its offsets say.
+ * Reads documents with relations, in any format of annotated documents. Relations between mentions are
+ * told by what these stand for, or by their places where the set does not say.
+ * @throws {UserError} naming the file and the line: another shape, a document's id out of place, or a
+ * mention whose text is not what its offsets say.
  */
-export function readPubtator(path: string): PubtatorDocument[] {
-  const documents: PubtatorDocument[] = [];
-  let current: PubtatorDocument | undefined;
-  readText(path).split(/\r?\n/).forEach((line, index) => {
-    const fail = (what: string): never => {
-      throw new UserError(`Cannot read ${path}, line ${index + 1}: ${what}`);
+export function readRelationDocuments(path: string, format?: string): PubtatorDocument[] {
+  const { format: { name, kind }, records } = readRecords(path, format);
+  if (kind !== "document") {
+    throw new UserError(
+      `Cannot use ${path}: read as ${name}, it holds no documents with relations`,
+    );
+  }
+  return (records as AnnotatedDocument[]).map((document) => {
+    const { title, rest } = titleAndRest(document);
+    const placed = new Map(document.mentions.map((m) => {
+      const place = m.spans.map(({ start, end }) => `${start}-${end}`).join(";");
+      return [m.id, `${m.type} ${place}`];
+    }));
+    return {
+      pmid: document.id,
+      title,
+      abstract: rest,
+      mentions: document.mentions.map(({ spans, text, type, identifiers }) => ({
+        start: spans[0]?.start ?? 0,
+        end: spans.at(-1)?.end ?? 0,
+        text,
+        type,
+        ids: identifiers,
+      })),
+      relations: documentRelations(document)
+        .filter(({ type }) => type !== NOT_EVALUATED)
+        .map(({ type, arguments: args }) => {
+          const of = (i: number) => {
+            const entity = args[i]?.entity ?? "";
+            return placed.get(entity) ?? entity;
+          };
+          return { type, first: of(0), second: of(1) };
+        }),
     };
-    if (line.trim() === "") {
-      current = undefined;
-      return;
-    }
-    const heading = /^(\d+)\|([ta])\|(.*)$/.exec(line);
-    if (heading?.[2] === "t") {
-      const [, pmid, , title] = heading;
-      current = { pmid: pmid!, title: title!, abstract: "", mentions: [], relations: [] };
-      documents.push(current);
-      return;
-    }
-    const pmid = heading?.[1] ?? line.split("\t")[0];
-    if (!current || pmid !== current.pmid) {
-      return fail(`it belongs to PMID ${pmid}, which no title line has begun`);
-    }
-    if (heading) current.abstract = heading[3]!;
-    else addAnnotation(current, line.split("\t"), fail);
   });
-  return documents;
 }
 
-function addAnnotation(
-  document: PubtatorDocument,
-  columns: string[],
-  fail: (what: string) => never,
-): void {
-  if (columns.length === 4) {
-    const [, type, first, second] = columns;
-    document.relations.push({ type: type!, first: first!, second: second! });
-    return;
-  }
-  if (columns.length < 5) fail("it is neither a mention nor a relation");
-  const [, from, to, text, type, ids] = columns;
-  const start = Number(from);
-  const end = Number(to);
-  const found = `${document.title} ${document.abstract}`.slice(start, end);
-  if (found !== text) fail(`the characters ${from} to ${to} are "${found}", not "${text}"`);
-  document.mentions.push({ start, end, text: text!, type: type!, ids: (ids ?? "").split("|") });
+/** Reads a PubTator file. @throws {UserError} as {@linkcode readRelationDocuments}. */
+export function readPubtator(path: string): PubtatorDocument[] {
+  return readRelationDocuments(path, "pubtator");
 }
 
 /**

@@ -1,20 +1,25 @@
 /** Relations between entities as a task: labels of marked sentences, and pairs of whole documents. @module */
+import type { OptionSpec } from "../../../core/cli.ts";
 import { UserError } from "../../../core/errors.ts";
-import { hashFile, sha256 } from "../../../core/files.ts";
+import { sha256 } from "../../../core/files.ts";
 import { readTextInput } from "../../../core/text_input.ts";
-import { join, resolve } from "../../../core/std.ts";
+import { resolve } from "../../../core/std.ts";
 import { choiceTask } from "../core/choice_task.ts";
 import { type ChoiceAnswer, labelled } from "../core/choices.ts";
 import { type Counts, ratioMeasures } from "../core/classification.ts";
 import { reportSystems } from "../core/report.ts";
 import type { AnyTask, FinetuneHelp, Score, Task, TaskHelp } from "../core/task.ts";
+import { headApproach } from "../core/head_approach.ts";
+import { RELATION_HEAD } from "./head.ts";
+import { formatNamed, recogniseFormat } from "../formats/mod.ts";
+import { findSplits, sourceHash } from "../formats/splits.ts";
 import { labelTable, relationMeasures, RESAMPLES } from "./relation_report.ts";
 import {
   compareRelations,
   negativeLabel,
   NO_LABEL,
   type PubtatorDocument,
-  readPubtator,
+  readRelationDocuments,
   readRelationLines,
   readRelations,
   type RelationExample,
@@ -23,16 +28,30 @@ import {
   sumCounts,
 } from "./relations.ts";
 
+const FORMAT: OptionSpec = {
+  type: "string",
+  placeholder: "FORMAT",
+  help: "the files' format, where looking cannot tell; see tasks formats",
+};
+
 const evaluation: TaskHelp = {
   summary: "Score relations between entities: precision, recall and F1",
   description:
-    'Two kinds of file. JSON lines (.jsonl) with "text" and "label", as ChemProt: micro and macro ' +
-    "F1 over labels, where a null label is a missing answer and counts as wrong, and a label such " +
-    'as "false", which means none of the others, is neither found nor missed. PubTator: the ' +
-    "relations of each document, all of their parts right, micro-averaged. With --model, a model " +
-    "labels the sentences of a JSON lines file by the most probable label. The intervals are 95% bootstrap intervals over sentences or documents.",
+    "Two kinds of file, in any format that tasks formats lists. Sentences with a marked pair and a " +
+    "label, as SciBERT's ChemProt and BioBERT's GAD: micro and macro F1 over labels, where a null " +
+    'label is a missing answer and counts as wrong, and a label such as "false", which means none ' +
+    "of the others, is neither found nor missed. Documents with entities, as PubTator, BioC or " +
+    "ChemProt as released: the relations of each document, all of their parts right, " +
+    "micro-averaged. With --model, a model labels sentences, those of documents pair by pair, by " +
+    "the most probable label. The intervals are 95% bootstrap intervals over sentences or documents.",
   options: {
     gold: { type: "string", placeholder: "F", help: "the golden relations", required: true },
+    format: FORMAT,
+    train: {
+      type: "string",
+      placeholder: "F",
+      help: "the training split, whose commonest label the trivial system gives",
+    },
   },
   examples: [
     "deno task evaluate relations --gold chemprot/test.jsonl --system predictions.jsonl",
@@ -52,20 +71,28 @@ const finetuning: FinetuneHelp = {
     data: {
       type: "string",
       placeholder: "DIR",
-      help: "a folder with train.jsonl, dev.jsonl and test.jsonl",
+      help: "a folder whose files or folders are called train, dev and test",
       required: true,
     },
+    format: FORMAT,
   },
+  defaults: { head: { crf: false, dropout: 0.2, learningRate: 1e-3 } },
   examples: [
     "deno task finetune relations --model mamba-130m-hf --data chemprot --out runs/relations",
   ],
 };
+
+/** The labels of some splits, in alphabetical order. */
+function labelsOf(...splits: RelationExample[][]): string[] {
+  return [...new Set(splits.flat().map((example) => example.label))].sort();
+}
 
 const FORM = { choicesOf: relationItems, wordsOf: relationWords };
 
 /** The relation of two marked entities of a sentence. */
 export const relations = choiceTask<RelationExample>(FORM, {
   name: "relations",
+  units: "sentences",
   evaluation,
   finetuning,
   prediction: {
@@ -89,28 +116,34 @@ export const relations = choiceTask<RelationExample>(FORM, {
         return JSON.stringify({ text, label: labels[predicted] ?? null, log_probability }) + "\n";
       }).join(""),
   },
+  headed: (choice) => headApproach(RELATION_HEAD, choice),
   variant: (given) => {
     const gold = given.string("gold");
-    const documents = gold !== undefined && !/\.jsonl?$/i.test(gold);
-    return documents && given.string("system") !== undefined
-      ? documentRelations as AnyTask
-      : undefined;
+    // A system's answers to documents are scored document by document; a model is asked of sentences.
+    if (gold === undefined || given.string("system") === undefined) return undefined;
+    const format = given.string("format");
+    const { kind } = format === undefined ? recogniseFormat(gold) : formatNamed(format);
+    return kind === "document" ? documentRelations as AnyTask : undefined;
   },
   read(given, purpose) {
     if (purpose === "evaluate") {
       const gold = given.string("gold")!;
-      const examples = readRelations(gold);
-      const labels = [...new Set(examples.map((e) => e.label))].sort();
+      const format = given.string("format");
+      const { items: examples, notes } = readRelations(gold, format);
+      const known = given.string("train");
+      const train = known === undefined ? [] : readRelations(known, format).items;
+      const labels = labelsOf(examples, train);
       const path = resolve(gold);
       const negative = negativeLabel(labels);
-      const hash = hashFile(gold);
-      return { labels, negative, train: [], develop: [], test: examples, path, sha256: hash };
+      const sha256 = sourceHash(gold);
+      return { labels, negative, train, develop: [], test: examples, path, sha256, notes };
     }
     const data = given.string("data")!;
-    const files = ["train", "dev", "test"].map((split) => join(data, `${split}.jsonl`));
-    const [train, develop, test] = files.map(readRelations);
-    const all = [...train!, ...develop!, ...test!];
-    const labels = [...new Set(all.map((e) => e.label))].sort();
+    const found = findSplits(data);
+    const files = [found.train, found.develop, found.test];
+    const views = files.map((file) => readRelations(file, given.string("format")));
+    const [train, develop, test] = views.map((view) => view.items);
+    const labels = labelsOf(train!, develop!, test!);
     return {
       labels,
       negative: negativeLabel(labels),
@@ -118,7 +151,8 @@ export const relations = choiceTask<RelationExample>(FORM, {
       develop: develop!,
       test: test!,
       path: resolve(data),
-      sha256: sha256(files.map((file) => hashFile(file)).join("\n")),
+      sha256: sha256(files.map(sourceHash).join("\n")),
+      notes: views.flatMap((view) => view.notes),
     };
   },
   readAnswers(path, { labels, test, path: goldFile }): ChoiceAnswer[] {
@@ -161,10 +195,10 @@ const documentRelations: Task<PubtatorDocument, Counts> = {
   read(given) {
     const gold = given.string("gold")!;
     const path = resolve(gold);
-    const test = readPubtator(gold);
-    return { labels: [], train: [], develop: [], test, path, sha256: hashFile(gold) };
+    const test = readRelationDocuments(gold, given.string("format"));
+    return { labels: [], train: [], develop: [], test, path, sha256: sourceHash(gold) };
   },
-  readAnswers: (path, { test }) => compareRelations(test, readPubtator(path)),
+  readAnswers: (path, { test }) => compareRelations(test, readRelationDocuments(path)),
   score: (_data, _items, answers) => scoreDocuments(answers),
   report: (request) =>
     reportSystems({

@@ -1,5 +1,5 @@
 import { initialParameters } from "../../../model/mamba/initialize.ts";
-import { presetConfig } from "../../../model/mamba/config.ts";
+import { mamba2OfSizes, presetConfig } from "../../../model/mamba/config.ts";
 import { parameterList } from "../../../model/mamba/parameters.ts";
 import { assert, assertAlmostEquals, assertEquals } from "../../assert.ts";
 
@@ -34,4 +34,29 @@ Deno.test("initialParameters() depends on the seed and the name, not on the orde
   const b = "backbone.layers.1.mixer.in_proj.weight";
   assert(values.get(a)![0] !== values.get(b)![0]);
   assert(values.get(a)![0] !== initialParameters(config, 4)(a)[0]);
+});
+
+Deno.test("initialParameters() draws Mamba-2 as the published code does", () => {
+  const sizes = { hiddenSize: 512, layers: 4, vocabSize: 64, headSize: 16 };
+  const model = mamba2OfSizes(sizes);
+  const read = initialParameters(model, 1);
+  const layer = (name: string) => read(`backbone.layers.2.mixer.${name}`);
+  const A = layer("A_log").map(Math.exp);
+  assertEquals(A.length, 64);
+  assert(A.every((a) => a > 0.999 && a < 16.001) && A.some((a) => a < 4) && A.some((a) => a > 13));
+  assert(layer("D").every((v) => v === 1) && layer("norm.weight").every((v) => v === 1));
+  const steps = layer("dt_bias").map((v) => Math.log1p(Math.exp(v)));
+  assert(steps.every((v) => v > 0.00099 && v < 0.1001), String(steps));
+  const largest = (name: string) => layer(name).reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+  // Uniform within 1 / sqrt(fan-in); of out_proj one of as many branches as there are layers.
+  for (
+    const [name, bound] of [
+      ["in_proj.weight", 1 / Math.sqrt(512)],
+      ["conv1d.weight", 1 / Math.sqrt(4)],
+      ["conv1d.bias", 1 / Math.sqrt(4)],
+      ["out_proj.weight", 1 / Math.sqrt(1024 * 4)],
+    ] as const
+  ) {
+    assert(largest(name) <= bound && largest(name) > 0.98 * bound, `${name}: ${largest(name)}`);
+  }
 });

@@ -1,7 +1,7 @@
 import { Interrupted, UserError } from "../../../core/errors.ts";
 import { exists, sha256 } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
-import { listCheckpoints } from "../../../model/training/checkpoint.ts";
+import { checkpointPath, listCheckpoints } from "../../../model/training/checkpoint.ts";
 import { openReader } from "../../../model/tasks/core/reader.ts";
 import { choiceTask } from "../../../model/tasks/core/choice_task.ts";
 import { learnedTask } from "../../../model/tasks/core/finetune.ts";
@@ -48,7 +48,7 @@ Deno.test("packExamples() starts a document at each example and scores answers a
   assertEquals(batch!.scored, 4);
   const single = packExamples(EXAMPLES, 1, 4, 0);
   assertEquals(single.map((b) => b.scored), [1, 2, 1]);
-  assertThrows(() => packExamples(EXAMPLES, 1, 3, 0), RangeError, "4 tokens in rows of 3");
+  assertThrows(() => packExamples(EXAMPLES, 1, 3, 0), RangeError, "4 tokens do not fit a row of 3");
 });
 
 Deno.test("packed examples have the loss and the gradients of examples apart", async () => {
@@ -174,7 +174,7 @@ Deno.test("fine-tuning learns a task, chooses by development, and beats its base
       data: DATA,
       systems: [
         { role: "model", name: "tuned", answers: result.answers },
-        { role: "base", name: "base", answers: result.baseAnswers },
+        { role: "base", name: "base", answers: result.baseAnswers ?? [] },
       ],
       purpose: "finetune",
       given: givenOf(),
@@ -258,6 +258,14 @@ Deno.test("a stopped fine-tuning run goes on to the same bytes", () =>
       Deno.readFileSync(join(checkpoint, "model.safetensors"));
     assertEquals(weights(result.checkpoint), weights(expected.checkpoint));
     assertEquals(readMetrics(out).map((m) => m.loss), readMetrics(whole.out).map((m) => m.loss));
+    // Killed before the best checkpoint was the only one.
+    const older = checkpointPath(out, 1);
+    Deno.mkdirSync(older);
+    for (const { name } of Deno.readDirSync(result.checkpoint)) {
+      Deno.copyFileSync(join(result.checkpoint, name), join(older, name));
+    }
+    await finetuneRun(again);
+    assertEquals(listCheckpoints(out).map((c) => c.step), [result.step]);
     for (const request of [whole, first, again]) request.base.close();
   }));
 

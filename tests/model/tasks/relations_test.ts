@@ -15,7 +15,9 @@ import { withFolder } from "../helpers.ts";
 
 sharedTest("data/eval/re/chemprot", "readRelations() reads ChemProt whole", () => {
   const sizes = ["train", "dev", "test"].map((split) => {
-    const examples = readRelations(join(SHARED, `data/eval/re/chemprot/${split}.jsonl`));
+    const { items: examples } = readRelations(
+      join(SHARED, `data/eval/re/chemprot/${split}.jsonl`),
+    );
     const known: readonly string[] = CHEMPROT_LABELS;
     assert(examples.every((e) => known.includes(e.label) && e.text.includes("<<")));
     return examples.length;
@@ -62,9 +64,13 @@ Deno.test("readPubtator() reads mentions and relations", () =>
       Deno.writeTextFileSync(path, PUBTATOR.toSpliced(at, 1, line).join("\n"));
       assertThrows(() => readPubtator(path), UserError, `line ${at + 1}: ${words}`);
     };
-    says("12\t1\t7\tAspirin\tChemical\tD1", 2, 'the characters 1 to 7 are "spirin", not "Aspirin"');
-    says("14\tCID\tD1\tD2", 4, "it belongs to PMID 14, which no title line has begun");
-    says("12\tCID", 4, "it is neither a mention nor a relation");
+    says(
+      "12\t1\t7\tAspirin\tChemical\tD1",
+      2,
+      'the entity "Aspirin" is said to be at 1-7, where the text has "spirin"',
+    );
+    says("14\tCID\tD1\tD2", 4, '"14" is not the document\'s id, 12');
+    says("12\tCID", 4, '"12\tCID" is neither a mention nor a relation');
   }));
 
 Deno.test("compareRelations(): a document that the system lacks is missed", () => {
@@ -100,7 +106,7 @@ Deno.test("readRelationLines() names the line that is wrong; a null label is no 
     assertThrows(() => read('{"label":"A"}\n{'), UserError, "line 2: it is not JSON");
     assertThrows(() => read('{"text":"t"}'), UserError, 'line 1: it has no "label"');
     read('{"label":"A"}');
-    assertThrows(() => readRelations(path), UserError, "example 1 lacks its text");
+    assertThrows(() => readRelations(path), UserError, "line 1: it has no text");
   }));
 
 Deno.test("relationItems() spells labels out, and refuses an unknown one", () => {

@@ -184,7 +184,7 @@ Deno.test("fine-tuning teaches tags, and the checkpoint tags alike when loaded",
     assertEquals(result.developmentScore, 1);
     const said = (answers: unknown[]) => answers.map((a) => (a as TagAnswer).tags);
     assertEquals(said(result.answers), test.map((s) => s.tags));
-    const { measures: [f1] } = ner.score(data, test, result.baseAnswers);
+    const { measures: [f1] } = ner.score(data, test, result.baseAnswers ?? []);
     assert(f1!.statistic(allUnits(test.length)) < 0.8);
     const model = { name: "tuned", folder: () => Promise.resolve(result.checkpoint) };
     const { answers } = await askModel(ner as AnyTask, data, model, {

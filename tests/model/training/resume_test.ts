@@ -16,6 +16,13 @@ import {
 import { makeReference, silentReporter, withFolder } from "../helpers.ts";
 import { bytesOf, observed, prepare, withoutClock } from "./miniature_run.ts";
 
+function copyFolder(from: string, to: string): void {
+  Deno.mkdirSync(to);
+  for (const { name } of Deno.readDirSync(from)) {
+    Deno.copyFileSync(join(from, name), join(to, name));
+  }
+}
+
 Deno.test("trainRun() resumed after a stop at any step ends with the same bytes", () =>
   withFolder(async (dir) => {
     const whole = prepare(dir, { out: join(dir, "whole") });
@@ -101,6 +108,12 @@ Deno.test("trainRun() of a finished run says so and changes nothing", () =>
     assertEquals({ ...again, ...clock }, { ...first, ...clock });
     assertEquals(Deno.readTextFileSync(join(dir, "run", "run.json")), before);
     assert(reporter.logged.join().includes("The run is finished"));
+    // Killed before the last checkpoint took the place of older ones.
+    assertEquals(listCheckpoints(join(dir, "run")).map((c) => c.step), [10, 12]);
+    const older = checkpointPath(join(dir, "run"), 5);
+    copyFolder(checkpointPath(join(dir, "run"), 10), older);
+    await trainRun(prepare(dir, { resume: true, config: {}, reporter }));
+    assertEquals(listCheckpoints(join(dir, "run")).map((c) => c.step), [10, 12]);
     const longer = await trainRun(prepare(dir, { resume: true, config: { steps: 14 }, reporter }));
     assertEquals(longer.step, 14);
     assert(reporter.logged.includes("Changed: steps: 12 -> 14"));

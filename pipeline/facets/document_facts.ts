@@ -10,7 +10,16 @@ export const FACETS = ["year", "type", "mesh", "branch"] as const;
 export type Facet = typeof FACETS[number];
 
 /** A document's groups in each facet. */
-export type Facts = Record<Facet, string[]>;
+type Facts = Record<Facet, string[]>;
+
+/** A citation's columns that its groups come from. */
+interface Row {
+  pmid: number;
+  version: number;
+  published: { iso: string };
+  publication_types: { name: string }[];
+  mesh: { ui: string; name: string; major: boolean }[];
+}
 
 /**
  * What some documents of a source file are, by "PMID.version", as the corpus's documents have it.
@@ -26,32 +35,20 @@ export async function documentFacts(
   const found = new Map<string, Facts>();
   if (!exists(path)) return found;
   const wanted = new Set(documents.map((d) => `${d.pmid}.${d.version}`));
-  const reader = new ParquetReader(path);
-  try {
-    let at = 0;
-    for (const count of await reader.groups()) {
-      const rows = await reader.rows<{
-        pmid: number;
-        version: number;
-        published: { iso: string };
-        publication_types: { name: string }[];
-        mesh: { ui: string; name: string; major: boolean }[];
-      }>(at, at + count, ["pmid", "version", "published", "publication_types", "mesh"]);
-      for (const { pmid, version, published, publication_types, mesh } of rows) {
-        const key = `${pmid}.${version}`;
-        if (!wanted.has(key)) continue;
-        const or = (names: string[], none: string) => names.length ? names : [none];
-        found.set(key, {
-          year: [published.iso.slice(0, 4) || "unknown"],
-          type: or(publication_types.map((t) => t.name), "none"),
-          mesh: or(mesh.filter((m) => m.major).map((m) => m.name), "none"),
-          branch: or([...new Set(mesh.flatMap((m) => branches(m.name, m.ui)))], "none"),
-        });
-      }
-      at += count;
+  const columns = ["pmid", "version", "published", "publication_types", "mesh"];
+  const orNone = (names: string[]) => names.length ? names : ["none"];
+  using reader = new ParquetReader(path);
+  for await (const { rows } of reader.each<Row>(columns)) {
+    for (const { pmid, version, published, publication_types, mesh } of rows) {
+      const key = `${pmid}.${version}`;
+      if (!wanted.has(key)) continue;
+      found.set(key, {
+        year: [published.iso.slice(0, 4) || "unknown"],
+        type: orNone(publication_types.map((t) => t.name)),
+        mesh: orNone(mesh.filter((m) => m.major).map((m) => m.name)),
+        branch: orNone([...new Set(mesh.flatMap((m) => branches(m.name, m.ui)))]),
+      });
     }
-  } finally {
-    reader.close();
   }
   return found;
 }

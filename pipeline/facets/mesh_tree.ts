@@ -27,8 +27,8 @@ const FILE_NAME = /^(mtrees|desc)(\d{4})(\.bin|\.xml)?(\.gz)?$/i;
  */
 export function findMeshTree(corpus: string): string {
   const rank = (name: string) => {
-    const [, kind, year] = FILE_NAME.exec(name)!;
-    return `${year} ${kind!.toLowerCase() === "mtrees" ? 1 : 0}`; // the small file first
+    const [, kind = "", year = ""] = FILE_NAME.exec(name) ?? [];
+    return `${year} ${kind.toLowerCase() === "mtrees" ? 1 : 0}`; // the small file first
   };
   const names = exists(corpus) ? [...Deno.readDirSync(corpus)].map(({ name }) => name) : [];
   const [found] = names.filter((name) => FILE_NAME.test(name))
@@ -141,7 +141,7 @@ function linesTaker(entries: Entries, bad: (what: string) => UserError): Taker {
   return {
     push(chunk) {
       const lines = (rest + decoder.decode(chunk, { stream: true })).split(/\r?\n/);
-      rest = lines.pop()!;
+      rest = lines.pop() ?? "";
       lines.forEach(line);
     },
     finish: () => line(rest + decoder.decode()),

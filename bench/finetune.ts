@@ -1,0 +1,153 @@
+/**
+ * `bench finetune`: sentences per second that a head of labels tags and learns, beside what the model's
+ * own forward pass could do with the same tokens if no row had room left and nothing else took time.
+ * @module
+ */
+import type { Invocation } from "../core/cli.ts";
+import { formatTable } from "../core/reporter.ts";
+import { join } from "../core/std.ts";
+import { deviceModel } from "../model/mamba/device_model.ts";
+import { presetConfig } from "../model/mamba/config.ts";
+import type { HeadContext } from "../model/mamba/head.ts";
+import { Random } from "../model/mamba/random.ts";
+import type { MadeModel, UpdateOptions } from "../model/mamba/types.ts";
+import { examplesOfStep } from "../model/tasks/core/examples.ts";
+import { fittingRows, headApproach } from "../model/tasks/core/head_approach.ts";
+import { packTexts } from "../model/tasks/core/head_examples.ts";
+import type { TaskReader } from "../model/tasks/core/task.ts";
+import { TAG_HEAD } from "../model/tasks/ner/head.ts";
+import type { TaggedSentence } from "../model/tasks/ner/ner.ts";
+import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
+import { quickParameters } from "./quick_parameters.ts";
+
+const FIXTURE = join(import.meta.dirname ?? ".", "../fixtures/tokenizer.json");
+const SENTENCES = 480;
+/** Examples of an update. */
+const PER_STEP = 32;
+const ROWS = 8;
+const LABELS = ["O", "B-Disease", "I-Disease"];
+const CONTEXTS: readonly HeadContext[] = ["forward", "both"];
+
+/** Invented sentences as long as those of NCBI-disease: 25 words in the mean, a few of 80. */
+function inventedSentences(): TaggedSentence[] {
+  const random = new Random(1, "bench finetune");
+  const words = ["patients", "with", "ataxia", "of", "the", "gene", "were", "found", "loss", "in"];
+  return Array.from({ length: SENTENCES }, () => {
+    const length = Math.min(80, 4 + Math.floor(-21 * Math.log(1 - random.uniform())));
+    const tokens = Array.from({ length }, () => words[random.integer(words.length)] ?? "the");
+    const tags = tokens.map((word) => word === "ataxia" ? "B-Disease" : "O");
+    return { tokens, tags, line: 1 };
+  });
+}
+
+/** What one way of reading reached. */
+interface HeadFigures {
+  context: HeadContext;
+  /** Share of the rows' places that sentences fill. */
+  fill: number;
+  /** Sentences whose tokens the forward pass alone takes in, in full rows. */
+  forward_sentences_per_second: number;
+  tagged_sentences_per_second: number;
+  /** Tagged over forward. */
+  share_of_forward: number;
+  learned_sentences_per_second: number;
+}
+
+const UPDATE: UpdateOptions = {
+  step: 1,
+  learningRate: 1e-4,
+  beta1: 0.9,
+  beta2: 0.95,
+  epsilon: 1e-8,
+  weightDecay: 0,
+  maxGradNorm: 1,
+};
+
+/** Seconds that `body` takes, the better of two times after one that compiles. */
+async function secondsOf(body: () => Promise<unknown>): Promise<number> {
+  await body();
+  let best = Infinity;
+  for (let i = 0; i < 2; i++) {
+    const began = performance.now();
+    await body();
+    best = Math.min(best, (performance.now() - began) / 1000);
+  }
+  return best;
+}
+
+/** Measures a preset's sizes; `--model tiny` by default. */
+export async function benchFinetune(invocation: Invocation): Promise<Record<string, unknown>> {
+  const { reporter } = invocation;
+  const preset = invocation.string("model") ?? "tiny";
+  const tokenizer = loadTokenizer(invocation.string("tokenizer") ?? FIXTURE);
+  const { vocabularySize: vocabSize, endOfText } = tokenizer;
+  const sizes = presetConfig(preset, { vocabSize, endOfText });
+  const sentences = inventedSentences();
+  const reader: TaskReader = { tokenizer, labels: LABELS, maxTokens: 512 };
+  const figures: HeadFigures[] = [];
+  let device = "";
+  for (const context of CONTEXTS) {
+    const approach = headApproach(TAG_HEAD, { context, crf: true });
+    const config = { ...sizes, head: approach.head(LABELS) };
+    const sequenceLength = approach.rowLength(sentences, reader);
+    const examples = approach.examples(sentences, reader);
+    const textRows = fittingRows(examples, sequenceLength, {
+      perStep: PER_STEP,
+      most: ROWS,
+      seed: 0,
+    });
+    const batchSize = approach.rows(textRows);
+    const make = deviceModel({
+      variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
+    });
+    const made: MadeModel = await make(config, { batchSize, sequenceLength, dropout: 0.2 });
+    try {
+      const { model } = made;
+      device = made.device;
+      model.writeParameters(quickParameters(config));
+      const sorted = [...examples].sort((a, b) => b.tokens.length - a.tokens.length);
+      const batches = packTexts(sorted, config.head, batchSize, sequenceLength, endOfText);
+      const passes = await secondsOf(async () => {
+        for (const batch of batches) await model.evaluate(batch);
+      });
+      const directions = context === "both" ? 2 : 1;
+      const tokens = directions * examples.reduce((sum, e) => sum + e.tokens.length, 0);
+      const places = batches.length * batchSize * sequenceLength;
+      const forward = places / passes * SENTENCES / tokens;
+      const tagging = await secondsOf(() => approach.answer(sentences, made, reader));
+      const steps = Math.ceil(SENTENCES / PER_STEP);
+      const learning = await secondsOf(async () => {
+        for (let step = 0; step < steps; step++) {
+          const some = examplesOfStep(examples, step, PER_STEP, 0);
+          const packed = packTexts(some, config.head, batchSize, sequenceLength, endOfText);
+          for (const batch of packed) model.accumulate(batch, 1 / batch.scored);
+          model.update(UPDATE);
+          await model.report();
+        }
+      });
+      figures.push({
+        context,
+        fill: tokens / places,
+        forward_sentences_per_second: forward,
+        tagged_sentences_per_second: SENTENCES / tagging,
+        share_of_forward: SENTENCES / tagging / forward,
+        learned_sentences_per_second: SENTENCES / learning,
+      });
+    } finally {
+      made.close();
+    }
+  }
+  reporter.line(`${device}, ${preset}, ${vocabSize.toLocaleString("en")} ids, invented sentences`);
+  reporter.line(formatTable(
+    ["context", "fill", "forward, sentences/s", "tagged/s", "of forward", "learned/s"],
+    figures.map((f) => [
+      f.context,
+      `${(100 * f.fill).toFixed(0)} %`,
+      f.forward_sentences_per_second.toFixed(0),
+      f.tagged_sentences_per_second.toFixed(0),
+      `${(100 * f.share_of_forward).toFixed(0)} %`,
+      f.learned_sentences_per_second.toFixed(0),
+    ]),
+  ));
+  return { device, model: preset, figures };
+}

@@ -1,0 +1,144 @@
+/**
+ * Texts, or pairs of texts, with one label each as a task: NLI4CT, BioBERT's GAD and EU-ADR, and any
+ * table or JSON lines with a column of texts and one of labels. The label is said in words.
+ * @module
+ */
+import type { OptionSpec } from "../../../core/cli.ts";
+import { UserError } from "../../../core/errors.ts";
+import { sha256 } from "../../../core/files.ts";
+import { resolve } from "../../../core/std.ts";
+import { choiceTask } from "../core/choice_task.ts";
+import type { ChoiceAnswer, ChoiceItem } from "../core/choices.ts";
+import type { LabelledText } from "../formats/mod.ts";
+import { findSplits, sourceHash } from "../formats/splits.ts";
+import { readTexts } from "../formats/views.ts";
+
+const FORMAT: OptionSpec = {
+  type: "string",
+  placeholder: "FORMAT",
+  help: "the files' format, where looking cannot tell; see tasks formats",
+};
+
+/** A label as words that a model can say. */
+const words = (label: string): string => label.toLowerCase().replace(/[-_]+/g, " ").trim();
+
+function promptOf({ text, pair }: LabelledText, labels: readonly string[]): string {
+  const second = pair === undefined ? "" : `\n\nStatement:\n${pair.trim()}`;
+  return `Say which of these the following is: ${labels.map(words).join(", ")}.\n\n` +
+    `Text:\n${text.trim()}${second}\n\nAnswer:`;
+}
+
+function choicesOf(texts: readonly LabelledText[], labels: readonly string[]): ChoiceItem[] {
+  return texts.map((text) => {
+    const gold = labels.indexOf(text.labels[0] ?? "");
+    if (gold < 0) {
+      throw new UserError(
+        `Cannot use the text ${text.id}: its label "${text.labels[0]}" is not among ` +
+          `${labels.join(", ")}`,
+      );
+    }
+    return { id: text.id, prompt: promptOf(text, labels), gold };
+  });
+}
+
+/**
+ * The texts of a file with one label each.
+ * @throws {UserError} naming the file and the text that has none, several, or a score.
+ */
+function textsOf(path: string, format: string | undefined): LabelledText[] {
+  const { items } = readTexts(path, format);
+  for (const { id, labels, score, line } of items) {
+    if (labels.length === 1) continue;
+    const has = score === undefined ? `${labels.length} labels` : `the score ${score}`;
+    throw new UserError(
+      `Cannot use ${path}${
+        line === undefined ? "" : `, line ${line}`
+      }: the text ${id} has ${has}, ` +
+        `where one label is needed`,
+    );
+  }
+  return items;
+}
+
+const labelsOf = (...splits: LabelledText[][]): string[] =>
+  [...new Set(splits.flat().map((text) => text.labels[0] ?? ""))].sort();
+
+/** One label for each text or pair of texts. */
+export const classify = choiceTask<LabelledText>({ choicesOf, wordsOf: words }, {
+  name: "classify",
+  units: "texts",
+  evaluation: {
+    summary: "Accuracy and F1 of labels for texts or pairs of texts: NLI4CT, GAD, any table",
+    description:
+      "Reads texts with one label each, or pairs of texts, in any format that tasks formats lists, " +
+      "and takes the label that is the most probable as words after the prompt. With --system, " +
+      "compares with another file of the same texts.",
+    options: {
+      gold: { type: "string", placeholder: "F", help: "the texts with labels", required: true },
+      format: FORMAT,
+    },
+    examples: [
+      "deno task evaluate classify --gold nli4ct/dev.json --model runs/nli/checkpoints/step-00000400",
+    ],
+  },
+  finetuning: {
+    summary: "Teach a model to label texts or pairs of texts, and test it beside its base",
+    description:
+      "Trains on the train split of a folder with the loss on the label alone, takes the epoch that " +
+      "does best on the development split, then labels the test split once.",
+    options: {
+      data: {
+        type: "string",
+        placeholder: "DIR",
+        help: "a folder whose files or folders are called train, dev and test",
+        required: true,
+      },
+      format: FORMAT,
+    },
+    examples: ["deno task finetune classify --model mamba-130m-hf --data nli4ct --out runs/nli"],
+  },
+  read(given, purpose) {
+    const format = given.string("format");
+    if (purpose === "evaluate") {
+      const gold = given.string("gold") ?? "";
+      const test = textsOf(gold, format);
+      const path = resolve(gold);
+      return {
+        labels: labelsOf(test),
+        train: [],
+        develop: [],
+        test,
+        path,
+        sha256: sourceHash(gold),
+      };
+    }
+    const data = given.string("data") ?? "";
+    const splits = findSplits(data);
+    const train = textsOf(splits.train, format);
+    const develop = textsOf(splits.develop, format);
+    const test = textsOf(splits.test, format);
+    return {
+      labels: labelsOf(train, develop, test),
+      train,
+      develop,
+      test,
+      path: resolve(data),
+      sha256: sha256([splits.train, splits.develop, splits.test].map(sourceHash).join("\n")),
+    };
+  },
+  readAnswers(path, { test, labels, path: gold }): ChoiceAnswer[] {
+    const said = textsOf(path, undefined);
+    const byId = new Map(said.map((text) => [text.id, text.labels[0] ?? ""]));
+    const stranger = said.find(({ id }) => !test.some((text) => text.id === id));
+    if (stranger) {
+      throw new UserError(
+        `Cannot compare ${path} with ${gold}: the text ${stranger.id} is not in the gold file`,
+      );
+    }
+    return choicesOf(test, labels).map((item) => {
+      const label = byId.get(item.id);
+      const predicted = label === undefined ? -1 : labels.indexOf(label);
+      return { item, logProbabilities: [], predicted, truncated: 0, said: label };
+    });
+  },
+});

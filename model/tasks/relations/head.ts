@@ -1,0 +1,100 @@
+/**
+ * The relation of two marked entities by a head of labels: it reads the mean of each entity's states
+ * and the state of the whole text.
+ * @module
+ */
+import { UserError } from "../../../core/errors.ts";
+import type { ChoiceAnswer } from "../core/choices.ts";
+import { headAnswer } from "../core/choice_head.ts";
+import type { HeadForm } from "../core/head_approach.ts";
+import type { Mark, MarkedText } from "../core/head_examples.ts";
+import type { TaskReader } from "../core/task.ts";
+import { NO_LABEL, type RelationExample, relationItems } from "./relations.ts";
+
+/** Sentences with two marked entities, one item each. */
+export const RELATION_HEAD: HeadForm<RelationExample, ChoiceAnswer> = {
+  loss: "softmax",
+  marks: 3,
+  sequence: false,
+  texts: (example, limit, reader) => [relationText(example, limit, reader)],
+  answer(example, output, { labels }, index) {
+    const [item] = relationItems([example], labels);
+    if (!item) throw new RangeError("A sentence is no item");
+    return headAnswer({ ...item, id: String(index + 1) }, output);
+  },
+};
+
+/** The two entities with their marks; the marks stay in the text, as tokens around the entities. */
+const MARKED = /<<(.*?)>>|\[\[(.*?)\]\]/gs;
+
+/**
+ * A sentence as tokens. One that is too long loses its ends, those first that are farther from the
+ * entities.
+ * @throws {UserError} where the two entities are not marked, or are farther apart than `limit`.
+ */
+function relationText(
+  { text, label }: RelationExample,
+  limit: number,
+  { tokenizer, labels }: TaskReader,
+): MarkedText {
+  const tokens: number[] = [];
+  const spans: { first?: Mark; second?: Mark } = {};
+  const add = (part: string) => {
+    const from = tokens.length;
+    if (part.trim()) tokens.push(...tokenizer.encode(` ${part.trim()}`));
+    return { kind: "mean" as const, from, to: tokens.length };
+  };
+  let end = 0;
+  for (const match of text.matchAll(MARKED)) {
+    const [whole, first, second] = match;
+    add(text.slice(end, match.index));
+    const isFirst = first !== undefined;
+    add(isFirst ? "<<" : "[[");
+    const span = add(first ?? second ?? "");
+    add(isFirst ? ">>" : "]]");
+    if (isFirst) spans.first ??= span;
+    else spans.second ??= span;
+    end = match.index + whole.length;
+  }
+  add(text.slice(end));
+  const { first, second } = spans;
+  if (!first || !second || first.kind === "text" || second.kind === "text") {
+    throw new UserError(
+      `Cannot read the sentence "${
+        text.slice(0, 60)
+      }": its two entities have to be marked, as in ` +
+        `<< first >> and [[ second ]]`,
+    );
+  }
+  const least = Math.min(first.from, second.from);
+  const most = Math.max(first.to, second.to);
+  if (most - least > limit) {
+    throw new UserError(
+      `Cannot read the sentence "${text.slice(0, 60)}": its entities are ${most - least} tokens ` +
+        `apart, more than --max-tokens leaves, ${limit}`,
+    );
+  }
+  const cut = Math.max(0, tokens.length - limit);
+  // As much on either side, where there is as much.
+  const before = Math.floor((limit - (most - least)) / 2);
+  const from = cut ? Math.max(0, Math.min(least - before, tokens.length - limit)) : 0;
+  const moved = (span: { from: number; to: number }): Mark => ({
+    kind: "mean",
+    from: span.from - from,
+    to: Math.max(span.to, span.from + 1) - from,
+  });
+  const known = labels.indexOf(label);
+  if (known < 0 && label !== NO_LABEL) {
+    throw new UserError(
+      `Cannot use the label "${label}": it is not among ${labels.join(", ")}`,
+    );
+  }
+  return {
+    tokens: tokens.slice(from, from + limit),
+    items: [{
+      marks: [moved(first), moved(second), { kind: "text" }],
+      target: Math.max(0, known),
+    }],
+    cut,
+  };
+}
