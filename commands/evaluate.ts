@@ -48,7 +48,7 @@ function taskCommand(task: AnyTask): Command {
     ...help,
     options: { ...options, ...answers, ...OPTIONS },
     async run(invocation) {
-      refuseForeign(invocation.string("out")!, "results", isResultsFile);
+      refuseForeign(invocation.requiredString("out"), "results", isResultsFile);
       const json = await evaluateTask(task, {
         given: invocation,
         system: invocation.string("system"),

@@ -74,15 +74,17 @@ export const command: Command = {
     if (!report) return;
     reporter.line(
       `${grouped(report.dropped.length)} documents are dropped as near copies of an older one; ` +
-        `${duplicatesPath(invocation.string("corpus")!)} names them`,
+        `${duplicatesPath(invocation.requiredString("corpus"))} names them`,
     );
     if (!shards) reporter.line('There are no shards yet; "pipeline run" will leave them out');
   },
 };
 
 /** Compares, and changes nothing. */
-async function compare({ string, number, reporter, signal }: Invocation): Promise<DuplicateReport> {
-  using corpus = openCorpusTexts(string("corpus")!);
+async function compare(
+  { requiredString, requiredNumber, reporter, signal }: Invocation,
+): Promise<DuplicateReport> {
+  using corpus = openCorpusTexts(requiredString("corpus"));
   const progress = reporter.progress("Comparing", corpus.files * 2, "files");
   let pass = 0;
   try {
@@ -92,15 +94,17 @@ async function compare({ string, number, reporter, signal }: Invocation): Promis
         if (signal.aborted) throw new Interrupted("Stopped; nothing was written");
         progress.update(before + done);
       });
-    }, number("similarity")!);
+    }, requiredNumber("similarity"));
   } finally {
     progress.finish();
   }
 }
 
 /** Compares, and drops. */
-async function dropped({ string, number, reporter, signal }: Invocation): Promise<Dropping> {
-  const corpus = string("corpus")!;
+async function dropped(
+  { requiredString, requiredNumber, reporter, signal }: Invocation,
+): Promise<Dropping> {
+  const corpus = requiredString("corpus");
   // Says so where there is no corpus, before one is made.
   if (!readTextCorpus(corpus)) readCatalogue(corpus).close();
   let stage = "";
@@ -108,7 +112,7 @@ async function dropped({ string, number, reporter, signal }: Invocation): Promis
   try {
     return await dropDuplicates({
       corpus,
-      similarity: number("similarity")!,
+      similarity: requiredNumber("similarity"),
       signal,
       onProgress(name, done, total) {
         if (name !== stage) {

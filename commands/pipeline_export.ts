@@ -26,13 +26,13 @@ export const command: Command = {
   async run(invocation) {
     const { reporter, signal } = invocation;
     const format = invocation.string("format") as ExportFormat;
-    const corpus = invocation.string("corpus")!;
+    const corpus = invocation.requiredString("corpus");
     const citations = format === "hf-dataset" ? await CitationTable.open(corpus) : undefined;
     const progress = reporter.progress("Exporting", 0, "documents");
     const done = await exportDocuments(
       corpus,
       format,
-      invocation.string("out")!,
+      invocation.requiredString("out"),
       { citations, signal, onProgress: (n) => progress.update(n) },
     );
     progress.finish();

@@ -1,5 +1,6 @@
 /** `pipeline pack`: a further shard set of a corpus's documents. @module */
 import type { Command } from "../core/cli.ts";
+import { fail } from "../core/errors.ts";
 import { jsonLine } from "../core/json.ts";
 import { formatTable } from "../core/reporter.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
@@ -8,9 +9,8 @@ import { packSet } from "../pipeline/pack.ts";
 import type { PackingMethod } from "../pipeline/shards/packing.ts";
 import { CORPUS, defined, grouped, RUN_OPTIONS } from "./pipeline_options.ts";
 
-const { tokenizer: _, packing, seed, validation, test, workers } = RUN_OPTIONS as Required<
-  typeof RUN_OPTIONS
->;
+/** An option of `pipeline run`. */
+const shared = (name: string) => RUN_OPTIONS[name] ?? fail(`there is no option ${name}`);
 
 export const command: Command = {
   name: "pipeline pack",
@@ -33,11 +33,11 @@ export const command: Command = {
       min: 2,
       help: "tokens in a row (default: as in the corpus)",
     },
-    packing: packing!,
-    seed: seed!,
-    validation: validation!,
-    test: test!,
-    workers: workers!,
+    packing: shared("packing"),
+    seed: shared("seed"),
+    validation: shared("validation"),
+    test: shared("test"),
+    workers: shared("workers"),
   },
   stopping: "Stopping; the same command goes on from there",
   examples: [
@@ -46,13 +46,13 @@ export const command: Command = {
   ],
   async run(invocation) {
     const { reporter, signal } = invocation;
-    const corpus = invocation.string("corpus")!;
+    const corpus = invocation.requiredString("corpus");
     readCatalogue(corpus).close(); // says so where there is no corpus, before one is made
     let stage = "";
     let progress = reporter.progress("Token files", 0);
     const done = await packSet({
       corpus,
-      name: invocation.string("out")!,
+      name: invocation.requiredString("out"),
       ...defined({
         tokenizer: invocation.string("tokenizer"),
         sequenceLength: invocation.number("sequence-length"),
