@@ -14,8 +14,8 @@ export const completionCommand = (root: CommandGroup): Command => ({
     "these are completed, elsewhere files.",
   positionals: [{ name: "SHELL", help: SHELLS.join(", "), required: true }],
   examples: [
-    "deno task completion bash > ~/.local/share/bash-completion/completions/pubmamba",
-    "deno task completion fish > ~/.config/fish/completions/pubmamba.fish",
+    "deno task completion bash > pubmamba.bash",
+    "deno task completion fish > pubmamba.fish",
   ],
   async run({ positionals: [shell], reporter }) {
     const table = await commandTable(root);
