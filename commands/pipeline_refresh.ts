@@ -27,7 +27,10 @@ export const command: Command = {
     },
   },
   stopping: "Stopping; what has come is kept, and the same command goes on from there",
-  examples: ["deno task pipeline refresh --corpus corpus"],
+  examples: [
+    "deno task pipeline refresh --corpus corpus",
+    "deno task pipeline refresh --corpus corpus --files all",
+  ],
   async run(invocation) {
     try {
       const texts = readTextCorpus(invocation.requiredString("corpus"));
