@@ -17,6 +17,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   generate: async () => (await import("../bench/generate.ts")).benchGenerate,
   pipeline: async () => (await import("../bench/pipeline.ts")).benchPipelineCommand,
   tokenize: async () => (await import("../bench/tokenize.ts")).benchTokenize,
+  parts: async () => (await import("../bench/parts.ts")).benchParts,
 };
 
 export const command: Command = {

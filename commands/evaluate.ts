@@ -9,6 +9,7 @@ import { TASKS } from "../model/tasks/list.ts";
 import { isRandom } from "../model/tasks/core/reader.ts";
 import { localModel } from "../model/weights/hub.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
+import { withCorpusFolder } from "./stored_corpus.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
 /** What the evaluations of all tasks share. */
@@ -80,7 +81,7 @@ function measurementCommand(measurement: Measurement): Command {
     async run(invocation) {
       const { reporter, signal } = invocation;
       const { text, json } = await measurement.measure({
-        given: invocation,
+        given: await withCorpusFolder(invocation),
         model: invocation.requiredString("model"),
         makeModel: await makeModelOf(invocation),
         reporter,

@@ -13,6 +13,18 @@ const pipeline: CommandGroup = {
       summary: "Fetch and apply what is new since the last run",
       load: async () => (await import("./pipeline_refresh.ts")).command,
     },
+    finish: {
+      summary: "Merge the parts of a run on many machines into the corpus",
+      load: async () => (await import("./pipeline_finish.ts")).command,
+    },
+    push: {
+      summary: "Copy a corpus into S3-compatible storage",
+      load: async () => (await import("./pipeline_push.ts")).command,
+    },
+    pull: {
+      summary: "Copy a corpus out of S3-compatible storage",
+      load: async () => (await import("./pipeline_pull.ts")).command,
+    },
     verify: {
       summary: "Hash every file of a corpus again and check every count",
       load: async () => (await import("./pipeline_verify.ts")).command,

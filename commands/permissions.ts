@@ -18,6 +18,13 @@ import {
 } from "../core/locations.ts";
 import { isThere, Rights } from "../core/rights.ts";
 import { join } from "../core/std.ts";
+import {
+  isStorage,
+  STORAGE_VARIABLES,
+  storageEndpoint,
+  storageFiles,
+} from "../pipeline/storage/credentials.ts";
+import { PART_VARIABLES } from "../pipeline/parts/part.ts";
 
 /** The other words of the command line, which decide what the value of an option means. */
 interface Line {
@@ -42,6 +49,8 @@ interface CommandPlaces {
   device?: true;
   /** Functions that ask about the machine. */
   system?: readonly string[];
+  /** Variables of the environment that it reads where they are set. */
+  variables?: readonly string[];
 }
 
 /** Where Hugging Face keeps large files: the hub sends there for them. */
@@ -85,8 +94,11 @@ const dropsFromCorpus: Place = (value, { rights, has }) =>
 const refreshesCorpus: Place = async (value, line) => {
   await changesCorpus(value, line);
   if (line.values("source").length > 0) return;
-  const { recordedSource } = await import("../pipeline/permissions.ts");
-  const source = recordedSource(value);
+  const { listedSource, recordedSource } = await import("../pipeline/permissions.ts");
+  const inParts = line.values("part").length > 0 ||
+    PART_VARIABLES.some((name) => line.environment(name) !== undefined);
+  // Parts leave the catalogue alone, which one process at a time may change.
+  const source = (inParts ? listedSource(value) : undefined) ?? recordedSource(value);
   if (source !== undefined) await readsSource(source, line);
 };
 
@@ -100,9 +112,30 @@ const readsSource: Place = (value, { rights }) => {
   }
 };
 
+/** A place in S3-compatible storage: its host, and what AWS's tools find their keys in. */
+const reachesStorage: Place = (value, { rights, environment }) => {
+  if (!isStorage(value)) return; // the command says what is wrong with it
+  const { credentials, config } = storageFiles(environment);
+  for (const file of [credentials, config]) rights.read(file);
+  rights.variables(STORAGE_VARIABLES);
+  try {
+    rights.reach(new URL(storageEndpoint(environment).endpoint).host);
+  } catch {
+    // The command says what is wrong with it.
+  }
+};
+
+/** A corpus that is read: a folder, or a place in the storage, which is copied into the cache. */
+const readsCorpus: Place = async (value, line) => {
+  if (!isStorage(value)) return line.rights.read(value);
+  await reachesStorage(value, line);
+  const cache = ownCache(line.environment);
+  if (cache !== undefined) line.rights.change(cache);
+};
+
 /** The corpora of a mix such as "pubmed=0.8,c4=0.2". */
-const readsMix: Place = (value, { rights }) => {
-  for (const part of value.split(",")) rights.read(part.replace(/=[\d.]+$/, "").trim());
+const readsMix: Place = async (value, line) => {
+  for (const part of value.split(",")) await readsCorpus(part.replace(/=[\d.]+$/, "").trim(), line);
 };
 
 /** A file of scores, or "CORPUS: FILE; CORPUS: FILE" for the corpora of a mix. */
@@ -219,7 +252,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   "train": {
     device: true,
     options: {
-      corpus: reads,
+      corpus: readsCorpus,
       mix: readsMix,
       init: readsModel,
       out: runs,
@@ -245,7 +278,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
     options: {
       model: asksModel,
       base: asksModel,
-      corpus: reads,
+      corpus: readsCorpus,
       "mesh-tree": reads,
       output: writesFile,
     },
@@ -272,11 +305,19 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   kernels: { device: true, options: { "": namesNoPlace } },
   "pipeline run": {
     system: ["systemMemoryInfo"], // for the number of workers
+    variables: PART_VARIABLES,
     options: { source: readsSource, corpus: changesCorpus, tokenizer: reads },
   },
   "pipeline refresh": {
     system: ["systemMemoryInfo"],
+    variables: PART_VARIABLES,
     options: { source: readsSource, corpus: refreshesCorpus, tokenizer: reads },
+  },
+  "pipeline push": { options: { corpus: reads, to: reachesStorage } },
+  "pipeline pull": { options: { corpus: changesFolder, from: reachesStorage } },
+  "pipeline finish": {
+    system: ["systemMemoryInfo"],
+    options: { corpus: changesCorpus },
   },
   "pipeline decontaminate": {
     options: { corpus: changesFolder, against: reads, "": reads },
@@ -330,7 +371,7 @@ export async function rightsFor(
   rights.read(code);
   const places = placesOf(words);
   if (!places) return rights; // help, or a command that there is not
-  const { options = {}, defaults = {}, device, system } = places;
+  const { options = {}, defaults = {}, device, system, variables } = places;
   const line: Line = {
     rights,
     environment,
@@ -344,6 +385,7 @@ export async function rightsFor(
     for (const value of values) if (value !== "") await place(value, line);
   }
   if (system) rights.system(system);
+  if (variables) rights.variables(variables.filter((name) => environment(name) !== undefined));
   if (!device) return rights;
   rights.system(["systemMemoryInfo"]);
   rights.variables([...DEVICE_VARIABLES, ...OWN_CACHE_VARIABLES]);

@@ -6,6 +6,7 @@ import { DEFAULT_POLICIES, type Policies } from "../pipeline/ingest/policy.ts";
 import { defaultWorkers } from "../pipeline/ingest/worker_count.ts";
 import { DEFAULT_SETTINGS, optionOf } from "../pipeline/corpus_settings.ts";
 import type { RunOptions, RunSummary } from "../pipeline/run.ts";
+import { PART } from "./part_option.ts";
 import { PACKING_METHODS, type PackingMethod } from "../pipeline/shards/packing.ts";
 
 const policy = (help: string, standard: string): OptionSpec => ({
@@ -22,6 +23,14 @@ export const CORPUS: OptionSpec = {
   required: true,
 };
 
+/** Threads that parse and tokenize. */
+export const WORKERS: OptionSpec = {
+  type: "integer",
+  min: 1,
+  max: 256,
+  help: "worker threads (default: the cores, fewer where memory is short)",
+};
+
 /** Options of everything that changes a corpus. */
 export const RUN_OPTIONS: Record<string, OptionSpec> = {
   corpus: CORPUS,
@@ -31,6 +40,7 @@ export const RUN_OPTIONS: Record<string, OptionSpec> = {
     help: "a tokenizer.json; without one the run stops after the documents",
   },
   files: { type: "string", placeholder: "1-12,14", help: "only these file numbers" },
+  part: PART,
   "sequence-length": {
     type: "integer",
     help: `tokens in a row of the shards, at least 2 (default ${DEFAULT_SETTINGS.sequenceLength})`,
@@ -59,12 +69,7 @@ export const RUN_OPTIONS: Record<string, OptionSpec> = {
     max: 0.5,
     help: `share of PMIDs held out for testing (default ${DEFAULT_SETTINGS.test})`,
   },
-  workers: {
-    type: "integer",
-    min: 1,
-    max: 256,
-    help: "worker threads (default: the cores, fewer where memory is short)",
-  },
+  workers: WORKERS,
   connections: {
     type: "integer",
     min: 1,
@@ -112,6 +117,7 @@ export const RUN_OPTIONS: Record<string, OptionSpec> = {
 export function runOptions(invocation: Invocation): RunOptions {
   const { reporter, signal } = invocation;
   const policies: Partial<Policies> = {};
+  const number = (name: string, standard: number) => invocation.number(name) ?? standard;
   for (const key of Object.keys(DEFAULT_POLICIES) as (keyof Policies)[]) {
     const value = invocation.options[optionOf(key).slice(2)];
     if (value !== undefined) Object.assign(policies, { [key]: value });
@@ -139,13 +145,13 @@ export function runOptions(invocation: Invocation): RunOptions {
     }),
     policies,
     workers: invocation.number("workers") ?? defaultWorkers(),
-    connections: invocation.requiredNumber("connections"),
+    connections: number("connections", 3),
     keepRaw: invocation.boolean("keep-raw"),
     smallerBaseline: invocation.boolean("smaller-baseline"),
     http: {
-      readTimeout: invocation.requiredNumber("read-timeout"),
-      totalTimeout: invocation.requiredNumber("total-timeout"),
-      retryDelay: invocation.requiredNumber("retry-delay"),
+      readTimeout: number("read-timeout", 60),
+      totalTimeout: number("total-timeout", 3600),
+      retryDelay: number("retry-delay", 1),
       ...defined({ contact: invocation.string("contact") }),
     },
     signal,

@@ -4,6 +4,9 @@ import { EXIT } from "../core/errors.ts";
 import { CorpusBusy } from "../pipeline/corpus.ts";
 import { runPipeline } from "../pipeline/run.ts";
 import { readTextCorpus } from "../pipeline/texts/state.ts";
+import { runPart } from "../pipeline/parts/run_part.ts";
+import { runTextPart } from "../pipeline/parts/texts.ts";
+import { partOfCall, printPart } from "./part_option.ts";
 import { runTexts } from "./run_texts.ts";
 import { printSummary, RUN_OPTIONS, runOptions } from "./pipeline_options.ts";
 
@@ -34,8 +37,18 @@ export const command: Command = {
   async run(invocation) {
     try {
       const texts = readTextCorpus(invocation.requiredString("corpus"));
+      const source = invocation.string("source") ?? texts?.source ?? "";
+      const part = partOfCall(invocation);
+      if (part) {
+        const options = runOptions(invocation);
+        const summary = texts
+          ? await runTextPart({ ...options, source }, part)
+          : await runPart(options, part);
+        printPart(invocation, summary);
+        return EXIT.done;
+      }
       if (texts) {
-        await runTexts(invocation, invocation.string("source") ?? texts.source ?? "");
+        await runTexts(invocation, source);
         return EXIT.done;
       }
       const options = { ...runOptions(invocation), command: "refresh" };

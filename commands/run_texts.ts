@@ -1,14 +1,24 @@
 /** What `pipeline run` and `refresh` do where the source is a folder of texts. @module */
 import type { Invocation } from "../core/cli.ts";
 import { buildTextCorpus } from "../pipeline/texts/corpus.ts";
+import type { Manifest } from "../pipeline/shards/mod.ts";
 import { runOptions } from "./pipeline_options.ts";
 
 /** Brings a corpus of texts up to date with a folder, and prints what it holds. */
 export async function runTexts(invocation: Invocation, source: string): Promise<void> {
   const options = runOptions(invocation);
   const { corpus } = options;
+  printTexts(invocation, corpus, source, await buildTextCorpus({ ...options, source }));
+}
+
+/** Prints what the shards of a corpus of texts hold. */
+export function printTexts(
+  invocation: Invocation,
+  corpus: string,
+  source: string,
+  { splits, tokenizer_sha256 }: Manifest,
+): void {
   const { reporter } = invocation;
-  const { splits, tokenizer_sha256 } = await buildTextCorpus({ ...options, source });
   const sum = (of: (split: typeof splits.train) => number) =>
     Object.values(splits).reduce((n, s) => n + of(s), 0);
   const figures = {

@@ -24,6 +24,7 @@ import { configOptions, givenConfig } from "./train_options.ts";
 import { printPlan } from "./train_plan.ts";
 import { reportProfile } from "./train_profile.ts";
 import { watched, watchOptions } from "./train_watch.ts";
+import { corpusFolder, mixFolders } from "./stored_corpus.ts";
 
 export const command: Command = {
   name: "train",
@@ -34,7 +35,11 @@ export const command: Command = {
     "--resume goes on and ends with the very bytes of a run that was never stopped. Options win " +
     "over --config, --set wins over both.",
   options: {
-    corpus: { type: "string", placeholder: "DIR", help: "the corpus folder (needed at the start)" },
+    corpus: {
+      type: "string",
+      placeholder: "DIR",
+      help: "the corpus folder, or s3://BUCKET/FOLDER (needed at the start)",
+    },
     mix: {
       type: "string",
       placeholder: "A=0.8,B=0.2",
@@ -104,7 +109,7 @@ export const command: Command = {
     const init = invocation.string("init");
     const from = init ?? old?.init;
     if (from === undefined) throw new UsageError("Missing --init MODEL");
-    using corpus = corpusOf(invocation, old?.corpus.path);
+    using corpus = await corpusOf(invocation, old?.corpus.path);
     if (plan) {
       const full = resolveConfig(mergeConfig({ ...old?.config }, config), source);
       return await printPlan(invocation, corpus, from, full);
@@ -168,7 +173,7 @@ function validationRows(run: string): string {
 }
 
 /** The corpus or mix that the command line names, or that the run before was on. */
-function corpusOf(invocation: Invocation, before: string | undefined) {
+async function corpusOf(invocation: Invocation, before: string | undefined) {
   const mix = invocation.string("mix");
   const given = invocation.string("corpus");
   if (mix !== undefined && given !== undefined) {
@@ -178,11 +183,12 @@ function corpusOf(invocation: Invocation, before: string | undefined) {
   if (shards !== undefined && given === undefined) {
     throw new UsageError("Option --shards needs --corpus DIR, whose shard set it names");
   }
-  const set = shards === undefined ? given : setOf(given ?? "", shards);
-  const folder = mix ?? set ?? before;
+  if (mix !== undefined) return openMix(await mixFolders(invocation, mix));
+  const whole = given === undefined ? before : await corpusFolder(invocation, given);
+  const folder = shards === undefined || whole === undefined ? whole : setOf(whole, shards);
   if (folder === undefined) return undefined;
   // The record of a run on a mix has the mix where it would have the path of one corpus.
-  const mixed = mix !== undefined || !exists(folder) && /=[\d.]+$/.test(folder);
+  const mixed = !exists(folder) && /=[\d.]+$/.test(folder);
   return mixed ? openMix(folder) : openCorpus(folder);
 }
 

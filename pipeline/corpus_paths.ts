@@ -57,6 +57,15 @@ export const textTokensPath = (corpus: string, name: string): string =>
 export const textDocumentsPath = (corpus: string, name: string): string =>
   join(corpus, "documents", `${name}.parquet`);
 
+/** Where a corpus of PubMed lists its source files for those who may not open its catalogue. */
+export const sourceListPath = (corpus: string): string => join(corpus, "source-files.json");
+/** Where parts of a run on many machines put what they make, until it is merged. */
+export const partsPath = (corpus: string): string => join(corpus, "parts");
+/** Parts that were merged, on their way out. */
+export const mergedPartsPath = (corpus: string): string => join(corpus, "parts-merged");
+/** Locked by all parts at work together, or by the one process that merges them; empty. */
+export const partsLockPath = (corpus: string): string => join(corpus, ".parts-lock");
+
 /** What belongs to one series of PubMed and goes when a new one takes its place. */
 export const SERIES_ENTRIES: readonly string[] = [
   "documents",
@@ -67,6 +76,7 @@ export const SERIES_ENTRIES: readonly string[] = [
   "contamination.json",
   "duplicates.json",
   "tokenizer.json",
+  "source-files.json",
   "catalogue.sha256",
   "catalogue.sqlite-shm",
   "catalogue.sqlite-wal",
@@ -82,6 +92,9 @@ const OWN_ENTRIES: ReadonlySet<string> = new Set([
   "texts.json",
   "texts.json.partial",
   ".lock",
+  ".parts-lock",
+  "parts",
+  "parts-merged",
   "next-series",
   "old-series",
   "series-swap.json",
@@ -99,7 +112,8 @@ const TEXT = ".+\\.(jsonl|ndjson|txt|parquet)";
 /** Names of the pipeline's files, by their folder below the corpus. */
 const OWN_FILES: Record<string, RegExp> = {
   "": new RegExp(
-    "^(contamination\\.json|duplicates\\.json|tokenizer\\.json|texts\\.json|series\\.json|series-swap\\.json|" +
+    "^(contamination\\.json|duplicates\\.json|tokenizer\\.json|source-files\\.json|texts\\.json|" +
+      "series\\.json|series-swap\\.json|" +
       "catalogue\\.sha256|catalogue\\.sqlite(-wal|-shm|-journal)?)$",
   ),
   documents: new RegExp(`^(${PUBMED}\\.parquet|${TEXT}\\.parquet)$`),

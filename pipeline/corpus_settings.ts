@@ -49,7 +49,7 @@ export const DEFAULT_SETTINGS: CorpusSettings = {
 };
 
 /** The names of the packing settings in a corpus's record: those of the options, with underscores. */
-const PACKING_KEYS: Record<keyof PackingSettings, string> = {
+export const PACKING_KEYS: Record<keyof PackingSettings, string> = {
   sequenceLength: "sequence_length",
   packing: "packing",
   seed: "seed",
@@ -58,7 +58,7 @@ const PACKING_KEYS: Record<keyof PackingSettings, string> = {
 };
 
 /** The policies, in the order of the documentation. */
-const POLICY_KEYS = Object.keys(DEFAULT_POLICIES) as (keyof Policies)[];
+export const POLICY_KEYS = Object.keys(DEFAULT_POLICIES) as (keyof Policies)[];
 
 /** The option of a setting: "minCharacters" is given as --min-characters. */
 export const optionOf = (key: string): string => "--" + key.replace(/[A-Z]/g, "-$&").toLowerCase();

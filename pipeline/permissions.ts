@@ -6,9 +6,19 @@
 import { exists } from "../core/files.ts";
 import { readCatalogue } from "./corpus.ts";
 import { corpusPaths } from "./corpus_paths.ts";
+import { readSourceList } from "./source_list.ts";
 import { readTextCorpus } from "./texts/state.ts";
 
 export { seriesFolders } from "./new_series.ts";
+
+/** The folder or URL that a corpus's list of source files names, which needs no catalogue. */
+export function listedSource(corpus: string): string | undefined {
+  try {
+    return readSourceList(corpus)?.settings.source;
+  } catch {
+    return undefined; // the command says what is wrong with it
+  }
+}
 
 /** The folder or URL that a corpus was made from; undefined where there is no corpus yet. */
 export function recordedSource(corpus: string): string | undefined {

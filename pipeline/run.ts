@@ -25,6 +25,7 @@ import { placeOf } from "./source/source.ts";
 import { makePlan, NewSeries } from "./ingest/plan.ts";
 import { beginNewSeries, sameSettings } from "./new_series.ts";
 import { swapIn } from "./series_swap.ts";
+import { writeSourceList } from "./source_list.ts";
 
 export type { RunOptions } from "./ingest/run_options.ts";
 
@@ -77,6 +78,7 @@ export async function runPipeline(options: RunOptions): Promise<RunSummary> {
     const summary = await new Run(corpus, options).run();
     summary.seconds = (performance.now() - start) / 1000;
     corpus.catalogue.finishRun(run, summary);
+    writeSourceList(corpus.folder, corpus.catalogue);
     useless = false;
     return summary;
   } catch (error) {

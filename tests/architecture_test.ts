@@ -130,6 +130,8 @@ const SUB_ROOMS: Record<string, string[]> = {
     "pipeline/shards/",
     "pipeline/texts/",
   ],
+  "pipeline/storage/": ["core/", "pipeline/"],
+  "pipeline/parts/": ["core/", "pipeline/"],
   "pipeline/report/": [
     "core/",
     "pipeline/catalogue/",

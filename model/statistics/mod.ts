@@ -44,7 +44,7 @@ function completed({ resamples, seed, level }: BootstrapOptions): Required<Boots
 /** The mean; NaN where there is nothing. */
 export function mean(values: ArrayLike<number>): number {
   let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i]!;
+  for (let i = 0; i < values.length; i++) sum += values[i] ?? NaN;
   return sum / values.length;
 }
 
@@ -54,7 +54,7 @@ export function standardError(values: ArrayLike<number>): number {
   const centre = mean(values);
   if (n < 2) return 0;
   let squares = 0;
-  for (let i = 0; i < n; i++) squares += (values[i]! - centre) ** 2;
+  for (let i = 0; i < n; i++) squares += ((values[i] ?? NaN) - centre) ** 2;
   return Math.sqrt(squares / (n - 1) / n);
 }
 
@@ -84,8 +84,8 @@ export function spreadOf(values: readonly number[]): Spread {
 export function quantile(sorted: ArrayLike<number>, q: number): number {
   const at = q * (sorted.length - 1);
   const below = Math.floor(at);
-  const low = sorted[below]!;
-  const high = sorted[Math.min(below + 1, sorted.length - 1)]!;
+  const low = sorted[below] ?? NaN;
+  const high = sorted[Math.min(below + 1, sorted.length - 1)] ?? NaN;
   return low + (at - below) * (high - low);
 }
 
@@ -134,7 +134,7 @@ export function formatInterval({ low, high }: Interval, digits: number): string 
 export function meanOf(values: ArrayLike<number>): Statistic {
   return (indices) => {
     let sum = 0;
-    for (let i = 0; i < indices.length; i++) sum += values[indices[i]!]!;
+    for (const i of indices) sum += values[i] ?? NaN;
     return sum / indices.length;
   };
 }

@@ -4,7 +4,7 @@
  */
 import { UserError } from "../../core/errors.ts";
 import { exists } from "../../core/files.ts";
-import type { Catalogue, FileRow } from "../catalogue/catalogue.ts";
+import type { FileRow } from "../catalogue/catalogue.ts";
 import { corpusPaths } from "../corpus_paths.ts";
 import { newestSeries, type Source, type SourceFile } from "../source/source.ts";
 
@@ -27,6 +27,18 @@ export interface PlannedFile {
   issuedAgain: boolean;
 }
 
+/** What is known of a corpus: of its catalogue, or of the list of its source files. */
+export interface KnownCorpus {
+  folder: string;
+  catalogue: { files(): KnownFile[]; get(key: string): string | undefined };
+}
+
+/** What is known of a source file that a corpus has. */
+type KnownFile = Pick<
+  FileRow,
+  "number" | "name" | "folder" | "md5" | "stamp" | "rejected_sha256"
+>;
+
 /** How to plan. */
 interface PlanOptions {
   /** Which file numbers to take. */
@@ -39,7 +51,7 @@ interface PlanOptions {
 }
 
 /** The files to take, in numeric order. */
-interface Plan {
+export interface Plan {
   year: number;
   /** Files of the series' baseline: the most that the source ever offered. */
   baselineFiles: number;
@@ -56,7 +68,7 @@ interface Plan {
  */
 export async function makePlan(
   source: Source,
-  { folder, catalogue }: { folder: string; catalogue: Catalogue },
+  { folder, catalogue }: KnownCorpus,
   { selected, smallerBaseline, signal, onProgress }: PlanOptions,
 ): Promise<Plan> {
   const series = newestSeries(source.place, await source.list(signal));
@@ -74,7 +86,7 @@ export async function makePlan(
         `${last.number}, none of which --files names`,
     );
   }
-  const known = new Map<number, FileRow>(catalogue.files().map((f) => [f.number, f]));
+  const known = new Map<number, KnownFile>(catalogue.files().map((f) => [f.number, f]));
   const plan: Plan = {
     year: offered.year,
     baselineFiles: Math.max(baselineFiles, baselineOf(catalogue)),
@@ -98,7 +110,7 @@ export async function makePlan(
 }
 
 /** How many files the baseline of a corpus's series has, as far as it knows. */
-function baselineOf(catalogue: Catalogue): number {
+function baselineOf(catalogue: KnownCorpus["catalogue"]): number {
   const taken = catalogue.files().filter((f) => f.folder === "baseline").length;
   return Math.max(taken, Number(catalogue.get("baseline_files") ?? 0));
 }
@@ -109,7 +121,7 @@ function baselineOf(catalogue: Catalogue): number {
  */
 function checkYear(
   folder: string,
-  catalogue: Catalogue,
+  catalogue: KnownCorpus["catalogue"],
   offered: { year: number; files: number },
   source: Source,
   smallerBaseline: boolean,

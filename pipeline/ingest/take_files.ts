@@ -5,7 +5,7 @@
  */
 import { fail, Interrupted } from "../../core/errors.ts";
 import { removeIfExists } from "../../core/files.ts";
-import type { Catalogue, FileRow } from "../catalogue/catalogue.ts";
+import type { FileEvents, FileRow } from "../catalogue/catalogue.ts";
 import type { FieldSelection } from "../citation/elements.ts";
 import type { RunOptions } from "./run_options.ts";
 import type { Source } from "../source/source.ts";
@@ -25,6 +25,11 @@ interface TakeSettings {
   tokens: TokenSettings | undefined;
 }
 
+/** What hears of every file taken: the catalogue, or a part of a run on many machines. */
+export interface FileRecord {
+  addFile(file: FileRow, events: FileEvents, issuedAgain: boolean): void;
+}
+
 /** Takes files into a corpus. */
 export class FileTaker {
   /** What was taken so far. */
@@ -34,7 +39,7 @@ export class FileTaker {
     xmlBytes: 0,
   };
   readonly #source: Source;
-  readonly #catalogue: Catalogue;
+  readonly #catalogue: FileRecord;
   readonly #pool: WorkerPool;
   readonly #settings: TakeSettings;
   readonly #options: RunOptions;
@@ -44,7 +49,7 @@ export class FileTaker {
 
   constructor(
     source: Source,
-    catalogue: Catalogue,
+    catalogue: FileRecord,
     pool: WorkerPool,
     settings: TakeSettings,
     options: RunOptions,

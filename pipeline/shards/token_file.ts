@@ -271,3 +271,57 @@ export class TokenFile {
     this.#file.close();
   }
 }
+
+/**
+ * Writes a token file again with other PMIDs: each grows by `shift`. The bytes are those of a file
+ * whose documents had these PMIDs from the start.
+ * @throws {UserError} where the file is damaged or of another tokenizer or seed
+ */
+export function renumberTokenFile(
+  from: string,
+  to: string,
+  shift: number,
+  tokenizerSha256: string,
+  seed: number,
+): void {
+  const old = new TokenFile(from, tokenizerSha256, seed);
+  const { documents, tokens } = old;
+  const target = openAtomic(to);
+  try {
+    const { pmids, versions, ordinals, starts } = old.slice();
+    const moved = pmids.map((pmid) => pmid + shift);
+    const keys = moved.map((pmid) => orderKey(seed, pmid));
+    const at = (values: Uint32Array, i: number) => values[i] ?? 0;
+    const order = Uint32Array.from(keys.keys()).sort((a, b) =>
+      at(keys, a) - at(keys, b) || at(versions, a) - at(versions, b) ||
+      at(ordinals, a) - at(ordinals, b)
+    );
+    const lengths = order.map((i) => at(starts, i + 1) - at(starts, i));
+    target.write(header(documents, tokens, seed, tokenizerSha256));
+    for (const column of [keys, moved, versions, ordinals]) {
+      target.write(bytesOf(order.map((i) => at(column, i))));
+    }
+    const begins = new Uint32Array(documents + 1);
+    lengths.forEach((length, i) => begins[i + 1] = at(begins, i) + length);
+    target.write(bytesOf(begins));
+    let part = new Uint16Array(PART_TOKENS);
+    let size = 0;
+    order.forEach((i, k) => {
+      const length = at(lengths, k);
+      if (size + length > part.length) {
+        target.write(bytesOf(part.subarray(0, size)));
+        size = 0;
+        if (length > part.length) part = new Uint16Array(length);
+      }
+      part.set(old.read(at(starts, i), at(starts, i + 1)), size);
+      size += length;
+    });
+    target.write(bytesOf(part.subarray(0, size)));
+    target.commit();
+  } catch (error) {
+    target.abort();
+    throw error;
+  } finally {
+    old.close();
+  }
+}

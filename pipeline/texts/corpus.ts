@@ -82,7 +82,7 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
     throw new UserError(`Cannot make a corpus of the texts in ${source}: give --tokenizer FILE`);
   }
   const tokenizer = corpusTokenizer(corpus, old?.tokenizer_sha256, options.tokenizer);
-  const settings = settingsOf(options, old?.settings);
+  const settings = textSettings(options, old?.settings);
   const held = holdFolder(corpus);
   try {
     removePartials(corpus);
@@ -123,16 +123,13 @@ async function takeFiles(
     onProgress?.("tokens", done, names.length);
     const md5 = hashFile(join(source, name), "md5");
     const known = old?.files.find((f) => f.name === name && f.md5 === md5);
-    const whole = known !== undefined &&
-      isWhole(textTokensPath(corpus, name), known.tokens_sha256) &&
-      isWhole(textDocumentsPath(corpus, name), known.documents_sha256);
-    if (known?.columns && whole) {
+    if (known && isTextFileWhole(corpus, known)) {
       state.files.push(known);
       continue;
     }
     // The same file keeps its numbers.
     const first = known?.first ?? state.next;
-    const { records, ...file } = await takeFile(corpus, source, name, first, {
+    const { records, ...file } = await takeTextFile(corpus, source, name, first, {
       tokenizer,
       seed: settings.seed,
       signal,
@@ -155,14 +152,27 @@ async function takeFiles(
 const isWhole = (path: string, hash: string | undefined): boolean =>
   exists(path) && (hash === undefined || hashFile(path) === hash);
 
+/** True where a corpus has all that a run makes of a file of texts, as it was written. */
+export function isTextFileWhole(corpus: string, file: TextFile): boolean {
+  return file.columns !== undefined &&
+    isWhole(textTokensPath(corpus, file.name), file.tokens_sha256) &&
+    isWhole(textDocumentsPath(corpus, file.name), file.documents_sha256);
+}
+
+/** Everything that is known of a file once it was read, but for its name, MD5 and numbers. */
+export type TakenTextFile =
+  & Omit<TextFile, "name" | "md5" | "first">
+  & Required<Pick<TextFile, "columns" | "documents_sha256">>
+  & { records: number };
+
 /** Writes a file's tokens and documents: once through it for its columns, once for all else. */
-async function takeFile(
+export async function takeTextFile(
   corpus: string,
   source: string,
   name: string,
   first: number,
   { tokenizer, seed, signal }: { tokenizer: Tokenizer; seed: number; signal?: AbortSignal },
-): Promise<Omit<TextFile, "name" | "md5" | "first"> & { records: number }> {
+): Promise<TakenTextFile> {
   const path = join(source, name);
   const survey = new ColumnSurvey(path);
   let read = 0;
@@ -238,8 +248,8 @@ export async function buildTextShards(
 }
 
 /** The corpus's settings. @throws {UserError} where another value is given than it has. */
-function settingsOf(
-  options: TextCorpusOptions,
+export function textSettings(
+  options: Pick<TextCorpusOptions, "corpus"> & Partial<PackingSettings>,
   own: TextCorpusSettings | undefined,
 ): TextCorpusSettings {
   const { corpus } = options;

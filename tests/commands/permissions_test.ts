@@ -17,6 +17,7 @@ const WORDS = [
   "curriculum",
   "files",
   "filter",
+  "part",
   "prompt",
   "stop",
   "upsample",
@@ -147,6 +148,28 @@ Deno.test("defaults are granted as given values are; commands unknown, or asked 
     const rights = await of(...words);
     assertEquals(rights, { read: [code], write: [], net: [], env: [], sys: [] });
   }
+});
+
+Deno.test("a place in the storage is reached with AWS's variables and files; parts read the cluster's", async () => {
+  const variables: Record<string, string> = {
+    HOME: "/nowhere",
+    AWS_ENDPOINT_URL: "https://storage.example.org:9000",
+    SLURM_ARRAY_TASK_ID: "1",
+  };
+  const of = async (...words: string[]) =>
+    (await rightsFor(words, ROOT, (name) => variables[name])).lists;
+  const train = await of("train", "--corpus", "s3://bucket/corpus", "--init", "random:tiny");
+  assertEquals(train.net, ["storage.example.org:9000"]);
+  assert(train.env.includes("AWS_SECRET_ACCESS_KEY"));
+  assert(train.read.includes("/nowhere/.aws/credentials"));
+  assertEquals(train.write, ["/nowhere/.cache/pubmamba"]);
+  const pull = await of("pipeline", "pull", "--from", "s3://bucket/corpus", "--corpus", "c");
+  assertEquals([pull.net, pull.write], [["storage.example.org:9000"], [resolve("c")]]);
+  const push = await of("pipeline", "push", "--corpus", "c", "--to=s3://bucket/corpus");
+  assertEquals([push.net, push.write], [["storage.example.org:9000"], []]);
+  const part = await of("pipeline", "run", "--corpus", "c", "--source", "m", "--part", "1/2");
+  assertEquals([part.net, part.env], [[], ["SLURM_ARRAY_TASK_ID"]]);
+  assertEquals((await of("train", "--corpus", "c", "--init", "random:tiny")).net, []);
 });
 
 Deno.test("a model of the hub comes through the task into the cache, and from no other host", () =>
