@@ -11,7 +11,14 @@ import { type Catalogue, type FileRow } from "./catalogue/catalogue.ts";
 import { checkSeal, readSeal } from "./catalogue/seal.ts";
 import { droppedOf } from "./catalogue/tables.ts";
 import { Corpus, readCatalogue } from "./corpus.ts";
-import { contaminationPath, corpusPaths, isOwnFile, unfinishedPath } from "./corpus_paths.ts";
+import {
+  contaminationPath,
+  corpusPaths,
+  isOwnFile,
+  sourceListPath,
+  unfinishedPath,
+} from "./corpus_paths.ts";
+import { sourceListProblem } from "./source_list.ts";
 import { fileName } from "./source/names.ts";
 import { breathe } from "../core/breathe.ts";
 import { readEvents } from "./ingest/rebuild.ts";
@@ -168,6 +175,11 @@ async function checkAll(
   const tokenizer = catalogue.get("tokenizer_sha256");
   if (tokenizer !== undefined) checkTokenizer(corpus, tokenizer, problems);
   checkHeldOut(corpus, catalogue, problems);
+  const listProblem = sourceListProblem(corpus, catalogue);
+  if (listProblem !== undefined) {
+    found.problems.push(listProblem);
+    found.renewable.push(sourceListPath(corpus));
+  }
   const counts = catalogue.counts();
   const rows = catalogue.versionsHeld();
   if (current !== rows) {
