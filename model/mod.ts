@@ -31,6 +31,7 @@ export type { LossScale } from "../kernels/adamw/loss_scale.ts";
 export type { MatrixUnits } from "../kernels/matrix_units.ts";
 export type { Peaks } from "../kernels/peaks.ts";
 export type { KernelTime } from "../kernels/plan.ts";
+export type { ReadoutEntry } from "../kernels/reference/readout.ts";
 export type { ProviderName } from "../kernels/providers.ts";
 export type { SelectionSpec } from "../pipeline/selection/selection.ts";
 export type { Interval } from "./statistics/mod.ts";
@@ -44,7 +45,11 @@ export {
   type GeneratedToken,
   type GenerateOptions,
   generateTokens,
+  type HeadConfig,
+  type HeadContext,
+  type HeadLoss,
   initialParameters,
+  type ItemBatch,
   type MadeModel,
   makeBatch,
   type MakeModel,

@@ -14,6 +14,7 @@ import { Corpus, readCatalogue } from "./corpus.ts";
 import {
   contaminationPath,
   corpusPaths,
+  duplicatesPath,
   isOwnFile,
   sourceListPath,
   unfinishedPath,
@@ -247,6 +248,7 @@ export function checkHeldOut(
   problems: string[],
 ): void {
   reportRecorded(record, "contamination", contaminationPath(corpus), problems);
+  reportRecorded(record, "duplicates", duplicatesPath(corpus), problems);
 }
 
 function reportRecorded(

@@ -28,6 +28,9 @@ const CHECKED = [
   "pipeline/series_swap.ts",
   "pipeline/status.ts",
   "pipeline/verify.ts",
+  "model/report/",
+  "model/statistics/",
+  "model/training/",
   "model/watch/",
   "main.ts",
 ];

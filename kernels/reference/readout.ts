@@ -9,9 +9,13 @@
 
 /** One row that a slot of an item reads. */
 export interface ReadoutEntry {
+  /** The item whose slot this is a part of. */
   item: number;
+  /** The slot of the item. */
   slot: number;
+  /** The row that is added. */
   row: number;
+  /** What the row is multiplied with. */
   weight: number;
 }
 

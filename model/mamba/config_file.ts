@@ -48,7 +48,7 @@ const NAMES: Record<MambaConfig["kind"], string[]> = {
 function kindOf(record: ConfigReader): MambaConfig["kind"] {
   const refuse = (key: string, value: unknown, what: string): never => {
     throw new UserError(
-      `Cannot use the model of ${record.file}: ${key} is ${shown(value)}${what}; this ` +
+      `Cannot use the model of ${record.file}: its ${key} is ${shown(value)}${what}; this ` +
         `program computes Mamba-1 and Mamba-2, such as state-spaces/mamba-130m-hf and ` +
         `state-spaces/mamba2-130m`,
     );
@@ -63,7 +63,7 @@ function kindOf(record: ConfigReader): MambaConfig["kind"] {
     ["architectures[0]", (record.value("architectures") as unknown[] | undefined)?.[0]],
   ];
   const kinds = said.filter(([, value]) => value !== undefined).map(([key, value]) => {
-    const name = String(value);
+    const name = typeof value === "string" ? value : "";
     if (NAMES.mamba.includes(name)) return { key, value, kind: "mamba" as const };
     if (NAMES.mamba2.includes(name)) return { key, value, kind: "mamba2" as const };
     return refuse(key, value, "");

@@ -15,6 +15,7 @@ const LOSSES: readonly HeadLoss[] = ["softmax", "sigmoid", "squared"];
 
 /** A head. */
 export interface HeadConfig {
+  /** How its logits become a loss. */
   loss: HeadLoss;
   /** K: its outputs. */
   labels: number;

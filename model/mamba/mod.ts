@@ -19,6 +19,7 @@
  * @module
  */
 export { type CountedBatch, makeBatch } from "./batch.ts";
+export type { HeadConfig, HeadContext, HeadLoss } from "./head.ts";
 export {
   type CommonConfig,
   type Mamba1Config,
@@ -55,6 +56,7 @@ export {
   type EvaluationReport,
   type GeneratedToken,
   IGNORED_TARGET,
+  type ItemBatch,
   type MadeModel,
   type MakeModel,
   type ModelSnapshot,

@@ -91,7 +91,8 @@ export function thinOut(metrics: StepMetrics[], most: number): StepMetrics[] {
   const out: StepMetrics[] = [];
   for (let at = 0; at < metrics.length; at += size) {
     const group = metrics.slice(at, at + size);
-    const last = group.at(-1)!;
+    const last = group.at(-1);
+    if (!last) break;
     // Of those that are finite: a step left out must not leave a gap in the curve.
     const mean = (key: "loss" | "learning_rate" | "grad_norm" | "tokens_per_second") => {
       const values = group.map((m) => m[key]).filter(Number.isFinite);
@@ -169,7 +170,7 @@ export type CurveColumns = Record<string, (number | null)[]>;
 export function curveColumns(points: StepMetrics[]): CurveColumns {
   // JSON has no infinities; a gap in the curve stands for them.
   const column = (key: keyof StepMetrics) =>
-    points.map((p) => Number.isFinite(p[key]) ? p[key]! : null);
+    points.map(({ [key]: value }) => value !== undefined && Number.isFinite(value) ? value : null);
   return {
     step: column("step"),
     loss: column("loss"),

@@ -44,7 +44,7 @@ function completed({ resamples, seed, level }: BootstrapOptions): Required<Boots
 /** The mean; NaN where there is nothing. */
 export function mean(values: ArrayLike<number>): number {
   let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i]!;
+  for (let i = 0; i < values.length; i++) sum += values[i] ?? NaN;
   return sum / values.length;
 }
 
@@ -54,7 +54,7 @@ export function standardError(values: ArrayLike<number>): number {
   const centre = mean(values);
   if (n < 2) return 0;
   let squares = 0;
-  for (let i = 0; i < n; i++) squares += (values[i]! - centre) ** 2;
+  for (let i = 0; i < n; i++) squares += ((values[i] ?? NaN) - centre) ** 2;
   return Math.sqrt(squares / (n - 1) / n);
 }
 
@@ -84,8 +84,8 @@ export function spreadOf(values: readonly number[]): Spread {
 export function quantile(sorted: ArrayLike<number>, q: number): number {
   const at = q * (sorted.length - 1);
   const below = Math.floor(at);
-  const low = sorted[below]!;
-  const high = sorted[Math.min(below + 1, sorted.length - 1)]!;
+  const low = sorted[below] ?? NaN;
+  const high = sorted[Math.min(below + 1, sorted.length - 1)] ?? NaN;
   return low + (at - below) * (high - low);
 }
 
@@ -108,14 +108,15 @@ function percentileInterval(values: Float64Array, level: number): Interval {
 
 /**
  * The percentile bootstrap interval of a statistic of `count` items, drawn with replacement.
- * Ends are NaN where `count` is 0.
+ * Ends are NaN where `count` is below 2: one item drawn again and again is always itself, which says
+ * nothing of how much items differ.
  */
 export function bootstrapInterval(
   count: number,
   statistic: Statistic,
   options: BootstrapOptions = {},
 ): Interval {
-  if (count === 0) return { low: NaN, high: NaN };
+  if (count < 2) return { low: NaN, high: NaN };
   const full = completed(options);
   const values = new Float64Array(full.resamples);
   let r = 0;
@@ -123,11 +124,17 @@ export function bootstrapInterval(
   return percentileInterval(values, full.level);
 }
 
+/** An interval as tables show it: nothing where there is none. */
+export function formatInterval({ low, high }: Interval, digits: number): string {
+  if (Number.isNaN(low) || Number.isNaN(high)) return "none";
+  return `${low.toFixed(digits)} to ${high.toFixed(digits)}`;
+}
+
 /** The statistic of {@linkcode bootstrapInterval} for a mean of per-item `values`. */
 export function meanOf(values: ArrayLike<number>): Statistic {
   return (indices) => {
     let sum = 0;
-    for (let i = 0; i < indices.length; i++) sum += values[indices[i]!]!;
+    for (const i of indices) sum += values[i] ?? NaN;
     return sum / indices.length;
   };
 }

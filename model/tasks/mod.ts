@@ -43,6 +43,7 @@ export {
   readConll,
   type TaggedSentence,
 } from "./ner/ner.ts";
+export type { View } from "./formats/views.ts";
 export { type Pubmedqa, type PubmedqaExample, readPubmedqa } from "./pubmedqa/pubmedqa.ts";
 export {
   compareRelations,

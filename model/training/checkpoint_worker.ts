@@ -3,7 +3,7 @@
  * layout of the device is undone, files are written, synced and hashed here, while steps go on.
  * @module
  */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 import type { TrainerState } from "./checkpoint.ts";
 import { checkpointTensors } from "../mamba/checkpoint_tensors.ts";
 import { type CheckpointContents, CheckpointWriter } from "./checkpoint_writer.ts";
@@ -47,7 +47,8 @@ class Assembly {
 
   take(bytes: Uint8Array<ArrayBuffer>): void {
     for (let at = 0; at < bytes.length;) {
-      const { floats, unpack } = this.#layouts[this.#tensor]!;
+      const { floats, unpack } = this.#layouts[this.#tensor] ??
+        fail("more bytes than a checkpoint has");
       const block = this.#block ??= new Uint8Array(4 * floats);
       const part = bytes.subarray(at, at + block.length - this.#filled);
       block.set(part, this.#filled);

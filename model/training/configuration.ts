@@ -217,15 +217,15 @@ function listNear(path: string, known: string[]): string {
 }
 
 function allowed(issue: v.BaseIssue<unknown>): string {
-  const bound = /^([<>]=?)(.*)$/.exec(issue.expected ?? "");
-  if (bound) {
+  const [, operator, limit] = /^([<>]=?)(.*)$/.exec(issue.expected ?? "") ?? [];
+  if (operator !== undefined) {
     const words: Record<string, string> = {
       ">=": "at least",
       ">": "above",
       "<=": "at most",
       "<": "below",
     };
-    return `${words[bound[1]!]} ${bound[2]}`;
+    return `${words[operator]} ${limit}`;
   }
   if (issue.type === "safe_integer") return "a whole number";
   if (issue.type === "strict_object") return "an object";

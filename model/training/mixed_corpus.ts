@@ -1,5 +1,5 @@
 /** Several corpora as one, for training on a mix. @module */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 import { sha256 } from "../../core/files.ts";
 import { resolve } from "../../core/std.ts";
 import { Blend, parseMix } from "../../pipeline/selection/blend.ts";
@@ -20,7 +20,7 @@ export function openMix(text: string): TrainingCorpus & Disposable {
   const parts = parseMix(text);
   const corpora = parts.map(({ path }) => openCorpus(path));
   const close = () => corpora.forEach((c) => c[Symbol.dispose]());
-  const first = corpora[0]!;
+  const first = corpora[0] ?? fail("a mix has no corpus");
   for (const other of corpora.slice(1)) {
     const differs = other.tokenizerSha256 !== first.tokenizerSha256
       ? "tokenizers differ"
@@ -42,7 +42,7 @@ export function openMix(text: string): TrainingCorpus & Disposable {
     sequenceLength: first.sequenceLength,
     path: parts.map(({ path, share }) => `${resolve(path)}=${share}`).join(","),
     manifestSha256: sha256(
-      JSON.stringify(corpora.map((c, i) => [c.manifestSha256, parts[i]!.share])),
+      JSON.stringify(corpora.map((c, i) => [c.manifestSha256, partAt(parts, i).share])),
     ),
     tokenizer: () => first.tokenizer(),
     split(name) {
@@ -92,19 +92,23 @@ function heldOutOf(sources: RowSource[], parts: Part[]): RowSource {
     parts: sources.map((source, i) => ({
       name: nameOf(paths, i),
       source,
-      share: parts[i]!.share,
+      share: partAt(parts, i).share,
     })),
   };
 }
+
+const partAt = (parts: Part[], i: number): Part => parts[i] ?? fail(`a mix has no part ${i}`);
 
 function oneAfterTheOther(sources: RowSource[]): RowSource {
   return {
     rows: sources.reduce((n, s) => n + s.rows, 0),
     row(index) {
-      let s = 0;
       let rest = index;
-      while (rest >= sources[s]!.rows && s + 1 < sources.length) rest -= sources[s++]!.rows;
-      return sources[s]!.row(rest);
+      for (const source of sources) {
+        if (rest < source.rows) return source.row(rest);
+        rest -= source.rows;
+      }
+      throw new RangeError(`There is no row ${index}: the corpora have ${index - rest}`);
     },
   };
 }
@@ -115,9 +119,9 @@ function blended(
   sequenceLength: number,
 ): RowSource {
   const described = sources.map(({ rows, tokens }, i) => {
-    const padding = readManifest(parts[i]!.path).splits.train.padding_share;
+    const padding = readManifest(partAt(parts, i).path).splits.train.padding_share;
     const tokensPerRow = tokens === undefined ? sequenceLength * (1 - padding) : tokens / rows;
-    return { rows, share: parts[i]!.share, tokensPerRow };
+    return { rows, share: partAt(parts, i).share, tokensPerRow };
   });
   const blends = new Map<number, Blend>();
   return {
@@ -126,7 +130,7 @@ function blended(
       let blend = blends.get(seed);
       if (!blend) blends.set(seed, blend = new Blend(described, seed));
       const { source, row, index: place, seed: own } = blend.at(index);
-      const rows = sources[source]!;
+      const rows = sources[source] ?? fail(`there is no corpus ${source}`);
       return rows.draw?.(own, place) ?? rows.row(row);
     },
   };

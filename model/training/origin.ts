@@ -4,7 +4,7 @@ import { basename, join } from "../../core/std.ts";
 import { hasCitations } from "../../pipeline/selection/columns.ts";
 
 /** A corpus that a run was trained on. */
-export interface CorpusOrigin {
+interface CorpusOrigin {
   /** The name of its folder. */
   name: string;
   /** Of the tokens of a mix; undefined where there is one corpus. */

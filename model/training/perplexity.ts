@@ -1,5 +1,5 @@
 /** Loss and perplexity on held-out rows. @module */
-import { Interrupted } from "../../core/errors.ts";
+import { fail, Interrupted } from "../../core/errors.ts";
 import type { Reporter } from "../../core/reporter.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { makeBatch, type MakeModel, type TrainableModel, withoutHead } from "../mamba/mod.ts";
@@ -64,7 +64,7 @@ async function* rowLosses(
     for (let r = 0; r < size; r++) {
       const own = batch.targets.subarray(r * sequenceLength, (r + 1) * sequenceLength);
       const scored = own.reduce((sum, t) => sum + Number(t >= 0), 0);
-      yield { rows: 1, nll: rowNll[r]!, targets: scored };
+      yield { rows: 1, nll: rowNll[r] ?? NaN, targets: scored };
     }
   }
 }
@@ -143,6 +143,10 @@ export interface PerplexityResult {
   split: Split;
   /** Rows scored. */
   rows: number;
+  /** Rows of the split. */
+  of_rows: number;
+  /** Of the rows that were drawn. */
+  seed: number;
   /** Scored tokens: all that have a predecessor in their row, padding excluded. */
   tokens: number;
   /** Mean negative log-likelihood of a token, in nats. */
@@ -185,7 +189,14 @@ export async function evaluatePerplexity(request: PerplexityRequest): Promise<Pe
     try {
       made.model.writeParameters(folder.read);
       const losses = await collect(request, made.model, source, rows);
-      const result = { split, rows, ...summarize(losses, request.seed ?? 0) };
+      const seed = request.seed ?? 0;
+      const result = {
+        split,
+        rows,
+        of_rows: whole.rows,
+        seed,
+        ...summarize(losses, request.seed ?? 0),
+      };
       if (!tokenizerFile) return result;
       return { ...result, ...perByte(tokenizerFile, source, result, config.endOfText) };
     } finally {
@@ -199,12 +210,14 @@ export async function evaluatePerplexity(request: PerplexityRequest): Promise<Pe
 /** Drawn rows of one or more corpora, one after the other. */
 function joined(parts: DrawnPart[]): RowSource & { numberOf(index: number): number } {
   const places = parts.flatMap(({ source, rows }) => rows.map((row) => ({ source, row })));
+  const placeAt = (index: number) =>
+    places[index] ?? fail(`row ${index} of ${places.length} was not drawn`);
   return {
     rows: places.length,
     /** The number of a row in its own corpus. */
-    numberOf: (index) => places[index]!.row,
+    numberOf: (index) => placeAt(index).row,
     row(index) {
-      const { source, row } = places[index]!;
+      const { source, row } = placeAt(index);
       return source.row(row);
     },
   };
@@ -235,7 +248,8 @@ async function collect(
 
 function summarize(losses: RowLoss[], seed: number) {
   const loss = meanOf(losses);
-  const drawn = (indices: Uint32Array) => Math.exp(meanOf(Array.from(indices, (i) => losses[i]!)));
+  const lossAt = (i: number) => losses[i] ?? fail(`row ${i} has no loss`);
+  const drawn = (indices: Uint32Array) => Math.exp(meanOf(Array.from(indices, lossAt)));
   return {
     tokens: losses.reduce((sum, one) => sum + one.targets, 0),
     loss,

@@ -3,7 +3,7 @@
  * format is tensorflow/core/lib/io/record_writer.h's, the messages are event.proto and summary.proto.
  * @module
  */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 
 /** One step's scalars. */
 interface ScalarEvent {
@@ -22,7 +22,7 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, i) => {
 /** CRC-32C (Castagnoli) of bytes. */
 export function crc32c(bytes: Uint8Array): number {
   let c = 0xffffffff;
-  for (const byte of bytes) c = CRC_TABLE[(c ^ byte) & 0xff]! ^ (c >>> 8);
+  for (const byte of bytes) c = (CRC_TABLE[(c ^ byte) & 0xff] ?? 0) ^ (c >>> 8);
   return ~c >>> 0;
 }
 
@@ -135,7 +135,7 @@ function* fields(bytes: Uint8Array): Generator<[field: number, value: number | U
     let value = 0;
     let factor = 1;
     for (;; factor *= 128) {
-      const byte = bytes[at++]!;
+      const byte = bytes[at++] ?? fail("a number is cut short");
       value += (byte & 127) * factor;
       if (byte < 128) return value;
     }

@@ -184,7 +184,7 @@ export interface MixerStep {
 }
 
 /** What a mixer's textures depend on besides. */
-export interface TextureUse {
+interface TextureUse {
   training: boolean;
   half: boolean;
 }

@@ -7,8 +7,10 @@ import type { OptionSpec } from "../../../core/cli.ts";
 import { UserError } from "../../../core/errors.ts";
 import { sha256 } from "../../../core/files.ts";
 import { resolve } from "../../../core/std.ts";
+import { choiceHead } from "../core/choice_head.ts";
 import { choiceTask } from "../core/choice_task.ts";
 import type { ChoiceAnswer, ChoiceItem } from "../core/choices.ts";
+import { headApproach } from "../core/head_approach.ts";
 import type { LabelledText } from "../formats/mod.ts";
 import { findSplits, sourceHash } from "../formats/splits.ts";
 import { readTexts } from "../formats/views.ts";
@@ -41,6 +43,13 @@ function choicesOf(texts: readonly LabelledText[], labels: readonly string[]): C
   });
 }
 
+/** The texts for a head, which is told nothing of the labels: the text and, behind it, its partner. */
+const plainTexts = (texts: readonly LabelledText[], labels: readonly string[]): ChoiceItem[] =>
+  choicesOf(texts, labels).map((item, i) => {
+    const { text = "", pair } = texts[i] ?? {};
+    return { ...item, prompt: pair === undefined ? text.trim() : `${text.trim()}\n${pair.trim()}` };
+  });
+
 /**
  * The texts of a file with one label each.
  * @throws {UserError} naming the file and the text that has none, several, or a score.
@@ -67,6 +76,7 @@ const labelsOf = (...splits: LabelledText[][]): string[] =>
 export const classify = choiceTask<LabelledText>({ choicesOf, wordsOf: words }, {
   name: "classify",
   units: "texts",
+  headed: (choice) => headApproach(choiceHead({ choicesOf: plainTexts }), choice),
   evaluation: {
     summary: "Accuracy and F1 of labels for texts or pairs of texts: NLI4CT, GAD, any table",
     description:
@@ -95,6 +105,7 @@ export const classify = choiceTask<LabelledText>({ choicesOf, wordsOf: words }, 
       },
       format: FORMAT,
     },
+    defaults: { head: { crf: false, dropout: 0.2, learningRate: 1e-3, asked: true } },
     examples: ["deno task finetune classify --model mamba-130m-hf --data nli4ct --out runs/nli"],
   },
   read(given, purpose) {

@@ -18,7 +18,9 @@ import type {
 
 /** Records, and what the user is told about reading them. */
 export interface View<Item> {
+  /** The records, in the order of the file. */
   items: Item[];
+  /** One sentence each. */
   notes: string[];
 }
 

@@ -74,7 +74,7 @@ export function wrongSentence(
 }
 
 /** How often entities of each type were given each type. */
-export interface TypeConfusion {
+interface TypeConfusion {
   /** Of the rows; the last, "none", is of predictions where there is no entity of these bounds. */
   gold: string[];
   /** Of the columns; the last, "none", is of entities that were not found with these bounds. */

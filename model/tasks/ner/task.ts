@@ -97,10 +97,11 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
   finetuning: {
     summary: "Teach a model to tag named entities, and test it beside its base",
     description:
-      "Trains on the train split of a folder, in any format that tasks formats lists. The model " +
-      "reads each sentence twice and predicts the tag of each word in the second reading. Takes the epoch with the best " +
-      "entity-level F1 on the development split, then tags the test split once, beside the base model and a dictionary " +
-      "of the training split's entities.",
+      "Trains on the train split of a folder, in any format that tasks formats lists. A head " +
+      "of labels reads each sentence from both ends and tags its words together; with --approach words " +
+      "the model reads each sentence twice and predicts a token per tag. Takes the epoch with the best " +
+      "entity-level F1 on the development split, then tags the test split once, beside a dictionary of " +
+      "the training split's entities and, where it can answer, the base model.",
     options: {
       data: {
         type: "string",

@@ -64,8 +64,9 @@ const finetuning: FinetuneHelp = {
   summary: "Teach a model to name the relation of two entities, and test it beside its base",
   description:
     'Trains on a folder\'s train.jsonl (ChemProt as SciBERT splits it: "text" with << >> and [[ ]] ' +
-    'around the entities, and "label") with the loss on the label alone, takes the epoch that does ' +
-    "best on dev.jsonl, then labels test.jsonl once. With one label per sentence the accuracy is the " +
+    'around the entities, and "label") by a head of labels that reads both entities from both ends, or ' +
+    "with --approach words with the loss on the label's words alone. Takes the epoch that does best on " +
+    "dev.jsonl, then labels test.jsonl once. With one label per sentence the accuracy is the " +
     "micro F1.",
   options: {
     data: {

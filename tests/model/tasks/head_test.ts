@@ -17,6 +17,7 @@ import {
   finetuneRun,
 } from "../../../model/tasks/core/run.ts";
 import type { AnyTask, HeadChoice, TaskData } from "../../../model/tasks/core/task.ts";
+import { classify } from "../../../model/tasks/classify/task.ts";
 import { TAG_HEAD } from "../../../model/tasks/ner/head.ts";
 import type { TaggedSentence } from "../../../model/tasks/ner/ner.ts";
 import { ner, type TagAnswer } from "../../../model/tasks/ner/task.ts";
@@ -380,3 +381,22 @@ Deno.test("relations by a head learn a label from the words between the entities
     assertEquals(answers, result.answers);
     base.base.close();
   }));
+
+Deno.test("classify by a head reads a text and its partner, and no instruction", () => {
+  const tokenizer = byteTokenizer();
+  const approach = classify.headed?.({ context: "forward", crf: false });
+  assert(approach);
+  const text = {
+    kind: "text" as const,
+    id: "1",
+    text: "A trial.",
+    pair: "It works.",
+    labels: ["no"],
+  };
+  const reader = { tokenizer, labels: ["no", "yes"], maxTokens: 64 };
+  const [example] = approach.examples([text], reader);
+  assertEquals(tokenizer.decode(example?.tokens.slice(1) ?? []), "A trial.\nIt works.");
+  assertEquals(example?.items?.map((item) => [item.target, item.slots]), [
+    [0, [{ positions: [(example?.tokens.length ?? 0) - 1], backward: false }]],
+  ]);
+});
