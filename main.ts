@@ -9,11 +9,12 @@ import {
   type CommandGroup,
   commandHelp,
   commonFlags,
-  distance,
   groupHelp,
   parseInvocation,
 } from "./core/cli.ts";
+import { distance } from "./core/distance.ts";
 import { EXIT, Interrupted, isDiskFull, messageOf, UsageError, UserError } from "./core/errors.ts";
+import { asCalled } from "./core/called.ts";
 import { consoleReporter } from "./core/reporter.ts";
 import { styled } from "./core/terminal.ts";
 import { ROOT_COMMANDS } from "./commands/mod.ts";
@@ -30,6 +31,7 @@ export async function main(args: string[]): Promise<number> {
   const reporter = consoleReporter(flags.quiet);
   const abort = new AbortController();
   let signalled: number | undefined;
+  let stopping = "Stopping";
   const onSignal = () => {
     if (signalled !== undefined) {
       // One Ctrl-C can come twice: from the terminal, and passed on by the program that started us.
@@ -37,7 +39,7 @@ export async function main(args: string[]): Promise<number> {
       Deno.exit(EXIT.interrupted);
     }
     signalled = performance.now();
-    reporter.log("Stopping after this step; once more stops at once");
+    reporter.log(`${stopping}; once more stops at once`);
     abort.abort();
   };
   let where = "";
@@ -48,14 +50,15 @@ export async function main(args: string[]): Promise<number> {
       const bare = found.rest.filter((w) => w !== "--help" && w !== "-h");
       const [unknown] = bare;
       if (unknown !== undefined) throw new UsageError(unknownCommand(unknown, found.command));
-      reporter.line(groupHelp(found.command));
+      reporter.line(asCalled(groupHelp(found.command)));
       return flags.help || !where ? EXIT.done : EXIT.usage;
     }
     if (flags.help) {
-      reporter.line(commandHelp(found.command));
+      reporter.line(asCalled(commandHelp(found.command)));
       return EXIT.done;
     }
     const invocation = parseInvocation(found.command, found.rest, reporter, abort.signal);
+    stopping = found.command.stopping ?? stopping;
     Deno.addSignalListener("SIGINT", onSignal);
     if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
     return await found.command.run(invocation) ?? EXIT.done;
@@ -63,11 +66,13 @@ export async function main(args: string[]): Promise<number> {
     if (flags.json) reporter.line(JSON.stringify({ error: messageOf(error) }));
     if (flags.verbose && error instanceof Error && error.stack) console.error(error.stack);
     if (error instanceof Interrupted) {
-      console.error(error.message || "Interrupted");
+      console.error(asCalled(error.message || "Interrupted"));
       return EXIT.interrupted;
     }
     if (error instanceof UsageError) {
-      console.error(`${red(error.message)}\nSee: deno task ${where ? where + " " : ""}--help`);
+      console.error(
+        asCalled(`${red(error.message)}\nSee: deno task ${where ? where + " " : ""}--help`),
+      );
       return EXIT.usage;
     }
     if (isDiskFull(error) && !(error instanceof UserError)) {
@@ -78,7 +83,7 @@ export async function main(args: string[]): Promise<number> {
       console.error(red(`Cannot go on: ${messageOf(error)}`));
       return EXIT.failed;
     }
-    console.error(red(messageOf(error)));
+    console.error(red(asCalled(messageOf(error))));
     // Not something we foresaw: the trace is what a bug report needs.
     const foreseen = error instanceof UserError || (error as Error)?.name === "DeviceError";
     if (!foreseen && !flags.verbose) console.error("(--verbose shows where it happened)");
@@ -104,7 +109,7 @@ async function find(
 function unknownCommand(word: string, group: CommandGroup): string {
   const near = Object.keys(group.commands).map((k) => ({ k, d: distance(word, k) }))
     .sort((a, b) => a.d - b.d)[0];
-  const hint = near && near.d <= 3 ? `; did you mean "${near.k}"?` : "";
+  const hint = near && near.d <= Math.min(3, word.length - 1) ? `; did you mean "${near.k}"?` : "";
   return `Unknown command "${[group.name, word].filter(Boolean).join(" ")}"${hint}`;
 }
 

@@ -1,5 +1,6 @@
 /** `bench NAME`: benchmarks, each in its own file under bench/. @module */
 import type { Command, Invocation } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { UsageError } from "../core/errors.ts";
 import { deviceOptions } from "./device_options.ts";
 import { precisionOption } from "./precision_option.ts";
@@ -99,6 +100,6 @@ export const command: Command = {
       );
     }
     const figures = await (await load())(invocation);
-    if (invocation.json) invocation.reporter.line(JSON.stringify({ benchmark: name, ...figures }));
+    if (invocation.json) invocation.reporter.line(jsonLine({ benchmark: name, ...figures }));
   },
 };

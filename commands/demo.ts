@@ -1,7 +1,8 @@
 /** `demo`: the whole way on the bundled fixtures, by the functions of the real commands. @module */
 import type { Command, Invocation } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { EXIT, fail, UserError } from "../core/errors.ts";
-import { exists, readJson, removeIfExists, writeAtomic } from "../core/files.ts";
+import { exists, readJson, refuseForeign, removeIfExists, writeAtomic } from "../core/files.ts";
 import { fromFileUrl, join } from "../core/std.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { openModelFolder, writeModelFolder } from "../model/weights/folder.ts";
@@ -42,7 +43,7 @@ async function run(invocation: Invocation): Promise<number> {
   const factor = result.before.perplexity / result.after.perplexity;
   printResult(reporter, result, out);
   writeAtomic(join(out, MARK), JSON.stringify({ factor, ...result }, null, 2) + "\n");
-  if (json) reporter.line(JSON.stringify({ factor, ...result }));
+  if (json) reporter.line(jsonLine({ factor, ...result }));
   if (factor >= NEEDED_FACTOR) return EXIT.done;
   throw new UserError(
     `The demo fails its own check: perplexity fell ${
@@ -54,11 +55,7 @@ async function run(invocation: Invocation): Promise<number> {
 
 /** Makes `out` an empty folder; only an earlier demo's is emptied. */
 function prepareFolder(out: string): void {
-  if (exists(out) && [...Deno.readDirSync(out)].length && !exists(join(out, MARK))) {
-    throw new UserError(
-      `Cannot write the demo to ${out}: it holds something else; name another folder with --out`,
-    );
-  }
+  if (!exists(join(out, MARK))) refuseForeign(out, "the demo");
   removeIfExists(out, { recursive: true });
   Deno.mkdirSync(out, { recursive: true });
   writeAtomic(join(out, MARK), "{}\n");

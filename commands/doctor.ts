@@ -4,11 +4,10 @@ import project from "../deno.json" with { type: "json" };
 import type { Command, Invocation } from "../core/cli.ts";
 import { EXIT, messageOf } from "../core/errors.ts";
 import { formatBytes } from "../core/reporter.ts";
-import { type Device, type Variant, VARIANTS } from "../kernels/device.ts";
-import { isCpuDriver, isOpenGl, openDevice } from "../kernels/open_device.ts";
-import { describeUnits, type MatrixConfig, matrixConfigs } from "../kernels/matrix_units.ts";
+import { jsonLine } from "../core/json.ts";
+import { VARIANTS } from "../kernels/device.ts";
 import type { ProviderName } from "../kernels/providers.ts";
-import { selfTest, selfTestCount, type SelfTestResult } from "../kernels/self_test.ts";
+import { type AdapterFacts, type Asked, inspectWithin } from "./doctor_adapter.ts";
 import { deviceOptions } from "./device_options.ts";
 
 /** Something the user should know; an error keeps the program from working. */
@@ -16,23 +15,6 @@ interface Finding {
   level: "error" | "warning" | "note";
   message: string;
   remedy?: string;
-}
-
-/** The adapter as found. */
-interface AdapterFacts {
-  description: string;
-  vendor: string;
-  backend: "native" | "opengl";
-  cpu: boolean;
-  variant: Variant;
-  features: string[];
-  limits: Record<string, number>;
-  selfTest: SelfTestResult[];
-  /** Kernels that a self-test without a limit of time looks at. */
-  selfTests?: number;
-  /** Shapes of tensor cores that the provider offers, and what products use of them. */
-  matrixConfigs?: MatrixConfig[];
-  matrixUnits?: string;
 }
 
 /** Everything that the doctor looks at. */
@@ -43,6 +25,8 @@ export interface Facts {
   /** Undefined where no device opened; `deviceError` says why. */
   adapter?: AdapterFacts;
   deviceError?: string;
+  /** Where WebGPU was asked to come from. */
+  provider?: ProviderName;
   cores: number;
   memory: { total: number; available: number };
   /** Free bytes of the disk of the folder looked at. */
@@ -50,15 +34,8 @@ export interface Facts {
   linux: boolean;
 }
 
-/** Limits that decide what fits. */
-const SHOWN_LIMITS = [
-  "maxBufferSize",
-  "maxStorageBufferBindingSize",
-  "maxStorageBuffersPerShaderStage",
-  "maxComputeWorkgroupStorageSize",
-  "maxComputeInvocationsPerWorkgroup",
-  "maxTextureDimension2D",
-] as const;
+/** Seconds after which the doctor goes on without the device. */
+const DEVICE_SECONDS = 8;
 
 /** Milliseconds after which no further kernel is tested, so that the doctor answers in 3 s. */
 const SELF_TEST_BUDGET = 1500;
@@ -70,12 +47,19 @@ export function diagnose(facts: Facts): Finding[] {
   const findings: Finding[] = [];
   const { adapter } = facts;
   const mesa = "sudo apt-get install libvulkan1 mesa-vulkan-drivers";
+  const dawn = facts.provider === "dawn";
+  const again = dawn ? "--provider dawn " : "";
   if (!adapter) {
     findings.push({
       level: "error",
       // Where none was found, the message goes on with the remedy that stands below.
       message: `No GPU device could be opened: ${facts.deviceError?.replace(/; install a .*/, "")}`,
-      remedy: facts.linux ? `run: deno task setup (or, on Debian and Ubuntu: ${mesa})` : undefined,
+      remedy: dawn
+        ? "leave --provider dawn out to use Deno's own WebGPU; Dawn needs a Vulkan 1.1 driver of a GPU, " +
+          "or SwiftShader"
+        : facts.linux
+        ? `run: deno task setup (or, on Debian and Ubuntu: ${mesa})`
+        : undefined,
     });
   } else {
     if (adapter.backend === "opengl") {
@@ -85,6 +69,17 @@ export function diagnose(facts: Facts): Finding[] {
           "less proven",
         remedy: `run: deno task setup (or, on Debian and Ubuntu: ${mesa}); with an NVIDIA card, ` +
           "install its driver's Vulkan part",
+      });
+    }
+    if (adapter.cutOff !== undefined) {
+      const what = adapter.backend === "opengl" ? "OpenGL" : adapter.description;
+      findings.push({
+        level: "error",
+        message:
+          `The self-test was cut off after ${adapter.cutOff} s: ${what}, the only device here, is ` +
+          "too slow to compile the kernels, and nothing is known of whether it computes right",
+        remedy:
+          `install a faster driver as above, or wait for it with: deno task doctor ${again}--thorough`,
       });
     }
     if (adapter.cpu) {
@@ -108,7 +103,9 @@ export function diagnose(facts: Facts): Finding[] {
         remedy: wrong.every((t) => t.kernel.includes("matrix units"))
           ? "train with --matrix-units off, or in f32"
           : `update the GPU's driver, or try another variant: ${
-            VARIANTS.filter((v) => v !== adapter.variant).map((v) => `--variant ${v}`).join(", ")
+            VARIANTS.filter((v) => v !== adapter.variant).map((v) => `${again}--variant ${v}`).join(
+              ", ",
+            )
           }`,
       });
     }
@@ -130,31 +127,6 @@ export function diagnose(facts: Facts): Finding[] {
   return findings;
 }
 
-/** The device to look at. */
-type Asked = { variant?: string; provider?: ProviderName };
-
-async function inspectAdapter(asked: Asked, budget: number): Promise<AdapterFacts> {
-  const device: Device = await openDevice(asked);
-  try {
-    const { adapter, gpu } = device;
-    return {
-      description: device.description,
-      vendor: adapter.info.vendor,
-      backend: isOpenGl(adapter) ? "opengl" : "native",
-      cpu: isCpuDriver(adapter),
-      variant: device.variant,
-      features: [...device.features].sort(),
-      limits: Object.fromEntries(SHOWN_LIMITS.map((name) => [name, gpu.limits[name]])),
-      selfTest: await selfTest(device, budget),
-      selfTests: selfTestCount(device),
-      matrixConfigs: matrixConfigs(adapter),
-      matrixUnits: device.matrixUnits && describeUnits(device.matrixUnits),
-    };
-  } finally {
-    device.destroy();
-  }
-}
-
 async function inspect(
   asked: Asked,
   folder: string,
@@ -168,6 +140,7 @@ async function inspect(
     cores: navigator.hardwareConcurrency,
     memory: { total: memory.total, available: memory.available },
     linux: Deno.build.os === "linux",
+    provider: asked.provider,
   };
   try {
     const { bavail, bsize } = statfsSync(folder);
@@ -176,7 +149,10 @@ async function inspect(
     // not every file system tells; nothing hangs on it
   }
   try {
-    facts.adapter = await inspectAdapter(asked, budget);
+    const script = new URL("./doctor_worker.ts", import.meta.url);
+    const seconds = budget === Infinity ? Infinity : DEVICE_SECONDS;
+    const worker = new Worker(script, { type: "module" });
+    facts.adapter = await inspectWithin(worker, asked, budget, seconds);
   } catch (error) {
     facts.deviceError = messageOf(error);
   }
@@ -230,11 +206,13 @@ function describe(facts: Facts): [string, string][] {
     ],
     [
       "Self-test",
-      `${right} of ${adapter.selfTest.length} kernels right, largest relative error ${
-        worst.toExponential(1)
-      } (${seconds.toFixed(1)} s)${
-        left > 0 ? `; ${left} more with --thorough, this driver is slow to compile` : ""
-      }`,
+      adapter.cutOff !== undefined
+        ? `cut off after ${adapter.cutOff} s`
+        : `${right} of ${adapter.selfTest.length} kernels right, largest relative error ${
+          worst.toExponential(1)
+        } (${seconds.toFixed(1)} s)${
+          left > 0 ? `; ${left} more with --thorough, this driver is slow to compile` : ""
+        }`,
     ],
   ];
 }
@@ -274,7 +252,7 @@ async function run(
     reporter.line(`${level}: ${message}${remedy ? `\n  -> ${remedy}` : ""}`);
   }
   reporter.line(ok ? "Ready." : "Not ready: mend the errors above.");
-  if (json) reporter.line(JSON.stringify({ ok, ...facts, findings }));
+  if (json) reporter.line(jsonLine({ ok, ...facts, findings }));
   return ok ? EXIT.done : EXIT.failed;
 }
 

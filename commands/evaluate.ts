@@ -2,6 +2,8 @@
 import { fail } from "../core/errors.ts";
 import type { Command, CommandGroup, Invocation, OptionSpec } from "../core/cli.ts";
 import { type AnyTask, isTask, type Measurement } from "../model/tasks/core/task.ts";
+import { refuseForeign } from "../core/files.ts";
+import { isResultsFile } from "../model/tasks/core/results_files.ts";
 import { evaluateTask, type NamedModel } from "../model/tasks/core/evaluate.ts";
 import { TASKS } from "../model/tasks/list.ts";
 import { isRandom } from "../model/tasks/core/reader.ts";
@@ -47,6 +49,7 @@ function taskCommand(task: AnyTask): Command {
     ...help,
     options: { ...options, ...answers, ...OPTIONS },
     async run(invocation) {
+      refuseForeign(invocation.requiredString("out"), "results", isResultsFile);
       const json = await evaluateTask(task, {
         given: invocation,
         system: invocation.string("system"),

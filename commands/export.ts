@@ -1,5 +1,6 @@
 /** `export`: a run's model as a Hugging Face folder. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { UsageError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
@@ -37,6 +38,11 @@ export const command: Command = {
       choices: ["hf", "mamba-ssm", "gguf"],
       default: "hf",
     },
+    license: {
+      type: "string",
+      placeholder: "ID",
+      help: "the licence that the model card states, such as apache-2.0; without it, none",
+    },
     type: {
       type: "string",
       help: "with --layout gguf: how matrices are stored",
@@ -72,7 +78,10 @@ export const command: Command = {
     if (written) reporter.log(`Publishing ${out} as it is`);
     const result = written
       ? undefined
-      : exportRun(run, out, choice, weights, (message) => reporter.log(message), layout);
+      : exportRun(run, out, choice, weights, (message) => reporter.log(message), {
+        layout,
+        license: invocation.string("license"),
+      });
     const address = push === undefined
       ? undefined
       : await hub?.pushFolder(out, push, { private: invocation.boolean("private") });
@@ -80,7 +89,7 @@ export const command: Command = {
       ["model folder", out],
       ...(result === undefined ? [] : [
         ["from", result.checkpoint],
-        ["step", String(result.step)],
+        ["step", result.step.toLocaleString("en")],
         ["weights", result.weights === "average" ? "moving average" : "as trained"],
         ["parameters", result.parameters.toLocaleString("en")],
       ]),
@@ -90,7 +99,7 @@ export const command: Command = {
       ...(address === undefined ? [] : [["published at", address]]),
     ]));
     if (invocation.json) {
-      reporter.line(JSON.stringify({ out, ...result, ...(address ? { address } : {}) }));
+      reporter.line(jsonLine({ out, ...result, ...(address ? { address } : {}) }));
     }
   },
 };

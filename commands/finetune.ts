@@ -143,6 +143,7 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
       ...options,
       ...sharedOptions(defaults),
     },
+    stopping: "Stopping after this step, and saving",
     async run(invocation) {
       const { reporter, signal } = invocation;
       const head = headChoice(invocation, defaults);
@@ -175,6 +176,7 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
         seeds: invocation.requiredNumber("seeds"),
         resume: invocation.boolean("resume"),
         makeModel: await makeModelOf(invocation),
+        command: invocation.words,
         reporter,
         signal,
       });

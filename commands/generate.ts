@@ -1,5 +1,6 @@
 /** `generate`: text from a model. @module */
 import type { Command, Invocation } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { fail, Interrupted, messageOf, UsageError, UserError } from "../core/errors.ts";
 import { type Device } from "../kernels/device.ts";
 import { openDevice } from "../kernels/open_device.ts";
@@ -100,7 +101,7 @@ export const command: Command = {
       await requireSelfTest(device, kindOf(folder.config).recurrence);
       const result = file === undefined ? await streamOne(job) : await runBatches(job);
       if (invocation.json) {
-        invocation.reporter.line(JSON.stringify({ ...result, device: device.description }));
+        invocation.reporter.line(jsonLine({ ...result, device: device.description }));
       }
       if (signal.aborted) throw new Interrupted("Interrupted");
     } finally {

@@ -1,5 +1,6 @@
 /** `goldens DIR`: is what this machine computes right? @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { EXIT, fail } from "../core/errors.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { describeUnits } from "../kernels/matrix_units.ts";
@@ -60,7 +61,7 @@ export const command: Command = {
       );
       const { passed, failed, skipped, worst } = summary;
       reporter.line(`${passed} passed, ${failed} failed, ${skipped} skipped`);
-      if (json) reporter.line(JSON.stringify({ passed, failed, skipped, worst }));
+      if (json) reporter.line(jsonLine({ passed, failed, skipped, worst }));
       if (passed + failed === 0) reporter.log("Nothing was checked: no case here is built");
       return failed > 0 || passed === 0 ? EXIT.failed : EXIT.done;
     } finally {

@@ -1,5 +1,6 @@
 /** `kernels [NAME]`: the programs that run on the GPU, to be read. @module */
 import type { Command, Invocation } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { UserError } from "../core/errors.ts";
 import type { Reporter } from "../core/reporter.ts";
 import type { Variant } from "../kernels/device.ts";
@@ -53,7 +54,7 @@ export const command: Command = {
     const kernels = plan(invocation);
     const wanted = wordsOf(positionals.join(" "));
     const chosen = wanted === "" ? kernels : choose(kernels, wanted);
-    if (json) reporter.line(JSON.stringify({ kernels: chosen.map((k) => described(k, wanted)) }));
+    if (json) reporter.line(jsonLine({ kernels: chosen.map((k) => described(k, wanted)) }));
     else if (wanted === "") list(chosen, reporter);
     else chosen.forEach((kernel, i) => print(kernel, i, reporter));
     return Promise.resolve();

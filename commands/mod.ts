@@ -37,6 +37,10 @@ const pipeline: CommandGroup = {
       summary: "Show what is in a corpus",
       load: async () => (await import("./pipeline_status.ts")).command,
     },
+    pack: {
+      summary: "Make a further shard set of a corpus's documents",
+      load: async () => (await import("./pipeline_pack.ts")).command,
+    },
     documents: {
       summary: "Print the live documents as JSON lines, by ascending PMID",
       load: async () => (await import("./pipeline_documents.ts")).command,
@@ -119,6 +123,14 @@ export const ROOT_COMMANDS: CommandGroup = {
   name: "",
   summary: "pubmamba: PubMed's XML to a trained, evaluated biomedical Mamba, on any GPU",
   commands: {
+    help: {
+      summary: 'Help on a command or a topic; "help topics" lists the topics',
+      load: async () => (await import("./help.ts")).command,
+    },
+    completion: {
+      summary: "Print the completion of commands and options for bash, zsh or fish",
+      load: async () => (await import("./completion.ts")).command,
+    },
     demo: {
       summary: "The whole way on bundled data, without a GPU",
       load: async () => (await import("./demo.ts")).command,

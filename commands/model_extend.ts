@@ -1,5 +1,6 @@
 /** `model extend`: rows for an extended tokenizer's new ids. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { UsageError, UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { localModel } from "../model/weights/hub.ts";
@@ -73,7 +74,7 @@ export const command: Command = {
       },
     );
     progress?.finish();
-    if (invocation.json) return reporter.line(JSON.stringify(result));
+    if (invocation.json) return reporter.line(jsonLine(result));
     const added = result.new_vocabulary - result.old_vocabulary;
     reporter.line(
       `${result.out} has ${result.new_vocabulary} ids, ${added} of them new` +

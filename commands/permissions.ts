@@ -86,6 +86,10 @@ const changesFolder: Place = (value, { rights }) => rights.change(value);
 const repairsCorpus: Place = (value, { rights, has }) =>
   has("repair") ? rights.change(value) : rights.read(value);
 
+/** A corpus that is read, and changed where near copies are to be dropped. */
+const dropsFromCorpus: Place = (value, { rights, has }) =>
+  has("drop") ? rights.change(value) : rights.read(value);
+
 /** A corpus that is read, and its source asked for what is new. */
 const refreshesCorpus: Place = async (value, line) => {
   await changesCorpus(value, line);
@@ -175,6 +179,9 @@ const runs: Place = async (value, line) => {
   if (!line.has("resume")) return;
   const run = parsed(() => readJson(join(value, "run.json")));
   const corpus = textAt(run, "corpus", "path");
+  // The documents of a shard set are in the corpus that it is a part of.
+  const home = /^(.*)[\\/]sets[\\/][^\\/]+[\\/]?$/.exec(corpus ?? "")?.[1];
+  if (home) line.rights.read(home);
   if (corpus !== undefined) await (/=[\d.]+$/.test(corpus) ? readsMix : reads)(corpus, line);
   const init = textAt(run, "init");
   const scores = textAt(run, "config", "data", "scores");
@@ -228,6 +235,8 @@ const READS_CORPUS: CommandPlaces = { options: { corpus: reads } };
  * options that name places.
  */
 export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries<CommandPlaces>({
+  "help": { options: { "": () => {} } },
+  "completion": { options: { "": () => {} } },
   "demo": {
     device: true,
     options: { out: writesFolder },
@@ -313,6 +322,10 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   "pipeline decontaminate": {
     options: { corpus: changesFolder, against: reads, "": reads },
   },
+  "pipeline pack": {
+    system: ["systemMemoryInfo"], // for the number of workers
+    options: { corpus: changesFolder, tokenizer: reads, out: () => {} }, // a name in the corpus
+  },
   "pipeline status": READS_CORPUS,
   "pipeline verify": { options: { corpus: repairsCorpus } },
   "pipeline documents": READS_CORPUS,
@@ -328,7 +341,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
       },
     },
   },
-  "pipeline duplicates": { options: { corpus: reads, out: writesFile } },
+  "pipeline duplicates": { options: { corpus: dropsFromCorpus, out: writesFile } },
   "pipeline export": { options: { corpus: reads, out: writesFolder } },
   "pipeline tokenize": { options: { tokenizer: reads, input: reads, output: writesIds } },
   "pipeline train-tokenizer": { options: { corpus: reads, input: reads, out: writesFile } },

@@ -2,6 +2,8 @@
 import type { Command } from "../core/cli.ts";
 import { fail, UserError } from "../core/errors.ts";
 import { Interrupted } from "../core/errors.ts";
+import { documentText } from "../pipeline/citation/types.ts";
+import type { PrintedDocument } from "../pipeline/documents/reader.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { liveDocuments } from "../pipeline/documents/live_documents.ts";
 import { readTextDocuments } from "../pipeline/texts/documents.ts";
@@ -12,6 +14,7 @@ export const command: Command = {
   name: "pipeline documents",
   summary: "Print the live documents as JSON lines, by ascending PMID",
   description:
+    "Each has its fields and, as text, what is trained on: title, blank line, abstract. " +
     "Of a corpus of texts: its documents by their numbers, with source, id, text and the " +
     "columns of their records.",
   options: {
@@ -34,7 +37,7 @@ export const command: Command = {
     let text = "";
     try {
       for await (const document of documents) {
-        text += JSON.stringify(document) + "\n";
+        text += JSON.stringify(withText(document)) + "\n";
         if (++count % 100 === 0) {
           invocation.reporter.write(text);
           text = "";
@@ -52,6 +55,13 @@ export const command: Command = {
     }
   },
 };
+
+/** A citation with the text that is trained on: title, blank line, abstract. */
+function withText(document: PrintedDocument | Record<string, unknown>): object {
+  if (!("abstract" in document) || "text" in document) return document;
+  const { title, abstract } = document as PrintedDocument;
+  return { ...document, text: documentText(title, abstract) };
+}
 
 /** The documents of a corpus of texts, or the one that has a number. */
 async function* allTexts(

@@ -1,7 +1,9 @@
 /** `pipeline export`: a corpus for other trainers. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
+import { CitationTable } from "../pipeline/citation_table.ts";
 import { EXPORT_FORMATS, exportDocuments, type ExportFormat } from "../pipeline/shards/export.ts";
-import { CORPUS } from "./pipeline_options.ts";
+import { CORPUS, grouped } from "./pipeline_options.ts";
 
 export const command: Command = {
   name: "pipeline export",
@@ -9,7 +11,8 @@ export const command: Command = {
   description:
     "jsonl: one file a split, an object with id (the PMID, or the number of another text), " +
     "version, source and text on each line. megatron: <split>.bin and .idx of Megatron-LM, tokenized, end of text after each " +
-    "document. hf-dataset: Parquet files that load_dataset reads. The documents are those that " +
+    "document. hf-dataset: Parquet files that load_dataset reads, with " +
+    "year, journal and MeSH headings of citations. The documents are those that " +
     "were packed: live, kept by the policies, not held out; their text is in NFC.",
   options: {
     corpus: CORPUS,
@@ -23,18 +26,21 @@ export const command: Command = {
   async run(invocation) {
     const { reporter, signal } = invocation;
     const format = invocation.string("format") as ExportFormat;
+    const corpus = invocation.requiredString("corpus");
+    const citations = format === "hf-dataset" ? await CitationTable.open(corpus) : undefined;
     const progress = reporter.progress("Exporting", 0, "documents");
     const done = await exportDocuments(
-      invocation.requiredString("corpus"),
+      corpus,
       format,
       invocation.requiredString("out"),
-      { signal, onProgress: (n) => progress.update(n) },
+      { citations, signal, onProgress: (n) => progress.update(n) },
     );
     progress.finish();
-    if (invocation.json) return reporter.line(JSON.stringify({ format, ...done }));
+    if (invocation.json) return reporter.line(jsonLine({ format, ...done }));
     const { train, validation, test } = done.documents;
     reporter.line(
-      `${train} documents to train on, ${validation} for validation, ${test} for testing, in ` +
+      `${grouped(train)} documents to train on, ${grouped(validation)} for validation, ` +
+        `${grouped(test)} for testing, in ` +
         done.files.join(", "),
     );
   },

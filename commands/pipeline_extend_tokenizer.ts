@@ -1,5 +1,6 @@
 /** `pipeline extend-tokenizer`: domain tokens on top of a tokenizer. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { writeAtomic } from "../core/files.ts";
 import { counterFor, extendTokenizer } from "../pipeline/tokenizer/extend.ts";
 import { countPretokens, TEXT_OPTIONS } from "./text_options.ts";
@@ -36,7 +37,7 @@ export const command: Command = {
       reporter.log(`The text has pairs for ${added} tokens only, not ${add}; give more text`);
     }
     const figures = { out, first_id: firstId, added, vocabulary_size: firstId + added };
-    if (invocation.json) return reporter.line(JSON.stringify(figures));
+    if (invocation.json) return reporter.line(jsonLine(figures));
     reporter.line(
       `${added} tokens added, ids ${firstId} to ${firstId + added - 1}, in ${out}`,
     );

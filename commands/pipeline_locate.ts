@@ -1,5 +1,6 @@
 /** `pipeline locate`: from a place in a shard to its document. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { textIds } from "../pipeline/texts/documents.ts";
 import { readTextCorpus } from "../pipeline/texts/state.ts";
 import { locate } from "../pipeline/shards/provenance.ts";
@@ -35,7 +36,7 @@ export const command: Command = {
     const ids = texts && await textIds(corpus, texts, pieces.map((p) => p.pmid));
     if (invocation.json) {
       const told = ids ? pieces.map((p) => ({ ...p, id: ids.get(p.pmid) ?? "" })) : pieces;
-      return reporter.line(JSON.stringify({ pieces: told }));
+      return reporter.line(jsonLine({ pieces: told }));
     }
     for (const { pmid, version, source, start, length, chunk, text, token } of pieces) {
       const part = chunk === 0 ? "" : `, part ${chunk + 1}`;

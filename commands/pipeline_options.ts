@@ -122,7 +122,12 @@ export function runOptions(invocation: Invocation): RunOptions {
     const value = invocation.options[optionOf(key).slice(2)];
     if (value !== undefined) Object.assign(policies, { [key]: value });
   }
-  const labels = { files: "Files", tokens: "Token files", shards: "Shards" };
+  const labels = {
+    checksums: "Checksums",
+    files: "Files",
+    tokens: "Token files",
+    shards: "Shards",
+  };
   let stage = "";
   let progress = reporter.progress("Files", 0);
   return {
@@ -151,20 +156,28 @@ export function runOptions(invocation: Invocation): RunOptions {
     },
     signal,
     log: (line) => reporter.log(line),
-    onProgress(name, done, total) {
+    onProgress(name, done, total, downloads) {
       if (total === 0) return;
       if (name !== stage) {
         progress.finish();
-        progress = reporter.progress(labels[name], total);
+        progress = reporter.progress(labels[name], total, name === "files" ? "files" : "");
         stage = name;
       }
-      progress.update(done);
+      if (downloads) {
+        const { bytes, bytesPerSecond, files } = downloads;
+        const note = `${formatBytes(bytes)}, ${formatBytes(bytesPerSecond)}/s`;
+        // A file is half done when it is here, and done when it is in the corpus.
+        progress.update(done, note, (files + done) / 2 / total);
+      } else progress.update(done);
       if (done === total) progress.finish();
     },
   };
 }
 
-function defined<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+/** Values without those that are undefined. */
+export function defined<T extends object>(
+  values: T,
+): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(values).filter(([, v]) => v !== undefined)) as {
     [K in keyof T]?: Exclude<T[K], undefined>;
   };
@@ -174,6 +187,9 @@ function defined<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], 
 export function withoutNetwork(source: string): void {
   if (!/^https?:/i.test(source)) Deno.permissions.revokeSync({ name: "net" });
 }
+
+/** A count with its thousands apart. */
+export const grouped = (count: number): string => count.toLocaleString("en");
 
 /** Prints what a run did. */
 export function printSummary(invocation: Invocation, summary: RunSummary): void {
@@ -191,13 +207,15 @@ export function printSummary(invocation: Invocation, summary: RunSummary): void 
   const speed = summary.xml_bytes / summary.seconds;
   reporter.line(
     formatTable(["", ""], [
-      ["files added", String(summary.files_added)],
-      ["files in the corpus", String(summary.files)],
-      ["records added", String(summary.records_added)],
-      ["live citations", String(summary.live)],
-      ["superseded", String(summary.superseded)],
-      ["deleted", String(summary.deleted)],
-      ...Object.entries(summary.shards?.figures ?? {}).map(([k, v]) => [k, String(v)]),
+      ["files added", grouped(summary.files_added)],
+      ["files in the corpus", grouped(summary.files)],
+      ["records added", grouped(summary.records_added)],
+      ["live citations", grouped(summary.live)],
+      ["superseded", grouped(summary.superseded)],
+      ["deleted", grouped(summary.deleted)],
+      ...Object.entries(summary.shards?.figures ?? {}).map((
+        [k, v],
+      ) => [k.replaceAll("_", " "), grouped(v)]),
       ["time", formatDuration(summary.seconds)],
       ...(summary.xml_bytes
         ? [["XML", `${formatBytes(summary.xml_bytes)}, ${formatBytes(speed)}/s`]]

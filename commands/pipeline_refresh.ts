@@ -26,6 +26,7 @@ export const command: Command = {
     },
     ...OPTIONS,
   },
+  stopping: "Stopping; what has come is kept, and the same command goes on from there",
   examples: ["deno task pipeline refresh --corpus corpus"],
   async run(invocation) {
     try {

@@ -27,6 +27,7 @@ export const command: Command = {
     },
     ...RUN_OPTIONS,
   },
+  stopping: "Stopping; what has come is kept, and the same command goes on from there",
   examples: [
     "deno task pipeline run --source https://ftp.ncbi.nlm.nih.gov/pubmed/ --corpus corpus --files 1-4",
     "deno task pipeline run --source mirror --corpus corpus --tokenizer tokenizer.json",

@@ -1,5 +1,6 @@
 /** `pipeline sample`: which rows a step of training reads, and which of them are a rank's. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { UsageError } from "../core/errors.ts";
 import { requireRows, selectedCorpus } from "../model/training/corpus.ts";
 import { rankRows } from "../model/training/rows.ts";
@@ -52,7 +53,7 @@ export const command: Command = {
     const rows = requireRows(chosen, "train");
     const step = invocation.requiredNumber("step");
     for (const read of rankRows(rows, { step, rows: batch, seed, rank, ranks })) {
-      reporter.line(JSON.stringify({ ...read, tokens: [...read.tokens] }));
+      reporter.line(jsonLine({ ...read, tokens: [...read.tokens] }));
     }
   },
 };

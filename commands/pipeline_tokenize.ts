@@ -1,5 +1,6 @@
 /** `pipeline tokenize`: texts to ids. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { UsageError, UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatBytes } from "../core/reporter.ts";
@@ -51,7 +52,7 @@ export const command: Command = {
     const speed = formatBytes(done.bytes / seconds);
     if (invocation.json) {
       return reporter.line(
-        JSON.stringify({ ...done, seconds, output, offsets: offsetsPath(output) }),
+        jsonLine({ ...done, seconds, output, offsets: offsetsPath(output) }),
       );
     }
     reporter.line(`${done.texts} texts, ${done.tokens} tokens in ${output} (${speed}/s)`);

@@ -1,5 +1,6 @@
 /** `pipeline train-tokenizer`: a byte-level BPE tokenizer from a corpus or files. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { writeAtomic } from "../core/files.ts";
 import { formatBytes, formatDuration } from "../core/reporter.ts";
 import { PretokenCounter } from "../pipeline/tokenizer/pretoken_counts.ts";
@@ -53,7 +54,7 @@ export const command: Command = {
     }
     if (invocation.json) {
       const figures = { out, entries, merges: json.model.merges.length, seconds };
-      return reporter.line(JSON.stringify({ ...figures, text_bytes: counter.textBytes }));
+      return reporter.line(jsonLine({ ...figures, text_bytes: counter.textBytes }));
     }
     reporter.line(
       `${entries} entries in ${out}, from ${formatBytes(counter.textBytes)} of text in ` +

@@ -1,5 +1,6 @@
 /** `pipeline verify`: hashes and counts everything in a corpus again. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { EXIT } from "../core/errors.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { repairTextCorpus, verifyTextCorpus } from "../pipeline/texts/check.ts";
@@ -44,7 +45,7 @@ export const command: Command = {
       ? (texts ? repairTextCorpus : repairCorpus)(corpus, result)
       : undefined;
     if (invocation.json) {
-      reporter.line(JSON.stringify({ ok: problems.length === 0, ...result, ...repair }));
+      reporter.line(jsonLine({ ok: problems.length === 0, ...result, ...repair }));
     } else {
       for (const note of notes) reporter.line(note);
       for (const problem of problems) reporter.line(`Wrong: ${problem}`);

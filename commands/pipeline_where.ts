@@ -1,5 +1,6 @@
 /** `pipeline where`: from a PMID to its places in the shards. @module */
 import type { Command } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { join } from "../core/std.ts";
@@ -8,6 +9,7 @@ import { readCatalogue } from "../pipeline/corpus.ts";
 import { liveDocuments } from "../pipeline/documents/live_documents.ts";
 import type { PrintedDocument } from "../pipeline/documents/reader.ts";
 import { heldOutOf } from "../pipeline/held_out.ts";
+import { readDropped } from "../pipeline/overlap/dropped_duplicates.ts";
 import { textIds } from "../pipeline/texts/documents.ts";
 import { readTextCorpus } from "../pipeline/texts/state.ts";
 import { type Whereabouts, whereIs } from "../pipeline/shards/provenance.ts";
@@ -38,7 +40,7 @@ export const command: Command = {
     const texts = readTextCorpus(corpus);
     const id = texts && (await textIds(corpus, texts, [pmid])).get(pmid);
     if (invocation.json) {
-      return reporter.line(JSON.stringify({ ...found, ...(texts ? { id } : {}), reason }));
+      return reporter.line(jsonLine({ ...found, ...(texts ? { id } : {}), reason }));
     }
     const name = texts ? `Document ${pmid}, id ${JSON.stringify(id ?? "")},` : `PMID ${pmid}`;
     if (found.shard === "") {
@@ -66,7 +68,8 @@ export const command: Command = {
 async function whyNot(corpus: string, { pmid, records }: Whereabouts): Promise<string> {
   const texts = readTextCorpus(corpus);
   if (texts) {
-    if (heldOutOf(corpus).pmids.has(pmid)) return "it is held out for evaluation";
+    const heldOut = whyHeldOut(corpus, pmid);
+    if (heldOut) return heldOut;
     if (pmid < texts.next) return "its text is empty, or its file was taken away or changed";
     throw new UserError(
       `Cannot find document ${pmid} in ${corpus}: its documents have numbers below ${texts.next}`,
@@ -82,7 +85,8 @@ async function whyNot(corpus: string, { pmid, records }: Whereabouts): Promise<s
       const tokens = records.at(-1)?.tokens ?? 0;
       return `it was deleted, which takes ${tokens} tokens out of training`;
     }
-    if (heldOutOf(corpus).pmids.has(pmid)) return "it is held out for evaluation";
+    const heldOut = whyHeldOut(corpus, pmid);
+    if (heldOut) return heldOut;
     for await (const document of liveDocuments(corpus, catalogue, pmid)) {
       const dropped = reasonOf(corpus, document);
       if (!dropped) break;
@@ -95,6 +99,15 @@ async function whyNot(corpus: string, { pmid, records }: Whereabouts): Promise<s
   } finally {
     catalogue.close();
   }
+}
+
+/** Why a report of the corpus keeps a document out of the shards; undefined where none does. */
+function whyHeldOut(corpus: string, pmid: number): string | undefined {
+  if (!heldOutOf(corpus).pmids.has(pmid)) return undefined;
+  const copy = readDropped(corpus)?.dropped.find((d) => d.pmid === pmid);
+  return copy
+    ? `it was dropped as a near copy of ${copy.kept}, similarity ${copy.similarity.toFixed(3)}`
+    : "it is held out for evaluation";
 }
 
 /** The reason under which a policy dropped a document, as rejected/ has it. */

@@ -1,6 +1,7 @@
 /** `train`: pretraining on a corpus, from given or random weights. @module */
 import type { Command, Invocation } from "../core/cli.ts";
-import { Interrupted, UsageError } from "../core/errors.ts";
+import { jsonLine } from "../core/json.ts";
+import { Interrupted, UsageError, UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatDuration, formatTable } from "../core/reporter.ts";
 import { join } from "../core/std.ts";
@@ -8,12 +9,16 @@ import {
   mergeConfig,
   openCorpus,
   openMix,
+  readMetrics,
   readRun,
   recipeNames,
   resolveConfig,
+  runFigures,
+  scoredRows,
   trainRun,
 } from "../model/training/mod.ts";
 import { reportAfterValidations, writeRunReport } from "../model/report/run_report.ts";
+import { setFolder } from "../pipeline/corpus_paths.ts";
 import { makeModelOf, trainingDeviceOptions } from "./device_options.ts";
 import { configOptions, givenConfig } from "./train_options.ts";
 import { printPlan } from "./train_plan.ts";
@@ -39,6 +44,11 @@ export const command: Command = {
       type: "string",
       placeholder: "A=0.8,B=0.2",
       help: "several corpus folders instead, with their shares of the training tokens",
+    },
+    shards: {
+      type: "string",
+      placeholder: "NAME",
+      help: 'with --corpus: the shard set that "pipeline pack --out NAME" made',
     },
     init: {
       type: "string",
@@ -70,13 +80,20 @@ export const command: Command = {
       type: "boolean",
       help: "first print where a step's time goes, and write RUN/profile.json, a Chrome trace",
     },
+    "log-every": {
+      type: "integer",
+      help: "steps between the lines that stay in the log (default: some tens of lines in all)",
+      min: 1,
+    },
     ...watchOptions,
     ...configOptions,
     ...trainingDeviceOptions,
   },
+  stopping: "Stopping after this step, and saving",
   examples: [
     "deno task train --corpus corpus --init random:small --out runs/small --steps 1000",
     "deno task train --corpus corpus --init state-spaces/mamba-130m-hf --out runs/bio --config biomamba-v1",
+    "deno task train --corpus corpus --shards long --init random:small --out runs/long",
     "deno task train --mix pubmed=0.8,c4=0.2 --init random:small --out runs/mix --steps 1000",
     "deno task train --out runs/bio --resume --watch 8080",
     "deno task train --plan --init random:mamba-130m --batch-size 8",
@@ -113,12 +130,14 @@ export const command: Command = {
         configSource: source,
         resume,
         makeModel,
+        logEvery: invocation.number("log-every"),
         listener: reportAfterValidations(out, listener),
         onProfile: invocation.boolean("profile")
           ? (times, peaks) => reportProfile(reporter, times, join(out, "profile.json"), peaks)
           : undefined,
         reporter,
         signal,
+        command: invocation.words,
         resumeHint: `deno task train --out ${out} --resume`,
       })).catch((error) => {
         if (error instanceof Interrupted) writeRunReport(out); // the curves so far
@@ -126,6 +145,7 @@ export const command: Command = {
       });
     const report = writeRunReport(out);
     const { validationLoss } = result;
+    const figures = runFigures(readMetrics(out)); // as in the report
     reporter.line(formatTable(["training", "value"], [
       ["steps", result.step.toLocaleString("en")],
       ["tokens", result.tokens.toLocaleString("en")],
@@ -133,16 +153,24 @@ export const command: Command = {
       ...(validationLoss === undefined ? [] : [
         ["validation loss", validationLoss.toFixed(4)],
         ["validation perplexity", Math.exp(validationLoss).toFixed(3)],
+        ["validated on", validationRows(out)],
       ]),
-      ["time", formatDuration(result.seconds)],
-      ["tokens/s", Math.round(result.tokensPerSecond).toLocaleString("en")],
+      ["training time", formatDuration(figures.seconds)],
+      ["tokens/s", Math.round(figures.tokensPerSecond).toLocaleString("en")],
+      ["time now, in all", formatDuration(result.seconds)],
       ["reading data", dataShare(result)],
       ["checkpoint", result.checkpoint],
       ["report", report],
     ]));
-    if (invocation.json) reporter.line(JSON.stringify({ ...result, report }));
+    if (invocation.json) reporter.line(jsonLine({ ...result, report }));
   },
 };
+
+/** Which rows a run's validation takes. */
+function validationRows(run: string): string {
+  const { validation, seed } = readRun(run).config;
+  return scoredRows("validation", validation.rows, seed);
+}
 
 /** The corpus or mix that the command line names, or that the run before was on. */
 async function corpusOf(invocation: Invocation, before: string | undefined) {
@@ -151,12 +179,30 @@ async function corpusOf(invocation: Invocation, before: string | undefined) {
   if (mix !== undefined && given !== undefined) {
     throw new UsageError("Give either --corpus DIR or --mix, not both");
   }
+  const shards = invocation.string("shards");
+  if (shards !== undefined && given === undefined) {
+    throw new UsageError("Option --shards needs --corpus DIR, whose shard set it names");
+  }
   if (mix !== undefined) return openMix(await mixFolders(invocation, mix));
-  const folder = given === undefined ? before : await corpusFolder(invocation, given);
+  const found = given === undefined ? undefined : await corpusFolder(invocation, given);
+  const folder = shards === undefined ? found ?? before : setOf(found ?? "", shards);
   if (folder === undefined) return undefined;
   // The record of a run on a mix has the mix where it would have the path of one corpus.
   const mixed = !exists(folder) && /=[\d.]+$/.test(folder);
   return mixed ? openMix(folder) : openCorpus(folder);
+}
+
+/** The folder of a corpus's shard set. @throws {UserError} where there is none of that name. */
+function setOf(corpus: string, name: string): string {
+  const folder = setFolder(corpus, name);
+  if (exists(folder)) return folder;
+  const sets = join(corpus, "sets");
+  const there = exists(sets) ? [...Deno.readDirSync(sets)].map((e) => e.name).sort() : [];
+  throw new UserError(
+    `Cannot train on the shards ${name} of ${corpus}: there is no such set` +
+      (there.length ? `; there are ${there.join(", ")}` : "") +
+      `; make it with "pipeline pack --corpus ${corpus} --out ${name}"`,
+  );
 }
 
 /** What reading data took, beside everything else. */

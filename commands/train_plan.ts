@@ -1,5 +1,6 @@
 /** `train --plan`: what training would take, before anything is allocated. @module */
 import type { Invocation } from "../core/cli.ts";
+import { jsonLine } from "../core/json.ts";
 import { UsageError } from "../core/errors.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
 import {
@@ -78,7 +79,7 @@ export async function printPlan(
     ["result", fits],
   ]));
   if (invocation.json) {
-    reporter.line(JSON.stringify({
+    reporter.line(jsonLine({
       ...plan,
       available: Number.isFinite(available) ? available : null,
       parameters: parameterCount(model),

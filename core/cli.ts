@@ -3,6 +3,7 @@
  * @module
  */
 import { parseArgs } from "./std.ts";
+import { distance } from "./distance.ts";
 import { fail, UsageError } from "./errors.ts";
 import { styled, terminalWidth, wrap } from "./terminal.ts";
 import type { Reporter } from "./reporter.ts";
@@ -47,6 +48,8 @@ export interface Invocation {
   options: Record<string, string | number | boolean | string[] | undefined>;
   /** The words without dashes, in order. */
   positionals: string[];
+  /** The command line as it was typed, from the command's name on. */
+  words: readonly string[];
   /** Whether the last line of stdout has to be one JSON object. */
   json: boolean;
   /** Whether errors come with their stack traces. */
@@ -83,6 +86,8 @@ export interface Command {
   options?: Record<string, OptionSpec>;
   /** Whole command lines, shown in the help. */
   examples: string[];
+  /** What is said when Ctrl-C comes: what becomes of the work, in the command's own words. */
+  stopping?: string;
   /** Does the work; a returned number is the exit code (0 otherwise). */
   run(invocation: Invocation): Promise<number | void>;
 }
@@ -105,7 +110,8 @@ export interface CommandGroup {
   commands: Record<string, CommandEntry>;
 }
 
-const COMMON: Record<string, OptionSpec> = {
+/** The options that every command has. */
+export const COMMON_OPTIONS: Record<string, OptionSpec> = {
   json: { type: "boolean", help: "print the result as one JSON object on the last line of stdout" },
   quiet: { type: "boolean", help: "no progress and no log lines" },
   verbose: { type: "boolean", help: "stack traces with errors" },
@@ -137,7 +143,8 @@ export function parseInvocation(
   reporter: Reporter,
   signal: AbortSignal,
 ): Invocation {
-  const specs = { ...command.options, ...COMMON };
+  const specs = { ...command.options, ...COMMON_OPTIONS };
+  const given = args;
   args = joinNegativeNumbers(args, specs);
   const of = (...types: OptionSpec["type"][]) =>
     Object.entries(specs).filter(([, { type }]) => types.includes(type)).map(([name]) => name);
@@ -178,6 +185,7 @@ export function parseInvocation(
   return {
     options,
     positionals,
+    words: [...command.name.split(" "), ...given],
     json: options.json === true,
     verbose: options.verbose === true,
     reporter,
@@ -245,7 +253,8 @@ function checkOption(
   return value;
 }
 
-const placeholder = (name: string, spec: OptionSpec) =>
+/** What stands for the value of an option in help. */
+export const placeholder = (name: string, spec: OptionSpec): string =>
   spec.placeholder ?? (spec.choices ? spec.choices.join("|") : spec.type === "integer" ||
       spec.type === "number"
     ? "N"
@@ -257,22 +266,6 @@ function unknownOption(argument: string, known: string[]): string {
     .sort((a, b) => a.d - b.d)[0];
   const hint = near && near.d <= 3 ? `; did you mean --${near.k}?` : "";
   return `Unknown option ${word}${hint}`;
-}
-
-/** Levenshtein distance, for "did you mean". */
-export function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    let left = i;
-    const next = [left];
-    for (const [j, above] of row.slice(1).entries()) {
-      const diagonal = row[j] ?? 0;
-      left = Math.min(left + 1, above + 1, diagonal + Number(a[i - 1] !== b[j]));
-      next.push(left);
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }
 
 /** The help page of a command. */
@@ -303,7 +296,7 @@ export function commandHelp(command: Command): string {
       : []),
     "",
     heading("Options:"),
-    ...rows([...Object.entries(specs), ...Object.entries(COMMON)].map(option)),
+    ...rows([...Object.entries(specs), ...Object.entries(COMMON_OPTIONS)].map(option)),
     "",
     heading("Examples:"),
     ...command.examples.flatMap((e) => commandLines(e, width)),

@@ -24,6 +24,32 @@ export function writeAtomic(path: string, data: Uint8Array | string): void {
   }
 }
 
+/**
+ * Refuses to write into a folder that holds what is not ours, so that nothing of a user's is ever
+ * mixed with a command's output or overwritten by it. Every command that writes a folder asks here.
+ * @param what is written: "a model"
+ * @param isOwn whether a name in the folder is one that the command itself gives; by default none is
+ * @throws {UserError} naming the first thing that is not ours
+ */
+export function refuseForeign(
+  path: string,
+  what: string,
+  isOwn: (name: string) => boolean = () => false,
+): void {
+  if (!exists(path)) return;
+  const remedy = "name a folder that is empty or not there yet";
+  if (!Deno.statSync(path).isDirectory) {
+    throw new UserError(`Cannot write ${what} to ${path}: it is a file; ${remedy}`);
+  }
+  const foreign = [...Deno.readDirSync(path)].map(({ name }) => name).sort()
+    .find((name) => !isOwn(name) && !NOBODYS.has(name));
+  if (foreign === undefined) return;
+  throw new UserError(`Cannot write ${what} to ${path}: it holds ${foreign}; ${remedy}`);
+}
+
+/** What an empty disk or a file manager has in a folder without anyone's asking. */
+export const NOBODYS: ReadonlySet<string> = new Set(["lost+found", ".DS_Store"]);
+
 /** A file under construction; see {@linkcode openAtomic}. */
 export interface AtomicFile {
   /** Appends all of `data`. */

@@ -6,8 +6,11 @@ import { styled, terminalWidth, wrap } from "./terminal.ts";
 
 /** A running count, shown as a bar on a terminal and as a plain line every few seconds otherwise. */
 export interface Progress {
-  /** Sets how much is done, with a short note such as "12 MB/s". */
-  update(done: number, note?: string): void;
+  /**
+   * Sets how much is done, with a short note such as "12 MB/s". The bar and the time left go by
+   * `share`, 0 to 1, where that is known more finely than by `done`.
+   */
+  update(done: number, note?: string, share?: number): void;
   /** Clears the bar; prints the closing line where one is given. */
   finish(line?: string): void;
 }
@@ -80,21 +83,21 @@ export function consoleReporter(quiet = false): Reporter {
     progress(label, total, unit = "", from = 0) {
       const start = performance.now();
       let last = -Infinity;
-      const draw = (done: number, note: string) => {
+      const draw = (done: number, note: string, finer: number | undefined) => {
         const seconds = (performance.now() - start) / 1000;
-        const share = total ? Math.min(1, (done - from) / (total - from)) : 0;
+        const share = finer ?? (total ? Math.min(1, (done - from) / (total - from)) : 0);
         const left = share > 0 ? formatDuration(seconds / share - seconds) + " left" : "";
         const count = total ? `${grouped(done)}/${grouped(total)}` : grouped(done);
         return [`${label} ${count}${unit ? " " + unit : ""}`, note, left].filter(Boolean);
       };
       return {
-        update(done, note = "") {
+        update(done, note = "", finer) {
           const now = performance.now();
           if (quiet || now - last < (terminal ? 100 : 5000)) return;
           last = now;
-          const parts = draw(done, note);
+          const parts = draw(done, note, finer);
           if (!terminal) return err(parts.join(", ") + "\n");
-          const share = total ? Math.min(1, done / total) : undefined;
+          const share = finer ?? (total ? Math.min(1, done / total) : undefined);
           clear();
           bar = progressLine(parts, share, terminalWidth(Deno.stderr));
           err(bar);

@@ -3,13 +3,13 @@
  * @module
  */
 import { join } from "../core/std.ts";
-import { exists, removeIfExists } from "../core/files.ts";
+import { exists, refuseForeign, removeIfExists } from "../core/files.ts";
 import { UserError } from "../core/errors.ts";
 import { Catalogue } from "./catalogue/catalogue.ts";
 import { breakSeal, checkSeal, removeSeal, setSeal } from "./catalogue/seal.ts";
 import {
   corpusPaths,
-  foreignEntry,
+  isOwnEntry,
   isOwnPartial,
   OWN_FOLDERS,
   textsPath,
@@ -42,13 +42,7 @@ export function holdFolder(folder: string): HeldFolder {
   let before: Set<string>;
   const existed = exists(folder);
   try {
-    const foreign = isCorpus ? undefined : foreignEntry(folder);
-    if (foreign !== undefined) {
-      throw new UserError(
-        `Cannot make a corpus in ${folder}: it holds ${foreign} and is no corpus; name a folder that ` +
-          "is empty or not there yet",
-      );
-    }
+    if (!isCorpus) refuseForeign(folder, "a corpus", isOwnEntry);
     Deno.mkdirSync(folder, { recursive: true });
     before = new Set([...Deno.readDirSync(folder)].map(({ name }) => name));
     file = Deno.openSync(corpusPaths.lock(folder), { write: true, create: true });

@@ -1,6 +1,6 @@
 /** Where everything lies in a corpus folder, and which names there are the pipeline's own. @module */
-import { join } from "../core/std.ts";
 import { exists } from "../core/files.ts";
+import { join } from "../core/std.ts";
 
 /** The paths of a corpus; `corpus` is its folder, `source` a file such as "pubmed26n0001". */
 export const corpusPaths = {
@@ -39,6 +39,15 @@ export const unfinishedPath = (corpus: string): string => join(corpus, "shards",
 export const tokenizerPath = (corpus: string): string => join(corpus, "tokenizer.json");
 /** Where a corpus keeps its report of what is held out. */
 export const contaminationPath = (corpus: string): string => join(corpus, "contamination.json");
+/** Where a corpus keeps its report of near copies that are left out. */
+export const duplicatesPath = (corpus: string): string => join(corpus, "duplicates.json");
+/** Where a corpus keeps a further set of shards. */
+export const setFolder = (corpus: string, name: string): string => join(corpus, "sets", name);
+/** What a set of shards was made with; no other folder has it. */
+export const setPath = (set: string): string => join(set, "set.json");
+/** Where the documents of a folder with shards are: of a set, in the corpus that it is a part of. */
+export const documentsHome = (folder: string): string =>
+  exists(setPath(folder)) ? join(folder, "..", "..") : folder;
 /** Where a corpus of texts lists its files; no other corpus has it. */
 export const textsPath = (corpus: string): string => join(corpus, "texts.json");
 /** Where a corpus of texts keeps a file's tokens. */
@@ -65,6 +74,7 @@ export const SERIES_ENTRIES: readonly string[] = [
   "shards",
   "raw",
   "contamination.json",
+  "duplicates.json",
   "tokenizer.json",
   "source-files.json",
   "catalogue.sha256",
@@ -78,6 +88,7 @@ const OWN_ENTRIES: ReadonlySet<string> = new Set([
   ...SERIES_ENTRIES,
   ...SERIES_ENTRIES.map((name) => `${name}.partial`),
   "catalogue.sqlite-journal",
+  "sets",
   "texts.json",
   "texts.json.partial",
   ".lock",
@@ -92,15 +103,8 @@ const OWN_ENTRIES: ReadonlySet<string> = new Set([
   "series.json.partial",
 ]);
 
-/** What file systems and file managers put into a folder by themselves. */
-const NOBODYS: ReadonlySet<string> = new Set(["lost+found", ".DS_Store"]);
-
-/** The first entry of a folder that somebody else put there; undefined where there is none. */
-export function foreignEntry(folder: string): string | undefined {
-  if (!exists(folder)) return undefined;
-  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort()
-    .find((name) => !OWN_ENTRIES.has(name) && !NOBODYS.has(name));
-}
+/** True for what the pipeline puts into the top of a corpus folder. */
+export const isOwnEntry = (name: string): boolean => OWN_ENTRIES.has(name);
 
 const PUBMED = "pubmed\\d\\d+n\\d{4,6}";
 const SHARD = "(train|validation|test)-\\d{5}\\.(tokens\\.npy|documents\\.parquet)";
@@ -108,7 +112,8 @@ const TEXT = ".+\\.(jsonl|ndjson|txt|parquet)";
 /** Names of the pipeline's files, by their folder below the corpus. */
 const OWN_FILES: Record<string, RegExp> = {
   "": new RegExp(
-    "^(contamination\\.json|tokenizer\\.json|source-files\\.json|texts\\.json|series\\.json|series-swap\\.json|" +
+    "^(contamination\\.json|duplicates\\.json|tokenizer\\.json|source-files\\.json|texts\\.json|" +
+      "series\\.json|series-swap\\.json|" +
       "catalogue\\.sha256|catalogue\\.sqlite(-wal|-shm|-journal)?)$",
   ),
   documents: new RegExp(`^(${PUBMED}\\.parquet|${TEXT}\\.parquet)$`),

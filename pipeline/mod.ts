@@ -20,6 +20,7 @@ export type { FieldSelection } from "./citation/elements.ts";
 export type { GivenSettings, PackingSettings } from "./corpus_settings.ts";
 export type { Choice, Policies } from "./ingest/policy.ts";
 export type { ShardSummary } from "./shards/recorded_manifest.ts";
+export type { DownloadFigures } from "./ingest/download_meter.ts";
 export { type RunOptions, runPipeline, type RunSummary } from "./run.ts";
 export { rankPlaces, sampleRow } from "./selection/sampler.ts";
 export type { SelectionSpec } from "./selection/selection.ts";

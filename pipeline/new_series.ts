@@ -8,7 +8,7 @@ import { exists } from "../core/files.ts";
 import { resolve } from "../core/std.ts";
 import type { Catalogue } from "./catalogue/catalogue.ts";
 import { Corpus } from "./corpus.ts";
-import { contaminationPath, corpusPaths, tokenizerPath } from "./corpus_paths.ts";
+import { contaminationPath, corpusPaths, duplicatesPath, tokenizerPath } from "./corpus_paths.ts";
 import { corpusSettings } from "./corpus_settings.ts";
 import { writeRecorded } from "./recorded_files.ts";
 import type { RunOptions } from "./ingest/run_options.ts";
@@ -41,12 +41,22 @@ export function sameSettings(
 export function beginNewSeries(corpus: Corpus): string {
   corpus.checkHeldOut();
   const next = prepareNextSeries(corpus.folder);
-  const hash = corpus.catalogue.get("contamination_sha256");
-  if (hash === undefined || heldOutGiven(next) === hash) return next;
-  const text = Deno.readTextFileSync(contaminationPath(corpus.folder));
+  const reports = [
+    { name: "contamination", path: contaminationPath },
+    { name: "duplicates", path: duplicatesPath },
+  ] as const;
+  const recorded = reports.flatMap((report) => {
+    const hash = corpus.catalogue.get(`${report.name}_sha256`);
+    return hash === undefined ? [] : [{ ...report, hash }];
+  });
+  const hash = recorded.map((report) => report.hash).join(" ");
+  if (hash === "" || heldOutGiven(next) === hash) return next;
   const inner = new Corpus(next);
   try {
-    writeRecorded(inner.catalogue, "contamination", contaminationPath(next), text);
+    for (const { name, path } of recorded) {
+      const text = Deno.readTextFileSync(path(corpus.folder));
+      writeRecorded(inner.catalogue, name, path(next), text);
+    }
   } finally {
     inner.close();
   }

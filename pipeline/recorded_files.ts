@@ -14,7 +14,7 @@ export interface CorpusRecord {
 }
 
 /** The names of the files in the record. */
-export type RecordedFile = "contamination" | "manifest";
+export type RecordedFile = "contamination" | "duplicates" | "manifest";
 
 /** How a file compares with the record: "unknown" is a file that was never recorded. */
 type RecordedState = "none" | "unknown" | "whole" | "missing" | "changed";

@@ -142,6 +142,7 @@ class Run {
       selected: parseSelection(this.#options.files),
       smallerBaseline: this.#options.smallerBaseline ?? false,
       ...(signal ? { signal } : {}),
+      onProgress: (done, total) => this.#options.onProgress?.("checksums", done, total),
     });
     catalogue.transaction(() => {
       catalogue.set("source", this.#place);

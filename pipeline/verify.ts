@@ -11,7 +11,13 @@ import { type Catalogue, type FileRow } from "./catalogue/catalogue.ts";
 import { checkSeal, readSeal } from "./catalogue/seal.ts";
 import { droppedOf } from "./catalogue/tables.ts";
 import { Corpus, readCatalogue } from "./corpus.ts";
-import { contaminationPath, corpusPaths, isOwnFile, unfinishedPath } from "./corpus_paths.ts";
+import {
+  contaminationPath,
+  corpusPaths,
+  duplicatesPath,
+  isOwnFile,
+  unfinishedPath,
+} from "./corpus_paths.ts";
 import { fileName } from "./source/names.ts";
 import { breathe } from "../core/breathe.ts";
 import { readEvents } from "./ingest/rebuild.ts";
@@ -235,6 +241,7 @@ export function checkHeldOut(
   problems: string[],
 ): void {
   reportRecorded(record, "contamination", contaminationPath(corpus), problems);
+  reportRecorded(record, "duplicates", duplicatesPath(corpus), problems);
 }
 
 function reportRecorded(

@@ -7,6 +7,7 @@
 import { rightsFor } from "../commands/permissions.ts";
 import { EXIT, messageOf } from "../core/errors.ts";
 import { consoleReporter } from "../core/reporter.ts";
+import { CALLED_AS } from "../core/called.ts";
 import { fromFileUrl, join } from "../core/std.ts";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
@@ -20,17 +21,25 @@ const CODE_FLAGS = ["--no-prompt", "--no-remote", "--cached-only"];
 /**
  * Runs the program on `words` in a process of its own and returns its exit code.
  * @param root the folder that has main.ts
+ * @param calledAs what stands before the words where they are typed: messages and help say the same
  */
-async function launch(words: readonly string[], root: string = ROOT): Promise<number> {
+export async function launch(
+  words: readonly string[],
+  root: string = ROOT,
+  calledAs: string = "deno task",
+): Promise<number> {
   let flags: string[];
   try {
-    flags = (await rightsFor(words, root)).flags();
+    const rights = await rightsFor(words, root);
+    rights.variables([CALLED_AS]);
+    flags = rights.flags();
   } catch (error) {
     consoleReporter().log(messageOf(error));
     return EXIT.failed;
   }
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", ...CODE_FLAGS, ...flags, join(root, "main.ts"), ...words],
+    env: { [CALLED_AS]: calledAs },
   }).spawn();
   // A terminal's Ctrl-C reaches both; the program ignores a signal that comes twice at once.
   for (const signal of ["SIGINT", "SIGTERM"] as const) {

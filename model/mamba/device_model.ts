@@ -46,6 +46,7 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
         recurrent: () => createRecurrentMamba(device, config, model.store),
         timeline: () => model.timeline(),
         peaks: () => measureRoofs(device, shape.precision === "mixed"),
+        memory: () => device.allocatedBytes,
         lost: () => lost,
         close() {
           model.destroy();

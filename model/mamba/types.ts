@@ -264,6 +264,8 @@ export interface MadeModel {
    * are to be written afterwards.
    */
   timeline?(): Promise<KernelTime[]>;
+  /** Bytes of the device's memory that are taken, where they are counted. */
+  memory?(): number;
   /** What the device reaches at best in the model's precision. */
   peaks?(): Promise<Peaks>;
   /** True once the device is gone for good, other than by `close`. */

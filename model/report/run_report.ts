@@ -2,7 +2,15 @@
 import { formatDuration } from "../../core/reporter.ts";
 import { writeAtomic } from "../../core/files.ts";
 import { basename, join, resolve } from "../../core/std.ts";
-import { readMetrics, readRun, readSamples, type RunListener } from "../training/mod.ts";
+import {
+  flatten,
+  readMetrics,
+  readRun,
+  readSamples,
+  runFigures,
+  type RunListener,
+  scoredRows,
+} from "../training/mod.ts";
 import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./page.ts";
 
 /** The report's name in a run folder. */
@@ -19,10 +27,7 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
   const record = readRun(run);
   const metrics = readMetrics(run);
   const last = metrics.at(-1);
-  const trained = metrics.reduce((sum, m, i) => {
-    const tokens = m.tokens - (metrics[i - 1]?.tokens ?? 0);
-    return m.tokens_per_second > 0 ? sum + tokens / m.tokens_per_second : sum;
-  }, 0);
+  const { seconds: trained, tokensPerSecond } = runFigures(metrics);
   const whole = (n: number) => Math.round(n).toLocaleString("en");
   const validation = metrics.findLast((m) => m.validation_loss !== undefined)?.validation_loss;
   const highlights = extras.highlights ?? (last
@@ -36,7 +41,7 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
       ...validation === undefined
         ? []
         : [{ label: "validation perplexity", value: Math.exp(validation).toFixed(2) }],
-      { label: "tokens per second", value: whole(last.tokens / Math.max(trained, 1e-9)) },
+      { label: "tokens per second", value: whole(tokensPerSecond) },
       { label: "training time", value: formatDuration(trained) },
     ]
     : []);
@@ -56,22 +61,31 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
           `on ${record.device}, begun ${record.started.slice(0, 16).replace("T", " ")} UTC`,
       highlights,
       metrics,
-      tables: [...extras.tables ?? [], ...validationTable(validations, weights), {
-        title: "Run",
-        header: ["", "value"],
-        rows: [
-          ["initial weights", record.init],
-          ["parameters", whole(record.parameters)],
-          ["corpus", record.corpus.path],
-          ["corpus manifest, SHA-256", record.corpus.manifest_sha256],
-          ["tokens per row", whole(record.sequence_length)],
-          ["rows per step", `${record.config.batch.rows} x ${record.config.batch.accumulate}`],
-          ["peak learning rate", String(record.config.optimizer.learning_rate)],
-          ["seed", String(record.config.seed)],
-          ["device", record.device],
-          ["program", `pubmamba ${record.versions.program}, Deno ${record.versions.deno}`],
-        ],
-      }],
+      tables: [
+        ...extras.tables ?? [],
+        ...validationTable(validations, weights, scored.rows, record.config.seed),
+        {
+          title: "Run",
+          header: ["", "value"],
+          rows: [
+            ["initial weights", record.init],
+            ["parameters", whole(record.parameters)],
+            ["corpus", record.corpus.path],
+            ["corpus manifest, SHA-256", record.corpus.manifest_sha256],
+            ["tokens per row", whole(record.sequence_length)],
+            ["device", record.device],
+            ["program", `pubmamba ${record.versions.program}, Deno ${record.versions.deno}`],
+            ...(record.command ? [["command", commandLine(record.command)]] : []),
+          ],
+        },
+        {
+          title: "Hyperparameters",
+          header: ["", "value"],
+          rows: flatten(record.config).map((
+            [key, value],
+          ) => [key, value === "" ? "none" : String(value)]),
+        },
+      ],
       samples: extras.samples ?? lastSamples(run),
     }),
   );
@@ -89,6 +103,10 @@ export function reportAfterValidations(run: string, other: RunListener = {}): Ru
   };
 }
 
+/** A command line as it is typed. */
+const commandLine = (words: readonly string[]): string =>
+  ["deno task", ...words.map((w) => /^[\w./:=@,-]+$/.test(w) ? w : JSON.stringify(w))].join(" ");
+
 /** Rows of the table of validations. */
 const SHOWN_VALIDATIONS = 12;
 
@@ -96,6 +114,8 @@ const SHOWN_VALIDATIONS = 12;
 function validationTable(
   validations: { step: number; loss: number }[],
   weights: string,
+  rows: number,
+  seed: number,
 ): ReportTable[] {
   if (!validations.length) return [];
   const best = validations.reduce((a, b) => b.loss < a.loss ? b : a);
@@ -109,7 +129,11 @@ function validationTable(
       m.loss.toFixed(4),
       Math.exp(m.loss).toFixed(2),
     ]),
-    note: `Of the ${weights}; nats per token, every token weighs the same.`,
+    note:
+      `Of the ${weights}, on ${
+        scoredRows("validation", rows, seed)
+      }; nats per token, every token ` +
+      'weighs the same. "evaluate perplexity" takes all rows where --rows does not say otherwise.',
   }];
 }
 

@@ -108,19 +108,26 @@ function percentileInterval(values: Float64Array, level: number): Interval {
 
 /**
  * The percentile bootstrap interval of a statistic of `count` items, drawn with replacement.
- * Ends are NaN where `count` is 0.
+ * Ends are NaN where `count` is below 2: one item drawn again and again is always itself, which says
+ * nothing of how much items differ.
  */
 export function bootstrapInterval(
   count: number,
   statistic: Statistic,
   options: BootstrapOptions = {},
 ): Interval {
-  if (count === 0) return { low: NaN, high: NaN };
+  if (count < 2) return { low: NaN, high: NaN };
   const full = completed(options);
   const values = new Float64Array(full.resamples);
   let r = 0;
   resample(count, full, (indices) => values[r++] = statistic(indices));
   return percentileInterval(values, full.level);
+}
+
+/** An interval as tables show it: nothing where there is none. */
+export function formatInterval({ low, high }: Interval, digits: number): string {
+  if (Number.isNaN(low) || Number.isNaN(high)) return "none";
+  return `${low.toFixed(digits)} to ${high.toFixed(digits)}`;
 }
 
 /** The statistic of {@linkcode bootstrapInterval} for a mean of per-item `values`. */

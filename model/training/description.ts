@@ -16,7 +16,10 @@ import type { TrainRequest } from "./plan.ts";
 
 /** Writes run.json, of a new run or with one more resumption. */
 export function recordRun(
-  { corpus, out, reporter }: Pick<TrainRequest, "corpus" | "out" | "reporter">,
+  { corpus, out, reporter, command }: Pick<
+    TrainRequest,
+    "corpus" | "out" | "reporter" | "command"
+  >,
   now: {
     init: string;
     config: RunFile["config"];
@@ -33,6 +36,7 @@ export function recordRun(
     step: state.step,
     device,
     ...(changed.length ? { changed } : {}),
+    ...(command === undefined ? {} : { command }),
   };
   const changes = old ? roundingChanges(old, now) : [];
   if (changes.length) {
@@ -53,6 +57,7 @@ export function recordRun(
     config,
     sequence_length: corpus.sequenceLength,
     device,
+    command,
   }, model);
   const run = { ...going, spikes: state.spikes ?? [] };
   writeRun(out, run);

@@ -17,6 +17,7 @@ import {
   openCheckpoint,
   openNewestCheckpoint,
 } from "./checkpoint.ts";
+import { scoredRows } from "./held_out.ts";
 import { readMetrics } from "./metrics.ts";
 import { readRun, recordedOrigin } from "./run_file.ts";
 
@@ -46,7 +47,7 @@ export interface ExportResult {
  * Writes a run's model as a folder that others load, with a model card filled from the run.
  * @param choose the weights as trained, their moving average, or those that validation scored: the
  * average where the run keeps one and does not say otherwise.
- * @param layout who loads the folder.
+ * @param more who loads the folder, and the licence that the card states, where there is one
  * @throws {UserError} where `run` is no run, has no such checkpoint, or `out` exists.
  */
 export function exportRun(
@@ -55,7 +56,7 @@ export function exportRun(
   choice: CheckpointChoice = "last",
   choose: "scored" | "trained" | "average" = "scored",
   log: (message: string) => void = () => {},
-  layout: ExportLayout = "hf",
+  { layout = "hf", license }: { layout?: ExportLayout; license?: string | undefined } = {},
 ): ExportResult {
   const record = readRun(run);
   assertWritableFolder(out);
@@ -90,9 +91,14 @@ export function exportRun(
       manifestSha256: record.corpus.manifest_sha256,
       ...(averaged ? { averageDecay: average.decay } : {}),
       ...(record.task === undefined ? {} : { task: record.task }),
-      ...(validationPerplexity === undefined
-        ? {}
-        : { perplexity: { value: validationPerplexity, split: "validation" } }),
+      ...(validationPerplexity === undefined ? {} : {
+        perplexity: {
+          value: validationPerplexity,
+          split: "validation",
+          rows: scoredRows("validation", validation.rows, record.config.seed),
+        },
+      }),
+      license,
     });
     const tokenizer = tokenizerFile ? Deno.readFileSync(tokenizerFile) : undefined;
     if (typeof layout === "string") {

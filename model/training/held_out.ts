@@ -8,6 +8,11 @@ import { fail } from "../../core/errors.ts";
 import { Random } from "../mamba/mod.ts";
 import type { RowSource } from "./corpus.ts";
 
+/** How the rows that are scored are named in reports and cards. */
+export function scoredRows(split: string, rows: number, seed: number): string {
+  return `at most ${rows.toLocaleString("en")} rows of the ${split} split, drawn by seed ${seed}`;
+}
+
 /** Rows drawn from one corpus. */
 export interface DrawnPart {
   /** The corpus's name; "" where there is only one. */

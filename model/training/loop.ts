@@ -14,6 +14,7 @@ import { type HeldOutLoss, heldOutLoss } from "./perplexity.ts";
 import { type RunListener, RunRecord } from "./record.ts";
 import { stepBatches } from "./rows.ts";
 import type { NewSample } from "./samples.ts";
+import { totalSteps } from "./schedule.ts";
 import { RunSaver } from "./saver.ts";
 import { judge, returnsPast, skipsInARow, spikeEvent, type Verdict } from "./spikes.ts";
 import {
@@ -39,6 +40,10 @@ interface LoopOptions {
   tokenizer?: Uint8Array;
   /** The model card that goes into the checkpoint of a state. */
   card?: (state: TrainerState) => string;
+  /** Steps between the lines that stay; by the length of the run where not said. */
+  logEvery?: number;
+  /** Bytes that the model has taken of its device; those of the process where not said. */
+  memory?: () => number;
   /** Hears of every step. */
   listener?: RunListener;
   /** Has the model write samples, from the weights that it holds. */
@@ -74,12 +79,6 @@ export interface LoopResult {
   checkpoint: string;
 }
 
-/** Updates of a run: as many as configured, or as many as its configured tokens need. */
-export function totalSteps(config: TrainConfig, sequenceLength: number): number {
-  if (!config.tokens) return config.steps;
-  return Math.ceil(config.tokens / (config.batch.rows * config.batch.accumulate * sequenceLength));
-}
-
 /**
  * Trains from `state` to the last step: draw rows, accumulate gradients, update, judge, validate,
  * log, save, step after step.
@@ -99,7 +98,15 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
   const heldOut = validation.every > 0 ? requireRows(corpus, "validation") : undefined;
   const steps = totalSteps(config, model.sequenceLength);
   let state: TrainerState = { ...options.state };
-  const record = new RunRecord({ run, spikes: spikeRules, steps, reporter, listener }, state.step);
+  const record = new RunRecord({
+    run,
+    spikes: spikeRules,
+    steps,
+    reporter,
+    listener,
+    logEvery: options.logEvery,
+    memory: options.memory ?? processMemory,
+  }, state.step);
   const saver = new RunSaver({
     run,
     model,
@@ -251,6 +258,9 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
     checkpoint: path,
   };
 }
+
+/** Bytes of this process. */
+const processMemory = (): number => Deno.memoryUsage().rss;
 
 /** The validation loss, and samples, of the averaged weights where the run keeps them. */
 async function validate(

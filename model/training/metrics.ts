@@ -50,6 +50,26 @@ export function readMetrics(run: string, lastStep = Infinity): StepMetrics[] {
   return metrics;
 }
 
+/** What a run took, by its metrics. */
+export interface RunFigures {
+  tokens: number;
+  /** In steps: validations and checkpoints take time besides. */
+  seconds: number;
+  /** Of all steps. */
+  tokensPerSecond: number;
+}
+
+/** What the steps of a run took, those of all its processes together. */
+export function runFigures(metrics: readonly StepMetrics[]): RunFigures {
+  let seconds = 0;
+  let before = 0;
+  for (const { tokens, tokens_per_second: rate } of metrics) {
+    if (rate > 0) seconds += (tokens - before) / rate;
+    before = tokens;
+  }
+  return { tokens: before, seconds, tokensPerSecond: seconds > 0 ? before / seconds : 0 };
+}
+
 /** Appends to both files. */
 export class MetricsWriter {
   readonly #lines: Deno.FsFile;

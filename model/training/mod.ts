@@ -36,7 +36,9 @@
  * @module
  */
 export { openScoredWeights } from "./scored_weights.ts";
+export { scoredRows } from "./held_out.ts";
 export {
+  flatten,
   mergeConfig,
   nest,
   parseOverride,
@@ -53,7 +55,7 @@ export {
   exportRun,
 } from "./export.ts";
 export type { LoopResult } from "./loop.ts";
-export { readMetrics, type StepMetrics } from "./metrics.ts";
+export { readMetrics, runFigures, type StepMetrics } from "./metrics.ts";
 export { openMix } from "./mixed_corpus.ts";
 export {
   evaluatePerplexity,

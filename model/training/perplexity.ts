@@ -143,6 +143,10 @@ export interface PerplexityResult {
   split: Split;
   /** Rows scored. */
   rows: number;
+  /** Rows of the split. */
+  of_rows: number;
+  /** Of the rows that were drawn. */
+  seed: number;
   /** Scored tokens: all that have a predecessor in their row, padding excluded. */
   tokens: number;
   /** Mean negative log-likelihood of a token, in nats. */
@@ -185,7 +189,14 @@ export async function evaluatePerplexity(request: PerplexityRequest): Promise<Pe
     try {
       made.model.writeParameters(folder.read);
       const losses = await collect(request, made.model, source, rows);
-      const result = { split, rows, ...summarize(losses, request.seed ?? 0) };
+      const seed = request.seed ?? 0;
+      const result = {
+        split,
+        rows,
+        of_rows: whole.rows,
+        seed,
+        ...summarize(losses, request.seed ?? 0),
+      };
       if (!tokenizerFile) return result;
       return { ...result, ...perByte(tokenizerFile, source, result, config.endOfText) };
     } finally {

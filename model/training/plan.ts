@@ -15,6 +15,8 @@ import {
   resolveConfig,
   type TrainConfig,
 } from "./configuration.ts";
+import { lineInterval } from "./lines.ts";
+import { totalSteps } from "./schedule.ts";
 import type { RunListener } from "./record.ts";
 
 /** What {@linkcode trainRun} takes. */
@@ -35,12 +37,16 @@ export interface TrainRequest {
   makeModel: MakeModel;
   /** Gets the times of one step's kernels before training begins. */
   onProfile?: (times: KernelTime[], peaks?: Peaks) => void;
+  /** Steps between the lines that stay in the log; by the length of the run where not said. */
+  logEvery?: number;
   /** Hears of every step. */
   listener?: RunListener;
   /** Shows the progress and takes the log. */
   reporter: Reporter;
   /** Has the run save and stop. */
   signal: AbortSignal;
+  /** The words of the command line, for the record. */
+  command?: readonly string[] | undefined;
   /** How to go on, for the message of a run that was stopped. */
   resumeHint?: string;
 }
@@ -60,27 +66,43 @@ export interface RunPlan {
 export async function planRun(request: TrainRequest): Promise<RunPlan> {
   const { out, resume, reporter } = request;
   // The whole path of a folder is found again from anywhere and is not taken for a hub id.
-  const given = request.init !== undefined && exists(request.init)
+  const init = request.init !== undefined && exists(request.init)
     ? resolve(request.init)
     : request.init;
   requireRows(request.corpus, "train");
   const old = resume ? readRun(out) : undefined;
   if (!old) refuseExisting(out);
   const source = request.configSource ?? "the command line";
-  const config = resolveConfig(mergeConfig({ ...old?.config }, request.config), source);
-  const corpus = await selectedCorpus(request.corpus, config.data, reporter);
+  const given = resolveConfig(mergeConfig({ ...old?.config }, request.config), source);
+  const corpus = await selectedCorpus(request.corpus, given.data, reporter);
+  const config = old ? given : withValidation(given, request.config, corpus);
   requireRows(corpus, "train");
-  if (old) checkSameRun({ ...request, corpus }, given, old);
+  if (old) checkSameRun({ ...request, corpus }, init, old);
   if (config.validation.every) requireRows(corpus, "validation");
   if (old) {
     cleanCheckpoints(out);
     for (const change of configChanges(old.config, config)) reporter.log(`Changed: ${change}`);
   }
-  const init = old?.init ?? given;
-  if (init === undefined) {
+  const from = old?.init ?? init;
+  if (from === undefined) {
     throw new UserError("Cannot train: name the weights to start from with --init");
   }
-  return { init, config, corpus };
+  return { init: from, config, corpus };
+}
+
+/** Lines of the log between two validations of a run that says nothing of them. */
+const LINES_PER_VALIDATION = 5;
+
+/** With validations some times in a run, where nothing was said of them and there are rows for them. */
+function withValidation(
+  config: TrainConfig,
+  given: PartialConfig,
+  corpus: TrainingCorpus,
+): TrainConfig {
+  const said = (given.validation as PartialConfig | undefined)?.every !== undefined;
+  if (said || corpus.split("validation").rows === 0) return config;
+  const every = LINES_PER_VALIDATION * lineInterval(totalSteps(config, corpus.sequenceLength));
+  return { ...config, validation: { ...config.validation, every } };
 }
 
 function checkSameRun(

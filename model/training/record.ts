@@ -1,6 +1,7 @@
 /** What a run writes as it goes on: metrics, samples, progress, and who hears of them. @module */
 import type { Progress, Reporter } from "../../core/reporter.ts";
 import { MetricsWriter, readMetrics, type StepMetrics } from "./metrics.ts";
+import { StepLines } from "./lines.ts";
 import { readRun, writeRun } from "./run_file.ts";
 import { appendSamples, cutSamples, type NewSample, type RunSample } from "./samples.ts";
 import { type SpikeEvent, SpikeWatch } from "./spikes.ts";
@@ -27,12 +28,17 @@ interface RecordOptions {
   steps: number;
   reporter: Reporter;
   listener?: RunListener;
+  /** Steps between the lines that stay; by the length of the run where not said. */
+  logEvery?: number;
+  /** Bytes that the run has taken. */
+  memory: () => number;
 }
 
 /** The record of a run up to some step, which everything later is cut off from. */
 export class RunRecord {
   readonly #options: RecordOptions;
   readonly #progress: Progress;
+  readonly #lines: StepLines;
   #metrics!: MetricsWriter;
   #last: StepMetrics | undefined;
   #spikes!: SpikeWatch;
@@ -40,7 +46,9 @@ export class RunRecord {
   /** @param step the last step that stays. */
   constructor(options: RecordOptions, step: number) {
     this.#options = options;
-    this.#progress = options.reporter.progress("Training", options.steps, "steps", step);
+    const { reporter, steps, logEvery: every, memory } = options;
+    this.#progress = reporter.progress("Training", steps, "steps", step);
+    this.#lines = new StepLines({ reporter, steps, every, memory });
     this.#open(step);
   }
 
@@ -54,6 +62,7 @@ export class RunRecord {
     const judged = past.map(({ loss, grad_norm: gradNorm }) => ({ loss, gradNorm }))
       .filter(({ loss, gradNorm }) => Number.isFinite(loss) && Number.isFinite(gradNorm));
     this.#spikes = new SpikeWatch(spikes.z_score, spikes.window, judged);
+    this.#lines.began(step);
     listener?.began?.(step, steps);
   }
 
@@ -80,6 +89,7 @@ export class RunRecord {
       listener?.sampled?.(stamped);
     }
     if (metrics.validation_loss !== undefined) listener?.validated?.();
+    this.#lines.step(metrics, samples);
     const speed = rate < 100 ? rate.toFixed(1) : Math.round(rate).toLocaleString("en");
     this.#progress.update(step, `loss ${loss.toFixed(4)}, ${speed} tokens/s`);
   }

@@ -24,7 +24,8 @@ import { cardOf, describe, recordRun } from "./description.ts";
 import { planRun, type RunPlan, type TrainRequest } from "./plan.ts";
 import { sampler } from "./samples.ts";
 import { openStart, startOfCheckpoint } from "./start.ts";
-import { type LoopResult, totalSteps, trainLoop } from "./loop.ts";
+import { type LoopResult, trainLoop } from "./loop.ts";
+import { totalSteps } from "./schedule.ts";
 import { trainingTerms } from "./terms.ts";
 
 export type { TrainRequest };
@@ -94,7 +95,7 @@ async function trainFrom(
     const terms = trainingTerms(config, start.config);
     const shape = { batchSize: config.batch.rows, sequenceLength, ...terms };
     const made = await request.makeModel(start.config, shape);
-    const { model, device, recurrent } = made;
+    const { model, device, recurrent, memory } = made;
     // Before the weights are written, because profiling runs a step, which changes them.
     const { onProfile } = request;
     const profile = onProfile && await profileStep(made);
@@ -125,6 +126,8 @@ async function trainFrom(
       tokenizer: start.tokenizer,
       card: (state) => cardOf(run, out, start.config, state),
       listener: request.listener,
+      logEvery: request.logEvery,
+      memory,
       sample: sampler(config, start.tokenizer, recurrent, (message) => reporter.log(message)),
       restore() {
         const { every } = config.checkpoint;

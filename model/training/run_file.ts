@@ -1,7 +1,7 @@
 /** A run folder's run.json: what the run is, for going on with it and for the record. @module */
 import project from "../../deno.json" with { type: "json" };
 import { UserError } from "../../core/errors.ts";
-import { exists, PARTIAL_SUFFIX, readJson, writeAtomic } from "../../core/files.ts";
+import { exists, PARTIAL_SUFFIX, readJson, refuseForeign, writeAtomic } from "../../core/files.ts";
 import { basename, join } from "../../core/std.ts";
 import { huggingFaceConfig, type MambaConfig, parameterCount } from "../mamba/mod.ts";
 import type { SpikeEvent } from "./spikes.ts";
@@ -25,10 +25,18 @@ export interface RunFile {
   sequence_length: number;
   /** One line that names the device. */
   device: string;
+  /** The words of the command line that began it, where a command line did. */
+  command?: readonly string[];
   versions: { program: string; deno: string; v8: string };
   /** ISO 8601 times of the start and of every resumption, and what its configuration changed. */
   started: string;
-  resumed: { at: string; step: number; device: string; changed?: string[] }[];
+  resumed: {
+    at: string;
+    step: number;
+    device: string;
+    changed?: string[];
+    command?: readonly string[];
+  }[];
   /** The steps left out, and those that the run went back from. Not of fine-tuning. */
   spikes?: SpikeEvent[];
 }
@@ -70,21 +78,19 @@ export function refuseExisting(out: string): void {
         `or name another folder with --out`,
     );
   }
-  if (!exists(out)) return;
   // What a run left behind that was killed as it began does not count.
-  const holds = (folder: string) =>
-    [...Deno.readDirSync(folder)].some(({ name }) => !name.endsWith(PARTIAL_SUFFIX));
-  if (!Deno.statSync(out).isDirectory || holds(out)) {
-    throw new UserError(`Cannot start a run in ${out}: it is not an empty folder`);
-  }
+  refuseForeign(out, "a run", (name) => name.endsWith(PARTIAL_SUFFIX));
 }
 
 /** A new run's record. */
 export function newRun(
-  given: Pick<RunFile, "init" | "corpus" | "task" | "config" | "sequence_length" | "device">,
+  given: Pick<
+    RunFile,
+    "init" | "corpus" | "task" | "config" | "sequence_length" | "device" | "command"
+  >,
   model: MambaConfig,
 ): RunFile {
-  const { init, corpus, task, config, sequence_length, device } = given;
+  const { init, corpus, task, config, sequence_length, device, command } = given;
   return {
     init,
     corpus,
@@ -95,6 +101,7 @@ export function newRun(
     parameters: parameterCount(model),
     sequence_length,
     device,
+    ...(command === undefined ? {} : { command }),
     versions: { program: project.version, deno: Deno.version.deno, v8: Deno.version.v8 },
     started: new Date().toISOString(),
     resumed: [],

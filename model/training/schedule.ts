@@ -1,5 +1,5 @@
 /** Learning rates over a run. @module */
-import type { ScheduleConfig } from "./configuration.ts";
+import type { ScheduleConfig, TrainConfig } from "./configuration.ts";
 
 /**
  * The share of the peak learning rate at `step`, counted from 1 to `steps`. Warm-up rises linearly
@@ -20,4 +20,10 @@ export function scheduleFactor(schedule: ScheduleConfig, step: number, steps: nu
 /** Warm-up in steps; a share below 1 is of all steps. */
 function warmupSteps({ warmup }: ScheduleConfig, steps: number): number {
   return warmup < 1 ? Math.round(warmup * steps) : warmup;
+}
+
+/** Updates of a run: as many as configured, or as many as its configured tokens need. */
+export function totalSteps(config: TrainConfig, sequenceLength: number): number {
+  if (!config.tokens) return config.steps;
+  return Math.ceil(config.tokens / (config.batch.rows * config.batch.accumulate * sequenceLength));
 }

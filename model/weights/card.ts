@@ -27,7 +27,9 @@ interface CardFacts {
   /** The task it was fine-tuned on, where it was. */
   task?: string;
   /** Perplexity a token on held-out documents, where it is known. */
-  perplexity?: { value: number; split: string };
+  perplexity?: { value: number; split: string; rows: string };
+  /** As the owner of the weights says it, such as "apache-2.0"; a card without one states none. */
+  license?: string | undefined;
 }
 
 /** The card's text: the front matter that the hub reads, then prose for people. */
@@ -38,9 +40,11 @@ export function modelCard(facts: CardFacts): string {
   const front = [
     "---",
     "language: en",
-    // What is made from a base has the base's licence.
-    ...(base === undefined
-      ? ["license: mit"]
+    // What is made from a base has the base's licence; nothing else is stated that nobody said.
+    ...(facts.license !== undefined
+      ? [`license: ${facts.license}`]
+      : base === undefined
+      ? []
       : facts.baseLicense === undefined
       ? ["license: other", "license_name: that-of-the-base-model"]
       : [`license: ${facts.baseLicense}`]),
@@ -60,7 +64,12 @@ export function modelCard(facts: CardFacts): string {
     ...(facts.averageDecay === undefined
       ? []
       : [["weights", `exponential moving average, decay ${facts.averageDecay}`]]),
-    ...(perplexity ? [[`perplexity (${perplexity.split})`, perplexity.value.toFixed(3)]] : []),
+    ...(perplexity
+      ? [
+        [`perplexity (${perplexity.split})`, perplexity.value.toFixed(3)],
+        ["measured on", perplexity.rows],
+      ]
+      : []),
   ];
   return [
     ...front,
@@ -74,7 +83,7 @@ export function modelCard(facts: CardFacts): string {
       : `The Mamba language model ${baseName}, trained further on ${corporaText(corpora)}.`,
     "",
     "```",
-    formatTable(["", "value"], rows),
+    formatTable(["", "value"], rows, Infinity), // not by the terminal
     "```",
     "",
     "## Use",

@@ -3,8 +3,7 @@
  * renamed, so that one exists whole or not at all.
  * @module
  */
-import { UserError } from "../../core/errors.ts";
-import { exists, removeIfExists, syncFolder, writeAtomic } from "../../core/files.ts";
+import { refuseForeign, removeIfExists, syncFolder, writeAtomic } from "../../core/files.ts";
 import { createSafetensors, type SafetensorsWriter } from "../../core/safetensors.ts";
 import { dirname, join, resolve } from "../../core/std.ts";
 import type { MambaConfig } from "../mamba/config.ts";
@@ -156,12 +155,7 @@ export class ModelFolderWriter {
 
 /** @throws {UserError} where `path` exists and is anything but an empty folder. */
 export function assertWritableFolder(path: string): void {
-  if (!exists(path)) return;
-  if (!Deno.statSync(path).isDirectory || [...Deno.readDirSync(path)].length) {
-    throw new UserError(
-      `Cannot write the model to ${path}: it exists already; remove it or name another folder`,
-    );
-  }
+  refuseForeign(path, "the model");
 }
 
 /** What mamba_ssm's state dictionary holds: its own name of the embedding, and the tied head. */

@@ -1,7 +1,7 @@
 /** What documents can be told apart by: their year, their types, their MeSH headings. @module */
 import { exists } from "../../core/files.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
-import { corpusPaths } from "../corpus_paths.ts";
+import { corpusPaths, documentsHome } from "../corpus_paths.ts";
 import type { MeshBranches } from "./mesh_tree.ts";
 
 /** What documents can be told apart by. */
@@ -31,7 +31,7 @@ export async function documentFacts(
   documents: readonly { pmid: number; version: number }[],
   branches: MeshBranches,
 ): Promise<Map<string, Facts>> {
-  const path = corpusPaths.documents(corpus, source);
+  const path = corpusPaths.documents(documentsHome(corpus), source);
   const found = new Map<string, Facts>();
   if (!exists(path)) return found;
   const wanted = new Set(documents.map((d) => `${d.pmid}.${d.version}`));

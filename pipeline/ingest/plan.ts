@@ -46,6 +46,8 @@ interface PlanOptions {
   /** Takes a new year's baseline that has far fewer files than the old one had. */
   smallerBaseline: boolean;
   signal?: AbortSignal;
+  /** Hears how many files have been compared. */
+  onProgress?: (done: number, total: number) => void;
 }
 
 /** The files to take, in numeric order. */
@@ -67,7 +69,7 @@ export interface Plan {
 export async function makePlan(
   source: Source,
   { folder, catalogue }: KnownCorpus,
-  { selected, smallerBaseline, signal }: PlanOptions,
+  { selected, smallerBaseline, signal, onProgress }: PlanOptions,
 ): Promise<Plan> {
   const series = newestSeries(source.place, await source.list(signal));
   if (source.remote) checkWhole(source, series);
@@ -92,7 +94,8 @@ export async function makePlan(
     files: [],
     restamped: [],
   };
-  for (const file of files) {
+  for (const [i, file] of files.entries()) {
+    onProgress?.(i + 1, files.length);
     const row = known.get(file.number);
     // Documents and rejects that were lost, or removed being damaged, are made again.
     const whole = row !== undefined && exists(corpusPaths.documents(folder, row.name)) &&

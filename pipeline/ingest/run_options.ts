@@ -1,4 +1,5 @@
 /** The options of `pipeline run` and `refresh`. @module */
+import type { DownloadFigures } from "./download_meter.ts";
 import type { GivenSettings } from "../corpus_settings.ts";
 import type { HttpOptions } from "../source/http_client.ts";
 
@@ -27,7 +28,13 @@ export interface RunOptions extends GivenSettings {
   /** Gets a line of text for each event that a user should know of. */
   log?: (line: string) => void;
   /** Told after every file and while shards are built. */
-  onProgress?: (stage: "files" | "tokens" | "shards", done: number, total: number) => void;
+  onProgress?: (
+    stage: "checksums" | "files" | "tokens" | "shards",
+    done: number,
+    total: number,
+    /** Of files that are fetched over the network. */
+    downloads?: DownloadFigures,
+  ) => void;
   /** The command's name in the catalogue's list of runs. */
   command?: string;
 }

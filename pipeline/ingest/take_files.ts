@@ -9,6 +9,7 @@ import type { FileEvents, FileRow } from "../catalogue/catalogue.ts";
 import type { FieldSelection } from "../citation/elements.ts";
 import type { RunOptions } from "./run_options.ts";
 import type { Source } from "../source/source.ts";
+import { type DownloadFigures, DownloadMeter } from "./download_meter.ts";
 import type { PlannedFile } from "./plan.ts";
 import type { Policies } from "./policy.ts";
 import type { FileOutcome } from "./process_file.ts";
@@ -42,7 +43,9 @@ export class FileTaker {
   readonly #pool: WorkerPool;
   readonly #settings: TakeSettings;
   readonly #options: RunOptions;
+  readonly #meter = new DownloadMeter();
   #connecting: Promise<unknown>[] = [];
+  #files = 0;
 
   constructor(
     source: Source,
@@ -60,12 +63,13 @@ export class FileTaker {
 
   /** Fetches ahead of the workers, hands each file to the next free one, records what comes back. */
   async take(files: PlannedFile[]): Promise<void> {
-    const { signal, onProgress, connections = 3 } = this.#options;
+    const { signal, connections = 3 } = this.#options;
     const { added } = this;
+    this.#files = files.length;
     const source = this.#source;
     const waiting = [...files];
     let failure: unknown;
-    onProgress?.("files", 0, files.length);
+    this.#tell();
     const lane = async () => {
       while (failure === undefined) {
         const planned = waiting.shift();
@@ -73,7 +77,7 @@ export class FileTaker {
         try {
           if (signal?.aborted) throw new Interrupted();
           await this.#takeFile(planned);
-          onProgress?.("files", added.files, files.length);
+          this.#tell();
         } catch (error) {
           failure ??= error;
         }
@@ -84,10 +88,17 @@ export class FileTaker {
     await Promise.all(Array.from({ length: lanes }, lane));
     if (signal?.aborted) {
       throw new Interrupted(
-        `Stopped; ${added.files} of ${files.length} files are in, the same command goes on from here`,
+        `Stopped; ${added.files} of ${files.length} files are in, and what came of others is kept; the ` +
+          "same command goes on from here",
       );
     }
     if (failure !== undefined) throw failure;
+  }
+
+  #tell(): void {
+    const { figures } = this.#meter;
+    const downloads: DownloadFigures | undefined = this.#source.remote ? figures : undefined;
+    this.#options.onProgress?.("files", this.added.files, this.#files, downloads);
   }
 
   async #takeFile({ file, md5, issuedAgain }: PlannedFile): Promise<void> {
@@ -96,7 +107,14 @@ export class FileTaker {
     const { added } = this;
     const source = this.#source;
     const { fields, policies, tokens } = this.#settings;
-    const path = await this.#connect(() => source.obtain(file, md5, raw, signal));
+    const path = await this.#connect(() =>
+      source.obtain(file, md5, raw, signal, (size, total) => {
+        this.#meter.update(file.fileName, size, total);
+        this.#tell();
+      })
+    );
+    this.#meter.finished(file.fileName);
+    this.#tell();
     const outcome = await this.#pool.run({
       kind: "file",
       job: {
@@ -129,6 +147,7 @@ export class FileTaker {
     while (this.#connecting.length >= limit) {
       await Promise.race(this.#connecting.map((p) => p.catch(() => {})));
     }
+    if (this.#options.signal?.aborted) throw new Interrupted(); // while this one waited its turn
     const running = action();
     this.#connecting.push(running);
     try {

@@ -37,7 +37,7 @@ async function tokenize(
   task: Extract<Task, { kind: "tokens" }>,
   signal?: AbortSignal,
 ): Promise<TokenOutcome> {
-  const writer = tokenWriter(task.corpus, task.source, task.tokens);
+  const writer = tokenWriter(task.into ?? task.corpus, task.source, task.tokens);
   for await (const row of readTexts(corpusPaths.documents(task.corpus, task.source))) {
     if (signal?.aborted) throw new Interrupted("Stopped");
     if (dropReason(row, task.policies) === undefined) writer.add(row);

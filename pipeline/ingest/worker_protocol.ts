@@ -18,7 +18,15 @@ export interface TokenOutcome {
 /** Work for a worker. The word "stop" ends the one that it is at. */
 export type Task =
   | { kind: "file"; job: FileJob; tokens?: TokenSettings }
-  | { kind: "tokens"; corpus: string; source: string; policies: Policies; tokens: TokenSettings };
+  | {
+    kind: "tokens";
+    corpus: string;
+    /** The folder whose tokens/ they go to: the corpus, where nothing is said. */
+    into?: string;
+    source: string;
+    policies: Policies;
+    tokens: TokenSettings;
+  };
 
 /** What came of a task. */
 export interface TaskOutcome {

@@ -13,6 +13,7 @@ import {
   stateOfRecorded,
   writeRecorded,
 } from "../recorded_files.ts";
+import { checkDropped, readDropped } from "./dropped_duplicates.ts";
 import type { LiveSet } from "../shards/shard_documents.ts";
 import { type EvaluationItem, readEvaluationItems } from "./evaluation_items.ts";
 import { NgramIndex } from "./ngram_index.ts";
@@ -283,7 +284,7 @@ export function writeContamination(
 }
 
 /**
- * Checks the report of a corpus against the corpus's record; one that an earlier version of the
+ * Checks the reports of a corpus against the corpus's record; one that an earlier version of the
  * program wrote is recorded.
  * @throws {UserError} where it is missing or is not what was written
  */
@@ -293,6 +294,7 @@ export function checkContamination(corpus: string, record: CorpusRecord): void {
   if (state === "unknown" || state === "whole") recordFile(record, "contamination", path);
   if (state === "none") record.unset("contamination_next_sha256");
   refuseDoubtful(corpus, state);
+  checkDropped(corpus, record);
 }
 
 /** @throws {UserError} where what is held out is not known for sure. */
@@ -328,14 +330,16 @@ export interface HeldOut {
 }
 
 /**
- * What a corpus's `contamination.json` holds out; nothing where there never was one.
+ * What a corpus's `contamination.json` holds out and its `duplicates.json` leaves out; nothing where
+ * there never was one.
  * @param record what the corpus knows of the file
  * @throws {UserError} where the file is damaged, missing or changed.
  */
 export function readHeldOut(corpus: string, record?: Pick<CorpusRecord, "get">): HeldOut {
   const path = contaminationPath(corpus);
   if (record) refuseDoubtful(corpus, stateOfRecorded(record, "contamination", path));
-  if (!exists(path)) return { pmids: new Set(), digest: "" };
+  const copies = readDropped(corpus, record)?.dropped.map(({ pmid }) => pmid) ?? [];
+  if (!exists(path)) return heldOutOf(copies);
   const { held_out_by_pmid: a, held_out_by_overlap: b, held_out_texts } = readJson<Contamination>(
     path,
     "report",
@@ -345,7 +349,11 @@ export function readHeldOut(corpus: string, record?: Pick<CorpusRecord, "get">):
       `Cannot read ${path}: it names no held-out PMIDs; run "pipeline decontaminate" again`,
     );
   }
-  const pmids = new Set(held_out_texts ? held_out_texts.map((t) => t.number) : [...a, ...b]);
+  return heldOutOf(held_out_texts ? held_out_texts.map((t) => t.number) : [...a, ...b], copies);
+}
+
+function heldOutOf(...lists: number[][]): HeldOut {
+  const pmids = new Set(lists.flat());
   const sorted = [...pmids].sort((x, y) => x - y);
   return { pmids, digest: sorted.length ? sha256(sorted.join()) : "" };
 }

@@ -8,18 +8,23 @@ export interface DuplicatePair {
   pmid: number;
   other: number;
   similarity: number;
+  /** The first lines of both: titles. */
+  titles?: [string, string];
   /** Of texts: what they are. */
   names?: [TextName, TextName];
 }
 
 /** What was found. */
-interface DuplicateReport {
+export interface DuplicateReport {
   documents: number;
   /** Pairs that agree in a band. */
   candidates: number;
   /** Pairs that are as similar as was asked for, the most similar first. */
   pairs: DuplicatePair[];
 }
+
+/** A title is shown so far. */
+const TITLE_CHARACTERS = 200;
 
 /** A bucket of more documents than this is a form letter: each is compared with the first only. */
 const LARGE_BUCKET = 20;
@@ -51,13 +56,21 @@ export async function findDuplicates(
     if (minhash.bands(text, bands, count * BANDS)) numbers[count++] = number;
   }
   const pairs = candidatePairs(bands, count);
-  type Wanted = { pmid: number; name?: TextName | undefined; shingles: Set<number> };
+  type Wanted = {
+    pmid: number;
+    name?: TextName | undefined;
+    title: string;
+    shingles: Set<number>;
+  };
   const wanted = new Map<number, Wanted | null>();
   for (const [a, b] of pairs) wanted.set(numbers[a]!, null).set(numbers[b]!, null);
   let number = 0;
   for await (const { pmid, text, name: own } of wanted.size ? documents() : []) {
     const name = own && { number: pmid, ...own };
-    if (wanted.has(number)) wanted.set(number, { pmid, name, shingles: minhash.shingles(text) });
+    if (wanted.has(number)) {
+      const title = text.slice(0, TITLE_CHARACTERS).split("\n")[0] ?? "";
+      wanted.set(number, { pmid, name, title, shingles: minhash.shingles(text) });
+    }
     number++;
   }
   const found: DuplicatePair[] = [];
@@ -69,7 +82,8 @@ export async function findDuplicates(
     const names = one.name && two.name
       ? { names: [one.name, two.name] as [TextName, TextName] }
       : {};
-    found.push({ pmid: one.pmid, other: two.pmid, similarity: share, ...names });
+    const titles: [string, string] = [one.title, two.title];
+    found.push({ pmid: one.pmid, other: two.pmid, similarity: share, titles, ...names });
   }
   found.sort((x, y) => y.similarity - x.similarity || x.pmid - y.pmid || x.other - y.other);
   return { documents: seen, candidates: pairs.length, pairs: found };

@@ -5,11 +5,11 @@
  * @module
  */
 import { join } from "../../core/std.ts";
-import { exists, removeIfExists, syncFolder } from "../../core/files.ts";
+import { exists, refuseForeign, removeIfExists, syncFolder } from "../../core/files.ts";
 import { messageOf, UserError } from "../../core/errors.ts";
 import {
   corpusPaths,
-  foreignEntry,
+  isOwnEntry,
   mergedPartsPath,
   partsLockPath,
   partsPath,
@@ -45,13 +45,7 @@ export interface PartFolder extends Disposable {
  */
 export function enterParts(corpus: string, name: string): PartFolder {
   const isCorpus = exists(corpusPaths.catalogue(corpus)) || exists(textsPath(corpus));
-  const foreign = isCorpus ? undefined : foreignEntry(corpus);
-  if (foreign !== undefined) {
-    throw new UserError(
-      `Cannot make a corpus in ${corpus}: it holds ${foreign} and is no corpus; name a folder that ` +
-        "is empty or not there yet",
-    );
-  }
+  if (!isCorpus) refuseForeign(corpus, "a corpus", isOwnEntry);
   const lock = openLock(corpus);
   try {
     if (!tryLock(lock, false)) {

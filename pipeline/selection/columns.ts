@@ -9,7 +9,7 @@ import { isRetracted } from "../citation/types.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
 import { COLUMN_NAMES } from "../documents/schema.ts";
 import { readTextDocuments } from "../texts/documents.ts";
-import { corpusPaths, textsPath } from "../corpus_paths.ts";
+import { corpusPaths, documentsHome, textsPath } from "../corpus_paths.ts";
 import { readTextCorpus } from "../texts/state.ts";
 import type { Values } from "./conditions.ts";
 import { readLines } from "../../core/text_input.ts";
@@ -85,7 +85,7 @@ async function readCitationColumns(
   for (const column of columns) {
     for (const name of COMPUTED[column]?.needs ?? column.split(".", 1)) needed.add(name);
   }
-  using reader = new ParquetReader(corpusPaths.documents(corpus, source));
+  using reader = new ParquetReader(corpusPaths.documents(documentsHome(corpus), source));
   for await (const { rows } of reader.each<Record<string, unknown>>([...needed])) {
     for (const row of rows) {
       onDocument(Number(row.pmid), Number(row.version), (column) => {

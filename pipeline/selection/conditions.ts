@@ -53,6 +53,23 @@ function parseCondition(text: string): Condition {
   const match = /^\s*([^=!<>|;]*[^=!<>|;\s])\s*(!=|>=|<=|=|>|<)\s*(.*?)\s*$/.exec(text);
   const operator = OPERATORS.find((o) => o === match?.[2]);
   const values = match?.[3] ? match[3].split("|").map((v) => v.trim()) : [];
+  const turned = /^([=<>!]+)\s*(.*)$/.exec(match?.[3] ?? "");
+  if (match && turned) {
+    const both = [match[2]!, ...turned[1]!];
+    const meant = both.includes(">")
+      ? ">="
+      : both.includes("<")
+      ? "<="
+      : both.includes("!")
+      ? "!="
+      : "=";
+    throw new UserError(
+      `Cannot read the condition "${text}": there is no comparison "${match[2]}${
+        turned[1]
+      }"; did ` +
+        `you mean "${match[1]}${meant}${turned[2]}"?`,
+    );
+  }
   const single = operator === "=" || operator === "!=" ? true : values.length === 1;
   if (!match || !operator || values.length === 0 || !single) {
     throw new UserError(

@@ -1,4 +1,5 @@
 /** The documents of the training split with where they lie, and columns for them. @module */
+import { distance } from "../../core/distance.ts";
 import { join } from "../../core/std.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
 import { breathe } from "../../core/breathe.ts";
@@ -26,6 +27,9 @@ interface Piece {
 const COLUMNS = ["pmid", "row", "start", "length", "source", "version"];
 const FIELDS = COLUMNS.length;
 const BLOCK = 1 << 16;
+
+/** Distinct values that are compared with a misspelt one. */
+const MOST_VALUES = 100_000;
 
 /** Documents in ascending order of PMID. About 35 bytes each. */
 export class DocumentTable {
@@ -160,6 +164,36 @@ export class DocumentTable {
       if (typeof value !== "boolean" && value !== undefined) found[document] = Number(value);
     });
     return found;
+  }
+
+  /**
+   * What a condition that nothing fulfils may have meant: the values nearest to the one it names, or
+   * the range of a column of numbers, as the end of a sentence.
+   */
+  async describeNear({ column, values: wanted }: Condition, scores: string): Promise<string> {
+    const texts = new Map<string, number>();
+    let least = Infinity;
+    let most = -Infinity;
+    let numbers = true;
+    await this.#each(column, scores, (_document, own) => {
+      for (const value of own) {
+        const number = value === "" || typeof value === "boolean" ? NaN : Number(value);
+        numbers &&= !Number.isNaN(number);
+        least = Math.min(least, number);
+        most = Math.max(most, number);
+        const text = String(value);
+        if (texts.has(text) || texts.size < MOST_VALUES) {
+          texts.set(text, (texts.get(text) ?? 0) + 1);
+        }
+      }
+    });
+    if (texts.size === 0) return `"${column}" has no value in any of them`;
+    if (numbers) return `"${column}" goes from ${least} to ${most}`;
+    const far = (text: string) =>
+      Math.min(...wanted.map((w) => distance(w.toLowerCase(), text.toLowerCase())));
+    const nearest = [...texts].map(([text, count]) => ({ text, count, far: far(text) }))
+      .sort((a, b) => a.far - b.far || b.count - a.count)[0];
+    return `the nearest value of "${column}" is "${nearest?.text}", of ${nearest?.count} documents`;
   }
 
   async #each(

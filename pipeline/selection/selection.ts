@@ -67,6 +67,7 @@ export async function selectRows(corpus: string, spec: SelectionSpec): Promise<S
   await checkColumns(corpus, spec, conditions, order);
 
   const table = await DocumentTable.open(corpus);
+  await refuseIdle(table, conditions, spec.scores);
   const kept = await table.marks(filter, spec.scores);
   const factors = new Float32Array(table.count).fill(1);
   for (const { condition, factor } of upsampling) {
@@ -154,6 +155,26 @@ export async function selectRows(corpus: string, spec: SelectionSpec): Promise<S
     },
     close: () => shards.close(),
   };
+}
+
+/** @throws {UserError} where no document fulfils one of the conditions, with what is nearest. */
+async function refuseIdle(
+  table: DocumentTable,
+  conditions: readonly Condition[],
+  scores: string,
+): Promise<void> {
+  for (const condition of conditions) {
+    const marks = await table.marks([condition], scores);
+    if (marks.includes(1)) continue;
+    const { column, operator, values } = condition;
+    throw new UserError(
+      `Cannot select documents of ${table.corpus} by "${column}${operator}${
+        values.join("|")
+      }": none of ` +
+        `its ${table.count} training documents fulfils it; ` +
+        await table.describeNear(condition, scores),
+    );
+  }
 }
 
 function stageOf(stages: number[], place: number): number {

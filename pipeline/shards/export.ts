@@ -1,7 +1,7 @@
 /** A corpus's documents in the formats of other trainers. @module */
 import type { SchemaElement } from "hyparquet";
 import { join } from "../../core/std.ts";
-import { type AtomicFile, openAtomic } from "../../core/files.ts";
+import { type AtomicFile, openAtomic, refuseForeign } from "../../core/files.ts";
 import { Interrupted } from "../../core/errors.ts";
 import { ParquetFile } from "../documents/parquet_file.ts";
 import { loadTokenizer } from "../tokenizer/mod.ts";
@@ -15,11 +15,38 @@ import { type PackedDocument, packedDocuments } from "./packed_documents.ts";
  * `jsonl`: `<split>.jsonl`, one object per document: id, version, source, text.
  * `megatron`: `<split>.bin` and `<split>.idx`, Megatron-LM's indexed dataset, a document each
  * sequence, end of text after it; needs the corpus's tokenizer.json.
- * `hf-dataset`: `data/<split>-00000.parquet` with the same columns, which `load_dataset` reads.
+ * `hf-dataset`: `data/<split>-00000.parquet` with the same columns, which `load_dataset` reads; of
+ * citations also year, journal and the names of the MeSH headings.
  */
 export type ExportFormat = "jsonl" | "megatron" | "hf-dataset";
 /** The formats. */
 export const EXPORT_FORMATS: readonly ExportFormat[] = ["jsonl", "megatron", "hf-dataset"];
+
+/** What a citation is, beside its text. */
+export interface CitationColumns {
+  /** Of publication; null where it is not known. */
+  year: number | null;
+  /** "" where it is not known. */
+  journal: string;
+  /** The names of its MeSH headings. */
+  mesh: string[];
+}
+
+/** Knows the columns of citations by PMID. */
+export interface CitationSource {
+  of(pmid: number): CitationColumns;
+}
+
+/** How an export goes on. */
+export interface ExportOptions {
+  /** What goes into a hf-dataset besides the text; a corpus of texts has none. */
+  citations?: CitationSource | undefined;
+  signal?: AbortSignal;
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** Names that an export gives, half-written ones too: an export may be made again in its place. */
+const OWN_NAMES = /^((train|validation|test)\.(jsonl|bin|idx)(\.partial)?|data)$/;
 
 /** What an export wrote. */
 interface ExportSummary {
@@ -46,9 +73,11 @@ export async function exportDocuments(
   corpus: string,
   format: ExportFormat,
   out: string,
-  options: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
+  options: ExportOptions = {},
 ): Promise<ExportSummary> {
   const manifest = readManifest(corpus);
+  refuseForeign(out, "an export", (name) => OWN_NAMES.test(name));
+  const { citations } = options;
   const tokenizer = loadTokenizer(tokenizerPath(corpus));
   const total = SPLITS.reduce((n, s) => n + manifest.splits[s].documents, 0);
   const summary: ExportSummary = {
@@ -59,7 +88,7 @@ export async function exportDocuments(
   let done = 0;
   for (const split of SPLITS) {
     if (manifest.splits[split].documents === 0) continue;
-    const sink = openSink(format, out, split, manifest.end_of_text);
+    const sink = openSink(format, out, split, manifest.end_of_text, citations);
     try {
       for await (const document of packedDocuments(corpus, split)) {
         sink.add(document, () => tokenizer.decode(document.tokens));
@@ -81,10 +110,16 @@ export async function exportDocuments(
   return summary;
 }
 
-function openSink(format: ExportFormat, out: string, split: Split, endOfText: number): Sink {
+function openSink(
+  format: ExportFormat,
+  out: string,
+  split: Split,
+  endOfText: number,
+  citations: CitationSource | undefined,
+): Sink {
   if (format === "jsonl") return new JsonLines(join(out, `${split}.jsonl`));
   if (format === "megatron") return new Megatron(join(out, split), endOfText);
-  return new Dataset(join(out, "data", `${split}-00000.parquet`));
+  return new Dataset(join(out, "data", `${split}-00000.parquet`), citations);
 }
 
 class JsonLines implements Sink {
@@ -184,35 +219,42 @@ const integer = (name: string): SchemaElement => ({
   type: "INT32",
   repetition_type: "REQUIRED",
 });
-const COLUMNS = ["id", "version", "source", "text"];
-const DATASET_SCHEMA: SchemaElement[] = [
-  { name: "document", num_children: COLUMNS.length },
-  integer("id"),
-  integer("version"),
-  text("source"),
-  text("text"),
+const COLUMNS = [integer("id"), integer("version"), text("source"), text("text")];
+/** What a citation has besides. */
+const CITATION_COLUMNS: SchemaElement[] = [
+  { name: "year", type: "INT32", repetition_type: "OPTIONAL" },
+  text("journal"),
+  {
+    name: "mesh",
+    repetition_type: "REQUIRED",
+    num_children: 1,
+    converted_type: "LIST",
+    logical_type: { type: "LIST" },
+  },
+  { name: "list", repetition_type: "REPEATED", num_children: 1 },
+  text("element"),
 ];
 const GROUP_ROWS = 5000;
 
 class Dataset implements Sink {
   readonly files: string[];
   readonly #file: ParquetFile;
-  #columns: unknown[][] = COLUMNS.map(() => []);
+  readonly #citations: CitationSource | undefined;
 
-  constructor(path: string) {
+  constructor(path: string, citations: CitationSource | undefined) {
     this.files = [path];
-    this.#file = new ParquetFile(path, DATASET_SCHEMA, {});
+    this.#citations = citations;
+    const more = citations ? CITATION_COLUMNS : [];
+    const root = { name: "document", num_children: COLUMNS.length + (citations ? 3 : 0) };
+    this.#file = new ParquetFile(path, [root, ...COLUMNS, ...more], {});
   }
   add({ pmid, version, source }: PackedDocument, text: () => string): void {
-    [pmid, version, source, text()].forEach((value, i) => this.#columns[i]!.push(value));
-    if (this.#columns[0]!.length === GROUP_ROWS) this.#flush();
-  }
-  #flush(): void {
-    this.#file.writeGroup(COLUMNS.map((name, i) => ({ name, data: this.#columns[i]! })));
-    this.#columns = COLUMNS.map(() => []);
+    const { year, journal, mesh } = this.#citations?.of(pmid) ?? {};
+    const more = this.#citations ? [year, journal, mesh] : [];
+    this.#file.add([pmid, version, source, text(), ...more]);
+    if (this.#file.rows === GROUP_ROWS) this.#file.endGroup();
   }
   commit(): void {
-    this.#flush();
     this.#file.commit();
   }
   abort(): void {

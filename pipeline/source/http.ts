@@ -7,7 +7,14 @@ import { UserError } from "../../core/errors.ts";
 import { hashFile, removeIfExists } from "../../core/files.ts";
 import { formatBytes } from "../../core/reporter.ts";
 import { FOLDERS, parseName } from "./names.ts";
-import { parseMd5, shownPlace, type Source, type SourceFile, splitUser } from "./source.ts";
+import {
+  type OnBytes,
+  parseMd5,
+  shownPlace,
+  type Source,
+  type SourceFile,
+  splitUser,
+} from "./source.ts";
 import { HttpClient, type HttpOptions, HttpStatusError, LIMITS, RETRIES } from "./http_client.ts";
 import { isWholePage, linksOf } from "./listing.ts";
 
@@ -90,6 +97,7 @@ export class HttpSource implements Source {
     md5: string,
     folder: string,
     signal?: AbortSignal,
+    onBytes?: OnBytes,
   ): Promise<string> {
     const path = join(folder, file.fileName);
     const partial = path + ".partial";
@@ -100,7 +108,7 @@ export class HttpSource implements Source {
     Deno.mkdirSync(folder, { recursive: true });
     const url = new URL(`${file.folder}/${file.fileName}`, this.place);
     for (let attempt = 1;; attempt++) {
-      await this.#download(url, partial, signal);
+      await this.#download(url, partial, signal, onBytes);
       const found = hashFile(partial, "md5");
       if (found === md5) break;
       removeIfExists(partial);
@@ -125,7 +133,12 @@ export class HttpSource implements Source {
   }
 
   /** Downloads to `partial`, going on where an earlier attempt or an earlier run stopped. */
-  async #download(url: URL, partial: string, signal?: AbortSignal): Promise<void> {
+  async #download(
+    url: URL,
+    partial: string,
+    signal?: AbortSignal,
+    onBytes?: OnBytes,
+  ): Promise<void> {
     const notePath = partial + ".json";
     await this.#client.retrying(url, signal, async (request) => {
       const note = readNote(notePath, url.href);
@@ -164,9 +177,11 @@ export class HttpSource implements Source {
           Deno.writeTextFileSync(notePath, JSON.stringify({ url: url.href, validator }));
         }
         let size = offset;
+        onBytes?.(size, total);
         for await (const chunk of this.#client.body(response, signal)) {
           for (let at = 0; at < chunk.length;) at += out.writeSync(chunk.subarray(at));
           size += chunk.length;
+          onBytes?.(size, total);
           if (total !== undefined && size > total) break;
           if (size > LIMITS.fileBytes) throw tooLong(url);
         }

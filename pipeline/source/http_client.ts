@@ -33,6 +33,8 @@ export class HttpStatusError extends UserError {
   }
 }
 
+const STOPPED = "Stopped; the same command goes on from here";
+
 type Request = (headers: Record<string, string>) => Promise<Response>;
 
 const USER_AGENT = "pubmamba/0.1 (PubMed bulk reader";
@@ -115,10 +117,12 @@ export class HttpClient {
     action: (request: Request) => Promise<T>,
   ): Promise<T> {
     for (let attempt = 1;; attempt++) {
+      // A signal that fired before is not heard by a request that begins after it.
+      if (signal?.aborted) throw new Interrupted(STOPPED);
       try {
         return await action((headers) => this.#request(url, headers, signal));
       } catch (error) {
-        if (signal?.aborted) throw new Interrupted("Stopped; the same command goes on from here");
+        if (signal?.aborted) throw new Interrupted(STOPPED);
         if (error instanceof Deno.errors.NotCapable) {
           throw new UserError(`Cannot get ${url}: the program may not (${messageOf(error)})`);
         }
@@ -228,6 +232,7 @@ export function retryAfter(response: Response, now: number = Date.now()): number
 /** Waits; ends early when `signal` fires. */
 function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
     const done = () => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", done);

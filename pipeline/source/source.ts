@@ -16,6 +16,9 @@ export interface SourceFile extends PubmedName {
   stamp: string;
 }
 
+/** Hears how many bytes of a file are here, and of how many. */
+export type OnBytes = (size: number, total: number | undefined) => void;
+
 /** A place with PubMed files. */
 export interface Source {
   /** The folder or URL, for messages. */
@@ -29,9 +32,16 @@ export interface Source {
   /**
    * Brings a file with this MD5 to this machine.
    * @param folder where to put it, if it has to be copied
+   * @param onBytes told of a download's size so far, and of the whole where the server says it
    * @returns its path; checked against `md5` if it was copied.
    */
-  obtain(file: SourceFile, md5: string, folder: string, signal?: AbortSignal): Promise<string>;
+  obtain(
+    file: SourceFile,
+    md5: string,
+    folder: string,
+    signal?: AbortSignal,
+    onBytes?: OnBytes,
+  ): Promise<string>;
 }
 
 /** The place as it is recorded: a folder in full, so that a later run may start anywhere. */

@@ -27,9 +27,12 @@ export type TextStatus =
     | "corpus"
     | "files"
     | "tokens"
+    | "tokens_of_all_versions"
     | "shards"
     | "rows"
-    | "padding"
+    | "splits"
+    | "held_out"
+    | "padding_share"
     | "split_documents"
     | "sequence_length"
     | "tokenizer_sha256"
@@ -49,7 +52,7 @@ export function readTextStatus(corpus: string, state: TextCorpusState): TextStat
     corpus,
     files: files.length,
     documents: files.reduce((n, f) => n + f.documents, 0),
-    tokens: files.reduce((n, f) => n + f.tokens, 0),
+    tokens_of_all_versions: files.reduce((n, f) => n + f.tokens, 0),
     columns: Object.fromEntries(
       columnsOf(state).map(({ name, kind, list }) => [name, list ? `list of ${kind}` : kind]),
     ),

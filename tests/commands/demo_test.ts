@@ -11,7 +11,7 @@ Deno.test("the demo refuses a folder that holds something else, and touches noth
     await Deno.writeTextFile(file, "years of work");
     const { code, stderr } = await demo("--out", folder);
     assertEquals(code, 1);
-    assertStringIncludes(stderr, "name another folder with --out");
+    assertStringIncludes(stderr, "name a folder that is empty");
     assertEquals(await Deno.readTextFile(file), "years of work");
     assertEquals([...Deno.readDirSync(folder)].length, 1);
   } finally {

@@ -1,5 +1,6 @@
 import { diagnose, type Facts } from "../../commands/doctor.ts";
-import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
+import { inspectWithin } from "../../commands/doctor_adapter.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "../assert.ts";
 import { runTask } from "../shared.ts";
 
 const FINE: Facts = {
@@ -58,6 +59,44 @@ Deno.test("doctor --json ends with one object, and every kernel tested here is r
   const report = JSON.parse(lines.at(-1)!);
   assertEquals(code, 0);
   assertEquals(report.ok, true);
-  assertEquals(report.adapter.selfTest.length, 7);
-  for (const { kernel, ok, error } of report.adapter.selfTest) assert(ok, `${kernel}: ${error}`);
+  assertEquals(report.adapter.self_test.length, 7);
+  for (const { kernel, ok, error } of report.adapter.self_test) assert(ok, `${kernel}: ${error}`);
+});
+
+/** A thread that says what a driver would: as much as `news`, and then nothing. */
+function driver(...news: object[]): Worker {
+  const code = `addEventListener("message", () => {
+    for (const one of ${JSON.stringify(news)}) postMessage(one);
+    if (${news.length < 2}) for (;;);
+  });`;
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  return new Worker(url, { type: "module" });
+}
+
+Deno.test("the doctor goes on without a driver that takes too long, and names it", async () => {
+  const adapter = { ...FINE.adapter!, backend: "opengl" as const, selfTest: [] };
+  const slow = await inspectWithin(driver({ kind: "opened", adapter }), {}, 0, 0.5);
+  assertEquals(slow, { ...adapter, cutOff: 0.5 });
+  const findings = diagnose({ ...FINE, adapter: slow });
+  const cut = findings.find((f) => f.level === "error");
+  assertStringIncludes(cut?.message ?? "", "cut off after 0.5 s: OpenGL, the only device here");
+  await assertRejects(
+    () => inspectWithin(driver(), {}, 0, 0.2),
+    Error,
+    "did not open a device in 0.2 s",
+  );
+  const done = [{ kind: "opened", adapter }, { kind: "done", adapter: FINE.adapter! }];
+  assertEquals(await inspectWithin(driver(...done), {}, 0, 60), FINE.adapter);
+  const failed = [{ kind: "failed", error: "no adapter" }, {}];
+  await assertRejects(() => inspectWithin(driver(...failed), {}, 0, 60), Error, "no adapter");
+});
+
+Deno.test("the doctor's remedies are for the provider that was asked for", () => {
+  const none = { ...FINE, adapter: undefined, deviceError: "none", provider: "dawn" as const };
+  const [finding] = diagnose(none);
+  assertStringIncludes(finding?.remedy ?? "", "leave --provider dawn out");
+  const wrong = { kernel: "matmul", error: 1, limit: 1e-4, ok: false, milliseconds: 3 };
+  const adapter = { ...FINE.adapter!, selfTest: [wrong] };
+  const [other] = diagnose({ ...FINE, adapter, provider: "dawn" });
+  assertStringIncludes(other?.remedy ?? "", "--provider dawn --variant cpu-plain");
 });

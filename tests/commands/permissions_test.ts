@@ -22,6 +22,8 @@ const WORDS = [
   "stop",
   "upsample",
   "format",
+  "license",
+  "shards",
   "to",
 ];
 /** Benchmarks are for those who write the program, and start with more rights. */

@@ -60,13 +60,13 @@ Deno.test("folders beside a corpus, whatever their names, are left alone", () =>
     }
     await run(mirror, at("corpus"));
     await run(mirror, at("corpus"));
-    // A folder that is no corpus is refused, with a wrong source too, before anything is touched.
+    // A folder that name a folder that is empty is refused, with a wrong source too, before anything is touched.
     await assertRejects(() => run(at("nowhere"), at("data")), UserError, "it holds deep");
-    await assertRejects(() => run(mirror, at("data")), UserError, "is no corpus");
+    await assertRejects(() => run(mirror, at("data")), UserError, "name a folder that is empty");
     const texts = { corpus: at("data"), source: at("texts"), tokenizer: TOKENIZER };
     Deno.mkdirSync(at("texts"));
     Deno.writeTextFileSync(join(at("texts"), "a.txt"), "some words");
-    await assertRejects(() => buildTextCorpus(texts), UserError, "is no corpus");
+    await assertRejects(() => buildTextCorpus(texts), UserError, "name a folder that is empty");
     putBaseline(mirror, 27, 1, "new");
     await run(mirror, at("corpus"));
     for (const name of ["corpus.old", "corpus.next", "data", "data.old"]) {

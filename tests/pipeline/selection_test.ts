@@ -247,3 +247,20 @@ Deno.test("ranks share a step's rows among them, whatever their number", () => {
   assertThrows(() => rankPlaces(0, 24, 0, 5), RangeError, "cannot share 24 rows");
   assertThrows(() => rankPlaces(0, 24, 2, 2), RangeError, "no rank 2 of 2");
 });
+
+Deno.test("a condition that nothing fulfils is refused with what is nearest", async () => {
+  const { folder } = await made;
+  const refused = (spec: Record<string, string>, message: string) =>
+    assertRejects(() => selectRows(folder, ask(spec)), UserError, message);
+  await refused({ upsample: "publication_type=Reviev:3" }, 'is "Review", of ');
+  await refused({ filter: "language=english" }, 'the nearest value of "language" is "eng"');
+  await refused({ upsample: "year>=2200:2" }, '"year" goes from 19');
+  // One of several conditions is enough.
+  await refused(
+    { filter: "year>=1990; journal=No Such Journal" },
+    '"journal=No Such Journal": none',
+  );
+  assertThrows(() => parseConditions("year=>2015"), UserError, 'did you mean "year>=2015"?');
+  assertThrows(() => parseConditions("year=<2015"), UserError, 'did you mean "year<=2015"?');
+  assertThrows(() => parseConditions("year==2015"), UserError, 'did you mean "year=2015"?');
+});

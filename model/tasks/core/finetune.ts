@@ -51,6 +51,8 @@ interface FinetuneTaskRequest {
   /** Go on from the newest checkpoints. */
   resume: boolean;
   makeModel: MakeModel;
+  /** The words of the command line, for the record. */
+  command?: readonly string[] | undefined;
   reporter: Reporter;
   signal: AbortSignal;
 }
@@ -120,6 +122,7 @@ async function finetuneOnce(
       makeModel: request.makeModel,
       reporter,
       signal,
+      command: request.command,
       resumeHint: "the same command with --resume",
     });
     const report = task.report({
@@ -197,12 +200,16 @@ export function learnedTask<Item, Answer>(
       ? { config: approach.head(labels), rows: (rows) => approach.rows(rows) }
       : undefined,
     examples: approach.examples(train, reader),
-    async develop(made): Promise<Development> {
-      if (approach.develop) return await approach.develop(develop, made, reader);
-      const answers = await approach.answer(develop, made, reader);
+    units: task.units,
+    developItems: develop.length,
+    testItems: test.length,
+    async develop(made, onProgress): Promise<Development> {
+      const asking = { ...reader, onProgress };
+      if (approach.develop) return await approach.develop(develop, made, asking);
+      const answers = await approach.answer(develop, made, asking);
       const { measures: [primary], loss } = task.score(data, develop, answers);
       return { score: primary!.statistic(allUnits(primary!.count)), loss: loss ?? NaN };
     },
-    test: (made: MadeModel) => approach.answer(test, made, reader),
+    test: (made: MadeModel, onProgress) => approach.answer(test, made, { ...reader, onProgress }),
   };
 }

@@ -79,24 +79,30 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
     while (state.step < steps) {
       const line = await trainStep(options, state);
       if (state.step % perEpoch === 0 || state.step === steps) {
+        progress.finish(); // the examination has a bar of its own
         const { score, loss } = await options.develop();
         line.dev_loss = loss;
         line.dev_score = score;
         const error = 1 - score;
         const { best } = state;
+        const trained = meanLoss([...lines, line], line.epoch);
+        let chosen = "";
         if (!best || error < best.loss || error === best.loss && loss < bestLoss) {
           state.best = { step: state.step, loss: error };
           bestLoss = loss;
+          chosen = ", the best so far";
         }
         reporter.log(
-          `Epoch ${line.epoch}: loss ${line.loss.toFixed(4)}, ` +
-            `development score ${score.toFixed(4)}, loss ${loss.toFixed(4)}`,
+          `Epoch ${line.epoch} of ${Math.ceil(steps / perEpoch)}: training loss ` +
+            `${trained.toFixed(4)}, development score ${score.toFixed(4)}, ` +
+            `development loss ${loss.toFixed(4)}${chosen}`,
         );
         metrics.write(line);
         await save();
       } else {
         metrics.write(line);
       }
+      lines.push(line);
       progress.update(state.step, `loss ${line.loss.toFixed(4)}`);
       // Lets signals in, where the model computes on this thread.
       await new Promise((resolve) => setTimeout(resolve, 0));
@@ -112,6 +118,12 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
     progress.finish();
     metrics.close();
   }
+}
+
+/** The mean training loss of an epoch's steps that were taken. */
+function meanLoss(lines: readonly FinetuneMetrics[], epoch: number): number {
+  const taken = lines.filter((line) => line.epoch === epoch && Number.isFinite(line.loss));
+  return taken.reduce((sum, line) => sum + line.loss, 0) / taken.length;
 }
 
 /** One optimizer update. Advances `state`. */

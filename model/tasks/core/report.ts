@@ -9,6 +9,7 @@ import { latexTable } from "./latex.ts";
 import { measureFields } from "./results_files.ts";
 import {
   bootstrapInterval,
+  formatInterval as formatWith,
   type Interval,
   mcNemar,
   type McNemarResult,
@@ -200,8 +201,8 @@ function comparisonJson(score: Score, { measures, mcNemar: test }: Comparison) {
 }
 
 /** An interval as tables show it. */
-function formatInterval({ low, high }: Interval): string {
-  return `${low.toFixed(4)} to ${high.toFixed(4)}`;
+function formatInterval(interval: Interval): string {
+  return formatWith(interval, 4);
 }
 
 /** An interval where room is scarce. */

@@ -32,6 +32,11 @@ export function fileDate(date: Date): string {
   return date.toISOString().replaceAll(":", "-").replace("Z", "000");
 }
 
+/** Whether a file in a results folder is one that an evaluation wrote. */
+export function isResultsFile(name: string): boolean {
+  return /_\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{6}\.\w+(\.partial)?$/.test(name);
+}
+
 /** A measure under the harness's keys, with the interval beside it. */
 export function measureFields(name: string, measured: Measured): Record<string, unknown> {
   return {

@@ -43,6 +43,9 @@ import { fittingRows } from "./head_approach.ts";
 import { examplesPerStep, finetuneLoop } from "./loop.ts";
 import type { Development } from "./task.ts";
 
+/** Hears how many items are done. */
+type OnProgress = (done: number) => void;
+
 /** What a model is taught, and how it is examined. */
 export interface FinetuneTask<Answers> {
   name: string;
@@ -52,12 +55,16 @@ export interface FinetuneTask<Answers> {
   examples: SupervisedExample[];
   /** Tokens per row: at least the longest example, in any split. */
   rowLength: number;
+  /** What the splits count: "questions"; and how many there are. */
+  units: string;
+  developItems: number;
+  testItems: number;
   /** The head of labels that learns, in place of the language model's; its rows for so many of texts. */
   head?: { config: HeadConfig; rows(textRows: number): number };
-  /** Examines the development split. */
-  develop: (made: MadeModel) => Promise<Development>;
-  /** Answers the test split. */
-  test: (made: MadeModel) => Promise<Answers>;
+  /** Examines the development split; `onProgress` hears how many items are answered. */
+  develop: (made: MadeModel, onProgress?: OnProgress) => Promise<Development>;
+  /** Answers the test split; `onProgress` as above. */
+  test: (made: MadeModel, onProgress?: OnProgress) => Promise<Answers>;
   /** Where its files are, and a hash of what was read from them. */
   path: string;
   sha256: string;
@@ -79,6 +86,8 @@ export interface FinetuneRequest<Answers> {
   makeModel: MakeModel;
   reporter: Reporter;
   signal: AbortSignal;
+  /** The words of the command line, for the record. */
+  command?: readonly string[] | undefined;
   resumeHint?: string;
 }
 
@@ -135,14 +144,34 @@ export async function finetuneRun<Answers>(
     opened.close();
     const beside = init.fresh ? "" : ", and the base model";
     reporter.log(`Testing the checkpoint of step ${best.step} once${beside}`);
-    const answers = await task.test(made);
+    const { units, testItems } = task;
+    const test = (label: string) =>
+      withBar(reporter, label, testItems, units, (onProgress) => task.test(made, onProgress));
+    const answers = await test("Testing");
     const { step, dev_score: developmentScore } = best;
     const result = { device, step, developmentScore, checkpoint, answers };
     if (init.fresh) return result;
     model.writeParameters(base.read);
-    return { ...result, baseAnswers: await task.test(made) };
+    return { ...result, baseAnswers: await test("Testing the base model") };
   } finally {
     made.close();
+  }
+}
+
+/** Runs `work` with a bar that counts items; the bar is gone afterwards, however it ends. */
+async function withBar<T>(
+  reporter: Reporter,
+  label: string,
+  items: number,
+  units: string,
+  work: (onProgress: OnProgress) => Promise<T>,
+): Promise<T> {
+  const progress = reporter.progress(label, items, units);
+  try {
+    progress.update(0); // there is something to see before the first items are done
+    return await work((done) => progress.update(done));
+  } finally {
+    progress.finish();
   }
 }
 
@@ -222,7 +251,14 @@ async function trainToBest<A>(
     config,
     examples,
     state: start,
-    develop: () => task.develop(made),
+    develop: () =>
+      withBar(
+        reporter,
+        "Development",
+        task.developItems,
+        task.units,
+        (onProgress) => task.develop(made, onProgress),
+      ),
     // The one that is read with, which may not be the base folder's.
     tokenizer: Deno.readFileSync(request.tokenizer.path),
     taught: { task: task.name, labels: task.labels },
@@ -282,7 +318,7 @@ function resolveRunConfig<A>(
 }
 
 function describeRun<A>(
-  { task, init, tokenizer }: FinetuneRequest<A>,
+  { task, init, tokenizer, command }: FinetuneRequest<A>,
   old: RunFile | undefined,
   config: TrainConfig,
   device: string,
@@ -299,5 +335,5 @@ function describeRun<A>(
     tokenizer_sha256: tokenizer.sha256,
   };
   const sequence_length = task.rowLength;
-  return newRun({ init, corpus, task: task.name, config, sequence_length, device }, model);
+  return newRun({ init, corpus, task: task.name, config, sequence_length, device, command }, model);
 }

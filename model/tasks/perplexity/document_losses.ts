@@ -8,7 +8,7 @@ import type { Split } from "../../../pipeline/shards/order.ts";
 import { readPlacements } from "../../../pipeline/shards/placements.ts";
 import type { PlacedPiece } from "../../../pipeline/shards/provenance.ts";
 import type { OnRow } from "../../training/perplexity.ts";
-import { bootstrapInterval, type Interval } from "../../statistics/mod.ts";
+import { bootstrapInterval, formatInterval, type Interval } from "../../statistics/mod.ts";
 
 /** Groups of a facet that are shown, but for years: the rest is rare. */
 const MOST_GROUPS = 20;
@@ -136,7 +136,7 @@ export function groupTable(facet: string, groups: GroupLoss[]): string {
       documents.toLocaleString("en"),
       tokens.toLocaleString("en"),
       perplexity.toFixed(3),
-      `${interval.low.toFixed(3)} to ${interval.high.toFixed(3)}`,
+      formatInterval(interval, 3),
     ]),
   );
 }

@@ -11,7 +11,7 @@ import {
   type PerplexityResult,
 } from "../../training/perplexity.ts";
 import { openCorpus } from "../../training/shard_corpus.ts";
-import { type Interval, pairedBootstrap } from "../../statistics/mod.ts";
+import { formatInterval, type Interval, pairedBootstrap } from "../../statistics/mod.ts";
 import type { Measurement, MeasurementRequest } from "../core/task.ts";
 import { DocumentLosses, groupTable } from "./document_losses.ts";
 
@@ -127,15 +127,23 @@ async function scoreRows(
   return { result, rows };
 }
 
+/** How many rows were scored, and of how many. */
+function rowsOf({ rows, of_rows: all, seed }: PerplexityResult): string {
+  const number = (n: number) => n.toLocaleString("en");
+  return rows < all
+    ? `${number(rows)} of ${number(all)}, drawn by seed ${seed}`
+    : `all ${number(rows)}`;
+}
+
 function resultTable(result: PerplexityResult): string {
   const { interval } = result;
   return formatTable(["perplexity", "value"], [
     ["split", result.split],
-    ["rows", result.rows.toLocaleString("en")],
+    ["rows", rowsOf(result)],
     ["scored tokens", result.tokens.toLocaleString("en")],
     ["loss (nats per token)", result.loss.toFixed(4)],
     ["perplexity", result.perplexity.toFixed(3)],
-    ["95% interval", `${interval.low.toFixed(3)} to ${interval.high.toFixed(3)}`],
+    ["95% interval", formatInterval(interval, 3)],
     ...(result.bits_per_byte === undefined ? [] : [
       ["bits per byte", result.bits_per_byte.toFixed(4)],
       ["perplexity of a byte", (result.byte_perplexity ?? NaN).toFixed(4)],

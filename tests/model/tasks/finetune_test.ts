@@ -194,6 +194,40 @@ Deno.test("fine-tuning learns a task, chooses by development, and beats its base
     request.base.close();
   }));
 
+Deno.test("fine-tuning tells each epoch's losses and score, with a bar in every phase", () =>
+  withFolder(async (dir) => {
+    const reporter = silentReporter();
+    const bars = new Map<string, { total: number; most: number }>();
+    reporter.progress = (label, total) => {
+      const bar = bars.get(label) ?? { total, most: 0 };
+      bars.set(label, bar);
+      return {
+        update(done) {
+          bar.most = Math.max(bar.most, done);
+        },
+        finish() {},
+      };
+    };
+    const request = prepare(dir, { epochs: 2, reporter });
+    await finetuneRun(request);
+    assertEquals(Object.fromEntries(bars), {
+      "Fine-tuning": { total: 6, most: 6 },
+      "Development": { total: 6, most: 6 },
+      "Testing": { total: 20, most: 20 },
+      "Testing the base model": { total: 20, most: 20 },
+    });
+    const metrics = readMetrics(request.out) as { loss: number; dev_score?: number }[];
+    const mean = (metrics[0]!.loss + metrics[1]!.loss + metrics[2]!.loss) / 3;
+    const [first] = reporter.logged.filter((line) => line.startsWith("Epoch "));
+    assertStringIncludes(
+      first ?? "",
+      `Epoch 1 of 2: training loss ${mean.toFixed(4)}, development score ` +
+        `${metrics[2]!.dev_score!.toFixed(4)}, development loss `,
+    );
+    assertStringIncludes(first ?? "", ", the best so far");
+    request.base.close();
+  }));
+
 Deno.test("a stopped fine-tuning run goes on to the same bytes", () =>
   withFolder(async (dir) => {
     const whole = prepare(dir, { out: join(dir, "whole"), epochs: 2 });

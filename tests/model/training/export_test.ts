@@ -43,7 +43,7 @@ Deno.test("exportRun() writes the chosen checkpoint with a card filled from the 
       Deno.readFileSync(join(result.checkpoint, "model.safetensors")),
     );
     assertEquals(exportRun(run, join(dir, "two"), 2).step, 2);
-    assertThrows(() => exportRun(run, out), UserError, "it exists already");
+    assertThrows(() => exportRun(run, out), UserError, "it holds");
     assertThrows(() => exportRun(run, join(dir, "three"), 3), UserError, "those of the steps 2, 4");
     assertThrows(() => exportRun(dir, join(dir, "three")), UserError, "has no run.json");
   }));
@@ -86,5 +86,5 @@ Deno.test("the card names the corpora, the base and the base's licence", () =>
     const other = modelCard({ ...facts, base: "org/name", corpora: alone });
     assert(other.includes("license: other\n") && other.includes("on the texts of notes."), other);
     assert(!other.includes("ncbi/pubmed"));
-    assert(modelCard({ ...facts, base: undefined, corpora: alone }).includes("license: mit\n"));
+    assert(!modelCard({ ...facts, base: undefined, corpora: alone }).includes("license"));
   }));

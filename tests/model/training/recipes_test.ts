@@ -1,7 +1,7 @@
 import { UserError } from "../../../core/errors.ts";
 import { configFile, recipeNames } from "../../../model/training/recipes.ts";
 import { scheduleFactor } from "../../../model/training/schedule.ts";
-import { totalSteps } from "../../../model/training/loop.ts";
+import { totalSteps } from "../../../model/training/schedule.ts";
 import { readConfigFile, resolveConfig } from "../../../model/training/configuration.ts";
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "../../assert.ts";
 

@@ -76,7 +76,7 @@ Deno.test("writeModelFolder() leaves nothing when it fails, and overwrites nothi
     assertThrows(
       () => writeModelFolder(path, { config: MINIATURE, read }),
       UserError,
-      "it exists already",
+      "it holds",
     );
   }));
 
