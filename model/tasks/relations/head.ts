@@ -24,8 +24,22 @@ export const RELATION_HEAD: HeadForm<RelationExample, ChoiceAnswer> = {
   },
 };
 
-/** The two entities with their marks; the marks stay in the text, as tokens around the entities. */
-const MARKED = /<<(.*?)>>|\[\[(.*?)\]\]/gs;
+/**
+ * The two entities with their marks, which stay in the text as tokens around the entities. Names of
+ * chemicals have brackets of their own, so that marks have spaces within; where there are none such,
+ * others will do.
+ */
+const MARKED = [/<<\s(.*?)\s>>|\[\[\s(.*?)\s\]\]/gs, /<<(.*?)>>|\[\[(.*?)\]\]/gs];
+
+/** The marked entities of a sentence, as matches of which one has the first and one the second. */
+function markedEntities(text: string): RegExpExecArray[] {
+  for (const pattern of MARKED) {
+    const matches = [...text.matchAll(pattern)];
+    const has = (group: number) => matches.some((match) => match[group] !== undefined);
+    if (has(1) && has(2)) return matches;
+  }
+  return [];
+}
 
 /**
  * A sentence as tokens. One that is too long loses its ends, those first that are farther from the
@@ -45,7 +59,7 @@ function relationText(
     return { kind: "mean" as const, from, to: tokens.length };
   };
   let end = 0;
-  for (const match of text.matchAll(MARKED)) {
+  for (const match of markedEntities(text)) {
     const [whole, first, second] = match;
     add(text.slice(end, match.index));
     const isFirst = first !== undefined;

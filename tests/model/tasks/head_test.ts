@@ -137,6 +137,19 @@ Deno.test("a sentence with two marked entities is read as marks, entities and th
   );
   assertEquals(words, [" a", " b c", "all"]);
   assertEquals(tokenizer.decode([...text.tokens]), " No [[ b c ]] and << a >> here.");
+  // Names of chemicals have brackets of their own; marks without spaces will do where there are no others.
+  for (
+    const [sentence, first, second] of [
+      ["4-[[2-(S)]oxy]-x << a >> [[ b ]]", " a", " b"],
+      ["<<a>> of [[b c]]", " a", " b c"],
+    ]
+  ) {
+    const [read] = RELATION_HEAD.texts({ text: sentence ?? "", label: "a" }, 60, reader);
+    const found = read?.items[0]?.marks.map((mark) =>
+      mark.kind === "text" ? "" : tokenizer.decode(read.tokens.slice(mark.from, mark.to))
+    );
+    assertEquals(found, [first, second, ""]);
+  }
   // What is too long loses its ends and keeps the entities.
   const long = { text: `${"x".repeat(90)} ${example.text} ${"y".repeat(90)}`, label: "a" };
   const [cut] = RELATION_HEAD.texts(long, 40, reader);
