@@ -1,11 +1,12 @@
 /** `completion`: what a shell completes, made from the table of commands. @module */
-import { type Command, COMMON_OPTIONS, type OptionSpec } from "../core/cli.ts";
+import { type Command, type CommandGroup, COMMON_OPTIONS, type OptionSpec } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
 import { commandTable, isGroup, type TableEntry } from "./command_table.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
 
-export const command: Command = {
+/** @param root every command */
+export const completionCommand = (root: CommandGroup): Command => ({
   name: "completion",
   summary: "Print the completion of commands and options for bash, zsh or fish",
   description:
@@ -13,18 +14,17 @@ export const command: Command = {
     "these are completed, elsewhere files.",
   positionals: [{ name: "SHELL", help: SHELLS.join(", "), required: true }],
   examples: [
-    "deno task completion bash > ~/.local/share/bash-completion/completions/pubmamba",
-    "deno task completion fish > ~/.config/fish/completions/pubmamba.fish",
+    "deno task completion bash > pubmamba.bash",
+    "deno task completion fish > pubmamba.fish",
   ],
   async run({ positionals: [shell], reporter }) {
-    const { ROOT_COMMANDS } = await import("./mod.ts");
-    const table = await commandTable(ROOT_COMMANDS);
+    const table = await commandTable(root);
     if (shell === "fish") reporter.write(fishScript(table));
     else if (shell === "bash") reporter.write(bashScript(table));
     else if (shell === "zsh") reporter.write(zshScript(table));
     else throw new UsageError(`There is no completion for "${shell}": choose ${SHELLS.join(", ")}`);
   },
-};
+});
 
 /** The words that can follow a command's, and the values of its options that take one of some. */
 interface Following {

@@ -4,7 +4,6 @@ import { describeUnits, type MatrixConfig, matrixConfigs } from "../kernels/matr
 import { isCpuDriver, isOpenGl, openDevice } from "../kernels/open_device.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import { selfTest, selfTestCount, type SelfTestResult } from "../kernels/self_test.ts";
-import type { AdapterNews } from "./doctor_worker.ts";
 
 /** The adapter as found. */
 export interface AdapterFacts {
@@ -24,6 +23,12 @@ export interface AdapterFacts {
   matrixConfigs?: MatrixConfig[];
   matrixUnits?: string;
 }
+
+/** What the thread tells. */
+export type AdapterNews =
+  | { kind: "opened"; adapter: AdapterFacts }
+  | { kind: "done"; adapter: AdapterFacts }
+  | { kind: "failed"; error: string };
 
 /** The device to look at. */
 export interface Asked {

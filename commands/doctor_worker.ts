@@ -4,13 +4,12 @@
  * @module
  */
 import { messageOf } from "../core/errors.ts";
-import { type AdapterFacts, type Asked, inspectAdapter } from "./doctor_adapter.ts";
-
-/** What the thread tells. */
-export type AdapterNews =
-  | { kind: "opened"; adapter: AdapterFacts }
-  | { kind: "done"; adapter: AdapterFacts }
-  | { kind: "failed"; error: string };
+import {
+  type AdapterFacts,
+  type AdapterNews,
+  type Asked,
+  inspectAdapter,
+} from "./doctor_adapter.ts";
 
 const tell = (news: AdapterNews): void =>
   (self as unknown as { postMessage(news: AdapterNews): void }).postMessage(news);

@@ -1,6 +1,6 @@
 /** `help`: a command's page, or a topic's. @module */
 import { asCalled } from "../core/called.ts";
-import { type Command, commandHelp, groupHelp } from "../core/cli.ts";
+import { type Command, type CommandGroup, commandHelp, groupHelp } from "../core/cli.ts";
 import { distance } from "../core/distance.ts";
 import { UserError } from "../core/errors.ts";
 import { formatTable } from "../core/reporter.ts";
@@ -9,7 +9,8 @@ import { commandTable, isGroup } from "./command_table.ts";
 
 const DOCS = fromFileUrl(new URL("../docs", import.meta.url));
 
-export const command: Command = {
+/** @param root every command */
+export const helpCommand = (root: CommandGroup): Command => ({
   name: "help",
   summary: "Help on a command or a topic",
   description:
@@ -22,14 +23,13 @@ export const command: Command = {
     "deno task help pipeline run",
   ],
   async run({ positionals, reporter }) {
-    const { ROOT_COMMANDS } = await import("./mod.ts");
     const asked = positionals.join(" ");
-    if (asked === "") return reporter.line(asCalled(groupHelp(ROOT_COMMANDS)));
+    if (asked === "") return reporter.line(asCalled(groupHelp(root)));
     if (asked === "topics") {
       const rows = topics().map((name) => [name, headOf(name)]);
       return reporter.line(formatTable(["topic", "what it tells"], rows));
     }
-    const table = await commandTable(ROOT_COMMANDS);
+    const table = await commandTable(root);
     const found = table.find(({ words }) => words.join(" ") === asked)?.command;
     if (found) {
       return reporter.line(asCalled(isGroup(found) ? groupHelp(found) : commandHelp(found)));
@@ -45,7 +45,7 @@ export const command: Command = {
         (near && near.far <= 3 ? `; did you mean "${near.name}"?` : "; see: deno task help topics"),
     );
   },
-};
+});
 
 /** The pages of docs/ by name. */
 const topics = (): string[] =>

@@ -125,11 +125,11 @@ export const ROOT_COMMANDS: CommandGroup = {
   commands: {
     help: {
       summary: 'Help on a command or a topic; "help topics" lists the topics',
-      load: async () => (await import("./help.ts")).command,
+      load: async () => (await import("./help.ts")).helpCommand(ROOT_COMMANDS),
     },
     completion: {
       summary: "Print the completion of commands and options for bash, zsh or fish",
-      load: async () => (await import("./completion.ts")).command,
+      load: async () => (await import("./completion.ts")).completionCommand(ROOT_COMMANDS),
     },
     demo: {
       summary: "The whole way on bundled data, without a GPU",

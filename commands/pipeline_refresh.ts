@@ -10,8 +10,6 @@ import { partOfCall, printPart } from "./part_option.ts";
 import { runTexts } from "./run_texts.ts";
 import { printSummary, RUN_OPTIONS, runOptions } from "./pipeline_options.ts";
 
-const { files: _files, ...OPTIONS } = RUN_OPTIONS;
-
 export const command: Command = {
   name: "pipeline refresh",
   summary: "Fetch and apply what is new since the last run",
@@ -24,10 +22,18 @@ export const command: Command = {
       placeholder: "URL|DIR",
       help: "another mirror of the same files (default: the one of the last run)",
     },
-    ...OPTIONS,
+    ...RUN_OPTIONS,
+    files: {
+      type: "string",
+      placeholder: "1-12,14",
+      help: "these file numbers, or all (default: those that the last run chose)",
+    },
   },
   stopping: "Stopping; what has come is kept, and the same command goes on from there",
-  examples: ["deno task pipeline refresh --corpus corpus"],
+  examples: [
+    "deno task pipeline refresh --corpus corpus",
+    "deno task pipeline refresh --corpus corpus --files all",
+  ],
   async run(invocation) {
     try {
       const texts = readTextCorpus(invocation.requiredString("corpus"));

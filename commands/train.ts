@@ -184,8 +184,8 @@ async function corpusOf(invocation: Invocation, before: string | undefined) {
     throw new UsageError("Option --shards needs --corpus DIR, whose shard set it names");
   }
   if (mix !== undefined) return openMix(await mixFolders(invocation, mix));
-  const found = given === undefined ? undefined : await corpusFolder(invocation, given);
-  const folder = shards === undefined ? found ?? before : setOf(found ?? "", shards);
+  const whole = given === undefined ? before : await corpusFolder(invocation, given);
+  const folder = shards === undefined || whole === undefined ? whole : setOf(whole, shards);
   if (folder === undefined) return undefined;
   // The record of a run on a mix has the mix where it would have the path of one corpus.
   const mixed = !exists(folder) && /=[\d.]+$/.test(folder);

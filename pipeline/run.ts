@@ -134,18 +134,35 @@ class Run {
     this.#tokens = shardSettings(corpus, this.#settings, options.tokenizer);
   }
 
+  /** The file numbers to take; undefined for all. A refresh keeps to those that a run chose. */
+  #chosenFiles(): string | undefined {
+    const { files, command, log } = this.#options;
+    if (files !== undefined) return files === "all" ? undefined : files;
+    if (command !== "refresh") return undefined;
+    const before = this.#corpus.catalogue.get("files_chosen");
+    if (before !== undefined) {
+      log?.(
+        `Keeping to the files ${before}, which "pipeline run --files" chose; --files all takes every file`,
+      );
+    }
+    return before;
+  }
+
   async run(): Promise<RunSummary> {
     const { catalogue } = this.#corpus;
     const { signal } = this.#options;
     const source = openSource(this.#place, { ...this.#options.http, onRetry: this.#options.log });
+    const chosen = this.#chosenFiles();
     const plan = await makePlan(source, this.#corpus, {
-      selected: parseSelection(this.#options.files),
+      selected: parseSelection(chosen),
       smallerBaseline: this.#options.smallerBaseline ?? false,
       ...(signal ? { signal } : {}),
       onProgress: (done, total) => this.#options.onProgress?.("checksums", done, total),
     });
     catalogue.transaction(() => {
       catalogue.set("source", this.#place);
+      if (chosen === undefined) catalogue.unset("files_chosen");
+      else catalogue.set("files_chosen", chosen);
       catalogue.set("year", String(plan.year));
       catalogue.set("baseline_files", String(plan.baselineFiles));
       recordDocumentSettings(catalogue, this.#settings);

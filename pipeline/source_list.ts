@@ -37,7 +37,10 @@ const SETTINGS: readonly string[] = [
 ];
 
 /** Writes what the catalogue says, where the file does not say it yet. */
-export function writeSourceList(corpus: string, catalogue: Pick<Catalogue, "files" | "get">): void {
+export function writeSourceList(
+  corpus: string,
+  catalogue: Pick<Catalogue, "files" | "get" | "set">,
+): void {
   const settings: Record<string, string> = {};
   for (const key of SETTINGS) {
     const value = catalogue.get(key);
@@ -54,10 +57,32 @@ export function writeSourceList(corpus: string, catalogue: Pick<Catalogue, "file
     }),
   );
   const list: SourceList = { format: 1, settings, files };
-  const text = JSON.stringify({ ...list, sha256: sha256(JSON.stringify(list)) }) + "\n";
+  const text = sealed(list);
   const path = sourceListPath(corpus);
-  if (exists(path) && Deno.readTextFileSync(path) === text) return;
-  writeAtomic(path, text);
+  if (!exists(path) || Deno.readTextFileSync(path) !== text) writeAtomic(path, text);
+  if (catalogue.get(WRITTEN) === undefined) catalogue.set(WRITTEN, "1");
+}
+
+/** In the catalogue once there is a list: its loss is noticed then. */
+const WRITTEN = "source_list";
+
+const sealed = (list: SourceList): string =>
+  JSON.stringify({ ...list, sha256: sha256(JSON.stringify(list)) }) + "\n";
+
+/** What is wrong with a corpus's list, which may be older than the catalogue; undefined where nothing is. */
+export function sourceListProblem(
+  corpus: string,
+  catalogue: Pick<Catalogue, "get">,
+): string | undefined {
+  const path = sourceListPath(corpus);
+  if (!exists(path)) return catalogue.get(WRITTEN) === undefined ? undefined : `${path} is missing`;
+  try {
+    const list = readSourceList(corpus);
+    if (list && Deno.readTextFileSync(path) === sealed(list)) return undefined;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+  }
+  return `${path} is not what was written`;
 }
 
 /**

@@ -16,8 +16,10 @@ import {
   corpusPaths,
   duplicatesPath,
   isOwnFile,
+  sourceListPath,
   unfinishedPath,
 } from "./corpus_paths.ts";
+import { sourceListProblem } from "./source_list.ts";
 import { fileName } from "./source/names.ts";
 import { breathe } from "../core/breathe.ts";
 import { readEvents } from "./ingest/rebuild.ts";
@@ -174,6 +176,11 @@ async function checkAll(
   const tokenizer = catalogue.get("tokenizer_sha256");
   if (tokenizer !== undefined) checkTokenizer(corpus, tokenizer, problems);
   checkHeldOut(corpus, catalogue, problems);
+  const listProblem = sourceListProblem(corpus, catalogue);
+  if (listProblem !== undefined) {
+    found.problems.push(listProblem);
+    found.renewable.push(sourceListPath(corpus));
+  }
   const counts = catalogue.counts();
   const rows = catalogue.versionsHeld();
   if (current !== rows) {

@@ -12,7 +12,13 @@ import {
   stateOfRecorded,
   writeRecorded,
 } from "../recorded_files.ts";
-import type { DuplicatePair } from "./duplicates.ts";
+
+/** Two documents that are nearly equal, by PMID or number, in either order. */
+export interface SimilarPair {
+  pmid: number;
+  other: number;
+  similarity: number;
+}
 
 /** A document that is left out. */
 export interface DroppedDuplicate {
@@ -38,7 +44,7 @@ export interface DroppedDuplicates {
  * Which documents of the pairs are left out: each that has an older one among those kept. A copy of a
  * document that is itself left out stays, unless it is near enough to one that is kept.
  */
-export function chooseDropped(pairs: readonly DuplicatePair[]): DroppedDuplicate[] {
+export function chooseDropped(pairs: readonly SimilarPair[]): DroppedDuplicate[] {
   const older = new Map<number, { pmid: number; similarity: number }[]>();
   for (const { pmid, other, similarity } of pairs) {
     const [first, second] = pmid < other ? [pmid, other] : [other, pmid];

@@ -135,6 +135,7 @@ async function finishInto(
   const run = catalogue.startRun("finish");
   catalogue.transaction(() => {
     catalogue.set("source", job.source);
+    catalogue.unset("files_chosen"); // parts were told themselves which files to take
     catalogue.set("year", String(parts.year));
     catalogue.set(
       "baseline_files",

@@ -96,7 +96,7 @@ Deno.test("a run and a refresh killed at random moments end in the same bytes", 
     const first = join(folder, "first");
     await finish(runOf(plain));
     const running = await timeOf(runOf(first, "--files", "1-3"));
-    const refreshing = await timeOf(["refresh", "--corpus", first]);
+    const refreshing = await timeOf(["refresh", "--files", "all", "--corpus", first]);
     // First a part of the files, then all of them as a refresh; anew until there were kills enough.
     const next = random(1);
     const documents = await documentsOf(plain);
@@ -104,12 +104,19 @@ Deno.test("a run and a refresh killed at random moments end in the same bytes", 
       const corpus = join(folder, `killed${round}`);
       runs += await killUntilDone(runOf(corpus, "--files", "1-3"), next, running);
       await isWhole(corpus);
-      refreshes += await killUntilDone(["refresh", "--corpus", corpus], next, refreshing);
+      refreshes += await killUntilDone(
+        ["refresh", "--files", "all", "--corpus", corpus],
+        next,
+        refreshing,
+      );
       await isWhole(corpus);
       assertEquals(digestOf(corpus), digestOf(plain));
       assertEquals(await documentsOf(corpus), documents);
       if (round === 0) {
-        assertStringIncludes(await finish(["refresh", "--corpus", corpus]), "Nothing to do");
+        assertStringIncludes(
+          await finish(["refresh", "--files", "all", "--corpus", corpus]),
+          "Nothing to do",
+        );
       }
       Deno.removeSync(corpus, { recursive: true });
     }
@@ -125,13 +132,16 @@ Deno.test("a refresh from a bad mirror, killed at random moments, ends in the sa
       for (let kills = 0, round = 0; kills < KILLS; round++) {
         const corpus = join(folder, `killed${round}`);
         await finish(runOf(corpus, "--files", "1"));
-        const refresh = ["refresh", "--corpus", corpus, "--source", url, ...fast];
+        const refresh = ["refresh", "--files", "all", "--corpus", corpus, "--source", url, ...fast];
         kills += await killUntilDone(refresh, next, whole);
         await isWhole(corpus);
         assertEquals(digestOf(corpus), digestOf(plain));
         assert(!exists(join(corpus, "raw")), "downloads were left behind");
         // The mirror is the corpus's own from now on.
-        assertStringIncludes(await finish(["refresh", "--corpus", corpus]), "Nothing to do");
+        assertStringIncludes(
+          await finish(["refresh", "--files", "all", "--corpus", corpus]),
+          "Nothing to do",
+        );
         Deno.removeSync(corpus, { recursive: true });
       }
     }, badMirror(FIXTURES, next));
@@ -160,7 +170,10 @@ Deno.test("a second refresh at the same time says so and exits with 0", () =>
     const lock = Deno.openSync(join(corpus, ".lock"), { write: true });
     lock.lockSync(true);
     try {
-      assertStringIncludes(await finish(["refresh", "--corpus", corpus]), "another process");
+      assertStringIncludes(
+        await finish(["refresh", "--files", "all", "--corpus", corpus]),
+        "another process",
+      );
       const { code } = await start(["run", "--source", FIXTURES, "--corpus", corpus]).output();
       assertEquals(code, 1);
     } finally {
@@ -191,13 +204,14 @@ Deno.test({
           Deno.writeFileSync(join(disk, "filler"), new Uint8Array(Math.max(0, size)));
         };
         free(150_000);
-        const { code, stderr } = await start(["refresh", "--corpus", corpus]).output();
+        const { code, stderr } = await start(["refresh", "--files", "all", "--corpus", corpus])
+          .output();
         const message = new TextDecoder().decode(stderr);
         assertEquals(code, 1, message);
         assertStringIncludes(message, "disk is full");
         assertEquals(await documentsOf(corpus), before);
         Deno.removeSync(join(disk, "filler"));
-        await finish(["refresh", "--corpus", corpus]);
+        await finish(["refresh", "--files", "all", "--corpus", corpus]);
         await isWhole(corpus);
         assert((await documentsOf(corpus)).length > before.length);
       } finally {

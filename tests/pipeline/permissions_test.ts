@@ -152,7 +152,7 @@ Deno.test({
         Deno.removeSync(join(corpus, "probe"));
         // A refresh finds the host in the catalogue.
         flags = [];
-        await task("refresh", "--workers", "1");
+        await task("refresh", "--files", "all", "--workers", "1");
         assertEquals(flags, [
           "--no-prompt",
           "--no-remote",

@@ -354,3 +354,19 @@ sharedTest(
       );
     }),
 );
+
+Deno.test("a refresh keeps to the files that a run chose, until it is told otherwise", () =>
+  withFolder(async (folder) => {
+    const mirror = join(folder, "mirror");
+    const corpus = join(folder, "corpus");
+    for (const n of [1, 2, 3]) putFile(mirror, "baseline", n, pubmedSet(article(n)));
+    await run(mirror, corpus, { files: "1-2" });
+    const said: string[] = [];
+    const refresh = (more: Partial<RunOptions> = {}) =>
+      run(mirror, corpus, { command: "refresh", log: (line) => said.push(line), ...more });
+    assertEquals((await refresh()).files, 2);
+    assert(said.some((line) => line.includes("Keeping to the files 1-2")), said.join());
+    assertEquals((await refresh({ files: "all" })).files, 3);
+    putFile(mirror, "updatefiles", 4, pubmedSet(article(4)));
+    assertEquals((await refresh()).files, 4, "all of them from then on");
+  }));
