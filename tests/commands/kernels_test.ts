@@ -72,8 +72,8 @@ Deno.test("kernels: lists by step, prints one by name, and answers in JSON", asy
   assertEquals(text[2], "// dispatch: 512 x 1 x 1 workgroups");
   assert(text[3]?.startsWith("// binding 0: p, uniform, P, 16 bytes"));
   const json = JSON.parse((await printed("sum", "of", "squares", "--json")).at(-1) ?? "");
-  const kernels = json.kernels as StepKernel[];
-  assertEquals(kernels.map((k) => [k.label, k.step, k.workgroupSize]), [
+  const kernels = json.kernels as (StepKernel & { workgroup_size: number[] })[];
+  assertEquals(kernels.map((k) => [k.label, k.step, k.workgroup_size]), [
     ["sum of squares", "train: update", [256, 1, 1]],
   ]);
   assert(kernels[0]?.code.includes("fn add_up("));
