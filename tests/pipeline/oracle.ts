@@ -114,7 +114,9 @@ function citationOf(record: Node): Citation {
     }));
   }
   if (!main) return citation;
-  const article = book ? main : last(main, "Article");
+  // No record has two of them by its DTD. If one had, what is said once would be what the later
+  // says, and lists would add up: as for every other element that comes twice.
+  const inArticle = book ? "" : "Article/";
   const pmid = last(main, "PMID");
   citation.pmid = number(pmid);
   citation.version = pmid ? versionOf(pmid) : 1;
@@ -160,26 +162,25 @@ function citationOf(record: Node): Citation {
     }));
     citation.nlmId = textOf(last(main, "MedlineJournalInfo/NlmUniqueID"));
   }
-  if (!article) return citation;
-  citation.title = textOf(last(article, "ArticleTitle"));
-  citation.vernacularTitle = textOf(last(article, "VernacularTitle"));
-  citation.sections = sections(all(article, "Abstract/AbstractText"));
-  citation.languages = all(article, "Language").map(textOf);
+  citation.title = textOf(last(main, inArticle + "ArticleTitle"));
+  citation.vernacularTitle = textOf(last(main, inArticle + "VernacularTitle"));
+  citation.sections = sections(all(main, inArticle + "Abstract/AbstractText"));
+  citation.languages = all(main, inArticle + "Language").map(textOf);
   citation.publicationTypes = all(
-    article,
-    book ? "PublicationType" : "PublicationTypeList/PublicationType",
+    main,
+    book ? "PublicationType" : "Article/PublicationTypeList/PublicationType",
   ).map((t) => ({ ui: attribute(t, "UI"), name: textOf(t) }));
   citation.published = date(
-    last(article, book ? "Book/PubDate" : "Journal/JournalIssue/PubDate"),
+    last(main, book ? "Book/PubDate" : "Article/Journal/JournalIssue/PubDate"),
   );
   if (book) {
-    citation.journal = textOf(last(article, "Book/BookTitle"));
+    citation.journal = textOf(last(main, inArticle + "Book/BookTitle"));
     if (citation.title === "") citation.title = citation.journal;
   } else {
-    citation.journal = textOf(last(article, "Journal/Title"));
-    citation.journalAbbreviation = textOf(last(article, "Journal/ISOAbbreviation"));
+    citation.journal = textOf(last(main, inArticle + "Journal/Title"));
+    citation.journalAbbreviation = textOf(last(main, inArticle + "Journal/ISOAbbreviation"));
   }
-  citation.authors = all(article, "AuthorList/Author").map((a) => ({
+  citation.authors = all(main, inArticle + "AuthorList/Author").map((a) => ({
     lastName: textOf(last(a, "LastName")),
     foreName: textOf(last(a, "ForeName")),
     initials: textOf(last(a, "Initials")),
@@ -198,7 +199,7 @@ function citationOf(record: Node): Citation {
         : []
     ),
   }));
-  citation.grants = all(article, "GrantList/Grant").map((g) => ({
+  citation.grants = all(main, inArticle + "GrantList/Grant").map((g) => ({
     id: textOf(last(g, "GrantID")),
     acronym: textOf(last(g, "Acronym")),
     agency: textOf(last(g, "Agency")),

@@ -99,6 +99,18 @@ Deno.test("books, deletions and unknown records are told apart", () => {
   assertEquals(deletions, [{ pmid: 1, version: 1 }, { pmid: 2, version: 3 }]);
 });
 
+Deno.test("of what the DTD allows once, the later counts; lists add up", () => {
+  const second = `<PMID Version="12">4294967</PMID><Article><ArticleTitle>Later.</ArticleTitle>` +
+    `<Abstract><AbstractText>More.</AbstractText></Abstract></Article>`;
+  const xml = pubmedSet(article(7).replace("</Article>", `</Article>stray text${second}`));
+  const [citation] = parse(xml).citations;
+  assertEquals(
+    [citation!.pmid, citation!.version, citation!.title, citation!.sections.length],
+    [4294967, 12, "Later.", 2],
+  );
+  assertEquals(parse(xml), oracle(encode(xml)));
+});
+
 Deno.test("the selection of fields for text leaves the rest empty and the text the same", () => {
   for (const xml of fixtureFiles()) {
     const all = parse(xml, "all").citations;
