@@ -54,6 +54,7 @@ function randomBatch({ config, batch, length }: StepCase, random: Random): Batch
 /**
  * Times `steps` steps after two that compile and settle: as the trainer does, each step is prepared
  * while the device is at the one before, whose report is read meanwhile.
+ * Its two listeners make it 7 parameters: benchmarks give one, the other, or none.
  * @param onProfile gets each kernel's time, where given.
  * @param onTimeline gets when each kernel of a step ran, where the device has timestamps.
  */

@@ -84,7 +84,10 @@ export class Device {
   /** Bytes written since the last submission that {@linkcode write} made. */
   #written = 0;
 
-  /** @ignore Use `openDevice`. */
+  /**
+   * Takes what `openDevice` has found out, one value each: nobody else calls it.
+   * @ignore Use `openDevice`.
+   */
   constructor(
     gpu: GPUDevice,
     adapter: GPUAdapter,

@@ -26,7 +26,10 @@ export interface SsdValues {
   glast?: ArrayLike<number>;
 }
 
-/** Every result by name, row-major as the reference's. */
+/**
+ * Every result by name, row-major as the reference's. It is longer than 100 lines because it lists
+ * once each: the operands as they lie on the device, the forward, the backward, and the results.
+ */
 export async function runSsd(
   device: Device,
   shape: SsdShape,
