@@ -94,7 +94,7 @@ function measurementCommand(measurement: Measurement): Command {
 }
 
 /** The model that an option names; undefined where none is named. */
-export function namedModel(invocation: Invocation, option: string): NamedModel | undefined {
+function namedModel(invocation: Invocation, option: string): NamedModel | undefined {
   const name = invocation.string(option);
   if (name === undefined) return undefined;
   const folder = () =>

@@ -48,7 +48,7 @@ export function refuseForeign(
 }
 
 /** What an empty disk or a file manager has in a folder without anyone's asking. */
-export const NOBODYS: ReadonlySet<string> = new Set(["lost+found", ".DS_Store"]);
+const NOBODYS: ReadonlySet<string> = new Set(["lost+found", ".DS_Store"]);
 
 /** A file under construction; see {@linkcode openAtomic}. */
 export interface AtomicFile {

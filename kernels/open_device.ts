@@ -20,7 +20,7 @@ const LIMITS = [
 ] as const;
 
 /** What to do where no adapter is found. */
-export const NO_ADAPTER =
+const NO_ADAPTER =
   "No WebGPU adapter was found; install a Vulkan driver (on Debian or Ubuntu without a GPU: " +
   "apt-get install libvulkan1 mesa-vulkan-drivers), or run: deno task setup";
 

@@ -58,7 +58,7 @@ export async function measureBandwidth(device: Device): Promise<number> {
 }
 
 /** Operations a second of a large square product, of f16 operands where `half` says so. */
-export async function measureProducts(device: Device, half: boolean): Promise<number> {
+async function measureProducts(device: Device, half: boolean): Promise<number> {
   const cpu = isCpuDriver(device.adapter);
   const n = cpu ? 512 : 4096;
   const type: Matrix["type"] = half ? "f16" : undefined;

@@ -9,8 +9,6 @@ export interface Provider {
   gpu: { requestAdapter(options?: GPURequestAdapterOptions): Promise<GPUAdapter | null> };
 }
 
-/** Names that {@linkcode openProvider} takes. */
-export const PROVIDERS: readonly ProviderName[] = ["deno", "dawn"];
 /** Deno's own WebGPU, or Dawn's from npm. */
 export type ProviderName = "deno" | "dawn";
 

@@ -38,13 +38,7 @@ const LAUNCHERS: { launcher: string; rank: string; size: string; libraries: stri
 ];
 
 /** Names the library where the usual names do not find it. */
-export const LIBRARY_VARIABLE = "PUBMAMBA_MPI_LIBRARY";
-
-/** Every variable that {@linkcode detectLaunch} reads, for the permissions of a command. */
-export const LAUNCH_VARIABLES: readonly string[] = [
-  LIBRARY_VARIABLE,
-  ...LAUNCHERS.flatMap(({ rank, size }) => [rank, size]),
-];
+const LIBRARY_VARIABLE = "PUBMAMBA_MPI_LIBRARY";
 
 /**
  * What the environment says of this process: undefined where it was started alone, that is without a

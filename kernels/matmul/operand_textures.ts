@@ -6,7 +6,7 @@ import { copyToTexture } from "../texture.ts";
 import type { StoredMatrix } from "./product.ts";
 
 /** A small pool of linear textures that operands are copied into, one after another. */
-export class OperandTextures {
+class OperandTextures {
   readonly #device: Device;
   /** By slot, type and height. */
   readonly #textures = new Map<string, { texture: GPUTexture; view: GPUTextureView }>();

@@ -9,14 +9,14 @@
  */
 
 /** A well-mixed 32-bit number of a 32-bit number. */
-export function pcgHash(value: number): number {
+function pcgHash(value: number): number {
   const state = (Math.imul(value, 747796405) + 2891336453) >>> 0;
   const word = Math.imul(((state >>> ((state >>> 28) + 4)) ^ state) >>> 0, 277803737) >>> 0;
   return ((word >>> 22) ^ word) >>> 0;
 }
 
 /** What element `index` is multiplied with: 0, or 1 / (1 - rate). */
-export function dropoutFactor(seed: number, index: number, rate: number): number {
+function dropoutFactor(seed: number, index: number, rate: number): number {
   const uniform = (pcgHash((index ^ pcgHash(seed)) >>> 0) >>> 8) / 2 ** 24;
   return uniform < rate ? 0 : 1 / (1 - rate);
 }

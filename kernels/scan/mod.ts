@@ -221,7 +221,7 @@ function sumPartsProgram(): Program {
 }
 
 /** out[i] = sum over p of parts[p * n + i], in vec4s and in a fixed order. */
-export function sumParts(
+function sumParts(
   plan: Plan,
   label: string,
   parts: Region,

@@ -35,7 +35,7 @@ export function segmentsOf(shape: ScanShape): { stages: number; each: number; co
 export const isCut = (s: ScanShape): boolean => segmentsOf(s).count > 1;
 
 /** Threads of a walk's workgroup: one for each channel of a panel and quad of states. */
-export const threadsOf = (s: ScanShape): number => 32 * extents(s).quads;
+const threadsOf = (s: ScanShape): number => 32 * extents(s).quads;
 
 /** Buffers that every walk reads. */
 export const inputBuffers = (s: ScanShape): ScanBuffers => ({

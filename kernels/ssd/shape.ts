@@ -162,7 +162,3 @@ export function chunkOf({ bindingLimit }: Sizing, shape: SsdShape): number {
     4 * shape.batch * Math.ceil(shape.length / chunk) * shape.heads * pp * np;
   return CHUNKS.find((chunk) => bytes(chunk) <= bindingLimit) ?? CHUNKS.at(-1) ?? 64;
 }
-
-/** Chunks of a sequence. */
-export const chunksOf = (device: Sizing, { length, ...shape }: SsdShape): number =>
-  Math.ceil(length / chunkOf(device, { length, ...shape }));

@@ -245,7 +245,7 @@ export class WgslWriter {
 const isBinding = (line: string | undefined) => line?.startsWith("@group(") ?? false;
 
 /** The lines of a text without what indentation all of them share, and without empty ones around. */
-export function dedent(text: string): string[] {
+function dedent(text: string): string[] {
   const lines = text.split("\n").map((line) => line.trimEnd());
   while (lines.length > 0 && lines[0] === "") lines.shift();
   while (lines.length > 0 && lines.at(-1) === "") lines.pop();

@@ -145,7 +145,7 @@ export class Bucket {
 }
 
 /** There is no such object. */
-export class MissingObject extends UserError {}
+class MissingObject extends UserError {}
 
 /** The network or the server failed; the same request may go well later. */
 export class BrokenRequest extends UserError {}

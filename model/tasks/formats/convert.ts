@@ -18,7 +18,7 @@ export interface Conversion {
 }
 
 /** The formats that can be written. */
-export const WRITABLE: readonly string[] = FORMATS.filter((f) => f.write).map((f) => f.name);
+const WRITABLE: readonly string[] = FORMATS.filter((f) => f.write).map((f) => f.name);
 
 /**
  * Converts a file or folder.

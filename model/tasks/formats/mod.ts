@@ -61,7 +61,7 @@ export const FORMATS: readonly Format[] = [
 ] as unknown as Format[];
 
 /** The names of formats, for `--format`. */
-export const FORMAT_NAMES: readonly string[] = FORMATS.map(({ name }) => name);
+const FORMAT_NAMES: readonly string[] = FORMATS.map(({ name }) => name);
 
 /**
  * A format by its name.

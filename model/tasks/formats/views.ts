@@ -5,16 +5,10 @@
  */
 import { UserError } from "../../../core/errors.ts";
 import { probe } from "./files.ts";
-import { conll, FORMATS, jsonTexts, type ReadRecords, readRecords } from "./mod.ts";
+import { conll, FORMATS, jsonTexts, readRecords } from "./mod.ts";
 import { pairsOf } from "./pairs.ts";
 import { tagDocument } from "./sentences.ts";
-import type {
-  AnnotatedDocument,
-  LabelledText,
-  Question,
-  RecordKind,
-  TaggedTokens,
-} from "./types.ts";
+import type { AnnotatedDocument, LabelledText, Question, TaggedTokens } from "./types.ts";
 
 /** Records, and what the user is told about reading them. */
 export interface View<Item> {
@@ -79,9 +73,4 @@ export function readTexts(path: string, format?: string): View<LabelledText> {
 export function readQuestions(path: string, format?: string): Question[] {
   const { format: { name, kind }, records } = readRecords(path, format);
   return kind === "question" ? records as Question[] : refuse(path, name, "questions");
-}
-
-/** What a file holds, found by looking. */
-export function kindOfFile(path: string, format?: string): RecordKind {
-  return (readRecords(path, format) as ReadRecords).format.kind;
 }

@@ -125,7 +125,7 @@ export function readRelationLines(path: string): { text?: string; label: string 
 const PLACEHOLDER = /@[A-Z]+\$/g;
 
 /** A sentence with its first two placeholders marked, where no entities are marked yet. */
-export function markPlaceholders(text: string): string {
+function markPlaceholders(text: string): string {
   if (text.includes("<<") && text.includes("[[")) return text;
   let seen = 0;
   return text.replace(PLACEHOLDER, (word) => {
