@@ -23,6 +23,7 @@ export type { Matrix, Region } from "./layout.ts";
 export { matmul, type MatmulCall, type Product } from "./matmul/mod.ts";
 export type { MatrixUnits } from "./matrix_units.ts";
 export { openDevice } from "./open_device.ts";
-export type { KernelCall, KernelTime, Plan, Spread } from "./plan.ts";
+export type { Bound, KernelCall, KernelTime, Plan, PlannedKernel, Spread } from "./plan.ts";
 export type { ProviderName } from "./providers.ts";
+export type { Program, ProgramBinding } from "./wgsl/writer.ts";
 export { Workbench } from "./workbench.ts";

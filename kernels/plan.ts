@@ -48,6 +48,7 @@ type Command =
 
 /** Workgroups that a plan lays out over two dimensions, as the device's limit asks. */
 export interface Spread {
+  /** How many there are at least; kernels check against it. */
   count: number;
 }
 

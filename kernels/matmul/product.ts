@@ -21,10 +21,13 @@ export interface Operands {
 
 /** One matrix product. */
 export interface MatmulCall {
+  /** Which operands are transposed. */
   product: Product;
+  /** (m, k); (k, m) in TN. */
   a: Matrix;
+  /** (k, n); (n, k) in NT. */
   b: Matrix;
-  /** Not f16 where it is accumulated into: that would round every sum. */
+  /** (m, n). Not f16 where it is accumulated into: that would round every sum. */
   c: Matrix;
   /** C += instead of C =. */
   accumulate?: boolean;

@@ -23,6 +23,7 @@ export type Access = "read" | "read_write";
 
 /** One binding of a program, at its index in group 0. */
 export interface ProgramBinding {
+  /** By which a call names what is bound. */
   name: string;
   /** As declared: "uniform", "storage, read", "storage, read_write" or "texture". */
   kind: string;
@@ -32,6 +33,7 @@ export interface ProgramBinding {
 
 /** A WGSL program with entry point `main`, and what it binds in group 0. */
 export interface Program {
+  /** The WGSL. */
   code: string;
   /** The bindings in the order of their numbers. */
   bindings: readonly ProgramBinding[];
