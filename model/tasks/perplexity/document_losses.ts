@@ -28,7 +28,7 @@ export interface GroupLoss {
   documents: number;
   tokens: number;
   perplexity: number;
-  /** 95% bootstrap interval of the perplexity, over documents. */
+  /** 95% bootstrap interval of the perplexity, over documents; NaN to NaN where there is one only. */
   interval: Interval;
 }
 
