@@ -266,6 +266,7 @@ Deno.test("a run that keeps spiking gives up, and one without checkpoints goes b
       batch: { rows: 2 },
       optimizer: { learning_rate: 0.005 },
       checkpoint: { every: 0 },
+      validation: { every: 0 }, // a new best would be saved, and gone back to
       spikes: { action: "rollback", z_score: 12, window: 40 },
     };
     const request = prepare(dir, "spoilt", "rollback", { config });
