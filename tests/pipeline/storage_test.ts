@@ -18,6 +18,7 @@ import { article, digestOf, pubmedSet, putFile, withFolder } from "./support.ts"
 
 interface Server {
   run(): Promise<{ port: number }>;
+  httpServer?: { closeAllConnections(): void };
   close(): Promise<void>;
 }
 const S3rver = untyped as unknown as new (options: Record<string, unknown>) => Server;
@@ -56,8 +57,12 @@ async function withStorage(
     };
     let running = true;
     const stop = async () => {
-      if (running) await server.close();
+      if (!running) return;
       running = false;
+      const closed = server.close();
+      // Connections that the client keeps for later would be waited for.
+      server.httpServer?.closeAllConnections();
+      await closed;
     };
     try {
       await action({ variables, get: (name) => variables[name], objects, stop }, folder);
