@@ -4,7 +4,6 @@
  * bytes.
  * @module
  */
-import process from "node:process";
 import { UserError } from "../core/errors.ts";
 import { Corpus, removePartials } from "./corpus.ts";
 import { type CorpusSettings, corpusSettings, recordDocumentSettings } from "./corpus_settings.ts";
@@ -17,8 +16,8 @@ import {
   type ShardSettings,
   shardSettings,
 } from "./ingest/shards.ts";
-import type { ShardSummary } from "./shards/recorded_manifest.ts";
 import type { RunOptions } from "./ingest/run_options.ts";
+import { type RunSummary, summarize } from "./run_summary.ts";
 import { parseSelection } from "./source/names.ts";
 import { openSource } from "./source/open.ts";
 import { placeOf } from "./source/source.ts";
@@ -28,40 +27,7 @@ import { swapIn } from "./series_swap.ts";
 import { writeSourceList } from "./source_list.ts";
 
 export type { RunOptions } from "./ingest/run_options.ts";
-
-/** What a run did. */
-export interface RunSummary {
-  /** The corpus folder. */
-  corpus: string;
-  /** The mirror. */
-  source: string;
-  /** Source files taken in by this run. */
-  files_added: number;
-  /** Source files in the corpus. */
-  files: number;
-  /** Records of the files added. */
-  records_added: number;
-  /** Bytes of their XML. */
-  xml_bytes: number;
-  /** Citations whose newest version is in force. */
-  live: number;
-  /** Versions that a later one has replaced. */
-  superseded: number;
-  /** Citations that NLM has deleted. */
-  deleted: number;
-  /** Whether there was nothing to do. */
-  up_to_date: boolean;
-  /** Whether there are tokens and shards. */
-  tokenized: boolean;
-  /** What the shards came to. */
-  shards?: ShardSummary;
-  /** Of this run. */
-  seconds: number;
-  /** Processor time of all threads since the program started. */
-  processor_seconds: number;
-  /** The most memory that the process ever had resident, in bytes. */
-  peak_memory: number;
-}
+export type { RunSummary } from "./run_summary.ts";
 
 /**
  * Brings the corpus up to date.
@@ -188,32 +154,10 @@ class Run {
           this.#options,
         )
         : undefined;
-      const counts = catalogue.counts();
-      return {
-        corpus: this.#corpus.folder,
-        source: source.place,
-        files_added: added.files,
-        files: catalogue.files().length,
-        records_added: added.records,
-        xml_bytes: added.xmlBytes,
-        live: counts.live,
-        superseded: counts.superseded,
-        deleted: counts.deleted,
-        up_to_date: added.files === 0 && !shards?.written,
-        tokenized: shards !== undefined,
-        ...(shards ? { shards } : {}),
-        seconds: 0,
-        processor_seconds: processorSeconds(),
-        peak_memory: process.resourceUsage().maxRSS * 1024,
-      };
+      return summarize(this.#corpus, source.place, added, shards);
     } finally {
       signal?.removeEventListener("abort", stop);
       await this.#pool.close();
     }
   }
-}
-
-function processorSeconds(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1e6;
 }

@@ -4,7 +4,6 @@
  * moves to its place before the catalogue has it, and the parts go when all is done.
  * @module
  */
-import process from "node:process";
 import { dirname } from "../../core/std.ts";
 import { exists, hashFile, removeIfExists, syncFolder } from "../../core/files.ts";
 import { Interrupted, UserError } from "../../core/errors.ts";
@@ -18,7 +17,7 @@ import { buildTokensAndShards, shardSettings } from "../ingest/shards.ts";
 import { WorkerPool } from "../ingest/worker_pool.ts";
 import { beginNewSeries } from "../new_series.ts";
 import type { RunOptions } from "../ingest/run_options.ts";
-import type { RunSummary } from "../run.ts";
+import { type RunSummary, summarize } from "../run_summary.ts";
 import { swapIn } from "../series_swap.ts";
 import { writeSourceList } from "../source_list.ts";
 import { type Changes, readChanges } from "./changes.ts";
@@ -26,7 +25,7 @@ import { dropParts, holdParts, partPaths } from "./folder.ts";
 import { differenceOf, type PartJob, readJob } from "./job.ts";
 import { ownerOf } from "./part.ts";
 import { type PartReport, readReports } from "./report.ts";
-import { filesOf, givenSettings, processorSeconds } from "./run_part.ts";
+import { filesOf, givenSettings } from "./run_part.ts";
 
 /** What to finish, and how. */
 export type FinishOptions =
@@ -160,24 +159,7 @@ async function finishInto(
     const shards = tokens
       ? await buildTokensAndShards(corpus, pool, tokens, settings.policies, options)
       : undefined;
-    const counts = catalogue.counts();
-    const summary: RunSummary = {
-      corpus: folder,
-      source: job.source,
-      files_added: added.files,
-      files: catalogue.files().length,
-      records_added: added.records,
-      xml_bytes: added.xmlBytes,
-      live: counts.live,
-      superseded: counts.superseded,
-      deleted: counts.deleted,
-      up_to_date: added.files === 0 && !shards?.written,
-      tokenized: shards !== undefined,
-      ...(shards ? { shards } : {}),
-      seconds: 0,
-      processor_seconds: processorSeconds(),
-      peak_memory: process.resourceUsage().maxRSS * 1024,
-    };
+    const summary = summarize(corpus, job.source, added, shards);
     catalogue.finishRun(run, summary);
     return summary;
   } finally {

@@ -3,7 +3,6 @@
  * and without a word to the other parts. `finish.ts` merges what they made.
  * @module
  */
-import process from "node:process";
 import { join } from "../../core/std.ts";
 import { exists, hashFile, writeAtomic } from "../../core/files.ts";
 import { UserError } from "../../core/errors.ts";
@@ -23,6 +22,7 @@ import { FileTaker } from "../ingest/take_files.ts";
 import { WorkerPool } from "../ingest/worker_pool.ts";
 import type { RunOptions } from "../ingest/run_options.ts";
 import { corpusTokenizer } from "../shards/corpus_tokenizer.ts";
+import { processorSeconds } from "../run_summary.ts";
 import { readSourceList, type SourceList } from "../source_list.ts";
 import { parseSelection } from "../source/names.ts";
 import { openSource } from "../source/open.ts";
@@ -49,12 +49,6 @@ export interface PartSummary extends Part {
   seconds: number;
   /** Processor time of all threads since the program started. */
   processor_seconds: number;
-}
-
-/** Processor time of all threads since the program started. */
-export function processorSeconds(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1e6;
 }
 
 /**

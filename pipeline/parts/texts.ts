@@ -37,6 +37,7 @@ import {
   textRecord,
   writeTextCorpus,
 } from "../texts/state.ts";
+import { processorSeconds } from "../run_summary.ts";
 import { noEvents, readChanges, writeChanges } from "./changes.ts";
 import type { FinishOptions } from "./finish.ts";
 import { jobToFinish } from "./finish.ts";
@@ -50,7 +51,6 @@ import {
   keepPartTokenizer,
   type PartSummary,
   partTokenizer,
-  processorSeconds,
 } from "./run_part.ts";
 
 /** What a file brings to the list of texts. */
