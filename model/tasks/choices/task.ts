@@ -3,24 +3,15 @@
  * options are given. The options stand in the prompt under letters, and the answer is a letter.
  * @module
  */
-import type { OptionSpec } from "../../../core/cli.ts";
 import { UserError } from "../../../core/errors.ts";
-import { sha256 } from "../../../core/files.ts";
-import { resolve } from "../../../core/std.ts";
 import { choiceTask } from "../core/choice_task.ts";
 import type { ChoiceAnswer, ChoiceItem } from "../core/choices.ts";
 import { readJson } from "../../../core/files.ts";
 import type { Question } from "../formats/mod.ts";
-import { findSplits, sourceHash } from "../formats/splits.ts";
+import { FORMAT, readReleased } from "../formats/released.ts";
 import { readQuestions } from "../formats/views.ts";
 
 const LETTERS = "ABCDEFGHIJ";
-
-const FORMAT: OptionSpec = {
-  type: "string",
-  placeholder: "FORMAT",
-  help: "the files' format, where looking cannot tell; see tasks formats",
-};
 
 /** The prompt of a question: what is given, the question, its options by letter. */
 function promptOf({ contexts, question, options = [] }: Question): string {
@@ -95,32 +86,10 @@ export const choices = choiceTask<Question>({ choicesOf }, {
   },
   read(given, purpose) {
     const format = given.string("format");
-    if (purpose === "evaluate") {
-      const gold = given.string("gold") ?? "";
-      const test = questionsOf(gold, format);
-      const path = resolve(gold);
-      return {
-        labels: lettersOf(test),
-        train: [],
-        develop: [],
-        test,
-        path,
-        sha256: sourceHash(gold),
-      };
-    }
-    const data = given.string("data") ?? "";
-    const splits = findSplits(data);
-    const train = questionsOf(splits.train, format);
-    const develop = questionsOf(splits.develop, format);
-    const test = questionsOf(splits.test, format);
-    return {
-      labels: lettersOf([...train, ...develop, ...test]),
-      train,
-      develop,
-      test,
-      path: resolve(data),
-      sha256: sha256([splits.train, splits.develop, splits.test].map(sourceHash).join("\n")),
-    };
+    return readReleased(given, purpose, {
+      read: (paths) => paths.map((path) => questionsOf(path, format)),
+      labelsOf: (...splits) => lettersOf(splits.flat()),
+    });
   },
   readAnswers(path, { test, labels }): ChoiceAnswer[] {
     const said = readJson<Record<string, unknown>>(path, "answers");

@@ -3,23 +3,14 @@
  * table or JSON lines with a column of texts and one of labels. The label is said in words.
  * @module
  */
-import type { OptionSpec } from "../../../core/cli.ts";
 import { UserError } from "../../../core/errors.ts";
-import { sha256 } from "../../../core/files.ts";
-import { resolve } from "../../../core/std.ts";
 import { choiceHead } from "../core/choice_head.ts";
 import { choiceTask } from "../core/choice_task.ts";
 import type { ChoiceAnswer, ChoiceItem } from "../core/choices.ts";
 import { headApproach } from "../core/head_approach.ts";
 import type { LabelledText } from "../formats/mod.ts";
-import { findSplits, sourceHash } from "../formats/splits.ts";
+import { FORMAT, readReleased } from "../formats/released.ts";
 import { readTexts } from "../formats/views.ts";
-
-const FORMAT: OptionSpec = {
-  type: "string",
-  placeholder: "FORMAT",
-  help: "the files' format, where looking cannot tell; see tasks formats",
-};
 
 /** A label as words that a model can say. */
 const words = (label: string): string => label.toLowerCase().replace(/[-_]+/g, " ").trim();
@@ -110,32 +101,10 @@ export const classify = choiceTask<LabelledText>({ choicesOf, wordsOf: words }, 
   },
   read(given, purpose) {
     const format = given.string("format");
-    if (purpose === "evaluate") {
-      const gold = given.string("gold") ?? "";
-      const test = textsOf(gold, format);
-      const path = resolve(gold);
-      return {
-        labels: labelsOf(test),
-        train: [],
-        develop: [],
-        test,
-        path,
-        sha256: sourceHash(gold),
-      };
-    }
-    const data = given.string("data") ?? "";
-    const splits = findSplits(data);
-    const train = textsOf(splits.train, format);
-    const develop = textsOf(splits.develop, format);
-    const test = textsOf(splits.test, format);
-    return {
-      labels: labelsOf(train, develop, test),
-      train,
-      develop,
-      test,
-      path: resolve(data),
-      sha256: sha256([splits.train, splits.develop, splits.test].map(sourceHash).join("\n")),
-    };
+    return readReleased(given, purpose, {
+      read: (paths) => paths.map((path) => textsOf(path, format)),
+      labelsOf,
+    });
   },
   readAnswers(path, { test, labels, path: gold }): ChoiceAnswer[] {
     const said = textsOf(path, undefined);

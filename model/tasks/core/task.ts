@@ -29,7 +29,7 @@ export interface Given {
 }
 
 /** What the data are read for. */
-type Purpose = "evaluate" | "finetune";
+export type Purpose = "evaluate" | "finetune";
 
 /** A task's page in the help of a command; its options are those that name files and splits. */
 export interface TaskHelp {

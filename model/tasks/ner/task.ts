@@ -1,14 +1,12 @@
 /** Named entities as a task. @module */
 import type { OptionSpec } from "../../../core/cli.ts";
 import { UserError } from "../../../core/errors.ts";
-import { sha256 } from "../../../core/files.ts";
-import { resolve } from "../../../core/std.ts";
 import { ratioMeasures } from "../core/classification.ts";
 import type { WrongItem } from "../core/error_page.ts";
 import { headApproach } from "../core/head_approach.ts";
 import { reportSystems } from "../core/report.ts";
 import type { Approach, Score, Task } from "../core/task.ts";
-import { findSplits, sourceHash } from "../formats/splits.ts";
+import { FORMAT, readReleased } from "../formats/released.ts";
 import { readSentences } from "../formats/views.ts";
 import { Dictionary } from "./dictionary.ts";
 import {
@@ -53,12 +51,6 @@ const TAG_TOKENS: Approach<TaggedSentence, TagAnswer> = {
     const all = await scoreTags(items, set, model, reader.tokenizer, reader);
     return all.map((scores) => ({ tags: decodeTags(scores, set.tags), scores }));
   },
-};
-
-const FORMAT: OptionSpec = {
-  type: "string",
-  placeholder: "FORMAT",
-  help: "the files' format, where looking cannot tell; see tasks formats",
 };
 
 const TYPES: OptionSpec = {
@@ -149,7 +141,7 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
     const types = given.string("types");
     const format = given.string("format");
     const notes: string[] = [];
-    const readSplits = (paths: string[]) => {
+    const read = (paths: readonly string[]) => {
       const splits = paths.map((path) => {
         const view = readSentences(path, format);
         notes.push(...view.notes);
@@ -157,31 +149,18 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
       });
       return types === undefined ? splits : chooseTypes(splits, parseTypes(types));
     };
-    if (purpose === "evaluate") {
-      const gold = given.string("gold")!;
-      const known = given.string("train");
-      const [test, train = []] = readSplits(known === undefined ? [gold] : [gold, known]);
-      const labels = tagsOf(entityTypes(test!));
-      const path = resolve(gold);
-      const sha256 = sourceHash(gold);
-      return { labels, train, develop: [], test: test!, path, sha256, notes };
+    // What is scored decides the tags; a training split beside it only feeds the dictionary.
+    const labelsOf = (first: TaggedSentence[] = [], ...others: TaggedSentence[][]) =>
+      tagsOf(entityTypes(purpose === "evaluate" ? first : [first, ...others].flat()));
+    const settings = types === undefined ? [] : [types];
+    const data = readReleased(given, purpose, { read, labelsOf, settings });
+    const { train, develop, test } = data;
+    if (purpose === "finetune" && !(train.length && develop.length && test.length)) {
+      throw new UserError(
+        `Cannot fine-tune on ${given.string("data")}: one of its files holds no sentence`,
+      );
     }
-    const data = given.string("data")!;
-    const found = findSplits(data);
-    const files = [found.train, found.develop, found.test];
-    const [train, develop, test] = readSplits(files);
-    if (!train!.length || !develop!.length || !test!.length) {
-      throw new UserError(`Cannot fine-tune on ${data}: one of its files holds no sentence`);
-    }
-    return {
-      labels: tagsOf(entityTypes([...train!, ...develop!, ...test!])),
-      train: train!,
-      develop: develop!,
-      test: test!,
-      path: resolve(data),
-      sha256: sha256([...files.map(sourceHash), ...types ? [types] : []].join("\n")),
-      notes,
-    };
+    return { ...data, notes };
   },
   readAnswers(path, { test, path: gold }) {
     const system = taggedSentences(readSentences(path).items);

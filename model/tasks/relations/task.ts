@@ -1,7 +1,5 @@
 /** Relations between entities as a task: labels of marked sentences, and pairs of whole documents. @module */
-import type { OptionSpec } from "../../../core/cli.ts";
 import { UserError } from "../../../core/errors.ts";
-import { sha256 } from "../../../core/files.ts";
 import { readTextInput } from "../../../core/text_input.ts";
 import { resolve } from "../../../core/std.ts";
 import { choiceTask } from "../core/choice_task.ts";
@@ -12,7 +10,8 @@ import type { AnyTask, FinetuneHelp, Score, Task, TaskHelp } from "../core/task.
 import { headApproach } from "../core/head_approach.ts";
 import { RELATION_HEAD } from "./head.ts";
 import { formatNamed, recogniseFormat } from "../formats/mod.ts";
-import { findSplits, sourceHash } from "../formats/splits.ts";
+import { FORMAT, readReleased } from "../formats/released.ts";
+import { sourceHash } from "../formats/splits.ts";
 import { labelTable, relationMeasures, RESAMPLES } from "./relation_report.ts";
 import {
   compareRelations,
@@ -27,12 +26,6 @@ import {
   relationWords,
   sumCounts,
 } from "./relations.ts";
-
-const FORMAT: OptionSpec = {
-  type: "string",
-  placeholder: "FORMAT",
-  help: "the files' format, where looking cannot tell; see tasks formats",
-};
 
 const evaluation: TaskHelp = {
   summary: "Score relations between entities: precision, recall and F1",
@@ -127,34 +120,16 @@ export const relations = choiceTask<RelationExample>(FORM, {
     return kind === "document" ? documentRelations as AnyTask : undefined;
   },
   read(given, purpose) {
-    if (purpose === "evaluate") {
-      const gold = given.string("gold")!;
-      const format = given.string("format");
-      const { items: examples, notes } = readRelations(gold, format);
-      const known = given.string("train");
-      const train = known === undefined ? [] : readRelations(known, format).items;
-      const labels = labelsOf(examples, train);
-      const path = resolve(gold);
-      const negative = negativeLabel(labels);
-      const sha256 = sourceHash(gold);
-      return { labels, negative, train, develop: [], test: examples, path, sha256, notes };
-    }
-    const data = given.string("data")!;
-    const found = findSplits(data);
-    const files = [found.train, found.develop, found.test];
-    const views = files.map((file) => readRelations(file, given.string("format")));
-    const [train, develop, test] = views.map((view) => view.items);
-    const labels = labelsOf(train!, develop!, test!);
-    return {
-      labels,
-      negative: negativeLabel(labels),
-      train: train!,
-      develop: develop!,
-      test: test!,
-      path: resolve(data),
-      sha256: sha256(files.map(sourceHash).join("\n")),
-      notes: views.flatMap((view) => view.notes),
-    };
+    const format = given.string("format");
+    const notes: string[] = [];
+    const read = (paths: readonly string[]) =>
+      paths.map((path) => {
+        const view = readRelations(path, format);
+        notes.push(...view.notes);
+        return view.items;
+      });
+    const data = readReleased(given, purpose, { read, labelsOf });
+    return { ...data, negative: negativeLabel(data.labels), notes };
   },
   readAnswers(path, { labels, test, path: goldFile }): ChoiceAnswer[] {
     const system = readRelationLines(path);
