@@ -35,6 +35,8 @@ const HYPER = uniforms({
   /** Nothing is updated above these. */
   loss_limit: "f32",
   squares_limit: "f32",
+  /** 1 - the decay of the parameters' running mean. */
+  fresh: "f32",
 });
 
 /** What differs between arenas and their parts. */
@@ -42,8 +44,6 @@ const PARAMS = uniforms({
   vectors: "u32",
   /** What the learning rate is multiplied with. */
   rate: "f32",
-  /** 1 - the decay of the parameters' running mean. */
-  fresh: "f32",
 });
 
 /** Bytes of the uniform region that {@linkcode adamWHyper} fills. */
@@ -62,6 +62,8 @@ export interface AdamWHyper {
   maxGradNorm: number;
   /** Nothing is updated where the loss or the norm lies above this; absent for no limit. */
   skipAbove?: { loss: number; gradNorm: number };
+  /** Running means: average += (1 - averageDecay) (parameter - average); 1, by default, leaves them. */
+  averageDecay?: number;
 }
 
 /** The limits of `skipAbove` as the device compares them: of the loss, and of the squared norm. */
@@ -87,6 +89,7 @@ export function adamWHyper(h: AdamWHyper): Float32Array<ArrayBuffer> {
     limit: Number.isFinite(h.maxGradNorm) ? h.maxGradNorm : 3e38,
     loss_limit: limits.loss,
     squares_limit: limits.squares,
+    fresh: 1 - (h.averageDecay ?? 1),
   }));
 }
 
@@ -100,9 +103,8 @@ export interface AdamWArena {
   decay: boolean;
   /** What the learning rate is multiplied with (layer-wise decay); 1 by default. */
   rate?: number;
-  /** A running mean of the parameters: average += (1 - averageDecay) (parameter - average). */
+  /** A running mean of the parameters; see {@linkcode AdamWHyper.averageDecay}. */
   average?: Region;
-  averageDecay?: number;
   /** The state of a loss scale, where the gradients are scaled; see `loss_scale.ts`. */
   lossScale?: Region;
   /** The parameters rounded to f16, half the size: written where they are updated. */
@@ -159,7 +161,7 @@ function adamWProgram(variant: AdamWVariant): Program {
       let now = decayed - p.rate * h.rate * (m * h.correction1) / root;
       parameter[i] = now;
     `);
-    if (variant.average) w.line("average[i] += p.fresh * (now - average[i]);");
+    if (variant.average) w.line("average[i] += h.fresh * (now - average[i]);");
     if (variant.half) w.line("rounded[i] = vec4h(now);");
   });
   return w.program();
@@ -201,7 +203,6 @@ export function adamW(
       params: PARAMS.pack({
         vectors: count,
         rate: arena.rate ?? 1,
-        fresh: 1 - (arena.averageDecay ?? 1),
       }),
       bindings: {
         h: hyper,

@@ -86,6 +86,8 @@ export class Mamba implements TrainableModel {
   #fresh = true;
   /** The share of the embeddings' values that training drops. */
   #dropout: number;
+  /** Of the running means, where an update says nothing else. */
+  #averageDecay: number | undefined;
   #reported?: Promise<StepReport>;
 
   /** @ignore Use {@linkcode createMamba}. */
@@ -96,6 +98,7 @@ export class Mamba implements TrainableModel {
     this.sequenceLength = options.sequenceLength;
     this.memory = memory;
     this.#dropout = options.dropout ?? 0;
+    this.#averageDecay = options.averageDecay;
     const planned = { ...options, recompute: memory.recompute };
     const buffers = this.#buffers = allocateModel(device, config, planned);
     const { store, layers, last, hidden } = buffers;
@@ -177,7 +180,8 @@ export class Mamba implements TrainableModel {
 
   update(options: UpdateOptions): void {
     if (!this.#update) throw new RangeError("This model was made for evaluation alone");
-    this.device.write(this.#update.hyper, adamWHyper(options));
+    const { averageDecay = this.#averageDecay } = options;
+    this.device.write(this.#update.hyper, adamWHyper({ ...options, averageDecay }));
     this.#limits = skipLimits(options.skipAbove);
     this.#update.plan.submit();
     this.#fresh = true;

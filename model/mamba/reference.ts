@@ -183,7 +183,8 @@ export class ReferenceModel implements TrainableModel {
   }
 
   update(options: UpdateOptions): void {
-    const { rate = () => 1, averageDecay = 0 } = this.#terms;
+    const { rate = () => 1 } = this.#terms;
+    const averageDecay = options.averageDecay ?? this.#terms.averageDecay ?? 0;
     const trained = parameterList(this.config).filter((parameter) => rate(parameter) !== 0);
     const gradNorm = ops.globalNorm(trained.map(({ name }) => this.gradients.get(name)!));
     const { loss = Infinity, gradNorm: norm = Infinity } = options.skipAbove ?? {};

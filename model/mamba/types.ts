@@ -59,6 +59,8 @@ export interface UpdateOptions {
   maxGradNorm: number;
   /** The update is not applied where the step's loss or gradient norm lies above this. */
   skipAbove?: { loss: number; gradNorm: number };
+  /** The decay of the running means in this update; by default the model's. */
+  averageDecay?: number;
 }
 
 /** What one update saw. */

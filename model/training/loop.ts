@@ -36,6 +36,8 @@ interface LoopOptions {
   model: TrainableModel;
   /** Where the run stands. */
   state: TrainerState;
+  /** Whether the run began with random weights, which its averages are to forget. */
+  random?: boolean;
   /** The tokenizer.json that goes into each checkpoint. */
   tokenizer?: Uint8Array;
   /** The model card that goes into the checkpoint of a state. */
@@ -147,7 +149,7 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
 
       // Update the weights.
       const step = state.step + 1;
-      const update = updateOptions(config, step, steps);
+      const update = updateOptions(config, step, steps, options.random);
       if (spikeRules.action === "skip") update.skipAbove = record.spikes.limits;
       model.update(update);
       const tokens = tokensOf(model, gradients.batches);

@@ -123,6 +123,7 @@ async function trainFrom(
       config,
       model,
       state,
+      random: init.startsWith("random:"),
       tokenizer: start.tokenizer,
       card: (state) => cardOf(run, out, start.config, state),
       listener: request.listener,

@@ -36,13 +36,26 @@ export function queueGradients(
   return { batches, scale };
 }
 
-/** The values of update `step` of `steps`, as configured. */
+/**
+ * The decay of the running means in update `step`: at most the configured one, and at first less, so
+ * that a mean which starts at random weights forgets them: min(decay, (1 + n) / (10 + n)), as
+ * TensorFlow's ExponentialMovingAverage has it with `num_updates`.
+ */
+export const warmingDecay = (decay: number, step: number): number =>
+  Math.min(decay, (1 + step) / (10 + step));
+
+/**
+ * The values of update `step` of `steps`, as configured.
+ * @param random whether the run began with random weights, which its averages are to forget
+ */
 export function updateOptions(
-  { optimizer, schedule }: Pick<TrainConfig, "optimizer" | "schedule">,
+  { optimizer, schedule, average }: Pick<TrainConfig, "optimizer" | "schedule" | "average">,
   step: number,
   steps: number,
+  random = false,
 ): UpdateOptions {
   return {
+    ...(random && average.decay ? { averageDecay: warmingDecay(average.decay, step) } : {}),
     step,
     learningRate: optimizer.learning_rate * scheduleFactor(schedule, step, steps),
     beta1: optimizer.beta1,

@@ -181,7 +181,6 @@ export function updatePlan({ device, options, buffers }: StepSetting): UpdatePla
         m: regions.m!,
         v: regions.v!,
         average: regions.average,
-        averageDecay: options.averageDecay,
         decay: decay || options.decayAll === true,
         rate,
         lossScale: lossScale?.state,

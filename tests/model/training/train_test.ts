@@ -31,6 +31,8 @@ import {
 } from "../helpers.ts";
 import { observed, prepare } from "./miniature_run.ts";
 
+const NORM = "backbone.norm_f.weight";
+
 /** Every parameter of a folder. */
 const allOf = (folder: ModelFolder) =>
   new Map(parameterList(folder.config).map((p) => [p.name, folder.read(p.name)]));
@@ -156,6 +158,35 @@ Deno.test("trainRun() keeps a moving average of the weights, through a stop too"
       UserError,
       "the run keeps none",
     );
+  }));
+
+Deno.test("an average that starts at random weights forgets them", () =>
+  withFolder(async (dir) => {
+    const config = {
+      steps: 3,
+      batch: { rows: 2 },
+      optimizer: { learning_rate: 0.01 },
+      average: { decay: 0.3 },
+      checkpoint: { every: 1, keep: 3 },
+    };
+    const seen = new Map<number, Map<string, Float32Array>>();
+    const makeModel = observed((step, model) => {
+      model.readParameters().then((values) => seen.set(step - 1, values));
+    });
+    const request = prepare(dir, { init: "random:tiny", config, makeModel });
+    await trainRun(request);
+    // After update n the mean moves by 1 - min(0.3, (1 + n) / (10 + n)): 9/11, 9/12, and then 0.7.
+    const [first, ...rest] = seen.get(0)?.get(NORM) ?? [];
+    assert(first !== undefined && rest.length > 0);
+    let average = first;
+    for (const [n, fresh] of [[1, 9 / 11], [2, 9 / 12], [3, 0.7]] as const) {
+      using weights = openSafetensors(join(checkpointPath(request.out, n), "model.safetensors"));
+      using averages = openSafetensors(join(checkpointPath(request.out, n), "average.safetensors"));
+      const now = weights.floats(NORM)[0] ?? NaN;
+      assert(now !== average, "the weight moves");
+      average += fresh * (now - average);
+      assertAlmostEquals(averages.floats(NORM)[0] ?? NaN, average, 1e-6);
+    }
   }));
 
 Deno.test("trainRun() with accumulation equals one large batch", () =>
