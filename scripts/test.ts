@@ -1,15 +1,57 @@
 /**
- * Runs the tests room by room, each room in a process of its own and each file that uses the GPU
- * too, so that a driver that aborts takes one file with it and not the rest. Words on the command
- * line choose: "deno task test kernels pipeline/xml" runs the test files whose path has one of
- * them. The last line counts.
+ * Runs the tests: each test file in a process of its own, as many side by side as the machine has
+ * processors, so that a driver that aborts takes one file with it and not the rest. Words on the
+ * command line choose: "deno task test kernels pipeline/xml" runs the test files whose path has one
+ * of them, and "--processes 1" runs one file at a time. What a file prints appears whole when the
+ * file ends. The last line counts.
  * @module
  */
 import { consoleReporter } from "../core/reporter.ts";
 import { fromFileUrl, join, relative } from "../core/std.ts";
 
-/** Rooms whose test files use the GPU. */
-const GPU_ROOMS = ["kernels", "model"];
+/** However many processors there are, no more files run side by side: a few of them take 1.5 GB. */
+const MOST_PROCESSES = 8;
+
+/**
+ * Files that take more than ten seconds, with roughly how many they take on one processor. They start
+ * first, the longest before the others, so that no long file is still running alone at the end. A
+ * wrong or missing number costs time and nothing else.
+ */
+export const LONG_FILES: Readonly<Record<string, number>> = {
+  "tests/kernels/ssd_test.ts": 70,
+  "tests/model/goldens_test.ts": 80,
+  "tests/bench/gpu_test.ts": 60,
+  "tests/model/training/resident_memory_test.ts": 36,
+  "tests/commands/train_test.ts": 40,
+  "tests/end_to_end/public_api_test.ts": 27,
+  "tests/commands/demo_test.ts": 25,
+  "tests/chaos/chaos_test.ts": 20,
+  "tests/end_to_end/tutorial_test.ts": 10,
+  "tests/help_test.ts": 14,
+};
+
+/** What the command line asks for. */
+interface Asked {
+  words: string[];
+  processes: number;
+}
+
+/** Reads the command line; undefined where `--processes` has no whole number of 1 or more. */
+export function readWords(args: readonly string[], processors: number): Asked | undefined {
+  const words: string[] = [];
+  let processes = Math.min(processors, MOST_PROCESSES);
+  const rest = args.values();
+  for (const word of rest) {
+    const [, given] = /^--processes(?:=(.*))?$/.exec(word) ?? [];
+    if (!word.startsWith("--processes")) {
+      words.push(word);
+      continue;
+    }
+    processes = Number(given ?? rest.next().value);
+    if (!Number.isInteger(processes) || processes < 1) return undefined;
+  }
+  return { words, processes };
+}
 
 /** What one process of tests came to. */
 interface Outcome {
@@ -27,15 +69,10 @@ export function readOutcome(output: string, success: boolean): Outcome {
   return { passed, failed: success ? failed : Math.max(1, failed) };
 }
 
-/** Test files by the process that runs them. */
-export function groupTests(paths: string[]): string[][] {
-  const rooms = new Map<string, string[]>();
-  for (const path of paths.sort()) {
-    const room = path.split(/[\\/]/)[1]!;
-    const key = GPU_ROOMS.includes(room) ? path : room;
-    rooms.set(key, [...rooms.get(key) ?? [], path]);
-  }
-  return [...rooms.values()];
+/** Test files in the order in which they start: the long ones first, then the others by name. */
+export function orderTests(paths: readonly string[]): string[] {
+  const seconds = (path: string) => LONG_FILES[path.replaceAll("\\", "/")] ?? 0;
+  return [...paths].sort((a, b) => seconds(b) - seconds(a) || (a < b ? -1 : 1));
 }
 
 function* walk(folder: string): Generator<string> {
@@ -52,51 +89,100 @@ async function checkTypes(root: string, files: string[]): Promise<boolean> {
   return (await new Deno.Command(Deno.execPath(), { args, cwd: root }).spawn().status).success;
 }
 
-async function runGroup(root: string, files: string[]): Promise<Outcome> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["test", "--no-check", "--allow-all", ...files], // a test drives a browser, which looks everywhere
-    cwd: root,
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  const parts: string[] = [];
-  const decoder = new TextDecoder();
-  for await (const chunk of child.stdout) {
-    Deno.stdout.writeSync(chunk);
-    parts.push(decoder.decode(chunk, { stream: true }));
+/** Test files that run now. Each has a process group, so that what its tests start ends with it. */
+const running = new Set<Deno.ChildProcess>();
+
+function endAll(): void {
+  for (const child of running) {
+    try {
+      if (Deno.build.os === "windows") child.kill();
+      else Deno.kill(-child.pid, "SIGKILL");
+    } catch { /* it has ended */ }
   }
+}
+
+/** Collects what a stream says into `parts`, in the order in which it arrives. */
+async function collect(
+  stream: ReadableStream<Uint8Array>,
+  parts: Uint8Array[],
+): Promise<void> {
+  for await (const part of stream) parts.push(part);
+}
+
+/** Runs the tests of one file in a process of their own. */
+async function runFile(root: string, file: string): Promise<Outcome> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["test", "--no-check", "--allow-all", file], // a test drives a browser, which looks everywhere
+    cwd: root,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    detached: Deno.build.os !== "windows",
+  }).spawn();
+  running.add(child);
+  const parts: Uint8Array[] = [];
+  await Promise.all([collect(child.stdout, parts), collect(child.stderr, parts)]);
   const { success, signal } = await child.status;
-  const output = parts.join("");
+  running.delete(child);
+  const bytes = new Uint8Array(await new Blob(parts.map((part) => part.slice())).arrayBuffer());
+  for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+  const output = new TextDecoder().decode(bytes);
   const reported = readOutcome(output, true);
   // CPU drivers have been seen to crash while a process ends: that says nothing of its tests.
   if (signal && reported.passed > 0 && reported.failed === 0) {
-    consoleReporter().log(
-      `${signal} ended a process after its tests had passed: ${files.join(" ")}`,
-    );
+    consoleReporter().log(`${signal} ended a process after its tests had passed: ${file}`);
     return reported;
   }
   return readOutcome(output, success);
 }
 
+/**
+ * Runs `work` on each item, at most `most` of them at a time, started in their order.
+ * @returns what the items came to, in their order
+ */
+export async function sideBySide<Item, Result>(
+  items: readonly Item[],
+  most: number,
+  work: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  const results = new Array<Result>(items.length);
+  const left = items.entries();
+  const takeTurns = async () => {
+    for (const [i, item] of left) results[i] = await work(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(most, items.length) }, takeTurns));
+  return results;
+}
+
 if (import.meta.main) {
   const root = fromFileUrl(new URL("..", import.meta.url));
   const reporter = consoleReporter();
-  const chosen = [...walk(join(root, "tests"))].map((path) => relative(root, path))
-    .filter((path) => !Deno.args.length || Deno.args.some((word) => path.includes(word)));
+  const asked = readWords(Deno.args, navigator.hardwareConcurrency);
+  if (!asked) {
+    reporter.log("--processes takes how many test files run side by side, such as --processes 2");
+    Deno.exit(1);
+  }
+  const { words, processes } = asked;
+  const chosen = orderTests(
+    [...walk(join(root, "tests"))].map((path) => relative(root, path))
+      .filter((path) => !words.length || words.some((word) => path.includes(word))),
+  );
   if (!chosen.length) {
-    reporter.log(`No test file has "${Deno.args.join('" or "')}" in its path`);
+    reporter.log(`No test file has "${words.join('" or "')}" in its path`);
     Deno.exit(1);
   }
   if (!await checkTypes(root, chosen)) Deno.exit(1);
-  let passed = 0;
-  const failures: string[] = [];
-  let failed = 0;
-  for (const files of groupTests(chosen)) {
-    const outcome = await runGroup(root, files);
-    passed += outcome.passed;
-    failed += outcome.failed;
-    if (outcome.failed) failures.push(...files);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    if (Deno.build.os === "windows" && signal === "SIGTERM") continue;
+    Deno.addSignalListener(signal, () => {
+      endAll();
+      Deno.exit(130);
+    });
   }
+  const outcomes = await sideBySide(chosen, processes, (file) => runFile(root, file));
+  const failures = chosen.filter((_, i) => outcomes[i]?.failed);
+  const passed = outcomes.reduce((sum, outcome) => sum + outcome.passed, 0);
+  const failed = outcomes.reduce((sum, outcome) => sum + outcome.failed, 0);
   if (failures.length) reporter.line(`Failures among: ${failures.join(" ")}`);
   reporter.line(`${passed} passed, ${failed} failed`);
   Deno.exit(failed ? 1 : 0);

@@ -1,5 +1,4 @@
 import { type Machine, PACKAGES, planSetup } from "../../scripts/setup.ts";
-import { groupTests, readOutcome } from "../../scripts/test.ts";
 import { assertEquals, assertStringIncludes } from "../assert.ts";
 
 const BARE: Machine = {
@@ -41,18 +40,4 @@ Deno.test("set-up prints the exact command where it may not install", () => {
   const elsewhere = planSetup({ ...BARE, aptGet: false });
   if (elsewhere.action !== "print") throw new Error("nothing to print");
   assertStringIncludes(elsewhere.message, "dnf install");
-});
-
-Deno.test("the test runner gives GPU files a process each and rooms one", () => {
-  assertEquals(
-    groupTests(["tests/model/b_test.ts", "tests/core/a_test.ts", "tests/core/c_test.ts"]),
-    [["tests/core/a_test.ts", "tests/core/c_test.ts"], ["tests/model/b_test.ts"]],
-  );
-});
-
-Deno.test("the test runner counts, and counts a process that died", () => {
-  const summary = "\n\x1b[32mok\x1b[0m | 12 passed (3 steps) | 0 failed | 2 ignored (5s)\n";
-  assertEquals(readOutcome(summary, true), { passed: 12, failed: 0 });
-  assertEquals(readOutcome("FAILED | 3 passed | 2 failed (1s)\n", false), { passed: 3, failed: 2 });
-  assertEquals(readOutcome("LLVM ERROR: aborted\n", false), { passed: 0, failed: 1 });
 });
