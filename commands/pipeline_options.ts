@@ -1,12 +1,13 @@
 /** Options that the pipeline's commands share. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
-import { formatBytes, formatDuration, formatTable } from "../core/reporter.ts";
+import { formatBytes, formatDuration, formatTable, type Reporter } from "../core/reporter.ts";
 import { FIELD_SELECTIONS, type FieldSelection } from "../pipeline/citation/elements.ts";
 import { DEFAULT_POLICIES, type Policies } from "../pipeline/ingest/policy.ts";
 import { defaultWorkers } from "../pipeline/ingest/worker_count.ts";
 import { DEFAULT_SETTINGS, optionOf } from "../pipeline/corpus_settings.ts";
 import type { RunOptions, RunSummary } from "../pipeline/run.ts";
 import { PART } from "./part_option.ts";
+import { type Manifest, paddingNotice, readManifest } from "../pipeline/shards/mod.ts";
 import { PACKING_METHODS, type PackingMethod } from "../pipeline/shards/packing.ts";
 
 const policy = (help: string, standard: string): OptionSpec => ({
@@ -49,7 +50,8 @@ export const RUN_OPTIONS: Record<string, OptionSpec> = {
     type: "string",
     choices: PACKING_METHODS,
     help:
-      `how documents become rows (default ${DEFAULT_SETTINGS.packing}); the others are for comparison`,
+      `how documents become rows (default ${DEFAULT_SETTINGS.packing}, which leaves documents whole ` +
+      "where it can); concatenate cuts them where a row ends, so that no place stays empty",
   },
   seed: {
     type: "integer",
@@ -203,6 +205,7 @@ export function printSummary(invocation: Invocation, summary: RunSummary): void 
   if (!summary.tokenized) {
     reporter.log("Stopped after the documents: give --tokenizer FILE to make tokens and shards");
   }
+  if (summary.shards?.written) logPadding(reporter, readManifest(summary.corpus));
   if (invocation.json) return reporter.line(JSON.stringify(summary));
   const speed = summary.xml_bytes / summary.seconds;
   reporter.line(
@@ -222,4 +225,10 @@ export function printSummary(invocation: Invocation, summary: RunSummary): void 
         : []),
     ]).split("\n").slice(2).join("\n"),
   );
+}
+
+/** Says where much of the rows is padding. */
+export function logPadding(reporter: Reporter, manifest: Manifest): void {
+  const notice = paddingNotice(manifest);
+  if (notice) reporter.log(notice);
 }

@@ -6,8 +6,9 @@ import { formatTable } from "../core/reporter.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { defaultWorkers } from "../pipeline/ingest/worker_count.ts";
 import { packSet } from "../pipeline/pack.ts";
+import { readManifest } from "../pipeline/shards/mod.ts";
 import type { PackingMethod } from "../pipeline/shards/packing.ts";
-import { CORPUS, defined, grouped, RUN_OPTIONS } from "./pipeline_options.ts";
+import { CORPUS, defined, grouped, logPadding, RUN_OPTIONS } from "./pipeline_options.ts";
 
 /** An option of `pipeline run`. */
 const shared = (name: string) => RUN_OPTIONS[name] ?? fail(`there is no option ${name}`);
@@ -73,6 +74,7 @@ export const command: Command = {
       },
     });
     progress.finish();
+    if (done.written) logPadding(reporter, readManifest(done.folder));
     if (invocation.json) return reporter.line(jsonLine(done));
     reporter.line(
       formatTable(["", ""], [

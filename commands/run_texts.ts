@@ -2,7 +2,7 @@
 import type { Invocation } from "../core/cli.ts";
 import { buildTextCorpus } from "../pipeline/texts/corpus.ts";
 import type { Manifest } from "../pipeline/shards/mod.ts";
-import { runOptions } from "./pipeline_options.ts";
+import { logPadding, runOptions } from "./pipeline_options.ts";
 
 /** Brings a corpus of texts up to date with a folder, and prints what it holds. */
 export async function runTexts(invocation: Invocation, source: string): Promise<void> {
@@ -16,9 +16,11 @@ export function printTexts(
   invocation: Invocation,
   corpus: string,
   source: string,
-  { splits, tokenizer_sha256 }: Manifest,
+  manifest: Manifest,
 ): void {
   const { reporter } = invocation;
+  const { splits, tokenizer_sha256 } = manifest;
+  logPadding(reporter, manifest);
   const sum = (of: (split: typeof splits.train) => number) =>
     Object.values(splits).reduce((n, s) => n + of(s), 0);
   const figures = {

@@ -138,3 +138,28 @@ export function sumShards(
     shards,
   };
 }
+
+/** Of all rows, the share that cutting documents would save before a notice says so. */
+const MUCH_PADDING = 0.15;
+
+/**
+ * What is to be said where much of the rows is padding that cutting documents would save; undefined
+ * where little is. Documents that stay whole fill rows badly where a row holds only one or two of them.
+ */
+export function paddingNotice(
+  { splits, packing, sequence_length }: Pick<Manifest, "splits" | "packing" | "sequence_length">,
+): string | undefined {
+  let rows = 0;
+  let cut = 0;
+  for (const split of Object.values(splits)) {
+    rows += split.rows;
+    // A split's last row is seldom full in any way of packing.
+    cut += Math.ceil(split.tokens / sequence_length);
+  }
+  const share = rows === 0 ? 0 : 1 - cut / rows;
+  if (share <= MUCH_PADDING || packing.method === "concatenate") return undefined;
+  return `${(100 * share).toFixed(0)} % of the rows is padding, as documents stay whole in rows of ` +
+    `${sequence_length} tokens: a longer --sequence-length leaves less of it, and ` +
+    `--packing concatenate none, because it cuts documents where a row ends; either is for a new ` +
+    `corpus or for "pipeline pack"`;
+}

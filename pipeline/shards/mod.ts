@@ -3,6 +3,7 @@ export { buildShards, type ShardOptions } from "./build.ts";
 export {
   type Manifest,
   manifestPath,
+  paddingNotice,
   readManifest,
   type ShardEntry,
   shardsFolder,

@@ -1,7 +1,8 @@
 import { join } from "../../core/std.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { pack, type PackingMethod } from "../../pipeline/shards/packing.ts";
-import { assert, assertEquals } from "../assert.ts";
+import { paddingNotice, type SplitEntry } from "../../pipeline/shards/mod.ts";
+import { assert, assertEquals, assertMatch } from "../assert.ts";
 import { integers } from "../random.ts";
 import { SHARED, sharedTest } from "../shared.ts";
 
@@ -95,4 +96,37 @@ sharedTest("data/pubmed/truth", "packing: real abstracts at 1,024", () => {
     const padding = 1 - tokens / (rows.length * 1024);
     assert(split < 0.002 && padding < 0.015, `${split} split, ${padding} padding`);
   }
+});
+
+Deno.test("packing: a notice names the remedy where much of the rows is padding", () => {
+  const random = integers(5);
+  const lengths = Array.from({ length: 500 }, () => 300 + random(60)); // two fill a row of 720
+  const noticeOf = (sequence_length: number, method: PackingMethod) => {
+    const split = (rows: number, tokens: number): SplitEntry => ({
+      rows,
+      tokens,
+      documents: lengths.length,
+      padding_share: 0,
+      split_documents: 0,
+      shard_bits: 0,
+      shards: [],
+    });
+    const rows = pack(lengths, sequence_length, method).length;
+    return paddingNotice({
+      sequence_length,
+      packing: { method, seed: 0, window: lengths.length },
+      splits: {
+        train: split(rows, lengths.reduce((a, b) => a + b)),
+        // One short document in a row of its own is no reason to cut others.
+        validation: split(1, 10),
+        test: split(0, 0),
+      },
+    });
+  };
+  assertEquals(noticeOf(720, "best-fit"), undefined);
+  assertMatch(
+    noticeOf(512, "best-fit") ?? "",
+    /^3\d % of the rows is padding, .* rows of 512 tokens: .* --packing concatenate/,
+  );
+  assertEquals(noticeOf(512, "concatenate"), undefined);
 });
