@@ -11,8 +11,8 @@ import { presetConfig } from "../model/mamba/config.ts";
 import type { HeadContext } from "../model/mamba/head.ts";
 import { Random } from "../model/mamba/random.ts";
 import type { MadeModel, UpdateOptions } from "../model/mamba/types.ts";
-import { examplesOfStep } from "../model/tasks/core/examples.ts";
-import { fittingRows, headApproach } from "../model/tasks/core/head_approach.ts";
+import { fittingShape, stepExamples } from "../model/tasks/core/batching.ts";
+import { headApproach } from "../model/tasks/core/head_approach.ts";
 import { packTexts } from "../model/tasks/core/head_examples.ts";
 import type { TaskReader } from "../model/tasks/core/task.ts";
 import { TAG_HEAD } from "../model/tasks/ner/head.ts";
@@ -89,14 +89,16 @@ export async function benchFinetune(invocation: Invocation): Promise<Record<stri
   for (const context of CONTEXTS) {
     const approach = headApproach(TAG_HEAD, { context, crf: true });
     const config = { ...sizes, head: approach.head(LABELS) };
-    const sequenceLength = approach.rowLength(sentences, reader);
     const examples = approach.examples(sentences, reader);
-    const textRows = fittingRows(examples, sequenceLength, {
+    const shape = fittingShape(examples, {
+      shortest: approach.rowLength(sentences, reader),
       perStep: PER_STEP,
       most: ROWS,
       seed: 0,
     });
-    const batchSize = approach.rows(textRows);
+    const sequenceLength = shape.length;
+    const batchSize = approach.rows(shape.rows);
+    const examplesOf = stepExamples(examples, PER_STEP, 0);
     const make = deviceModel({
       variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
     });
@@ -118,8 +120,13 @@ export async function benchFinetune(invocation: Invocation): Promise<Record<stri
       const steps = Math.ceil(SENTENCES / PER_STEP);
       const learning = await secondsOf(async () => {
         for (let step = 0; step < steps; step++) {
-          const some = examplesOfStep(examples, step, PER_STEP, 0);
-          const packed = packTexts(some, config.head, batchSize, sequenceLength, endOfText);
+          const packed = packTexts(
+            examplesOf(step),
+            config.head,
+            batchSize,
+            sequenceLength,
+            endOfText,
+          );
           for (const batch of packed) model.accumulate(batch, 1 / batch.scored);
           model.update(UPDATE);
           await model.report();

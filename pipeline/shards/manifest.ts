@@ -158,7 +158,9 @@ export function paddingNotice(
   }
   const share = rows === 0 ? 0 : 1 - cut / rows;
   if (share <= MUCH_PADDING || packing.method === "concatenate") return undefined;
-  return `${(100 * share).toFixed(0)} % of the rows is padding, as documents stay whole in rows of ` +
+  return `${
+    (100 * share).toFixed(0)
+  } % of the rows is padding, as documents stay whole in rows of ` +
     `${sequence_length} tokens: a longer --sequence-length leaves less of it, and ` +
     `--packing concatenate none, because it cuts documents where a row ends; either is for a new ` +
     `corpus or for "pipeline pack"`;

@@ -1,6 +1,5 @@
 /** Supervised examples, and batches of them. @module */
 import type { CountedBatch } from "../../mamba/batch.ts";
-import { Random } from "../../mamba/random.ts";
 import { IGNORED_TARGET } from "../../mamba/types.ts";
 import { firstFit } from "./first_fit.ts";
 
@@ -27,25 +26,6 @@ export interface SupervisedExample {
 export function answerExample(prompt: number[], answer: number[]): SupervisedExample {
   const ignored = new Array<number>(prompt.length - 1).fill(IGNORED_TARGET);
   return { tokens: [...prompt, ...answer.slice(0, -1)], targets: [...ignored, ...answer] };
-}
-
-/** The examples of a step, 0 to steps - 1, in an order shuffled anew for each epoch by the seed. */
-export function examplesOfStep<T>(
-  examples: readonly T[],
-  step: number,
-  examplesPerStep: number,
-  seed: number,
-): T[] {
-  const stepsPerEpoch = Math.ceil(examples.length / examplesPerStep);
-  const epoch = Math.floor(step / stepsPerEpoch);
-  const first = step % stepsPerEpoch * examplesPerStep;
-  const order = [...examples];
-  const random = new Random(seed, `finetuning order of epoch ${epoch}`);
-  for (let i = order.length - 1; i > 0; i--) {
-    const j = random.integer(i + 1);
-    [order[i], order[j]] = [order[j]!, order[i]!];
-  }
-  return order.slice(first, first + examplesPerStep);
 }
 
 /**

@@ -7,15 +7,8 @@ import { Interrupted } from "../../../core/errors.ts";
 import { CRF_NAMES, type HeadConfig } from "../../mamba/head.ts";
 import type { TrainableModel } from "../../mamba/types.ts";
 import type { CrfParameters } from "../../../kernels/reference/crf.ts";
-import { examplesOfStep, type SupervisedExample } from "./examples.ts";
-import {
-  type MarkedText,
-  packTexts,
-  readText,
-  rowsTaken,
-  slotsOf,
-  textLimit,
-} from "./head_examples.ts";
+import type { SupervisedExample } from "./examples.ts";
+import { type MarkedText, packTexts, readText, slotsOf, textLimit } from "./head_examples.ts";
 import type { HeadApproach, HeadChoice, TaskReader } from "./task.ts";
 
 /** What a head says of one item of a task. */
@@ -141,26 +134,4 @@ export function logSoftmax(logits: ArrayLike<number>): number[] {
   const largest = Math.max(...values);
   const total = largest + Math.log(values.reduce((sum, x) => sum + Math.exp(x - largest), 0));
   return values.map((x) => x - total);
-}
-
-/** Of the steps of an epoch, how many are to fit into whole micro-batches. */
-const FITTING_SHARE = 0.95;
-
-/**
- * Rows of texts of a micro-batch, so that nearly every step's texts fill as few as can be, and these
- * well: a row that stays empty takes as long as a full one.
- * @param most rows that may be computed at once
- */
-export function fittingRows(
-  examples: readonly SupervisedExample[],
-  length: number,
-  { perStep, most, seed }: { perStep: number; most: number; seed: number },
-): number {
-  const steps = Math.ceil(examples.length / perStep);
-  const taken = Array.from(
-    { length: Math.min(steps, 100) },
-    (_, step) => rowsTaken(examplesOfStep(examples, step, perStep, seed), length),
-  ).sort((a, b) => a - b);
-  const usual = taken[Math.floor(FITTING_SHARE * (taken.length - 1))] ?? 1;
-  return Math.ceil(usual / Math.ceil(usual / most));
 }

@@ -93,10 +93,6 @@ export interface PackedTexts extends CountedBatch {
 const placeTexts = (examples: readonly SupervisedExample[], length: number) =>
   firstFit(examples.map(({ tokens }, index) => ({ tokens, index })), length);
 
-/** How many rows of `length` tokens texts take. */
-export const rowsTaken = (examples: readonly SupervisedExample[], length: number): number =>
-  placeTexts(examples, length).length;
-
 /**
  * Packs texts into as few rows as first fit takes, and rows into micro-batches. Where a head reads both
  * ways, the second half of a batch's rows holds the same texts in the same places, reversed.

@@ -18,7 +18,8 @@ import type { TrainConfig } from "../../training/configuration.ts";
 import type { TrainableModel } from "../../mamba/types.ts";
 import type { Taught } from "../../weights/taught.ts";
 import type { Development } from "./task.ts";
-import { examplesOfStep, packExamples, type SupervisedExample } from "./examples.ts";
+import { stepExamples, stepsPerEpoch } from "./batching.ts";
+import { packExamples, type SupervisedExample } from "./examples.ts";
 import { packTexts } from "./head_examples.ts";
 
 /** What the loop works with. */
@@ -62,7 +63,9 @@ export function examplesPerStep(config: TrainConfig): number {
 export async function finetuneLoop(options: FinetuneLoopOptions): Promise<TrainerState> {
   const { run, model, config, reporter, signal } = options;
   const { steps } = config;
-  const perEpoch = Math.ceil(options.examples.length / examplesPerStep(config));
+  const perStep = examplesPerStep(config);
+  const perEpoch = stepsPerEpoch(options.examples.length, perStep);
+  const examplesOf = stepExamples(options.examples, perStep, config.seed);
   const state = { ...options.state };
   const metrics = new MetricsWriter(run, state.step);
   const progress = reporter.progress("Fine-tuning", steps, "steps", state.step);
@@ -77,7 +80,7 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
   };
   try {
     while (state.step < steps) {
-      const line = await trainStep(options, state);
+      const line = await trainStep(options, state, examplesOf(state.step));
       if (state.step % perEpoch === 0 || state.step === steps) {
         progress.finish(); // the examination has a bar of its own
         const { score, loss } = await options.develop();
@@ -126,16 +129,15 @@ function meanLoss(lines: readonly FinetuneMetrics[], epoch: number): number {
   return taken.reduce((sum, line) => sum + line.loss, 0) / taken.length;
 }
 
-/** One optimizer update. Advances `state`. */
+/** One optimizer update on some examples. Advances `state`. */
 async function trainStep(
   options: FinetuneLoopOptions,
   state: TrainerState,
+  some: SupervisedExample[],
 ): Promise<FinetuneMetrics> {
   const { model, config, examples } = options;
   const { batchSize, sequenceLength } = model;
   const began = performance.now();
-  const perStep = examplesPerStep(config);
-  const some = examplesOfStep(examples, state.step, perStep, config.seed);
   const { head, endOfText } = model.config;
   const batches = head
     ? packTexts(some, head, batchSize, sequenceLength, endOfText)
@@ -163,6 +165,6 @@ async function trainStep(
   const { learningRate } = update;
   return {
     ...stepMetrics(report, { step, learningRate, tokens, own, seconds }),
-    epoch: Math.ceil(step / Math.ceil(examples.length / perStep)),
+    epoch: Math.ceil(step / stepsPerEpoch(examples.length, examplesPerStep(config))),
   };
 }

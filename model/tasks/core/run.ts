@@ -38,8 +38,8 @@ import { HEAD_KEY, type HeadConfig, headJson, isHeadParameter } from "../../mamb
 import { initialParameters } from "../../mamba/initialize.ts";
 import { type MambaConfig, withoutHead } from "../../mamba/config.ts";
 import type { ReadParameter } from "../../mamba/types.ts";
+import { type BatchShape, fittingShape } from "./batching.ts";
 import type { SupervisedExample } from "./examples.ts";
-import { fittingRows } from "./head_approach.ts";
 import { examplesPerStep, finetuneLoop } from "./loop.ts";
 import type { Development } from "./task.ts";
 
@@ -53,7 +53,7 @@ export interface FinetuneTask<Answers> {
   labels: readonly string[];
   /** What is learned from. */
   examples: SupervisedExample[];
-  /** Tokens per row: at least the longest example, in any split. */
+  /** Tokens that a row must hold at least: the longest example's, in any split. */
   rowLength: number;
   /** What the splits count: "questions"; and how many there are. */
   units: string;
@@ -124,15 +124,16 @@ export async function finetuneRun<Answers>(
   const old = openRun(request);
   const config = resolveRunConfig(request, old);
   const init = initialModel(request, config.seed);
+  const shape = batchShape(task, config);
   const made = await request.makeModel(init.config, {
-    batchSize: batchRows(task, config),
-    sequenceLength: task.rowLength,
+    batchSize: task.head?.rows(shape.rows) ?? shape.rows,
+    sequenceLength: shape.length,
     ...trainingTerms(config, init.config),
   });
   const { model, device } = made;
   try {
     const best = doneResult(out) as Best | undefined ??
-      await trainToBest(request, old, config, made, init);
+      await trainToBest(request, old, config, made, init, shape);
     // From here on the run is its best checkpoint: what is exported is what was tested. A run that was
     // killed meanwhile comes here again.
     for (const { path, step } of listCheckpoints(out)) {
@@ -203,13 +204,18 @@ function initialModel<A>({ task, base }: FinetuneRequest<A>, seed: number): Init
   return { config, read, fresh: true };
 }
 
-/** Rows that the model computes at once. */
-function batchRows<A>({ head, examples, rowLength }: FinetuneTask<A>, config: TrainConfig): number {
-  const most = config.batch.rows;
-  if (!head) return most;
-  const perStep = examplesPerStep(config);
-  return head.rows(fittingRows(examples, rowLength, { perStep, most, seed: config.seed }));
+/** The shape of batches of texts, which a head that reads both ways reads once more. */
+function batchShape<A>({ examples, rowLength }: FinetuneTask<A>, config: TrainConfig): BatchShape {
+  return fittingShape(examples, {
+    shortest: rowLength,
+    perStep: examplesPerStep(config),
+    most: config.batch.rows,
+    seed: config.seed,
+  });
 }
+
+/** Of the places of batches, this share may stay empty before a line says so. */
+const MUCH_PADDING = 0.15;
 
 /** The checkpoint that development chose; a finished run's closing figures. */
 interface Best {
@@ -224,10 +230,11 @@ async function trainToBest<A>(
   config: TrainConfig,
   made: MadeModel,
   init: InitialModel,
+  shape: BatchShape,
 ): Promise<Best> {
   const { model, device } = made;
   const { task, out, reporter } = request;
-  const { examples, rowLength } = task;
+  const { examples } = task;
   const newest = old ? openNewestCheckpoint(out, (damage) => reporter.log(damage)) : undefined;
   model.writeParameters(newest?.folder.read ?? init.read);
   if (newest) {
@@ -237,12 +244,22 @@ async function trainToBest<A>(
   const start: TrainerState = newest?.state ?? { step: 0, rows: 0, tokens: 0 };
   newest?.close();
   Deno.mkdirSync(out, { recursive: true });
-  writeRun(out, describeRun(request, old, config, device, start.step, init.config));
+  writeRun(out, describeRun(request, old, config, made, start.step));
   reporter.log(
     `Fine-tuning ${parameterCount(init.config).toLocaleString("en")} parameters on ` +
       `${examples.length} examples, ${config.steps} steps of ${examplesPerStep(config)}, ` +
-      `${model.batchSize} rows of ${rowLength} tokens at once, on ${device}`,
+      `${model.batchSize} rows of ${model.sequenceLength} tokens at once, ` +
+      `${(100 * shape.fill).toFixed(0)} % full, on ${device}`,
   );
+  if (1 - shape.fill > MUCH_PADDING) {
+    reporter.log(
+      `${(100 * (1 - shape.fill)).toFixed(0)} % of what is computed is padding: a step of ` +
+        `${
+          examplesPerStep(config)
+        } examples fills rows of ${model.sequenceLength} tokens no better; ` +
+        `more examples per step (--accumulate) do, or a lower --max-tokens`,
+    );
+  }
   const cut = examples.filter((example) => example.cut).length;
   if (cut) reporter.log(`${cut} of the examples were cut to --max-tokens`);
   const state = await finetuneLoop({
@@ -321,9 +338,8 @@ function describeRun<A>(
   { task, init, tokenizer, command }: FinetuneRequest<A>,
   old: RunFile | undefined,
   config: TrainConfig,
-  device: string,
+  { model, device }: MadeModel,
   step: number,
-  model: MambaConfig,
 ): RunFile {
   if (old) {
     const resumption = { at: new Date().toISOString(), step, device };
@@ -334,6 +350,7 @@ function describeRun<A>(
     manifest_sha256: task.sha256,
     tokenizer_sha256: tokenizer.sha256,
   };
-  const sequence_length = task.rowLength;
-  return newRun({ init, corpus, task: task.name, config, sequence_length, device, command }, model);
+  const { sequenceLength: sequence_length } = model;
+  const described = { init, corpus, task: task.name, config, sequence_length, device, command };
+  return newRun(described, model.config);
 }

@@ -7,7 +7,7 @@ import { choiceTask } from "../../../model/tasks/core/choice_task.ts";
 import { learnedTask } from "../../../model/tasks/core/finetune.ts";
 import type { TaskData } from "../../../model/tasks/core/task.ts";
 import type { ChoiceAnswer, ChoiceItem } from "../../../model/tasks/core/choices.ts";
-import { answerExample, examplesOfStep, packExamples } from "../../../model/tasks/core/examples.ts";
+import { answerExample, packExamples } from "../../../model/tasks/core/examples.ts";
 import {
   FINETUNE_DEFAULTS,
   type FinetuneRequest,
@@ -66,16 +66,6 @@ Deno.test("packed examples have the loss and the gradients of examples apart", a
     values.forEach((v, i) => assertAlmostEquals(v, other[i]!, 1e-10, name));
   }
   await Promise.resolve();
-});
-
-Deno.test("examplesOfStep() takes each example once an epoch, in an order of its own", () => {
-  const items = Array.from({ length: 10 }, (_, i) => i);
-  const epoch = (n: number) => [0, 1, 2].flatMap((s) => examplesOfStep(items, 3 * n + s, 4, 1));
-  assertEquals(examplesOfStep(items, 2, 4, 1).length, 2);
-  assertEquals([...epoch(0)].sort((a, b) => a - b), items);
-  assertEquals([...epoch(1)].sort((a, b) => a - b), items);
-  assert(epoch(0).join() !== epoch(1).join());
-  assertEquals(epoch(1), epoch(1));
 });
 
 /** Questions whose answer is in their last letter. */

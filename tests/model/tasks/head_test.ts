@@ -8,7 +8,6 @@ import type { MakeModel } from "../../../model/mamba/types.ts";
 import { askModel } from "../../../model/tasks/core/evaluate.ts";
 import { choiceHead } from "../../../model/tasks/core/choice_head.ts";
 import { learnedTask } from "../../../model/tasks/core/finetune.ts";
-import { fittingRows } from "../../../model/tasks/core/head_approach.ts";
 import { packTexts, readText, textLimit } from "../../../model/tasks/core/head_examples.ts";
 import { openReader } from "../../../model/tasks/core/reader.ts";
 import {
@@ -113,15 +112,6 @@ Deno.test("texts packed side by side have the loss and the gradients of texts ap
       assertAlmostEquals(v, gradients[1]?.get(name)?.[i] ?? NaN, 1e-10, name)
     );
   }
-});
-
-Deno.test("fittingRows() takes as few rows as nearly every step needs", () => {
-  const texts = Array.from({ length: 40 }, () => readText(TEXT, "both", 0));
-  const rows = (perStep: number, most: number) =>
-    fittingRows(texts, 10, { perStep, most, seed: 1 });
-  assertEquals(rows(8, 16), 4); // two texts a row
-  assertEquals(rows(8, 3), 2); // twice two rows rather than three and one
-  assertEquals(rows(1, 16), 1);
 });
 
 Deno.test("a sentence with two marked entities is read as marks, entities and the whole", () => {
