@@ -84,7 +84,7 @@ export interface BatchShape {
 const ROW_MULTIPLE = 32;
 
 /** Steps that a shape is tried on. */
-const STEPS_TRIED = 40;
+const STEPS_TRIED = 200;
 
 /**
  * The shape of batches that steps of examples fill best. What is computed is always a whole batch, so
