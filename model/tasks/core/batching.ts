@@ -83,6 +83,9 @@ export interface BatchShape {
 /** Row lengths are whole multiples of this many tokens. */
 const ROW_MULTIPLE = 32;
 
+/** What queueing a batch costs beside its places, in places: a few batches are better than many. */
+const BATCH_COST = 64;
+
 /** Steps that a shape is tried on. */
 const STEPS_TRIED = 200;
 
@@ -106,7 +109,7 @@ export function fittingShape(
   const steps = Array.from({ length: tried }, (_, step) => ofStep(step));
   const tokens = steps.flat().reduce((sum, example) => sum + example.tokens.length, 0);
   const places = most * shortest;
-  let best: BatchShape & { places: number; batches: number } | undefined;
+  let best: BatchShape & { cost: number } | undefined;
   const multiple = shortest < ROW_MULTIPLE ? shortest : ROW_MULTIPLE;
   for (let length = shortest; length <= Math.min(places, 2 * shortest); length += multiple) {
     const taken = steps.map((step) => firstFit(step, length).length);
@@ -114,9 +117,8 @@ export function fittingShape(
     for (let rows = 1; rows <= largest; rows++) {
       const batches = taken.reduce((sum, all) => sum + Math.ceil(all / rows), 0);
       const computed = batches * rows * length;
-      const better = !best || computed < best.places ||
-        computed === best.places && batches < best.batches;
-      if (better) best = { rows, length, fill: tokens / computed, places: computed, batches };
+      const cost = computed + BATCH_COST * batches;
+      if (!best || cost < best.cost) best = { rows, length, fill: tokens / computed, cost };
     }
   }
   const { rows, length, fill } = best ?? { rows: 1, length: shortest, fill: 1 };
