@@ -1,6 +1,7 @@
 /** `finetune NAME`: a command for every task that can be taught. @module */
 import type { Command, CommandGroup, Invocation, OptionSpec } from "../core/cli.ts";
 import { HEAD_CONTEXTS } from "../model/mamba/head.ts";
+import { variantOf } from "../model/tasks/core/evaluate.ts";
 import { finetuneOverSeeds } from "../model/tasks/core/finetune.ts";
 import { FINETUNE_DEFAULTS } from "../model/tasks/core/run.ts";
 import { type AnyTask, type FinetuneHelp, isTask } from "../model/tasks/core/task.ts";
@@ -125,8 +126,11 @@ function headOptions(head: NonNullable<FinetuneHelp["defaults"]>["head"]) {
 }
 
 /** The head of labels that the options ask for; undefined where answers are words. */
-function headChoice(invocation: Invocation, defaults: FinetuneHelp["defaults"]) {
-  if (!defaults?.head || invocation.string("approach") !== "head") return undefined;
+function headChoice(task: AnyTask, invocation: Invocation, defaults: FinetuneHelp["defaults"]) {
+  // What the files hold may be a task that is answered by a head alone.
+  const words = invocation.string("approach") === "words" &&
+    variantOf(task, invocation).approaches.length > 0;
+  if (!defaults?.head || words) return undefined;
   const context = HEAD_CONTEXTS.find((name) => name === invocation.string("context")) ?? "both";
   return { context, crf: defaults.head.crf && !invocation.boolean("no-crf") };
 }
@@ -146,7 +150,7 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
     stopping: "Stopping after this step, and saving",
     async run(invocation) {
       const { reporter, signal } = invocation;
-      const head = headChoice(invocation, defaults);
+      const head = headChoice(task, invocation, defaults);
       const json = await finetuneOverSeeds(task, {
         given: invocation,
         model: requiredModel(invocation),

@@ -8,7 +8,7 @@ import { choiceTask } from "../core/choice_task.ts";
 import type { ChoiceAnswer, ChoiceItem } from "../core/choices.ts";
 import { readJson } from "../../../core/files.ts";
 import type { Question } from "../formats/mod.ts";
-import { FORMAT, readReleased } from "../formats/released.ts";
+import { FORMAT, readReleased, TRAIN } from "../formats/released.ts";
 import { readQuestions } from "../formats/views.ts";
 
 const LETTERS = "ABCDEFGHIJ";
@@ -65,6 +65,7 @@ export const choices = choiceTask<Question>({ choicesOf }, {
     options: {
       gold: { type: "string", placeholder: "F", help: "the questions", required: true },
       format: FORMAT,
+      train: TRAIN,
     },
     examples: ["deno task evaluate choices --gold medqa/test.jsonl --model mamba-130m-hf"],
   },

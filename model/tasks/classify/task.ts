@@ -8,9 +8,13 @@ import { choiceHead } from "../core/choice_head.ts";
 import { choiceTask } from "../core/choice_task.ts";
 import type { ChoiceAnswer, ChoiceItem } from "../core/choices.ts";
 import { headApproach } from "../core/head_approach.ts";
+import type { AnyTask } from "../core/task.ts";
 import type { LabelledText } from "../formats/mod.ts";
-import { FORMAT, readReleased } from "../formats/released.ts";
+import { FORMAT, readReleased, TRAIN } from "../formats/released.ts";
 import { readTexts } from "../formats/views.ts";
+import { multilabel } from "../multilabel/task.ts";
+import { regression } from "../regression/task.ts";
+import { kindOfFiles, NEW_TEXTS, newTextJson, readNewTexts } from "./texts.ts";
 
 /** A label as words that a model can say. */
 const words = (label: string): string => label.toLowerCase().replace(/[-_]+/g, " ").trim();
@@ -24,7 +28,8 @@ function promptOf({ text, pair }: LabelledText, labels: readonly string[]): stri
 function choicesOf(texts: readonly LabelledText[], labels: readonly string[]): ChoiceItem[] {
   return texts.map((text) => {
     const gold = labels.indexOf(text.labels[0] ?? "");
-    if (gold < 0) {
+    // New texts have no label as yet.
+    if (gold < 0 && text.labels.length > 0) {
       throw new UserError(
         `Cannot use the text ${text.id}: its label "${text.labels[0]}" is not among ` +
           `${labels.join(", ")}`,
@@ -68,15 +73,22 @@ export const classify = choiceTask<LabelledText>({ choicesOf, wordsOf: words }, 
   name: "classify",
   units: "texts",
   headed: (choice) => headApproach(choiceHead({ choicesOf: plainTexts }), choice),
+  variant(given) {
+    const kind = kindOfFiles(given);
+    if (kind === "several labels") return multilabel as AnyTask;
+    return kind === "scores" ? regression as AnyTask : undefined;
+  },
   evaluation: {
     summary: "Accuracy and F1 of labels for texts or pairs of texts: NLI4CT, GAD, any table",
     description:
       "Reads texts with one label each, or pairs of texts, in any format that tasks formats lists, " +
-      "and takes the label that is the most probable as words after the prompt. With --system, " +
-      "compares with another file of the same texts.",
+      "and takes the label that is the most probable as words after the prompt. Texts with any number " +
+      "of labels are scored as the task multilabel, texts with scores as the task regression. With " +
+      "--system, compares with another file of the same texts.",
     options: {
       gold: { type: "string", placeholder: "F", help: "the texts with labels", required: true },
       format: FORMAT,
+      train: TRAIN,
     },
     examples: [
       "deno task evaluate classify --gold nli4ct/dev.json --model runs/nli/checkpoints/step-00000400",
@@ -86,18 +98,38 @@ export const classify = choiceTask<LabelledText>({ choicesOf, wordsOf: words }, 
     summary: "Teach a model to label texts or pairs of texts, and test it beside its base",
     description:
       "Trains on the train split of a folder with the loss on the label alone, takes the epoch that " +
-      "does best on the development split, then labels the test split once.",
+      "does best on the development split, then labels the test split once. Texts with any number of " +
+      "labels are taught as the task multilabel, texts with scores as the task regression.",
     options: {
       data: {
         type: "string",
         placeholder: "DIR",
-        help: "a folder whose files or folders are called train, dev and test",
+        help:
+          "a folder whose files or folders are called train, dev and test, or one set to be split",
         required: true,
       },
       format: FORMAT,
     },
     defaults: { head: { crf: false, dropout: 0.2, learningRate: 1e-3, asked: true } },
     examples: ["deno task finetune classify --model mamba-130m-hf --data nli4ct --out runs/nli"],
+  },
+  prediction: {
+    summary: "Label new texts or pairs of texts",
+    description:
+      "Prints a line of JSON for each text or pair, with the label that is the most probable of those " +
+      "that the model was taught.",
+    options: { input: NEW_TEXTS },
+    examples: [
+      "deno task predict classify --model runs/nli/checkpoints/step-00000400 --input pairs.jsonl",
+    ],
+    read: (given) => readNewTexts(given.string("input") ?? ""),
+    write: ({ items, answers, labels }) =>
+      items.map((item, i) => {
+        const { predicted = -1, logProbabilities = [] } = answers[i] ?? {};
+        const log_probability = logProbabilities[predicted] ?? null;
+        const label = labels[predicted] ?? null;
+        return JSON.stringify({ ...newTextJson(item), label, log_probability }) + "\n";
+      }).join(""),
   },
   read(given, purpose) {
     const format = given.string("format");

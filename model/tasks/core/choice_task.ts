@@ -106,7 +106,11 @@ type LabelMeasures = (
   negative: string | undefined,
 ) => Measure[];
 
-/** The trivial system that always gives the commonest label of the training split. */
+/**
+ * The trivial system that always gives the commonest label of the training split; of a set with a label
+ * that means "none of the others" the commonest of the others, since F1 leaves that one out and a system
+ * that says nothing else would be no floor at all.
+ */
 function majoritySystem<Item>(
   form: ChoiceForm<Item>,
   { data }: Pick<ReportRequest<Item, ChoiceAnswer>, "data">,
@@ -116,7 +120,9 @@ function majoritySystem<Item>(
   const known = data.train.length ? data.train : data.test;
   const prior = given ?? form.choicesOf(known, data.labels).map((item) => item.gold);
   const { labels, test, negative } = data;
-  const majority = majorityLabel(prior, labels.length);
+  const none = negative === undefined ? -1 : labels.indexOf(negative);
+  const counted = prior.filter((label) => label !== none);
+  const majority = majorityLabel(counted.length ? counted : prior, labels.length);
   const choices = form.choicesOf(test, labels);
   const answers = choices.map((item) => ({
     item,

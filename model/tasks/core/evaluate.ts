@@ -155,7 +155,7 @@ export async function askModel(
   model: NamedModel,
   request: Omit<EvaluateRequest, "system" | "model" | "base" | "out">,
 ): Promise<ModelAnswers> {
-  if (!task.approaches.length) {
+  if (!task.approaches.length && !task.headed) {
     throw new UserError(
       `Cannot ask a model for ${task.name} of this kind: only the answers of a --system are scored`,
     );
@@ -218,12 +218,15 @@ export async function answerWith<Item, Answer>(
 /** How a model is asked: by the head that it was taught the task with, or as the task has it. */
 function approachOfModel<Item, Answer>(
   task: Task<Item, Answer>,
-  { config: { head }, taught }: Pick<ModelFolder, "config" | "taught">,
+  { path, config: { head }, taught }: Pick<ModelFolder, "path" | "config" | "taught">,
 ): Approach<Item, Answer> | HeadApproach<Item, Answer> {
   const headed = head && taught?.task === task.name ? task.headed?.(head) : undefined;
   const approach = headed ?? task.approaches[0];
-  if (!approach) throw new UserError(`Cannot ask a model for ${task.name}`);
-  return approach;
+  if (approach) return approach;
+  throw new UserError(
+    `Cannot ask the model ${path} for ${task.name}: it has no head that was taught the task; teach it ` +
+      `first with finetune ${task.name}`,
+  );
 }
 
 /** The data in the labels that a model was taught, where it was taught this task. */

@@ -15,7 +15,8 @@ import { openReader } from "./reader.ts";
 import { allUnits } from "./report.ts";
 import { writeReport } from "./results_files.ts";
 import { finetuneRun, type FinetuneTask } from "./run.ts";
-import { spreadOf } from "../../statistics/mod.ts";
+import { type Spread, spreadOf } from "../../statistics/mod.ts";
+import { findFolds } from "../formats/splits.ts";
 import type {
   AnyTask,
   Approach,
@@ -64,7 +65,8 @@ interface RunReport {
 }
 
 /**
- * Fine-tunes with one or more seeds, and tells how much the test score varies between them.
+ * Fine-tunes with one or more seeds, and tells how much the test score varies between them. Of data that
+ * are released in folds, every fold is learned and tested in a folder of its own.
  * @returns everything for --json
  * @throws {UserError} as the task's reading and the loop do.
  */
@@ -72,11 +74,39 @@ export async function finetuneOverSeeds(
   named: AnyTask,
   request: FinetuneTaskRequest,
 ): Promise<Record<string, unknown>> {
+  const { given, reporter, out, resume, seeds } = request;
+  const folds = findFolds(given.string("data") ?? "");
+  if (!folds.length) return (await overSeeds(named, request)).json;
+  const reports: RunReport[] = [];
+  for (const { name, path } of folds) {
+    const folder = join(out, `fold-${name}`);
+    reporter.line(`Fold ${name}`);
+    reports.push(
+      await overSeeds(named, {
+        ...request,
+        given: {
+          json: given.json,
+          string: (option) => option === "data" ? path : given.string(option),
+          number: (option) => given.number(option),
+          boolean: (option) => given.boolean(option),
+        },
+        out: folder,
+        resume: resume && (seeds > 1 || isRun(folder)),
+      }),
+    );
+    reporter.line();
+  }
+  const spread = tellSpread(reports, `${folds.length} folds`, reporter);
+  return { folds: reports.map((r) => r.json), spread };
+}
+
+/** One run, or one for each seed. */
+async function overSeeds(named: AnyTask, request: FinetuneTaskRequest): Promise<RunReport> {
   const { given, reporter, seed: first, seeds, out, resume } = request;
   const task = variantOf(named, given);
   const data = task.read(given, "finetune");
   for (const note of data.notes ?? []) reporter.log(note);
-  if (seeds === 1) return (await finetuneOnce(task, data, request)).json;
+  if (seeds === 1) return await finetuneOnce(task, data, request);
   const reports: RunReport[] = [];
   for (let seed = first; seed < first + seeds; seed++) {
     const folder = join(out, `seed-${seed}`);
@@ -85,13 +115,19 @@ export async function finetuneOverSeeds(
     reports.push(await finetuneOnce(task, data, one));
     reporter.line();
   }
+  const spread = tellSpread(reports, `${seeds} seeds`, reporter);
+  return { score: spread.mean, json: { seeds: reports.map((r) => r.json), spread } };
+}
+
+/** Prints how much the test score varies, and returns it. */
+function tellSpread(reports: readonly RunReport[], over: string, reporter: Reporter): Spread {
   const spread = spreadOf(reports.map((r) => r.score));
   reporter.line(
-    `Over ${seeds} seeds: mean ${spread.mean.toFixed(4)}, standard deviation ` +
+    `Over ${over}: mean ${spread.mean.toFixed(4)}, standard deviation ` +
       `${spread.standard_deviation.toFixed(4)}, from ${spread.least.toFixed(4)} to ` +
       `${spread.greatest.toFixed(4)}`,
   );
-  return { seeds: reports.map((r) => r.json), spread };
+  return spread;
 }
 
 async function finetuneOnce(

@@ -22,8 +22,8 @@ export async function predictTask(
   task: AnyTask,
   request: PredictRequest,
 ): Promise<{ output: string; items: number }> {
-  const { prediction, approaches } = task;
-  if (!prediction || !approaches.length) {
+  const { prediction, approaches, headed } = task;
+  if (!prediction || !approaches.length && !headed) {
     throw new UserError(`Cannot predict ${task.name}: its answers come with its questions`);
   }
   const { model, given, reporter } = request;

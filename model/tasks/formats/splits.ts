@@ -12,14 +12,15 @@ import { FORMATS } from "./mod.ts";
 /** The parts of a set that is learned from. */
 export interface Splits {
   train: string;
-  develop: string;
+  /** Undefined where the set has none, or an empty file in its place, as BioBERT's GAD has. */
+  develop: string | undefined;
   test: string;
 }
 
 /** The words by which names tell a split. */
 const WORDS: Record<keyof Splits, RegExp> = {
-  train: /^(train|training)$/,
-  develop: /^(dev|devel|develop|development|valid|validation|val)$/,
+  train: /^(train|training|trainingset)$/,
+  develop: /^(dev|devel|develop|development|developmentset|valid|validation|val)$/,
   test: /^(test|testing|testset)$/,
 };
 
@@ -36,40 +37,80 @@ function splitOf(name: string): keyof Splits | undefined {
 }
 
 /**
- * The files (or folders) of a folder's splits.
+ * The files (or folders) of a folder's splits, or the set itself where it is one that has no splits: a
+ * file, or a folder that a format reads as a whole.
  * @throws {UserError} where one is missing, or two could be it.
  */
-export function findSplits(folder: string): Splits {
+export function findSplits(folder: string): Splits | { whole: string } {
   const looked = probe(folder);
+  const isSet = FORMATS.some((format) => format.recognise(looked) > 0);
   if (!looked.isFolder) {
+    if (isSet) return { whole: folder };
     throw new UserError(
-      `Cannot read the data ${folder}: it is a file; name the folder of its splits`,
+      `Cannot read the data ${folder}: it is a file of no known format; name the folder of its splits`,
     );
   }
-  const known = looked.names.filter((name) => {
-    if (name.startsWith(".") || splitOf(name) === undefined) return false;
+  const told = looked.names.filter((name) => !name.startsWith(".") && splitOf(name) !== undefined);
+  const known = told.filter((name) => {
     const child = looked.child(name);
     return FORMATS.some((format) => format.recognise(child) > 0);
   });
-  const of = (split: keyof Splits) => {
-    const names = known.filter((name) => splitOf(name) === split);
-    const [first, second] = names;
-    if (first === undefined) {
-      throw new UserError(
-        `Cannot read the data ${folder}: no file in it is the ${
-          split === "develop" ? "development (dev, devel or validation)" : split
-        } split of a known format; "deno task tasks formats" lists them`,
-      );
+  const of = (split: keyof Splits): string | undefined => {
+    const [first, second] = known.filter((name) => splitOf(name) === split);
+    if (first === undefined || second === undefined) {
+      return first === undefined ? undefined : join(folder, first);
     }
-    if (second !== undefined) {
-      throw new UserError(
-        `Cannot read the data ${folder}: ${first} and ${second} could both be its ${split} split; ` +
-          `leave one of them in the folder`,
-      );
-    }
-    return join(folder, first);
+    throw new UserError(
+      `Cannot read the data ${folder}: ${first} and ${second} could both be its ${split} split; ` +
+        `leave one of them in the folder`,
+    );
   };
-  return { train: of("train"), develop: of("develop"), test: of("test") };
+  const train = of("train");
+  const test = of("test");
+  const develop = of("develop");
+  const unread = told.find((name) =>
+    splitOf(name) === "develop" && develop === undefined && !isEmpty(join(folder, name))
+  );
+  if (train !== undefined && test !== undefined && unread === undefined) {
+    return { train, develop, test };
+  }
+  if (isSet && train === undefined && test === undefined) return { whole: folder };
+  const missing = train === undefined
+    ? "training"
+    : test === undefined
+    ? "test"
+    : "development (dev, devel or validation)";
+  throw new UserError(
+    `Cannot read the data ${folder}: no file in it is the ${missing} split of a known format; ` +
+      `"deno task tasks formats" lists them`,
+  );
+}
+
+/** Whether there is nothing in a file, or no file in a folder. */
+function isEmpty(path: string): boolean {
+  const { isDirectory, size } = Deno.statSync(path);
+  return isDirectory ? [...Deno.readDirSync(path)].length === 0 : size < 3;
+}
+
+/**
+ * The folders of a set's folds, by their numbers: of a folder that holds no splits itself but numbered
+ * folders that do, as BioBERT's GAD and EU-ADR are released (1 to 10). Empty for another one.
+ */
+export function findFolds(folder: string): { name: string; path: string }[] {
+  const looked = probe(folder);
+  if (!looked.isFolder || looked.names.some((name) => splitOf(name) === "train")) return [];
+  const numbered = looked.names.flatMap((name) => {
+    const [, number] = /^\D*(\d+)$/.exec(name) ?? [];
+    if (number === undefined) return [];
+    const child = looked.child(name);
+    const has = (split: keyof Splits) => child.names.some((inner) => splitOf(inner) === split);
+    return child.isFolder && has("train") && has("test")
+      ? [{ name, path: join(folder, name), number: Number(number) }]
+      : [];
+  });
+  return numbered.length < 2
+    ? []
+    : numbered.sort((a, b) => a.number - b.number).map(({ name, path }) => ({ name, path }));
 }
 
 /** The SHA-256 of a file, or of all files below a folder with their names. */

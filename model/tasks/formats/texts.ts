@@ -6,7 +6,7 @@
  * @module
  */
 import { writeAtomic } from "../../../core/files.ts";
-import { failAt, readJsonLines, readText, textOf, textsOf } from "./files.ts";
+import { failAt, objectsOf, readJson, readJsonLines, readText, textOf, textsOf } from "./files.ts";
 import type { Format, LabelledText, Probe } from "./types.ts";
 
 /** Names of columns, as data sets have them, the likelier first; case does not count. */
@@ -15,6 +15,7 @@ const COLUMNS = {
   text: [
     "text",
     "sentence",
+    "sentences",
     "sentence1",
     "sentence_1",
     "text_1",
@@ -32,8 +33,18 @@ const COLUMNS = {
     "text2",
     "hypothesis",
     "question2",
+    "statement",
   ],
-  label: ["label", "labels", "gold_label", "class", "category", "score", "similarity"],
+  label: [
+    "label",
+    "labels",
+    "gold_label",
+    "class",
+    "category",
+    "score",
+    "similarity",
+    "target",
+  ],
 } as const;
 
 type Column = keyof typeof COLUMNS;
@@ -57,14 +68,61 @@ const isHeader = (names: readonly string[]): boolean => {
 /** BLUE's list of numbered labels that hold or do not: "0_0,1_1". */
 const HOLDS = /^\d+_[01](,\d+_[01])*$/;
 
-/** Labels of one cell, and a score where it is a number that no set of classes would have. */
-function labelsOf(cell: string): string[] {
+/** A list as Python or JSON writes it: ['one', 'two'], ["one"], []. */
+const LIST = /^\[(?:\s*(?:"[^"]*"|'[^']*')\s*,?)*\s*\]$/;
+
+/** What sets with several labels write where a text has none of them. */
+const NO_LABELS = /^(null|none|nan)$/i;
+
+/** How the cells of a column hold labels. */
+interface LabelColumn {
+  /** Whether a comma stands between labels, as in BLUE's HoC. */
+  commas: boolean;
+  /** Whether texts have any number of labels, so that "none" is no label of its own. */
+  several: boolean;
+}
+
+/** Labels of one cell. */
+function labelsOf(cell: string, { commas, several }: LabelColumn): string[] {
   const text = cell.trim();
   if (HOLDS.test(text)) {
     return text.split(",").filter((item) => item.endsWith("_1")).map((item) => item.slice(0, -2));
   }
-  return text === "" ? [] : text.split(/\s*[|;]\s*/).filter((label) => label !== "");
+  const parts = LIST.test(text)
+    ? [...text.matchAll(/"([^"]*)"|'([^']*)'/g)].map(([, one, other]) => one ?? other ?? "")
+    : text.split(commas ? /\s*[|;,]\s*/ : /\s*[|;]\s*/);
+  return [...new Set(parts.map((part) => part.trim()))]
+    .filter((label) => label !== "" && !(several && NO_LABELS.test(label)));
 }
+
+/**
+ * How a column holds labels, seen from all of its cells. A comma separates labels where each part of
+ * such a cell also stands alone or in other company: names of labels may have commas of their own.
+ */
+function labelColumn(cells: readonly string[]): LabelColumn {
+  const distinct = [...new Set(cells.map((cell) => cell.trim()))];
+  const whole = new Set(distinct.filter((cell) => !cell.includes(",")));
+  const listed = distinct.filter((cell) =>
+    cell.includes(",") && !HOLDS.test(cell) && !LIST.test(cell)
+  );
+  const uses = new Map<string, number>();
+  for (const cell of listed) {
+    for (const part of new Set(cell.split(",").map((p) => p.trim()))) {
+      uses.set(part, (uses.get(part) ?? 0) + 1);
+    }
+  }
+  const known = (part: string) => whole.has(part) || (uses.get(part) ?? 0) > 1;
+  const commas = listed.length > 0 &&
+    listed.every((cell) => cell.split(",").every((part) => known(part.trim())));
+  const column: LabelColumn = { commas, several: false };
+  const several = distinct.some((cell) =>
+    HOLDS.test(cell) || LIST.test(cell) || labelsOf(cell, column).length > 1
+  );
+  return { commas, several };
+}
+
+/** The document of a text's id such as 10072428_s3: what stands before the sentence's number. */
+const documentOf = (id: string): string | undefined => /^(\d{4,9})[_.]s?\d+$/.exec(id)?.[1];
 
 /**
  * Whether the labels of a set are scores: all of them numbers, and not all of them whole, or a column
@@ -76,13 +134,31 @@ function areScores(cells: readonly string[], name: string): boolean {
   return /score|similarity/i.test(name) || numbers.some((n) => !Number.isInteger(n));
 }
 
-/** A table's rows by RFC 4180: fields may be quoted, quotes within are doubled. Tabs are never quoted. */
+const isQuoted = (cell: string): boolean => /^"(?:[^"]|"")*"$/.test(cell);
+
+/**
+ * The cells of a row between tabs. Quotation marks are mostly text there; they are taken off where they
+ * were put around a cell by a program that doubles those within it, or around every cell.
+ */
+function tabbedCells(row: string): string[] {
+  const cells = row.split("\t");
+  const all = cells.every(isQuoted);
+  return cells.map((cell) => {
+    const inner = cell.slice(1, -1);
+    return isQuoted(cell) && (all || inner.includes('""')) ? inner.replaceAll('""', '"') : cell;
+  });
+}
+
+/**
+ * A table's rows. Between commas by RFC 4180: fields may be quoted, quotes within are doubled. Between
+ * tabs a row is a line.
+ */
 export function parseTable(
   text: string,
   separator: "," | "\t",
 ): { cells: string[]; line: number }[] {
   if (separator === "\t") {
-    return text.split(/\r?\n/).map((row, i) => ({ cells: row.split("\t"), line: i + 1 }))
+    return text.split(/\r?\n/).map((row, i) => ({ cells: tabbedCells(row), line: i + 1 }))
       .filter(({ cells }) => cells.length > 1 || (cells[0] ?? "").trim() !== "");
   }
   const rows: { cells: string[]; line: number }[] = [];
@@ -128,8 +204,14 @@ function readTable(path: string): LabelledText[] {
   const headed = isHeader(first);
   // Without a header: text and label, or text, second text and label, with an id before them or not.
   const width = first.length;
+  // BLUE's HoC has a column in its header that no row has: the second text's.
+  const short = headed && rows.length > 1 &&
+    rows.slice(1).every(({ cells }) => cells.length === width - 1);
+  const { pair: absent, ...named } = columnsOf(first);
   const columns = headed
-    ? columnsOf(first)
+    ? short && absent !== undefined
+      ? columnsOf(first.filter((_, i) => i !== absent))
+      : columnsOf(first)
     : width === 2
     ? { text: 0, label: 1 }
     : width === 3 && /^\d+$/.test(first[0] ?? "")
@@ -139,19 +221,24 @@ function readTable(path: string): LabelledText[] {
   const cells = (column: number | undefined) =>
     body.map(({ cells }) => (column === undefined ? "" : cells[column] ?? ""));
   const labels = cells(columns.label);
-  const scored = areScores(labels, headed ? first[columns.label ?? 0] ?? "" : "");
+  const scored = areScores(labels, headed ? first[named.label ?? 0] ?? "" : "");
+  const column = labelColumn(labels);
   return body.map(({ cells, line }, i): LabelledText => {
     if (cells.length <= Math.max(columns.text ?? 0, columns.label ?? 0)) {
       failAt(path, line, `it has ${cells.length} columns, where ${width} are needed`);
     }
     const label = labels[i] ?? "";
+    if (scored && label.trim() === "") failAt(path, line, "it has no score, as the others have");
     const pair = columns.pair === undefined ? undefined : cells[columns.pair];
+    const id = columns.id === undefined ? String(i) : cells[columns.id] ?? String(i);
+    const document = documentOf(id);
     return {
       kind: "text",
-      id: columns.id === undefined ? String(i) : cells[columns.id] ?? String(i),
+      id,
       text: cells[columns.text ?? 0] ?? "",
       ...(pair === undefined ? {} : { pair }),
-      labels: scored ? [] : labelsOf(label),
+      ...(document === undefined ? {} : { document }),
+      labels: scored ? [] : labelsOf(label, column),
       ...(scored ? { score: Number(label) } : {}),
       line,
     };
@@ -201,19 +288,30 @@ export const table: Format<"text"> = {
   },
 };
 
+/**
+ * The objects of JSON lines, or of one list of objects, whose places are counted as lines are.
+ * @throws {UserError} naming the line that is no object.
+ */
+function readJsonObjects(path: string): { value: Record<string, unknown>; line: number }[] {
+  if (!/^\s*\[/.test(readText(path))) return readJsonLines(path);
+  return objectsOf(readJson(path)).map((value, i) => ({ value, line: i + 1 }));
+}
+
 /** JSON lines of texts and labels, SciBERT's among them. */
 export const jsonTexts: Format<"text"> = {
   name: "jsonl",
   kind: "text",
-  title: "JSON lines with a text, perhaps a second one, and a label, labels or a score",
+  title: "JSON lines or a list with a text, perhaps a second one, and a label, labels or a score",
   extension: ".jsonl",
   recognise(probe) {
-    const lines = probe.isFolder ? [] : probe.jsonLines();
-    return lines.length > 0 && lines.every((line) => isHeader(Object.keys(line))) ? 0.9 : 0;
+    if (probe.isFolder) return 0;
+    const lines = probe.jsonLines();
+    const objects = lines.length > 0 ? lines : objectsOf(probe.json());
+    return objects.length > 0 && objects.every((one) => isHeader(Object.keys(one))) ? 0.9 : 0;
   },
   read(path) {
-    const rows = readJsonLines(path);
-    const keys = Object.keys(rows[0]?.value ?? {});
+    const rows = readJsonObjects(path);
+    const keys = [...new Set(rows.flatMap(({ value }) => Object.keys(value)))];
     const columns = columnsOf(keys);
     const key = (column: Column) => {
       const at = columns[column];
@@ -221,17 +319,22 @@ export const jsonTexts: Format<"text"> = {
     };
     const cells = rows.map(({ value }) => textsOf(value[key("label")]));
     const scored = areScores(cells.map((c) => c.join("|")), key("label"));
+    const column = labelColumn(cells.flatMap((c) => c.length === 1 ? c : []));
     return rows.map(({ value, line }, i): LabelledText => {
       const text = textOf(value[key("text")]);
       if (text === undefined) failAt(path, line, `it has no text under "${key("text") || "text"}"`);
       const pair = textOf(value[key("pair")]);
       const labels = cells[i] ?? [];
+      if (scored && labels.length !== 1) failAt(path, line, "it has no score, as the others have");
+      const id = textOf(value[key("id")]) ?? String(i);
+      const document = documentOf(id);
       return {
         kind: "text",
-        id: textOf(value[key("id")]) ?? String(i),
+        id,
         text,
         ...(pair === undefined ? {} : { pair }),
-        labels: scored ? [] : labels.length === 1 ? labelsOf(labels[0] ?? "") : labels,
+        ...(document === undefined ? {} : { document }),
+        labels: scored ? [] : labels.length === 1 ? labelsOf(labels[0] ?? "", column) : labels,
         ...(scored ? { score: Number(labels[0]) } : {}),
         line,
       };

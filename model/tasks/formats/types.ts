@@ -70,6 +70,8 @@ export interface LabelledText {
   labels: string[];
   /** A number in place of labels, such as the likeness of two sentences. */
   score?: number;
+  /** The document that it is a sentence of, where the set says so. */
+  document?: string;
   /** Where it begins in its file, from 1. */
   line?: number;
 }

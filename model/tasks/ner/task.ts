@@ -1,6 +1,5 @@
 /** Named entities as a task. @module */
 import type { OptionSpec } from "../../../core/cli.ts";
-import { UserError } from "../../../core/errors.ts";
 import { ratioMeasures } from "../core/classification.ts";
 import type { WrongItem } from "../core/error_page.ts";
 import { headApproach } from "../core/head_approach.ts";
@@ -154,13 +153,7 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
       tagsOf(entityTypes(purpose === "evaluate" ? first : [first, ...others].flat()));
     const settings = types === undefined ? [] : [types];
     const data = readReleased(given, purpose, { read, labelsOf, settings });
-    const { train, develop, test } = data;
-    if (purpose === "finetune" && !(train.length && develop.length && test.length)) {
-      throw new UserError(
-        `Cannot fine-tune on ${given.string("data")}: one of its files holds no sentence`,
-      );
-    }
-    return { ...data, notes };
+    return { ...data, notes: [...notes, ...data.notes ?? []] };
   },
   readAnswers(path, { test, path: gold }) {
     const system = taggedSentences(readSentences(path).items);

@@ -10,7 +10,7 @@ import type { AnyTask, FinetuneHelp, Score, Task, TaskHelp } from "../core/task.
 import { headApproach } from "../core/head_approach.ts";
 import { RELATION_HEAD } from "./head.ts";
 import { formatNamed, recogniseFormat } from "../formats/mod.ts";
-import { FORMAT, readReleased } from "../formats/released.ts";
+import { FORMAT, readReleased, TRAIN } from "../formats/released.ts";
 import { sourceHash } from "../formats/splits.ts";
 import { labelTable, relationMeasures, RESAMPLES } from "./relation_report.ts";
 import {
@@ -40,11 +40,7 @@ const evaluation: TaskHelp = {
   options: {
     gold: { type: "string", placeholder: "F", help: "the golden relations", required: true },
     format: FORMAT,
-    train: {
-      type: "string",
-      placeholder: "F",
-      help: "the training split, whose commonest label the trivial system gives",
-    },
+    train: TRAIN,
   },
   examples: [
     "deno task evaluate relations --gold chemprot/test.jsonl --system predictions.jsonl",
@@ -129,7 +125,11 @@ export const relations = choiceTask<RelationExample>(FORM, {
         return view.items;
       });
     const data = readReleased(given, purpose, { read, labelsOf });
-    return { ...data, negative: negativeLabel(data.labels), notes };
+    return {
+      ...data,
+      negative: negativeLabel(data.labels),
+      notes: [...notes, ...data.notes ?? []],
+    };
   },
   readAnswers(path, { labels, test, path: goldFile }): ChoiceAnswer[] {
     const system = readRelationLines(path);

@@ -87,12 +87,18 @@ Deno.test("splits are told by whole words of names; what is missing or double is
     put(folder, bioc("other.test.txt"));
     assertThrows(() => findSplits(folder), Error, "could both be its test split");
     Deno.removeSync(join(folder, "other.test.txt"));
+    // Without a development split one is drawn; one that cannot be read is named.
     Deno.removeSync(join(folder, "CDR_DevelopmentSet.PubTator.txt"));
+    assertEquals(Object.values(findSplits(folder))[1], undefined);
+    put(folder, { "CDR_DevelopmentSet.PubTator.txt": "nothing known" });
     assertThrows(
       () => findSplits(folder),
       Error,
       "is the development (dev, devel or validation) split",
     );
+    Deno.removeSync(join(folder, "CDR_DevelopmentSet.PubTator.txt"));
+    Deno.removeSync(join(folder, "CDR_TestSet.PubTator.txt"));
+    assertThrows(() => findSplits(folder), Error, "is the test split of a known format");
   }));
 
 Deno.test("relations read BioBERT's GAD, pairs of documents, and ChemProt as released", () =>
