@@ -12,7 +12,11 @@ import type { AnyTask } from "../../../model/tasks/core/task.ts";
 import type { LabelledText } from "../../../model/tasks/formats/mod.ts";
 import { readRecords } from "../../../model/tasks/formats/mod.ts";
 import { findFolds, findSplits } from "../../../model/tasks/formats/splits.ts";
-import { byDocument, type LabelSets, labelSetMeasures } from "../../../model/tasks/multilabel/measures.ts";
+import {
+  byDocument,
+  labelSetMeasures,
+  type LabelSets,
+} from "../../../model/tasks/multilabel/measures.ts";
 import { multilabel } from "../../../model/tasks/multilabel/task.ts";
 import { pearson, ranks, spearman } from "../../../model/tasks/regression/measures.ts";
 import { regression, scaleOf } from "../../../model/tasks/regression/task.ts";
