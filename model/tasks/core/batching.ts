@@ -84,7 +84,7 @@ export interface BatchShape {
 const ROW_MULTIPLE = 32;
 
 /** What queueing a batch costs beside its places, in places: a few batches are better than many. */
-const BATCH_COST = 64;
+const BATCH_COST = 32;
 
 /** Steps that a shape is tried on. */
 const STEPS_TRIED = 200;

@@ -34,7 +34,7 @@ Deno.test("stepExamples() takes each example once an epoch, in an order of its o
 
 Deno.test("steps have nearly as many tokens as each other, and batches of one shape are full", () => {
   const items = sentences(1000);
-  for (const perStep of [8, 16, 32]) {
+  for (const [perStep, least] of [[8, 0.85], [16, 0.87], [32, 0.9]] as const) {
     const ofStep = stepExamples(items, perStep, 3);
     const steps = Array.from({ length: stepsPerEpoch(1000, perStep) }, (_, i) => ofStep(i));
     const sizes = steps.map((step) => step.reduce((sum, { tokens }) => sum + tokens.length, 0));
@@ -51,7 +51,7 @@ Deno.test("steps have nearly as many tokens as each other, and batches of one sh
       0,
     );
     const fill = mean * sizes.length / (batches * rows * length);
-    assert(fill > 0.9, `${perStep} per step: ${fill}`);
+    assert(fill > least, `${perStep} per step: ${fill}`);
     assert(Math.abs(fill - shape.fill) < 0.03, `${perStep} per step: ${fill}, not ${shape.fill}`);
   }
 });
