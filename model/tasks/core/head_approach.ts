@@ -8,7 +8,14 @@ import { CRF_NAMES, type HeadConfig } from "../../mamba/head.ts";
 import type { TrainableModel } from "../../mamba/types.ts";
 import type { CrfParameters } from "../../../kernels/reference/crf.ts";
 import type { SupervisedExample } from "./examples.ts";
-import { type MarkedText, packTexts, readText, slotsOf, textLimit } from "./head_examples.ts";
+import {
+  type MarkedText,
+  type PackedTexts,
+  packTexts,
+  readText,
+  slotsOf,
+  textLimit,
+} from "./head_examples.ts";
 import type { HeadApproach, HeadChoice, TaskReader } from "./task.ts";
 
 /** What a head says of one item of a task. */
@@ -78,6 +85,12 @@ export function headApproach<Item, Answer>(
 /** Items whose texts are packed together. */
 const ITEMS_AT_ONCE = 1024;
 
+/** A batch whose logits are being computed. */
+interface Asked {
+  batch: PackedTexts;
+  logits: Promise<Float32Array>;
+}
+
 /** Every item's logits, longest texts first, so that rows are full. */
 async function outputsOf(
   texts: readonly SupervisedExample[][],
@@ -99,18 +112,30 @@ async function outputsOf(
     ).sort((a, b) => b.example.tokens.length - a.example.tokens.length);
     const examples = list.map(({ example }) => example);
     const { batchSize, sequenceLength } = model;
-    for (
-      const batch of packTexts(examples, head, batchSize, sequenceLength, tokenizer.endOfText)
-    ) {
-      if (signal?.aborted) throw new Interrupted("Interrupted: no results were written");
-      const logits = await model.labelLogits(batch);
+    const take = async ({ batch, logits }: Asked) => {
+      const values = await logits;
       for (const { index, first, count } of batch.texts) {
         const own = list[index];
         const output = own && outputs[own.item];
         if (!output) continue;
-        output.logits[own.text] = logits.slice(first * head.labels, (first + count) * head.labels);
+        output.logits[own.text] = values.slice(first * head.labels, (first + count) * head.labels);
       }
+    };
+    // The next batch is asked for before the last one's logits are waited for, so that the device has
+    // work while the host prepares and copies.
+    let last: Asked | undefined;
+    for (
+      const batch of packTexts(examples, head, batchSize, sequenceLength, tokenizer.endOfText)
+    ) {
+      if (signal?.aborted) {
+        await last?.logits;
+        throw new Interrupted("Interrupted: no results were written");
+      }
+      const logits = model.labelLogits(batch);
+      if (last) await take(last);
+      last = { batch, logits };
     }
+    if (last) await take(last);
     onProgress?.(to);
   }
   return outputs;

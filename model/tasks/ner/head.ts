@@ -1,10 +1,11 @@
 /** Named entities by a head of labels: a tag for each word, neighbours decoded together. @module */
 import { UserError } from "../../../core/errors.ts";
-import { crf, type CrfParameters, viterbi } from "../../../kernels/reference/crf.ts";
+import type { CrfParameters } from "../../../kernels/reference/crf.ts";
 import { type HeadForm, type HeadOutput, logSoftmax } from "../core/head_approach.ts";
 import type { MarkedText } from "../core/head_examples.ts";
 import type { TaskReader } from "../core/task.ts";
 import type { TaggedSentence } from "./ner.ts";
+import { FieldDecoder } from "./field.ts";
 import { decodeTags, type TagScores } from "./tagger.ts";
 
 /** What is said of a sentence: tags, and ln p by word and tag. */
@@ -59,16 +60,19 @@ const follows = (tag: string, before: string | undefined): boolean =>
   !tag.startsWith("I-") || before !== undefined && before !== "O" &&
     before.slice(2) === tag.slice(2);
 
-/** A field in which tags that may not follow each other never do. */
-function wellFormed(field: CrfParameters, labels: readonly string[]): CrfParameters {
-  const { length } = labels;
-  return {
-    begin: field.begin.map((x, k) => follows(labels[k] ?? "O", undefined) ? x : -Infinity),
-    end: field.end,
-    transition: field.transition.map((x, at) =>
-      follows(labels[at % length] ?? "O", labels[Math.floor(at / length)]) ? x : -Infinity
-    ),
-  };
+/** Decoders of the fields that were met: a model's is the same for all of its sentences. */
+const decoders = new WeakMap<CrfParameters, FieldDecoder>();
+
+/** The decoder of a field in which tags that may not follow each other never do. */
+function decoderOf(field: CrfParameters, labels: readonly string[]): FieldDecoder {
+  const known = decoders.get(field);
+  if (known) return known;
+  const decoder = new FieldDecoder(
+    field,
+    (to, from) => follows(labels[to] ?? "O", from === undefined ? undefined : labels[from]),
+  );
+  decoders.set(field, decoder);
+  return decoder;
 }
 
 function tagsOfOutput(
@@ -90,17 +94,15 @@ function tagsOfOutput(
       path.push(...decodeTags(rows, labels));
       continue;
     }
-    const emissions = Float64Array.from(own);
-    path.push(...viterbi(emissions, wellFormed(field, labels)).map((k) => labels[k] ?? "O"));
-    // The gradient is each tag's probability less 1 for the target, which here is tag 0 throughout.
-    const { demissions } = crf(emissions, new Uint8Array(words), field);
+    const decoded = decoderOf(field, labels).decode(own);
+    for (const k of decoded.path) path.push(labels[k] ?? "O");
     for (let w = 0; w < words; w++) {
-      const row = demissions.subarray(w * count, (w + 1) * count);
-      scores.push(Array.from(row, (x, k) => Math.log(Math.max(x + Number(k === 0), LEAST))));
+      const row = decoded.marginals.subarray(w * count, (w + 1) * count);
+      scores.push(Array.from(row, (x) => Math.log(Math.max(x, LEAST))));
     }
   }
   return { tags: path, scores };
 }
 
-/** No probability counts as smaller: a difference of rounded numbers may even be below 0. */
+/** No probability counts as smaller, so that a loss stays finite. */
 const LEAST = 1e-12;
