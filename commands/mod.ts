@@ -178,5 +178,9 @@ export const ROOT_COMMANDS: CommandGroup = {
       load: async () => (await import("./finetune.ts")).group,
     },
     tasks: { summary: tasks.summary, load: () => Promise.resolve(tasks) },
+    reproduce: {
+      summary: "Run every task that has data for every model, and write one table",
+      load: async () => (await import("./reproduce.ts")).command,
+    },
   },
 };

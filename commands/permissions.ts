@@ -159,6 +159,22 @@ const asksModel: Place = async (value, line) => {
   if (isThere(join(value, "trainer_state.json"))) line.rights.read(run);
 };
 
+/** Models, each perhaps with a name of its own: "base=random:tiny,adapted=runs/tiny". */
+const asksModels: Place = async (value, line) => {
+  for (const part of value.split(",")) {
+    const place = part.replace(/^[^=]*=/, "").trim();
+    if (place !== "") await asksModel(place, line);
+  }
+};
+
+/** Folders of answers, each with the name of its system: "gpt=answers/gpt". */
+const readsNamed: Place = (value, { rights }) => {
+  for (const part of value.split(",")) {
+    const place = part.replace(/^[^=]*=/, "").trim();
+    if (place !== "") rights.read(place);
+  }
+};
+
 /** A repository of the hub that is written to. */
 const publishes: Place = (_value, line) => reachHub(line);
 
@@ -299,6 +315,18 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   "predict": {
     device: true,
     options: { ...MODEL, model: asksModel, input: reads, output: writesFile },
+  },
+  "reproduce": {
+    device: true,
+    options: {
+      models: asksModels,
+      data: reads,
+      systems: readsNamed,
+      tokenizer: readsModel,
+      base: namesNoPlace,
+      "learning-rates": namesNoPlace,
+      out: writesFolder,
+    },
   },
   "tasks convert": { options: { input: reads, out: writesFile } },
   "tasks formats": {},

@@ -108,6 +108,28 @@ Deno.test("training may read its corpora and write its run; the hub is reached w
     assertEquals((await of("export", "--run", at("run"), "--push", "org/m")).net, hub.net);
   }));
 
+Deno.test("a reproduction reads models, sets and answers by their places, and writes its results", () =>
+  withFolder(async (home) => {
+    const of = rightsAt(home);
+    const at = (name: string) => join(home, name);
+    const words = ["reproduce", "--data", at("sets"), "--out", at("results")];
+    const local = await of(
+      ...words,
+      "--models",
+      `base=random:tiny,mine=${at("run")}`,
+      "--systems",
+      `one=${at("answers")}`,
+    );
+    for (const path of ["sets", "run", "answers"]) assert(local.read.includes(at(path)), path);
+    assertEquals(local.net, []);
+    assertEquals(
+      local.write,
+      [at(".cache/pubmamba"), at("results"), at("results.partial")].sort(),
+    );
+    const hub = await of(...words, "--models", "base=org/model,org/other@v1");
+    assertEquals(hub.net, ["*.hf.co", "*.huggingface.co", "huggingface.co"]);
+  }));
+
 Deno.test("to go on with a run takes what its run.json and its configuration name", () =>
   withFolder(async (home) => {
     const of = rightsAt(home);

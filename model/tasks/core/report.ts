@@ -159,6 +159,7 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
     more,
   };
   return {
+    systems,
     score: first.measured[primary!.key]!.value,
     notes: parts.notes ?? [],
     text,

@@ -22,7 +22,8 @@ export interface EvaluationInfo {
   /** How many questions there are, where not all were asked. */
   original?: number;
   started: Date;
-  finished: Date;
+  /** Absent where the work was done in pieces, so that no time would say how long it took. */
+  finished?: Date;
   /** More for the results file: baselines, comparisons. */
   more?: Record<string, unknown>;
 }
@@ -74,7 +75,9 @@ export function writeTaskResults(
     },
     date: info.started.getTime() / 1000,
     model_name: info.model,
-    total_evaluation_time_seconds: String((+info.finished - +info.started) / 1000),
+    ...(info.finished
+      ? { total_evaluation_time_seconds: String((+info.finished - +info.started) / 1000) }
+      : {}),
   };
   writeAtomic(samples, all.map((line) => JSON.stringify(line) + "\n").join(""));
   writeAtomic(results, JSON.stringify(object, null, 2) + "\n");

@@ -113,6 +113,15 @@ interface FinetuneResult<Answers> {
   baseAnswers?: Answers;
 }
 
+/** The checkpoint that a run's development split has chosen; nothing is tested yet. */
+export interface Developed {
+  /** Its folder. */
+  checkpoint: string;
+  step: number;
+  /** The task's first measure on the development split, 0 to 1. */
+  developmentScore: number;
+}
+
 /**
  * Fine-tunes and evaluates; with `resume`, a run that was finished is only evaluated again.
  * @throws {UserError} for bad input, before anything is written, or as the loop does.
@@ -120,7 +129,42 @@ interface FinetuneResult<Answers> {
 export async function finetuneRun<Answers>(
   request: FinetuneRequest<Answers>,
 ): Promise<FinetuneResult<Answers>> {
-  const { task, base, out, reporter } = request;
+  const { task, base, reporter } = request;
+  return await withBest(request, async (made, developed, init) => {
+    const { model, device } = made;
+    const opened = openCheckpoint(developed.checkpoint);
+    model.writeParameters(opened.folder.read);
+    opened.close();
+    const beside = init.fresh ? "" : ", and the base model";
+    reporter.log(`Testing the checkpoint of step ${developed.step} once${beside}`);
+    const { units, testItems } = task;
+    const test = (label: string) =>
+      withBar(reporter, label, testItems, units, (onProgress) => task.test(made, onProgress));
+    const answers = await test("Testing");
+    const result = { ...developed, device, answers };
+    if (init.fresh) return result;
+    model.writeParameters(base.read);
+    return { ...result, baseAnswers: await test("Testing the base model") };
+  });
+}
+
+/**
+ * Fine-tunes without a look at the test split: for a search, which the development split alone decides.
+ * @throws {UserError} as {@linkcode finetuneRun}.
+ */
+export async function developRun<Answers>(request: FinetuneRequest<Answers>): Promise<Developed> {
+  return await withBest(request, (_made, developed) => Promise.resolve(developed));
+}
+
+/**
+ * Trains a run to its end and calls `use` while its model is still on the device. The run folder then
+ * holds its best checkpoint alone.
+ */
+async function withBest<Answers, T>(
+  request: FinetuneRequest<Answers>,
+  use: (made: MadeModel, developed: Developed, init: InitialModel) => Promise<T>,
+): Promise<T> {
+  const { task, out } = request;
   const old = openRun(request);
   const config = resolveRunConfig(request, old);
   const init = initialModel(request, config.seed);
@@ -130,7 +174,6 @@ export async function finetuneRun<Answers>(
     sequenceLength: shape.length,
     ...trainingTerms(config, init.config),
   });
-  const { model, device } = made;
   try {
     const best = doneResult(out) as Best | undefined ??
       await trainToBest(request, old, config, made, init, shape);
@@ -139,21 +182,8 @@ export async function finetuneRun<Answers>(
     for (const { path, step } of listCheckpoints(out)) {
       if (step !== best.step) removeCheckpoint(path);
     }
-    const checkpoint = checkpointPath(out, best.step);
-    const opened = openCheckpoint(checkpoint);
-    model.writeParameters(opened.folder.read);
-    opened.close();
-    const beside = init.fresh ? "" : ", and the base model";
-    reporter.log(`Testing the checkpoint of step ${best.step} once${beside}`);
-    const { units, testItems } = task;
-    const test = (label: string) =>
-      withBar(reporter, label, testItems, units, (onProgress) => task.test(made, onProgress));
-    const answers = await test("Testing");
     const { step, dev_score: developmentScore } = best;
-    const result = { device, step, developmentScore, checkpoint, answers };
-    if (init.fresh) return result;
-    model.writeParameters(base.read);
-    return { ...result, baseAnswers: await test("Testing the base model") };
+    return await use(made, { step, developmentScore, checkpoint: checkpointPath(out, step) }, init);
   } finally {
     made.close();
   }

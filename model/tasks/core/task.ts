@@ -264,6 +264,8 @@ export interface TaskReport {
   results?: TaskResults & { more: Record<string, unknown> };
   /** Further files. */
   files?: ReportFile[];
+  /** Every system with its measures, the trivial one first where there is one. */
+  systems?: MeasuredSystem[];
 }
 
 /** A task: everything that the commands need to know of it. */
