@@ -46,12 +46,16 @@ export function givenOf(
   values: Readonly<Record<string, string | number | boolean>>,
 ): Given {
   const value = (name: string) => values[name] ?? specs[name]?.default;
-  const as = <T>(name: string, type: string): T | undefined =>
-    typeof value(name) === type ? value(name) as T : undefined;
   return {
     json: false,
-    string: (name) => as<string>(name, "string"),
-    number: (name) => as<number>(name, "number"),
+    string(name) {
+      const own = value(name);
+      return typeof own === "string" ? own : undefined;
+    },
+    number(name) {
+      const own = value(name);
+      return typeof own === "number" ? own : undefined;
+    },
     boolean: (name) => value(name) === true,
   };
 }

@@ -97,6 +97,18 @@ function request(folder: string, changes: Partial<ReproduceRequest> = {}): Repro
   };
 }
 
+/** Makes reference models and counts them. */
+function countingMaker(): { makeModel: MakeModel; made(): number } {
+  let made = 0;
+  return {
+    makeModel(...args) {
+      made++;
+      return makeReference(...args);
+    },
+    made: () => made,
+  };
+}
+
 /** Every file below a folder with its text, and the moment that it was written at. */
 function filesOf(folder: string, under = ""): Map<string, { text: string; at: number }> {
   const files = new Map<string, { text: string; at: number }>();
@@ -198,11 +210,9 @@ Deno.test("a reproduction writes its table once; the second run writes nothing",
     const page = readText(join(folder, "results", "index.html"));
     assertStringIncludes(page, `href="${kept}/errors_ner_2026`);
     assertStringIncludes(page, "three/notes.md");
-    let made = 0;
-    const again = await reproduceAndWrite(
-      request(folder, { makeModel: (...args) => (made++, makeReference(...args)) }),
-    );
-    assertEquals(made, 0);
+    const counted = countingMaker();
+    const again = await reproduceAndWrite(request(folder, { makeModel: counted.makeModel }));
+    assertEquals(counted.made(), 0);
     assertEquals(JSON.stringify(again), JSON.stringify(json));
     assertEquals([...filesOf(join(folder, "results"))], [...first]);
   }));
@@ -211,12 +221,12 @@ Deno.test("a reproduction that is ended at any model, or within a run, ends with
   withFolder(async (folder) => {
     const whole = join(folder, "whole");
     const broken = join(folder, "broken");
-    let models = 0;
+    const counted = countingMaker();
     await reproduceAndWrite(request(whole, {
       models: [model(folder, "base", 1), model(folder, "adapted", 2)],
-      makeModel: (...args) => (models++, makeReference(...args)),
+      makeModel: counted.makeModel,
     }));
-    assert(models > 15, `${models} models`);
+    assert(counted.made() > 15, `${counted.made()} models`);
     let ended = 0;
     const run = async (dies: MakeModel, signal?: AbortSignal): Promise<boolean> => {
       try {
