@@ -29,7 +29,7 @@ const wordsOf = (name: string): string[] =>
   name.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase().split(/[^a-z0-9]+/).filter(Boolean);
 
 /** Which split a name tells; undefined for none, and for more than one (train_dev). */
-function splitOf(name: string): keyof Splits | undefined {
+export function splitOf(name: string): keyof Splits | undefined {
   const words = wordsOf(name);
   const found = (Object.keys(WORDS) as (keyof Splits)[])
     .filter((split) => words.some((word) => WORDS[split].test(word)));

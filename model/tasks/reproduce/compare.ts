@@ -84,6 +84,8 @@ export interface SetSummary {
   /** As in "940 sentences". */
   count: number;
   units: string;
+  /** What there is to know about how the data were read, such as a split that was drawn. */
+  notes: readonly string[];
   rows: Row[];
 }
 

@@ -9,7 +9,7 @@ import { join, relative } from "../../../core/std.ts";
 import { type AnyTask, type Given, isTask, type Purpose, type TaskData } from "../core/task.ts";
 import { probe } from "../formats/files.ts";
 import { FORMATS, readRecords, type TaskRecord } from "../formats/mod.ts";
-import { findSplits } from "../formats/splits.ts";
+import { findSplits, splitOf } from "../formats/splits.ts";
 import type { Format, Probe } from "../formats/types.ts";
 import { TASKS } from "../list.ts";
 
@@ -108,7 +108,7 @@ class Search {
       const format = formatOf(folder.child(name));
       if (format) known.set(name, format);
     }
-    const trouble = this.#splits(folder, use);
+    const { isSet, trouble } = this.#splits(folder, use);
     const of = (...formats: string[]) =>
       [...known].filter(([name, format]) => !used.has(name) && formats.includes(format.name))
         .map(([name]) => name);
@@ -117,26 +117,33 @@ class Search {
     for (const name of names) {
       if (used.has(name)) continue;
       const child = folder.child(name);
-      if (known.has(name)) this.#lone(child, trouble);
+      if (known.has(name) && isSet) {
+        this.#leave(child.path, "it is none of the splits that lie beside it");
+      } else if (known.has(name) && trouble !== undefined) this.#leave(child.path, trouble);
+      else if (known.has(name)) this.#lone(child);
       else if (child.isFolder) this.visit(child);
       else this.#leave(child.path, "it has none of the known formats");
     }
   }
 
-  /** A folder of splits; returns why it is none, where some of its files are called so. */
-  #splits(folder: Probe, use: (...names: string[]) => void): string | undefined {
-    let splits;
+  /** A folder of splits; tells whether it is one, or why not where some of its files are called so. */
+  #splits(
+    folder: Probe,
+    use: (...names: string[]) => void,
+  ): { isSet: boolean; trouble?: string } {
+    let splits: ReturnType<typeof findSplits>;
     try {
       splits = findSplits(folder.path);
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
-      return error.message;
+      return { isSet: false, ...(hasSplits(folder) ? { trouble: error.message } : {}) };
     }
-    for (const path of Object.values(splits)) {
-      if (typeof path === "string") use(relative(folder.path, path));
+    if ("whole" in splits) return { isSet: false };
+    for (const path of [splits.train, splits.develop, splits.test]) {
+      if (path !== undefined) use(relative(folder.path, path));
     }
     this.#add(folder.path, tasksOf(splits.train), "finetune", { data: folder.path });
-    return undefined;
+    return { isSet: true };
   }
 
   /** PubMedQA's questions, of which another file names those of the test. */
@@ -186,14 +193,17 @@ class Search {
     }
   }
 
-  /** A file (or a folder that one format takes as a whole) without splits. */
-  #lone({ path }: Probe, trouble = "it is one file, without splits"): void {
+  /**
+   * A file (or a folder that one format takes as a whole) without splits. Questions are asked as they
+   * are; of anything else, splits are drawn.
+   */
+  #lone({ path }: Probe): void {
     const names = tasksOf(path);
-    if (!names.length) return this.#leave(path, "no task asks what it holds");
-    // Tags and the relations of documents mean nothing to a model that was not taught them.
-    const asked = names.filter((name) => name !== "ner" && isAsked(taskNamed(name)));
+    const taught = names.filter((name) => !QUESTIONS.includes(name));
+    const asked = names.filter((name) => QUESTIONS.includes(name));
     if (asked.length) this.#add(path, asked, "evaluate", { gold: path });
-    else this.#leave(path, `there is nothing to learn ${names.join(" or ")} from: ${trouble}`);
+    if (taught.length) this.#add(path, taught, "finetune", { data: path });
+    if (!names.length) this.#leave(path, "no task asks what it holds");
   }
 
   /** Adds a set of every task among `names` that can read it; tells whether there is any. */
@@ -271,7 +281,7 @@ function tasksOf(path: string): string[] {
     read = readRecords(path);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    return othersFor("text"); // their readers say what is wrong with it
+    return ["classify"]; // its reader says what is wrong with the file
   }
   const { format: { name, kind }, records } = read;
   if (kind === "sentence") return ["ner"];
@@ -287,14 +297,17 @@ function tasksOf(path: string): string[] {
       ...(documents.some((d) => d.relations.length) ? ["relations"] : []),
     ];
   }
-  const marked = records.filter((r) => r.kind === "text" && MARKED.test(r.text)).length;
-  return marked > records.length / 2 ? ["relations"] : othersFor("text");
+  const labelled = records.flatMap((r) => (r.kind === "text" ? [r] : []));
+  if (labelled.some(({ score }) => score !== undefined)) return ["regression"];
+  if (labelled.some(({ labels }) => labels.length !== 1)) return ["multilabel"];
+  const marked = labelled.filter(({ text }) => MARKED.test(text)).length;
+  return marked > labelled.length / 2 ? ["relations"] : ["classify"];
 }
 
-/** Tasks that have a place of their own above; all others read texts. */
-const PLACED = ["pubmedqa", "bioasq", "ner", "relations", "choices"];
+/** Tasks of questions: their files are tests, which are asked whole where nothing else is said. */
+const QUESTIONS: readonly string[] = ["choices", "bioasq", "pubmedqa"];
 
-/** The tasks that read texts without marked entities. */
-function othersFor(_kind: "text"): string[] {
-  return TASKS.filter(isTask).map(({ name }) => name).filter((name) => !PLACED.includes(name));
+/** Whether a name in a folder says that it is a split. */
+function hasSplits({ names }: Probe): boolean {
+  return names.some((name) => splitOf(name) !== undefined);
 }

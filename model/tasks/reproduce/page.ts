@@ -263,7 +263,7 @@ export function htmlPage(report: ReproductionReport, linksOf: LinksOf): string {
       ).join(" "),
     ]);
     return `<h2>${escapeXml(id)}</h2>\n<p>${count} ${escapeXml(units)}, from ${
-      escapeXml(summary.place)
+      escapeXml([summary.place, ...summary.notes].join(". "))
     }</p>\n${table(head, body)}`;
   });
   return `<!doctype html>

@@ -253,6 +253,7 @@ async function summarise(
       place: set.place,
       count: data.test.length,
       units: task.units,
+      notes: data.notes ?? [],
       rows: rowsOf(scored, base, BOOTSTRAP_SEED),
     };
     return Promise.resolve(summary);

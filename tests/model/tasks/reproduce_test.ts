@@ -51,6 +51,7 @@ function invented(folder: string): string {
     "deep/two/test": labelled(["good", "up"], ["bad", "down"], ["worse", "down"]),
     "three/held_back": asked(["a or b", 0], ["c or d", 1], ["e or f", 1]),
     "three/notes.md": "Nothing to ask.\n",
+    "one/train_dev.x": tagged("zeratin", "lorvane"),
     "three/broken.jsonl": '{"text": "no label"}\n{"text": "none"}\n',
   });
   return data;
@@ -134,10 +135,44 @@ Deno.test("sets are found by what is in files, and what is none is told with the
       sets.map(({ id, purpose }) => `${id} ${purpose}`),
       ["classify-deep-two finetune", "ner-one finetune", "choices-three-held-back evaluate"],
     );
-    assertEquals(leftOut.map(({ place }) => place), ["three/broken.jsonl", "three/notes.md"]);
-    for (const { why } of leftOut) assertStringIncludes(why, "none of the known formats");
+    assertEquals(leftOut, [
+      { place: "one/train_dev.x", why: "it is none of the splits that lie beside it" },
+      { place: "three/broken.jsonl", why: "it has none of the known formats" },
+      { place: "three/notes.md", why: "it has none of the known formats" },
+    ]);
+    put(folder, { "half/train.x": tagged("a"), "half/dev.x": tagged("b") });
+    const half = findSets(folder).leftOut.filter(({ place }) => place.startsWith("half"));
+    assertEquals(half.map(({ place }) => place), ["half/dev.x", "half/train.x"]);
+    assertStringIncludes(half[0]?.why ?? "", "no file in it is the test split");
     put(folder, { "none/readme": "nothing\n" });
     assertThrows(() => findSets(join(folder, "none")), Error, "readme: it has none of the known");
+  }));
+
+Deno.test("texts are told apart by labels, scores and marks; what has no splits gets some", () =>
+  withFolder((folder) => {
+    const lines = (write: (i: number) => object) =>
+      Array.from({ length: 30 }, (_, i) => JSON.stringify(write(i)) + "\n").join("");
+    const document = (i: number) =>
+      `${i}|t|Zeratin and ulcers.\n${i}|a|Ulcers followed.\n${i}\t0\t7\tZeratin\tChemical\tD1\n` +
+      `${i}\t12\t18\tulcers\tDisease\tD2\n${i}\tCID\tD1\tD2\n\n`;
+    put(folder, {
+      "a": lines((i) => ({ text: `a ${i}`, labels: i % 3 ? ["x", "y"] : [] })),
+      "b": lines((i) => ({ sentence1: `b ${i}`, sentence2: "c", score: i / 7 })),
+      "c": lines((i) => ({ text: `<< d ${i} >> stops [[ e ]]`, label: "f" + i % 2 })),
+      "d": lines((i) => ({ text: `g ${i}`, label: "h" + i % 2 })),
+      "e": Array.from({ length: 20 }, (_, i) => document(i + 1)).join(""),
+    });
+    const { sets, leftOut } = findSets(folder);
+    assertEquals(leftOut, []);
+    assertEquals(sets.map(({ id, purpose }) => `${id} ${purpose}`), [
+      "multilabel-a finetune",
+      "regression-b finetune",
+      "relations-c finetune",
+      "classify-d finetune",
+      "ner-e finetune",
+      "relations-e finetune",
+    ]);
+    assertStringIncludes(sets[0]?.read().notes?.[0] ?? "", "has no splits: 3 of its items");
   }));
 
 Deno.test("two BioASQ files with the same questions are told apart from training and test", () =>
@@ -334,7 +369,7 @@ Deno.test("wins, ties and losses: the paired difference of means over seeds, and
   assertEquals(rows[1]?.againstTrivial?.from, "always");
   assertEquals(overSeeds([score([1]), { measures: [] }], "acc"), undefined);
   assertEquals(outcomeOf({ low: 0, high: 1 }), "tie");
-  const summary = { id: "s", task: "t", place: ".", count: 60, units: "texts", rows };
+  const summary = { id: "s", task: "t", place: ".", count: 60, units: "texts", notes: [], rows };
   assertEquals(
     tally([summary, summary]).map(({ name, win, tie, loss }) => [name, win, tie, loss]),
     [
