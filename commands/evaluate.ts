@@ -12,11 +12,18 @@ import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { withCorpusFolder } from "./stored_corpus.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
+/** Where results go that no folder was named for. */
+const RESULTS = "results";
+
 /** What the evaluations of all tasks share. */
 const OPTIONS = {
   base: modelOption("the model it was adapted from, evaluated too, with paired tests"),
   tokenizer: TOKENIZER_OPTION,
-  out: { type: "string", placeholder: "DIR", help: "folder of the results", default: "results" },
+  out: {
+    type: "string",
+    placeholder: "DIR",
+    help: "folder of the results and of a page of them (of a model, by default: results)",
+  },
   limit: { type: "integer", help: "only the first N questions, for a trial", min: 1 },
   "max-tokens": {
     type: "integer",
@@ -49,15 +56,18 @@ function taskCommand(task: AnyTask): Command {
     ...help,
     options: { ...options, ...answers, ...OPTIONS },
     async run(invocation) {
-      refuseForeign(invocation.requiredString("out"), "results", isResultsFile);
+      const system = invocation.string("system");
+      // A system's answers are scored in a moment: nothing is written where no folder is named.
+      const out = invocation.string("out") ?? (system === undefined ? RESULTS : undefined);
+      if (out !== undefined) refuseForeign(out, "results", isResultsFile);
       const json = await evaluateTask(task, {
         given: invocation,
-        system: invocation.string("system"),
+        system,
         model: namedModel(invocation, "model"),
         base: namedModel(invocation, "base"),
         other: invocation.string("other"),
         tokenizerFile: await tokenizerOption(invocation),
-        out: invocation.requiredString("out"),
+        out,
         limit: invocation.number("limit"),
         maxTokens: invocation.requiredNumber("max-tokens"),
         batchSize: invocation.requiredNumber("batch-size"),

@@ -152,6 +152,10 @@ export const ROOT_COMMANDS: CommandGroup = {
       summary: "Train a Mamba on a corpus, from given or random weights",
       load: async () => (await import("./train.ts")).command,
     },
+    compare: {
+      summary: "Compare runs: curves, results with paired intervals, settings",
+      load: async () => (await import("./compare.ts")).command,
+    },
     export: {
       summary: "Write a run's model as a Hugging Face model folder",
       load: async () => (await import("./export.ts")).command,

@@ -278,6 +278,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
       watch: listens,
     },
   },
+  "compare": { options: { "": reads, out: writesFile }, defaults: { out: "comparison.html" } },
   "export": { options: { run: reads, out: writesFolder, push: publishes } },
   "generate": { device: true, options: { ...MODEL, prompts: reads } },
   "model extend": {
@@ -295,10 +296,9 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
       model: asksModel,
       base: asksModel,
       corpus: readsCorpus,
-      text: reads,
-      tokenizer: readsModel,
       "mesh-tree": reads,
       output: writesFile,
+      report: writesFile,
     },
   },
   "evaluate": {

@@ -74,6 +74,7 @@ export {
 } from "./mamba/mod.ts";
 export { deviceModel, recurrentModel } from "./mamba/gpu/mod.ts";
 export {
+  type Highlight,
   reportAfterValidations,
   type ReportData,
   type ReportExtras,

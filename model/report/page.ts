@@ -2,25 +2,20 @@
  * A run as one HTML file that needs nothing else: its curves, its figures, what the model wrote.
  * @module
  */
-import plotScript from "uplot/dist/uPlot.iife.min.js" with { type: "text" };
-import plotStyle from "uplot/dist/uPlot.min.css" with { type: "text" };
-import chartScript from "./charts.js" with { type: "text" };
-import pageStyle from "./page.css" with { type: "text" };
+import {
+  type Chart,
+  chartCards,
+  chartControls,
+  chartScripts,
+  escapeHtml,
+  headingHtml,
+  type Highlight,
+  htmlPage,
+  type PageTable,
+  tableHtml,
+  tilesHtml,
+} from "../../core/page/mod.ts";
 import type { StepMetrics } from "../training/metrics.ts";
-
-export type {};
-
-/** A table of finished strings. */
-export interface ReportTable {
-  /** The heading above it. */
-  title: string;
-  /** A line of small print below it. */
-  note?: string;
-  /** The columns' names. */
-  header: string[];
-  /** Rows of cells; a column of numbers aligns right. */
-  rows: string[][];
-}
 
 /** Text that the model wrote. */
 export interface ReportSample {
@@ -37,11 +32,11 @@ export interface ReportData {
   /** One line under the title: model, device, corpus. */
   subtitle: string;
   /** The figures to see first. */
-  highlights: { label: string; value: string }[];
+  highlights: Highlight[];
   /** By ascending step. */
   metrics: StepMetrics[];
   /** In the order of the page. */
-  tables: ReportTable[];
+  tables: PageTable[];
   /** In the order of the page. */
   samples: ReportSample[];
 }
@@ -53,35 +48,14 @@ const MAX_POINTS = 4000;
 export function reportHtml(data: ReportData): string {
   const points = thinOut(data.metrics, MAX_POINTS);
   const stepsPerPoint = Math.ceil(data.metrics.length / MAX_POINTS);
-  const body = `<h1>${escapeHtml(data.title)}</h1>
-<p class="faint">${escapeHtml(data.subtitle)}</p>
-${tiles(data.highlights)}
-${points.length ? curveCards(stepsPerPoint) : ""}
-${samples(data.samples)}
-${data.tables.map(table).join("\n")}`;
+  const body = [
+    headingHtml(data.title, data.subtitle),
+    tilesHtml(data.highlights),
+    points.length ? curveCards(stepsPerPoint) : "",
+    samples(data.samples),
+    ...data.tables.map(tableHtml),
+  ].join("\n");
   return htmlPage(data.title, body, points.length ? curveScripts(curveColumns(points)) : "");
-}
-
-/** A page in the report's style; `body` and `scripts` are HTML. */
-export function htmlPage(title: string, body: string, scripts: string): string {
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="pubmamba">
-<link rel="icon" href="data:,">
-<title>${escapeHtml(title)}</title>
-<style>${plotStyle}${pageStyle}</style>
-</head>
-<body>
-<main>
-${body}
-</main>
-${scripts}
-</body>
-</html>
-`;
 }
 
 /** Averages runs of consecutive steps so that at most `most` points are left; the last step stays. */
@@ -111,46 +85,50 @@ export function thinOut(metrics: StepMetrics[], most: number): StepMetrics[] {
   return out;
 }
 
-function tiles(highlights: ReportData["highlights"]): string {
-  const items = highlights.map(({ label, value }) =>
-    `<div class="tile"><b>${escapeHtml(value)}</b><span>${escapeHtml(label)}</span></div>`
-  );
-  return items.length ? `<div class="tiles">${items.join("")}</div>` : "";
-}
+/** The curves of a run. */
+const CURVES: Chart[] = [
+  {
+    id: "loss",
+    title: "Loss, nats per token",
+    x: { column: "step", label: "step" },
+    series: [
+      { column: "loss", label: "loss", color: 0, smooth: true },
+      { column: "validation", label: "validation", color: 1, points: true, optional: true },
+    ],
+    logarithmic: true,
+  },
+  {
+    id: "learning_rate",
+    title: "Learning rate",
+    x: { column: "step", label: "step" },
+    series: [{ column: "learning_rate", label: "learning rate", color: 2 }],
+  },
+  {
+    id: "grad_norm",
+    title: "Gradient norm before clipping",
+    x: { column: "step", label: "step" },
+    series: [{ column: "grad_norm", label: "gradient norm", color: 1 }],
+    logarithmic: true,
+  },
+  {
+    id: "tokens_per_second",
+    title: "Throughput, tokens per second",
+    x: { column: "step", label: "step" },
+    series: [{ column: "tokens_per_second", label: "tokens/s", color: 0 }],
+    fromZero: true,
+  },
+];
 
 /** The places that {@linkcode curveScripts} draw in, as HTML. */
 export function curveCards(stepsPerPoint: number): string {
-  const chart = (id: string, title: string) =>
-    `<div class="card chart"><h3>${title}</h3><div id="${id}"></div></div>`;
-  const note = stepsPerPoint > 1
-    ? `<span>each point is the mean of ${stepsPerPoint} steps</span>`
-    : "";
   return `<h2>Training</h2>
-<div class="controls">
-<label>Smoothing <input id="smoothing" type="range" min="0" max="0.99" step="0.01" value="0.8"></label>
-<label><input id="logarithmic" type="checkbox"> Logarithmic</label>
-${note}
-</div>
-<div class="charts">
-${chart("loss", "Loss, nats per token")}
-${chart("learning_rate", "Learning rate")}
-${chart("grad_norm", "Gradient norm before clipping")}
-${chart("tokens_per_second", "Throughput, tokens per second")}
-</div>`;
+${chartControls(stepsPerPointNote(stepsPerPoint))}
+${chartCards(CURVES)}`;
 }
 
-function table({ title, note, header, rows }: ReportTable): string {
-  const number = (cell: string) => /^[-+−]?[\d.,]+ ?[%a-zA-Zµ/]{0,4}$/.test(cell);
-  const numeric = header.map((_, i) => rows.length > 0 && rows.every((r) => number(r[i] ?? "")));
-  const cells = (row: string[], tag: string) =>
-    row.map((cell, i) =>
-      `<${tag}${numeric[i] ? ' class="number"' : ""}>${escapeHtml(cell)}</${tag}>`
-    ).join("");
-  return `<h2>${escapeHtml(title)}</h2>
-<div class="card"><table class="figures">
-<thead><tr>${cells(header, "th")}</tr></thead>
-<tbody>${rows.map((row) => `<tr>${cells(row, "td")}</tr>`).join("\n")}</tbody>
-</table></div>${note ? `\n<p class="faint">${escapeHtml(note)}</p>` : ""}`;
+/** What is said where a point stands for more than one step. */
+export function stepsPerPointNote(stepsPerPoint: number): string {
+  return stepsPerPoint > 1 ? `each point is the mean of ${stepsPerPoint} steps` : "";
 }
 
 function samples(all: ReportSample[]): string {
@@ -184,15 +162,5 @@ export function curveColumns(points: StepMetrics[]): CurveColumns {
 
 /** Script elements that draw columns in {@linkcode curveCards}. */
 export function curveScripts(columns: CurveColumns): string {
-  // "<" would let a string end the script element.
-  const json = JSON.stringify(columns).replaceAll("<", "\\u003c");
-  return `<script type="application/json" id="data">${json}</script>
-<script>${plotScript}</script>
-<script>${chartScript}</script>`;
-}
-
-/** Text as HTML. */
-export function escapeHtml(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
-    .replaceAll('"', "&quot;");
+  return chartScripts(CURVES, columns);
 }

@@ -8,10 +8,12 @@ import {
   readRun,
   readSamples,
   runFigures,
+  type RunFile,
   type RunListener,
   scoredRows,
 } from "../training/mod.ts";
-import { type ReportData, reportHtml, type ReportSample, type ReportTable } from "./page.ts";
+import type { PageTable } from "../../core/page/mod.ts";
+import { type ReportData, reportHtml, type ReportSample } from "./page.ts";
 
 /** The report's name in a run folder. */
 const REPORT_FILE = "report.html";
@@ -64,32 +66,43 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
       tables: [
         ...extras.tables ?? [],
         ...validationTable(validations, weights, scored.rows, record.config.seed),
-        {
-          title: "Run",
-          header: ["", "value"],
-          rows: [
-            ["initial weights", record.init],
-            ["parameters", whole(record.parameters)],
-            ["corpus", record.corpus.path],
-            ["corpus manifest, SHA-256", record.corpus.manifest_sha256],
-            ["tokens per row", whole(record.sequence_length)],
-            ["device", record.device],
-            ["program", `pubmamba ${record.versions.program}, Deno ${record.versions.deno}`],
-            ...(record.command ? [["command", commandLine(record.command)]] : []),
-          ],
-        },
-        {
-          title: "Hyperparameters",
-          header: ["", "value"],
-          rows: flatten(record.config).map((
-            [key, value],
-          ) => [key, value === "" ? "none" : String(value)]),
-        },
+        ...runTables(record),
       ],
       samples: extras.samples ?? lastSamples(run),
     }),
   );
   return path;
+}
+
+/** What a run is: what it began from and ran on, its command line and version, all its settings. */
+export function runTables(record: RunFile): PageTable[] {
+  const whole = (n: number) => Math.round(n).toLocaleString("en");
+  return [
+    {
+      title: "Run",
+      header: ["", "value"],
+      rows: [
+        ["initial weights", record.init],
+        ["parameters", whole(record.parameters)],
+        [record.task === undefined ? "corpus" : `files of ${record.task}`, record.corpus.path],
+        [
+          record.task === undefined ? "corpus manifest, SHA-256" : "files, SHA-256",
+          record.corpus.manifest_sha256,
+        ],
+        ["tokens per row", whole(record.sequence_length)],
+        ["device", record.device],
+        ["program", `pubmamba ${record.versions.program}, Deno ${record.versions.deno}`],
+        ...(record.command ? [["command", commandLine(record.command)]] : []),
+      ],
+    },
+    {
+      title: "Hyperparameters",
+      header: ["", "value"],
+      rows: flatten(record.config).map((
+        [key, value],
+      ) => [key, value === "" ? "none" : String(value)]),
+    },
+  ];
 }
 
 /** A listener that draws a run's report again after each validation, and passes all on to `other`. */
@@ -116,7 +129,7 @@ function validationTable(
   weights: string,
   rows: number,
   seed: number,
-): ReportTable[] {
+): PageTable[] {
   if (!validations.length) return [];
   const best = validations.reduce((a, b) => b.loss < a.loss ? b : a);
   const shown = validations.slice(-SHOWN_VALIDATIONS);

@@ -33,7 +33,7 @@ export {
   readBioasq,
   scoreBioasq,
 } from "./bioasq/bioasq.ts";
-export type { Counts } from "./core/classification.ts";
+export type { Counts } from "./core/task.ts";
 export {
   compareEntities,
   entitiesOf,

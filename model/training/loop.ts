@@ -14,6 +14,7 @@ import { type HeldOutLoss, heldOutLoss } from "./perplexity.ts";
 import { type RunListener, RunRecord } from "./record.ts";
 import { stepBatches } from "./rows.ts";
 import type { NewSample } from "./samples.ts";
+import type { ScoredRows } from "./validation_rows.ts";
 import { totalSteps } from "./schedule.ts";
 import { RunSaver } from "./saver.ts";
 import { judge, returnsPast, skipsInARow, spikeEvent, type Verdict } from "./spikes.ts";
@@ -202,9 +203,11 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
 
       // Validate.
       let samples: NewSample[] | undefined;
+      let heldOutRows: ScoredRows[] | undefined;
       if (validates && heldOut) {
         const seen = await validate(options, heldOut);
         samples = seen.samples;
+        heldOutRows = seen.parts;
         validationLoss = seen.loss;
         metrics.validation_loss = seen.loss;
         if (seen.byCorpus) {
@@ -217,7 +220,7 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
       }
 
       // Log.
-      record.write(metrics, samples);
+      record.write(metrics, samples, heldOutRows);
       clock.startStep();
 
       // Save. A new best is saved whenever it is found, as it is what most people will want to use.

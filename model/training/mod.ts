@@ -29,6 +29,7 @@
  * | `saver.ts`, `background_save.ts`         | checkpoints, written while training goes on              |
  * | `checkpoint_worker.ts`                   | the thread that writes them                              |
  * | `checkpoint_writer.ts`, `checkpoint.ts`  | writes, lists, checks and opens a checkpoint             |
+ * | `validation_rows.ts`                     | what each validation came to row by row                  |
  * | `clock.ts`                               | what took how long                                       |
  *
  * Afterwards `export.ts` makes a model folder of a checkpoint, and `scored_weights.ts` opens a run or a
@@ -55,7 +56,7 @@ export {
   exportRun,
 } from "./export.ts";
 export type { LoopResult } from "./loop.ts";
-export { readMetrics, runFigures, type StepMetrics } from "./metrics.ts";
+export { readMetrics, type RunFigures, runFigures, type StepMetrics } from "./metrics.ts";
 export { openMix } from "./mixed_corpus.ts";
 export {
   evaluatePerplexity,
@@ -68,8 +69,9 @@ export { configFile, recipeNames } from "./recipes.ts";
 export type { RunListener } from "./record.ts";
 export { type RankRequest, type RankRow, rankRows } from "./rows.ts";
 export { trainRun } from "./run.ts";
-export { readRun } from "./run_file.ts";
+export { readRun, type RunFile } from "./run_file.ts";
 export { readSamples, type RunSample } from "./samples.ts";
 export { openCorpus } from "./shard_corpus.ts";
 export { openStart } from "./start.ts";
 export { trainingTerms } from "./terms.ts";
+export { readValidations, type ScoredRows, type ValidationRows } from "./validation_rows.ts";

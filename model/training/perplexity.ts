@@ -1,7 +1,7 @@
 /** Loss and perplexity on held-out rows. @module */
 import { fail, Interrupted } from "../../core/errors.ts";
 import type { Reporter } from "../../core/reporter.ts";
-import { loadTokenizer, type Tokenizer } from "../../pipeline/tokenizer/mod.ts";
+import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { makeBatch, type MakeModel, type TrainableModel, withoutHead } from "../mamba/mod.ts";
 import { localModel } from "../weights/mod.ts";
 import { openScoredWeights } from "./scored_weights.ts";
@@ -9,6 +9,7 @@ import { requireRows, type RowSource, type Split, type TrainingCorpus } from "./
 import { bootstrapInterval, type Interval } from "../statistics/mod.ts";
 import { drawHeldOut, type DrawnPart, drawnSource } from "./held_out.ts";
 import { checkFits } from "./start.ts";
+import type { ScoredRows } from "./validation_rows.ts";
 
 /** Summed negative log-likelihood of some whole rows. */
 interface RowLoss {
@@ -75,6 +76,8 @@ export interface HeldOutLoss {
   loss: number;
   /** Undefined where there is one corpus. */
   byCorpus?: Record<string, number>;
+  /** What the rows came to one by one; nothing where the model does not tell rows apart. */
+  parts: ScoredRows[];
 }
 
 /**
@@ -90,6 +93,7 @@ export async function heldOutLoss(
 ): Promise<HeldOutLoss> {
   const losses: RowLoss[] = [];
   const byCorpus: Record<string, number> = {};
+  const scored: ScoredRows[] = [];
   const parts = drawHeldOut(source, count, seed);
   for (const part of parts) {
     const own: RowLoss[] = [];
@@ -97,9 +101,16 @@ export async function heldOutLoss(
     for await (const one of rowLosses(model, rows, rows.rows, endOfText)) own.push(one);
     byCorpus[part.name] = meanOf(own);
     losses.push(...own);
+    if (own.length !== part.rows.length) continue; // batches, not rows
+    scored.push({
+      corpus: part.name,
+      rows: part.rows,
+      nll: own.map(({ nll }) => nll),
+      targets: own.map(({ targets }) => targets),
+    });
   }
   const loss = meanOf(losses);
-  return parts.length > 1 ? { loss, byCorpus } : { loss };
+  return { loss, ...parts.length > 1 ? { byCorpus } : {}, parts: scored };
 }
 
 /** Each token weighs the same, whichever row it is in. */
@@ -157,10 +168,6 @@ export interface PerplexityResult {
   interval: Interval;
   /** UTF-8 bytes of the scored text; with them the loss can be compared across tokenizers. */
   bytes?: number;
-  /** Words of the scored text, as spaces tell them apart. */
-  words?: number;
-  /** exp of the loss in nats, a word. */
-  word_perplexity?: number;
   /** The loss in bits, a byte of text. */
   bits_per_byte?: number;
   /** exp of the loss in nats, a byte of text. */
@@ -271,31 +278,11 @@ function perByte(
   const tokenizer = loadTokenizer(tokenizerFile);
   const encoder = new TextEncoder();
   let bytes = 0;
-  let words = 0;
   for (let i = 0; i < rows; i++) {
     // What is scored: all but the first column. Boundaries are scored too, but stand for no text.
     const text = source.row(i).subarray(1).filter((token) => token !== endOfText);
     bytes += encoder.encode(tokenizer.decode(text)).length;
-    words += wordsOfRow(source.row(i).subarray(1), tokenizer, endOfText);
   }
   const nats = loss * tokens / bytes;
-  return {
-    bytes,
-    words,
-    word_perplexity: Math.exp(loss * tokens / words),
-    bits_per_byte: nats / Math.LN2,
-    byte_perplexity: Math.exp(nats),
-  };
-}
-
-/** Words of a row, document by document: the last word of one and the first of the next are two. */
-function wordsOfRow(row: Uint16Array, tokenizer: Tokenizer, endOfText: number): number {
-  let words = 0;
-  for (let from = 0; from < row.length;) {
-    const end = row.indexOf(endOfText, from);
-    const to = end < 0 ? row.length : end;
-    words += tokenizer.decode(row.subarray(from, to)).split(/\s+/).filter(Boolean).length;
-    from = to + 1;
-  }
-  return words;
+  return { bytes, bits_per_byte: nats / Math.LN2, byte_perplexity: Math.exp(nats) };
 }

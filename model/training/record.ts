@@ -6,6 +6,7 @@ import { readRun, writeRun } from "./run_file.ts";
 import { appendSamples, cutSamples, type NewSample, type RunSample } from "./samples.ts";
 import { type SpikeEvent, SpikeWatch } from "./spikes.ts";
 import type { TrainConfig } from "./configuration.ts";
+import { appendValidation, cutValidations, type ScoredRows } from "./validation_rows.ts";
 
 /** Who hears of a run. Called between steps: whatever takes time must happen elsewhere. */
 export interface RunListener {
@@ -57,6 +58,7 @@ export class RunRecord {
     const past = readMetrics(run, step);
     this.#metrics = new MetricsWriter(run, step);
     cutSamples(run, step);
+    cutValidations(run, step);
     this.#last = past.at(-1);
     // Steps that are not finite, or whose gradient overflowed, were not taken in.
     const judged = past.map(({ loss, grad_norm: gradNorm }) => ({ loss, gradNorm }))
@@ -76,8 +78,12 @@ export class RunRecord {
     return this.#spikes;
   }
 
-  /** Writes a step, and what the model wrote after it. */
-  write(metrics: StepMetrics, samples: readonly NewSample[] = []): void {
+  /** Writes a step, what the model wrote after it, and what its validation came to row by row. */
+  write(
+    metrics: StepMetrics,
+    samples: readonly NewSample[] = [],
+    heldOut: ScoredRows[] = [],
+  ): void {
     const { run, listener } = this.#options;
     const { step, loss, tokens_per_second: rate } = metrics;
     this.#metrics.write(metrics);
@@ -88,6 +94,7 @@ export class RunRecord {
       appendSamples(run, stamped);
       listener?.sampled?.(stamped);
     }
+    if (heldOut.length) appendValidation(run, { step, parts: heldOut });
     if (metrics.validation_loss !== undefined) listener?.validated?.();
     this.#lines.step(metrics, samples);
     const speed = rate < 100 ? rate.toFixed(1) : Math.round(rate).toLocaleString("en");

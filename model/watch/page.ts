@@ -1,5 +1,6 @@
 /** The live page: one self-contained file that reads server-sent events. @module */
-import { curveCards, curveColumns, curveScripts, escapeHtml, htmlPage } from "../report/mod.ts";
+import { escapeHtml, htmlPage } from "../../core/page/mod.ts";
+import { curveCards, curveColumns, curveScripts } from "../report/mod.ts";
 import liveScript from "./live.js" with { type: "text" };
 
 /** The page of a run. */
@@ -9,5 +10,6 @@ export function watchPage(title: string): string {
 <div class="tiles" id="tiles"></div>
 ${curveCards(1)}
 <div id="samples"></div>`;
-  return htmlPage(title, body, `${curveScripts(curveColumns([]))}\n<script>${liveScript}</script>`);
+  const scripts = `${curveScripts(curveColumns([]))}\n<script>${liveScript}</script>`;
+  return htmlPage(title, body, scripts, true);
 }

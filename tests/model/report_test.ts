@@ -2,7 +2,7 @@ import { type ReportData, reportHtml, thinOut } from "../../model/report/mod.ts"
 import type { StepMetrics } from "../../model/training/metrics.ts";
 import { join, toFileUrl } from "../../core/std.ts";
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "../assert.ts";
-import { browserTest } from "../browser.ts";
+import { browserTest, inEveryLook } from "../browser.ts";
 
 /** A loss curve with noise and validation every 20 steps. */
 function metrics(steps: number): StepMetrics[] {
@@ -69,30 +69,9 @@ browserTest("a browser draws the report's curves", async (browser) => {
   try {
     const file = join(folder, "report.html");
     await Deno.writeTextFile(file, reportHtml(DATA));
-    for (const colorScheme of ["light", "dark"]) {
-      const page = await browser.newPage({ colorScheme, viewport: { width: 1240, height: 1500 } });
-      const errors: string[] = [];
-      page.on("console", (message) => message.type?.() === "error" && errors.push(message.text!()));
-      page.on("pageerror", (error) => errors.push(error.message!));
-      await page.goto(toFileUrl(file).href);
-      await page.waitForSelector("body[data-charts='4']");
-      const painted = await page.evaluate(PAINTED) as number[];
-      assertEquals(errors, []);
-      assertEquals(painted.length, 4);
-      for (const pixels of painted) assert(pixels > 2000, `a chart of ${pixels} pixels`);
-      const shots = Deno.env.get("PUBMAMBA_SCREENSHOTS");
-      if (shots) await page.screenshot({ path: join(shots, `report-${colorScheme}.png`) });
-      await page.close();
-    }
+    const url = toFileUrl(file).href;
+    await inEveryLook(browser, url, { name: "run-report", charts: 4 });
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 });
-
-/** How many pixels of each canvas are not transparent. */
-const PAINTED = `[...document.querySelectorAll("canvas")].map((canvas) => {
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  let painted = 0;
-  for (let i = 3; i < data.length; i += 4) painted += data[i] > 0 ? 1 : 0;
-  return painted;
-})`;

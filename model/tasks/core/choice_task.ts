@@ -15,11 +15,11 @@ import {
   promptTokens,
 } from "./choices.ts";
 import { formatTable } from "../../../core/reporter.ts";
-import { escapeXml } from "../formats/xml.ts";
-import { namedLines, type WrongItem } from "./error_page.ts";
+import { escapeHtml, matrixHtml } from "../../../core/page/mod.ts";
+import { type JudgedItem, namedLines } from "./error_page.ts";
 import { confusionMatrix, type Labelled, labelMeasures } from "./classification.ts";
 import { answerExample } from "./examples.ts";
-import { type ReportParts, reportSystems, type TrivialSystem } from "./report.ts";
+import { type Details, type ReportParts, reportSystems, type TrivialSystem } from "./report.ts";
 import { batchScorer } from "./scorer.ts";
 import { mean } from "../../statistics/mod.ts";
 import type {
@@ -176,9 +176,10 @@ function reportChoices<Item>(
       return {
         text: [more?.text, confusion.text].filter(Boolean).join("\n\n"),
         json: { ...more?.json, ...confusion.json },
+        html: [...more?.html ?? [], ...confusion.html ?? []],
       };
     },
-    wrong: (answers) => wrongChoices(answers, words),
+    judged: (answers) => judgedChoices(answers, words),
     config: {
       output_type: "multiple_choice",
       doc_to_choice: words,
@@ -196,7 +197,7 @@ const MOST_SHOWN = 5;
 function confusionOf(
   answers: readonly ChoiceAnswer[],
   words: readonly string[],
-): { text: string; json: Record<string, unknown> } {
+): Details {
   const matrix = confusionMatrix(labelled(answers), words.length);
   const columns = [...words, "none"];
   const text = formatTable(
@@ -206,26 +207,27 @@ function confusionOf(
   return {
     text: words.length > MOST_SHOWN ? "" : text,
     json: { confusion: { gold: words, predicted: columns, matrix } },
+    html: [
+      matrixHtml("Confusion matrix", { gold: words, predicted: columns, matrix }),
+    ],
   };
 }
 
-/** The questions that were answered wrongly, for their page. */
-function wrongChoices(
+/** The questions with their answers, for the pages. */
+function judgedChoices(
   answers: readonly ChoiceAnswer[],
   words: readonly string[],
-): WrongItem[] {
-  return answers.filter(({ item, predicted }) => predicted !== item.gold).map((answer) => {
-    const { item, predicted, logProbabilities, said } = answer;
-    return {
-      id: item.id,
-      loss: item.gold in logProbabilities ? -logProbabilities[item.gold]! : undefined,
-      html: namedLines([
-        ["right", escapeXml(words[item.gold] ?? "")],
-        ["said", escapeXml(words[predicted] ?? said ?? "nothing")],
-        ["asked", escapeXml(item.prompt)],
-      ]),
-    };
-  });
+): JudgedItem[] {
+  return answers.map(({ item, predicted, logProbabilities, said }) => ({
+    id: item.id,
+    right: predicted === item.gold,
+    loss: item.gold in logProbabilities ? -(logProbabilities[item.gold] ?? NaN) : undefined,
+    html: namedLines([
+      ["right", escapeHtml(words[item.gold] ?? "")],
+      ["said", escapeHtml(words[predicted] ?? said ?? "nothing")],
+      ["asked", escapeHtml(item.prompt)],
+    ]),
+  }));
 }
 
 /** A line of the samples file as the harness has it. */
@@ -283,7 +285,7 @@ interface ChoiceTaskParts<Item>
   details?(
     data: TaskData<Item>,
     answers: readonly ChoiceAnswer[],
-  ): { text: string; json: Record<string, unknown> };
+  ): Details;
 }
 
 /** A task of multiple choice. */

@@ -1,6 +1,7 @@
 /** Measures of classification by label: accuracy, F1 by label, macro and micro. @module */
 import type { Statistic } from "../../statistics/mod.ts";
-import type { Measure } from "./task.ts";
+import type { Counts, Measure } from "./task.ts";
+import type { Bars } from "../../../core/page/mod.ts";
 
 /** Gold and predicted label numbers of the same items; a prediction of -1 is "no answer". */
 export interface Labelled {
@@ -34,14 +35,13 @@ export function confusionMatrix({ gold, predicted }: Labelled, labels: number): 
   return matrix;
 }
 
-/** True positives, false positives and false negatives. */
-export interface Counts {
-  /** Found, and right. */
-  truePositives: number;
-  /** Found, but wrong. */
-  falsePositives: number;
-  /** Not found. */
-  falseNegatives: number;
+/** Counts for programs. */
+export function countsJson(counts: Counts | undefined): Record<string, number> {
+  return {
+    true_positives: counts?.truePositives ?? 0,
+    false_positives: counts?.falsePositives ?? 0,
+    false_negatives: counts?.falseNegatives ?? 0,
+  };
 }
 
 /** Precision, recall and F1; each 0 where its denominator is 0, as scikit-learn's default. */
@@ -142,6 +142,7 @@ export function ratioMeasures(counts: readonly Counts[], prefix = ""): Measure[]
     key: prefix ? `${ratio}_${prefix}` : ratio,
     name: `${prefix} ${ratio === "f1" ? "F1" : ratio}`.trim(),
     count: counts.length,
+    counts,
     statistic: (indices: Uint32Array) => precisionRecall(sumOf(indices))[ratio],
   }));
 }
@@ -162,4 +163,22 @@ export function itemCounts({ gold, predicted }: Labelled, negative?: number): Co
       falseNegatives: Number(!right && want !== negative),
     };
   });
+}
+
+/** Precision, recall and F1 of every label or type, as bars of a page. */
+export function ratioBars(
+  title: string,
+  header: [label: string, units: string],
+  rows: readonly (PrecisionRecall & { name: string; units: number })[],
+): Bars {
+  return {
+    title,
+    header: [header[0], "F1", "precision", "recall", header[1]],
+    rows: rows.map(({ name, precision, recall, f1, units }) => ({
+      name,
+      value: f1,
+      cells: [f1.toFixed(4), precision.toFixed(4), recall.toFixed(4), units.toLocaleString("en")],
+    })),
+    most: 1,
+  };
 }

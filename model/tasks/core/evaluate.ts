@@ -3,7 +3,7 @@
  * then the task's own report and the results files.
  * @module
  */
-import { UsageError, UserError } from "../../../core/errors.ts";
+import { fail, UsageError, UserError } from "../../../core/errors.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import { parameterCount } from "../../mamba/parameters.ts";
 import type { MakeModel } from "../../mamba/types.ts";
@@ -34,8 +34,8 @@ export interface EvaluateRequest {
   base?: NamedModel;
   /** The tokenizer to read with, where the model folder has none. */
   tokenizerFile?: string;
-  /** The folder of the results. */
-  out: string;
+  /** The folder of the results; of a system's answers nothing is written where there is none. */
+  out?: string;
   /** Only the first so many items. */
   limit?: number;
   maxTokens: number;
@@ -103,8 +103,25 @@ export async function evaluateTask(
       ...otherSystem(task, whole, request),
     ];
     const report = task.report({ data, systems, purpose: "evaluate", given, seed });
-    printReport(report, given.boolean("latex"), reporter);
-    return report.json;
+    if (request.out === undefined) {
+      printReport(report, given.boolean("latex"), reporter);
+      return report.json;
+    }
+    const info: EvaluationInfo = {
+      model: system,
+      seed,
+      limit,
+      original: whole.test.length,
+      started,
+      finished: new Date(),
+    };
+    return writeReport(
+      request.out ?? fail("--out is not required of a model"),
+      report,
+      info,
+      reporter,
+      { latex: given.boolean("latex") },
+    );
   }
   const own = await askModel(task, data, model!, request);
   const other = base && await askModel(task, own.data, base, request);
@@ -131,7 +148,13 @@ export async function evaluateTask(
     started,
     finished: new Date(),
   };
-  return writeReport(request.out, report, info, reporter, given.boolean("latex"));
+  return writeReport(
+    request.out ?? fail("--out is not required of a model"),
+    report,
+    info,
+    reporter,
+    { latex: given.boolean("latex") },
+  );
 }
 
 /** The answers that `other` names, where it names some. */

@@ -9,11 +9,13 @@ import { join } from "../../../core/std.ts";
 import { parameterCount } from "../../mamba/parameters.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { PartialConfig } from "../../training/configuration.ts";
-import { isRun } from "../../training/run_file.ts";
+import { isRun, readRun } from "../../training/run_file.ts";
+import { runTables } from "../../report/run_report.ts";
 import { type NamedModel, variantOf } from "./evaluate.ts";
 import { openReader } from "./reader.ts";
 import { allUnits } from "./report.ts";
 import { writeReport } from "./results_files.ts";
+import { readFinetuneMetrics } from "./loop.ts";
 import { finetuneRun, type FinetuneTask } from "./run.ts";
 import { type Spread, spreadOf } from "../../statistics/mod.ts";
 import { findFolds } from "../formats/splits.ts";
@@ -186,7 +188,14 @@ async function finetuneOnce(
         finished: new Date(),
       },
       reporter,
-      given.boolean("latex"),
+      {
+        latex: given.boolean("latex"),
+        course: {
+          metrics: readFinetuneMetrics(out),
+          best: result.step,
+          tables: runTables(readRun(out)),
+        },
+      },
     );
     return { score: report.score, json };
   } finally {

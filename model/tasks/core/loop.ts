@@ -43,10 +43,15 @@ interface FinetuneLoopOptions {
 }
 
 /** A line of metrics.jsonl; the development figures stand where an epoch ends. */
-interface FinetuneMetrics extends StepMetrics {
+export interface FinetuneMetrics extends StepMetrics {
   epoch: number;
   dev_score?: number;
   dev_loss?: number;
+}
+
+/** The metrics of a fine-tuning run, up to `lastStep`. */
+export function readFinetuneMetrics(run: string, lastStep?: number): FinetuneMetrics[] {
+  return readMetrics(run, lastStep) as FinetuneMetrics[];
 }
 
 /** Examples of one optimizer update. */
@@ -69,7 +74,7 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
   const state = { ...options.state };
   const metrics = new MetricsWriter(run, state.step);
   const progress = reporter.progress("Fine-tuning", steps, "steps", state.step);
-  const lines: FinetuneMetrics[] = readMetrics(run, state.step) as FinetuneMetrics[];
+  const lines: FinetuneMetrics[] = readFinetuneMetrics(run, state.step);
   let bestLoss = lines.find((m) => m.step === state.best?.step)?.dev_loss ?? Infinity;
   const save = async () => {
     metrics.sync();

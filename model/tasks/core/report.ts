@@ -4,8 +4,11 @@
  * @module
  */
 import { formatTable } from "../../../core/reporter.ts";
-import { errorPage, type WrongItem } from "./error_page.ts";
+import { type Highlight, type PageTable, tableHtml } from "../../../core/page/mod.ts";
+import { errorPage, type JudgedItem } from "./error_page.ts";
+import { countsJson } from "./classification.ts";
 import { latexTable } from "./latex.ts";
+import { exampleSections, measuresTable as measuresOf, shortName } from "./page.ts";
 import { measureFields } from "./results_files.ts";
 import {
   bootstrapInterval,
@@ -85,15 +88,28 @@ export interface ReportParts<Item, Answer> {
   score(answers: readonly Answer[]): Score;
   trivial?: TrivialSystem;
   notes?: string[];
-  /** A further table of one system, such as one row per label, and its part of the JSON. */
-  details?(answers: readonly Answer[]): { text: string; json: Record<string, unknown> };
+  /** A further table of one system, such as one row per label. */
+  details?(answers: readonly Answer[]): Details;
   /** How the task was put, for the harness's `configs`. */
   config: Record<string, unknown>;
   /** Of the first system. */
   samples(answers: readonly Answer[]): Record<string, unknown>[];
   files?: ReportFile[];
-  /** What the first system got wrong, for its page; nothing where the task has no such page. */
-  wrong?(answers: readonly Answer[]): WrongItem[];
+  /**
+   * What the first system got wrong, and right ones worth showing, for the pages; nothing where the
+   * task shows none.
+   */
+  judged?(answers: readonly Answer[]): JudgedItem[];
+}
+
+/** What a task tells of one system beyond its measures. */
+export interface Details {
+  /** For the terminal. */
+  text: string;
+  /** Its part of the JSON. */
+  json: Record<string, unknown>;
+  /** Sections of the page, as HTML. */
+  html?: string[];
 }
 
 /** The report of a task. */
@@ -155,9 +171,10 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
     resamples: first.score.resamples,
     fields,
     config: parts.config,
-    samples: parts.samples(own.answers),
+    samples: withUnits(parts.samples(own.answers), first.score),
     more,
   };
+  const judged = parts.judged?.(own.answers);
   return {
     systems,
     score: first.measured[primary!.key]!.value,
@@ -166,11 +183,71 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
     latex: latexTable(`${name}, ${count} ${units}`, systems),
     json: { task: name, [units]: count, ...flatJson(first), ...more },
     results,
+    page: {
+      title: `${name}: ${shortName(own.name)}`,
+      highlights: highlightsOf(first, `${units} asked`, count),
+      sections: [
+        tableHtml(measuresOf("Measures", systems)),
+        ...comparisons.map(({ other, comparison }) =>
+          tableHtml(comparisonTable(first.score, other, comparison))
+        ),
+        ...own_details?.html ?? [],
+        ...judged ? exampleSections(judged, count) : [],
+      ],
+    },
     files: [
       ...parts.files ?? [],
-      ...parts.wrong ? [errorPage(name, own.name, parts.wrong(own.answers), count)] : [],
+      ...judged ? [errorPage(name, own.name, judged, count)] : [],
     ],
   };
+}
+
+/** The measures as a page shows them first. */
+function highlightsOf({ score, measured }: MeasuredSystem, units: string, count: number) {
+  const all = score.measures.flatMap(({ key, name }): Highlight[] => {
+    const m = measured[key];
+    if (!m) return [];
+    return [{ value: m.value.toFixed(4), label: `${name}, 95% ${formatInterval(m.interval)}` }];
+  });
+  return [...all.slice(0, MOST_HIGHLIGHTS), { value: count.toLocaleString("en"), label: units }];
+}
+
+const MOST_HIGHLIGHTS = 5;
+
+/** The differences between two systems as a table of the page. */
+function comparisonTable(
+  score: Score,
+  other: MeasuredSystem,
+  { measures, mcNemar: test }: Comparison,
+): PageTable {
+  const rows = score.measures.flatMap(({ key, name }) => {
+    const c = measures[key];
+    if (!c) return [];
+    const { low, high } = c.interval;
+    return [[name, signed(c.difference), `${signed(low)} to ${signed(high)}`, formatP(c.pValue)]];
+  });
+  if (test) {
+    rows.push([
+      "McNemar's test of whole items",
+      `${test.onlyFirst} right only here, ${test.onlySecond} only there`,
+      "",
+      formatP(test.pValue),
+    ]);
+  }
+  return {
+    title: `Against ${other.key === "base" ? "its base" : other.name}`,
+    header: ["measure", "difference", "95% interval", "p"],
+    rows,
+    note: "Of the same items: a paired bootstrap.",
+  };
+}
+
+/** Lines of samples with what the measures count of each, so that runs can be compared later. */
+function withUnits(samples: Record<string, unknown>[], score: Score): Record<string, unknown>[] {
+  const ratio = score.measures.find((m) => m.counts?.length === samples.length);
+  const counts = ratio?.counts;
+  if (!counts) return samples;
+  return samples.map((sample, i) => ({ ...sample, counts: countsJson(counts[i]) }));
 }
 
 /** A measure's name in JSON: "macro F1" is macro_f1. */

@@ -8,14 +8,16 @@ import { join } from "../../../core/std.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import type { Measured, TaskReport, TaskResults } from "./task.ts";
 import { DEFAULT_RESAMPLES } from "../../statistics/mod.ts";
+import { taskPage, type TrainedCourse } from "./page.ts";
 
 /** What was evaluated and how; goes into the results file as it is. */
 export interface EvaluationInfo {
-  /** The model folder as given. */
+  /** The model folder as given, or the file of a system's answers. */
   model: string;
-  parameters: number;
-  /** What computed it: an adapter's name. */
-  device: string;
+  /** Of a model. */
+  parameters?: number;
+  /** What computed it, of a model: an adapter's name. */
+  device?: string;
   seed: number;
   /** Only the first so many questions; undefined for all. */
   limit?: number;
@@ -66,9 +68,9 @@ export function writeTaskResults(
     "n-samples": { [name]: { original: info.original ?? count, effective: count } },
     config: {
       model: "pubmamba",
-      model_args: `pretrained=${info.model}`,
-      model_num_parameters: info.parameters,
-      device: info.device,
+      model_args: `${info.device === undefined ? "answers" : "pretrained"}=${info.model}`,
+      model_num_parameters: info.parameters ?? null,
+      device: info.device ?? null,
       limit: info.limit ?? null,
       bootstrap_iters: resamples ?? DEFAULT_RESAMPLES,
       random_seed: info.seed,
@@ -93,6 +95,7 @@ export function printReport(report: TaskReport, latex: boolean, reporter: Report
 
 /**
  * Prints a task's report and writes its files.
+ * @param course of a fine-tuning run, for its page
  * @returns everything for --json: the report's object with the paths of the files
  */
 export function writeReport(
@@ -100,7 +103,7 @@ export function writeReport(
   report: TaskReport,
   info: EvaluationInfo,
   reporter: Reporter,
-  latex = false,
+  { latex = false, course }: { latex?: boolean; course?: TrainedCourse } = {},
 ): Record<string, unknown> {
   printReport(report, latex, reporter);
   let files: Record<string, string> = {};
@@ -112,6 +115,12 @@ export function writeReport(
     const path = join(folder, `${name}_${fileDate(info.started)}${extension}`);
     writeAtomic(path, contents);
     files[key] = path;
+  }
+  if (report.page) {
+    // A run has one page, as its pretraining has; a folder of results has one for each evaluation.
+    const name = course ? "report.html" : `report_${fileDate(info.started)}.html`;
+    files.report = join(folder, name);
+    writeAtomic(files.report, taskPage(report.page, info, course));
   }
   const written = Object.values(files);
   if (!written.length) return report.json;

@@ -14,6 +14,7 @@ import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import type { SupervisedExample } from "./examples.ts";
 import type { HeadConfig, HeadContext } from "../../mamba/head.ts";
+import type { Highlight } from "../../../core/page/mod.ts";
 import type { Interval, Statistic } from "../../statistics/mod.ts";
 
 /** The options that a user gave, already checked: the part of an invocation that tasks look at. */
@@ -154,6 +155,16 @@ export interface Development {
   loss: number;
 }
 
+/** True positives, false positives and false negatives. */
+export interface Counts {
+  /** Found, and right. */
+  truePositives: number;
+  /** Found, but wrong. */
+  falsePositives: number;
+  /** Not found. */
+  falseNegatives: number;
+}
+
 /** One measure of a system. Each has units of its own, since not every question has every measure. */
 export interface Measure {
   /** As in lm-evaluation-harness: "acc", "f1". */
@@ -166,6 +177,8 @@ export interface Measure {
   statistic: Statistic;
   /** Where the measure is the mean of a value per unit, these values: they give its standard error. */
   values?: ArrayLike<number>;
+  /** Where the measure is a ratio of sums of counts, the counts of each unit. */
+  counts?: readonly Counts[];
 }
 
 /** A measure's value with its 95% bootstrap interval and standard error. */
@@ -248,6 +261,16 @@ export interface TaskResults {
   samples: Record<string, unknown>[];
 }
 
+/** What a page about an evaluation shows. */
+export interface PageParts {
+  /** The page's heading. */
+  title: string;
+  /** The figures to see first. */
+  highlights: Highlight[];
+  /** HTML, in the order of the page. */
+  sections: string[];
+}
+
 /** Results for people, for programs and for files. */
 export interface TaskReport {
   /** Of the first measure of the first system. */
@@ -262,6 +285,8 @@ export interface TaskReport {
   json: Record<string, unknown>;
   /** The results file; undefined where there is nothing to put into one. */
   results?: TaskResults & { more: Record<string, unknown> };
+  /** What the page shows; undefined where there is none. */
+  page?: PageParts;
   /** Further files. */
   files?: ReportFile[];
   /** Every system with its measures, the trivial one first where there is one. */

@@ -5,8 +5,8 @@
  * recall. Sentences of one document can be put together first, as BLUE and BLURB score that set.
  * @module
  */
-import { type Counts, precisionRecall, ratioMeasures } from "../core/classification.ts";
-import type { Measure } from "../core/task.ts";
+import { precisionRecall, ratioMeasures } from "../core/classification.ts";
+import type { Counts, Measure } from "../core/task.ts";
 
 /** The labels of one text: golden ones and predicted ones, by their numbers. */
 export interface LabelSets {

@@ -5,10 +5,11 @@
  */
 import { UserError } from "../../../core/errors.ts";
 import { formatTable } from "../../../core/reporter.ts";
-import { precisionRecall } from "../core/classification.ts";
-import { namedLines, type WrongItem } from "../core/error_page.ts";
+import { precisionRecall, ratioBars } from "../core/classification.ts";
+import { barsHtml } from "../../../core/page/mod.ts";
+import { type JudgedItem, namedLines } from "../core/error_page.ts";
 import { headApproach, type HeadForm } from "../core/head_approach.ts";
-import { reportSystems } from "../core/report.ts";
+import { type Details, reportSystems } from "../core/report.ts";
 import type { Score, Task, TaskData } from "../core/task.ts";
 import { NEW_TEXTS, newTextJson, pairItem, readNewTexts } from "../classify/texts.ts";
 import type { LabelledText } from "../formats/mod.ts";
@@ -167,7 +168,7 @@ function constantLabels({ train, test, labels }: TaskData<LabelledText>): string
 function labelTable(
   { test, labels }: TaskData<LabelledText>,
   answers: readonly LabelsAnswer[],
-): { text: string; json: Record<string, unknown> } {
+): Details {
   const rows = countsByLabel(setsOf(test, answers, labels), labels.length).map((counts, k) => ({
     label: labels[k] ?? "",
     texts: counts.truePositives + counts.falseNegatives,
@@ -194,20 +195,26 @@ function labelTable(
         }]),
       ),
     },
+    html: [barsHtml(ratioBars(
+      "By label",
+      ["label", "texts"],
+      rows.map(({ label, texts, ratios }) => ({ name: label, units: texts, ...ratios })),
+    ))],
   };
 }
 
 const shown = (labels: readonly string[]): string => labels.join(", ") || "none";
 
-/** The texts with a label too many or too few. */
-function wrongTexts(data: TaskData<LabelledText>, answers: readonly LabelsAnswer[]): WrongItem[] {
+/** The texts with their labels; wrong are those with one too many or too few. */
+function judgedTexts(data: TaskData<LabelledText>, answers: readonly LabelsAnswer[]): JudgedItem[] {
   const sets = setsOf(data.test, answers, data.labels);
   return data.test.flatMap((item, i) => {
     const own = sets[i];
     const answer = answers[i];
-    if (!own || !answer || isExact(own)) return [];
+    if (!own || !answer) return [];
     return [{
       id: item.id,
+      right: isExact(own),
       loss: answer.probabilities ? lossOf([item], [answer], data.labels) : undefined,
       html: namedLines([
         ["right", escapeXml(shown(item.labels))],
@@ -330,7 +337,7 @@ export const multilabel: Task<LabelledText, LabelsAnswer> = {
       },
       notes: cut ? [`${cut} texts were cut to --max-tokens`] : [],
       details: (answers) => labelTable(data, answers),
-      wrong: (answers) => wrongTexts(data, answers),
+      judged: (answers) => judgedTexts(data, answers),
       config: {
         output_type: "multilabel",
         metric_list: [{ metric: "f1_micro", higher_is_better: true }],

@@ -4,7 +4,8 @@
  * @module
  */
 import { UserError } from "../../../core/errors.ts";
-import { type Counts, precisionRecall } from "../core/classification.ts";
+import { precisionRecall } from "../core/classification.ts";
+import type { Counts } from "../core/task.ts";
 import { readTagged } from "../formats/conll.ts";
 import type { TaggedTokens } from "../formats/types.ts";
 

@@ -1,8 +1,8 @@
 /** Entity-level results by type of entity. @module */
 import { formatTable } from "../../../core/reporter.ts";
-import { precisionRecall } from "../core/classification.ts";
-import { namedLines } from "../core/error_page.ts";
-import { escapeXml } from "../formats/xml.ts";
+import { barsHtml, escapeHtml, matrixHtml, namedLines } from "../../../core/page/mod.ts";
+import { precisionRecall, ratioBars } from "../core/classification.ts";
+import type { Details } from "../core/report.ts";
 import {
   entitiesOf,
   type Entity,
@@ -17,7 +17,7 @@ export const NER_RESAMPLES = 2000;
 /** Precision, recall and F1 of every type of entity. */
 export function typeTable(
   sentences: readonly EntityCounts[],
-): { text: string; json: Record<string, unknown> } {
+): Details {
   const types = [...new Set(sentences.flatMap((s) => [...s.keys()]))].sort();
   const rows = types.map((type) => {
     const counts = sumEntityCounts(sentences, type);
@@ -38,14 +38,19 @@ export function typeTable(
       entities: all.truePositives + all.falseNegatives,
       types: Object.fromEntries(rows.map(({ type, ...measures }) => [type, measures])),
     },
+    html: [barsHtml(ratioBars(
+      "By type of entity",
+      ["type", "entities"],
+      rows.map(({ type, entities, ...ratios }) => ({ name: type, units: entities, ...ratios })),
+    ))],
   };
 }
 
 /**
- * A sentence with its golden and its predicted entities marked, for the page of errors.
+ * A sentence with its golden and its predicted entities marked, for the pages.
  * @param types predictions of other types are not shown; all are by default
  */
-export function wrongSentence(
+export function markedSentence(
   { tokens, tags }: TaggedSentence,
   predicted: readonly string[],
   types?: readonly string[],
@@ -58,14 +63,14 @@ export function wrongSentence(
     const parts: string[] = [];
     let at = 0;
     for (const entity of entities) {
-      parts.push(...tokens.slice(at, entity.start).map(escapeXml));
+      parts.push(...tokens.slice(at, entity.start).map(escapeHtml));
       const kind = others.some(same(entity)) ? "right" : otherwise;
-      const words = escapeXml(tokens.slice(entity.start, entity.end).join(" "));
-      const type = escapeXml(entity.type);
+      const words = escapeHtml(tokens.slice(entity.start, entity.end).join(" "));
+      const type = escapeHtml(entity.type);
       parts.push(`<mark class="${kind}">${words}<small>${type}</small></mark>`);
       at = entity.end;
     }
-    return [...parts, ...tokens.slice(at).map(escapeXml)].join(" ");
+    return [...parts, ...tokens.slice(at).map(escapeHtml)].join(" ");
   };
   return namedLines([
     ["gold", mark(gold, found, "missed")],
@@ -80,6 +85,16 @@ interface TypeConfusion {
   /** Of the columns; the last, "none", is of entities that were not found with these bounds. */
   predicted: string[];
   matrix: number[][];
+}
+
+/** The confusion of types as a section of a page. */
+export function confusionSection(confusion: TypeConfusion): string {
+  return matrixHtml(
+    "Types where the bounds are right",
+    confusion,
+    'The row "none" is of what was found where there is nothing, the column "none" of what was not ' +
+      "found with its bounds.",
+  );
 }
 
 /** Compares types where the bounds are equal. */

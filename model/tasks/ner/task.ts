@@ -1,7 +1,7 @@
 /** Named entities as a task. @module */
 import type { OptionSpec } from "../../../core/cli.ts";
 import { ratioMeasures } from "../core/classification.ts";
-import type { WrongItem } from "../core/error_page.ts";
+import type { JudgedItem } from "../core/error_page.ts";
 import { headApproach } from "../core/head_approach.ts";
 import { reportSystems } from "../core/report.ts";
 import type { Approach, Score, Task } from "../core/task.ts";
@@ -17,7 +17,13 @@ import {
   taggedSentences,
 } from "./ner.ts";
 import { TAG_HEAD } from "./head.ts";
-import { NER_RESAMPLES, typeConfusion, typeTable, wrongSentence } from "./ner_report.ts";
+import {
+  confusionSection,
+  markedSentence,
+  NER_RESAMPLES,
+  typeConfusion,
+  typeTable,
+} from "./ner_report.ts";
 import { conllLines, entityLines, type RawSentence, readRawSentences } from "./text.ts";
 import { chooseTypes, fitTypes, type NerData, parseTypes } from "./types.ts";
 import {
@@ -181,11 +187,15 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
         }
         : undefined,
       details: (answers) => {
-        const { text, json } = typeTable(countsOf(data, test, answers));
+        const { text, json, html = [] } = typeTable(countsOf(data, test, answers));
         const confusion = typeConfusion(test, answers.map((a) => a.tags), data.scored);
-        return { text, json: { ...json, confusion } };
+        return {
+          text,
+          json: { ...json, confusion },
+          html: [...html, confusionSection(confusion)],
+        };
       },
-      wrong: (answers) => wrongSentences(data, answers),
+      judged: (answers) => judgedSentences(data, answers),
       config: { output_type: "tags", metric_list: [{ metric: "f1", higher_is_better: true }] },
       samples: (answers) =>
         test.map(({ tokens, tags }, i) => ({
@@ -221,20 +231,24 @@ function scoreTagged(
   };
 }
 
-/** The sentences with an entity too many, too few, or of another type or extent. */
-function wrongSentences(data: NerData, answers: readonly TagAnswer[]): WrongItem[] {
+/**
+ * The sentences with an entity too many, too few, or of another type or extent, and those whose
+ * entities were all found; sentences without any are left out.
+ */
+function judgedSentences(data: NerData, answers: readonly TagAnswer[]): JudgedItem[] {
   const counts = countsOf(data, data.test, answers);
-  return data.test.flatMap((sentence, i) => {
-    const { falsePositives, falseNegatives } = sumEntityCounts([counts[i]!]);
-    if (falsePositives + falseNegatives === 0) return [];
-    const answer = answers[i]!;
-    const loss = answer.scores
-      ? lossOf([sentence], [answer], data.labels)
-      : falsePositives + falseNegatives;
+  return data.test.flatMap((sentence, i): JudgedItem[] => {
+    const answer = answers[i];
+    const own = counts[i];
+    if (!answer || !own) return [];
+    const { truePositives, falsePositives, falseNegatives } = sumEntityCounts([own]);
+    const wrong = falsePositives + falseNegatives;
+    if (wrong + truePositives === 0) return [];
     return [{
       id: `Sentence ${i + 1}, line ${sentence.line}`,
-      loss,
-      html: wrongSentence(sentence, answer.tags, data.scored),
+      right: wrong === 0,
+      loss: answer.scores ? lossOf([sentence], [answer], data.labels) : wrong || undefined,
+      html: markedSentence(sentence, answer.tags, data.scored),
     }];
   });
 }

@@ -8,7 +8,7 @@
  */
 import { UserError } from "../../../core/errors.ts";
 import { headApproach, type HeadForm } from "../core/head_approach.ts";
-import { namedLines, type WrongItem } from "../core/error_page.ts";
+import { type JudgedItem, namedLines } from "../core/error_page.ts";
 import { reportSystems } from "../core/report.ts";
 import type { Score, Task, TaskData } from "../core/task.ts";
 import { NEW_TEXTS, newTextJson, pairItem, readNewTexts } from "../classify/texts.ts";
@@ -112,12 +112,13 @@ function scoreScores(items: readonly LabelledText[], answers: readonly ScoreAnsw
 function farthestTexts(
   items: readonly LabelledText[],
   answers: readonly ScoreAnswer[],
-): WrongItem[] {
+): JudgedItem[] {
   return items.map((item, i) => {
     const { score: said = NaN } = answers[i] ?? {};
     const { score = NaN, text, pair } = item;
     return {
       id: item.id,
+      right: false,
       loss: (said - score) ** 2,
       html: namedLines([
         ["right", String(score)],
@@ -223,7 +224,7 @@ export const regression: Task<LabelledText, ScoreAnswer> = {
         score: scoreScores(test, test.map(() => ({ score: centre, cut: 0 }))),
       },
       notes: cut ? [`${cut} texts were cut to --max-tokens`] : [],
-      wrong: (answers) => farthestTexts(test, answers),
+      judged: (answers) => farthestTexts(test, answers),
       config: {
         output_type: "score",
         metric_list: [{ metric: "pearson", higher_is_better: true }],

@@ -6,8 +6,11 @@ import {
   type Labelled,
   labelMeasures,
   precisionRecall,
+  ratioBars,
   ratioMeasures,
 } from "../core/classification.ts";
+import { barsHtml } from "../../../core/page/mod.ts";
+import type { Details } from "../core/report.ts";
 import type { Measure } from "../core/task.ts";
 
 /** Resamples; each goes over thousands of sentences several times. */
@@ -28,7 +31,7 @@ export function relationMeasures(
 export function labelTable(
   items: Labelled,
   labels: readonly string[],
-): { text: string; json: Record<string, unknown> } {
+): Details {
   const rows = labelCounts(items, labels.length).map((counts, i) => ({
     label: labels[i]!,
     support: counts.truePositives + counts.falseNegatives,
@@ -48,5 +51,10 @@ export function labelTable(
         rows.map(({ label, support, ratios }) => [label, { ...ratios, sentences: support }]),
       ),
     },
+    html: [barsHtml(ratioBars(
+      "By label",
+      ["label", "sentences"],
+      rows.map(({ label, support, ratios }) => ({ name: label, units: support, ...ratios })),
+    ))],
   };
 }

@@ -5,7 +5,7 @@
  */
 import { UserError } from "../../../core/errors.ts";
 import type { ChoiceItem } from "../core/choices.ts";
-import type { Counts } from "../core/classification.ts";
+import type { Counts } from "../core/task.ts";
 import { NOT_EVALUATED } from "../formats/chemprot.ts";
 import { titleAndRest } from "../formats/documents.ts";
 import { type AnnotatedDocument, readRecords } from "../formats/mod.ts";

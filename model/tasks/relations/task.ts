@@ -4,9 +4,9 @@ import { readTextInput } from "../../../core/text_input.ts";
 import { resolve } from "../../../core/std.ts";
 import { choiceTask } from "../core/choice_task.ts";
 import { type ChoiceAnswer, labelled } from "../core/choices.ts";
-import { type Counts, ratioMeasures } from "../core/classification.ts";
+import { ratioMeasures } from "../core/classification.ts";
 import { reportSystems } from "../core/report.ts";
-import type { AnyTask, FinetuneHelp, Score, Task, TaskHelp } from "../core/task.ts";
+import type { AnyTask, Counts, FinetuneHelp, Score, Task, TaskHelp } from "../core/task.ts";
 import { headApproach } from "../core/head_approach.ts";
 import { RELATION_HEAD } from "./head.ts";
 import { formatNamed, recogniseFormat } from "../formats/mod.ts";
@@ -189,10 +189,9 @@ const documentRelations: Task<PubtatorDocument, Counts> = {
       },
       config: { output_type: "relations" },
       samples: (answers) =>
-        answers.map((counts, i) => ({
+        answers.map((_, i) => ({
           doc_id: i,
           doc: { id: request.data.test[i]!.pmid },
-          counts,
         })),
     }),
 };

@@ -10,7 +10,6 @@ import { givenOf } from "./helpers.ts";
 
 const request = (options: Record<string, string | number>) => ({
   given: givenOf(options),
-  out: "",
   maxTokens: 128,
   batchSize: 1,
   seed: 0,

@@ -2,7 +2,7 @@ import { confusionMatrix } from "../../../model/tasks/core/classification.ts";
 import { errorPage, namedLines } from "../../../model/tasks/core/error_page.ts";
 import { escapeLatex, latexTable } from "../../../model/tasks/core/latex.ts";
 import { measureScore } from "../../../model/tasks/core/report.ts";
-import { typeConfusion, wrongSentence } from "../../../model/tasks/ner/ner_report.ts";
+import { markedSentence, typeConfusion } from "../../../model/tasks/ner/ner_report.ts";
 import { assert, assertEquals, assertStringIncludes } from "../../assert.ts";
 
 Deno.test("confusionMatrix() has golden labels as rows, and no answer last", () => {
@@ -22,6 +22,7 @@ Deno.test("typeConfusion() compares types where bounds are equal", () => {
 Deno.test("the page of errors has the worst first, and nothing of the data as markup", () => {
   const item = (id: string, loss: number, text: string) => ({
     id,
+    right: false,
     loss,
     html: namedLines([["said", text.replaceAll("<", "&lt;")]]),
   });
@@ -37,7 +38,7 @@ Deno.test("the page of errors has the worst first, and nothing of the data as ma
 Deno.test("a wrong sentence shows what was missed and what was made up", () => {
   const tokens = ["has", "<gout>", "and", "flu"];
   const sentence = { tokens, tags: ["O", "B-D", "O", "B-D"], line: 1 };
-  const html = wrongSentence(sentence, ["B-D", "O", "O", "B-D"]);
+  const html = markedSentence(sentence, ["B-D", "O", "O", "B-D"]);
   assertStringIncludes(html, '<mark class="missed">&lt;gout&gt;<small>D</small></mark>');
   assertStringIncludes(html, '<mark class="wrong">has<small>D</small></mark>');
   assertEquals(html.match(/<mark class="right">flu/g)?.length, 2);

@@ -238,6 +238,7 @@ Deno.test("a reproduction writes its table once; the second run writes nothing",
       [
         "answers.json",
         "errors_ner_2026-01-02T03-04-05.678000.html",
+        "report_2026-01-02T03-04-05.678000.html",
         "results_2026-01-02T03-04-05.678000.json",
         "samples_ner_2026-01-02T03-04-05.678000.jsonl",
       ],
