@@ -4,6 +4,7 @@
  * event of its (PMID, version), by (file number, position in the file).
  * @module
  */
+import { nth } from "../../core/nth.ts";
 import { Database } from "./database.ts";
 import {
   type FileEvents,
@@ -41,7 +42,12 @@ export class Catalogue extends Database {
         "INSERT INTO deletions (file, ordinal, pmid, version) VALUES (?, ?, ?, ?)",
       );
       events.deletedPmids.forEach((pmid, i) =>
-        deletion.run(file.number, events.deletedOrdinals[i]!, pmid, events.deletedVersions[i]!)
+        deletion.run(
+          file.number,
+          nth(events.deletedOrdinals, i),
+          pmid,
+          nth(events.deletedVersions, i),
+        )
       );
       if (issuedAgain) this.set("rebuild", "1");
       else this.#apply(file.number, events);
@@ -141,10 +147,10 @@ export class Catalogue extends Database {
     const deletion = this.database.prepare(PUT_DELETION);
     const { pmids, versions, ordinals, deletedPmids, deletedVersions, deletedOrdinals } = events;
     for (let i = 0; i < pmids.length; i++) {
-      record.run(pmids[i]!, versions[i]!, number, ordinals[i]!);
+      record.run(nth(pmids, i), nth(versions, i), number, nth(ordinals, i));
     }
     for (let i = 0; i < deletedPmids.length; i++) {
-      deletion.run(deletedPmids[i]!, deletedVersions[i]!, number, deletedOrdinals[i]!);
+      deletion.run(nth(deletedPmids, i), nth(deletedVersions, i), number, nth(deletedOrdinals, i));
     }
   }
 
@@ -178,7 +184,7 @@ export class Catalogue extends Database {
       if (digits === null) continue;
       let place = 0;
       for (let i = 0; i <= digits.length; i++) {
-        const digit = i < digits.length ? digits[i]! : COMMA;
+        const digit = digits[i] ?? COMMA; // the last number ends where the text does
         if (digit !== COMMA) place = place * 10 + digit - ZERO;
         else {
           take(Math.floor(place / PLACE), place % PLACE);

@@ -2,7 +2,7 @@
  * The live set in memory: one bit for each record of every file, so 40 million citations take 5 MB.
  * @module
  */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 import type { Catalogue } from "./catalogue.ts";
 
 function unlisted(path: string, file: number): never {
@@ -35,12 +35,12 @@ export class LiveBits {
         bits = byNumber.get(file) ?? unlisted(catalogue.path, file);
         current = file;
       }
-      bits[ordinal >> 3]! |= 1 << (ordinal & 7);
+      bits[ordinal >> 3] = byteAt(bits, ordinal) | (1 << (ordinal & 7));
       count++;
     });
     for (const { file, ordinal } of catalogue.lowerVersions()) {
       const bits = byNumber.get(file) ?? unlisted(catalogue.path, file);
-      bits[ordinal >> 3]! &= ~(1 << (ordinal & 7));
+      bits[ordinal >> 3] = byteAt(bits, ordinal) & ~(1 << (ordinal & 7));
       count--;
     }
     this.count = count;
@@ -48,6 +48,13 @@ export class LiveBits {
 
   /** True where the record at `ordinal` of `source` is live. */
   isLive(source: string, _pmid: number, _version: number, ordinal: number): boolean {
-    return (this.#bits.get(source)![ordinal >> 3]! >> (ordinal & 7) & 1) === 1;
+    const bits = this.#bits.get(source) ?? fail(`the catalogue has no file ${source}`);
+    return (byteAt(bits, ordinal) >> (ordinal & 7) & 1) === 1;
   }
+}
+
+/** The byte that has the bit of the record at `ordinal`. */
+function byteAt(bits: Uint8Array, ordinal: number): number {
+  return bits[ordinal >> 3] ??
+    fail(`a file of ${8 * bits.length} records has no record ${ordinal}`);
 }

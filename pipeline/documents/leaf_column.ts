@@ -3,6 +3,7 @@
  * @module
  */
 import type { ColumnChunk, Encoding, SchemaElement } from "hyparquet";
+import { fail } from "../../core/errors.ts";
 import { PageBytes } from "./page_bytes.ts";
 
 /** How values stand in pages. */
@@ -44,7 +45,7 @@ export class LeafColumn {
    * @param depth how many lists the leaf is in: the highest repetition level
    */
   constructor(readonly path: string[], element: SchemaElement, readonly depth: number) {
-    this.#type = element.type!;
+    this.#type = element.type ?? fail(`the column ${path.join(".")} has no type`);
     this.#kind = element.type === "BYTE_ARRAY"
       ? "text"
       : element.type === "BOOLEAN"

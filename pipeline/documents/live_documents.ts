@@ -1,5 +1,5 @@
 /** The live documents of a corpus, by ascending PMID. @module */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import { corpusPaths } from "../corpus_paths.ts";
 import { DocumentStore, type PrintedDocument } from "./reader.ts";
@@ -16,7 +16,7 @@ export async function* liveDocuments(
   const names = new Map(catalogue.files().map((f) => [f.number, f.name]));
   const store = new DocumentStore((source) => corpusPaths.documents(corpus, source));
   for (const { file, ordinal, ...live } of catalogue.live(pmid)) {
-    const source = names.get(file)!;
+    const source = names.get(file) ?? fail(`the catalogue has no file ${file}`);
     const document = await store.get(source, ordinal);
     if (document?.pmid !== live.pmid || document.version !== live.version) {
       throw new UserError(

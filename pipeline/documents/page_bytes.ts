@@ -3,6 +3,7 @@
  * format's specification: "Encodings" and, for headers, Thrift's compact protocol).
  * @module
  */
+import { fail } from "../../core/errors.ts";
 
 const encoder = new TextEncoder();
 
@@ -84,7 +85,7 @@ export class PageBytes {
   flags(values: ArrayLike<number>, count: number): void {
     for (let i = 0; i < count; i += 8) {
       let byte = 0;
-      for (let k = 0; k < 8 && i + k < count; k++) byte |= values[i + k]! << k;
+      for (let k = 0; k < 8 && i + k < count; k++) byte |= smallAt(values, i + k) << k;
       this.byte(byte);
     }
   }
@@ -98,7 +99,7 @@ export class PageBytes {
       const run = runLength(values, i, count, count);
       if (run >= 8) {
         this.varint(run * 2);
-        for (let bits = 0; bits < width; bits += 8) this.byte(values[i]! >>> bits & 0xff);
+        for (let bits = 0; bits < width; bits += 8) this.byte(smallAt(values, i) >>> bits & 0xff);
         i += run;
         continue;
       }
@@ -115,7 +116,7 @@ export class PageBytes {
     let bits = 0;
     this.reserve((to - from) * width / 8 + 4);
     for (let i = from; i < to; i++) {
-      held |= (i < count ? values[i]! : 0) << bits;
+      held |= (i < count ? smallAt(values, i) : 0) << bits;
       for (bits += width; bits >= 8; bits -= 8, held >>>= 8) this.bytes[this.size++] = held & 0xff;
     }
   }
@@ -154,3 +155,6 @@ function runLength(values: ArrayLike<number>, at: number, count: number, limit: 
   while (i < end && values[i] === value) i++;
   return i - at;
 }
+
+const smallAt = (values: ArrayLike<number>, i: number): number =>
+  values[i] ?? fail(`there is no value ${i} among ${values.length}`);

@@ -21,6 +21,7 @@ import {
 } from "node:zlib";
 import { type AtomicFile, openAtomic } from "../../core/files.ts";
 import { messageOf, UserError } from "../../core/errors.ts";
+import { nth } from "../../core/nth.ts";
 import { RowShredder } from "./row_shredder.ts";
 
 const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: 3 } };
@@ -72,7 +73,7 @@ export class ParquetFile {
   writeGroup(columns: readonly { name: string; data: readonly unknown[] }[]): void {
     this.endGroup();
     this.#shredder.addColumns(columns.map((c) => c.data));
-    this.#rows = columns[0]!.data.length;
+    this.#rows = nth(columns, 0).data.length;
     this.endGroup();
   }
 
@@ -89,7 +90,7 @@ export class ParquetFile {
       append: (part: Uint8Array) => bytes.appendBytes(part),
     };
     const columns = this.#shredder.leaves.map((leaf) => leaf.flush(rows, out, compress));
-    const sum = columns.reduce((n, c) => n + c.meta_data!.total_uncompressed_size, 0n);
+    const sum = columns.reduce((n, c) => n + (c.meta_data?.total_uncompressed_size ?? 0n), 0n);
     this.#writer.row_groups.push({
       columns,
       total_byte_size: sum,

@@ -2,6 +2,8 @@
  * Reads documents back: as the JSON lines of `pipeline documents`, and as text for tokenizing.
  * @module
  */
+import { fail } from "../../core/errors.ts";
+import { nth } from "../../core/nth.ts";
 import { abstractText, documentText, isRetracted, type Section } from "../citation/types.ts";
 import { ParquetReader } from "./parquet_file.ts";
 
@@ -125,19 +127,20 @@ export class DocumentStore {
     const row = lowerBound(ordinals, ordinal);
     if (ordinals[row] !== ordinal) return undefined;
     let group = 0;
-    while (group + 2 < starts.length && starts[group + 1]! <= row) group++;
+    while (group + 2 < starts.length && nth(starts, group + 1) <= row) group++;
     const key = `${source} ${group}`;
     let rows = this.#groups.get(key);
     if (rows) this.#groups.delete(key);
     else {
       using reader = new ParquetReader(this.#pathOf(source));
-      const read = await reader.rows<Row>(starts[group]!, starts[group + 1]!, PRINTED);
+      const read = await reader.rows<Row>(nth(starts, group), nth(starts, group + 1), PRINTED);
       rows = new Map(read.map((r) => [r.ordinal, r]));
       const oldest = this.#groups.keys().next();
       if (this.#groups.size >= this.#capacity && !oldest.done) this.#groups.delete(oldest.value);
     }
     this.#groups.set(key, rows);
-    return printed(rows.get(ordinal)!, source);
+    const found = rows.get(ordinal) ?? fail(`${source} has no record ${ordinal} in its group`);
+    return printed(found, source);
   }
 
   async #indexOf(source: string) {
@@ -163,7 +166,7 @@ function lowerBound(sorted: Int32Array, value: number): number {
   let high = sorted.length;
   while (low < high) {
     const middle = low + high >> 1;
-    if (sorted[middle]! < value) low = middle + 1;
+    if (nth(sorted, middle) < value) low = middle + 1;
     else high = middle;
   }
   return low;

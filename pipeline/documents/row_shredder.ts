@@ -4,6 +4,7 @@
  * @module
  */
 import type { SchemaElement } from "hyparquet";
+import { nth } from "../../core/nth.ts";
 import { LeafColumn } from "./leaf_column.ts";
 
 type Node =
@@ -21,7 +22,7 @@ export class RowShredder {
   constructor(schema: readonly SchemaElement[]) {
     let at = 1;
     const build = (path: string[], depth: number): Node => {
-      const element = schema[at++]!;
+      const element = nth(schema, at++);
       const { name } = element;
       const here = [...path, name];
       if (element.type) {
@@ -31,7 +32,7 @@ export class RowShredder {
       }
       if (element.converted_type === "LIST") {
         const first = this.leaves.length;
-        const repeated = schema[at++]!.name;
+        const repeated = nth(schema, at++).name;
         const inner = build([...here, repeated], depth + 1);
         return {
           kind: "list",
@@ -41,7 +42,7 @@ export class RowShredder {
           leaves: this.leaves.slice(first),
         };
       }
-      const fields = Array.from({ length: element.num_children! }, () => build(here, depth));
+      const fields = Array.from({ length: element.num_children ?? 0 }, () => build(here, depth));
       return { kind: "struct", name, fields };
     };
     while (at < schema.length) this.#columns.push(build([], 0));
@@ -49,13 +50,13 @@ export class RowShredder {
 
   /** Takes one row: the columns' values, in order. */
   add(values: readonly unknown[]): void {
-    for (let i = 0; i < this.#columns.length; i++) shred(this.#columns[i]!, values[i], 0);
+    for (const [i, column] of this.#columns.entries()) shred(column, values[i], 0);
   }
 
   /** Takes many rows: the values of each column, in order. */
   addColumns(columns: readonly ArrayLike<unknown>[]): void {
     this.#columns.forEach((node, i) => {
-      const values = columns[i]!;
+      const values = nth(columns, i);
       for (let row = 0; row < values.length; row++) shred(node, values[row], 0);
     });
   }
@@ -64,9 +65,8 @@ export class RowShredder {
 function shred(node: Node, value: unknown, repetition: number): void {
   if (node.kind === "leaf") return node.leaf.put(value, repetition);
   if (node.kind === "struct") {
-    const { fields } = node;
     const record = value as Record<string, unknown>;
-    for (let i = 0; i < fields.length; i++) shred(fields[i]!, record[fields[i]!.name], repetition);
+    for (const field of node.fields) shred(field, record[field.name], repetition);
     return;
   }
   const items = value as unknown[];

@@ -4,8 +4,9 @@
  * @module
  */
 import { exists, hashFile, readJson, sha256, writeAtomic } from "../../core/files.ts";
+import { nth } from "../../core/nth.ts";
 import { basename } from "../../core/std.ts";
-import { Interrupted, UserError } from "../../core/errors.ts";
+import { fail, Interrupted, UserError } from "../../core/errors.ts";
 import { contaminationPath } from "../corpus_paths.ts";
 import {
   type CorpusRecord,
@@ -216,8 +217,8 @@ async function compare(
     if (name && (held || shared.length)) names.set(pmid, { number: pmid, ...name });
     const runs = new Set<number>();
     for (const { item, start, end, ngrams } of shared) {
-      const { file, id } = recheck.items[item]!;
-      const place = { file: against[file]!.file, item: id };
+      const { file, id } = nth(recheck.items, item);
+      const place = { file: nth(against, file).file, item: id };
       const document = names.get(pmid);
       const known = document
         ? { number: pmid, source: document.source, id: document.id }
@@ -246,7 +247,10 @@ async function compare(
   const before = new Set(report.held_out_by_overlap);
   const held = new Set([...before, ...overlapping.filter((p) => !byPmid.has(p))]);
   const heldTexts = (numbers: Iterable<number>, by: "pmid" | "overlap") =>
-    [...numbers].map((number) => ({ ...names.get(number)!, by }));
+    [...numbers].map((number) => ({
+      ...names.get(number) ?? fail(`text ${number} has no name`),
+      by,
+    }));
   return {
     ...report,
     documents_checked: report.documents_checked + count,
@@ -267,7 +271,8 @@ async function compare(
   };
 }
 
-const keyOf = ({ pmid, number }: ReportedOverlap): number => pmid ?? number!;
+const keyOf = ({ pmid, number }: ReportedOverlap): number =>
+  pmid ?? number ?? fail("an overlap has neither a PMID nor a number");
 
 /** Writes the report into the corpus folder, and its hash into the corpus's record. */
 export function writeContamination(

@@ -1,4 +1,6 @@
 /** Pairs of nearly equal documents: candidates by MinHash, confirmed by comparing. @module */
+import { fail } from "../../core/errors.ts";
+import { uint32At } from "../../core/nth.ts";
 import { BANDS, jaccard, MinHash } from "./minhash.ts";
 import type { CheckedDocument, TextName } from "./contamination.ts";
 
@@ -63,7 +65,9 @@ export async function findDuplicates(
     shingles: Set<number>;
   };
   const wanted = new Map<number, Wanted | null>();
-  for (const [a, b] of pairs) wanted.set(numbers[a]!, null).set(numbers[b]!, null);
+  for (const [a, b] of pairs) {
+    wanted.set(uint32At(numbers, a), null).set(uint32At(numbers, b), null);
+  }
   let number = 0;
   for await (const { pmid, text, name: own } of wanted.size ? documents() : []) {
     const name = own && { number: pmid, ...own };
@@ -74,9 +78,11 @@ export async function findDuplicates(
     number++;
   }
   const found: DuplicatePair[] = [];
+  const wantedAt = (i: number) =>
+    wanted.get(uint32At(numbers, i)) ?? fail(`document ${i} was not read a second time`);
   for (const [a, b] of pairs) {
-    const one = wanted.get(numbers[a]!)!;
-    const two = wanted.get(numbers[b]!)!;
+    const one = wantedAt(a);
+    const two = wantedAt(b);
     const share = jaccard(one.shingles, two.shingles);
     if (share < similarity) continue;
     const names = one.name && two.name
@@ -93,19 +99,20 @@ export async function findDuplicates(
 function candidatePairs(bands: Uint32Array, count: number): [number, number][] {
   const pairs = new Set<number>();
   const keys = new BigUint64Array(count);
+  const keyAt = (i: number) => keys[i] ?? fail(`there is no key ${i} among ${count}`);
   for (let band = 0; band < BANDS; band++) {
     // Sorting hash and number together brings equal hashes together.
     for (let i = 0; i < count; i++) {
-      keys[i] = BigInt(bands[i * BANDS + band]!) << 32n | BigInt(i);
+      keys[i] = BigInt(uint32At(bands, i * BANDS + band)) << 32n | BigInt(i);
     }
     keys.sort();
     for (let first = 0, last = 0; first < count; first = last) {
-      const hash = keys[first]! >> 32n;
-      for (last = first + 1; last < count && keys[last]! >> 32n === hash; last++);
+      const hash = keyAt(first) >> 32n;
+      for (last = first + 1; last < count && keyAt(last) >> 32n === hash; last++);
       const large = last - first > LARGE_BUCKET;
       for (let a = first; a < (large ? Math.min(first + 1, last) : last); a++) {
         for (let b = a + 1; b < last; b++) {
-          pairs.add(Number(keys[a]! & 0xffffffffn) * 2 ** 26 + Number(keys[b]! & 0xffffffffn));
+          pairs.add(Number(keyAt(a) & 0xffffffffn) * 2 ** 26 + Number(keyAt(b) & 0xffffffffn));
         }
       }
     }

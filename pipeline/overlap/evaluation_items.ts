@@ -109,8 +109,8 @@ function* plainItems(path: string): Generator<EvaluationItem> {
     const pubtator = /^(\d{1,9})\|[ta]\|(.*)$/.exec(line);
     if (pubtator) {
       item.pmids.push(Number(pubtator[1]));
-      item.texts.push(pubtator[2]!, "\n");
-    } else item.texts.push(line.split("\t")[0]!, " "); // IOB: one word per line, its tag after a tab
+      item.texts.push(pubtator[2] ?? "", "\n");
+    } else item.texts.push(line.split("\t")[0] ?? "", " "); // IOB: one word per line, its tag after a tab
   }
   if (item) yield joined(item);
 }

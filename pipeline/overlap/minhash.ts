@@ -3,6 +3,7 @@
  * three quarters of their runs agree in a band nearly surely, two that share half hardly ever.
  * @module
  */
+import { int32At, uint32At } from "../../core/nth.ts";
 import { hashNgrams, WordScanner } from "./words.ts";
 
 /** Words in a run. */
@@ -51,11 +52,11 @@ export class MinHash {
     if (count === 0) return false;
     for (let k = 0; k < HASHES; k++) {
       // One hash over all runs, not all hashes over one run: the minimum stays in a register.
-      const multiplier = this.#multipliers[k]!;
-      const addend = this.#addends[k]!;
+      const multiplier = int32At(this.#multipliers, k);
+      const addend = int32At(this.#addends, k);
       let least = 0xffffffff;
       for (let i = 0; i < count; i++) {
-        const h = Math.imul(runs[i]!, multiplier) + addend | 0;
+        const h = Math.imul(int32At(runs, i), multiplier) + addend | 0;
         const mixed = (h ^ h >>> 16) >>> 0;
         if (mixed < least) least = mixed;
       }
@@ -64,7 +65,7 @@ export class MinHash {
     for (let band = 0; band < BANDS; band++) {
       let hash = band + 1;
       for (let k = band * BAND_HASHES; k < (band + 1) * BAND_HASHES; k++) {
-        hash = Math.imul(hash ^ minima[k]!, 0x9e3779b1);
+        hash = Math.imul(hash ^ uint32At(minima, k), 0x9e3779b1);
         hash ^= hash >>> 15;
       }
       out[at + band] = hash;

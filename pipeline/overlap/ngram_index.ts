@@ -1,4 +1,5 @@
 /** Finds the runs of words that texts share with a set of evaluation items. @module */
+import { int32At, nth } from "../../core/nth.ts";
 import type { EvaluationItem } from "./evaluation_items.ts";
 import { hashNgrams, WordScanner } from "./words.ts";
 
@@ -38,7 +39,9 @@ export class NgramIndex {
   add(item: EvaluationItem): void {
     for (const text of item.texts) {
       const runs = this.#hash(text);
-      for (let i = 0; i < runs; i++) this.#insert(this.#a[i]!, this.#b[i]!, this.#itemCount);
+      for (let i = 0; i < runs; i++) {
+        this.#insert(int32At(this.#a, i), int32At(this.#b, i), this.#itemCount);
+      }
     }
     this.#itemCount++;
   }
@@ -83,10 +86,12 @@ export class NgramIndex {
     this.#numbers = new Int32Array(first.length * 2);
     for (let i = 0; i < numbers.length; i++) {
       if (numbers[i] === 0) continue;
-      const slot = this.#slot(first[i]!, second[i]!);
-      this.#first[slot] = first[i]!;
-      this.#second[slot] = second[i]!;
-      this.#numbers[slot] = numbers[i]!;
+      const a = int32At(first, i);
+      const b = int32At(second, i);
+      const slot = this.#slot(a, b);
+      this.#first[slot] = a;
+      this.#second[slot] = b;
+      this.#numbers[slot] = int32At(numbers, i);
     }
   }
 
@@ -98,14 +103,15 @@ export class NgramIndex {
     let last: Overlap | undefined;
     let lastRun = -1;
     for (let i = 0; i < runs; i++) {
-      const number = this.#numbers[this.#slot(this.#a[i]!, this.#b[i]!)]! - 1;
+      const slot = this.#slot(int32At(this.#a, i), int32At(this.#b, i));
+      const number = int32At(this.#numbers, slot) - 1;
       if (number < 0) continue;
-      const item = this.#items[number]!;
-      const end = ends[i + this.n - 1]!;
+      const item = nth(this.#items, number);
+      const end = int32At(ends, i + this.n - 1);
       if (last?.item === item && i <= lastRun + this.n) {
         last.end = end;
         last.ngrams.push(number);
-      } else found.push(last = { item, start: starts[i]!, end, ngrams: [number] });
+      } else found.push(last = { item, start: int32At(starts, i), end, ngrams: [number] });
       lastRun = i;
     }
     return found;

@@ -3,6 +3,7 @@
  * punctuation, case and layout make no difference.
  * @module
  */
+import { byteAt, int32At } from "../../core/nth.ts";
 import { characterClasses, LETTER, NUMBER } from "../tokenizer/characters.ts";
 
 /** The words of one text; the arrays are used again by the next call of the same scanner. */
@@ -32,7 +33,7 @@ export class WordScanner {
     for (let i = 0; i <= source.length; i++) {
       const unit = i < source.length ? source.charCodeAt(i) : 32;
       // Surrogates belong to no class but to the word: letters beyond the first plane are many.
-      const kind = unit >= 0xd800 && unit < 0xe000 ? LETTER : classes[unit]!;
+      const kind = unit >= 0xd800 && unit < 0xe000 ? LETTER : byteAt(classes, unit);
       if (kind === LETTER || kind === NUMBER) {
         if (start < 0) {
           start = i;
@@ -79,7 +80,7 @@ export function hashNgrams(
     let a = 0x2545f491;
     let b = 0x9e3779b9 | 0;
     for (let k = i; k < i + n; k++) {
-      const word = hashes[k]!;
+      const word = int32At(hashes, k);
       a = Math.imul(a ^ word, 0x85ebca6b);
       a ^= a >>> 13;
       b = Math.imul(b, 0x01000193) ^ word;

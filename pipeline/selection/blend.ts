@@ -5,6 +5,7 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
+import { nth } from "../../core/nth.ts";
 import { sampleRow } from "./sampler.ts";
 
 /** Rows of a block. */
@@ -47,11 +48,11 @@ export class Blend {
     this.quotas = quotasOf(sources);
     let start = 0;
     for (const [s, quota] of this.quotas.entries()) {
-      if (quota === 0 || sources[s]!.rows === 0) {
+      if (quota === 0 || nth(sources, s).rows === 0) {
         throw new UserError(
           `Cannot mix sources: number ${s + 1} ` +
             (quota === 0
-              ? `has a share of ${sources[s]!.share}, less than 1 of ${BLEND_BLOCK} rows`
+              ? `has a share of ${nth(sources, s).share}, less than 1 of ${BLEND_BLOCK} rows`
               : "has no rows"),
         );
       }
@@ -65,9 +66,9 @@ export class Blend {
     const block = Math.floor(index / BLEND_BLOCK);
     const place = sampleRow(BLEND_BLOCK, this.seed, index); // each block is shuffled as if it were an epoch
     let source = this.quotas.length - 1;
-    while (place < this.#starts[source]!) source--;
-    const drawn = block * this.quotas[source]! + place - this.#starts[source]!;
-    const { rows } = this.sources[source]!;
+    while (place < nth(this.#starts, source)) source--;
+    const drawn = block * nth(this.quotas, source) + place - nth(this.#starts, source);
+    const { rows } = nth(this.sources, source);
     // Another seed for each source: sources of equal size would else be shuffled alike.
     const seed = this.seed + (source + 1) * 2 ** 32;
     const row = sampleRow(rows, seed, drawn);
@@ -84,7 +85,7 @@ function quotasOf(sources: readonly BlendSource[]): number[] {
   const order = exact.map((e, i) => ({ i, rest: e - Math.floor(e) }))
     .sort((a, b) => b.rest - a.rest || a.i - b.i);
   let missing = BLEND_BLOCK - quotas.reduce((a, b) => a + b);
-  for (const { i } of order) if (missing-- > 0) quotas[i]!++;
+  for (const { i } of order) if (missing-- > 0) quotas[i] = nth(quotas, i) + 1;
   return quotas;
 }
 
@@ -100,7 +101,7 @@ export function parseMix(text: string): { path: string; share: number }[] {
         `Cannot read the mix "${text}": "${part}" is no folder=share, such as pubmed=0.8`,
       );
     }
-    return { path: match[1]!, share: Number(match[2]) };
+    return { path: nth(match, 1), share: Number(match[2]) };
   });
   const sum = parts.reduce((total, p) => total + p.share, 0);
   if (Math.abs(sum - 1) > 1e-6) {

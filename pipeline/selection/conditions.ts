@@ -1,5 +1,6 @@
 /** Conditions on documents' columns: "year>=2015", "publication_types=Review|Meta-Analysis". @module */
 import { UserError } from "../../core/errors.ts";
+import { nth } from "../../core/nth.ts";
 
 const OPERATORS = ["!=", ">=", "<=", "=", ">", "<"] as const;
 
@@ -43,7 +44,7 @@ export function parseUpsampling(text: string): Upsampling[] {
           "most 1000, such as publication_types=Review:3",
       );
     }
-    return { condition: parseCondition(match[1]!), factor };
+    return { condition: parseCondition(nth(match, 1)), factor };
   });
 }
 
@@ -55,7 +56,7 @@ function parseCondition(text: string): Condition {
   const values = match?.[3] ? match[3].split("|").map((v) => v.trim()) : [];
   const turned = /^([=<>!]+)\s*(.*)$/.exec(match?.[3] ?? "");
   if (match && turned) {
-    const both = [match[2]!, ...turned[1]!];
+    const both = [nth(match, 2), ...nth(turned, 1)];
     const meant = both.includes(">")
       ? ">="
       : both.includes("<")
@@ -79,7 +80,7 @@ function parseCondition(text: string): Condition {
         "value (with = and != also several, separated by |), such as year>=2015",
     );
   }
-  return { column: match[1]!, operator, values };
+  return { column: nth(match, 1), operator, values };
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The documents of the training split with where they lie, and columns for them. @module */
 import { distance } from "../../core/distance.ts";
+import { nth, uint32At } from "../../core/nth.ts";
 import { join } from "../../core/std.ts";
 import { ParquetReader } from "../documents/parquet_file.ts";
 import { breathe } from "../../core/breathe.ts";
@@ -47,10 +48,12 @@ export class DocumentTable {
   private constructor(readonly corpus: string, blocks: Uint32Array[], names: Iterable<string>) {
     const total = blocks.reduce((n, b) => n + b.length / FIELDS, 0);
     const numbers = (p: number) =>
-      blocks[Math.floor(p / BLOCK)]!.subarray(FIELDS * (p % BLOCK), FIELDS * (p % BLOCK + 1));
-    const pmids = Uint32Array.from({ length: total }, (_, p) => numbers(p)[0]!);
+      nth(blocks, Math.floor(p / BLOCK)).subarray(FIELDS * (p % BLOCK), FIELDS * (p % BLOCK + 1));
+    const pmids = Uint32Array.from({ length: total }, (_, p) => uint32At(numbers(p), 0));
     // Equal PMIDs keep their order: a document's pieces lie in rows one after the other.
-    const order = Uint32Array.from(pmids.keys()).sort((a, b) => pmids[a]! - pmids[b]! || a - b);
+    const order = Uint32Array.from(pmids.keys()).sort((a, b) =>
+      uint32At(pmids, a) - uint32At(pmids, b) || a - b
+    );
     const lengths = new Uint32Array(total);
     const firsts = new Uint32Array(total + 1);
     this.#pieces = new Uint32Array(3 * total);
@@ -60,22 +63,24 @@ export class DocumentTable {
     let count = 0;
     let last = -1;
     order.forEach((p, i) => {
-      const [pmid, row, start, length, source, version] = numbers(p);
+      const own = numbers(p);
+      const pmid = uint32At(own, 0);
+      const length = uint32At(own, 3);
       if (pmid !== last) {
         firsts[count] = i;
-        this.#sources[count] = source!;
-        this.#versions[count] = version!;
+        this.#sources[count] = uint32At(own, 4);
+        this.#versions[count] = uint32At(own, 5);
         lengths[count++] = 0;
-        last = pmid!;
+        last = pmid;
       }
-      lengths[count - 1]! += length!;
-      this.#pieces.set([row!, start!, length!], 3 * i);
+      lengths[count - 1] = uint32At(lengths, count - 1) + length;
+      this.#pieces.set(own.subarray(1, 4), 3 * i);
     });
     firsts[count] = total;
     this.#firsts = firsts.slice(0, count + 1);
     this.pmids = Uint32Array.from(
       { length: count },
-      (_, d) => pmids[order[firsts[d]!]!]!,
+      (_, d) => uint32At(pmids, uint32At(order, uint32At(firsts, d))),
     );
     this.lengths = lengths.slice(0, count);
   }
@@ -118,7 +123,7 @@ export class DocumentTable {
     let high = this.count;
     while (low < high) {
       const middle = low + high >>> 1;
-      if (this.pmids[middle]! < pmid) low = middle + 1;
+      if (uint32At(this.pmids, middle) < pmid) low = middle + 1;
       else high = middle;
     }
     return this.pmids[low] === pmid ? low : -1;
@@ -128,14 +133,17 @@ export class DocumentTable {
   copy(shards: ShardSet, document: number, from: number, out: Uint16Array): void {
     let skip = from;
     let at = 0;
-    for (let p = this.#firsts[document]!; p < this.#firsts[document + 1]! && at < out.length; p++) {
-      const [row, start, length] = this.#pieces.subarray(3 * p, 3 * p + 3);
-      if (skip >= length!) {
-        skip -= length!;
+    const last = uint32At(this.#firsts, document + 1);
+    for (let p = uint32At(this.#firsts, document); p < last && at < out.length; p++) {
+      const row = uint32At(this.#pieces, 3 * p);
+      const start = uint32At(this.#pieces, 3 * p + 1);
+      const length = uint32At(this.#pieces, 3 * p + 2);
+      if (skip >= length) {
+        skip -= length;
         continue;
       }
-      const size = Math.min(length! - skip, out.length - at);
-      out.set(shards.row(row!).subarray(start! + skip, start! + skip + size), at);
+      const size = Math.min(length - skip, out.length - at);
+      out.set(shards.row(row).subarray(start + skip, start + skip + size), at);
       at += size;
       skip = 0;
     }
@@ -152,7 +160,7 @@ export class DocumentTable {
       await this.#each(column, scores, (document, values) => {
         own[document] = Number(fulfils(condition, values));
       });
-      for (let d = 0; d < marks.length; d++) marks[d]! &= own[d]!;
+      for (let d = 0; d < marks.length; d++) marks[d] = nth(marks, d) & nth(own, d);
     }
     return marks;
   }
@@ -228,11 +236,14 @@ export class DocumentTable {
     try {
       const counts = new Float64Array(vocabulary_size);
       const found = new Float64Array(this.count);
-      await this.#inOrder(shards, (own) => own.forEach((id) => counts[id]!++));
+      await this.#inOrder(shards, (own) => own.forEach((id) => counts[id] = (counts[id] ?? 0) + 1));
       const all = counts.reduce((a, b) => a + b, 0);
       const surprise = counts.map((n) => n === 0 ? 0 : -Math.log(n / all));
-      await this.#inOrder(shards, (own, d) => own.forEach((id) => found[d]! += surprise[id]!));
-      return found.map((sum, d) => sum / Math.max(1, this.lengths[d]! - 1));
+      await this.#inOrder(shards, (own, d) => {
+        const before = nth(found, d);
+        found[d] = own.reduce((sum, id) => sum + (surprise[id] ?? 0), before);
+      });
+      return found.map((sum, d) => sum / Math.max(1, uint32At(this.lengths, d) - 1));
     } finally {
       shards.close();
     }
@@ -250,13 +261,15 @@ export class DocumentTable {
       documents.fill(d, this.#firsts[d], this.#firsts[d + 1]);
     }
     const order = Uint32Array.from(documents.keys())
-      .sort((a, b) => pieces[3 * a]! - pieces[3 * b]! || a - b);
+      .sort((a, b) => uint32At(pieces, 3 * a) - uint32At(pieces, 3 * b) || a - b);
     for (const [i, p] of order.entries()) {
       if (i % 1000 === 0) await breathe();
-      const [row, start, length] = pieces.subarray(3 * p, 3 * p + 3);
-      const d = documents[p]!;
+      const row = shards.row(uint32At(pieces, 3 * p));
+      const start = uint32At(pieces, 3 * p + 1);
+      const end = start + uint32At(pieces, 3 * p + 2);
+      const d = uint32At(documents, p);
       const skip = Number(this.#firsts[d] === p);
-      use(shards.row(row!).subarray(start! + skip, start! + length!), d);
+      use(row.subarray(start + skip, end), d);
     }
   }
 }

@@ -1,5 +1,5 @@
 /** Which columns the documents of a corpus can be chosen by, and whether a choice makes sense. @module */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 import type { Column } from "../texts/columns.ts";
 import { columnsOf, readTextCorpus, type TextCorpusState } from "../texts/state.ts";
 import { DOCUMENT_COLUMNS, scoreColumns } from "./columns.ts";
@@ -28,34 +28,34 @@ export async function knownColumns(corpus: string, scores: string): Promise<Know
   const own = texts ? columns.map((c) => c.name) : DOCUMENT_COLUMNS;
   const names = [...new Set([...first, ...(texts ? ["id"] : []), ...own])];
   const known = new Set(names);
+  const kinds = (name: string) => kindsOf(texts ?? fail(`${corpus} is no corpus of texts`), name);
   // What is computed or scored goes before a column of the same name.
   const typed = (name: string) =>
     first.includes(name) ? undefined : columns.find((c) => c.name === name);
   return {
     names,
-    has: (name) => known.has(name) || !texts && known.has(name.split(".")[0]!),
+    has: (name) => known.has(name) || !texts && known.has(name.split(".")[0] ?? ""),
     check({ column: name, operator, values }) {
       const column = typed(name);
       if (!column) return;
-      const fail = (why: string): never => {
+      const refuse = (why: string): never => {
         throw new UserError(
           `Cannot compare "${name}" of ${corpus} with ${operator} ${values.join("|")}: ${why}`,
         );
       };
       if (column.kind === "mixed" && operator !== "=" && operator !== "!=") {
-        fail(`${kindsOf(texts!, name)}; use = or !=, or make its values of one kind`);
+        refuse(`${kinds(name)}; use = or !=, or make its values of one kind`);
       }
       const odd = values.find((v) => !fits(column, v));
-      if (odd !== undefined) fail(`it is a ${column.kind}, and "${odd}" is none`);
+      if (odd !== undefined) refuse(`it is a ${column.kind}, and "${odd}" is none`);
     },
     checkOrder(name) {
       const column = typed(name);
       if (column?.kind !== "mixed") return;
       throw new UserError(
         `Cannot order the documents of ${corpus} by "${name}": ${
-          kindsOf(texts!, name)
-        }; make its ` +
-          "values numbers",
+          kinds(name)
+        }; make its values numbers`,
       );
     },
   };

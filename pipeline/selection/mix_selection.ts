@@ -4,6 +4,7 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
+import { nth } from "../../core/nth.ts";
 import { basename } from "../../core/std.ts";
 import { hasCitations } from "./columns.ts";
 import { parseConditions, parseUpsampling } from "./conditions.ts";
@@ -46,7 +47,7 @@ export async function selectionsOfMix(
         `PubMed's; say whose document numbers they are by, such as "${nameOf(paths, 0)}: FILE"`,
     );
   }
-  const known = await Promise.all(paths.map((path, i) => knownColumns(path, scoresOf[i]!)));
+  const known = await Promise.all(paths.map((path, i) => knownColumns(path, nth(scoresOf, i))));
   const chosen = (text: string, columnOf: (rule: string) => string) => {
     const parts: string[][] = paths.map(() => []);
     for (const { text: rule, corpus } of rules(text)) {
@@ -57,32 +58,33 @@ export async function selectionsOfMix(
       }
       // A corpus that is named is told itself where it has no such column.
       paths.forEach((_, i) => {
-        if (corpus === i || corpus === undefined && holds[i]) parts[i]!.push(rule);
+        if (corpus === i || corpus === undefined && holds[i]) nth(parts, i).push(rule);
       });
     }
     return parts;
   };
-  const filters = chosen(spec.filter, (rule) => parseConditions(rule)[0]!.column);
-  const factors = chosen(spec.upsample, (rule) => parseUpsampling(rule)[0]!.condition.column);
+  const filters = chosen(spec.filter, (rule) => nth(parseConditions(rule), 0).column);
+  const factors = chosen(spec.upsample, (rule) => nth(parseUpsampling(rule), 0).condition.column);
   const orders = chosen(spec.curriculum, (rule) => rule.replace(/:(asc|desc)$/, "").trim());
   return paths.map((path, i) => {
-    if (orders[i]!.length > 1) {
+    const own = nth(orders, i);
+    if (own.length > 1) {
       throw new UserError(
-        `Cannot order the documents of ${path} by ${orders[i]!.join(" and ")}: give one curriculum`,
+        `Cannot order the documents of ${path} by ${own.join(" and ")}: give one curriculum`,
       );
     }
     return {
-      filter: filters[i]!.join("; "),
-      upsample: factors[i]!.join("; "),
-      curriculum: orders[i]![0] ?? "",
-      scores: scoresOf[i]!,
+      filter: nth(filters, i).join("; "),
+      upsample: nth(factors, i).join("; "),
+      curriculum: own[0] ?? "",
+      scores: nth(scoresOf, i),
     };
   });
 }
 
 /** What a corpus of a mix is called: its folder's name, or its path where two have that name. */
 export function nameOf(paths: readonly string[], index: number): string {
-  const path = paths[index]!;
+  const path = nth(paths, index);
   const name = basename(path);
   return paths.filter((p) => basename(p) === name).length > 1 ? path : name;
 }

@@ -7,6 +7,7 @@
  */
 import { UserError } from "../../core/errors.ts";
 import { breathe } from "../../core/breathe.ts";
+import { nth, uint32At } from "../../core/nth.ts";
 import { DocumentTable } from "./document_table.ts";
 import { type Condition, parseConditions, parseUpsampling } from "./conditions.ts";
 import { knownColumns } from "./known_columns.ts";
@@ -72,7 +73,7 @@ export async function selectRows(corpus: string, spec: SelectionSpec): Promise<S
   const factors = new Float32Array(table.count).fill(1);
   for (const { condition, factor } of upsampling) {
     const marks = await table.marks([condition], spec.scores);
-    for (let d = 0; d < table.count; d++) if (marks[d]) factors[d]! *= factor;
+    for (let d = 0; d < table.count; d++) if (marks[d]) factors[d] = nth(factors, d) * factor;
   }
   const values = order === "" ? undefined : await table.values(order, spec.scores);
   if (values?.every(Number.isNaN)) {
@@ -89,14 +90,14 @@ export async function selectRows(corpus: string, spec: SelectionSpec): Promise<S
   let tokens = 0;
   for (let d = 0; d < table.count; d++) {
     if (!kept[d]) continue;
-    const pmid = table.pmids[d]!;
+    const pmid = uint32At(table.pmids, d);
     const rest = orderKey(packing.seed + 1, pmid) / 2 ** 32;
-    const copies = Math.floor(factors[d]! + rest);
+    const copies = Math.floor(nth(factors, d) + rest);
     distinct += Number(copies > 0);
     for (let copy = 0; copy < copies; copy++) {
       documents.push(d);
       keys.push(orderKey(packing.seed + 2 ** 32 * copy, pmid));
-      tokens += table.lengths[d]!;
+      tokens += uint32At(table.lengths, d);
     }
   }
   if (documents.length === 0) {
@@ -108,12 +109,12 @@ export async function selectRows(corpus: string, spec: SelectionSpec): Promise<S
   const sign = descending ? -1 : 1;
   const places = Uint32Array.from(documents.keys()).sort((a, b) => {
     if (values) {
-      const [x, y] = [values[documents[a]!]!, values[documents[b]!]!];
+      const [x, y] = [nth(values, nth(documents, a)), nth(values, nth(documents, b))];
       // Documents without a value come last.
       if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
       if (x !== y && !Number.isNaN(x)) return sign * (x - y);
     }
-    return keys[a]! - keys[b]! || documents[a]! - documents[b]!;
+    return nth(keys, a) - nth(keys, b) || nth(documents, a) - nth(documents, b);
   });
   const stage = values
     ? Math.min(WINDOW, Math.max(SMALLEST_STAGE, Math.ceil(places.length / STAGES)))
@@ -123,9 +124,9 @@ export async function selectRows(corpus: string, spec: SelectionSpec): Promise<S
   for (let from = 0; from < places.length; from += stage) {
     await breathe();
     const window = places.subarray(from, from + stage);
-    const lengths = Uint32Array.from(window, (p) => table.lengths[documents[p]!]!);
+    const lengths = Uint32Array.from(window, (p) => uint32At(table.lengths, nth(documents, p)));
     for (const row of pack(lengths, length)) {
-      rows.add(row.map((p) => ({ ...p, document: documents[window[p.document]!]! })));
+      rows.add(row.map((p) => ({ ...p, document: nth(documents, uint32At(window, p.document)) })));
     }
     stages.push(rows.count);
   }
@@ -149,8 +150,8 @@ export async function selectRows(corpus: string, spec: SelectionSpec): Promise<S
       const epoch = Math.floor(index / rows.count);
       const place = index % rows.count;
       const at = stageOf(stages, place);
-      const first = stages[at]!;
-      const size = stages[at + 1]! - first;
+      const first = nth(stages, at);
+      const size = nth(stages, at + 1) - first;
       return row(first + sampleRow(size, seed + at * 2 ** 32, epoch * size + place - first));
     },
     close: () => shards.close(),
@@ -182,7 +183,7 @@ function stageOf(stages: number[], place: number): number {
   let high = stages.length - 1;
   while (high - low > 1) {
     const middle = low + high >> 1;
-    if (stages[middle]! <= place) low = middle;
+    if (nth(stages, middle) <= place) low = middle;
     else high = middle;
   }
   return low;
@@ -210,9 +211,13 @@ class PackedRows {
     use: (document: number, from: number, start: number, length: number) => void,
   ): void {
     if (!(row >= 0 && row < this.count)) throw new RangeError(`There is no row ${row}`);
-    for (let p = this.#starts[row]!; p < this.#starts[row + 1]!; p++) {
-      const [document, from, start, length] = this.#pieces.subarray(4 * p, 4 * p + 4);
-      use(document!, from!, start!, length!);
+    for (let p = uint32At(this.#starts, row); p < uint32At(this.#starts, row + 1); p++) {
+      use(
+        uint32At(this.#pieces, 4 * p),
+        uint32At(this.#pieces, 4 * p + 1),
+        uint32At(this.#pieces, 4 * p + 2),
+        uint32At(this.#pieces, 4 * p + 3),
+      );
     }
   }
 }

@@ -5,6 +5,7 @@
  */
 import { type AtomicFile, openAtomic, openForReading as openFile } from "../../core/files.ts";
 import { UserError } from "../../core/errors.ts";
+import { nth } from "../../core/nth.ts";
 
 /** Bytes before the data in the files that this project writes. */
 const NPY_HEADER_BYTES = 128;
@@ -43,9 +44,10 @@ export function readNpyHeader(file: Deno.FsFile, path: string): NpyLayout {
   };
   const start = readAt(file, 0, 12);
   if (start.length < 12 || MAGIC.some((byte, i) => start[i] !== byte)) fail("it is no .npy file");
-  const wide = start[6]! >= 2;
+  const wide = nth(start, 6) >= 2;
   const base = wide ? 12 : 10;
-  const length = start[8]! | start[9]! << 8 | (wide ? start[10]! << 16 | start[11]! << 24 : 0);
+  const length = nth(start, 8) | nth(start, 9) << 8 |
+    (wide ? nth(start, 10) << 16 | nth(start, 11) << 24 : 0);
   const text = new TextDecoder().decode(readAt(file, base, length));
   const type = /'descr': *'([^']*)'/.exec(text)?.[1] ?? fail("its header names no type");
   const shape = /'shape': *\(([^)]*)\)/.exec(text)?.[1] ?? fail("its header has no shape");

@@ -6,6 +6,8 @@
  * rows of length L take O(N L / 32) at worst and nearly O(N) in fact.
  * @module
  */
+import { fail } from "../../core/errors.ts";
+import { nth, uint32At } from "../../core/nth.ts";
 
 /** How documents become rows. */
 export type PackingMethod = "best-fit" | "concatenate" | "one-per-row";
@@ -46,7 +48,7 @@ export function pack(
   const room: number[] = [];
   const whole: number[] = [];
   for (let document = 0; document < lengths.length; document++) {
-    const length = lengths[document]!;
+    const length = lengthOf(lengths, document);
     if (length <= rowLength) {
       if (method === "best-fit") whole.push(document);
       else rows.push([{ document, chunk: 0, from: 0, start: 0, length }]);
@@ -58,7 +60,7 @@ export function pack(
     }
   }
   if (method === "one-per-row") return rows;
-  for (const row of rows) room.push(rowLength - row[0]!.length);
+  for (const row of rows) room.push(rowLength - nth(row, 0).length);
   bestFit(rows, room, whole, lengths, rowLength);
   return rows;
 }
@@ -74,18 +76,18 @@ function bestFit(
   const byRoom = new RowsByRoom(rowLength);
   room.forEach((r, row) => byRoom.add(row, r));
   for (const document of longestFirst(documents, lengths, rowLength)) {
-    const length = lengths[document]!;
+    const length = lengthOf(lengths, document);
     let row = byRoom.take(length);
-    if (row < 0) {
-      row = rows.push([]) - 1;
-      room.push(rowLength);
-    }
-    const start = rowLength - room[row]!;
-    rows[row]!.push({ document, chunk: 0, from: 0, start, length });
-    room[row]! -= length;
-    byRoom.add(row, room[row]!);
+    if (row < 0) row = rows.push([]) - 1;
+    const left = room[row] ?? rowLength; // a new row is empty
+    nth(rows, row).push({ document, chunk: 0, from: 0, start: rowLength - left, length });
+    room[row] = left - length;
+    byRoom.add(row, left - length);
   }
 }
+
+const lengthOf = (lengths: ArrayLike<number>, document: number): number =>
+  lengths[document] ?? fail(`there is no document ${document} among ${lengths.length}`);
 
 /** Sorted by length, longest first, by counting; equal lengths keep their order. */
 function longestFirst(
@@ -94,10 +96,20 @@ function longestFirst(
   longest: number,
 ): Uint32Array {
   const places = new Uint32Array(longest + 2);
-  for (const d of documents) places[longest - lengths[d]! + 1]!++;
-  for (let i = 1; i < places.length; i++) places[i]! += places[i - 1]!;
+  for (const d of documents) {
+    const after = longest - lengthOf(lengths, d) + 1;
+    places[after] = uint32At(places, after) + 1;
+  }
+  for (let i = 1; i < places.length; i++) {
+    places[i] = uint32At(places, i) + uint32At(places, i - 1);
+  }
   const sorted = new Uint32Array(documents.length);
-  for (const d of documents) sorted[places[longest - lengths[d]!]!++] = d;
+  for (const d of documents) {
+    const shorter = longest - lengthOf(lengths, d);
+    const place = uint32At(places, shorter);
+    sorted[place] = d;
+    places[shorter] = place + 1;
+  }
   return sorted;
 }
 
@@ -114,20 +126,21 @@ class RowsByRoom {
 
   add(row: number, room: number): void {
     if (room === 0) return;
-    this.#rows[room]!.push(row);
-    this.#bits[room >>> 5]! |= 1 << (room & 31);
+    nth(this.#rows, room).push(row);
+    this.#bits[room >>> 5] = uint32At(this.#bits, room >>> 5) | 1 << (room & 31);
   }
 
   /** Takes a row with the least room of at least `length`; -1 where there is none. */
   take(length: number): number {
     const bits = this.#bits;
     let word = length >>> 5;
-    let found = bits[word]! & (0xffffffff << (length & 31));
-    while (found === 0 && ++word < bits.length) found = bits[word]!;
+    let found = uint32At(bits, word) & (0xffffffff << (length & 31));
+    while (found === 0 && ++word < bits.length) found = uint32At(bits, word);
     if (found === 0) return -1;
     const room = (word << 5) + 31 - Math.clz32(found & -found);
-    const row = this.#rows[room]!.pop()!;
-    if (this.#rows[room]!.length === 0) bits[room >>> 5]! &= ~(1 << (room & 31));
+    const rows = nth(this.#rows, room);
+    const row = rows.pop() ?? fail(`no row has room for ${room} tokens`);
+    if (rows.length === 0) bits[room >>> 5] = uint32At(bits, room >>> 5) & ~(1 << (room & 31));
     return row;
   }
 }
@@ -138,8 +151,9 @@ function concatenate(lengths: ArrayLike<number>, rowLength: number): Placement[]
   let row: Placement[] = [];
   let start = 0;
   for (let document = 0; document < lengths.length; document++) {
-    for (let from = 0, chunk = 0; from < lengths[document]!; chunk++) {
-      const length = Math.min(rowLength - start, lengths[document]! - from);
+    const whole = lengthOf(lengths, document);
+    for (let from = 0, chunk = 0; from < whole; chunk++) {
+      const length = Math.min(rowLength - start, whole - from);
       row.push({ document, chunk, from, start, length });
       from += length;
       start += length;

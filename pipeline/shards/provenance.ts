@@ -1,4 +1,5 @@
 /** Which document a place in a shard comes from, and where a document lies. @module */
+import { nth, uint32At } from "../../core/nth.ts";
 import { join } from "../../core/std.ts";
 import { exists } from "../../core/files.ts";
 import { UserError } from "../../core/errors.ts";
@@ -72,7 +73,7 @@ export async function locate(
   }
   const { shards } = manifest.splits[split];
   const index = shards.findIndex((s) => s.name === plain);
-  const shard = shards[index]!;
+  const shard = nth(shards, index);
   const width = manifest.sequence_length;
   if (!(row >= 0 && row < shard.rows)) {
     throw new UserError(`Cannot find row ${row} in ${plain}: it has rows 0 to ${shard.rows - 1}`);
@@ -96,7 +97,7 @@ export async function locate(
     const text = tokenizer.decode(part, { skipSpecialTokens: true });
     const located = { shard: plain, ...piece, text };
     if (column === undefined) return located;
-    const id = ids[column]!;
+    const id = nth(ids, column);
     const one = tokenizer.decode([id], { skipSpecialTokens: true });
     return { ...located, token: { column, id, text: one } };
   });
@@ -145,7 +146,11 @@ export async function whereIs(corpus: string, pmid: number): Promise<Whereabouts
       const { pmids, versions, starts } = file.slice(...file.rangeOf(key));
       pmids.forEach((p, i) => {
         if (p !== pmid) return;
-        records.push({ source: name, version: versions[i]!, tokens: starts[i + 1]! - starts[i]! });
+        records.push({
+          source: name,
+          version: uint32At(versions, i),
+          tokens: uint32At(starts, i + 1) - uint32At(starts, i),
+        });
       });
     } finally {
       file.close();
@@ -154,7 +159,7 @@ export async function whereIs(corpus: string, pmid: number): Promise<Whereabouts
   return {
     pmid,
     split,
-    shard: pieces.length ? shard!.name : "",
+    shard: pieces.length ? shard?.name ?? "" : "",
     tokens: pieces.reduce((n, p) => n + p.length, 0),
     pieces: pieces.sort((a, b) => a.chunk - b.chunk),
     records,

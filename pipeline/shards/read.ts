@@ -1,4 +1,5 @@
 /** Reads rows from a corpus's shards, a row at a time, so that memory stays small. @module */
+import { nth } from "../../core/nth.ts";
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { type Manifest, readManifest, type ShardEntry, shardsFolder } from "./manifest.ts";
@@ -43,9 +44,9 @@ export function openShards(corpus: string, split: Split): ShardSet {
         throw new RangeError(`Row ${index} was asked for, and the ${split} split has ${rows}`);
       }
       let shard = shards.length - 1;
-      while (firstRows[shard]! > index) shard--;
-      const { file, offset } = files[shard] ??= openShard(folder, shards[shard]!, length);
-      const bytes = readAt(file, offset + (index - firstRows[shard]!) * length * 2, length * 2);
+      while (nth(firstRows, shard) > index) shard--;
+      const { file, offset } = files[shard] ??= openShard(folder, nth(shards, shard), length);
+      const bytes = readAt(file, offset + (index - nth(firstRows, shard)) * length * 2, length * 2);
       return new Uint16Array(bytes.buffer);
     },
     close() {

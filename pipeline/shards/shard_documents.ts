@@ -3,6 +3,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
+import { nth, uint32At } from "../../core/nth.ts";
 import { bytesOf } from "./npy.ts";
 import { type Split, splitOf } from "./order.ts";
 import { TokenFile } from "./token_file.ts";
@@ -52,17 +53,22 @@ export class DocumentIndex {
       try {
         const { keys, pmids, versions, ordinals, starts } = file.slice();
         const directory = new Uint32Array((1 << MAX_SHARD_BITS) + 1);
-        for (let i = 0; i < keys.length; i++) {
-          directory[(keys[i]! >>> (32 - MAX_SHARD_BITS)) + 1]!++;
-          if (!selection.live.isLive(source, pmids[i]!, versions[i]!, ordinals[i]!)) continue;
-          const length = starts[i + 1]! - starts[i]!;
-          const split = this.sizes[splitOf(pmids[i]!, selection.validation, selection.test)];
+        for (const [i, key] of keys.entries()) {
+          const part = (key >>> (32 - MAX_SHARD_BITS)) + 1;
+          directory[part] = uint32At(directory, part) + 1;
+          const pmid = uint32At(pmids, i);
+          const version = uint32At(versions, i);
+          if (!selection.live.isLive(source, pmid, version, uint32At(ordinals, i))) continue;
+          const length = uint32At(starts, i + 1) - uint32At(starts, i);
+          const split = this.sizes[splitOf(pmid, selection.validation, selection.test)];
           split.documents++;
           split.tokens += length;
           split.pieces += Math.ceil(length / rowLength);
           if (length % rowLength > rowLength / 2) split.large++;
         }
-        for (let k = 1; k < directory.length; k++) directory[k]! += directory[k - 1]!;
+        for (let k = 1; k < directory.length; k++) {
+          directory[k] = uint32At(directory, k) + uint32At(directory, k - 1);
+        }
         this.#directories[f] = directory;
       } finally {
         file.close();
@@ -76,16 +82,21 @@ export class DocumentIndex {
     const perShard = 1 << (MAX_SHARD_BITS - bits);
     const found = new ShardDocuments(this.selection);
     for (const [f, { source, path }] of tokenFiles.entries()) {
-      const from = this.#directories[f]![shard * perShard]!;
-      const to = this.#directories[f]![(shard + 1) * perShard]!;
+      const directory = nth(this.#directories, f);
+      const from = uint32At(directory, shard * perShard);
+      const to = uint32At(directory, (shard + 1) * perShard);
       if (from === to) continue;
       const file = new TokenFile(path, tokenizerSha256, seed);
       try {
         const { keys, pmids, versions, ordinals, starts } = file.slice(from, to);
         for (let i = 0; i < keys.length; i++) {
-          if (splitOf(pmids[i]!, validation, test) !== split) continue;
-          if (!live.isLive(source, pmids[i]!, versions[i]!, ordinals[i]!)) continue;
-          found.add(f, keys[i]!, pmids[i]!, versions[i]!, ordinals[i]!, starts[i]!, starts[i + 1]!);
+          const pmid = uint32At(pmids, i);
+          if (splitOf(pmid, validation, test) !== split) continue;
+          const version = uint32At(versions, i);
+          const ordinal = uint32At(ordinals, i);
+          if (!live.isLive(source, pmid, version, ordinal)) continue;
+          const end = uint32At(starts, i + 1);
+          found.add(f, uint32At(keys, i), pmid, version, ordinal, uint32At(starts, i), end);
         }
       } finally {
         file.close();
@@ -133,11 +144,13 @@ export class ShardDocuments {
   sort(): void {
     const records = this.#records;
     this.#order = Uint32Array.from({ length: this.#count }, (_, i) => i)
-      .sort((a, b) => records[a * FIELDS + KEY]! - records[b * FIELDS + KEY]! || a - b);
+      .sort((a, b) =>
+        uint32At(records, a * FIELDS + KEY) - uint32At(records, b * FIELDS + KEY) || a - b
+      );
   }
 
   #field(i: number, field: number): number {
-    return this.#records[this.#order[i]! * FIELDS + field]!;
+    return uint32At(this.#records, uint32At(this.#order, i) * FIELDS + field);
   }
   /** The PMID of the i-th document. */
   pmid(i: number): number {
@@ -149,7 +162,7 @@ export class ShardDocuments {
   }
   /** The name of its source file. */
   source(i: number): string {
-    return this.selection.tokenFiles[this.#field(i, FILE)]!.source;
+    return nth(this.selection.tokenFiles, this.#field(i, FILE)).source;
   }
   /** Its length in tokens. */
   length(i: number): number {
@@ -183,29 +196,29 @@ export class ShardDocuments {
     const starts = new Uint32Array(to - from + 1);
     const byFile = new Map<number, number[]>();
     for (let i = from; i < to; i++) {
-      starts[i - from + 1] = starts[i - from]! + this.length(i);
+      starts[i - from + 1] = uint32At(starts, i - from) + this.length(i);
       const file = this.#field(i, FILE);
       const list = byFile.get(file);
       if (list) list.push(i);
       else byFile.set(file, [i]);
     }
-    const tokens = new Uint16Array(starts[to - from]!);
+    const tokens = new Uint16Array(uint32At(starts, to - from));
     const { tokenFiles, tokenizerSha256, seed } = this.selection;
     for (const [f, list] of byFile) {
-      const file = new TokenFile(tokenFiles[f]!.path, tokenizerSha256, seed);
+      const file = new TokenFile(nth(tokenFiles, f).path, tokenizerSha256, seed);
       try {
         for (let a = 0, b = 0; a < list.length; a = b) {
-          const first = this.#field(list[a]!, START);
-          let last = this.#field(list[a]!, END);
+          const first = this.#field(nth(list, a), START);
+          let last = this.#field(nth(list, a), END);
           for (b = a + 1; b < list.length; b++) {
-            if (this.#field(list[b]!, START) - last > READ_OVER) break;
-            last = this.#field(list[b]!, END);
+            if (this.#field(nth(list, b), START) - last > READ_OVER) break;
+            last = this.#field(nth(list, b), END);
           }
           const stretch = file.read(first, last);
           for (let k = a; k < b; k++) {
-            const i = list[k]!;
+            const i = nth(list, k);
             const begin = this.#field(i, START) - first;
-            tokens.set(stretch.subarray(begin, begin + this.length(i)), starts[i - from]!);
+            tokens.set(stretch.subarray(begin, begin + this.length(i)), uint32At(starts, i - from));
           }
         }
       } finally {

@@ -1,6 +1,7 @@
 /** Writes one shard: rows of tokens, and the table of what lies where in them. @module */
 import type { SchemaElement } from "hyparquet";
-import { join } from "../../core/std.ts";
+import { nth, uint32At } from "../../core/nth.ts";
+import { basename, join } from "../../core/std.ts";
 import { hashFile } from "../../core/files.ts";
 import { Interrupted } from "../../core/errors.ts";
 import { ParquetFile } from "../documents/parquet_file.ts";
@@ -72,7 +73,7 @@ export async function writeShard(
       }
       const to = Math.min(from + window, documents.count);
       const read = documents.tokens(from, to);
-      const lengths = read.starts.subarray(1).map((end, i) => end - read.starts[i]!);
+      const lengths = read.starts.subarray(1).map((end, i) => end - uint32At(read.starts, i));
       const packed = pack(lengths, sequenceLength, settings.method);
       writeRows(rowFile, packed, read.tokens, read.starts, settings);
       table.writeGroup(placementColumns(documents, from, packed, rows));
@@ -83,7 +84,7 @@ export async function writeShard(
     const bytes = rowFile.commit();
     const sha256 = table.commit();
     return {
-      name: stem.split("/").at(-1)!,
+      name: basename(stem),
       rows,
       documents: documents.count,
       tokens,
@@ -116,8 +117,8 @@ function writeRows(
     const last = Math.min(first + perBlock, rows.length);
     block.fill(endOfText); // what stays of it is the padding
     for (let r = first; r < last; r++) {
-      for (const { document, from, start, length } of rows[r]!) {
-        const at = starts[document]! + from;
+      for (const { document, from, start, length } of nth(rows, r)) {
+        const at = uint32At(starts, document) + from;
         block.set(tokens.subarray(at, at + length), (r - first) * sequenceLength + start);
       }
     }
@@ -131,17 +132,24 @@ function placementColumns(
   rows: Placement[][],
   firstRow: number,
 ): { name: string; data: unknown[] }[] {
-  const columns: Record<string, unknown[]> = {};
-  for (const name of [...INTEGERS, "source"]) columns[name] = [];
+  const columns = {
+    pmid: [] as number[],
+    version: [] as number[],
+    row: [] as number[],
+    start: [] as number[],
+    length: [] as number[],
+    chunk: [] as number[],
+    source: [] as string[],
+  };
   rows.forEach((row, r) => {
     for (const { document, chunk, start, length } of row) {
-      columns.pmid!.push(documents.pmid(from + document));
-      columns.version!.push(documents.version(from + document));
-      columns.row!.push(firstRow + r);
-      columns.start!.push(start);
-      columns.length!.push(length);
-      columns.chunk!.push(chunk);
-      columns.source!.push(documents.source(from + document));
+      columns.pmid.push(documents.pmid(from + document));
+      columns.version.push(documents.version(from + document));
+      columns.row.push(firstRow + r);
+      columns.start.push(start);
+      columns.length.push(length);
+      columns.chunk.push(chunk);
+      columns.source.push(documents.source(from + document));
     }
   });
   return Object.entries(columns).map(([name, data]) => ({ name, data }));

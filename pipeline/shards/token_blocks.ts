@@ -1,5 +1,6 @@
 /** Tokens collected one document after the other, the older of them on disk, so that memory is bounded. */
 import { type AtomicFile, openAtomic, PARTIAL_SUFFIX } from "../../core/files.ts";
+import { nth } from "../../core/nth.ts";
 import { bytesOf, openForReading, readAt } from "./npy.ts";
 
 /** Tokens of a block, and blocks that are held in memory: 128 MB. */
@@ -66,18 +67,18 @@ export class TokenBlocks {
     let high = this.#starts.length;
     while (high - low > 1) {
       const middle = low + high >> 1;
-      if (this.#starts[middle]! <= start) low = middle;
+      if (nth(this.#starts, middle) <= start) low = middle;
       else high = middle;
     }
-    const at = start - this.#starts[low]!;
-    out.set(this.#blocks[low]!.subarray(at, at + out.length));
+    const at = start - nth(this.#starts, low);
+    out.set(nth(this.#blocks, low).subarray(at, at + out.length));
   }
 
   #writeOut(): void {
     this.#out ??= openAtomic(this.#path);
     for (const [i, block] of this.#blocks.entries()) {
       const end = this.#starts[i + 1] ?? this.#total;
-      this.#out.write(bytesOf(block.subarray(0, end - this.#starts[i]!)));
+      this.#out.write(bytesOf(block.subarray(0, end - nth(this.#starts, i))));
     }
     this.#written = this.#total;
     this.#blocks = [];

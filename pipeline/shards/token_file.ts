@@ -12,6 +12,7 @@
  */
 import { openAtomic } from "../../core/files.ts";
 import { UserError } from "../../core/errors.ts";
+import { nth, uint32At } from "../../core/nth.ts";
 import { encodeBound, type Tokenizer } from "../tokenizer/mod.ts";
 import { bytesOf, openForReading, readAt } from "./npy.ts";
 import { orderKey } from "./order.ts";
@@ -98,15 +99,15 @@ export class TokenFileWriter {
     const keys = Uint32Array.from(pmid, (id) => orderKey(this.seed, id));
     // Versions of a PMID have its key in common, and then the record's position decides.
     const order = Uint32Array.from(keys.keys()).sort((a, b) =>
-      keys[a]! - keys[b]! || version[a]! - version[b]! || ordinal[a]! - ordinal[b]!
+      uint32At(keys, a) - uint32At(keys, b) || nth(version, a) - nth(version, b) ||
+      nth(ordinal, a) - nth(ordinal, b)
     );
     const columns = new Uint32Array(COLUMNS * n + n + 1);
     let tokens = 0;
     order.forEach((i, k) => {
-      [keys[i]!, pmid[i]!, version[i]!, ordinal[i]!, tokens].forEach((value, c) =>
-        columns[c * n + k] = value
-      );
-      tokens += length[i]!;
+      const values = [uint32At(keys, i), nth(pmid, i), nth(version, i), nth(ordinal, i), tokens];
+      values.forEach((value, c) => columns[c * n + k] = value);
+      tokens += nth(length, i);
     });
     columns[COLUMNS * n + n] = tokens;
     const file = openAtomic(this.path);
@@ -134,13 +135,14 @@ export class TokenFileWriter {
     let part = new Uint16Array(PART_TOKENS);
     let size = 0;
     for (const i of order) {
-      if (size + length[i]! > part.length) {
+      const own = nth(length, i);
+      if (size + own > part.length) {
         write(part.subarray(0, size));
         size = 0;
-        if (length[i]! > part.length) part = new Uint16Array(length[i]!);
+        if (own > part.length) part = new Uint16Array(own);
       }
-      this.#blocks.copy(start[i]!, part.subarray(size, size + length[i]!));
-      size += length[i]!;
+      this.#blocks.copy(nth(start, i), part.subarray(size, size + own));
+      size += own;
     }
     write(part.subarray(0, size));
   }
@@ -208,10 +210,11 @@ export class TokenFile {
         );
       }
       if (words[3] !== seed >>> 0 || words[4] !== Math.floor(seed / 2 ** 32) >>> 0) {
-        fail(`it was made with the seed ${words[4]! * 2 ** 32 + words[3]!}, not ${seed}`);
+        const made = uint32At(words, 4) * 2 ** 32 + uint32At(words, 3);
+        fail(`it was made with the seed ${made}, not ${seed}`);
       }
-      this.documents = words[2]!;
-      this.tokens = words[5]!;
+      this.documents = uint32At(words, 2);
+      this.tokens = uint32At(words, 5);
       const size = this.#tokensAt + this.tokens * 2;
       const found = this.#file.statSync().size;
       if (size !== found) fail(`it has ${found} bytes, not ${size}`);
@@ -247,7 +250,7 @@ export class TokenFile {
   /** The stretch of documents that have an order key: the records of one PMID. */
   rangeOf(key: number): [from: number, to: number] {
     const keyAt = (i: number) =>
-      new Uint32Array(readAt(this.#file, HEADER_BYTES + i * 4, 4).buffer)[0]!;
+      uint32At(new Uint32Array(readAt(this.#file, HEADER_BYTES + i * 4, 4).buffer), 0);
     const firstFrom = (wanted: number) => {
       let low = 0;
       let high = this.documents;
