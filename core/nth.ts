@@ -30,6 +30,21 @@ export function int32At(numbers: Int32Array, i: number): number {
   return numbers[i] ?? outside(numbers, i);
 }
 
+/** Number `i` of a list. @throws {Error} where there is none */
+export function uint16At(numbers: Uint16Array, i: number): number {
+  return numbers[i] ?? outside(numbers, i);
+}
+
+/** Number `i` of a list. @throws {Error} where there is none */
+export function float64At(numbers: Float64Array, i: number): number {
+  return numbers[i] ?? outside(numbers, i);
+}
+
+/** Number `i` of a list. @throws {Error} where there is none */
+export function float32At(numbers: Float32Array, i: number): number {
+  return numbers[i] ?? outside(numbers, i);
+}
+
 /** Byte `i`. @throws {Error} where there is none */
 export function byteAt(bytes: Uint8Array, i: number): number {
   return bytes[i] ?? outside(bytes, i);

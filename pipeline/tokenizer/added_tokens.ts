@@ -3,6 +3,7 @@
  * reference implementation's Aho-Corasick automaton does.
  * @module
  */
+import { fail } from "../../core/errors.ts";
 import type { AddedToken } from "./tokenizer_json.ts";
 
 const WORD_BEFORE = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]$/u;
@@ -34,7 +35,7 @@ export class AddedTokenMatcher {
   ): void {
     let done = 0;
     for (const match of text.matchAll(this.#pattern)) {
-      const token = this.#tokens.get(match[0])!;
+      const token = this.#tokens.get(match[0]) ?? fail(`${match[0]} is no added token`);
       let start = match.index;
       let end = start + match[0].length;
       if (start < done || token.special && !specialTokens) continue;
@@ -43,8 +44,8 @@ export class AddedTokenMatcher {
         const after = text.slice(end, end + 2);
         if (WORD_BEFORE.test(before) || WORD_AFTER.test(after)) continue;
       }
-      if (token.lstrip) start -= SPACE_BEFORE.exec(text.slice(done, start))![0].length;
-      if (token.rstrip) end += SPACE_AFTER.exec(text.slice(end))![0].length;
+      if (token.lstrip) start -= lengthOf(SPACE_BEFORE, text.slice(done, start));
+      if (token.rstrip) end += lengthOf(SPACE_AFTER, text.slice(end));
       if (start > done) onText(text.slice(done, start));
       onToken(token.id);
       done = end;
@@ -52,6 +53,9 @@ export class AddedTokenMatcher {
     if (done < text.length) onText(done ? text.slice(done) : text);
   }
 }
+
+/** Characters that a pattern finds in a text. */
+const lengthOf = (pattern: RegExp, text: string) => pattern.exec(text)?.[0].length ?? 0;
 
 const escape = (text: string) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
 

@@ -3,6 +3,7 @@
  * the scanner's inner loop. When full it starts again from empty, so that memory stays bounded.
  * @module
  */
+import { byteAt, uint16At } from "../../core/nth.ts";
 
 /** Slots; a slot is four 32-bit words, so 16 MiB. */
 const SLOTS = 1 << 20;
@@ -58,10 +59,10 @@ export class PretokenCache {
     this.#entries++;
     this.slots[word] = hash;
     this.slots[word + 1] = this.#keyEnd;
-    this.slots[word + 2] = ids[0]! << 16 | count << 8 | length;
+    this.slots[word + 2] = uint16At(ids, 0) << 16 | count << 8 | length;
     this.slots[word + 3] = this.#idEnd;
-    for (let i = start; i < end; i++) this.keys[this.#keyEnd++] = bytes[i]!;
-    for (let i = 1; i < count; i++) this.ids[this.#idEnd++] = ids[i]!;
+    for (let i = start; i < end; i++) this.keys[this.#keyEnd++] = byteAt(bytes, i);
+    for (let i = 1; i < count; i++) this.ids[this.#idEnd++] = uint16At(ids, i);
   }
 
   /** Forgets everything. */

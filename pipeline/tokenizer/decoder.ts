@@ -1,4 +1,5 @@
 /** From ids back to text. @module */
+import { nth } from "../../core/nth.ts";
 import type { TokenBytes } from "./tokenizer_json.ts";
 
 /** Joins the bytes of tokens and reads them as UTF-8; broken sequences become U+FFFD. */
@@ -20,10 +21,10 @@ export class TokenDecoder {
   /** The text of `ids`. */
   decode(ids: ArrayLike<number>): string {
     let length = 0;
-    for (let i = 0; i < ids.length; i++) length += this.bytesOf(ids[i]!).length;
+    for (let i = 0; i < ids.length; i++) length += this.bytesOf(nth(ids, i)).length;
     const joined = new Uint8Array(length);
     for (let i = 0, at = 0; i < ids.length; i++) {
-      const bytes = this.bytesOf(ids[i]!);
+      const bytes = this.bytesOf(nth(ids, i));
       joined.set(bytes, at);
       at += bytes.length;
     }

@@ -3,7 +3,7 @@
  * ids stay what they are, and each new token is made of old pieces.
  * @module
  */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 import { learnMerges } from "./learn_merges.ts";
 import { MergeTable } from "./merges.ts";
 import { PretokenCounter } from "./pretoken_counts.ts";
@@ -57,6 +57,7 @@ export function extendTokenizer(
   }
   const vocabulary = new Map(Object.entries(json.model.vocab));
   const names = new Map([...vocabulary].map(([name, id]) => [id, name]));
+  const nameOf = (id: number) => names.get(id) ?? fail(`no token has the id ${id}`);
   const added = json.added_tokens ?? [];
   const pairs = typeof json.model.merges[0] !== "string";
   // Tokenizers of Hugging Face number added tokens by the vocabulary's size unless it has them.
@@ -76,10 +77,10 @@ export function extendTokenizer(
     firstId,
     vocabularySize: firstId + count,
     minimumCount,
-    existing: (left, right) => vocabulary.get(names.get(left)! + names.get(right)!),
+    existing: (left, right) => vocabulary.get(nameOf(left) + nameOf(right)),
     onMerge({ left, right, merged }) {
-      const a = names.get(left)!;
-      const b = names.get(right)!;
+      const a = nameOf(left);
+      const b = nameOf(right);
       vocabulary.set(a + b, merged);
       names.set(merged, a + b);
       merges.push(pairs ? [a, b] : `${a} ${b}`);

@@ -3,6 +3,7 @@
  * (Sennrich et al. 2016), with counts kept up to date instead of counted anew.
  * @module
  */
+import { float64At, uint16At, uint32At } from "../../core/nth.ts";
 import { PairIndex } from "./pair_index.ts";
 import type { PretokenTable } from "./pretoken_counts.ts";
 
@@ -38,10 +39,12 @@ export function learnMerges(table: PretokenTable, options: LearnOptions): void {
   const lengths = new Uint32Array(words);
   const pairs = new PairIndex();
   for (let w = 0; w < words; w++) {
-    const start = starts[w]!;
-    lengths[w] = options.begin(table.bytes, start, starts[w + 1]!, ids, start);
-    const end = start + lengths[w]!;
-    for (let i = start; i + 1 < end; i++) pairs.add(ids[i]!, ids[i + 1]!, counts[w]!, w);
+    const start = uint32At(starts, w);
+    lengths[w] = options.begin(table.bytes, start, uint32At(starts, w + 1), ids, start);
+    const end = start + uint32At(lengths, w);
+    for (let i = start; i + 1 < end; i++) {
+      pairs.add(uint16At(ids, i), uint16At(ids, i + 1), float64At(counts, w), w);
+    }
   }
   pairs.enqueueAll();
   const seen = new Set<number>();
@@ -55,23 +58,23 @@ export function learnMerges(table: PretokenTable, options: LearnOptions): void {
     seen.clear();
     grown.length = 0;
     for (const w of best.words) {
-      const start = starts[w]!;
-      const end = start + lengths[w]!;
-      const count = counts[w]!;
+      const start = uint32At(starts, w);
+      const end = start + uint32At(lengths, w);
+      const count = float64At(counts, w);
       let to = start;
       for (let i = start; i < end; i++, to++) {
         if (ids[i] !== left || i + 1 >= end || ids[i + 1] !== right) {
-          ids[to] = ids[i]!;
+          ids[to] = uint16At(ids, i);
           continue;
         }
         if (to > start) {
-          const before = ids[to - 1]!;
+          const before = uint16At(ids, to - 1);
           pairs.subtract(before, left, count);
           pairs.add(before, merged, count, w);
           grown.push((before << 16 | merged) >>> 0);
         }
         if (i + 2 < end) {
-          const after = ids[i + 2]!;
+          const after = uint16At(ids, i + 2);
           pairs.subtract(right, after, count);
           pairs.add(merged, after, count, w);
           grown.push((merged << 16 | after) >>> 0);

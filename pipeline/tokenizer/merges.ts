@@ -3,6 +3,7 @@
  * no pair of neighbours is in the table.
  * @module
  */
+import { byteAt, int32At, nth, uint16At } from "../../core/nth.ts";
 
 /** Above this many bytes a heap finds the next merge; below, scanning is faster. */
 const SCAN_LIMIT = 256;
@@ -33,12 +34,14 @@ export class MergeTable {
     this.#ranks = new Int32Array(capacity).fill(-1);
     this.#merged = new Uint16Array(capacity);
     for (let rank = 0; rank < count; rank++) {
-      const key = (merges[rank * 3]! << 16 | merges[rank * 3 + 1]!) >>> 0;
+      const key = (uint16At(merges, rank * 3) << 16 | uint16At(merges, rank * 3 + 1)) >>> 0;
       let slot = this.#slotOf(key);
-      while (this.#ranks[slot]! >= 0 && this.#keys[slot] !== key) slot = (slot + 1) & this.#mask;
+      while (int32At(this.#ranks, slot) >= 0 && this.#keys[slot] !== key) {
+        slot = (slot + 1) & this.#mask;
+      }
       this.#keys[slot] = key; // of a repeated merge the last counts, as in the reference
       this.#ranks[slot] = rank;
-      this.#merged[slot] = merges[rank * 3 + 2]!;
+      this.#merged[slot] = uint16At(merges, rank * 3 + 2);
     }
   }
 
@@ -50,7 +53,7 @@ export class MergeTable {
   #find(left: number, right: number): number {
     const key = (left << 16 | right) >>> 0;
     let slot = this.#slotOf(key);
-    while (this.#ranks[slot]! >= 0) {
+    while (int32At(this.#ranks, slot) >= 0) {
       if (this.#keys[slot] === key) return slot;
       slot = (slot + 1) & this.#mask;
     }
@@ -61,7 +64,7 @@ export class MergeTable {
   merge(bytes: Uint8Array, start: number, end: number): number {
     const n = end - start;
     if (n > this.ids.length) this.ids = new Uint16Array(n * 2);
-    for (let i = 0; i < n; i++) this.ids[i] = this.byteIds[bytes[start + i]!]!;
+    for (let i = 0; i < n; i++) this.ids[i] = uint16At(this.byteIds, byteAt(bytes, start + i));
     return this.length = n > SCAN_LIMIT ? this.#mergeByHeap(n) : this.#mergeByScan(n);
   }
 
@@ -70,26 +73,26 @@ export class MergeTable {
     const pairs = this.#pairs;
     const ranks = this.#ranks;
     let n = count;
-    for (let i = 0; i + 1 < n; i++) pairs[i] = this.#find(ids[i]!, ids[i + 1]!);
+    for (let i = 0; i + 1 < n; i++) pairs[i] = this.#find(uint16At(ids, i), uint16At(ids, i + 1));
     while (n > 1) {
       let best = 0x7fffffff;
       let at = -1;
       for (let i = 0; i < n - 1; i++) {
-        const slot = pairs[i]!;
-        if (slot >= 0 && ranks[slot]! < best) {
-          best = ranks[slot]!;
+        const slot = int32At(pairs, i);
+        if (slot >= 0 && int32At(ranks, slot) < best) {
+          best = int32At(ranks, slot);
           at = i;
         }
       }
       if (at < 0) break;
-      ids[at] = this.#merged[pairs[at]!]!;
+      ids[at] = uint16At(this.#merged, int32At(pairs, at));
       for (let i = at + 1; i < n - 1; i++) {
-        ids[i] = ids[i + 1]!;
-        pairs[i] = pairs[i + 1]!;
+        ids[i] = uint16At(ids, i + 1);
+        pairs[i] = int32At(pairs, i + 1);
       }
       n--;
-      if (at < n - 1) pairs[at] = this.#find(ids[at]!, ids[at + 1]!);
-      if (at > 0) pairs[at - 1] = this.#find(ids[at - 1]!, ids[at]!);
+      if (at < n - 1) pairs[at] = this.#find(uint16At(ids, at), uint16At(ids, at + 1));
+      if (at > 0) pairs[at - 1] = this.#find(uint16At(ids, at - 1), uint16At(ids, at));
     }
     return n;
   }
@@ -103,9 +106,9 @@ export class MergeTable {
     const previous = new Int32Array(n);
     const gone = new Uint8Array(n);
     const offer = (i: number) => {
-      if (i < 0 || next[i]! >= n) return;
-      const slot = this.#find(ids[i]!, ids[next[i]!]!);
-      if (slot >= 0) heap.push(ranks[slot]! * POSITIONS + i);
+      if (i < 0 || int32At(next, i) >= n) return;
+      const slot = this.#find(uint16At(ids, i), uint16At(ids, int32At(next, i)));
+      if (slot >= 0) heap.push(int32At(ranks, slot) * POSITIONS + i);
     };
     for (let i = 0; i < n; i++) {
       next[i] = i + 1;
@@ -115,19 +118,19 @@ export class MergeTable {
     for (let key = heap.pop(); key !== undefined; key = heap.pop()) {
       const rank = Math.floor(key / POSITIONS);
       const i = key - rank * POSITIONS;
-      const j = next[i]!;
+      const j = int32At(next, i);
       if (gone[i] || j >= n) continue;
-      const slot = this.#find(ids[i]!, ids[j]!);
+      const slot = this.#find(uint16At(ids, i), uint16At(ids, j));
       if (slot < 0 || ranks[slot] !== rank) continue; // the pair has changed since it was offered
-      ids[i] = this.#merged[slot]!;
+      ids[i] = uint16At(this.#merged, slot);
       gone[j] = 1;
-      next[i] = next[j]!;
-      if (next[j]! < n) previous[next[j]!] = i;
+      next[i] = int32At(next, j);
+      if (int32At(next, j) < n) previous[int32At(next, j)] = i;
       offer(i);
-      offer(previous[i]!);
+      offer(int32At(previous, i));
     }
     let kept = 0;
-    for (let i = 0; i < n; i = next[i]!) ids[kept++] = ids[i]!;
+    for (let i = 0; i < n; i = int32At(next, i)) ids[kept++] = uint16At(ids, i);
     return kept;
   }
 }
@@ -141,8 +144,9 @@ class MinHeap {
     let i = items.push(item) - 1;
     while (i > 0) {
       const parent = (i - 1) >> 1;
-      if (items[parent]! <= item) break;
-      items[i] = items[parent]!;
+      const above = nth(items, parent);
+      if (above <= item) break;
+      items[i] = above;
       i = parent;
     }
     items[i] = item;
@@ -156,9 +160,10 @@ class MinHeap {
     const n = items.length;
     let i = 0;
     for (let child = 1; child < n; child = 2 * i + 1) {
-      if (child + 1 < n && items[child + 1]! < items[child]!) child++;
-      if (items[child]! >= item) break;
-      items[i] = items[child]!;
+      if (child + 1 < n && nth(items, child + 1) < nth(items, child)) child++;
+      const below = nth(items, child);
+      if (below >= item) break;
+      items[i] = below;
       i = child;
     }
     items[i] = item;

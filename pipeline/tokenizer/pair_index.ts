@@ -3,6 +3,7 @@
  * queue that gives the most frequent pair. All in typed arrays: there are millions of pairs.
  * @module
  */
+import { float64At, int32At, uint32At } from "../../core/nth.ts";
 
 /** Pairs are numbered from 0 as they appear. */
 export class PairIndex {
@@ -25,8 +26,10 @@ export class PairIndex {
     const key = (left << 16 | right) >>> 0;
     const mask = this.#slots.length - 1;
     let slot = this.#slotOf(key, mask);
-    for (let n = this.#slots[slot]!; n !== 0; n = this.#slots[slot = (slot + 1) & mask]!) {
-      if (this.#keys[n - 1] === key) return n - 1;
+    for (;; slot = (slot + 1) & mask) {
+      const found = int32At(this.#slots, slot);
+      if (found === 0) break;
+      if (this.#keys[found - 1] === key) return found - 1;
     }
     const n = this.#size++;
     if (n >= this.#keys.length) this.#grow();
@@ -45,8 +48,8 @@ export class PairIndex {
   /** Adds `count` to a pair that occurs in pretoken `word` from now on. */
   add(left: number, right: number, count: number, word: number): void {
     const n = this.#numberOf(left, right);
-    const head = this.#heads[n]!;
-    this.#counts[n]! += count;
+    const head = int32At(this.#heads, n);
+    this.#counts[n] = float64At(this.#counts, n) + count;
     if (head >= 0 && this.#words[head] === word) return; // twice in the same pretoken
     if (this.#listed >= this.#words.length) {
       const words = new Int32Array(this.#words.length * 2);
@@ -63,7 +66,8 @@ export class PairIndex {
 
   /** Takes `count` from a pair. Its pretokens stay listed: whoever walks them looks again. */
   subtract(left: number, right: number, count: number): void {
-    this.#counts[this.#numberOf(left, right)]! -= count;
+    const n = this.#numberOf(left, right);
+    this.#counts[n] = float64At(this.#counts, n) - count;
   }
 
   /** Sets a pair's count to nothing, once all of its occurrences are merged. */
@@ -74,15 +78,15 @@ export class PairIndex {
   /** Puts a pair into the queue under its present count, where that has grown. */
   enqueue(left: number, right: number): void {
     const n = this.#numberOf(left, right);
-    if (this.#counts[n]! > this.#queued[n]!) {
-      this.#queue.push(this.#queued[n] = this.#counts[n]!, this.#keys[n]!, n);
+    if (float64At(this.#counts, n) > float64At(this.#queued, n)) {
+      this.#queue.push(this.#queued[n] = float64At(this.#counts, n), uint32At(this.#keys, n), n);
     }
   }
 
   /** Puts every pair into the queue. */
   enqueueAll(): void {
     for (let n = 0; n < this.#size; n++) {
-      this.#queue.push(this.#queued[n] = this.#counts[n]!, this.#keys[n]!, n);
+      this.#queue.push(this.#queued[n] = float64At(this.#counts, n), uint32At(this.#keys, n), n);
     }
   }
 
@@ -94,19 +98,21 @@ export class PairIndex {
   take(minimum: number): { left: number; right: number; count: number; words: Int32Array } | null {
     for (let top = this.#queue.pop(); top; top = this.#queue.pop()) {
       const { number: n } = top;
-      const count = this.#counts[n]!;
+      const count = float64At(this.#counts, n);
       if (top.count !== this.#queued[n]) continue; // a newer entry stands for this pair
       if (top.count < minimum) return null; // counts only fall until they are queued anew
       this.#queued[n] = 0;
       if (count !== top.count) {
-        if (count >= minimum) this.#queue.push(this.#queued[n] = count, this.#keys[n]!, n);
+        if (count >= minimum) this.#queue.push(this.#queued[n] = count, uint32At(this.#keys, n), n);
         continue;
       }
       const words: number[] = [];
-      for (let i = this.#heads[n]!; i >= 0; i = this.#next[i]!) words.push(this.#words[i]!);
+      for (let i = int32At(this.#heads, n); i >= 0; i = int32At(this.#next, i)) {
+        words.push(int32At(this.#words, i));
+      }
       this.#heads[n] = -1;
       this.#counts[n] = 0;
-      const key = this.#keys[n]!;
+      const key = uint32At(this.#keys, n);
       return { left: key >>> 16, right: key & 0xffff, count, words: Int32Array.from(words) };
     }
     return null;
@@ -132,7 +138,7 @@ export class PairIndex {
     this.#slots = new Int32Array(this.#slots.length * 2);
     const mask = this.#slots.length - 1;
     for (let n = 0; n < this.#size; n++) {
-      let slot = this.#slotOf(this.#keys[n]!, mask);
+      let slot = this.#slotOf(uint32At(this.#keys, n), mask);
       while (this.#slots[slot] !== 0) slot = (slot + 1) & mask;
       this.#slots[slot] = n + 1;
     }
@@ -147,7 +153,8 @@ class PairQueue {
   #size = 0;
 
   #before(count: number, key: number, i: number): boolean {
-    return count > this.#counts[i]! || count === this.#counts[i] && key < this.#keys[i]!;
+    return count > float64At(this.#counts, i) ||
+      count === this.#counts[i] && key < uint32At(this.#keys, i);
   }
 
   #place(i: number, count: number, key: number, number: number): void {
@@ -157,7 +164,8 @@ class PairQueue {
   }
 
   #move(from: number, to: number): void {
-    this.#place(to, this.#counts[from]!, this.#keys[from]!, this.#numbers[from]!);
+    const count = float64At(this.#counts, from);
+    this.#place(to, count, uint32At(this.#keys, from), int32At(this.#numbers, from));
   }
 
   push(count: number, key: number, number: number): void {
@@ -184,16 +192,19 @@ class PairQueue {
 
   pop(): { count: number; number: number } | undefined {
     if (this.#size === 0) return undefined;
-    const top = { count: this.#counts[0]!, number: this.#numbers[0]! };
+    const top = { count: float64At(this.#counts, 0), number: int32At(this.#numbers, 0) };
     const n = --this.#size;
-    const count = this.#counts[n]!;
-    const key = this.#keys[n]!;
-    const number = this.#numbers[n]!;
+    const count = float64At(this.#counts, n);
+    const key = uint32At(this.#keys, n);
+    const number = int32At(this.#numbers, n);
     let i = 0;
     for (let child = 1; child < n; child = 2 * i + 1) {
       const other = child + 1;
-      if (other < n && this.#before(this.#counts[other]!, this.#keys[other]!, child)) child = other;
-      if (!this.#before(this.#counts[child]!, this.#keys[child]!, n)) break;
+      if (
+        other < n &&
+        this.#before(float64At(this.#counts, other), uint32At(this.#keys, other), child)
+      ) child = other;
+      if (!this.#before(float64At(this.#counts, child), uint32At(this.#keys, child), n)) break;
       this.#move(child, i);
       i = child;
     }

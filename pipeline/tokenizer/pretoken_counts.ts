@@ -1,4 +1,5 @@
 /** How often each pretoken occurs in a text collection: all that training needs of it. @module */
+import { byteAt, float64At, int32At, uint32At } from "../../core/nth.ts";
 import { Scanner } from "./scanner.ts";
 import { MergeTable } from "./merges.ts";
 
@@ -49,25 +50,28 @@ export class PretokenCounter {
 
   #count(bytes: Uint8Array, first: number, end: number): void {
     let hash = 0x811c9dc5 | 0;
-    for (let i = first; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
+    for (let i = first; i < end; i++) hash = Math.imul(hash ^ byteAt(bytes, i), 0x01000193);
     const mask = this.#slots.length - 1;
     const length = end - first;
     let slot = (hash ^ hash >>> 15) & mask;
-    for (let n = this.#slots[slot]!; n >= 0; n = this.#slots[slot = (slot + 1) & mask]!) {
-      if (this.#hashes[n] !== hash || this.#starts[n + 1]! - this.#starts[n]! !== length) continue;
-      let a = this.#starts[n]!;
+    for (;; slot = (slot + 1) & mask) {
+      const n = int32At(this.#slots, slot);
+      if (n < 0) break;
+      if (this.#hashes[n] !== hash) continue;
+      let a = uint32At(this.#starts, n);
+      if (uint32At(this.#starts, n + 1) - a !== length) continue;
       let b = first;
       while (b < end && this.#bytes[a] === bytes[b]) {
         a++;
         b++;
       }
       if (b === end) {
-        this.#counts[n]!++;
+        this.#counts[n] = float64At(this.#counts, n) + 1;
         return;
       }
     }
     const n = this.#size++;
-    const start = this.#starts[n]!;
+    const start = uint32At(this.#starts, n);
     if (n + 2 >= this.#starts.length) this.#grow();
     if (start + length > this.#bytes.length) {
       const larger = new Uint8Array((start + length) * 2);
@@ -99,8 +103,9 @@ export class PretokenCounter {
     this.#slots = new Int32Array(this.#slots.length * 2).fill(-1);
     const mask = this.#slots.length - 1;
     for (let n = 0; n < this.#size; n++) {
-      let slot = (this.#hashes[n]! ^ this.#hashes[n]! >>> 15) & mask;
-      while (this.#slots[slot]! >= 0) slot = (slot + 1) & mask;
+      const hash = int32At(this.#hashes, n);
+      let slot = (hash ^ hash >>> 15) & mask;
+      while (int32At(this.#slots, slot) >= 0) slot = (slot + 1) & mask;
       this.#slots[slot] = n;
     }
   }
@@ -108,7 +113,7 @@ export class PretokenCounter {
   /** What has been counted, in order of first occurrence. */
   table(): PretokenTable {
     return {
-      bytes: this.#bytes.slice(0, this.#starts[this.#size]!),
+      bytes: this.#bytes.slice(0, uint32At(this.#starts, this.#size)),
       starts: this.#starts.slice(0, this.#size + 1),
       counts: this.#counts.slice(0, this.#size),
     };

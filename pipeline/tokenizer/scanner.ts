@@ -7,6 +7,7 @@
  * costs more than all the rest together.
  * @module
  */
+import { byteAt, int32At, uint16At } from "../../core/nth.ts";
 import { characterClasses, SPACE } from "./characters.ts";
 import { LONGEST_CACHED, PretokenCache } from "./cache.ts";
 import type { MergeTable } from "./merges.ts";
@@ -48,23 +49,23 @@ export class Scanner {
     const { slots, keys, ids } = this.#cache;
     for (let first = start, i = start; first < end; first = i) {
       let hash = HASH_START;
-      let byte = bytes[i]!;
+      let byte = byteAt(bytes, i);
       if (byte === BLANK && i + 1 < end) {
         hash = Math.imul(hash ^ BLANK, HASH_PRIME);
-        byte = bytes[++i]!;
+        byte = byteAt(bytes, ++i);
       }
       // The common case: ASCII characters of one class, with or without a space before them.
-      const kind = ascii[byte]!;
+      const kind = byteAt(ascii, byte);
       if (RUNS[kind] && (byte !== APOSTROPHE || i > first)) {
         do {
           hash = Math.imul(hash ^ byte, HASH_PRIME);
-          byte = bytes[++i]!;
+          byte = byteAt(bytes, ++i);
         } while (ascii[byte] === kind && i < end);
       }
       if (byte >= 0x80 && i < end || !RUNS[kind] || i === first) {
         const passed = i;
         i = this.#pretokenEnd(bytes, first, end, passed, kind);
-        for (let k = passed; k < i; k++) hash = Math.imul(hash ^ bytes[k]!, HASH_PRIME);
+        for (let k = passed; k < i; k++) hash = Math.imul(hash ^ byteAt(bytes, k), HASH_PRIME);
       }
       const length = i - first;
       if (length > LONGEST_CACHED) {
@@ -72,10 +73,10 @@ export class Scanner {
         continue;
       }
       let word = PretokenCache.firstWord(hash);
-      let entry = slots[word + 2]!;
-      for (; entry !== 0; entry = slots[word + 2]!) {
+      let entry = int32At(slots, word + 2);
+      for (; entry !== 0; entry = int32At(slots, word + 2)) {
         if (slots[word] === hash && (entry & 255) === length) {
-          let a = slots[word + 1]!;
+          let a = int32At(slots, word + 1);
           let b = first;
           while (b < i && keys[a] === bytes[b]) {
             a++;
@@ -93,7 +94,9 @@ export class Scanner {
       }
       out[at++] = entry >>> 16;
       const count = entry >>> 8 & 255;
-      for (let k = 1, from = slots[word + 3]!; k < count; k++) out[at++] = ids[from++]!;
+      for (let k = 1, from = int32At(slots, word + 3); k < count; k++) {
+        out[at++] = uint16At(ids, from++);
+      }
     }
     return at;
   }
@@ -107,28 +110,29 @@ export class Scanner {
   #mergeInto(bytes: Uint8Array, start: number, end: number, out: Uint16Array, at: number): number {
     const n = this.merges.merge(bytes, start, end);
     const ids = this.merges.ids;
-    for (let k = 0; k < n; k++) out[at++] = ids[k]!;
+    for (let k = 0; k < n; k++) out[at++] = uint16At(ids, k);
     return at;
   }
 
   /** The class of the character at `i`; its width goes to #width. */
   #classAt(bytes: Uint8Array, i: number): number {
-    const b = bytes[i]!;
+    const b = byteAt(bytes, i);
     let character = b;
     if (b < 0x80) {
       this.#width = 1;
     } else if (b < 0xe0) {
-      character = (b & 31) << 6 | bytes[i + 1]! & 63;
+      character = (b & 31) << 6 | byteAt(bytes, i + 1) & 63;
       this.#width = 2;
     } else if (b < 0xf0) {
-      character = (b & 15) << 12 | (bytes[i + 1]! & 63) << 6 | bytes[i + 2]! & 63;
+      character = (b & 15) << 12 | (byteAt(bytes, i + 1) & 63) << 6 | byteAt(bytes, i + 2) & 63;
       this.#width = 3;
     } else {
-      character = (b & 7) << 18 | (bytes[i + 1]! & 63) << 12 | (bytes[i + 2]! & 63) << 6 |
-        bytes[i + 3]! & 63;
+      character = (b & 7) << 18 | (byteAt(bytes, i + 1) & 63) << 12 |
+        (byteAt(bytes, i + 2) & 63) << 6 |
+        byteAt(bytes, i + 3) & 63;
       this.#width = 4;
     }
-    return this.#classes[character]!;
+    return byteAt(this.#classes, character);
   }
 
   /**
@@ -169,9 +173,9 @@ export class Scanner {
 /** The width of the English contraction at `i`, 0 where there is none. */
 function contraction(bytes: Uint8Array, i: number, end: number): number {
   if (i + 1 >= end) return 0;
-  const a = String.fromCharCode(bytes[i + 1]!);
+  const a = String.fromCharCode(byteAt(bytes, i + 1));
   if ("stmd".includes(a)) return 2;
   if (i + 2 >= end) return 0;
-  const b = String.fromCharCode(bytes[i + 2]!);
+  const b = String.fromCharCode(byteAt(bytes, i + 2));
   return ["re", "ve", "ll"].includes(a + b) ? 3 : 0;
 }

@@ -1,6 +1,7 @@
 /** The byte-level BPE tokenizer: text to ids and back. @module */
 import { UserError } from "../../core/errors.ts";
 import { exists, sha256 } from "../../core/files.ts";
+import { uint16At } from "../../core/nth.ts";
 import { AddedTokenMatcher, spaceRuns } from "./added_tokens.ts";
 import { type StreamDecoder, TokenDecoder } from "./decoder.ts";
 import { MergeTable } from "./merges.ts";
@@ -212,9 +213,9 @@ class ByteLevelTokenizer implements Tokenizer {
       if (end - first < 2) continue;
       if (first > start) at = this.#scanner.encode(bytes, start, first, out, at);
       let left = end - first;
-      for (; left >= longest; left -= longest) out[at++] = runs[longest]!;
+      for (; left >= longest; left -= longest) out[at++] = uint16At(runs, longest);
       if (left > 1) {
-        out[at++] = runs[left]!;
+        out[at++] = uint16At(runs, left);
         left = 0;
       }
       start = end - left; // a single space left over belongs to what follows

@@ -123,10 +123,10 @@ export function parseTokenizerJson(json: unknown, file: string): TokenizerDefini
     if (!Number.isSafeInteger(id) || (id as number) < 0) fail(`it has the id ${shown(id)}`);
     size = Math.max(size, id as number + 1);
   };
-  for (const name in entries) {
-    count(entries[name]);
+  for (const [name, id] of Object.entries(entries)) {
+    count(id);
     // Every name needs an id of its own: more names are more ids, whatever the ids say.
-    if (vocabulary.size <= MAX_VOCABULARY) vocabulary.set(name, entries[name]!);
+    if (vocabulary.size <= MAX_VOCABULARY) vocabulary.set(name, id);
   }
   const added = parseAddedTokens(json.added_tokens, fail);
   for (const token of added) count(token.id);
@@ -271,12 +271,12 @@ function parseMerges(
     const b = vocabulary.get(right);
     const c = vocabulary.get(left + right);
     if (a === undefined || b === undefined || c === undefined) {
-      fail(`its merge ${rank} (${shown(merge)}) names tokens outside the vocabulary`);
+      return fail(`its merge ${rank} (${shown(merge)}) names tokens outside the vocabulary`);
     }
     if (c === end.id) fail(`its merge ${rank} makes ${shown(end.content)}, which ends documents`);
-    merges[rank * 3] = a!;
-    merges[rank * 3 + 1] = b!;
-    merges[rank * 3 + 2] = c!;
+    merges[rank * 3] = a;
+    merges[rank * 3 + 1] = b;
+    merges[rank * 3 + 2] = c;
   }
   return merges;
 }

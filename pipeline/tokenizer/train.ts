@@ -1,5 +1,6 @@
 /** Training a byte-level BPE tokenizer and writing it in Hugging Face's format. @module */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
+import { byteAt, nth } from "../../core/nth.ts";
 import { byteStandIns } from "./characters.ts";
 import { learnMerges } from "./learn_merges.ts";
 import { PretokenCounter } from "./pretoken_counts.ts";
@@ -64,18 +65,18 @@ export function trainFromCounts(
   const tokens = [...SPECIAL_TOKENS, ...alphabet];
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const merges: string[] = [];
-  const byteIds = standIns.map((c) => ids.get(c)!);
+  const byteIds = standIns.map((c) => ids.get(c) ?? fail(`the byte ${c} has no token`));
   learnMerges(counter.table(), {
     begin(bytes, start, end, out, at) {
-      for (let i = start; i < end; i++) out[at + i - start] = byteIds[bytes[i]!]!;
+      for (let i = start; i < end; i++) out[at + i - start] = nth(byteIds, byteAt(bytes, i));
       return end - start;
     },
     firstId: tokens.length,
     vocabularySize,
     minimumCount: Math.max(1, options.minimumCount ?? 2),
-    existing: (left, right) => ids.get(tokens[left]! + tokens[right]!),
+    existing: (left, right) => ids.get(nth(tokens, left) + nth(tokens, right)),
     onMerge: ({ left, right, merged }) => {
-      tokens[merged] = tokens[left]! + tokens[right]!;
+      tokens[merged] = nth(tokens, left) + nth(tokens, right);
       ids.set(tokens[merged], merged);
       merges.push(`${tokens[left]} ${tokens[right]}`);
       options.onProgress?.(tokens.length);
