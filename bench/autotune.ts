@@ -3,6 +3,7 @@
  * @module
  */
 import type { Invocation } from "../core/cli.ts";
+import { nth } from "../core/nth.ts";
 import { formatTable } from "../core/reporter.ts";
 import { type Variant } from "../kernels/device.ts";
 import { isCpuDriver, openDevice } from "../kernels/open_device.ts";
@@ -54,7 +55,7 @@ export async function benchAutotune(invocation: Invocation): Promise<Record<stri
           describe(device.variant, choice) + (isDefault ? " (default)" : ""),
           ms.toFixed(2),
           gflops.toFixed(1),
-          `${(timed[0]!.ms / ms * 100).toFixed(0)} %`,
+          `${(nth(timed, 0).ms / ms * 100).toFixed(0)} %`,
         ]);
       });
     }

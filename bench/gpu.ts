@@ -9,7 +9,7 @@
  * @module
  */
 import type { Invocation } from "../core/cli.ts";
-import { messageOf } from "../core/errors.ts";
+import { fail, messageOf } from "../core/errors.ts";
 import { exists, readJson, writeAtomic } from "../core/files.ts";
 import { formatBytes, formatTable, type Reporter } from "../core/reporter.ts";
 import type { ProviderName } from "../kernels/providers.ts";
@@ -78,13 +78,13 @@ export async function benchGpu(invocation: Invocation): Promise<Record<string, u
 
 /** One provider's sections in this process; what is known goes to a file as it comes. */
 async function sections(invocation: Invocation): Promise<Record<string, unknown>> {
-  const file = invocation.string("output")!;
+  const file = invocation.string("output") ?? fail("a process of sections has no output file");
   let all: Record<string, unknown> = {};
   await measureProvider({
     provider: invocation.string("provider") as ProviderName,
     variant: invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
     reporter: invocation.reporter,
-    seconds: invocation.number("seconds")!,
+    seconds: invocation.number("seconds") ?? fail("a process of sections has no limit of time"),
     skip: new Set(invocation.list("skip")),
     only: invocation.list("only"),
     onSection(running, figures) {
@@ -119,7 +119,7 @@ async function benchTorch(
     }
     const steps = all.flatMap((figures) => Object.values(figures) as Partial<StepFigures>[])
       .filter((s) => s?.model === preset && s.batch === batch && s.tokens_per_second);
-    const best = Math.max(...steps.map((s) => s.tokens_per_second!));
+    const best = Math.max(...steps.map((s) => s.tokens_per_second ?? 0));
     const ratio = (rate: number | undefined) => rate ? best / rate : undefined;
     const figures = peer.map((p) => ({ ...p, ratio: ratio(p.tokens_per_second) }));
     reporter.line(formatTable(

@@ -191,7 +191,7 @@ async function lines(stream: ReadableStream<Uint8Array>, see: (line: string) => 
   const decoder = new TextDecoder();
   for await (const part of stream) {
     const all = (rest + decoder.decode(part, { stream: true })).split("\n");
-    rest = all.pop()!;
+    rest = all.pop() ?? "";
     all.forEach(see);
   }
   if (rest) see(rest);

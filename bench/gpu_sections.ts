@@ -4,6 +4,7 @@
  * @module
  */
 import { messageOf } from "../core/errors.ts";
+import { nth } from "../core/nth.ts";
 import { formatBytes, formatTable, type Reporter } from "../core/reporter.ts";
 import { type Device } from "../kernels/device.ts";
 import { isCpuDriver, openDevice } from "../kernels/open_device.ts";
@@ -87,7 +88,7 @@ function scaleOf(device: Device): Scale {
     steps: [
       ...steps("mamba-130m", m130, 8, 1024),
       ...steps("mamba-130m", m130, 32, 1024).filter((s) => !s.plain),
-      large.find((s) => s.precision === "mixed") ?? large[0]!,
+      large.find((s) => s.precision === "mixed") ?? nth(large, 0),
     ],
     generation: { config: m130, rows: [1, 64], tokens: 64 },
     scans: [[8, 1024], [32, 1024], [1, 512]],

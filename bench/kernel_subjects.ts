@@ -101,7 +101,7 @@ export function kernelSubjects(bench: Workbench, o: KernelShapes): Subject[] {
   ];
 }
 
-function productSubjects(bench: Workbench, o: KernelShapes, [x, u]: Matrix[]): Subject[] {
+function productSubjects(bench: Workbench, o: KernelShapes, [x, u]: [Matrix, Matrix]): Subject[] {
   const { hiddenSize: d, intermediateSize: e } = o.config;
   const weight = bench.matrix(new Float32Array(e * d).fill(0.01), e, d);
   const product = (product: Product, a: Matrix, b: Matrix, c: Matrix, pass: string): Subject => ({
@@ -110,12 +110,12 @@ function productSubjects(bench: Workbench, o: KernelShapes, [x, u]: Matrix[]): S
     bound: "arithmetic",
     plan: (plan) => matmul(plan, { product, a, b, c }),
   });
-  const out = bench.matrix(undefined, x!.rows, e);
-  const dx = bench.matrix(undefined, x!.rows, d);
+  const out = bench.matrix(undefined, x.rows, e);
+  const dx = bench.matrix(undefined, x.rows, d);
   return [
-    product("NT", x!, weight, out, "forward"),
-    product("NN", u!, weight, dx, "dX"),
-    product("TN", u!, x!, bench.matrix(undefined, e, d), "dW"),
+    product("NT", x, weight, out, "forward"),
+    product("NN", u, weight, dx, "dX"),
+    product("TN", u, x, bench.matrix(undefined, e, d), "dW"),
   ];
 }
 
@@ -123,7 +123,7 @@ function scanSubjects(
   bench: Workbench,
   o: KernelShapes,
   starts: Region,
-  [u, v]: Matrix[],
+  [u, v]: [Matrix, Matrix],
 ): Subject[] {
   const { intermediateSize: e, stateSize: states } = o.config;
   const { batch, length } = o;
@@ -140,12 +140,12 @@ function scanSubjects(
     initialState: false,
   };
   const sizes = scanSizes(bench.device, shape);
-  const panel = () => bench.matrix(new Float32Array(u!.rows * 32).fill(0.01), u!.rows, 32).region;
-  const wide = () => bench.matrix(undefined, u!.rows, e).region;
+  const panel = () => bench.matrix(new Float32Array(u.rows * 32).fill(0.01), u.rows, 32).region;
+  const wide = () => bench.matrix(undefined, u.rows, e).region;
   const forward = {
-    u: u!.region,
-    delta: v!.region,
-    z: u!.region,
+    u: u.region,
+    delta: v.region,
+    z: u.region,
     y: wide(),
     starts,
     bc: panel(),

@@ -5,6 +5,7 @@
  */
 import type { Invocation } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
+import { nth } from "../core/nth.ts";
 import { formatTable } from "../core/reporter.ts";
 import { type Device, type Variant, VARIANTS } from "../kernels/device.ts";
 import { openDevice } from "../kernels/open_device.ts";
@@ -128,13 +129,14 @@ const CASES: Record<string, KernelShapes> = {
 export async function benchKernels(invocation: Invocation): Promise<Record<string, unknown>> {
   const { reporter } = invocation;
   const model = invocation.string("model") ?? "mamba-130m";
-  if (!Object.hasOwn(CASES, model)) {
+  const shapes = Object.hasOwn(CASES, model) ? CASES[model] : undefined;
+  if (!shapes) {
     throw new UsageError(
       `There are no kernel shapes "${model}": choose ${Object.keys(CASES).join(" or ")}`,
     );
   }
   const forced = invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT");
-  const { batch, length } = CASES[model]!;
+  const { batch, length } = shapes;
   const figures: KernelFigure[] = [];
   let adapter = "";
   for (const variant of forced ? [forced] : VARIANTS) {
@@ -149,7 +151,7 @@ export async function benchKernels(invocation: Invocation): Promise<Record<strin
     try {
       adapter = device.description;
       reporter.log(`${adapter}, variant ${variant}, ${model} at ${batch} x ${length}`);
-      await measureKernels(device, CASES[model]!, (figure) => figures.push(figure));
+      await measureKernels(device, shapes, (figure) => figures.push(figure));
     } finally {
       device.destroy();
     }

@@ -3,6 +3,7 @@
  * that its steps are measured against. The fastest programs found stay chosen for the steps after.
  * @module
  */
+import { nth } from "../core/nth.ts";
 import type { Device } from "../kernels/device.ts";
 import { describeUnits } from "../kernels/matrix_units.ts";
 import type { MatmulChoice } from "../kernels/matmul/choice.ts";
@@ -57,8 +58,8 @@ export async function measurePeaks(
     if (now > end) break;
     const until = now + (end - now) / (shapes.length - i);
     const timed = await tuneMatmul(device, shape, 3, until);
-    const [best] = timed;
-    const first = timed.find((t) => t.isDefault) ?? best!;
+    const best = nth(timed, 0);
+    const first = timed.find((t) => t.isDefault) ?? best;
     const { product, m, n, k, types } = shape;
     const units = types && unitsFor(device, types);
     figures.push({
@@ -67,11 +68,11 @@ export async function measurePeaks(
       m,
       n,
       k,
-      milliseconds: best!.ms,
-      gain: first.ms / best!.ms,
+      milliseconds: best.ms,
+      gain: first.ms / best.ms,
       half: (["a", "b"] as const).filter((x) => types?.[x].type).join(""),
-      tflops: flop(shape) / best!.ms / 1e9,
-      choice: best!.choice,
+      tflops: flop(shape) / best.ms / 1e9,
+      choice: best.choice,
       tried: timed.length,
     });
   }

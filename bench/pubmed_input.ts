@@ -1,6 +1,7 @@
 /** PubMed files for benchmarks. @module */
 import { createHash } from "node:crypto";
 import { gunzipSync, gzipSync } from "node:zlib";
+import { nth } from "../core/nth.ts";
 import { fromFileUrl, join } from "../core/std.ts";
 
 const FIXTURES = fromFileUrl(new URL("../fixtures/", import.meta.url));
@@ -49,7 +50,7 @@ export function makeInput(path: string): string {
   const parts = ['<?xml version="1.0" encoding="utf-8"?>\n<PubmedArticleSet>\n'];
   let size = 0;
   for (let i = 0; size < SYNTHETIC_BYTES; i++) {
-    const record = records[i % records.length]!.replace(
+    const record = nth(records, i % records.length).replace(
       /(<PMID[^>]*>)\d+/,
       (_, tag: string) => tag + (10_000_000 + i),
     );

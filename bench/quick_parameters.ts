@@ -1,4 +1,5 @@
 /** Weights for measuring speed: of the right size and scale, made at the speed of memory. @module */
+import { fail } from "../core/errors.ts";
 import type { MambaConfig } from "../model/mamba/config.ts";
 import { initialValues } from "../model/mamba/initialize.ts";
 import { EMBEDDING, parameterList } from "../model/mamba/parameters.ts";
@@ -13,13 +14,13 @@ export function quickParameters(config: MambaConfig): (name: string) => Float32A
   const random = new Random(1, "bench");
   const noise = Float32Array.from({ length: REPEATED }, () => 2 * random.uniform() - 1);
   return (name) => {
-    const parameter = byName.get(name)!;
+    const parameter = byName.get(name) ?? fail(`there is no parameter ${name}`);
     const { size, shape } = parameter;
     if (size <= REPEATED) return initialValues(config, parameter, 1);
     const layers = /out_proj/.test(name) ? config.layers : 1;
     const bound = name === EMBEDDING
       ? config.initializerRange
-      : 1 / Math.sqrt(shape.at(-1)! * layers);
+      : 1 / Math.sqrt((shape.at(-1) ?? 1) * layers);
     const values = new Float32Array(size);
     values.set(noise.map((x) => x * bound));
     for (let done = REPEATED; done < size; done *= 2) {

@@ -4,6 +4,7 @@
  * @module
  */
 import { SaxesParser } from "saxes";
+import { nth } from "../core/nth.ts";
 import { CitationBuilder, type CitationSink } from "../pipeline/citation/builder.ts";
 import { elementRules, type FieldSelection } from "../pipeline/citation/elements.ts";
 import { ON_CLOSE, ON_OPEN } from "../pipeline/xml/element_tree.ts";
@@ -61,7 +62,7 @@ export function parseWithSaxes(
     throw error;
   });
   parser.on("opentag", (tag: { name: string; attributes: Record<string, string> }) => {
-    const node = stack[stack.length - 1]!.children.get(tag.name) ?? NOWHERE;
+    const node = nth(stack, stack.length - 1).children.get(tag.name) ?? NOWHERE;
     stack.push(node);
     if (node.when === 0) return;
     attributes = tag.attributes;
@@ -78,7 +79,7 @@ export function parseWithSaxes(
   parser.on("text", onText);
   parser.on("cdata", onText);
   parser.on("closetag", () => {
-    const node = stack[stack.length - 1]!;
+    const node = nth(stack, stack.length - 1);
     if ((node.when & ON_CLOSE) !== 0) builder.close(node.code, 0, 0, 0, 0);
     if (capturing === stack.length) capturing = 0;
     stack.pop();

@@ -9,6 +9,7 @@ import type { Invocation } from "../core/cli.ts";
 import { collectGarbage } from "../core/collect.ts";
 import { UserError } from "../core/errors.ts";
 import { exists, readJson } from "../core/files.ts";
+import { nth } from "../core/nth.ts";
 import { formatTable } from "../core/reporter.ts";
 import { fromFileUrl, join } from "../core/std.ts";
 import { encodeBound, loadTokenizer } from "../pipeline/tokenizer/mod.ts";
@@ -174,8 +175,8 @@ function repeated(texts: string[], bytes: number): { texts: string[]; bytes: num
   const all: string[] = [];
   let sum = 0;
   for (let i = 0; sum < bytes; i = (i + 1) % texts.length) {
-    all.push(texts[i]!);
-    sum += lengths[i]!;
+    all.push(nth(texts, i));
+    sum += nth(lengths, i);
   }
   return { texts: all, bytes: sum };
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Invocation } from "../core/cli.ts";
+import { fail } from "../core/errors.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import type { ProviderName } from "../kernels/providers.ts";
@@ -53,7 +54,7 @@ export async function benchTrain(invocation: Invocation): Promise<Record<string,
         products.map((p) => `${p.product} ${p.gflops.toFixed(1)} GFLOP/s`).join(", "),
     );
     const figures: (StepFigures & { fraction_of_peak: number })[] = [];
-    const steps = invocation.number("steps")!;
+    const steps = invocation.number("steps") ?? fail("there is no number of steps");
     for (const c of cases) {
       const show = invocation.boolean("profile")
         ? (shares: { label: string; calls: number; ms: number; flop: number }[]) =>

@@ -75,10 +75,10 @@ async function inspectMachine(): Promise<Machine> {
   };
 }
 
-async function succeeds([program, ...args]: string[]): Promise<boolean> {
+async function succeeds([program = "", ...args]: string[]): Promise<boolean> {
   try {
     const options = { args, stdin: "null", stdout: "null", stderr: "null" } as const;
-    return (await new Deno.Command(program!, options).output()).success;
+    return (await new Deno.Command(program, options).output()).success;
   } catch {
     return false;
   }
@@ -98,8 +98,8 @@ async function setUp(): Promise<number> {
     return EXIT.failed;
   }
   reporter.log(`No Vulkan driver was found: installing ${PACKAGES.join(" and ")}`);
-  for (const [program, ...args] of plan.commands) {
-    const output = await new Deno.Command(program!, {
+  for (const [program = "", ...args] of plan.commands) {
+    const output = await new Deno.Command(program, {
       args,
       stdin: "null",
       stdout: "piped",

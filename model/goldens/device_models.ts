@@ -1,4 +1,5 @@
 /** The device's models as goldens try them. @module */
+import { float32At, nth } from "../../core/nth.ts";
 import type { Device } from "../../kernels/device.ts";
 import { columns, type Matrix } from "../../kernels/layout.ts";
 import { Workbench } from "../../kernels/workbench.ts";
@@ -33,13 +34,13 @@ export function deviceModels(device: Device, precision: Precision = "f32"): Gold
 async function readActivations(model: Mamba): Promise<GoldenResults> {
   const bench = new Workbench(model.device);
   const { layers, last, hidden } = model.activations;
-  const first = layers[0]!;
+  const first = nth(layers, 0);
   const after = await bench.values(layers[1]?.stream ?? last);
   const before = await bench.values(first.stream);
   return {
     "layer0.norm_out": await bench.values(first.y),
     ...(model.config.kind === "mamba" ? await readScan(model, model.config) : {}),
-    "layer0.mixer_out": after.map((v, i) => v - before[i]!),
+    "layer0.mixer_out": after.map((v, i) => v - float32At(before, i)),
     "norm_f_out": await bench.values(hidden),
   };
 }
@@ -50,7 +51,7 @@ async function readScan(model: Mamba, config: Mamba1Config): Promise<GoldenResul
   const bench = new Workbench(model.device);
   const { e: stored, r, np } = storedSizes(config);
   const { intermediateSize: e, stateSize: n } = config;
-  const first = model.activations.layers[0]!.mixer as Mamba1Activations;
+  const first = nth(model.activations.layers, 0).mixer as Mamba1Activations;
   const across = async (matrix: Matrix, cols: number) =>
     fromRows(await bench.values({ ...matrix, cols }), b, cols, l);
   const bc = await bench.values(columns(first.xDbl, r, 32));
@@ -62,7 +63,7 @@ async function readScan(model: Mamba, config: Mamba1Config): Promise<GoldenResul
     "layer0.scan_delta_raw": await across(first.delta, e),
     "layer0.scan_A": Float32Array.from(
       { length: e * n },
-      (_, i) => par[(i % n) * stored + Math.floor(i / n)]!,
+      (_, i) => float32At(par, (i % n) * stored + Math.floor(i / n)),
     ),
     "layer0.scan_B": state(0),
     "layer0.scan_C": state(np),

@@ -4,8 +4,9 @@
  * `<case>/in/<name>` and `<case>/out/<name>`. Anything missing or misshapen is an error.
  * @module
  */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 import { readJson } from "../../core/files.ts";
+import { float64At, nth } from "../../core/nth.ts";
 import { openSafetensors, type SafetensorsFile } from "../../core/safetensors.ts";
 
 type Shapes = Record<string, number[]>;
@@ -91,7 +92,7 @@ function goldenCase(
     input: (key) => tensors.doubles(checked(`${name}/in/${key}`, inputs[key])),
     integers: (key) => tensors.integers(checked(`${name}/in/${key}`, inputs[key])),
     output: (key) => tensors.doubles(checked(`${name}/out/${key}`, outputs[key])),
-    limit: (key) => tolerances[key]!.f32_rel,
+    limit: (key) => (tolerances[key] ?? fail(`${key} has no tolerance`)).f32_rel,
   };
 }
 
@@ -125,9 +126,9 @@ export function compare(
   let difference = got.length === want.length ? 0 : Infinity;
   let largest = 0;
   for (let i = 0; i < want.length; i++) {
-    const d = Math.abs(got[i]! - want[i]!);
+    const d = Math.abs(nth(got, i) - nth(want, i));
     if (!(d <= difference)) difference = Number.isNaN(d) ? Infinity : d;
-    largest = Math.max(largest, Math.abs(want[i]!));
+    largest = Math.max(largest, Math.abs(nth(want, i)));
   }
   const error = largest > 0 ? difference / largest : difference / ZERO_TOLERANCE * limit;
   return { error, limit, ok: error <= limit };
@@ -144,7 +145,7 @@ export function toRows(
   for (let b = 0; b < batch; b++) {
     for (let c = 0; c < channels; c++) {
       for (let t = 0; t < length; t++) {
-        out[(b * length + t) * channels + c] = values[(b * channels + c) * length + t]!;
+        out[(b * length + t) * channels + c] = float64At(values, (b * channels + c) * length + t);
       }
     }
   }
@@ -162,7 +163,7 @@ export function fromRows(
   for (let b = 0; b < batch; b++) {
     for (let c = 0; c < channels; c++) {
       for (let t = 0; t < length; t++) {
-        out[(b * channels + c) * length + t] = values[(b * length + t) * channels + c]!;
+        out[(b * channels + c) * length + t] = nth(values, (b * length + t) * channels + c);
       }
     }
   }
@@ -173,7 +174,7 @@ export function fromRows(
 export function startsOf(cumulative: ArrayLike<number>, batch: number, length: number): Uint8Array {
   const starts = new Uint8Array(batch * length);
   for (let b = 0; b < batch; b++) {
-    for (let i = 0; i + 1 < cumulative.length; i++) starts[b * length + cumulative[i]!] = 1;
+    for (let i = 0; i + 1 < cumulative.length; i++) starts[b * length + nth(cumulative, i)] = 1;
   }
   return starts;
 }

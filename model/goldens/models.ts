@@ -7,6 +7,7 @@
  */
 import { UserError } from "../../core/errors.ts";
 import { readJson } from "../../core/files.ts";
+import { float32At, nth } from "../../core/nth.ts";
 import { openSafetensors, type SafetensorsFile } from "../../core/safetensors.ts";
 import { kindOf } from "../mamba/kinds.ts";
 import {
@@ -93,7 +94,7 @@ function describe(path: string) {
   for (const [tensor, value] of Object.entries(tol)) {
     const limit = value === "exact" ? 0 : (value as { f32_rel?: number })?.f32_rel;
     if (typeof limit !== "number" || !(limit >= 0)) throw broken(`no tolerance for ${tensor}`);
-    const group = tensor.split("/")[0]!;
+    const group = nth(tensor.split("/"), 0);
     groups.set(group, [...groups.get(group) ?? [], { tensor, limit }]);
   }
   const settings = train as TrainSettings;
@@ -225,7 +226,7 @@ export async function runTrain(
     for (let step = 0; step < steps; step++) {
       const { batch, scale } = batchOf(file, "train", step);
       model.accumulate(batch, scale);
-      model.update(stepOptions(file, step + 1, rates[step]!));
+      model.update(stepOptions(file, step + 1, float32At(rates, step)));
       const { loss, gradNorm } = await model.report();
       losses.push(loss);
       norms.push(gradNorm);
@@ -249,7 +250,7 @@ export async function runGenerate(
   const { golden, config } = file;
   const prompt = golden.integers(`${group}/prompt`);
   const [b, length] = golden.info(`${group}/prompt`).shape as [number, number];
-  const steps = golden.info(`${group}/step_logits`).shape[1]!;
+  const steps = nth(golden.info(`${group}/step_logits`).shape, 1);
   checkShape(golden, `${group}/step_logits`, [b, steps, config.vocabSize]);
   checkShape(golden, `${group}/tokens`, [b, length + steps]);
   const tokens: number[] = [];
@@ -267,13 +268,13 @@ export async function runGenerate(
         slide(config, window, await generator.readStates());
       }
       (await generator.readStates()).forEach(({ scan }, i) => {
-        (states[`${group}/prefill.layer${i}.conv_state`] ??= []).push(...window[i]!);
+        (states[`${group}/prefill.layer${i}.conv_state`] ??= []).push(...nth(window, i));
         (states[`${group}/prefill.layer${i}.ssm_state`] ??= []).push(...Array.from(scan));
       });
       for (let i = 0; i < steps; i++) {
         const real = logits.subarray(0, config.vocabSize);
         stepLogits.push(...real);
-        const next = real.reduce((best, v, id) => v > real[best]! ? id : best, 0);
+        const next = real.reduce((best, v, id) => v > float32At(real, best) ? id : best, 0);
         tokens.push(next);
         logits = Float32Array.from(await generator.step(next));
       }
@@ -300,8 +301,8 @@ function slide(config: MambaConfig, window: Float64Array[], states: GoldenState[
   const { convKernel: k } = config;
   const e = channelsOf(config);
   states.forEach(({ conv }, i) => {
-    const rows = window[i]!;
+    const rows = nth(window, i);
     rows.copyWithin(0, 1);
-    for (let c = 0; c < e; c++) rows[c * k + k - 1] = conv[c * (k - 1) + k - 2]!;
+    for (let c = 0; c < e; c++) rows[c * k + k - 1] = nth(conv, c * (k - 1) + k - 2);
   });
 }

@@ -3,6 +3,8 @@
  * goldens' own shapes: (b, d, l) where the kernels have rows (b l) of d columns.
  * @module
  */
+import { fail } from "../../core/errors.ts";
+import { float32At, float64At, nth, uint32At } from "../../core/nth.ts";
 import { adamW, ADAMW_HYPER_BYTES, adamWHyper } from "../../kernels/adamw/adamw.ts";
 import {
   convSiluBackward,
@@ -104,13 +106,17 @@ async function runRmsNorm(
   };
 }
 
+/** The size of an input along an axis. */
+const extent = ({ name, inputs }: GoldenCase, input: string, axis: number): number =>
+  inputs[input]?.[axis] ?? fail(`the golden ${name} has no axis ${axis} of ${input}`);
+
 async function runConvSilu(
   bench: Workbench,
   golden: GoldenCase,
   half?: "f16",
 ): Promise<GoldenResults> {
   const [batch, d, length] = golden.inputs.x as [number, number, number];
-  const width = golden.inputs.weight!.at(-1)!;
+  const width = extent(golden, "weight", 1);
   const initial = optional(golden, "init_state");
   // Rows of an initial state go before its sequence.
   const before = initial ? width - 1 : 0;
@@ -120,7 +126,7 @@ async function runConvSilu(
       const t = i % steps;
       const channel = Math.floor(i / steps);
       return t >= before
-        ? values[channel * length + t - before]!
+        ? float64At(values, channel * length + t - before)
         : state?.[channel * before + t] ?? 0;
     });
   const split = (values: ArrayLike<number>, state: boolean) => {
@@ -171,7 +177,7 @@ async function finalConvolutionState(
   initial?: Float64Array,
 ): Promise<number[]> {
   const [batch, d, length] = golden.inputs.x as [number, number, number];
-  const width = golden.inputs.weight!.at(-1)!;
+  const width = extent(golden, "weight", 1);
   const before = width - 1;
   const W = padded(d);
   const weight = bench.flat(golden.input("weight"));
@@ -194,7 +200,7 @@ async function finalConvolutionState(
     });
     const after = await bench.floats(window, before * W);
     for (let i = 0; i < d * before; i++) {
-      states.push(after[i % before * W + Math.floor(i / before)]!);
+      states.push(float32At(after, i % before * W + Math.floor(i / before)));
     }
   }
   return states;
@@ -206,7 +212,7 @@ async function runSelectiveScan(
   half?: "f16",
 ): Promise<GoldenResults> {
   const [batch, d, length] = golden.inputs.u as [number, number, number];
-  const n = golden.inputs.A![1]!;
+  const n = extent(golden, "A", 1);
   const has = (name: string) => name in golden.inputs;
   const rows = (name: string, channels: number) =>
     Float32Array.from(toRows(golden.input(name), batch, channels, length));
@@ -227,7 +233,7 @@ async function runSelectiveScan(
     u: rows("u", d),
     delta: rows("delta", d),
     gy: rows("gy", d),
-    A: plain("A")!,
+    A: Float32Array.from(golden.input("A")),
     B: rows("B", n),
     C: rows("C", n),
     D: plain("D"),
@@ -237,19 +243,20 @@ async function runSelectiveScan(
     glast: plain("glast"),
     starts: has("cu_seqlens") ? startsOf(golden.integers("cu_seqlens"), batch, length) : undefined,
   });
-  const back = (name: string, channels: number) => fromRows(out[name]!, batch, channels, length);
+  const result = (name: string) => out[name] ?? fail(`the scan has no result ${name}`);
+  const back = (name: string, channels: number) => fromRows(result(name), batch, channels, length);
   return {
     y: back("y", d),
-    last_state: out.lastState!,
+    last_state: result("lastState"),
     du: back("du", d),
     ddelta: back("ddelta", d),
-    dA: out.dA!,
+    dA: result("dA"),
     dB: back("dB", n),
     dC: back("dC", n),
-    dD: out.dD!,
+    dD: result("dD"),
     dz: back("dz", d),
-    ddelta_bias: out.ddeltaBias!,
-    dinitial_state: out.dinitialState!,
+    ddelta_bias: result("ddeltaBias"),
+    dinitial_state: result("dinitialState"),
   };
 }
 
@@ -262,8 +269,8 @@ async function runCrossEntropy(
   const rows = targets.length;
   const scored = targets.reduce((count, target) => count + Number(target >= 0), 0);
   const linear = "hidden" in golden.inputs;
-  const vocabulary = linear ? golden.inputs.weight![0]! : golden.inputs.logits![1]!;
-  const d = linear ? golden.inputs.weight![1]! : 1;
+  const vocabulary = linear ? extent(golden, "weight", 0) : extent(golden, "logits", 1);
+  const d = linear ? extent(golden, "weight", 1) : 1;
   const logits = bench.matrix(linear ? undefined : golden.input("logits"), rows, vocabulary);
   const hidden = bench.matrix(linear ? golden.input("hidden") : undefined, rows, d, half);
   const weight = bench.matrix(linear ? golden.input("weight") : undefined, vocabulary, d, half);
@@ -331,7 +338,7 @@ async function runAdamW(bench: Workbench, golden: GoldenCase): Promise<GoldenRes
       hyper,
       adamWHyper({
         step,
-        learningRate: rates[step - 1]!,
+        learningRate: float64At(rates, step - 1),
         epsilon: attributes.eps,
         beta1: attributes.betas[0],
         beta2: attributes.betas[1],
@@ -344,7 +351,7 @@ async function runAdamW(bench: Workbench, golden: GoldenCase): Promise<GoldenRes
       sumOfSquares(plan, regions, bench.flat(sumOfSquaresScratch(plan, regions)), squares);
       for (const parameter of parameters) adamW(plan, parameter, hyper, squares);
     });
-    norms.push(Math.sqrt((await bench.floats(squares, 1))[0]!));
+    norms.push(Math.sqrt(float32At(await bench.floats(squares, 1), 0)));
     for (const { name, parameter, size } of parameters) {
       results[`p${step}.${name}`] = await bench.floats(parameter, size);
     }

@@ -1,4 +1,5 @@
 /** Micro-batches from packed rows. @module */
+import { nth } from "../../core/nth.ts";
 import { type Batch, IGNORED_TARGET } from "./types.ts";
 
 /** A micro-batch, and how many of its positions are scored. */
@@ -29,10 +30,10 @@ export function makeBatch(
     if (row.length !== length) throw new RangeError(`A row of ${row.length} tokens, not ${length}`);
     const base = r * length;
     for (let t = 0; t < length; t++) {
-      const token = tokens[base + t] = row[t]!;
+      const token = tokens[base + t] = nth(row, t);
       starts[base + t] = Number(t === 0 || token === endOfText);
       if (t + 1 === length || token === endOfText && row[t + 1] === endOfText) continue;
-      targets[base + t] = row[t + 1]!;
+      targets[base + t] = nth(row, t + 1);
       scored++;
     }
   });

@@ -1,4 +1,5 @@
 /** Text from a model, token by token. @module */
+import { nth } from "../../core/nth.ts";
 import type { MambaConfig } from "./config.ts";
 import { Random } from "./random.ts";
 import { chooseToken, type SamplingOptions } from "./sampling.ts";
@@ -32,18 +33,17 @@ export async function* generateTokens(
   const most = options.maxNewTokens;
   const sampling = samplingOf(options);
   const random = new Random(options.seed ?? 0, purposeOf(0));
-  const together = model.greedy && isGreedy(sampling)
-    ? new Rounds(model.mostSteps ?? 1)
-    : undefined;
+  const greedy = isGreedy(sampling) ? model.greedy?.bind(model) : undefined;
+  const together = new Rounds(model.mostSteps ?? 1);
   model.reset();
   for (const token of seen.slice(0, -1)) {
     if (model.feed) model.feed(token); // no read-back for logits that nobody looks at
     else await model.step(token);
   }
-  let last = seen.at(-1)!;
+  let last = seen.at(-1) ?? config.endOfText;
   for (let made = 0; made < most && !options.signal?.aborted;) {
-    const choices = together
-      ? (await together.run(most - made, (steps) => model.greedy!([last], steps)))[0]!
+    const choices = greedy
+      ? nth(await together.run(most - made, (steps) => greedy([last], steps)), 0)
       : [chooseToken(await model.step(last), config.vocabSize, sampling, random, seen)];
     for (const choice of choices) {
       if (choice.token === config.endOfText && !options.ignoreEnd) return;
@@ -101,14 +101,16 @@ export async function generateBatch(
     const enough = !end && options.enough?.(index, choice.token) === true;
     row.done = end || enough || row.out.length >= options.maxNewTokens;
   };
-  const together = model.greedy && isGreedy(sampling)
-    ? new Rounds(model.mostSteps ?? 1)
-    : undefined;
+  const greedy = isGreedy(sampling) ? model.greedy?.bind(model) : undefined;
+  const together = new Rounds(model.mostSteps ?? 1);
   model.reset();
   while (rows.some((row) => !row.done) && !options.signal?.aborted) {
     const tokens = Array.from(
       { length: model.rows },
-      (_, i) => active(i)?.seen[active(i)!.fed] ?? config.endOfText,
+      (_, i) => {
+        const row = active(i);
+        return row?.seen[row.fed] ?? config.endOfText;
+      },
     );
     const going = rows.filter((row) => !row.done);
     const left = Math.max(
@@ -117,12 +119,12 @@ export async function generateBatch(
     if (going.every((row) => row.fed + 1 < row.seen.length)) {
       model.feedRows(tokens); // nobody looks at these logits
       for (const row of going) row.fed++;
-    } else if (together) {
+    } else if (greedy) {
       const starts = rows.map((row) => row.fed);
-      const forced = (step: number, row: number) => active(row)?.seen[starts[row]! + step + 1];
-      const made = await together.run(left, (steps) => model.greedy!(tokens, steps, forced));
+      const forced = (step: number, row: number) => active(row)?.seen[nth(starts, row) + step + 1];
+      const made = await together.run(left, (steps) => greedy(tokens, steps, forced));
       for (const [i, row] of rows.entries()) {
-        for (const choice of made[i]!) {
+        for (const choice of nth(made, i)) {
           if (row.done) break;
           if (++row.fed === row.seen.length) take(row, i, choice);
         }
@@ -131,7 +133,7 @@ export async function generateBatch(
       const logits = await model.stepRows(tokens);
       for (const [i, row] of rows.entries()) {
         if (row.done || ++row.fed < row.seen.length) continue;
-        take(row, i, chooseToken(logits[i]!, config.vocabSize, sampling, row.random, row.seen));
+        take(row, i, chooseToken(nth(logits, i), config.vocabSize, sampling, row.random, row.seen));
       }
     }
   }

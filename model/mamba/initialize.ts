@@ -22,7 +22,7 @@ export function initialValues(config: MambaConfig, parameter: Parameter, seed: n
     for (let i = 0; i < size; i++) values[i] = draw(i);
     return values;
   };
-  const fanIn = shape.at(-1)!;
+  const fanIn = shape.at(-1) ?? 1;
   if (name === EMBEDDING) return fill(() => random.normal() * config.initializerRange);
   if (name === HEAD_WEIGHT) return fill(within(1 / Math.sqrt(fanIn), random));
   if (name === HEAD_BIAS) return values;

@@ -3,6 +3,8 @@
  * once and replayed.
  * @module
  */
+import { fail } from "../../core/errors.ts";
+import { float32At, float64At } from "../../core/nth.ts";
 import { adamWHyper, skipLimits } from "../../kernels/adamw/adamw.ts";
 import {
   decodeLossScale,
@@ -169,7 +171,7 @@ export class Mamba implements TrainableModel {
     this.#upload(batch, true);
     this.device.write(this.#buffers.inputs.scale, Float32Array.of(scale, 0, 0, 0));
     const encoder = this.device.gpu.createCommandEncoder();
-    if (this.#fresh) this.#clear!.record(encoder);
+    if (this.#fresh) this.#clear?.record(encoder);
     this.#fresh = false;
     this.#forward.record(encoder);
     this.#train.record(encoder);
@@ -191,13 +193,14 @@ export class Mamba implements TrainableModel {
   report(): Promise<StepReport> {
     const limits = this.#limits;
     return this.#reported ??= (async () => {
-      const { staging } = this.#update!;
+      if (!this.#update) throw new RangeError("This model was made for evaluation alone");
+      const { staging } = this.#update;
       await staging.buffer.mapAsync(GPUMapMode.READ);
       const values = new Float32Array(staging.buffer.getMappedRange().slice(0));
       staging.buffer.unmap();
       this.device.check();
-      const loss = values[0]!;
-      const squares = values[64]!;
+      const loss = float32At(values, 0);
+      const squares = float32At(values, 64);
       const skipped = loss > limits.loss || squares > limits.squares;
       const report = { loss, gradNorm: Math.sqrt(squares), skipped };
       if (!this.#buffers.training?.lossScale) return report;
@@ -235,7 +238,8 @@ export class Mamba implements TrainableModel {
     let targets = 0;
     batch.targets.forEach((target, i) => {
       if (target < 0) return;
-      rowNll[Math.floor(i / this.sequenceLength)]! += losses[i]!;
+      const row = Math.floor(i / this.sequenceLength);
+      rowNll[row] = float64At(rowNll, row) + float32At(losses, i);
       targets++;
     });
     const positionNll = losses.subarray(0, batch.targets.length);
@@ -332,7 +336,8 @@ export class Mamba implements TrainableModel {
   async readMoments(): Promise<Map<string, Moments>> {
     const m = await this.store.read("m");
     const v = await this.store.read("v");
-    return new Map([...m].map(([name, values]) => [name, { m: values, v: v.get(name)! }]));
+    const second = (name: string) => v.get(name) ?? fail(`${name} has no second moment`);
+    return new Map([...m].map(([name, values]) => [name, { m: values, v: second(name) }]));
   }
 
   /** Times every kernel of a training step, one by one; see {@linkcode Plan.profile}. */

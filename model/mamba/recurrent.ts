@@ -2,6 +2,7 @@
  * A model token by token on the device, with its recurrent state: constant memory and time per token.
  * @module
  */
+import { nth, uint32At } from "../../core/nth.ts";
 import { castToHalf } from "../../kernels/cast/cast.ts";
 import type { Device } from "../../kernels/device.ts";
 import { embeddingForward } from "../../kernels/embedding/embedding.ts";
@@ -264,7 +265,7 @@ export class RecurrentMamba implements RecurrentModel {
 
   /** {@linkcode stepRows} of a model with one row. */
   async step(token: number): Promise<Float32Array> {
-    return (await this.stepRows([token]))[0]!;
+    return nth(await this.stepRows([token]), 0);
   }
 
   /**
@@ -272,7 +273,7 @@ export class RecurrentMamba implements RecurrentModel {
    * as the goldens have them.
    */
   async readState(layer: number): Promise<{ window: Float32Array; state: Float32Array }> {
-    const { window, state } = this.#states[layer]!;
+    const { window, state } = nth(this.#states, layer);
     const windows = await this.#device.readFloats(window);
     const states = await this.#device.readFloats(state);
     return this.#mixer.read({ window: windows, state: states });

@@ -4,6 +4,7 @@
  * Parameters and moments are kept as float32 values, as they are stored; arithmetic is float64.
  * @module
  */
+import { float64At } from "../../core/nth.ts";
 import * as ops from "../../kernels/reference/mod.ts";
 import type { MambaConfig } from "./config.ts";
 import { kindOf } from "./kinds.ts";
@@ -17,6 +18,7 @@ import {
   languageLogits,
   type LayerState,
   type Piece,
+  tensor,
   type Tensors,
 } from "./reference_passes.ts";
 import type {
@@ -37,7 +39,7 @@ const copyOf = (tensors: Tensors): Map<string, Float32Array> =>
   new Map([...tensors].map(([name, values]) => [name, Float32Array.from(values)]));
 
 function roundToFloat32(values: Float64Array): void {
-  for (let i = 0; i < values.length; i++) values[i] = Math.fround(values[i]!);
+  for (let i = 0; i < values.length; i++) values[i] = Math.fround(float64At(values, i));
 }
 
 /** The reference with gradients and optimizer. */
@@ -86,7 +88,7 @@ export class ReferenceModel implements TrainableModel {
 
   swapAverages(): void {
     for (const [name, average] of this.#averages ?? []) {
-      const values = this.#parameters.get(name)!;
+      const values = tensor(this.#parameters, name);
       const copy = values.slice();
       values.set(average);
       average.set(copy);
@@ -96,8 +98,8 @@ export class ReferenceModel implements TrainableModel {
   writeMoments(read: (name: string) => Moments): void {
     for (const name of this.#parameters.keys()) {
       const { m, v } = read(name);
-      this.#m.get(name)!.set(m);
-      this.#v.get(name)!.set(v);
+      tensor(this.#m, name).set(m);
+      tensor(this.#v, name).set(v);
     }
   }
 
@@ -186,7 +188,7 @@ export class ReferenceModel implements TrainableModel {
     const { rate = () => 1 } = this.#terms;
     const averageDecay = options.averageDecay ?? this.#terms.averageDecay ?? 0;
     const trained = parameterList(this.config).filter((parameter) => rate(parameter) !== 0);
-    const gradNorm = ops.globalNorm(trained.map(({ name }) => this.gradients.get(name)!));
+    const gradNorm = ops.globalNorm(trained.map(({ name }) => tensor(this.gradients, name)));
     const { loss = Infinity, gradNorm: norm = Infinity } = options.skipAbove ?? {};
     const skipped = this.#loss > loss || gradNorm > norm;
     this.#report = { loss: this.#loss, gradNorm, skipped };
@@ -195,9 +197,9 @@ export class ReferenceModel implements TrainableModel {
     const clip = ops.clipCoefficient(gradNorm, options.maxGradNorm);
     for (const parameter of trained) {
       const { name } = parameter;
-      const values = this.#parameters.get(name)!;
-      const state = { parameter: values, m: this.#m.get(name)!, v: this.#v.get(name)! };
-      ops.adamW(state, this.gradients.get(name)!, {
+      const values = tensor(this.#parameters, name);
+      const state = { parameter: values, m: tensor(this.#m, name), v: tensor(this.#v, name) };
+      ops.adamW(state, tensor(this.gradients, name), {
         ...options,
         learningRate: options.learningRate * rate(parameter),
         weightDecay: parameter.decayed || this.#terms.decayAll ? options.weightDecay : 0,
@@ -206,7 +208,7 @@ export class ReferenceModel implements TrainableModel {
       // As stored: a resumed run starts from the very same values.
       for (const stored of Object.values(state)) roundToFloat32(stored);
       const average = this.#averages?.get(name);
-      average?.forEach((v, i) => average[i] = v + (1 - averageDecay) * (values[i]! - v));
+      average?.forEach((v, i) => average[i] = v + (1 - averageDecay) * (float64At(values, i) - v));
       if (average) roundToFloat32(average);
     }
   }
@@ -262,7 +264,7 @@ export class ReferenceModel implements TrainableModel {
   readMoments(): Promise<Map<string, Moments>> {
     const copies = new Map<string, Moments>();
     for (const [name, m] of this.#m) {
-      const v = Float32Array.from(this.#v.get(name)!);
+      const v = Float32Array.from(tensor(this.#v, name));
       copies.set(name, { m: Float32Array.from(m), v });
     }
     return Promise.resolve(copies);

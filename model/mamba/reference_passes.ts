@@ -1,4 +1,6 @@
 /** The float64 model's forward and backward, composed of the operations of `kernels/reference/`. @module */
+import { fail } from "../../core/errors.ts";
+import { float64At, nth } from "../../core/nth.ts";
 import * as ops from "../../kernels/reference/mod.ts";
 import type { MambaConfig } from "./config.ts";
 import { kindOf } from "./kinds.ts";
@@ -26,6 +28,10 @@ export interface Activations {
   hidden: Float64Array;
 }
 
+/** A tensor by its name. @throws {Error} where there is none */
+export const tensor = (tensors: Tensors, name: string): Float64Array =>
+  tensors.get(name) ?? fail(`there is no tensor ${name}`);
+
 /** Logits (rows, padded vocabulary) of the tied head. */
 export function languageLogits(
   config: MambaConfig,
@@ -33,7 +39,7 @@ export function languageLogits(
   { hidden }: Activations,
 ): Float64Array {
   const { hiddenSize: d, paddedVocabSize } = config;
-  return ops.linear(hidden, parameters.get(EMBEDDING)!, d, paddedVocabSize);
+  return ops.linear(hidden, tensor(parameters, EMBEDDING), d, paddedVocabSize);
 }
 
 /** Hidden rows of a piece of input, and what its backward needs; moves `piece.states` on. */
@@ -45,17 +51,17 @@ export function forward(
 ): Activations {
   const { hiddenSize: d, intermediateSize: e } = config;
   const { reference } = kindOf(config);
-  const embedding = parameters.get(EMBEDDING)!;
+  const embedding = tensor(parameters, EMBEDDING);
   const layers: LayerActivations[] = [];
   let stream = dropped(ops.embedding(tokens, embedding, d), piece);
   for (let i = 0; i < config.layers; i++) {
-    const weight = (name: string) => parameters.get(`backbone.layers.${i}.${name}`)!;
+    const weight = (name: string) => tensor(parameters, `backbone.layers.${i}.${name}`);
     const normed = ops.rmsNorm(stream, weight("norm.weight"), config.normEpsilon).y;
     const mixer = reference.forward(config, weight, normed, piece, piece.states?.[i]);
     layers.push({ stream, normed, mixer });
     stream = add(stream, ops.linear(mixer.y, weight("mixer.out_proj.weight"), e, d));
   }
-  const norm = parameters.get("backbone.norm_f.weight")!;
+  const norm = tensor(parameters, "backbone.norm_f.weight");
   const hidden = ops.rmsNorm(stream, norm, config.normEpsilon).y;
   return { layers, stream, hidden };
 }
@@ -73,10 +79,10 @@ export function languageBackward(
   gradients: Tensors,
 ): Float64Array {
   const { hiddenSize: d, paddedVocabSize } = config;
-  const embedding = parameters.get(EMBEDDING)!;
+  const embedding = tensor(parameters, EMBEDDING);
   const head = ops.linearBackward(dlogits, hidden, embedding, d, paddedVocabSize);
-  const sum = gradients.get(EMBEDDING)!;
-  for (let i = 0; i < sum.length; i++) sum[i]! += head.dweight[i]!;
+  const sum = tensor(gradients, EMBEDDING);
+  for (let i = 0; i < sum.length; i++) sum[i] = float64At(sum, i) + float64At(head.dweight, i);
   return head.dx;
 }
 
@@ -97,17 +103,17 @@ export function backward(
   const { reference } = kindOf(config);
   const epsilon = config.normEpsilon;
   const collect = (name: string, gradient: Float64Array) => {
-    const sum = gradients.get(name)!;
-    for (let i = 0; i < sum.length; i++) sum[i]! += gradient[i]!;
+    const sum = tensor(gradients, name);
+    for (let i = 0; i < sum.length; i++) sum[i] = float64At(sum, i) + float64At(gradient, i);
   };
   const normF = "backbone.norm_f.weight";
-  const last = ops.rmsNormBackward(dhidden, seen.stream, parameters.get(normF)!, epsilon);
+  const last = ops.rmsNormBackward(dhidden, seen.stream, tensor(parameters, normF), epsilon);
   collect(normF, last.dweight);
   let dstream = last.dx;
   for (let i = config.layers - 1; i >= 0; i--) {
-    const { stream, normed, mixer } = seen.layers[i]!;
+    const { stream, normed, mixer } = nth(seen.layers, i);
     const full = (name: string) => `backbone.layers.${i}.${name}`;
-    const weight = (name: string) => parameters.get(full(name))!;
+    const weight = (name: string) => tensor(parameters, full(name));
     const ofLayer = (name: string, gradient: Float64Array) => collect(full(name), gradient);
     const out = ops.linearBackward(dstream, mixer.y, weight("mixer.out_proj.weight"), e, d);
     ofLayer("mixer.out_proj.weight", out.dweight);
@@ -117,5 +123,5 @@ export function backward(
     collect(full("norm.weight"), norm.dweight);
     dstream = norm.dx;
   }
-  ops.embeddingBackward(tokens, dropped(dstream, piece), gradients.get(EMBEDDING)!, d);
+  ops.embeddingBackward(tokens, dropped(dstream, piece), tensor(gradients, EMBEDDING), d);
 }

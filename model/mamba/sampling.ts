@@ -1,4 +1,5 @@
 /** Choosing the next token from logits. @module */
+import { float32At, float64At, uint32At } from "../../core/nth.ts";
 import type { Random } from "./random.ts";
 
 /** How the next token is chosen. */
@@ -22,7 +23,7 @@ interface Choice {
 /** The likeliest of the first `count` tokens; the lowest id where several are. */
 export function argmax(logits: Float32Array, count: number): number {
   let best = 0;
-  for (let i = 1; i < count; i++) if (logits[i]! > logits[best]!) best = i;
+  for (let i = 1; i < count; i++) if (float32At(logits, i) > float32At(logits, best)) best = i;
   return best;
 }
 
@@ -47,7 +48,10 @@ export function chooseToken(
   seen: Iterable<number> = [],
 ): Choice {
   const normalizer = logSumExp(logits);
-  const choice = (token: number) => ({ token, logProbability: logits[token]! - normalizer });
+  const choice = (token: number) => ({
+    token,
+    logProbability: float32At(logits, token) - normalizer,
+  });
   const { temperature, topK, topP, repetitionPenalty } = options;
   const scores = Float64Array.from(logits.subarray(0, count));
   if (repetitionPenalty !== 1) {
@@ -58,16 +62,17 @@ export function chooseToken(
   }
   if (temperature === 0) {
     let best = 0;
-    scores.forEach((s, i) => best = s > scores[best]! ? i : best);
+    scores.forEach((s, i) => best = s > float64At(scores, best) ? i : best);
     return choice(best);
   }
   const order = Uint32Array.from(scores, (_, i) => i);
   const filtered = topK > 0 || topP < 1;
-  if (filtered) order.sort((a, b) => scores[b]! - scores[a]! || a - b);
+  if (filtered) order.sort((a, b) => float64At(scores, b) - float64At(scores, a) || a - b);
   let kept = filtered && topK > 0 ? Math.min(topK, count) : count;
   let largest = -Infinity;
   for (const s of scores) largest = Math.max(largest, s);
-  const weight = (i: number) => Math.exp((scores[order[i]!]! - largest) / temperature);
+  const weight = (i: number) =>
+    Math.exp((float64At(scores, uint32At(order, i)) - largest) / temperature);
   let total = 0;
   for (let i = 0; i < kept; i++) total += weight(i);
   if (topP < 1) {
@@ -80,7 +85,7 @@ export function chooseToken(
   let left = random.uniform() * total;
   for (let i = 0; i < kept; i++) {
     left -= weight(i);
-    if (left < 0) return choice(order[i]!);
+    if (left < 0) return choice(uint32At(order, i));
   }
-  return choice(order[kept - 1]!);
+  return choice(uint32At(order, kept - 1));
 }

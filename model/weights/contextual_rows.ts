@@ -12,6 +12,7 @@
  * `m0 + (h - m) s0 / s`. A vector's deviation is one number: the root of its mean squared distance.
  * @module
  */
+import { float32At, float64At, nth, uint32At } from "../../core/nth.ts";
 import { makeBatch } from "../mamba/batch.ts";
 import type { MambaConfig } from "../mamba/config.ts";
 import { stateModel } from "../mamba/hidden_states.ts";
@@ -75,7 +76,7 @@ export async function contextualRows(
       const batch = makeBatch(padded, batchSize, sequenceLength, config.endOfText);
       const places = rows.flatMap(({ found }, r) =>
         found.flatMap(({ token, at }) =>
-          pieces[token]!.map((_, k) => ({ token, position: r * sequenceLength + at + k }))
+          nth(pieces, token).map((_, k) => ({ token, position: r * sequenceLength + at + k }))
         )
       );
       const all = outer.count >= MOMENT_POSITIONS
@@ -88,13 +89,13 @@ export async function contextualRows(
         const state = logits.subarray(first, first + width);
         const place = places[i];
         if (!place) {
-          const { id } = all[i - places.length]!;
+          const { id } = nth(all, i - places.length);
           inner.add(state);
           outer.add(embedding.subarray(id * width, (id + 1) * width));
         } else {
-          const share = 1 / pieces[place.token]!.length;
-          const sum = sums[place.token]!;
-          for (let c = 0; c < width; c++) sum[c]! += share * state[c]!;
+          const share = 1 / nth(pieces, place.token).length;
+          const sum = nth(sums, place.token);
+          for (let c = 0; c < width; c++) sum[c] = nth(sum, c) + share * float32At(state, c);
         }
       });
     }
@@ -106,7 +107,8 @@ export async function contextualRows(
   return sums.map((sum, token) =>
     counts[token] === 0
       ? undefined
-      : Float32Array.from(sum, (x, c) => m0[c]! + scale * (x / counts[token]! - m[c]!))
+      : Float32Array.from(sum, (x, c) =>
+        float64At(m0, c) + scale * (x / uint32At(counts, token) - float64At(m, c)))
   );
 }
 
@@ -128,15 +130,17 @@ async function* contexts(
     let row = fresh();
     for (const id of text) {
       const token = id - config.vocabSize;
-      const own = token < 0 ? [id] : pieces[token]!;
+      const own = token < 0 ? [id] : nth(pieces, token);
       if (row.ids.length + own.length > sequenceLength) {
         if (row.found.length) yield row;
         row = fresh();
       }
       if (own.length >= sequenceLength) continue;
-      if (token >= 0 && counts[token]! < MOST_CONTEXTS) {
+      if (token >= 0 && uint32At(counts, token) < MOST_CONTEXTS) {
         row.found.push({ token, at: row.ids.length });
-        if (++counts[token]! === MOST_CONTEXTS) onProgress?.(++done, pieces.length);
+        const count = uint32At(counts, token) + 1;
+        counts[token] = count;
+        if (count === MOST_CONTEXTS) onProgress?.(++done, pieces.length);
       }
       row.ids.push(...own);
     }
@@ -168,7 +172,7 @@ class Moments {
   add(vector: Float32Array): void {
     this.count++;
     vector.forEach((x, c) => {
-      this.#sum[c]! += x;
+      this.#sum[c] = float64At(this.#sum, c) + x;
       this.#squares += x * x;
     });
   }
@@ -191,7 +195,7 @@ export function meanRow(
 ): Float32Array {
   return Float32Array.from({ length: width }, (_, c) => {
     let sum = 0;
-    for (const id of ids) sum += embedding[id * width + c]!;
+    for (const id of ids) sum += float32At(embedding, id * width + c);
     return sum / ids.length;
   });
 }

@@ -3,8 +3,9 @@
  * Hugging Face one is written, by folder_writer.ts.
  * @module
  */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 import { exists, parseJson, readText } from "../../core/files.ts";
+import { float32At, nth } from "../../core/nth.ts";
 import { join } from "../../core/std.ts";
 import type { MambaConfig } from "../mamba/config.ts";
 import { parseConfig } from "../mamba/config_file.ts";
@@ -142,6 +143,10 @@ function checkLayers(source: TensorSource, { layers }: MambaConfig, configFile: 
   );
 }
 
+/** A tensor that the source named. */
+const find = (source: TensorSource, name: string) =>
+  source.find(name) ?? fail(`${source.path} has no tensor ${name}`);
+
 /** Checks names and shapes; returns each parameter's name in the file by its canonical name. */
 function checkTensors(source: TensorSource, config: MambaConfig): Map<string, string> {
   const stored = new Map(source.names.map((name) => [canonicalName(name), name]));
@@ -150,7 +155,7 @@ function checkTensors(source: TensorSource, config: MambaConfig): Map<string, st
   const strangers = source.names.filter((n) => !known.has(canonicalName(n)) && n !== HEAD);
   const shapeText = (shape: readonly number[]) => `[${shape.join(", ")}]`;
   const check = (parameter: Parameter, name: string) => {
-    const found = source.find(name)!;
+    const found = find(source, name);
     if (String(found.shape) !== String(parameter.shape)) {
       throw new UserError(
         `Cannot load ${found.file}: tensor "${name}" has the shape ${shapeText(found.shape)}, ` +
@@ -179,11 +184,13 @@ function checkTensors(source: TensorSource, config: MambaConfig): Map<string, st
   }
   if (strangers.length) {
     throw new UserError(
-      `Cannot load ${source.find(strangers[0]!)!.file}: tensor "${strangers[0]}" is not one of ` +
+      `Cannot load ${find(source, nth(strangers, 0)).file}: tensor "${
+        strangers[0]
+      }" is not one of ` +
         `the ${parameters.length} tensors that config.json asks for`,
     );
   }
-  if (stored.has(HEAD)) check(parameters[0]!, HEAD);
+  if (stored.has(HEAD)) check(nth(parameters, 0), HEAD);
   return stored;
 }
 
@@ -191,11 +198,11 @@ function finiteValues(source: TensorSource, name: string): Float32Array {
   const values = source.floats(name);
   // 0 times a number is 0, times anything else NaN: twenty times as fast as asking each value.
   let zero = 0;
-  for (let i = 0; i < values.length; i++) zero += 0 * values[i]!;
+  for (let i = 0; i < values.length; i++) zero += 0 * float32At(values, i);
   if (zero !== 0) {
     const at = values.findIndex((v) => !Number.isFinite(v));
     throw new UserError(
-      `Cannot load ${source.find(name)!.file}: value ${at} of tensor "${name}" is ${values[at]}, ` +
+      `Cannot load ${find(source, name).file}: value ${at} of tensor "${name}" is ${values[at]}, ` +
         `expected finite numbers`,
     );
   }
@@ -209,7 +216,7 @@ function checkTiedHead(source: TensorSource, embedding: Float32Array): void {
   const at = head.findIndex((v, i) => v !== embedding[i]);
   if (at >= 0) {
     throw new UserError(
-      `Cannot load ${source.find(HEAD)!.file}: value ${at} of tensor "${HEAD}" is ${head[at]}, ` +
+      `Cannot load ${find(source, HEAD).file}: value ${at} of tensor "${HEAD}" is ${head[at]}, ` +
         `expected the embedding's ${embedding[at]} (models with an untied head are not supported)`,
     );
   }

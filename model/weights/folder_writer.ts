@@ -170,14 +170,15 @@ function stateSpacesTensors(parameters: readonly Parameter[]): PytorchTensor[] {
 function shardsOf({ config, layout, maxShardBytes = 5e9 }: FolderContents): Parameter[][] {
   // mamba_ssm reads one file.
   const limit = layout === "mamba-ssm" ? Infinity : maxShardBytes;
-  const shards: Parameter[][] = [[]];
+  let shard: Parameter[] = [];
+  const shards = [shard];
   let bytes = 0;
   for (const parameter of parameterList(config)) {
     if (bytes > 0 && bytes + 4 * parameter.size > limit) {
-      shards.push([]);
+      shards.push(shard = []);
       bytes = 0;
     }
-    shards.at(-1)!.push(parameter);
+    shard.push(parameter);
     bytes += 4 * parameter.size;
   }
   return shards;

@@ -181,7 +181,8 @@ export async function openDownload(
       }
     },
   });
-  const body = blob!.slice(from).stream();
+  if (!blob) throw new UserError(`Cannot download ${url}: the hub has no such file`);
+  const body = blob.slice(from).stream();
   async function* chunks() {
     try {
       for await (const chunk of body) yield chunk;

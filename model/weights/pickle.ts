@@ -4,7 +4,7 @@
  * Opcodes as in Python's `pickletools`.
  * @module
  */
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 
 /** A global that a pickle names, such as "torch FloatStorage". */
 class PickleGlobal {
@@ -65,6 +65,7 @@ export function readPickle(bytes: Uint8Array, file: string, meaning: PickleMeani
     const values = stack.splice(mark) as PickleValue[];
     return values.slice(1);
   };
+  const byte = () => bytes[at++] ?? fail("a byte is missing"); // "is damaged", as any error below
   const text = (length: number) => decoder.decode(bytes.subarray(at, at += length));
   const line = () => {
     const end = bytes.indexOf(10, at);
@@ -74,7 +75,7 @@ export function readPickle(bytes: Uint8Array, file: string, meaning: PickleMeani
   };
   const long = (length: number) => {
     let value = 0n;
-    for (let i = 0; i < length; i++) value |= BigInt(bytes[at++]!) << BigInt(8 * i);
+    for (let i = 0; i < length; i++) value |= BigInt(byte()) << BigInt(8 * i);
     return Number(length ? BigInt.asIntN(8 * length, value) : 0n);
   };
   const global = (name: string) => {
@@ -83,8 +84,8 @@ export function readPickle(bytes: Uint8Array, file: string, meaning: PickleMeani
   };
   const set = (pairs: PickleValue[]) => {
     const target = top();
-    if (!(target instanceof Map)) throw refuse("is damaged");
-    for (let i = 0; i < pairs.length; i += 2) target.set(pairs[i]!, pairs[i + 1]!);
+    if (!(target instanceof Map) || pairs.length % 2) throw refuse("is damaged");
+    for (let i = 0; i < pairs.length; i += 2) target.set(pairs[i] ?? null, pairs[i + 1] ?? null);
   };
   const append = (values: PickleValue[]) => {
     const target = top();
@@ -93,7 +94,7 @@ export function readPickle(bytes: Uint8Array, file: string, meaning: PickleMeani
   };
   const recall = (index: number) => {
     if (!memo.has(index)) throw refuse("is damaged");
-    stack.push(memo.get(index)!);
+    stack.push(memo.get(index) ?? null);
   };
   // One instruction; true at the end. The table of all of them is what makes it long.
   const step = (code: number): boolean => {
@@ -126,14 +127,14 @@ export function readPickle(bytes: Uint8Array, file: string, meaning: PickleMeani
         at += 4;
         break;
       case "K":
-        stack.push(bytes[at++]!);
+        stack.push(byte());
         break;
       case "M":
         stack.push(view.getUint16(at, true));
         at += 2;
         break;
       case "\x8a": // LONG1
-        stack.push(long(bytes[at++]!));
+        stack.push(long(byte()));
         break;
       case "G":
         stack.push(view.getFloat64(at, false));
@@ -146,7 +147,7 @@ export function readPickle(bytes: Uint8Array, file: string, meaning: PickleMeani
         break;
       }
       case "\x8c": // SHORT_BINUNICODE
-        stack.push(text(bytes[at++]!));
+        stack.push(text(byte()));
         break;
       case ")":
       case "]":
@@ -167,7 +168,7 @@ export function readPickle(bytes: Uint8Array, file: string, meaning: PickleMeani
         break;
       }
       case "q":
-        memo.set(bytes[at++]!, top());
+        memo.set(byte(), top());
         break;
       case "r":
         memo.set(view.getUint32(at, true), top());
@@ -177,7 +178,7 @@ export function readPickle(bytes: Uint8Array, file: string, meaning: PickleMeani
         memo.set(memo.size, top());
         break;
       case "h":
-        recall(bytes[at++]!);
+        recall(byte());
         break;
       case "j":
         recall(view.getUint32(at, true));
@@ -229,7 +230,7 @@ export function readPickle(bytes: Uint8Array, file: string, meaning: PickleMeani
     return false;
   };
   try {
-    while (at < bytes.length) if (step(bytes[at++]!)) return pop();
+    while (at < bytes.length) if (step(byte())) return pop();
   } catch (error) {
     if (error instanceof UserError) throw error;
     throw refuse("is damaged");

@@ -4,6 +4,7 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
+import { nth } from "../../core/nth.ts";
 import { type PickleMeaning, type PickleValue, readPickle } from "./pickle.ts";
 import type { TensorSource } from "./tensors.ts";
 import { openZip, type ZipArchive } from "./zip.ts";
@@ -44,7 +45,7 @@ class Tensor {
     let expected = 1;
     return this.shape.every((_, i) => {
       const axis = this.shape.length - 1 - i;
-      const size = this.shape[axis]!;
+      const size = nth(this.shape, axis);
       const fits = size === 1 || this.strides[axis] === expected;
       expected *= size;
       return fits;

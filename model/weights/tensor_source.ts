@@ -5,6 +5,7 @@
  */
 import { shown, UserError } from "../../core/errors.ts";
 import { exists, readJson } from "../../core/files.ts";
+import { nth } from "../../core/nth.ts";
 import { openSafetensors } from "../../core/safetensors.ts";
 import { join } from "../../core/std.ts";
 import { openPytorchFile } from "./pytorch_file.ts";
@@ -97,7 +98,7 @@ function sharded(
         }
         files.set(name, open(path));
       }
-      if (!files.get(name)!.find(tensor)) {
+      if (!files.get(name)?.find(tensor)) {
         throw new UserError(
           `Cannot load ${path}: tensor "${tensor}" is missing, which ${index} places there`,
         );
@@ -107,7 +108,7 @@ function sharded(
     close();
     throw error;
   }
-  const fileOf = (name: string) => Object.hasOwn(map, name) ? files.get(map[name]!) : undefined;
+  const fileOf = (name: string) => files.get(Object.hasOwn(map, name) ? map[name] ?? "" : "");
   return {
     path: index,
     names: Object.keys(map),

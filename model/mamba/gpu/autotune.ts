@@ -46,15 +46,17 @@ export function productShapes(
   const type = (half: boolean) => half && precision === "mixed" ? { type: "f16" as const } : {};
   /** Of y = x W^T; `half` lists which of x, y and the gradient of y are f16 besides W. */
   const linear = (tokens: number, out: number, input: number, half: string): ProductShape[] => {
-    const [x, y, dy] = ["x", "y", "g"].map((name) => type(half.includes(name)));
+    const x = type(half.includes("x"));
+    const y = type(half.includes("y"));
+    const dy = type(half.includes("g"));
     const shape = (product: Product, m: number, n: number, k: number, types: Operands) =>
       precision === "mixed"
         ? { product, m, n, k, types: { ...types, mixed: true } }
         : { product, m, n, k };
     return [
-      shape("NT", tokens, out, input, { a: x!, b: type(true), c: y! }),
-      shape("NN", tokens, input, out, { a: dy!, b: type(true), c: {} }),
-      shape("TN", out, input, tokens, { a: dy!, b: x!, c: {} }),
+      shape("NT", tokens, out, input, { a: x, b: type(true), c: y }),
+      shape("NN", tokens, input, out, { a: dy, b: type(true), c: {} }),
+      shape("TN", out, input, tokens, { a: dy, b: x, c: {} }),
     ];
   };
   return [
@@ -133,7 +135,8 @@ export async function autotune(
       const until = mode === "quick" ? start + 1000 * QUICK_SECONDS : Infinity;
       const tried = await tuneMatmul(device, shape, 3, until);
       // What the time did not suffice for serves this run alone.
-      if (tried.length === choices.length) cache.choices[key] = tunedChoices(device).get(key)!;
+      const tuned = tunedChoices(device).get(key);
+      if (tuned && tried.length === choices.length) cache.choices[key] = tuned;
       summary.measured++;
     }
   }

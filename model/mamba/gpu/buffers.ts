@@ -3,6 +3,8 @@
  * anything is allocated.
  * @module
  */
+import { fail } from "../../../core/errors.ts";
+import { nth } from "../../../core/nth.ts";
 import type { Allocator } from "../../../kernels/device.ts";
 import { LOSS_SCALE_BYTES } from "../../../kernels/adamw/loss_scale.ts";
 import { DROPOUT_BYTES } from "../../../kernels/dropout/dropout.ts";
@@ -24,7 +26,7 @@ import {
   layerScratch,
 } from "./layer_buffers.ts";
 import type { Slot } from "./mixer.ts";
-import { ParameterStore } from "./store.ts";
+import { ParameterStore, slotOf } from "./store.ts";
 
 /**
  * How a model computes. f32: all of it. mixed: f16 for the weights that products read (rounded from
@@ -137,7 +139,7 @@ export function allocateModel(
     (_, i) => layerActivations(device, w, config, shape, i, half),
   );
   const layers = Array.from({ length: config.layers }, (_, i): LayerActivations => {
-    const a = own[i % kept]!;
+    const a = nth(own, i % kept);
     if (!training || kept > 1 || i === 0) return a;
     return { ...a, stream: w.matrix(`layer ${i} residual stream`, rows, d) };
   });
@@ -172,9 +174,13 @@ export function allocateModel(
   return buffers;
 }
 
+/** What training needs besides. @throws {Error} where the model was made for evaluation alone */
+export const trainingOf = ({ training }: ModelBuffers) =>
+  training ?? fail("this model was made for evaluation alone");
+
 /** The gradients of what is trained. */
 export const gradientRegions = (store: ParameterStore, options: MambaOptions): Region[] =>
-  store.updateRanges(options.rate ?? (() => 1)).map((r) => r.regions.gradient!);
+  store.updateRanges(options.rate ?? (() => 1)).map((r) => slotOf(r.regions, "gradient"));
 
 /** The rows and columns of a batch. */
 export const shapeOf = (options: MambaOptions): BatchShape => ({

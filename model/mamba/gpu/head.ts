@@ -2,6 +2,7 @@
  * The tied head and the loss, in chunks of rows so that the logits of a batch never exist whole.
  * @module
  */
+import { fail } from "../../../core/errors.ts";
 import { crossEntropy, type Objective } from "../../../kernels/cross_entropy/cross_entropy.ts";
 import type { Sizing } from "../../../kernels/device.ts";
 import {
@@ -106,7 +107,9 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
       stride: padded(count),
       type,
     });
-    const input = copied ? chunk(head.hidden!, cols, hidden.type) : rowsOf(hidden, first, count);
+    const input = copied
+      ? chunk(head.hidden ?? fail("the head has no room for hidden rows"), cols, hidden.type)
+      : rowsOf(hidden, first, count);
     const logits = chunk(head.logits, embedding.rows);
     if (first > 0 && count % PANEL) {
       // Padding rows must be zero, and the chunk before left its own rows there.
@@ -125,7 +128,9 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
     });
     if (!gradients) continue;
     const { dhidden } = gradients;
-    const dinput = copied ? chunk(head.dhidden!, cols) : rowsOf(dhidden, first, count);
+    const dinput = copied
+      ? chunk(head.dhidden ?? fail("the head has no room for their gradients"), cols)
+      : rowsOf(dhidden, first, count);
     matmul(plan, { product: "NN", a: logits, b: embedding, c: dinput, label: "head" });
     matmul(plan, {
       product: "TN",

@@ -1,4 +1,5 @@
 /** What a model takes of a device, counted before anything is allocated. @module */
+import { nth } from "../../../core/nth.ts";
 import type { Device, Sizing } from "../../../kernels/device.ts";
 import { DeviceError } from "../../../kernels/errors.ts";
 import { matrixFloats } from "../../../kernels/layout.ts";
@@ -73,7 +74,7 @@ export function memoryPlan(
     count("parts of products", productPartBytes(device, config, options));
   }
   for (const { parameter, arena, floats } of store.placements) {
-    const bytes = Object.keys(store.arenas[arena]!.regions)
+    const bytes = Object.keys(nth(store.arenas, arena).regions)
       .reduce((sum, slot) => sum + (slot === "half" ? 2 : 4) * floats, 0);
     add(nameInLayer(parameter.name), 1, bytes);
     parameters -= bytes;

@@ -3,6 +3,7 @@
  * between that and the Hugging Face shapes.
  * @module
  */
+import { float32At } from "../../../core/nth.ts";
 import { fromPanels, matrixFloats, padded, PANEL, toPanels } from "../../../kernels/layout.ts";
 import type { MambaConfig } from "../config.ts";
 import { CRF_NAMES, HEAD_BIAS, HEAD_WEIGHT, type HeadConfig, isCrfParameter } from "../head.ts";
@@ -98,7 +99,7 @@ export function layoutOf(
   return {
     floats,
     pack: (values, block) => values.forEach((v, i) => block[at(i)] = v),
-    unpack: (block) => Float32Array.from({ length: size }, (_, i) => block[at(i)]!),
+    unpack: (block) => Float32Array.from({ length: size }, (_, i) => float32At(block, at(i))),
   };
 }
 

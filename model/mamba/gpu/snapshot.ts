@@ -3,6 +3,7 @@
  * counts, and read from there piece by piece while the model goes on.
  * @module
  */
+import { nth } from "../../../core/nth.ts";
 import {
   decodeLossScale,
   LOSS_SCALE_BYTES,
@@ -13,7 +14,7 @@ import { DeviceError } from "../../../kernels/errors.ts";
 import { type Region, subregion } from "../../../kernels/layout.ts";
 import { checkpointTensors } from "../checkpoint_tensors.ts";
 import type { ModelSnapshot } from "../types.ts";
-import type { ParameterStore } from "./store.ts";
+import { type ParameterStore, slotOf } from "./store.ts";
 
 /** Bytes of a piece: what the device copies within a step without delaying it noticeably. */
 const PIECE = 64 << 20;
@@ -36,7 +37,7 @@ export async function takeSnapshot(
   const average = store.keeps("average");
   const copies = new Map<Region, Region>();
   const slots = ["value", "m", "v", ...(average ? ["average" as const] : [])] as const;
-  const sources = store.arenas.flatMap(({ regions }) => slots.map((slot) => regions[slot]!));
+  const sources = store.arenas.flatMap(({ regions }) => slots.map((slot) => slotOf(regions, slot)));
   if (lossScale) sources.push(lossScale);
   const total = sources.reduce((sum, { size }) => sum + size, 0);
   const pieceBytes = Math.min(mostBytes, total);
@@ -81,7 +82,7 @@ export async function takeSnapshot(
     const encoder = device.gpu.createCommandEncoder();
     let bytes = 0;
     while (block < blocks.length && bytes < pieceBytes) {
-      const { buffer, offset, size } = blocks[block]!;
+      const { buffer, offset, size } = nth(blocks, block);
       const count = Math.min(size - within, pieceBytes - bytes);
       encoder.copyBufferToBuffer(buffer, offset + within, to, bytes, count);
       bytes += count;

@@ -1,4 +1,5 @@
 /** The plans of a model's steps, built once over its buffers and replayed. @module */
+import { nth } from "../../../core/nth.ts";
 import { adamW, ADAMW_HYPER_BYTES, exchange } from "../../../kernels/adamw/adamw.ts";
 import {
   applyLossScale,
@@ -17,10 +18,17 @@ import { sum, sumOfSquares } from "../../../kernels/reduce/reduce.ts";
 import { rmsNormBackward, rmsNormForward } from "../../../kernels/rmsnorm/rmsnorm.ts";
 import type { MambaConfig } from "../config.ts";
 import { EMBEDDING } from "../parameters.ts";
-import { gradientRegions, type MambaOptions, type ModelBuffers, shapeOf } from "./buffers.ts";
+import {
+  gradientRegions,
+  type MambaOptions,
+  type ModelBuffers,
+  shapeOf,
+  trainingOf,
+} from "./buffers.ts";
 import { headPlan } from "./head.ts";
 import { labelHeadPlan } from "./label_head.ts";
 import { layerBackward, layerForward, layerOutput } from "./layer.ts";
+import { slotOf } from "./store.ts";
 
 const NORM = "backbone.norm_f.weight";
 const MAP_READ = 1;
@@ -49,7 +57,7 @@ export function forwardPlan({ device, config, options, buffers }: StepSetting): 
   const shape = shapeOf(options);
   const { store, layers, last, hidden, inverseRms, inputs } = buffers;
   // The first layer has nothing to add: the embedding is its stream.
-  const x = layers[0]!.stream;
+  const x = nth(layers, 0).stream;
   embeddingForward(plan, { table: store.matrix(EMBEDDING), tokens: inputs.tokens, x });
   if (buffers.training?.dropout) dropout(plan, x, buffers.training.dropout);
   layers.forEach((a, i) => {
@@ -80,7 +88,7 @@ export function evaluationPlan({ device, buffers }: StepSetting): Plan {
 /** From the hidden rows to the summed loss and to gradients, which are added to. */
 export function backwardPlan({ device, config, options, buffers }: StepSetting): Plan {
   const { store, inputs, layers, last, inverseRms } = buffers;
-  const { scratch, dstream, lossScale } = buffers.training!;
+  const { scratch, dstream, lossScale } = trainingOf(buffers);
   const plan = new Plan(device);
   const shape = shapeOf(options);
   if (lossScale) {
@@ -101,7 +109,7 @@ export function backwardPlan({ device, config, options, buffers }: StepSetting):
     scratch: scratch.mixer.partials,
   });
   for (let i = config.layers - 1; i >= 0; i--) {
-    const a = layers[i]!;
+    const a = nth(layers, i);
     // The last layer's activations are still there from the forward.
     if (options.recompute && i < config.layers - 1) {
       layerForward(plan, store, shape, i, a, inputs.starts);
@@ -148,7 +156,7 @@ function lossPlan(plan: Plan, { options, buffers }: StepSetting, dhidden: Matrix
 /** Sets gradients and the step's result to zero. */
 export function clearPlan({ device, buffers }: StepSetting): Plan {
   const plan = new Plan(device);
-  for (const { regions } of buffers.store.arenas) plan.clear(regions.gradient!);
+  for (const { regions } of buffers.store.arenas) plan.clear(slotOf(regions, "gradient"));
   plan.clear(buffers.result);
   return plan;
 }
@@ -165,7 +173,7 @@ export interface UpdatePlan {
 /** From gradients to new parameters and their f16 copies. */
 export function updatePlan({ device, options, buffers }: StepSetting): UpdatePlan {
   const { store } = buffers;
-  const { squares, lossScale } = buffers.training!;
+  const { squares, lossScale } = trainingOf(buffers);
   const loss = lossRegion(buffers);
   const norm = squaresRegion(buffers);
   const hyper = device.allocate("adamw values", ADAMW_HYPER_BYTES, 64 | 8);
@@ -176,10 +184,10 @@ export function updatePlan({ device, options, buffers }: StepSetting): UpdatePla
     adamW(
       plan,
       {
-        parameter: regions.value!,
-        gradient: regions.gradient!,
-        m: regions.m!,
-        v: regions.v!,
+        parameter: slotOf(regions, "value"),
+        gradient: slotOf(regions, "gradient"),
+        m: slotOf(regions, "m"),
+        v: slotOf(regions, "v"),
         average: regions.average,
         decay: decay || options.decayAll === true,
         rate,
@@ -204,7 +212,9 @@ export function updatePlan({ device, options, buffers }: StepSetting): UpdatePla
 export function exchangePlan({ device, buffers: { store } }: StepSetting): Plan | undefined {
   if (!store.keeps("average")) return undefined;
   const plan = new Plan(device);
-  for (const { regions } of store.arenas) exchange(plan, regions.value!, regions.average!);
+  for (const { regions } of store.arenas) {
+    exchange(plan, slotOf(regions, "value"), slotOf(regions, "average"));
+  }
   return plan;
 }
 

@@ -7,6 +7,8 @@
  * shape. In mixed precision the decayed ones, among which all matrices are, have a copy in f16.
  * @module
  */
+import { fail } from "../../../core/errors.ts";
+import { nth } from "../../../core/nth.ts";
 import type { Allocator, Device } from "../../../kernels/device.ts";
 import { type Matrix, padded, type Region, subregion } from "../../../kernels/layout.ts";
 import type { MambaConfig } from "../config.ts";
@@ -39,6 +41,10 @@ const ARENA_BYTES = 1 << 27;
 const GPU_ARENA_BYTES = 1 << 30;
 
 /** What the store asks of a device; a count of its memory needs only the first part. */
+/** The region of a slot that the model keeps. */
+export const slotOf = (regions: Partial<Record<Slot, Region>>, slot: Slot): Region =>
+  regions[slot] ?? fail(`the model keeps no ${slot}`);
+
 type StoreDevice = Allocator & Partial<Pick<Device, "write" | "readFloats">>;
 
 /** A model's parameters on the device. */
@@ -62,23 +68,24 @@ export class ParameterStore implements StoredParameters {
       const key = decay ? "decay" : "keep";
       const size = Math.ceil(floats / 128) * 128; // 256 bytes of f16
       let arena = open[key];
-      if (arena === undefined || arenas[arena]!.floats + size > limit) {
+      if (arena === undefined || nth(arenas, arena).floats + size > limit) {
         arena = arenas.length;
         arenas.push({ decay, floats: 0, regions: {} });
         open[key] = arena;
       }
-      const offset = arenas[arena]!.floats;
-      arenas[arena]!.floats += size;
+      const own = nth(arenas, arena);
+      const offset = own.floats;
+      own.floats += size;
       return { arena, offset };
     };
     for (const group of storedGroups(config, parameterList(config))) {
       // What a recurrence binds together lies together.
       const parts = group.map((parameter) => layoutOf(config, parameter));
       const floats = parts.reduce((n, p) => n + p.floats, 0);
-      const { arena, offset } = place(floats, group[0]!.decayed);
+      const { arena, offset } = place(floats, nth(group, 0).decayed);
       let at = offset;
       parts.forEach((part, i) => {
-        placements.push({ parameter: group[i]!, arena, offset: at, ...part });
+        placements.push({ parameter: nth(group, i), arena, offset: at, ...part });
         at += part.floats;
       });
     }
@@ -103,7 +110,7 @@ export class ParameterStore implements StoredParameters {
   /** The region of a parameter (flat for vectors, as the mixer has them). */
   region(name: string, slot: Slot = "value", floats?: number): Region {
     const { arena, offset, floats: own } = this.#place(name);
-    const region = this.arenas[arena]!.regions[slot];
+    const region = nth(this.arenas, arena).regions[slot];
     if (!region) throw new RangeError(`The model keeps no ${slot} of ${name}`);
     return subregion(region, bytesOf(slot) * offset, bytesOf(slot) * (floats ?? own));
   }
@@ -147,14 +154,14 @@ export class ParameterStore implements StoredParameters {
         last.to = to;
         continue;
       }
-      const { decay } = this.arenas[p.arena]!;
+      const { decay } = nth(this.arenas, p.arena);
       ranges.push({ arena: p.arena, from: p.offset, to, rate: value, decay, regions: {} });
     }
     return ranges.filter((r) => r.rate !== 0).map(({ arena, from, to, rate, decay }) => ({
       rate,
       decay,
       regions: Object.fromEntries(
-        Object.entries(this.arenas[arena]!.regions).map(([slot, region]) => {
+        Object.entries(nth(this.arenas, arena).regions).map(([slot, region]) => {
           const bytes = bytesOf(slot);
           return [slot, subregion(region, bytes * from, bytes * (to - from))];
         }),
@@ -169,6 +176,8 @@ export class ParameterStore implements StoredParameters {
 
   /** Uploads one slot of every parameter. */
   write(slot: Slot, read: (name: string) => Float32Array): void {
+    const write = this.#device.write?.bind(this.#device) ??
+      fail("a planned device holds no values");
     for (const p of this.placements) {
       const values = read(p.parameter.name);
       if (values.length !== p.parameter.size) {
@@ -178,7 +187,7 @@ export class ParameterStore implements StoredParameters {
       }
       const block = new Float32Array(p.floats);
       p.pack(values, block);
-      this.#device.write!(this.region(p.parameter.name, slot), block);
+      write(this.region(p.parameter.name, slot), block);
     }
   }
 
@@ -186,14 +195,23 @@ export class ParameterStore implements StoredParameters {
   async read(slot: Slot): Promise<Map<string, Float32Array>> {
     const out = new Map<string, Float32Array>();
     for (const [i, arena] of this.arenas.entries()) {
-      const data = await this.#device.readFloats!(arena.regions[slot]!);
+      const data = await this.#readFloats(slotOf(arena.regions, slot));
       for (const p of this.placements) {
         if (p.arena !== i) continue;
         out.set(p.parameter.name, p.unpack(data.subarray(p.offset, p.offset + p.floats)));
       }
     }
     // In the model's order, which arenas do not keep.
-    return new Map(parameterList(this.config).map((p) => [p.name, out.get(p.name)!]));
+    return new Map(
+      parameterList(this.config).map((
+        p,
+      ) => [p.name, out.get(p.name) ?? fail(`${p.name} was not read`)]),
+    );
+  }
+
+  #readFloats(region: Region): Promise<Float32Array> {
+    if (!this.#device.readFloats) fail("a planned device holds no values");
+    return this.#device.readFloats(region);
   }
 
   /**
@@ -205,7 +223,7 @@ export class ParameterStore implements StoredParameters {
     const block = new Float32Array(region.size / 4);
     for (let at = 0; at < region.size; at += pieceBytes) {
       const piece = subregion(region, at, Math.min(pieceBytes, region.size - at));
-      block.set(await this.#device.readFloats!(piece), at / 4);
+      block.set(await this.#readFloats(piece), at / 4);
     }
     return this.#place(name).unpack(block);
   }
