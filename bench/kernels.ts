@@ -5,7 +5,6 @@
  */
 import type { Invocation } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
-import { nth } from "../core/nth.ts";
 import { formatTable } from "../core/reporter.ts";
 import { type Device, type Variant, VARIANTS } from "../kernels/device.ts";
 import { openDevice } from "../kernels/open_device.ts";

@@ -138,7 +138,7 @@ async function subgroupSize(gpu: GPUDevice, { name }: Provider): Promise<number>
   gpu.queue.submit([encoder.finish()]);
   if (await gpu.popErrorScope()) return 0;
   await staging.mapAsync(GPUMapMode.READ);
-  const size = new Uint32Array(staging.getMappedRange())[0]!;
+  const [size = 0] = new Uint32Array(staging.getMappedRange());
   staging.destroy();
   out.destroy();
   return size;

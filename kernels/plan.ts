@@ -313,7 +313,8 @@ export class Plan {
         command.encode(encoder);
         continue;
       }
-      const querySet = sets[Math.floor(2 * i / QUERIES)]!;
+      const querySet = sets[Math.floor(2 * i / QUERIES)];
+      if (!querySet) throw new RangeError(`There are no timestamps for dispatch ${i}`);
       const at = 2 * i++ % QUERIES;
       const pass = encoder.beginComputePass({
         timestampWrites: { querySet, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 },
@@ -333,10 +334,10 @@ export class Plan {
     this.device.free(times);
     sets.forEach((set) => set.destroy());
     const first = stamps[0] ?? 0n;
-    const ms = (t: bigint) => Number(t - first) / 1e6;
+    const ms = (i: number) => Number((stamps[i] ?? first) - first) / 1e6;
     return calls.map(({ label, flop, bytes }, k) => {
-      const start = ms(stamps[2 * k]!);
-      const end = ms(stamps[2 * k + 1]!);
+      const start = ms(2 * k);
+      const end = ms(2 * k + 1);
       return { label, start, ms: Math.max(0, end - start), flop: flop ?? 0, bytes: bytes ?? 0 };
     });
   }

@@ -44,8 +44,8 @@ export const encodeLossScale = ({ scale, good, skipped }: LossScale): Float32Arr
 
 /** What {@linkcode encodeLossScale} made, and whether the last update was left out. */
 export function decodeLossScale(values: Float32Array): LossScale & { overflow: boolean } {
-  const [scale, , good, skipped, overflow] = values;
-  return { scale: scale!, good: good!, skipped: skipped!, overflow: overflow === 1 };
+  const [scale = NaN, , good = NaN, skipped = NaN, overflow] = values;
+  return { scale, good, skipped, overflow: overflow === 1 };
 }
 
 /** Where each part of the state lies; see {@linkcode LOSS_SCALE_BYTES}. */

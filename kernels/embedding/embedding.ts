@@ -96,15 +96,15 @@ export function tokenSegments(tokens: Uint32Array): Uint32Array<ArrayBuffer> {
   const rows = tokens.length;
   const out = new Uint32Array(segmentWords(rows));
   const order = Uint32Array.from({ length: rows }, (_, i) => i);
-  order.sort((a, b) => tokens[a]! - tokens[b]! || a - b);
+  const tokenAt = (position: number) => tokens[position] ?? NaN;
+  order.sort((a, b) => tokenAt(a) - tokenAt(b) || a - b);
   let segments = 0;
-  for (let i = 0; i < rows; i++) {
-    const token = tokens[order[i]!]!;
-    if (i === 0 || token !== tokens[order[i - 1]!]) {
-      out[2 + rows + segments] = token;
-      segments++;
-    }
+  let last = NaN; // is no token, so the first position begins a segment
+  for (const [i, position] of order.entries()) {
+    const token = tokenAt(position);
+    if (token !== last) out[2 + rows + segments++] = token;
     out[1 + segments] = i + 1;
+    last = token;
   }
   out[0] = segments;
   out.set(order, 2 + 2 * rows);

@@ -1,3 +1,4 @@
+// deno-lint-ignore-file pubmamba/no-non-null-assertion -- formulas; a place outside is NaN, which fails
 /**
  * AdamW with decoupled weight decay (Loshchilov and Hutter, 2019) and clipping by the global norm,
  * in float64, as torch.optim.AdamW and torch.nn.utils.clip_grad_norm_ do it.

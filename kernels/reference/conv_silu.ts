@@ -1,3 +1,4 @@
+// deno-lint-ignore-file pubmamba/no-non-null-assertion -- formulas; a place outside is NaN, which fails
 /**
  * Causal depthwise convolution over time followed by SiLU, in float64:
  *

@@ -1,3 +1,4 @@
+// deno-lint-ignore-file pubmamba/no-non-null-assertion -- formulas; a place outside is NaN, which fails
 /**
  * Softmax cross-entropy in nats over rows of logits, in float64. A target below zero is not scored.
  *

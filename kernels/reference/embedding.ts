@@ -1,3 +1,4 @@
+// deno-lint-ignore-file pubmamba/no-non-null-assertion -- formulas; a place outside is NaN, which fails
 /** Looking up rows of a table, in float64. @module */
 
 /** Forward: x (rows, d) = row tokens[r] of weight (V, d). */

@@ -1,3 +1,4 @@
+// deno-lint-ignore-file pubmamba/no-non-null-assertion -- formulas; a place outside is NaN, which fails
 /**
  * The gated RMSNorm at the end of a Mamba-2 mixer, in float64, over groups of neighbouring columns:
  *

@@ -1,3 +1,4 @@
+// deno-lint-ignore-file pubmamba/no-non-null-assertion -- formulas; a place outside is NaN, which fails
 /** A linear map without bias, y = x W^T, row-major in float64. @module */
 
 /**

@@ -1,3 +1,4 @@
+// deno-lint-ignore-file pubmamba/no-non-null-assertion -- formulas; a place outside is NaN, which fails
 /**
  * RMSNorm over the residual stream (Zhang and Sennrich, 2019), as Mamba's blocks use it:
  *

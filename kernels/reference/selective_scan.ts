@@ -1,3 +1,4 @@
+// deno-lint-ignore-file pubmamba/no-non-null-assertion -- formulas; a place outside is NaN, which fails
 /**
  * Mamba's selective scan (Gu and Dao, 2023, algorithm 2), in float64. For each sequence, channel c
  * and state n, over the steps t:

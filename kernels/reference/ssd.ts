@@ -1,3 +1,4 @@
+// deno-lint-ignore-file pubmamba/no-non-null-assertion -- formulas; a place outside is NaN, which fails
 /**
  * The recurrence of Mamba-2, state space duality (Dao and Gu 2024, arXiv 2405.21060), in float64, step
  * by step. Heads h of size p share the B and C of their group g = h / (heads / groups). For a head, its

@@ -126,9 +126,10 @@ export function compare(
   let difference = got.length === want.length ? 0 : Infinity;
   let largest = 0;
   for (let i = 0; i < want.length; i++) {
-    const d = Math.abs(nth(got, i) - nth(want, i));
+    const wanted = nth(want, i);
+    const d = Math.abs((got[i] ?? NaN) - wanted);
     if (!(d <= difference)) difference = Number.isNaN(d) ? Infinity : d;
-    largest = Math.max(largest, Math.abs(nth(want, i)));
+    largest = Math.max(largest, Math.abs(wanted));
   }
   const error = largest > 0 ? difference / largest : difference / ZERO_TOLERANCE * limit;
   return { error, limit, ok: error <= limit };

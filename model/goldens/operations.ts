@@ -4,7 +4,7 @@
  * @module
  */
 import { fail } from "../../core/errors.ts";
-import { float32At, float64At, nth, uint32At } from "../../core/nth.ts";
+import { float32At, float64At } from "../../core/nth.ts";
 import { adamW, ADAMW_HYPER_BYTES, adamWHyper } from "../../kernels/adamw/adamw.ts";
 import {
   convSiluBackward,
@@ -106,9 +106,9 @@ async function runRmsNorm(
   };
 }
 
-/** The size of an input along an axis. */
+/** The size of an input along an axis; along the last for -1. */
 const extent = ({ name, inputs }: GoldenCase, input: string, axis: number): number =>
-  inputs[input]?.[axis] ?? fail(`the golden ${name} has no axis ${axis} of ${input}`);
+  inputs[input]?.at(axis) ?? fail(`the golden ${name} has no axis ${axis} of ${input}`);
 
 async function runConvSilu(
   bench: Workbench,
@@ -116,7 +116,7 @@ async function runConvSilu(
   half?: "f16",
 ): Promise<GoldenResults> {
   const [batch, d, length] = golden.inputs.x as [number, number, number];
-  const width = extent(golden, "weight", 1);
+  const width = extent(golden, "weight", -1);
   const initial = optional(golden, "init_state");
   // Rows of an initial state go before its sequence.
   const before = initial ? width - 1 : 0;
@@ -177,7 +177,7 @@ async function finalConvolutionState(
   initial?: Float64Array,
 ): Promise<number[]> {
   const [batch, d, length] = golden.inputs.x as [number, number, number];
-  const width = extent(golden, "weight", 1);
+  const width = extent(golden, "weight", -1);
   const before = width - 1;
   const W = padded(d);
   const weight = bench.flat(golden.input("weight"));

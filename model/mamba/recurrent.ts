@@ -2,7 +2,7 @@
  * A model token by token on the device, with its recurrent state: constant memory and time per token.
  * @module
  */
-import { nth, uint32At } from "../../core/nth.ts";
+import { nth } from "../../core/nth.ts";
 import { castToHalf } from "../../kernels/cast/cast.ts";
 import type { Device } from "../../kernels/device.ts";
 import { embeddingForward } from "../../kernels/embedding/embedding.ts";

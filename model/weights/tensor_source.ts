@@ -5,7 +5,6 @@
  */
 import { shown, UserError } from "../../core/errors.ts";
 import { exists, readJson } from "../../core/files.ts";
-import { nth } from "../../core/nth.ts";
 import { openSafetensors } from "../../core/safetensors.ts";
 import { join } from "../../core/std.ts";
 import { openPytorchFile } from "./pytorch_file.ts";
