@@ -296,6 +296,8 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
       model: asksModel,
       base: asksModel,
       corpus: readsCorpus,
+      text: reads,
+      tokenizer: readsModel,
       "mesh-tree": reads,
       output: writesFile,
       report: writesFile,

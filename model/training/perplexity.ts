@@ -1,7 +1,7 @@
 /** Loss and perplexity on held-out rows. @module */
 import { fail, Interrupted } from "../../core/errors.ts";
 import type { Reporter } from "../../core/reporter.ts";
-import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
+import { loadTokenizer, type Tokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { makeBatch, type MakeModel, type TrainableModel, withoutHead } from "../mamba/mod.ts";
 import { localModel } from "../weights/mod.ts";
 import { openScoredWeights } from "./scored_weights.ts";
@@ -168,6 +168,10 @@ export interface PerplexityResult {
   interval: Interval;
   /** UTF-8 bytes of the scored text; with them the loss can be compared across tokenizers. */
   bytes?: number;
+  /** Words of the scored text, as spaces tell them apart. */
+  words?: number;
+  /** exp of the loss in nats, a word. */
+  word_perplexity?: number;
   /** The loss in bits, a byte of text. */
   bits_per_byte?: number;
   /** exp of the loss in nats, a byte of text. */
@@ -278,11 +282,31 @@ function perByte(
   const tokenizer = loadTokenizer(tokenizerFile);
   const encoder = new TextEncoder();
   let bytes = 0;
+  let words = 0;
   for (let i = 0; i < rows; i++) {
     // What is scored: all but the first column. Boundaries are scored too, but stand for no text.
     const text = source.row(i).subarray(1).filter((token) => token !== endOfText);
     bytes += encoder.encode(tokenizer.decode(text)).length;
+    words += wordsOfRow(source.row(i).subarray(1), tokenizer, endOfText);
   }
   const nats = loss * tokens / bytes;
-  return { bytes, bits_per_byte: nats / Math.LN2, byte_perplexity: Math.exp(nats) };
+  return {
+    bytes,
+    words,
+    word_perplexity: Math.exp(loss * tokens / words),
+    bits_per_byte: nats / Math.LN2,
+    byte_perplexity: Math.exp(nats),
+  };
+}
+
+/** Words of a row, document by document: the last word of one and the first of the next are two. */
+function wordsOfRow(row: Uint16Array, tokenizer: Tokenizer, endOfText: number): number {
+  let words = 0;
+  for (let from = 0; from < row.length;) {
+    const end = row.indexOf(endOfText, from);
+    const to = end < 0 ? row.length : end;
+    words += tokenizer.decode(row.subarray(from, to)).split(/\s+/).filter(Boolean).length;
+    from = to + 1;
+  }
+  return words;
 }

@@ -1,7 +1,5 @@
 /** `evaluate perplexity --by`: the loss of held-out documents by what they are. @module */
-import { UserError } from "../../../core/errors.ts";
 import { formatTable } from "../../../core/reporter.ts";
-import { hasCitations } from "../../../pipeline/selection/columns.ts";
 import { documentFacts, type Facet } from "../../../pipeline/facets/document_facts.ts";
 import type { MeshBranches } from "../../../pipeline/facets/mesh_tree.ts";
 import type { Split } from "../../../pipeline/shards/order.ts";
@@ -20,6 +18,17 @@ interface DocumentLoss {
   source: string;
   nll: number;
   targets: number;
+}
+
+/** The summed loss of one document by its name. */
+export interface DocumentTotal {
+  id: string;
+  /** In nats. */
+  nll: number;
+  /** Scored tokens. */
+  tokens: number;
+  /** Bytes of its text in UTF-8, where they are known. */
+  bytes?: number;
 }
 
 /** The loss of the documents that have something in common. */
@@ -43,12 +52,6 @@ export class DocumentLosses {
 
   /** Reads what lies in the rows of a split. */
   static async open(corpus: string, split: Split): Promise<DocumentLosses> {
-    if (!hasCitations(corpus)) {
-      throw new UserError(
-        `Cannot tell the loss by what the documents of ${corpus} are: they are no citations; leave ` +
-          "--by away",
-      );
-    }
     const pieces = new Map<number, PlacedPiece[]>();
     for await (const piece of readPlacements(corpus, split)) {
       const known = pieces.get(piece.row);
@@ -73,6 +76,11 @@ export class DocumentLosses {
       }
     }
   };
+
+  /** The loss of every document that was scored, by its name. */
+  totals(): DocumentTotal[] {
+    return [...this.#documents].map(([id, { nll, targets }]) => ({ id, nll, tokens: targets }));
+  }
 
   /**
    * Groups the documents by their facets, which are read from the corpus.

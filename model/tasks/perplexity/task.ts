@@ -1,19 +1,18 @@
 /** `evaluate perplexity`: how well a model predicts held-out documents. @module */
 import { UsageError, UserError } from "../../../core/errors.ts";
 import { writeAtomic } from "../../../core/files.ts";
+import { hasCitations } from "../../../pipeline/selection/columns.ts";
 import { formatTable } from "../../../core/reporter.ts";
 import { type Facet, FACETS } from "../../../pipeline/facets/document_facts.ts";
 import { findMeshTree, readMeshTree } from "../../../pipeline/facets/mesh_tree.ts";
 import type { Split, TrainingCorpus } from "../../training/corpus.ts";
-import {
-  evaluatePerplexity,
-  type OnRow,
-  type PerplexityResult,
-} from "../../training/perplexity.ts";
+import { evaluatePerplexity, type PerplexityResult } from "../../training/perplexity.ts";
 import { openCorpus } from "../../training/shard_corpus.ts";
-import { formatInterval, type Interval, pairedBootstrap } from "../../statistics/mod.ts";
-import type { Measurement, MeasurementRequest } from "../core/task.ts";
+import { formatInterval } from "../../statistics/mod.ts";
+import type { Given, Measurement, MeasurementRequest } from "../core/task.ts";
+import { comparePerplexities, comparisonText } from "./comparison.ts";
 import { DocumentLosses, groupTable } from "./document_losses.ts";
+import { measureDocuments } from "./measure_documents.ts";
 import { type PerplexityPage, perplexityPage } from "./page.ts";
 
 /** The perplexity of a corpus's held-out documents. */
@@ -23,25 +22,63 @@ export const perplexity: Measurement = {
     summary: "Perplexity of a model on held-out documents, per token and per byte",
     description:
       "Every scored token weighs the same; padding is not scored. The interval is a 95% " +
-      "bootstrap interval over packed rows. Perplexities per token can be compared between models " +
-      "with the same tokenizer only; bits per byte between any. Of a run it is the checkpoint and the " +
-      "weights that validation chose. The test split is the default: choose between models on " +
-      "--split validation.",
+      "bootstrap interval over packed rows, or over documents. Perplexities per token can be compared " +
+      "between models with the same tokenizer only; bits per byte between any. Of a run it is the " +
+      "checkpoint and the weights that validation chose. The test split is the default: choose between " +
+      "models on --split validation. --text scores any texts, each by itself, long ones in windows " +
+      "that overlap; of BioASQ's and other files of questions, each question with its answer. " +
+      "--protocol v1 prints beside that what the code published with BioMamba computes, which scores " +
+      "padding: it stands beside published figures and says little of text.",
     options: {
-      corpus: { type: "string", placeholder: "DIR", help: "the corpus folder", required: true },
+      corpus: { type: "string", placeholder: "DIR", help: "the corpus folder" },
+      text: {
+        type: "string",
+        placeholder: "F|DIR",
+        help:
+          "texts in place of a corpus: .jsonl or .parquet with text, .txt (one document), lines of " +
+          "any other file, a folder of these, or a file of questions",
+      },
+      protocol: {
+        type: "string",
+        help: "rows: as in training; documents: each by itself; v1: BioMamba's, beside documents " +
+          "(default: rows of a corpus, documents of texts)",
+        choices: ["rows", "documents", "v1"],
+      },
+      window: {
+        type: "integer",
+        help: "documents: tokens that are read at once",
+        min: 16,
+        default: 1024,
+      },
+      stride: {
+        type: "integer",
+        help: "documents: tokens between the beginnings of windows (default: half the window)",
+        min: 1,
+      },
+      tokenizer: {
+        type: "string",
+        placeholder: "FILE",
+        help: "documents: the tokenizer.json to read with, where the model folder has none",
+      },
       split: {
         type: "string",
         help: "which documents",
         choices: ["validation", "test", "train"],
         default: "test",
       },
-      rows: { type: "integer", help: "only so many rows of the split, drawn by --seed", min: 1 },
+      rows: {
+        type: "integer",
+        help: "only so many rows of the split, or documents, drawn by --seed",
+        min: 1,
+      },
       "batch-size": { type: "integer", help: "rows computed at once", min: 1, default: 8 },
       seed: { type: "integer", help: "of the drawn rows and of the bootstrap", default: 0 },
       base: {
         type: "string",
         placeholder: "DIR|ID",
-        help: "the model it was adapted from, scored on the same rows, with a paired test",
+        help:
+          "the model it was adapted from, scored on the same text, with a paired bootstrap by " +
+          "document",
       },
       by: {
         type: "string",
@@ -64,66 +101,105 @@ export const perplexity: Measurement = {
       "deno task evaluate perplexity --model runs/biomamba/checkpoints/step-00001000 --corpus corpus",
       "deno task evaluate perplexity --model biomamba-130m --corpus corpus --by year,type",
       "deno task evaluate perplexity --model mamba-130m-hf --corpus corpus --base mamba-130m --json",
+      "deno task evaluate perplexity --model biomamba-130m --text abstracts.jsonl --protocol v1",
+      "deno task evaluate perplexity --model biomamba-130m --text BioASQ-training11b.json",
     ],
   },
   async measure(request) {
     const { given, model } = request;
-    const folder = given.string("corpus")!;
-    const facets = facetsOf(given.string("by"));
-    using corpus = openCorpus(folder);
-    const branches = facets.includes("branch")
-      ? await readMeshTree(given.string("mesh-tree") ?? findMeshTree(folder))
-      : undefined;
-    const split = given.string("split") as Split;
-    const documents = facets.length ? await DocumentLosses.open(folder, split) : undefined;
-    const base = given.string("base");
-    let beside: PerplexityPage["base"];
-    const own = await scoreRows(request, corpus, model, documents);
-    const text = [resultTable(own.result)];
-    const by = await documents?.group(folder, facets, branches);
-    for (const [facet, groups] of Object.entries(by ?? {})) text.push(groupTable(facet, groups));
-    const json: Record<string, unknown> = { model, ...own.result, ...(by ? { by } : {}) };
-    if (base !== undefined) {
-      const other = await scoreRows(request, corpus, base);
-      const comparison = comparePerplexities(own.rows, other.rows, given.number("seed") ?? 0);
-      const said = comparisonText(comparison);
-      text.push(`Its base, ${base}:`, resultTable(other.result), said);
-      beside = { name: base, result: other.result, comparison: said };
-      json.base = { name: base, ...other.result };
-      json.comparison = comparison;
-    }
+    const protocol = protocolOf(given);
+    const { text, json, shown }: Measured = protocol === "rows"
+      ? await measureRows(request)
+      : await measureDocuments(request, protocol);
     const output = given.string("output");
     if (output) writeAtomic(output, JSON.stringify(json, null, 2) + "\n");
     const page = given.string("report");
-    if (page) {
-      const shown = { model, corpus: folder, result: own.result, by, base: beside };
-      writeAtomic(page, perplexityPage(shown));
+    if (page && shown) {
+      writeAtomic(page, perplexityPage({ model, ...shown }));
       request.reporter.log(`Wrote ${page}`);
     }
-    return { text: text.join("\n\n"), json };
+    return { text, json };
   },
 };
 
-/** Scores a model on the chosen rows; the losses stay told apart by row, for the paired test. */
-async function scoreRows(
+/**
+ * How the text is to be scored.
+ * @throws {UsageError} where options do not go together.
+ */
+function protocolOf(given: Given): "rows" | "documents" | "v1" {
+  const corpus = given.string("corpus");
+  const texts = given.string("text");
+  if ((corpus === undefined) === (texts === undefined)) {
+    throw new UsageError("Give either --corpus DIR or --text F, what is to be scored");
+  }
+  const protocol = given.string("protocol") ?? (corpus === undefined ? "documents" : "rows");
+  if (protocol === "rows" && corpus === undefined) {
+    throw new UsageError("Texts have no rows: give --protocol documents or v1, or a --corpus");
+  }
+  if (protocol !== "rows" && given.string("by") !== undefined) {
+    throw new UsageError("Option --by needs the rows of a corpus: leave --protocol away");
+  }
+  if (protocol !== "rows" && given.string("report") !== undefined) {
+    throw new UsageError("Option --report needs the rows of a corpus: leave --protocol away");
+  }
+  return protocol === "rows" || protocol === "v1" ? protocol : "documents";
+}
+
+/** What was measured: for people, for programs, and for a page where there is one. */
+interface Measured {
+  text: string;
+  json: Record<string, unknown>;
+  shown?: Omit<PerplexityPage, "model">;
+}
+
+/** The perplexity of a corpus's packed rows. */
+async function measureRows(
+  request: MeasurementRequest,
+): Promise<Measured> {
+  const { given, model } = request;
+  const folder = given.string("corpus") ?? "";
+  const facets = facetsOf(given.string("by"));
+  using corpus = openCorpus(folder);
+  const branches = facets.includes("branch")
+    ? await readMeshTree(given.string("mesh-tree") ?? findMeshTree(folder))
+    : undefined;
+  const split = given.string("split") as Split;
+  const base = given.string("base");
+  const losses = () => DocumentLosses.open(folder, split);
+  if (facets.length) requireCitations(folder);
+  const documents = facets.length || base !== undefined ? await losses() : undefined;
+  const own = await scoreRows(request, corpus, model, documents);
+  const text = [resultTable(own)];
+  const by = facets.length ? await documents?.group(folder, facets, branches) : undefined;
+  for (const [facet, groups] of Object.entries(by ?? {})) text.push(groupTable(facet, groups));
+  const json: Record<string, unknown> = { model, protocol: "rows", ...own, ...(by ? { by } : {}) };
+  let beside: PerplexityPage["base"];
+  if (base !== undefined && documents) {
+    const theirs = await losses();
+    const other = await scoreRows(request, corpus, base, theirs);
+    const comparison = comparePerplexities(
+      documents.totals(),
+      theirs.totals(),
+      given.number("seed") ?? 0,
+    );
+    const said = comparisonText(comparison);
+    text.push(`Its base, ${base}:`, resultTable(other), said);
+    beside = { name: base, result: other, comparison: said };
+    json.base = { name: base, ...other };
+    json.comparison = comparison;
+  }
+  const shown = { corpus: folder, result: own, by, base: beside };
+  return { text: text.join("\n\n"), json, shown };
+}
+
+/** Scores a model on the chosen rows; the losses of documents are summed beside. */
+function scoreRows(
   { given, makeModel, reporter, signal }: MeasurementRequest,
   corpus: TrainingCorpus,
   model: string,
   documents?: DocumentLosses,
-): Promise<{ result: PerplexityResult; rows: ScoredRow[] }> {
-  const rows: ScoredRow[] = [];
-  const onRow: OnRow = (row, losses, targets) => {
-    documents?.onRow(row, losses, targets);
-    let nll = 0;
-    let scored = 0;
-    targets.forEach((target, t) => {
-      if (target < 0) return;
-      nll += losses[t]!;
-      scored++;
-    });
-    rows.push({ nll, targets: scored });
-  };
-  const result = await evaluatePerplexity({
+): Promise<PerplexityResult> {
+  return evaluatePerplexity({
     model,
     corpus,
     split: given.string("split") as Split,
@@ -131,11 +207,10 @@ async function scoreRows(
     batchSize: given.number("batch-size")!,
     seed: given.number("seed"),
     makeModel,
-    onRow: documents || given.string("base") !== undefined ? onRow : undefined,
+    onRow: documents?.onRow,
     reporter,
     signal,
   });
-  return { result, rows };
 }
 
 /** How many rows were scored, and of how many. */
@@ -155,69 +230,14 @@ function resultTable(result: PerplexityResult): string {
     ["loss (nats per token)", result.loss.toFixed(4)],
     ["perplexity", result.perplexity.toFixed(3)],
     ["95% interval", formatInterval(interval, 3)],
+    ...(result.word_perplexity === undefined
+      ? []
+      : [["perplexity of a word", result.word_perplexity.toFixed(3)]]),
     ...(result.bits_per_byte === undefined ? [] : [
       ["bits per byte", result.bits_per_byte.toFixed(4)],
       ["perplexity of a byte", (result.byte_perplexity ?? NaN).toFixed(4)],
     ]),
   ]);
-}
-
-/** The summed loss of one row. */
-interface ScoredRow {
-  nll: number;
-  targets: number;
-}
-
-/** Two models' perplexities on the same rows. */
-interface PerplexityComparison {
-  /** The model's perplexity less the base's: below 0 where the model is better. */
-  difference: number;
-  interval: Interval;
-  p: number;
-}
-
-/**
- * Paired bootstrap of two models' perplexities over the rows that both have read.
- * @throws {UserError} where their rows have different numbers of scored tokens: other tokenizers.
- */
-export function comparePerplexities(
-  own: readonly ScoredRow[],
-  base: readonly ScoredRow[],
-  seed: number,
-): PerplexityComparison {
-  if (own.length !== base.length || own.some(({ targets }, i) => targets !== base[i]!.targets)) {
-    throw new UserError(
-      "Cannot compare the perplexities: the models did not score the same tokens; name models that " +
-        "read the corpus with the same tokenizer",
-    );
-  }
-  const statistic = (rows: readonly ScoredRow[]) => (indices: Uint32Array) => {
-    let nll = 0;
-    let targets = 0;
-    for (const index of indices) {
-      nll += rows[index]!.nll;
-      targets += rows[index]!.targets;
-    }
-    return Math.exp(nll / targets);
-  };
-  const { difference, interval, pValue } = pairedBootstrap(
-    own.length,
-    statistic(own),
-    statistic(base),
-    { resamples: 2000, seed },
-  );
-  return { difference, interval, p: pValue };
-}
-
-function comparisonText({ difference, interval, p }: PerplexityComparison): string {
-  const { low, high } = interval;
-  const verdict = high < 0
-    ? "It is better than its base."
-    : low > 0
-    ? "It is worse than its base."
-    : "This does not show a difference from its base.";
-  return `Against its base: perplexity ${difference.toFixed(3)} (95% ${low.toFixed(3)} to ` +
-    `${high.toFixed(3)}), p = ${p.toFixed(4)}\n${verdict}`;
 }
 
 function facetsOf(text: string | undefined): Facet[] {
@@ -228,4 +248,13 @@ function facetsOf(text: string | undefined): Facet[] {
     }
   }
   return words as Facet[];
+}
+
+/** @throws {UserError} for a corpus whose documents have no facets. */
+function requireCitations(corpus: string): void {
+  if (hasCitations(corpus)) return;
+  throw new UserError(
+    `Cannot tell the loss by what the documents of ${corpus} are: they are no citations; leave ` +
+      "--by away",
+  );
 }

@@ -328,7 +328,7 @@ Deno.test("folds are learned one after the other, and their mean is told", () =>
       });
     }
     const request = requestOf(dir, { data: join(dir, "gad") }, "run");
-    const json = await finetuneOverSeeds(relations as AnyTask, { ...request, epochs: 4 });
+    const json = await finetuneOverSeeds(relations as AnyTask, request);
     const folds = json.folds as { model: { name: string }; majority: { name: string } }[];
     assertEquals(folds.map(({ model }) => model.name.includes(`fold-${folds.length}`)), [
       false,

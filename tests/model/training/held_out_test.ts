@@ -1,7 +1,5 @@
-import { UserError } from "../../../core/errors.ts";
 import { join } from "../../../core/std.ts";
 import { initialParameters } from "../../../model/mamba/initialize.ts";
-import { comparePerplexities } from "../../../model/tasks/perplexity/task.ts";
 import type { RowSource, TrainingCorpus } from "../../../model/training/corpus.ts";
 import { drawHeldOut, drawnSource } from "../../../model/training/held_out.ts";
 import { readMetrics } from "../../../model/training/metrics.ts";
@@ -9,7 +7,7 @@ import { evaluatePerplexity } from "../../../model/training/perplexity.ts";
 import { trainRun } from "../../../model/training/run.ts";
 import { openScoredWeights } from "../../../model/training/scored_weights.ts";
 import { writeModelFolder } from "../../../model/weights/folder.ts";
-import { assert, assertAlmostEquals, assertEquals, assertThrows } from "../../assert.ts";
+import { assert, assertEquals } from "../../assert.ts";
 import {
   inventedCorpus,
   makeReference,
@@ -151,16 +149,3 @@ Deno.test("evaluatePerplexity() takes a run, and draws the rows it is limited to
     assert(Math.max(...seen) > 10, seen.join());
     assertEquals(seen, drawHeldOut(corpus.split("validation"), 10, 3)[0]!.rows);
   }));
-
-Deno.test("comparePerplexities() pairs rows, and refuses other tokens", () => {
-  const rows = (loss: number) =>
-    Array.from({ length: 30 }, (_, i) => ({
-      nll: (loss + i / 100) * 10,
-      targets: 10,
-    }));
-  const { difference, interval, p } = comparePerplexities(rows(1), rows(1.2), 0);
-  const value = (loss: number) => Math.exp(loss + 14.5 / 100);
-  assertAlmostEquals(difference, value(1) - value(1.2), 1e-9);
-  assert(interval.high < 0 && p < 0.05);
-  assertThrows(() => comparePerplexities(rows(1), rows(1).slice(1), 0), UserError, "tokenizer");
-});
