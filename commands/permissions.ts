@@ -8,6 +8,7 @@
 import { readJson } from "../core/files.ts";
 import { readJsonc } from "../core/jsonc.ts";
 import {
+  denoCache,
   type Environment,
   HUB_VARIABLES,
   hubEndpoint,
@@ -18,6 +19,8 @@ import {
 } from "../core/locations.ts";
 import { isThere, Rights } from "../core/rights.ts";
 import { join } from "../core/std.ts";
+import { isOnnxFolder } from "../model/tasks/onnx/folder.ts";
+import { ONNX_LOCK, ONNX_VARIABLES } from "../core/onnx_packages.ts";
 import {
   isStorage,
   STORAGE_VARIABLES,
@@ -159,11 +162,20 @@ const asksModel: Place = async (value, line) => {
   if (isThere(join(value, "trainer_state.json"))) line.rights.read(run);
 };
 
+/** The packages that run models in ONNX: they read their own files from Deno's cache. */
+function runsOnnx({ rights, environment }: Line): void {
+  rights.lock = ONNX_LOCK;
+  rights.variables(ONNX_VARIABLES);
+  const cache = denoCache(environment);
+  if (cache !== undefined) rights.read(join(cache, "npm"));
+}
+
 /** Models, each perhaps with a name of its own: "base=random:tiny,adapted=runs/tiny". */
 const asksModels: Place = async (value, line) => {
   for (const part of value.split(",")) {
     const place = part.replace(/^[^=]*=/, "").trim();
     if (place !== "") await asksModel(place, line);
+    if (isOnnxFolder(place)) runsOnnx(line);
   }
 };
 

@@ -3,6 +3,7 @@ import { jsonLine } from "../core/json.ts";
 import type { Command, Invocation, OptionSpec } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
 import { isRandom } from "../model/tasks/core/reader.ts";
+import { isOnnxFolder, openOnnxFolder } from "../model/tasks/onnx/folder.ts";
 import { FINETUNE_DEFAULTS } from "../model/tasks/core/run.ts";
 import {
   findSets,
@@ -21,7 +22,9 @@ const OPTIONS = {
   models: {
     type: "string",
     placeholder: "A,B",
-    help: "models, each a folder, a Hugging Face id or random:PRESET, or NAME=one of these",
+    help:
+      "models, each a folder, a Hugging Face id or random:PRESET, or NAME=one of these; a folder " +
+      "may also be of a masked or causal model in ONNX, which is asked and not taught",
     required: true,
   },
   base: {
@@ -88,6 +91,11 @@ export const command: Command = {
     const { reporter, signal } = invocation;
     const models = await modelsOf(invocation);
     const base = invocation.string("base") ?? models[0]?.label ?? "";
+    if (models.find(({ label }) => label === base)?.onnx) {
+      throw new UsageError(
+        `Option --base is "${base}", a model in ONNX, which is only asked; name one that is taught`,
+      );
+    }
     if (!models.some(({ label }) => label === base)) {
       throw new UsageError(
         `Option --base is "${base}", which is none of --models; name one of ${
@@ -117,6 +125,7 @@ async function modelsOf(invocation: Invocation): Promise<ReproducedModel[]> {
     label,
     name: place,
     folder: () => isRandom(place) ? Promise.resolve(place) : localModel(place, invocation.reporter),
+    ...(isOnnxFolder(place) ? { onnx: openOnnxFolder(place) } : {}),
     ...(isRandom(place) && tokenizer !== undefined ? { tokenizerFile: tokenizer } : {}),
   }));
 }

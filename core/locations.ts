@@ -51,3 +51,20 @@ export function ownCache(get: Environment): string | undefined {
     (home ? join(home, ".cache") : undefined);
   return base ? join(base, "pubmamba") : undefined;
 }
+
+/**
+ * The folder of Deno's own cache, where packages lie: `DENO_DIR`, or what Deno takes by default on this
+ * system; undefined where that cannot be told.
+ * @param os as `Deno.build.os`
+ */
+export function denoCache(get: Environment, os: string = Deno.build.os): string | undefined {
+  const own = get("DENO_DIR");
+  if (own) return own;
+  const home = get("HOME");
+  const base = os === "windows"
+    ? get("LOCALAPPDATA")
+    : os === "darwin"
+    ? home && join(home, "Library", "Caches")
+    : get("XDG_CACHE_HOME") || (home && join(home, ".cache"));
+  return base ? join(base, "deno") : undefined;
+}

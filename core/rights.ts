@@ -14,6 +14,8 @@ export class Rights {
   readonly #net = new Set<string>();
   readonly #env = new Set<string>();
   readonly #sys = new Set<string>();
+  /** A lock file of more packages than all commands have, where the command needs them. */
+  lock?: string;
 
   /** A file, or a folder with all that is in it, may be read. */
   read(path: string): void {

@@ -32,13 +32,17 @@ export async function launch(
   try {
     const rights = await rightsFor(words, root);
     rights.variables([CALLED_AS]);
-    flags = rights.flags();
+    // A lock of its own says which further packages are fetched: those alone, and as they are there.
+    const code = rights.lock === undefined
+      ? CODE_FLAGS
+      : ["--no-prompt", "--no-remote", "--frozen", `--lock=${join(root, rights.lock)}`];
+    flags = [...code, ...rights.flags()];
   } catch (error) {
     consoleReporter().log(messageOf(error));
     return EXIT.failed;
   }
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", ...CODE_FLAGS, ...flags, join(root, "main.ts"), ...words],
+    args: ["run", ...flags, join(root, "main.ts"), ...words],
     env: { [CALLED_AS]: calledAs },
   }).spawn();
   // A terminal's Ctrl-C reaches both; the program ignores a signal that comes twice at once.

@@ -66,14 +66,12 @@ const WORDS: Approach<BioasqQuestion, BioasqAnswer> = {
   async answer(items, made, reader) {
     const verdicts = items.filter(isVerdict);
     const open = items.filter(isOpen);
-    const byId = new Map(items.map((question) => [question.id, question]));
     const answers = new Map<string, BioasqAnswer>();
-    for (const choice of await WEIGHED.answer(verdicts, made, reader)) {
-      const question = byId.get(choice.item.id)!;
-      const verdict = BIOASQ_VERDICTS[choice.predicted] ?? "none";
-      const answer: ExactAnswer = { verdict, lists: [] };
-      answers.set(question.id, { question: { ...question, answer }, choice });
-    }
+    const said = await WEIGHED.answer(verdicts, made, reader);
+    verdictsOf(verdicts, said).forEach((answer, i) => {
+      const { id } = verdicts[i] ?? {};
+      if (id !== undefined) answers.set(id, answer);
+    });
     if (open.length) {
       if (!made.recurrent) throw new TypeError("This model has no recurrent form to generate with");
       const model = await made.recurrent();
@@ -108,11 +106,31 @@ const WORDS: Approach<BioasqQuestion, BioasqAnswer> = {
   },
 };
 
+/** The verdicts that were weighed, by question; the questions of other kinds have no answer. */
+function verdictsOf(
+  questions: readonly BioasqQuestion[],
+  said: readonly ChoiceAnswer[],
+): BioasqAnswer[] {
+  const byId = new Map(said.map((choice) => [choice.item.id, choice]));
+  return questions.map((question) => {
+    const choice = byId.get(question.id);
+    if (!choice) return {};
+    const verdict = BIOASQ_VERDICTS[choice.predicted] ?? "none";
+    const answer: ExactAnswer = { verdict, lists: [] };
+    return { question: { ...question, answer }, choice };
+  });
+}
+
 /** Yes/no, factoid and list questions with their snippets. */
 export const bioasq: Task<BioasqQuestion, BioasqAnswer> = {
   name: "bioasq",
   units: "questions",
   approaches: [WORDS],
+  closed: {
+    items: (questions) => bioasqItems(questions),
+    words: () => [...BIOASQ_VERDICTS],
+    answers: verdictsOf,
+  },
   evaluation: {
     summary: "Score BioASQ answers, or a model, by the ten official measures",
     description:

@@ -298,6 +298,11 @@ export function choiceTask<Item>(
     ...parts,
     units,
     approaches: [labelWords(form)],
+    closed: {
+      items: (items, labels) => form.choicesOf(items, labels),
+      words: (labels) => spokenLabels(form, labels),
+      answers: (_items, said) => [...said],
+    },
     fit: fitLabels,
     score: ({ labels, negative }, _items, answers) =>
       scoreChoices(answers, labels, measures, negative, resamples),

@@ -5,8 +5,11 @@
  */
 import { Interrupted } from "../../../core/errors.ts";
 import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
+import type { ChoiceAnswer, ChoiceItem } from "./choice_answer.ts";
 import type { Labelled } from "./classification.ts";
 import type { Scorer } from "./scorer.ts";
+
+export type { ChoiceAnswer, ChoiceItem } from "./choice_answer.ts";
 
 /** A set of questions with one set of answers. */
 export interface ChoiceTask {
@@ -14,27 +17,6 @@ export interface ChoiceTask {
   name: string;
   labels: readonly string[];
   items: readonly ChoiceItem[];
-}
-
-/** One question. */
-export interface ChoiceItem {
-  id: string;
-  prompt: string;
-  /** Index of the right label. */
-  gold: number;
-}
-
-/** What a model said to one question. */
-export interface ChoiceAnswer {
-  item: ChoiceItem;
-  /** ln p of each label, in nats. */
-  logProbabilities: number[];
-  /** Index of the most probable label; the first of equals; -1 where a value is not a number. */
-  predicted: number;
-  /** Tokens that were cut from the prompt to make it fit. */
-  truncated: number;
-  /** What a system's file said, where it is no label: wrong, but an answer. */
-  said?: string;
 }
 
 /**
@@ -51,7 +33,7 @@ export function labelTokens(labels: readonly string[], tokenizer: Tokenizer): nu
 }
 
 /** What every prompt ends with, and what is kept of one that is too long. */
-const PROMPT_END = "\n\nAnswer:";
+export const PROMPT_END = "\n\nAnswer:";
 
 /**
  * A prompt's tokens after the boundary token, as documents begin in training. One that is longer
@@ -109,7 +91,8 @@ export async function answerChoices(
   return answers;
 }
 
-function mostProbable(values: number[]): number {
+/** The index of the largest value, the first of equals; -1 where one is not a number. */
+export function mostProbable(values: number[]): number {
   if (values.some(Number.isNaN)) return -1;
   return values.indexOf(Math.max(...values));
 }

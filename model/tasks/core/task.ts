@@ -12,6 +12,7 @@ import type { OptionSpec } from "../../../core/cli.ts";
 import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import type { Reporter } from "../../../core/reporter.ts";
+import type { ChoiceAnswer, ChoiceItem } from "./choice_answer.ts";
 import type { SupervisedExample } from "./examples.ts";
 import type { HeadConfig, HeadContext } from "../../mamba/head.ts";
 import type { Highlight } from "../../../core/page/mod.ts";
@@ -293,6 +294,16 @@ export interface TaskReport {
   systems?: MeasuredSystem[];
 }
 
+/** A task as models of any kind can be asked it: prompts, and words of which one is the answer. */
+export interface ClosedForm<Item, Answer> {
+  /** The prompts; not every item has to be one. */
+  items(items: readonly Item[], labels: readonly string[]): ChoiceItem[];
+  /** What a model says for each label. */
+  words(labels: readonly string[]): string[];
+  /** The task's answers, one per item. */
+  answers(items: readonly Item[], said: readonly ChoiceAnswer[]): Answer[];
+}
+
 /** A task: everything that the commands need to know of it. */
 export interface Task<Item, Answer> {
   /** As typed, and as in file names. */
@@ -308,6 +319,8 @@ export interface Task<Item, Answer> {
   readonly approaches: readonly Approach<Item, Answer>[];
   /** The way to put it to a model by a head of labels of its own; undefined where there is none. */
   headed?(choice: HeadChoice): HeadApproach<Item, Answer>;
+  /** The task as prompts with words to choose among; undefined where it is not put so. */
+  readonly closed?: ClosedForm<Item, Answer>;
   /** Another task under the same name, where the options ask for one, as by the kind of a file. */
   variant?(given: Given): AnyTask | undefined;
   /**

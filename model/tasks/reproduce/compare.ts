@@ -155,8 +155,9 @@ export function rowOf(
 }
 
 /**
- * All rows of a set. A model that was asked is compared with the base as it was asked, one that was
- * taught with the base as it was taught, and a system from a file with the base's best that there is.
+ * All rows of a set. A model that was asked is compared with the base as it was asked (as it was taught,
+ * where the base is only taught), one that was taught with the base as it was taught, and a system from a
+ * file with the base as it was taught, or else asked.
  */
 export function rowsOf(
   systems: readonly ScoredSystem[],
@@ -171,7 +172,8 @@ export function rowsOf(
       ? undefined
       : kind === "system"
       ? baseOf("taught") ?? baseOf("asked")
-      : baseOf(kind);
+      // A task that models are only taught can still be put to a model of another kind in words.
+      : baseOf(kind) ?? (kind === "asked" ? baseOf("taught") : undefined);
     return rowOf(system, base, kind === "trivial" ? undefined : trivial, seed);
   });
 }

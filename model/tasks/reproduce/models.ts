@@ -5,6 +5,7 @@ import { parameterList } from "../../mamba/parameters.ts";
 import { parameterCount } from "../../mamba/parameters.ts";
 import type { NamedModel } from "../core/evaluate.ts";
 import { isRandom, openReader, type Reader } from "../core/reader.ts";
+import { onnxDigest, type OnnxFolder } from "../onnx/folder.ts";
 
 /** A model of a reproduction. */
 export interface ReproducedModel extends NamedModel {
@@ -12,6 +13,8 @@ export interface ReproducedModel extends NamedModel {
   label: string;
   /** The tokenizer to read with, for a model without one. */
   tokenizerFile?: string;
+  /** A model of another kind in ONNX, which is asked by words and not taught. */
+  onnx?: OnnxFolder;
 }
 
 /** Names that `NAME=PLACE,PLACE` gives, in order. */
@@ -46,7 +49,8 @@ export function folderName(label: string): string {
 export interface ModelFacts {
   /** Of the weights and the tokenizer. */
   digest: string;
-  parameters: number;
+  /** Undefined for a model of another kind. */
+  parameters?: number;
 }
 
 /** Opens a model for reading; random weights by a seed. */
@@ -56,6 +60,7 @@ export async function openModel(model: ReproducedModel, seed: number): Promise<R
 
 /** The digest of a model's weights and tokenizer: two models that answer alike have the same. */
 export async function factsOf(model: ReproducedModel): Promise<ModelFacts> {
+  if (model.onnx) return { digest: onnxDigest(model.onnx) };
   const { folder, tokenizer } = await openModel(model, 0);
   try {
     const names = parameterList(folder.config).map(({ name }) => name);

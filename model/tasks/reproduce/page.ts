@@ -14,7 +14,7 @@ export interface ReproductionReport {
   leftOut: readonly LeftOut[];
   /** The label of the model that the others are compared with. */
   base: string;
-  models: readonly { label: string; place: string; parameters: number }[];
+  models: readonly { label: string; place: string; parameters?: number }[];
   /** What was done, in sentences. */
   protocol: readonly string[];
   /** Whether it is a smoke run, which says nothing of the models. */
@@ -113,8 +113,8 @@ export function leftOutText(leftOut: readonly LeftOut[]): string {
 const PUBLISHED_HEAD = ["set", "published", "measure", "value, %", "but"];
 
 function publishedRows({ summaries }: ReproductionReport): string[][] {
-  return summaries.flatMap(({ id, task, place }) =>
-    publishedFor(task, place).map(({ system, measure, value, caveat }) => [
+  return summaries.flatMap(({ id, task, place, notes }) =>
+    publishedFor(task, place, notes).map(({ system, measure, value, caveat }) => [
       id,
       system,
       measure,
@@ -184,7 +184,7 @@ export function reportJson(report: ReproductionReport): Record<string, unknown> 
     sets: report.summaries.map((summary) => ({
       ...summary,
       rows: summary.rows.map(jsonRow),
-      published: publishedFor(summary.task, summary.place),
+      published: publishedFor(summary.task, summary.place, summary.notes),
     })),
     tally: tally(report.summaries),
     left_out: report.leftOut,
@@ -280,7 +280,9 @@ ${
     table(
       ["model", "place", "parameters"],
       escaped(
-        report.models.map((m) => [m.label, m.place, m.parameters.toLocaleString("en")]),
+        report.models.map((
+          m,
+        ) => [m.label, m.place, m.parameters?.toLocaleString("en") ?? "of another kind"]),
       ),
     )
   }

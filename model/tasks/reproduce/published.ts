@@ -113,8 +113,16 @@ const SETS: readonly PublishedSet[] = [
   },
 ];
 
-/** The published figures of a set, by its task and the words of its path. */
-export function publishedFor(task: string, place: string): readonly Published[] {
+/**
+ * The published figures of a set, by its task and the words of its path.
+ * @param notes of the reading: a set whose splits were drawn here is not the published one
+ */
+export function publishedFor(
+  task: string,
+  place: string,
+  notes: readonly string[] = [],
+): readonly Published[] {
+  if (notes.some((note) => note.includes("are drawn for"))) return [];
   const squeezed = place.toLowerCase().replace(/[^a-z0-9]+/g, "");
   return SETS.filter((set) =>
     set.task === task && set.words.every((word) => squeezed.includes(word))

@@ -24,6 +24,7 @@ import type {
   TaskData,
   TaskReader,
 } from "../core/task.ts";
+import type { OnnxFolder } from "../onnx/folder.ts";
 import { type AnswerFile, findAnswers, type NamedSystem } from "./answers.ts";
 import { rowsOf, type ScoredSystem, type SetSummary } from "./compare.ts";
 import { type Found, type FoundSet, isAsked } from "./find.ts";
@@ -211,8 +212,11 @@ async function summarise(
   for (const model of models) {
     const known = facts.get(model.label);
     if (!known) throw new TypeError(`Nothing is known of ${model.label}`);
-    if (isAsked(set.task)) answered.push(await asked(work, model, known));
-    if (set.purpose === "finetune") answered.push(await taught(work, model, known));
+    const isPeer = model.onnx !== undefined;
+    if (isPeer ? set.task.closed : isAsked(set.task)) {
+      answered.push(await asked(work, model, known));
+    }
+    if (!isPeer && set.purpose === "finetune") answered.push(await taught(work, model, known));
   }
   const inputs = {
     data: data.sha256,
@@ -297,7 +301,7 @@ async function asked(
   const said = await piece(
     join(folder, "answers.json"),
     inputsOf(work, facts),
-    () => ask(work, model, model.label, 0),
+    () => model.onnx ? askPeer(work, model.label, model.onnx) : ask(work, model, model.label, 0),
   );
   return {
     kind: "asked",
@@ -305,6 +309,31 @@ async function asked(
     digest: sha256(JSON.stringify(said.answers)),
     runs: [{ ...said, folder, seed: 0 }],
   };
+}
+
+/** Puts a set's questions to a model of another kind, by the words of their answers. */
+async function askPeer(
+  { request, set, data }: SetWork,
+  name: string,
+  folder: OnnxFolder,
+): Promise<Answered> {
+  const { protocol: { maxTokens }, reporter, signal } = request;
+  const { closed } = set.task;
+  if (!closed) throw new TypeError(`${set.task.name} is not put in words`);
+  const { openPeer } = await import("../onnx/peer.ts");
+  const peer = await openPeer(folder);
+  const items = closed.items(data.test, data.labels);
+  const progress = reporter.progress(name, items.length, set.task.units);
+  try {
+    const onProgress = (done: number) => progress.update(done);
+    const words = closed.words(data.labels);
+    const said = await peer.answer(items, words, { maxTokens, signal, onProgress });
+    const device = "ONNX Runtime in WebAssembly";
+    return { answers: closed.answers(data.test, said), labels: data.labels, device };
+  } finally {
+    progress.finish();
+    await peer.close();
+  }
 }
 
 /** Puts a set's questions to a model or to what it has become. */

@@ -24,7 +24,7 @@ export async function reproduceAndWrite(
     models: models.map(({ label, name }) => ({
       label,
       place: name,
-      parameters: facts.get(label)?.parameters ?? 0,
+      parameters: facts.get(label)?.parameters,
     })),
     protocol: protocolText(request),
     quick: protocol.quick,
