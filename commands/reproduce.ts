@@ -8,12 +8,16 @@ import { FINETUNE_DEFAULTS } from "../model/tasks/core/run.ts";
 import {
   findSets,
   parseNamed,
+  planReproduction,
   type Protocol,
   reproduceAndWrite,
   type ReproducedModel,
+  type ReproduceRequest,
 } from "../model/tasks/reproduce/mod.ts";
+import type { MambaConfig } from "../model/mamba/config.ts";
+import type { MambaOptions } from "../model/mamba/mamba.ts";
 import { localModel } from "../model/weights/hub.ts";
-import { deviceOptions, makeModelOf } from "./device_options.ts";
+import { deviceChoice, deviceOptions, makeModelOf } from "./device_options.ts";
 import { TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
 const { batch } = FINETUNE_DEFAULTS;
@@ -64,6 +68,11 @@ const OPTIONS = {
     min: 128,
     default: 1024,
   },
+  plan: {
+    type: "boolean",
+    help: "print the sets, the runs, their time as two steps of each tell it, and their memory; " +
+      "nothing is written",
+  },
   quick: { type: "boolean", help: "a smoke run on a few examples of each set" },
   ...deviceOptions,
 } satisfies Record<string, OptionSpec>;
@@ -103,7 +112,7 @@ export const command: Command = {
         }`,
       );
     }
-    const json = await reproduceAndWrite({
+    const request: ReproduceRequest = {
       found: findSets(invocation.requiredString("data")),
       models,
       base,
@@ -113,10 +122,30 @@ export const command: Command = {
       makeModel: await makeModelOf(invocation),
       reporter,
       signal,
-    });
+    };
+    if (invocation.boolean("plan")) {
+      const { text, json } = await planReproduction(request, bytesOn(invocation));
+      reporter.line(text);
+      if (invocation.json) reporter.line(jsonLine(json));
+      return;
+    }
+    const json = await reproduceAndWrite(request);
     if (invocation.json) reporter.line(jsonLine(json));
   },
 };
+
+/** The memory of a model on the device that the options ask for. */
+function bytesOn(invocation: Invocation) {
+  return async (config: MambaConfig, shape: MambaOptions): Promise<number> => {
+    const { planMemory } = await import("../model/mamba/device_model.ts");
+    const { available, keep, recompute } = await planMemory(
+      deviceChoice(invocation),
+      config,
+      shape,
+    );
+    return keep.total <= available ? keep.total : recompute.total;
+  };
+}
 
 /** The models with the tokenizer that those without one read with. */
 async function modelsOf(invocation: Invocation): Promise<ReproducedModel[]> {

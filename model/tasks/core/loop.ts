@@ -135,8 +135,8 @@ function meanLoss(lines: readonly FinetuneMetrics[], epoch: number): number {
 }
 
 /** One optimizer update on some examples. Advances `state`. */
-async function trainStep(
-  options: FinetuneLoopOptions,
+export async function trainStep(
+  options: Pick<FinetuneLoopOptions, "model" | "config" | "examples">,
   state: TrainerState,
   some: SupervisedExample[],
 ): Promise<FinetuneMetrics> {

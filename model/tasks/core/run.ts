@@ -38,9 +38,9 @@ import { HEAD_KEY, type HeadConfig, headJson, isHeadParameter } from "../../mamb
 import { initialParameters } from "../../mamba/initialize.ts";
 import { type MambaConfig, withoutHead } from "../../mamba/config.ts";
 import type { ReadParameter } from "../../mamba/types.ts";
-import { type BatchShape, fittingShape } from "./batching.ts";
+import { type BatchShape, fittingShape, stepExamples } from "./batching.ts";
 import type { SupervisedExample } from "./examples.ts";
-import { examplesPerStep, finetuneLoop } from "./loop.ts";
+import { examplesPerStep, finetuneLoop, trainStep } from "./loop.ts";
 import type { Development } from "./task.ts";
 
 /** Hears how many items are done. */
@@ -154,6 +154,67 @@ export async function finetuneRun<Answers>(
  */
 export async function developRun<Answers>(request: FinetuneRequest<Answers>): Promise<Developed> {
   return await withBest(request, (_made, developed) => Promise.resolve(developed));
+}
+
+/** What a run would take, measured on a few steps and examined items. */
+export interface RunCost {
+  /** Optimizer updates of all epochs. */
+  steps: number;
+  secondsPerStep: number;
+  /** Of one item of the development split. */
+  secondsPerItem: number;
+  /** The model with its head, and the shape of its batches, for a plan of its memory. */
+  model: MambaConfig;
+  batchSize: number;
+  sequenceLength: number;
+  terms: ReturnType<typeof trainingTerms>;
+}
+
+/** Steps that are timed, after one that is not: it waits for programs to be compiled. */
+const TIMED_STEPS = 2;
+
+/**
+ * Times a run's steps and its examination, and writes nothing. The development split of the task should
+ * be short: it is examined twice.
+ * @throws {UserError} as {@linkcode finetuneRun}.
+ */
+export async function timeRun<Answers>(request: FinetuneRequest<Answers>): Promise<RunCost> {
+  const { task } = request;
+  const config = resolveRunConfig(request, undefined);
+  const init = initialModel(request, config.seed);
+  const { rows, length } = batchShape(task, config);
+  const batchSize = task.head?.rows(rows) ?? rows;
+  const terms = trainingTerms(config, init.config);
+  const made = await request.makeModel(init.config, {
+    batchSize,
+    sequenceLength: length,
+    ...terms,
+  });
+  const { model } = made;
+  const { examples } = task;
+  try {
+    model.writeParameters(init.read);
+    const state: TrainerState = { step: 0, rows: 0, tokens: 0 };
+    const examplesOf = stepExamples(examples, examplesPerStep(config), config.seed);
+    const step = () => trainStep({ model, config, examples }, state, examplesOf(state.step));
+    const timed = async (times: number, work: () => Promise<unknown>) => {
+      await work();
+      const began = performance.now();
+      for (let i = 0; i < times; i++) await work();
+      return (performance.now() - began) / 1000 / times;
+    };
+    return {
+      steps: config.steps,
+      secondsPerStep: await timed(TIMED_STEPS, step),
+      secondsPerItem: await timed(1, () => task.develop(made)) / task.developItems,
+      model: init.config,
+      batchSize,
+      sequenceLength: length,
+      terms,
+    };
+  } finally {
+    made.close();
+  }
 }
 
 /**

@@ -10,10 +10,13 @@
  * | `reproduce.ts` | asks, searches, teaches and tests                                |
  * | `compare.ts`   | measures over seeds, paired differences, wins, ties and losses   |
  * | `published.ts` | figures of papers                                                |
+ * | `plan.ts`      | what it would take                                               |
+ * | `write.ts`     | the results' files                                               |
  * | `page.ts`      | the table and the page                                           |
  * @module
  */
 export { findSets, type Found } from "./find.ts";
 export { parseNamed, type ReproducedModel } from "./models.ts";
+export { planReproduction } from "./plan.ts";
 export { type Protocol, type ReproduceRequest } from "./reproduce.ts";
 export { reproduceAndWrite } from "./write.ts";

@@ -8,6 +8,7 @@ import { outcomeOf, overSeeds, rowsOf, tally } from "../../../model/tasks/reprod
 import { findSets } from "../../../model/tasks/reproduce/find.ts";
 import { parseNamed } from "../../../model/tasks/reproduce/models.ts";
 import { piece } from "../../../model/tasks/reproduce/pieces.ts";
+import { planReproduction } from "../../../model/tasks/reproduce/plan.ts";
 import { publishedFor } from "../../../model/tasks/reproduce/published.ts";
 import type { ReproduceRequest } from "../../../model/tasks/reproduce/reproduce.ts";
 import { reproduceAndWrite } from "../../../model/tasks/reproduce/write.ts";
@@ -386,3 +387,29 @@ Deno.test("published figures stand by a set's task and the words of its path, wi
   assertEquals(publishedFor("ner", "sets/unheard"), []);
   for (const { caveat } of publishedFor("pubmedqa", "x")) assert(caveat.length > 10);
 });
+
+Deno.test("a plan times two steps of every run, counts the runs, and writes nothing", () =>
+  withFolder(async (folder) => {
+    const { out, ...rest } = request(folder);
+    Deno.removeSync(out, { recursive: true });
+    const asked: number[] = [];
+    const { json, text } = await planReproduction({ ...rest, out }, (config, { batchSize }) => {
+      asked.push(batchSize);
+      return Promise.resolve(1000 * config.hiddenSize);
+    });
+    const pieces = json.pieces as Record<string, unknown>[];
+    // Two learning rates with the first seed, and the chosen one with the second.
+    assertEquals(pieces.map(({ set, model, runs, bytes }) => [set, model, runs, bytes]), [
+      ["classify-deep-two", "base", 3, 8000],
+      ["classify-deep-two", "adapted", 3, 8000],
+      ["ner-one", "base", 3, 8000],
+      ["ner-one", "adapted", 3, 8000],
+      ["choices-three-held-back", "base", 0, undefined],
+      ["choices-three-held-back", "adapted", 0, undefined],
+    ]);
+    assertEquals([asked.length, json.bytes], [4, 8000]);
+    assert((json.seconds as number) > 0);
+    assertStringIncludes(text, "three/notes.md: it has none of the known formats");
+    assertStringIncludes(text, "8.0 kB of device memory at most");
+    assert(!exists(out));
+  }));
