@@ -13,7 +13,8 @@ export const command: Command = {
   summary: "Train a byte-level BPE tokenizer, in Hugging Face's format",
   description:
     "Learns from the titles and abstracts of a corpus's live citations (or other texts), or from files: " +
-    'the "text" of every line of .jsonl, every line of others. Equal texts give an equal file. ' +
+    'the "text" of every line of .jsonl, every line of others; or from a folder of texts, before any ' +
+    "corpus is made of it. Equal texts give an equal file. " +
     "<|endoftext|> is 0 and <|padding|> 1; text is put into NFC; there is no prefix space.",
   options: {
     ...TEXT_OPTIONS,
@@ -29,6 +30,7 @@ export const command: Command = {
   examples: [
     "deno task pipeline train-tokenizer --corpus corpus --vocab-size 32768 --out tokenizer.json",
     "deno task pipeline train-tokenizer --input a.jsonl --input b.txt --vocab-size 4096 --out t.json",
+    "deno task pipeline train-tokenizer --input texts --vocab-size 32768 --out tokenizer.json",
   ],
   async run(invocation) {
     const { reporter } = invocation;

@@ -1,15 +1,24 @@
 /** Text to learn a vocabulary from, as two commands take it. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
-import { Interrupted, UsageError } from "../core/errors.ts";
+import { Interrupted, UsageError, UserError } from "../core/errors.ts";
 import { openCorpusTexts } from "../pipeline/corpus_texts.ts";
 import type { PretokenCounter } from "../pipeline/tokenizer/pretoken_counts.ts";
 import { breathe } from "../core/breathe.ts";
 import { readTextInput } from "../core/text_input.ts";
+import { isThere } from "../core/rights.ts";
+import { join } from "../core/std.ts";
+import { textFiles } from "../pipeline/texts/corpus.ts";
+import { readRecords } from "../pipeline/texts/records.ts";
 
 /** Options that say which text, and how much of it counts. */
 export const TEXT_OPTIONS: Record<string, OptionSpec> = {
   corpus: { type: "string", placeholder: "DIR", help: "the corpus folder" },
-  input: { type: "list", placeholder: "FILE", help: "a file of texts instead; may be repeated" },
+  input: {
+    type: "list",
+    placeholder: "FILE|DIR",
+    help:
+      "a file of texts instead, or a folder of .jsonl, .parquet and .txt files; may be repeated",
+  },
   "min-count": {
     type: "integer",
     min: 1,
@@ -50,10 +59,30 @@ export async function countPretokens(
     return counter;
   }
   for (const path of inputs) {
-    for (const { text } of readTextInput(path)) {
+    for await (const { text } of textsOf(path)) {
       counter.add(text);
       if (await full()) return counter;
     }
   }
   return counter;
+}
+
+/**
+ * The texts of a file, or those of a folder as a corpus is made of them.
+ * @throws {UserError} where a folder holds no file of texts, or a file cannot be read.
+ */
+async function* textsOf(path: string): AsyncGenerator<{ text: string }> {
+  const isFolder = isThere(path) && Deno.statSync(path).isDirectory;
+  if (!isFolder && !path.endsWith(".parquet")) {
+    yield* readTextInput(path);
+    return;
+  }
+  const files = isFolder ? textFiles(path).map((name) => join(path, name)) : [path];
+  if (!files.length) {
+    throw new UserError(
+      `Cannot learn from the folder ${path}: it has no .jsonl, .ndjson, .parquet or .txt file; name ` +
+        "a folder of texts, or a file",
+    );
+  }
+  for (const file of files) yield* readRecords(file);
 }

@@ -32,6 +32,11 @@ export interface CrossEntropy {
   scale?: Region;
   /** f32, shaped as `targets`: log of the sum of exponentials, where it is wanted. */
   logSumExp?: Region;
+  /**
+   * f32, shaped as `targets`: the negative log-likelihood without the objective's terms, 0 where it is
+   * not scored; where it is wanted.
+   */
+  plain?: Region;
   /** Changes the loss and its gradient; absent or 0 for none. */
   objective?: Objective;
 }
@@ -64,6 +69,7 @@ interface CrossEntropyVariant {
   /** Whether the gradient takes the logits' place. */
   gradient: boolean;
   logSumExp: boolean;
+  plain: boolean;
   smoothing: boolean;
   zLoss: boolean;
   /** Whether the last panel is incomplete. It is handled apart, so that the long loop has no masks. */
@@ -79,6 +85,7 @@ function crossEntropyProgram(variant: CrossEntropyVariant): Program {
   w.storage("nll", "f32", "read_write");
   if (variant.gradient) w.storage("scale", "f32");
   if (variant.logSumExp) w.storage("log_sum_exp", "f32", "read_write");
+  if (variant.plain) w.storage("plain", "f32", "read_write");
   w.const("LOWEST", LOWEST, "f32");
   shape.declare(w, ["sum", "max"]);
   w.fn(
@@ -110,6 +117,7 @@ function crossEntropyProgram(variant: CrossEntropyVariant): Program {
     w.if("lane == 0u && r < p.rows", () => {
       w.line("nll[row] = select(0.0, loss, scored);");
       if (variant.logSumExp) w.line("log_sum_exp[row] = lse;");
+      if (variant.plain) w.line("plain[row] = select(0.0, lse - logit, scored);");
     });
     if (variant.gradient) writeGradient(w, variant);
   });
@@ -219,6 +227,7 @@ export function crossEntropy(plan: Plan, o: CrossEntropy): void {
       shape,
       gradient: o.scale !== undefined,
       logSumExp: o.logSumExp !== undefined,
+      plain: o.plain !== undefined,
       smoothing: smoothing !== 0,
       zLoss: zLoss !== 0,
       ragged: cols % 32 !== 0,
@@ -238,6 +247,7 @@ export function crossEntropy(plan: Plan, o: CrossEntropy): void {
       nll: o.nll,
       scale: o.scale,
       log_sum_exp: o.logSumExp,
+      plain: o.plain,
     },
     groups: spread(shape.groups(rows)),
     bytes: rows * cols * (o.scale ? 12 : 4),

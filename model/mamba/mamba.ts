@@ -24,7 +24,12 @@ import { matmul } from "../../kernels/matmul/mod.ts";
 import { Plan } from "../../kernels/plan.ts";
 import { Workbench } from "../../kernels/workbench.ts";
 import type { MambaConfig } from "./config.ts";
-import { allocateModel, type MambaOptions, type ModelBuffers } from "./gpu/buffers.ts";
+import {
+  allocateModel,
+  type MambaOptions,
+  type ModelBuffers,
+  RESULT_BYTES,
+} from "./gpu/buffers.ts";
 import { autotune, productShapes } from "./gpu/autotune.ts";
 import { headChunk } from "./gpu/head.ts";
 import { readLabelLogits, uploadItems } from "./gpu/label_head.ts";
@@ -202,9 +207,15 @@ export class Mamba implements TrainableModel {
       const loss = float32At(values, 0);
       const squares = float32At(values, 64);
       const skipped = loss > limits.loss || squares > limits.squares;
-      const report = { loss, gradNorm: Math.sqrt(squares), skipped };
-      if (!this.#buffers.training?.lossScale) return report;
-      const { overflow, scale } = decodeLossScale(values.subarray(128));
+      const { plain, lossScale } = this.#buffers.training ?? {};
+      const report = {
+        loss,
+        gradNorm: Math.sqrt(squares),
+        skipped,
+        ...(plain ? { plainLoss: values[128]! } : {}),
+      };
+      if (!lossScale) return report;
+      const { overflow, scale } = decodeLossScale(values.subarray(RESULT_BYTES / 4));
       return { ...report, overflow, lossScale: scale };
     })();
   }

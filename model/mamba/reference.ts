@@ -57,6 +57,8 @@ export class ReferenceModel implements TrainableModel {
   /** The next accumulate begins a step. */
   #fresh = true;
   #loss = 0;
+  /** Without the objective's terms. */
+  #plain = 0;
   #report: StepReport = { loss: NaN, gradNorm: NaN };
 
   constructor(
@@ -140,6 +142,7 @@ export class ReferenceModel implements TrainableModel {
     if (this.#fresh) {
       for (const gradient of this.gradients.values()) gradient.fill(0);
       this.#loss = 0;
+      this.#plain = 0;
       this.#fresh = false;
     }
     const { piece, seen } = this.#forward(batch, true);
@@ -156,6 +159,9 @@ export class ReferenceModel implements TrainableModel {
     const logits = languageLogits(config, this.#parameters, seen);
     const { nll } = ops.crossEntropy(logits, targets, objective);
     for (const value of nll) this.#loss += scale * value;
+    if (objective) {
+      for (const value of ops.crossEntropy(logits, targets).nll) this.#plain += scale * value;
+    }
     const dlogits = ops.crossEntropyBackward(logits, targets, scale, objective);
     return languageBackward(config, this.#parameters, seen, dlogits, gradients);
   }
@@ -191,7 +197,8 @@ export class ReferenceModel implements TrainableModel {
     const gradNorm = ops.globalNorm(trained.map(({ name }) => tensor(this.gradients, name)));
     const { loss = Infinity, gradNorm: norm = Infinity } = options.skipAbove ?? {};
     const skipped = this.#loss > loss || gradNorm > norm;
-    this.#report = { loss: this.#loss, gradNorm, skipped };
+    const plain = this.#terms.objective && !this.config.head ? { plainLoss: this.#plain } : {};
+    this.#report = { loss: this.#loss, gradNorm, skipped, ...plain };
     this.#fresh = true;
     if (skipped || !Number.isFinite(gradNorm) || !Number.isFinite(this.#loss)) return;
     const clip = ops.clipCoefficient(gradNorm, options.maxGradNorm);

@@ -65,8 +65,13 @@ export interface UpdateOptions {
 
 /** What one update saw. */
 export interface StepReport {
-  /** Sum over the step's micro-batches of scale x negative log-likelihood, in nats: the mean. */
+  /**
+   * Sum over the step's micro-batches of scale x negative log-likelihood, in nats: the mean. With it come
+   * the objective's other terms, where it has some.
+   */
   loss: number;
+  /** The mean negative log-likelihood alone, where the objective has other terms. */
+  plainLoss?: number;
   /** Global L2 norm of the gradient before clipping. Where it is not finite nothing was updated. */
   gradNorm: number;
   /** True where a limit of `skipAbove` was exceeded, so that nothing was updated. */

@@ -3,6 +3,7 @@ import { bioasq } from "./bioasq/task.ts";
 import { choices } from "./choices/task.ts";
 import { classify } from "./classify/task.ts";
 import type { AnyTask, Measurement } from "./core/task.ts";
+import { joint } from "./joint/task.ts";
 import { multilabel } from "./multilabel/task.ts";
 import { ner } from "./ner/task.ts";
 import { perplexity } from "./perplexity/task.ts";
@@ -17,6 +18,7 @@ export const TASKS: readonly (AnyTask | Measurement)[] = [
   bioasq as AnyTask,
   ner as AnyTask,
   relations as AnyTask,
+  joint as AnyTask,
   choices as AnyTask,
   classify as AnyTask,
   multilabel as AnyTask,

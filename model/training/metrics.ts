@@ -9,8 +9,13 @@ export interface StepMetrics {
   step: number;
   /** Positions trained on so far, padding included. */
   tokens: number;
-  /** Mean negative log-likelihood of the step's scored targets, in nats; null in the file if NaN. */
+  /**
+   * What was minimised: the mean negative log-likelihood of the step's scored targets, in nats, with the
+   * objective's other terms; null in the file if NaN.
+   */
   loss: number;
+  /** The mean negative log-likelihood alone, where the objective has other terms. */
+  plain_loss?: number;
   /** The rate that this step was updated with. */
   learning_rate: number;
   /** Before clipping; null in the file where it was not finite. */

@@ -72,13 +72,14 @@ export const tokensOf = (model: TrainableModel, batches: readonly unknown[]): nu
 
 /** A step's line of metrics. `tokens` counts the run's so far, `own` the step's, in `seconds`. */
 export function stepMetrics(
-  { loss, gradNorm, skipped, overflow, lossScale }: StepReport,
+  { loss, plainLoss, gradNorm, skipped, overflow, lossScale }: StepReport,
   at: { step: number; learningRate: number; tokens: number; own: number; seconds: number },
 ): StepMetrics {
   return {
     step: at.step,
     tokens: at.tokens,
     loss,
+    ...(plainLoss === undefined ? {} : { plain_loss: plainLoss }),
     learning_rate: at.learningRate,
     grad_norm: gradNorm,
     tokens_per_second: Number((at.own / at.seconds).toPrecision(6)),

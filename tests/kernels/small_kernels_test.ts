@@ -256,9 +256,12 @@ deviceTest("cross_entropy: label smoothing and z-loss equal the reference", asyn
       const nll = board.flat(rows);
       const T = board.flat(targets);
       const S = board.flat([scale]);
+      const plain = board.flat(rows);
       await board.run((plan) =>
-        crossEntropy(plan, { logits: L, targets: T, nll, firstRow: 0, scale: S, objective })
+        crossEntropy(plan, { logits: L, targets: T, nll, plain, firstRow: 0, scale: S, objective })
       );
+      const alone = reference.crossEntropy(logits, targets).nll;
+      assertClose(`${cols} loss without the terms`, await board.floats(plain, rows), alone, 2e-6);
       assertClose(`${cols} dlogits`, await board.values(L), gradient);
       assertClose(`${cols} loss`, await board.floats(nll, rows), want.nll, 2e-6);
       board.clear();

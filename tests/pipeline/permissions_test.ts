@@ -284,6 +284,18 @@ Deno.test("every command of the pipeline does its work with its task's rights", 
     const learnt = ["--vocab-size", "300", "--out", "tokenizers/new.json"];
     await done("train-tokenizer", "--corpus", "pubmed", ...learnt);
     await done("train-tokenizer", "--input", "texts/a.jsonl", ...learnt);
+    // A folder of texts gives the same as its files do, before any corpus is made of it.
+    await done(
+      "train-tokenizer",
+      "--input",
+      "texts/a.jsonl",
+      "--input",
+      "texts/b.jsonl",
+      ...learnt,
+    );
+    const ofFiles = Deno.readTextFileSync(join(cwd, "tokenizers/new.json"));
+    await done("train-tokenizer", "--input", "texts", ...learnt);
+    assert(Deno.readTextFileSync(join(cwd, "tokenizers/new.json")) === ofFiles);
     const more = ["--input", "texts/a.jsonl", "--add", "4", "--out", "extended.json"];
     await done("extend-tokenizer", "--tokenizer", "tokenizers/new.json", ...more);
     await done("compare-tokenizers", "extended.json", tokenizer, "--input", "texts/a.jsonl");

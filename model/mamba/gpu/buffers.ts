@@ -70,6 +70,9 @@ export interface MambaOptions {
   items?: number;
 }
 
+/** Bytes of a step's results, each in a block that can be bound by itself. */
+export const RESULT_BYTES = 768;
+
 /** Device words of a batch's inputs. */
 interface Inputs {
   tokens: Region;
@@ -87,7 +90,7 @@ export interface ModelBuffers {
   inputs: Inputs;
   /** (R) loss of each row. */
   nll: Region;
-  /** [loss] at 0, [squared gradient norm] at 256 bytes. */
+  /** [loss] at 0, [squared gradient norm] at 256 bytes, [loss without the objective's terms] at 512. */
   result: Region;
   /** One per layer; without a backward, or with recomputation, they share all but the stream. */
   layers: LayerActivations[];
@@ -106,6 +109,8 @@ export interface ModelBuffers {
     dropout?: Region;
     /** In mixed precision: its state, and [scale x loss scale]. */
     lossScale?: { state: Region; scaled: Region };
+    /** (R) negative log-likelihood of each row, where the loss has more terms. */
+    plain?: Region;
   };
 }
 
@@ -148,7 +153,7 @@ export function allocateModel(
     workspace: w,
     inputs,
     nll: w.words("losses", Math.ceil(rows / 4) * 4),
-    result: w.words("step result", 128),
+    result: w.words("step result", RESULT_BYTES / 4),
     layers,
     last: w.matrix("final stream", rows, d),
     hidden: w.matrix("hidden", rows, d, half),
@@ -162,6 +167,9 @@ export function allocateModel(
       scratch: layerScratch(device, w, config, shape, half),
       dstream: w.matrix("gradient of the residual stream", rows, d),
       squares: w.words("square sums", sumOfSquaresScratch({ device }, gradients)),
+      plain: options.objective && !config.head
+        ? w.words("losses without the objective's terms", Math.ceil(rows / 4) * 4)
+        : undefined,
       dropout: options.dropout ? w.bytes("dropout", DROPOUT_BYTES) : undefined,
       lossScale: mixed
         ? {

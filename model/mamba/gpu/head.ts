@@ -90,6 +90,8 @@ interface HeadCall {
     dembedding: Matrix;
     /** Terms of the loss besides the likelihood. */
     objective?: Objective;
+    /** The likelihood's term alone of each row, where it is wanted. */
+    plain?: Region;
   };
 }
 
@@ -125,6 +127,7 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
       firstRow: first,
       scale: gradients?.scale,
       objective: gradients?.objective,
+      plain: gradients?.plain,
     });
     if (!gradients) continue;
     const { dhidden } = gradients;

@@ -22,6 +22,7 @@ import {
   gradientRegions,
   type MambaOptions,
   type ModelBuffers,
+  RESULT_BYTES,
   shapeOf,
   trainingOf,
 } from "./buffers.ts";
@@ -147,10 +148,14 @@ function lossPlan(plan: Plan, { options, buffers }: StepSetting, dhidden: Matrix
       dhidden,
       dembedding: store.matrix(EMBEDDING, "gradient"),
       objective: options.objective,
+      plain: training?.plain,
     },
   });
   const length = shape.batch * shape.length;
   sum(plan, { values: nll, length, out, accumulate: true, scale: inputs.scale });
+  if (!training?.plain) return;
+  const plain = plainRegion(buffers);
+  sum(plan, { values: training.plain, length, out: plain, accumulate: true, scale: inputs.scale });
 }
 
 /** Sets gradients and the step's result to zero. */
@@ -166,7 +171,7 @@ export interface UpdatePlan {
   plan: Plan;
   /** AdamW's values of this step. */
   hyper: Region;
-  /** 512 bytes of `result`; then, in mixed precision, the loss scale's state. */
+  /** All of `result`; then, in mixed precision, the loss scale's state. */
   staging: Region;
 }
 
@@ -199,11 +204,12 @@ export function updatePlan({ device, options, buffers }: StepSetting): UpdatePla
       loss,
     );
   }
-  const bytes = 512 + (lossScale ? LOSS_SCALE_BYTES : 0);
+  const bytes = RESULT_BYTES + (lossScale ? LOSS_SCALE_BYTES : 0);
   const staging = device.allocate("step report", bytes, MAP_READ | COPY_DST);
-  plan.copy(buffers.result, staging, 512);
+  plan.copy(buffers.result, staging, RESULT_BYTES);
   if (lossScale) {
-    plan.copy(lossScale.state, subregion(staging, 512, LOSS_SCALE_BYTES), LOSS_SCALE_BYTES);
+    const place = subregion(staging, RESULT_BYTES, LOSS_SCALE_BYTES);
+    plan.copy(lossScale.state, place, LOSS_SCALE_BYTES);
   }
   return { plan, hyper, staging };
 }
@@ -221,6 +227,11 @@ export function exchangePlan({ device, buffers: { store } }: StepSetting): Plan 
 const lossRegion = ({ result }: ModelBuffers): Region => ({
   buffer: result.buffer,
   offset: 0,
+  size: 16,
+});
+const plainRegion = ({ result }: ModelBuffers): Region => ({
+  buffer: result.buffer,
+  offset: 512,
   size: 16,
 });
 const squaresRegion = ({ result }: ModelBuffers): Region => ({

@@ -4,7 +4,7 @@
  * @module
  */
 import { UserError } from "../../../core/errors.ts";
-import type { Reporter } from "../../../core/reporter.ts";
+import { formatTable, type Reporter } from "../../../core/reporter.ts";
 import { join } from "../../../core/std.ts";
 import { parameterCount } from "../../mamba/parameters.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
@@ -76,9 +76,27 @@ export async function finetuneOverSeeds(
   named: AnyTask,
   request: FinetuneTaskRequest,
 ): Promise<Record<string, unknown>> {
+  const { given } = request;
+  const variants = named.finetuning?.variants;
+  if (variants && given.boolean(variants.asked)) {
+    return await overVariants(named, request, variants);
+  }
+  return (await overFolds(named, request)).json;
+}
+
+/** The options with another value of one of them. */
+const withOption = (given: Given, name: string, value: string): Given => ({
+  json: given.json,
+  string: (option) => option === name ? value : given.string(option),
+  number: (option) => given.number(option),
+  boolean: (option) => given.boolean(option),
+});
+
+/** One run, or one for each fold that the data are released in. */
+async function overFolds(named: AnyTask, request: FinetuneTaskRequest): Promise<RunReport> {
   const { given, reporter, out, resume, seeds } = request;
   const folds = findFolds(given.string("data") ?? "");
-  if (!folds.length) return (await overSeeds(named, request)).json;
+  if (!folds.length) return await overSeeds(named, request);
   const reports: RunReport[] = [];
   for (const { name, path } of folds) {
     const folder = join(out, `fold-${name}`);
@@ -86,12 +104,7 @@ export async function finetuneOverSeeds(
     reports.push(
       await overSeeds(named, {
         ...request,
-        given: {
-          json: given.json,
-          string: (option) => option === "data" ? path : given.string(option),
-          number: (option) => given.number(option),
-          boolean: (option) => given.boolean(option),
-        },
+        given: withOption(given, "data", path),
         out: folder,
         resume: resume && (seeds > 1 || isRun(folder)),
       }),
@@ -99,7 +112,55 @@ export async function finetuneOverSeeds(
     reporter.line();
   }
   const spread = tellSpread(reports, `${folds.length} folds`, reporter);
-  return { folds: reports.map((r) => r.json), spread };
+  return { score: spread.mean, json: { folds: reports.map((r) => r.json), spread } };
+}
+
+/** An ablation: a run for each value of an option, and their measures side by side. */
+async function overVariants(
+  named: AnyTask,
+  request: FinetuneTaskRequest,
+  { option, values }: { option: string; values: readonly string[] },
+): Promise<Record<string, unknown>> {
+  const { given, reporter, out, resume } = request;
+  const reports: { value: string; report: RunReport }[] = [];
+  for (const value of values) {
+    const folder = join(out, value);
+    reporter.line(`${option}: ${value}`);
+    const report = await overFolds(named, {
+      ...request,
+      given: withOption(given, option, value),
+      out: folder,
+      resume: resume && (request.seeds > 1 || isRun(folder)),
+    });
+    reports.push({ value, report });
+    reporter.line();
+  }
+  reporter.line("Side by side, with 95% intervals:");
+  reporter.line(ablationTable(option, reports));
+  return { ablation: Object.fromEntries(reports.map(({ value, report }) => [value, report.json])) };
+}
+
+/** The measures of each value's model with their intervals; a row per measure that any has. */
+function ablationTable(
+  option: string,
+  reports: readonly { value: string; report: RunReport }[],
+): string {
+  const measured = reports.map(({ report }) =>
+    (report.json.model ?? {}) as Record<string, number | [number, number] | string>
+  );
+  const names = [...new Set(measured.flatMap((own) => Object.keys(own)))]
+    .filter((name) => measured.some((own) => Array.isArray(own[`${name}_interval`])));
+  const cell = (own: typeof measured[number], name: string) => {
+    const value = own[name];
+    const interval = own[`${name}_interval`];
+    if (typeof value !== "number" || !Array.isArray(interval)) return "-";
+    const [low, high] = interval;
+    return `${value.toFixed(3)} (${low.toFixed(3)}-${high.toFixed(3)})`;
+  };
+  return formatTable(
+    [option, ...reports.map(({ value }) => value)],
+    names.map((name) => [name.replaceAll("_", " "), ...measured.map((own) => cell(own, name))]),
+  );
 }
 
 /** One run, or one for each seed. */

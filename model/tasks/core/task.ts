@@ -47,6 +47,11 @@ export interface TaskHelp {
 
 /** How a task is fine-tuned. */
 export interface FinetuneHelp extends TaskHelp {
+  /**
+   * An option whose values are learned one after the other, each in a folder of its own, where a flag
+   * asks for it: an ablation.
+   */
+  variants?: { asked: string; option: string; values: readonly string[] };
   /** Where they differ from those of the other tasks. */
   defaults?: {
     epochs?: number;

@@ -36,7 +36,7 @@ function markPair(
 }
 
 /** A relation with every pair of mentions that it may stand between. */
-interface PairedRelation {
+export interface PairedRelation {
   type: string;
   pairs: { first: Mention; second: Mention }[];
 }
@@ -45,7 +45,7 @@ interface PairedRelation {
  * A document's relations by pairs of mentions. One of the whole document, which relates what mentions
  * stand for, may stand between any mentions of the two.
  */
-function pairedRelations(document: AnnotatedDocument): PairedRelation[] {
+export function pairedRelations(document: AnnotatedDocument): PairedRelation[] {
   const named = (relation: DocumentRelation, i: number) => {
     const entity = relation.arguments[i]?.entity ?? "";
     return document.mentions.filter((mention) =>

@@ -8,12 +8,12 @@ import { inOrder } from "./documents.ts";
 import type { AnnotatedDocument, Mention, Span, TaggedTokens } from "./types.ts";
 
 /** A token at its place. */
-interface PlacedToken extends Span {
+export interface PlacedToken extends Span {
   text: string;
 }
 
 /** The tokens of a text from `from` to `to`. */
-function tokensOf(text: string, from = 0, to: number = text.length): PlacedToken[] {
+export function tokensOf(text: string, from = 0, to: number = text.length): PlacedToken[] {
   const pattern = /[\p{L}\p{N}\p{M}]+|[^\s\p{L}\p{N}\p{M}]/gu;
   return [...text.slice(from, to).matchAll(pattern)].map((match) => {
     const start = from + match.index;
@@ -57,8 +57,8 @@ interface TaggedDocument {
   overlapping: number;
 }
 
-/** A document's sentences with IOB2 tags; of overlapping mentions the longer is kept. */
-export function tagDocument(document: AnnotatedDocument): TaggedDocument {
+/** The mentions of a document that do not overlap each other: of those that do, the longer is kept. */
+export function separateMentions(document: AnnotatedDocument): Mention[] {
   const length = (m: Mention) => (m.spans.at(-1)?.end ?? 0) - (m.spans[0]?.start ?? 0);
   const longest = [...document.mentions].sort((a, b) => length(b) - length(a));
   const kept: Mention[] = [];
@@ -69,6 +69,12 @@ export function tagDocument(document: AnnotatedDocument): TaggedDocument {
     );
     if (!overlaps) kept.push(mention);
   }
+  return kept;
+}
+
+/** A document's sentences with IOB2 tags; of overlapping mentions the longer is kept. */
+export function tagDocument(document: AnnotatedDocument): TaggedDocument {
+  const kept = separateMentions(document);
   const sentences = sentencesOf(document).map((span, i): TaggedTokens => {
     const tokens = tokensOf(document.text, span.start, span.end);
     const tags = tokens.map(() => "O");

@@ -5,6 +5,7 @@ import { deviceModel } from "../../../model/mamba/device_model.ts";
 import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { EMBEDDING, parameterList } from "../../../model/mamba/parameters.ts";
 import { resolveConfig } from "../../../model/training/configuration.ts";
+import { readMetrics } from "../../../model/training/metrics.ts";
 import { trainRun } from "../../../model/training/run.ts";
 import { trainingTerms } from "../../../model/training/terms.ts";
 import { presetConfig } from "../../../model/mamba/config.ts";
@@ -73,6 +74,15 @@ Deno.test("trainRun() with every term gives the same on the device as in the ref
     const device = await run("device", deviceModel());
     const reference = await run("reference", makeReference);
     assertAlmostEquals(device.result.loss, reference.result.loss, 1e-4);
+    // The plain loss stands beside the objective's, which is larger.
+    const lines = ["device", "reference"].map((name) => readMetrics(join(dir, name)));
+    const [own = [], theirs = []] = lines;
+    assertEquals([own.length, theirs.length], [6, 6]);
+    own.forEach((line, i) => {
+      const { plain_loss: plain = NaN } = line;
+      assertAlmostEquals(plain, theirs[i]?.plain_loss ?? NaN, 1e-4);
+      assert(plain < line.loss - 1e-3, `${plain} of ${line.loss}`);
+    });
     const initial = initialParameters(model, 0);
     for (const { name } of parameterList(model)) {
       const start = initial(name);
