@@ -212,7 +212,7 @@ export class Mamba implements TrainableModel {
         loss,
         gradNorm: Math.sqrt(squares),
         skipped,
-        ...(plain ? { plainLoss: values[128]! } : {}),
+        ...(plain ? { plainLoss: values[128] ?? NaN } : {}),
       };
       if (!lossScale) return report;
       const { overflow, scale } = decodeLossScale(values.subarray(RESULT_BYTES / 4));
