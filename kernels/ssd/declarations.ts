@@ -79,6 +79,14 @@ export function declareChunk(w: WgslWriter): void {
   );
 }
 
+/** WGSL: whether a state enters the chunk that is not known to be zero. */
+export const entersChunk = ({ initialState }: SsdShape): string =>
+  initialState ? "true" : "chunk % p.chunks > 0u";
+
+/** WGSL: whether the state that leaves the chunk has a gradient that is not known to be zero. */
+export const leavesChunk = ({ initialState }: SsdShape): string =>
+  initialState ? "true" : "chunk % p.chunks + 1u < p.chunks";
+
 /** Declares how `steps` is read, of which read_steps gives vectors. */
 export function declareSteps(w: WgslWriter): void {
   w.fn(

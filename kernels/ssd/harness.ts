@@ -107,7 +107,7 @@ export async function runSsd(
     skip: region(skip),
     starts: region(Uint32Array.from({ length: stride }, (_, i) => values.starts?.[i] ?? 0)),
     y: region(stride * width),
-    state: state(values.initialState),
+    state: shape.initialState || shape.lastState ? state(values.initialState) : undefined,
     steps: region(sizes.steps),
     pairs: region(sizes.pairs),
     states: region(sizes.states),
@@ -152,7 +152,6 @@ export async function runSsd(
   const dskip = buffers.dskip ? await read(buffers.dskip) : new Float32Array();
   const out: Record<string, Float32Array> = {
     y: gather(y, width, 0, pp, heads * p, p),
-    lastState: await stateOf(buffers.state),
     dx: gather(du, columns, 0, pp, heads * p, p),
     dB: gather(du, columns, b, np, groups * n, n),
     dC: gather(du, columns, c, np, groups * n, n),
@@ -166,6 +165,7 @@ export async function runSsd(
       : dpar.slice(headWidth, headWidth + heads),
     ddtBias: dpar.slice(2 * headWidth, 2 * headWidth + heads),
   };
+  if (buffers.state) out.lastState = await stateOf(buffers.state);
   if (shape.initialState && buffers.dstate) out.dinitialState = await stateOf(buffers.dstate);
   plan.destroy();
   regions.forEach((r) => device.free(r));

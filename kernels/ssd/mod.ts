@@ -18,6 +18,7 @@ import {
   statesProduct,
 } from "./products.ts";
 import {
+  carriesStates,
   chunkOf,
   PLANES,
   type SsdBackward,
@@ -64,7 +65,7 @@ function sumPlaces(device: Sizing, program: SsdProgram) {
 
 /** Floats of each buffer. */
 export function ssdSizes(device: Sizing, shape: SsdShape): SsdSizes {
-  const chunk = chunkOf(device, shape);
+  const chunk = chunkOf(shape);
   const program = { shape, chunk, variant: device.variant };
   const { pp, np, stride, headWidth } = ssdExtents(shape);
   const { total, chunks } = sumPlaces(device, program);
@@ -107,7 +108,7 @@ class Queue {
   readonly chunks: number;
 
   constructor(readonly plan: Plan, readonly shape: SsdShape) {
-    const chunk = chunkOf(plan.device, shape);
+    const chunk = chunkOf(shape);
     this.program = { shape, chunk, variant: plan.device.variant };
     const { places, chunks } = sumPlaces(plan.device, this.program);
     this.chunks = chunks;
@@ -138,13 +139,13 @@ class Queue {
     this.plan.dispatch({ label, code, params: this.#params, bindings, groups, ...work });
   }
 
-  /** Regions as products read them, by the names that they have there: copied now. */
-  operands(regions: Record<string, Region>): Bindings {
+  /** Regions as products read them, by the names that they have there: copied now, if at all. */
+  operands(regions: Record<string, Region>, copied = true): Bindings {
     const half = this.shape.half ?? false;
     return Object.fromEntries(
       Object.entries(regions).map(([name, region]) => [
         name,
-        operand(this.plan, name, region, half && name === "u"),
+        operand(this.plan, name, region, { half: half && name === "u", copied }),
       ]),
     );
   }
@@ -152,9 +153,9 @@ class Queue {
   /** What programs depend on. */
   #key() {
     const { pp, np } = ssdExtents(this.shape);
-    const { softplus, skip, packed, initialState, limits, half } = this.shape;
+    const { softplus, skip, packed, initialState, lastState, limits, half } = this.shape;
     const { chunk } = this.program;
-    return { pp, np, softplus, skip, packed, initialState, limits, half, chunk };
+    return { pp, np, softplus, skip, packed, initialState, lastState, limits, half, chunk };
   }
 
   /** Queues a product over heads or groups (`over` of them), and over chunks or, as told, sequences. */
@@ -199,15 +200,23 @@ export function ssdForward(plan: Plan, shape: SsdShape, buffers: SsdForward): vo
   ], { bytes: 4 * stride * heads * (PLANES + 1) });
   const { u, steps, pairs, states } = buffers;
   const read = { ...bindings, ...queue.operands({ u, steps }) };
+  const carries = carriesStates(shape);
   queue.product("ssd pairs", pairsProduct(program), groups, read, {
     flop: flopOf(shape, chunk * np / 2) / heads * groups,
     bytes: stride * groups * (2 * np * stored + 4 * chunk),
   });
-  queue.product("ssd states", statesProduct(program, false), heads, { ...read, carried: states }, {
-    flop: flopOf(shape, pp * np),
-    bytes: stride * (width + groups * np) * stored + stateBytes,
-  }, batch);
-  const ofStates = { ...read, ...queue.operands({ pairs, states }) };
+  if (carries) {
+    const carried = { ...read, carried: states };
+    queue.product("ssd states", statesProduct(program, false), heads, carried, {
+      flop: flopOf(shape, pp * np),
+      bytes: stride * (width + groups * np) * stored + stateBytes,
+    }, batch);
+  }
+  const ofStates = {
+    ...read,
+    ...queue.operands({ pairs }),
+    ...queue.operands({ states }, carries),
+  };
   queue.product("ssd outputs", outputsProduct(program), heads, ofStates, {
     flop: flopOf(shape, pp * (np + chunk / 2)),
     bytes: stride * (columns * stored + 4 * width + 4 * groups * chunk) + stateBytes,
@@ -225,14 +234,21 @@ export function ssdBackward(plan: Plan, shape: SsdShape, buffers: SsdBackward): 
   const stateBytes = 4 * chunks * heads * pp * np;
   const { u, gy, steps, pairs, states, dstates, dpairs } = buffers;
   const all: Bindings = { ...buffers };
-  const read = { ...all, ...queue.operands({ u, gy, steps, states }) };
+  const carries = carriesStates(shape);
+  const read = {
+    ...all,
+    ...queue.operands({ u, gy, steps }),
+    ...queue.operands({ states }, carries),
+  };
   const carried = { ...read, carried: dstates, state: buffers.dstate };
   const rows = stride * (columns * stored + 4 * columns + 4 * width);
-  queue.product("ssd states backward", statesProduct(program, true), heads, carried, {
-    flop: flopOf(shape, pp * np),
-    bytes: stride * (groups * np * stored + 4 * width) + 2 * stateBytes,
-  }, batch);
-  const gradient = queue.operands({ dstates });
+  if (carries) {
+    queue.product("ssd states backward", statesProduct(program, true), heads, carried, {
+      flop: flopOf(shape, pp * np),
+      bytes: stride * (groups * np * stored + 4 * width) + 2 * stateBytes,
+    }, batch);
+  }
+  const gradient = queue.operands({ dstates }, carries);
   const ofGradient = { ...read, ...queue.operands({ pairs }), states: gradient.dstates };
   queue.product("ssd inputs backward", inputsProduct(program), heads, ofGradient, {
     flop: flopOf(shape, pp * (np + chunk / 2)),

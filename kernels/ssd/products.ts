@@ -5,14 +5,20 @@ import {
   declareSizes,
   declareStates,
   declareSteps,
+  entersChunk,
+  leavesChunk,
   type SsdProgram,
   storedU,
 } from "./declarations.ts";
 import {
-  DOCUMENT,
+  EARLIER,
+  END,
+  FIRST,
   FROM_START,
   INTO_END,
+  LOG_BEFORE,
   LOG_DECAY,
+  PAST,
   ssdExtents,
   type SsdShape,
   STEP,
@@ -44,13 +50,62 @@ function declareProduct(
   if ("steps" in buffers) declareSteps(w);
   if ("states" in buffers || "carried" in buffers) declareStates(w);
   if (!("steps" in buffers)) return;
+  w.comment("A step's sums of decays and its document: `before` has the blocks before its own.");
+  w.line("struct Moment { log: f32, before: f32, first: f32 }");
+  w.line("struct Moments { log: vec4f, before: vec4f, first: vec4f }");
+  w.fn(
+    "moment(head: u32, step: u32) -> Moment",
+    `return Moment(
+       one(head, ${LOG_DECAY}u, step),
+       one(head, ${LOG_BEFORE}u, step),
+       one(head, ${FIRST}u, step),
+     );`,
+  );
+  w.fn(
+    "moments(head: u32, step: u32) -> Moments",
+    `return Moments(
+       four(head, ${LOG_DECAY}u, step),
+       four(head, ${LOG_BEFORE}u, step),
+       four(head, ${FIRST}u, step),
+     );`,
+  );
+  w.comment("The decay from four steps to one, or from one to four.");
+  w.fn(
+    "decay_from(s: Moments, t: Moment) -> vec4f",
+    "return exp2((t.log - s.log) + (t.before - s.before));",
+  );
+  w.fn(
+    "decay_to(s: Moment, t: Moments) -> vec4f",
+    "return exp2((t.log - s.log) + (t.before - s.before));",
+  );
   w.comment("Values times the decays from four steps s on to step t of one document; 0 elsewhere.");
   w.fn(
-    "decayed(v: vec4f, t: u32, s: u32, log: f32, document: f32, logs: vec4f, documents: vec4f) -> vec4f",
+    "decayed(v: vec4f, t: u32, s: u32, at_t: Moment, at_s: Moments) -> vec4f",
     `let earlier = vec4u(s, s + 1u, s + 2u, s + 3u) <= vec4u(t);
-     return select(vec4f(), v * exp2(log - logs), earlier & (documents == vec4f(document)));`,
+     return select(vec4f(), v * decay_from(at_s, at_t), earlier & (at_s.first == vec4f(at_t.first)));`,
   );
 }
+
+/**
+ * Statements about a tile of rows m0 on, which are steps t: `origin`, the moment of its first one, whose
+ * document begins at `begin`. Earlier steps s of that document count by exp(t - origin) exp(origin - s),
+ * so that no decay is computed for each pair. Past the sequence's end there is nothing.
+ */
+const ROW_STEPS = [
+  "let origin = moment(head, m0);",
+  "let begin = u32(max(origin.first, 0.0));",
+  `let past = origin.first == ${PAST}.0;`,
+];
+
+/**
+ * Statements about a tile of rows that are steps s: `origin`, the moment of its last one, whose document
+ * ends at `end_step`. Later steps t of that document count by exp(t - origin) exp(origin - s).
+ */
+const ROW_STEPS_BEFORE = [
+  "let last = min(m0 + TILE_ROWS, valid) - 1u;",
+  "let origin = moment(head, last);",
+  `let end_step = u32(one(head, ${END}u, last));`,
+];
 
 const BY_HEAD = ["enter_chunk(w.z);", "let head = w.y;", "let group = head / p.per_group;"];
 const BY_GROUP = ["enter_chunk(w.z);", "let group = w.y;"];
@@ -92,21 +147,46 @@ const scaleRows = (plane: number) => ({
 });
 const scaled = ({ value, rows, j }: Element) => `${value} *= ${rows}_scale.${XYZW[j]};`;
 
-/** Multiplies each row of the sums with a value of its step. */
-const scaleStep = (plane: number): Step => ({
+/** Multiplies all sums with one value. */
+const scaleAll = (by: string): Step => ({
   kind: "look",
-  look: { ...scaleRows(plane), element: (e) => [scaled(e)] },
+  look: { element: ({ value }) => [`${value} *= ${by};`] },
 });
 
-/** C[t] . B[s] of a chunk for s <= t, by groups. */
+/** Multiplies each row of the sums with its decay from or to the origin; 0 in other documents. */
+const scaleFromOrigin = (decay: string): Step => ({
+  kind: "look",
+  look: {
+    rows: (row, id) => [
+      `let ${id}_moments = moments(head, ${row});`,
+      `let ${id}_same = ${id}_moments.first == vec4f(origin.first);`,
+      `let ${id}_scale = select(vec4f(), ${decay.replace("ROWS", `${id}_moments`)}, ${id}_same);`,
+    ],
+    element: (e) => [scaled(e)],
+  },
+});
+
+/** WGSL: four neighbours from `k` on. */
+const fourFrom = (k: string) => `(vec4u(${k}) + vec4u(0u, 1u, 2u, 3u))`;
+/** WGSL: a bound of sums over steps, as whole rounds of a product. */
+const roundedDown = (k: string) => `${k} / K_STEP * K_STEP`;
+const roundedUp = (k: string) => `(${k} + K_STEP - 1u) / K_STEP * K_STEP`;
+
+/** WGSL: whether a tile has no pair of one document, as any head of the group can say. */
+const NO_PAIRS = "n0 >= m0 + TILE_ROWS || m0 >= valid || " +
+  `f32(n0 + TILE_COLUMNS) <= one(group * p.per_group, ${FIRST}u, m0)`;
+
+/** C[t] . B[s] of a chunk for s <= t of one document, by groups. */
 export function pairsProduct(program: SsdProgram): TileProduct {
   const { chunk, shape } = program;
   return {
     rows: chunk,
     columns: chunk,
-    declare: (w) => declareProduct(w, program, { u: storedU(shape), pairs: "vec4f!" }),
+    declare: (w) => {
+      declareProduct(w, program, { u: storedU(shape), steps: "vec4f", pairs: "vec4f!" });
+    },
     place: BY_GROUP,
-    idle: "n0 >= m0 + TILE_ROWS",
+    idle: NO_PAIRS,
     steps: [
       { kind: "add", term: { left: rowsOfU(C), right: rowsOfU(B), begin: "0u", end: "STATES" } },
       {
@@ -129,10 +209,10 @@ export function pairsProduct(program: SsdProgram): TileProduct {
  */
 export function statesProduct(program: SsdProgram, backward: boolean): TileProduct {
   const { np, pp } = ssdExtents(program.shape);
-  const { initialState } = program.shape;
+  const { initialState, lastState } = program.shape;
   const left = columnsOfU(backward ? C : B);
   const plane = backward ? FROM_START : INTO_END;
-  const ends = initialState || !backward;
+  const ends = initialState || !backward && lastState;
   const buffers = {
     u: storedU(program.shape),
     steps: "vec4f",
@@ -158,14 +238,23 @@ export function statesProduct(program: SsdProgram, backward: boolean): TileProdu
       }
       : {}),
   };
+  // What the last chunk adds is the last state, and what the first one adds the initial state's gradient.
+  const wanted = ends ? "true" : backward ? entersChunk(program.shape) : leavesChunk(program.shape);
   const term: Term = {
     left: {
       along: "out",
       load: (place) => `${left.load(place)} * ${place.near}.${XYZW[place.j]}`,
     },
     right: backward ? columnsOfGy : columnsOfU(X),
-    begin: "0u",
-    end: "CHUNK",
+    // Only what the last document of the chunk adds reaches its end, and only the first came from before.
+    begin: backward
+      ? "0u"
+      : roundedDown(`u32(max(one(head, ${FIRST}u, valid - 1u), 0.0))`),
+    end: backward
+      ? `select(0u, ${
+        roundedUp(`u32(one(head, ${END}u, 0u))`)
+      }, (${wanted}) && one(head, ${FIRST}u, 0u) == ${EARLIER}.0)`
+      : `select(0u, ${roundedUp("valid")}, ${wanted})`,
     near: (k, id) => [`let ${id} = four(head, ${plane}u, ${k});`],
   };
   const atEnd = ({ row, column }: Element) => `state[end_at(sequence, head, ${row}, ${column})]`;
@@ -195,26 +284,37 @@ const skipAt = ({ skip }: SsdShape, column: string) =>
 /** y of a head: v[t] C[t] S + the sum of (C[t] . B[s]) L[t, s] dt[s] x[s] + D x[t]. */
 export function outputsProduct(program: SsdProgram): TileProduct {
   const { shape, chunk } = program;
+  const pairs = (k: string, out: string) => `read_pairs(at(${out}, group * CHUNK + ${k}))`;
+  const before: Term = {
+    left: {
+      along: "k",
+      load: ({ out, k, near }) => `${pairs(k, out)} * ${near}_gain`,
+    },
+    right: columnsOfU(X),
+    begin: roundedDown("begin"),
+    end: "select(m0, 0u, past)",
+    near: (k, id) => [
+      `let ${id}_moments = moments(head, ${k});`,
+      `let ${id}_steps = four(head, ${STEP}u, ${k}) * decay_from(${id}_moments, origin);`,
+      `let ${id}_gain = select(vec4f(), ${id}_steps, ${fourFrom(k)} >= vec4u(begin));`,
+    ],
+  };
   const within: Term = {
     left: {
       along: "k",
       load: ({ out, k, near, own }) =>
-        `decayed(read_pairs(at(${out}, group * CHUNK + ${k})) * ${near}_steps, ${out}, ${k}, ` +
-        `${own}_log, ${own}_document, ${near}_logs, ${near}_documents)`,
+        `decayed(${pairs(k, out)} * ${near}_steps, ${out}, ${k}, ${own}, ${near}_moments)`,
     },
     right: columnsOfU(X),
-    begin: "0u",
-    end: "min(m0 + TILE_ROWS, CHUNK)",
+    begin: "m0",
+    end: "select(min(m0 + TILE_ROWS, CHUNK), 0u, past)",
     near: (k, id) => [
-      `let ${id}_logs = four(head, ${LOG_DECAY}u, ${k});`,
-      `let ${id}_documents = four(head, ${DOCUMENT}u, ${k});`,
+      `let ${id}_moments = moments(head, ${k});`,
       `let ${id}_steps = four(head, ${STEP}u, ${k});`,
     ],
-    own: (row, id) => [
-      `let ${id}_log = one(head, ${LOG_DECAY}u, ${row});`,
-      `let ${id}_document = one(head, ${DOCUMENT}u, ${row});`,
-    ],
+    own: (row, id) => [`let ${id} = moment(head, ${row});`],
   };
+  const entered = `(${entersChunk(shape)}) && origin.first == ${EARLIER}.0`;
   return {
     rows: chunk,
     columns: ssdExtents(shape).pp,
@@ -227,10 +327,20 @@ export function outputsProduct(program: SsdProgram): TileProduct {
         ...skipBuffers(shape),
         y: "vec4f!",
       }),
-    place: BY_HEAD,
+    place: [...BY_HEAD, ...ROW_STEPS, `let from_start = one(head, ${FROM_START}u, m0);`],
     steps: [
-      { kind: "add", term: { left: rowsOfU(C), right: statesByN, begin: "0u", end: "STATES" } },
-      scaleStep(FROM_START),
+      {
+        kind: "add",
+        term: {
+          left: rowsOfU(C),
+          right: statesByN,
+          begin: "0u",
+          end: `select(0u, STATES, ${entered})`,
+        },
+      },
+      scaleAll("from_start"),
+      { kind: "add", term: before },
+      scaleFromOrigin("decay_to(origin, ROWS)"),
       { kind: "add", term: within },
       {
         kind: "look",
@@ -264,27 +374,35 @@ const storeFour = (at: string, value: string) =>
  */
 export function inputsProduct(program: SsdProgram): TileProduct {
   const { shape, chunk } = program;
+  const pairs = (k: string, out: string) => `read_pairs(at(${k}, group * CHUNK + ${out}))`;
+  const later: Term = {
+    left: {
+      along: "out",
+      load: ({ out, k, near, j }) => `${pairs(k, out)} * ${near}_gain.${XYZW[j]}`,
+    },
+    right: columnsOfGy,
+    begin: "min(m0 + TILE_ROWS, CHUNK)",
+    end: roundedUp("end_step"),
+    near: (k, id) => [
+      `let ${id}_decays = decay_to(origin, moments(head, ${k}));`,
+      `let ${id}_gain = select(vec4f(), ${id}_decays, ${fourFrom(k)} < vec4u(end_step));`,
+    ],
+  };
   const within: Term = {
     left: {
       along: "out",
-      load: ({ out, k, near, own, j }) =>
-        `decayed(read_pairs(at(${k}, group * CHUNK + ${out})), ${k}, ${out}, ${near}_logs.${
-          XYZW[j]
-        }, ` +
-        `${near}_documents.${XYZW[j]}, ${own}_logs, ${own}_documents)`,
+      load: ({ out, k, near, own, j }) => {
+        const fields = ["log", "before", "first"].map((name) => `${near}.${name}.${XYZW[j]}`);
+        return `decayed(${pairs(k, out)}, ${k}, ${out}, Moment(${fields.join(", ")}), ${own})`;
+      },
     },
     right: columnsOfGy,
     begin: "m0",
-    end: "CHUNK",
-    near: (k, id) => [
-      `let ${id}_logs = four(head, ${LOG_DECAY}u, ${k});`,
-      `let ${id}_documents = four(head, ${DOCUMENT}u, ${k});`,
-    ],
-    own: (row, id) => [
-      `let ${id}_logs = four(head, ${LOG_DECAY}u, ${row});`,
-      `let ${id}_documents = four(head, ${DOCUMENT}u, ${row});`,
-    ],
+    end: "min(m0 + TILE_ROWS, CHUNK)",
+    near: (k, id) => [`let ${id} = moments(head, ${k});`],
+    own: (row, id) => [`let ${id} = moments(head, ${row});`],
   };
+  const leaving = `(${leavesChunk(shape)}) && end_step == valid`;
   return {
     rows: chunk,
     columns: ssdExtents(shape).pp,
@@ -299,10 +417,20 @@ export function inputsProduct(program: SsdProgram): TileProduct {
         du: "vec4f!",
         sums: "f32!",
       }),
-    place: BY_HEAD,
+    place: [...BY_HEAD, ...ROW_STEPS_BEFORE, `let to_end = one(head, ${TO_END}u, last);`],
     steps: [
-      { kind: "add", term: { left: rowsOfU(B), right: statesByN, begin: "0u", end: "STATES" } },
-      scaleStep(TO_END),
+      {
+        kind: "add",
+        term: {
+          left: rowsOfU(B),
+          right: statesByN,
+          begin: "0u",
+          end: `select(0u, STATES, ${leaving})`,
+        },
+      },
+      scaleAll("to_end"),
+      { kind: "add", term: later },
+      scaleFromOrigin("decay_from(ROWS, origin)"),
       { kind: "add", term: within },
       {
         kind: "look",
@@ -334,10 +462,6 @@ export function inputsProduct(program: SsdProgram): TileProduct {
  */
 export function pairsGradientProduct(program: SsdProgram): TileProduct {
   const { shape, chunk } = program;
-  const load = (row: string, id: string) => [
-    `let ${id}_logs = four(head, ${LOG_DECAY}u, ${row});`,
-    `let ${id}_documents = four(head, ${DOCUMENT}u, ${row});`,
-  ];
   return {
     rows: chunk,
     columns: chunk,
@@ -353,7 +477,7 @@ export function pairsGradientProduct(program: SsdProgram): TileProduct {
       });
     },
     place: BY_GROUP,
-    idle: "n0 >= m0 + TILE_ROWS",
+    idle: NO_PAIRS,
     steps: [
       {
         kind: "heads",
@@ -366,16 +490,17 @@ export function pairsGradientProduct(program: SsdProgram): TileProduct {
           {
             kind: "look",
             look: {
-              rows: load,
+              rows: (row, id) => [`let ${id} = moments(head, ${row});`],
               columns: (column, id) => [
-                ...load(column, id),
+                `let ${id} = moments(head, ${column});`,
                 `let ${id}_steps = four(head, ${STEP}u, ${column});`,
-                `let ${id}_s = vec4u(${column}) + vec4u(0u, 1u, 2u, 3u);`,
+                `let ${id}_s = ${fourFrom(column)};`,
               ],
               element: ({ row, column, rows, columns, j, value, total, rowSum, columnSum }) => [
-                `let own = decayed(${value} * ${columns}_steps, ${row}, ${column}, ${rows}_logs.${
+                `let at_row = Moment(${rows}.log.${XYZW[j]}, ${rows}.before.${XYZW[j]}, ${rows}.first.${
                   XYZW[j]
-                }, ${rows}_documents.${XYZW[j]}, ${columns}_logs, ${columns}_documents);`,
+                });`,
+                `let own = decayed(${value} * ${columns}_steps, ${row}, ${column}, at_row, ${columns});`,
                 `${total} += own;`,
                 `let pair = read_pairs(at(${row}, group * CHUNK + ${column}));`,
                 `let before = (${columns}_s < vec4u(${row})) & (own != vec4f());`,
@@ -419,8 +544,8 @@ export function projectionProduct(program: SsdProgram, side: "B" | "C"): TilePro
         load: ({ out, k }) => `read_dpairs(at(${out}, group * CHUNK + ${k}))`,
       },
       right: columnsOfU(B),
-      begin: "0u",
-      end: "min(m0 + TILE_ROWS, CHUNK)",
+      begin: roundedDown("begin"),
+      end: "select(min(m0 + TILE_ROWS, CHUNK), 0u, past)",
     }
     : {
       left: {
@@ -430,8 +555,11 @@ export function projectionProduct(program: SsdProgram, side: "B" | "C"): TilePro
       },
       right: columnsOfU(C),
       begin: "m0",
-      end: "CHUNK",
+      end: roundedUp("end_step"),
     };
+  const carried = ofC
+    ? `(${entersChunk(shape)}) && origin.first == ${EARLIER}.0`
+    : `(${leavesChunk(shape)}) && end_step == valid`;
   return {
     rows: chunk,
     columns: ssdExtents(shape).np,
@@ -446,10 +574,16 @@ export function projectionProduct(program: SsdProgram, side: "B" | "C"): TilePro
         du: "vec4f!",
         sums: "f32!",
       }),
-    place: BY_GROUP,
+    // Where documents lie is the same for all heads.
+    place: [
+      ...BY_GROUP,
+      "let any_head = group * p.per_group;",
+      ...(ofC ? ROW_STEPS : ROW_STEPS_BEFORE).map((line) => line.replaceAll("(head,", "(any_head,")),
+    ],
     steps: [
       {
         kind: "heads",
+        when: carried,
         steps: [
           { kind: "clear" },
           {

@@ -11,21 +11,25 @@
  * v[t] is the decay from the chunk's start to t, w[s] dt[s] times the decay from s to its end, keep the
  * decay over the whole chunk; each is 0 where a document starts in between. All sums are matrix
  * products of a chunk; only S goes from chunk to chunk, in order. Decays are exponentials of differences
- * of sums over the chunk, which stay small however long the sequence. Sums run in a fixed order, so a
- * rerun gives the same bits.
+ * of sums over the chunk, which stay small however long the sequence: of sums within a block of
+ * {@linkcode BLOCK} steps and of the blocks before, so that near steps lose nothing to what lies far
+ * back. Sums run in a fixed order, so a rerun gives the same bits.
+ *
+ * Documents are short beside a chunk, and a step sees only its own. Every step knows where its document
+ * begins and ends in the chunk, and products run over those steps alone; a chunk's states are summed
+ * only where a document goes on into the next chunk. What is left out would have been exactly zero.
  *
  * Layouts (floats; R = padded rows of the batch, pp and np = head size and states padded to 32):
  * - u and du: panel matrices of R rows: x by heads (heads x pp columns), then B by groups (groups x np),
  *   then C. Row = b * length + t. u is f16 with `half`;
  * - y and gy: panel matrices, R rows, heads x pp columns; dt and ddt: R rows, heads;
  * - par and dpar: (3, heads padded to 32): A, D of a head, bias of dt;
- * - steps: (chunk, head, {@linkcode PLANES}, Q): dt, the sum of its decays so far (base 2), v, w, w
- *   without dt, and the number of the document within the chunk (-1 past a sequence's end);
+ * - steps: (chunk, head, {@linkcode PLANES}, Q): dt, the sums of its decays, v, w, w without dt, and
+ *   where the step's document begins and ends; see below;
  * - pairs: panel matrix of R rows and groups x Q columns: C[t] . B[s] of a chunk, for s <= t;
  * - states: (chunk, head, pp / 32, np, 32); state and dstate: the same with sequences for chunks.
  * @module
  */
-import type { Sizing } from "../device.ts";
 import { padded, type Region } from "../layout.ts";
 
 /** What is computed. */
@@ -44,6 +48,8 @@ export interface SsdShape {
   packed: boolean;
   /** `state` holds the initial state (and `dstate` the gradient of the last one). */
   initialState: boolean;
+  /** The last state goes to `state`. */
+  lastState?: boolean;
   /** The least and the largest dt; none by default. */
   limits?: readonly [number, number];
   /** u is f16. */
@@ -62,7 +68,8 @@ export interface SsdForward {
   skip?: Region;
   starts: Region;
   y: Region;
-  state: Region;
+  /** In: the initial state. Out: the last one. Only where the shape has either. */
+  state?: Region;
   /** Kept for the backward. */
   steps: Region;
   /** Kept for the backward. */
@@ -101,19 +108,29 @@ export interface SsdSizes {
 }
 
 /** Values that `steps` keeps of each step and head, and the number of each. */
-export const PLANES = 6;
+export const PLANES = 8;
 /** The step size. */
 export const STEP = 0;
-/** The sum of dt A log2(e) from the chunk's start to the step. */
+/** The sum of dt A log2(e) from the start of the step's block to the step. */
 export const LOG_DECAY = 1;
+/** The same from the chunk's start to the start of the step's block. */
+export const LOG_BEFORE = 2;
 /** v: the decay from the chunk's start; 0 past a document's start. */
-export const FROM_START = 2;
+export const FROM_START = 3;
 /** w: dt times the decay to the chunk's end. */
-export const INTO_END = 3;
-/** The decay to the chunk's end. */
-export const TO_END = 4;
-/** Documents that started in the chunk so far. */
-export const DOCUMENT = 5;
+export const INTO_END = 4;
+/** The decay to the chunk's end; 0 where a document starts before it. */
+export const TO_END = 5;
+/** The first step of the step's document; {@linkcode EARLIER} or {@linkcode PAST} where there is none. */
+export const FIRST = 6;
+/** The step after the last one of the step's document in the chunk. */
+export const END = 7;
+/** In place of a first step: the document began before the chunk. Documents have different first steps. */
+export const EARLIER = -1;
+/** In place of a first step: past the sequence's end. */
+export const PAST = -2;
+/** Steps of a block. */
+export const BLOCK = 32;
 
 /** Derived extents. */
 export interface SsdExtents {
@@ -151,14 +168,18 @@ export function ssdExtents(shape: SsdShape): SsdExtents {
   };
 }
 
-/** Steps of a chunk that are tried, the least first: less work in a chunk, more states between them. */
-const CHUNKS = [64, 128, 256];
+/** The most steps of a chunk. */
+const LONGEST_CHUNK = 256;
 
-/** Steps of a chunk: the fewest whose states the device can bind. */
-export function chunkOf({ bindingLimit }: Sizing, shape: SsdShape): number {
-  if (shape.chunk) return shape.chunk;
-  const { pp, np } = ssdExtents(shape);
-  const bytes = (chunk: number) =>
-    4 * shape.batch * Math.ceil(shape.length / chunk) * shape.heads * pp * np;
-  return CHUNKS.find((chunk) => bytes(chunk) <= bindingLimit) ?? CHUNKS.at(-1) ?? 64;
+/**
+ * Steps of a chunk: the fewest chunks, of equal length. With documents of a few hundred steps products
+ * run over hardly more steps in a long chunk than in a short one, and fewer documents reach over a
+ * chunk's end, which costs six products with states.
+ */
+export function chunkOf({ chunk, length }: Pick<SsdShape, "chunk" | "length">): number {
+  return chunk ?? Math.ceil(length / Math.ceil(length / LONGEST_CHUNK) / 64) * 64;
 }
+
+/** Whether states go from one chunk to the next, or in or out. */
+export const carriesStates = (shape: SsdShape): boolean =>
+  shape.length > chunkOf(shape) || shape.initialState || (shape.lastState ?? false);

@@ -57,8 +57,16 @@ export function declareRead(
 /** A texture of each name, kind and height. */
 const POOLS = new WeakMap<Device, Map<string, GPUTexture>>();
 
-/** A region as programs read it: a texture, whose filling is queued, or the region itself. */
-export function operand(plan: Plan, name: string, region: Region, half: boolean): Bound {
+/**
+ * A region as programs read it: a texture, whose filling is queued where it is to be `copied`, or the
+ * region itself.
+ */
+export function operand(
+  plan: Plan,
+  name: string,
+  region: Region,
+  { half, copied }: { half: boolean; copied: boolean },
+): Bound {
   const { device } = plan;
   if (!readsTexture(device, name)) return region;
   let pool = POOLS.get(device);
@@ -71,8 +79,10 @@ export function operand(plan: Plan, name: string, region: Region, half: boolean)
     pool.set(key, texture);
   }
   const to = texture;
-  plan.encode("operand copy", region.size, (encoder) => {
-    copyToTexture(encoder, region, to, half ? 8 : 16);
-  });
+  if (copied) {
+    plan.encode("operand copy", region.size, (encoder) => {
+      copyToTexture(encoder, region, to, half ? 8 : 16);
+    });
+  }
   return to.createView();
 }

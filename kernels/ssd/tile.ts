@@ -25,7 +25,7 @@ export interface Operand {
   load(place: { out: string; k: string; near: string; own: string; j: number }): string;
 }
 
-/** A product that is added to the tile's sums: over k from `begin` to `end`, whole multiples of 32. */
+/** A product that is added to the tile's sums: over k from `begin` to `end`, whole multiples of K_STEP. */
 export interface Term {
   left: Operand;
   right: Operand;
@@ -76,8 +76,8 @@ export type Step =
   | { kind: "look"; look: Look }
   /** Sums begin at zero again. */
   | { kind: "clear" }
-  /** `for (head ...) { steps }` over the heads of the group. */
-  | { kind: "heads"; steps: Step[] }
+  /** `for (head ...) { steps }` over the heads of the group, where `when` (WGSL) is so. */
+  | { kind: "heads"; when?: string; steps: Step[] }
   /** `for (chunk ...) { steps }` over the chunks of the sequence, from the last where `backward`. */
   | { kind: "chunks"; backward: boolean; steps: Step[] };
 
@@ -107,6 +107,9 @@ export function tileSize(
   return { rows: rows % 64 ? 32 : 64, columns: columns % 64 ? 32 : 64 };
 }
 
+/** Values of k that a round of a variant's product takes. */
+const K_STEPS: Record<Variant, number> = { "cpu-subgroup": 8, "cpu-plain": 4, "gpu-tiled": 32 };
+
 /** Tiles that a workgroup of the plain form takes, an invocation each. */
 const PLAIN_TILES = 8;
 
@@ -122,6 +125,7 @@ export function tileProgram(variant: Variant, product: TileProduct): Program {
   const w = new WgslWriter();
   const { rows, columns } = tileSize(variant, product);
   w.const("TILE_ROWS", rows).const("TILE_COLUMNS", columns);
+  w.const("K_STEP", K_STEPS[variant]);
   product.declare(w);
   const form = variant === "cpu-subgroup"
     ? new Broadcast(w, product)
@@ -164,7 +168,22 @@ abstract class Form {
       `let n0 = tile % ${across}u * ${columns}u;`,
       ...this.product.place,
     );
-    if (this.product.idle) this.w.if(this.product.idle, () => this.w.line("return;"));
+    if (this.product.idle) {
+      this.w.if(this.alike(this.product.idle), () => this.w.line("return;"));
+    }
+  }
+
+  /**
+   * A condition that is the same for all invocations of a workgroup. Where these wait for each other,
+   * the compiler must be able to see that it is.
+   */
+  protected alike(condition: string): string {
+    return condition;
+  }
+
+  /** Statements that make `begin` and `end` of a term's values of k, likewise. */
+  protected bounds({ begin, end }: Term): void {
+    this.w.line(`let k_begin = ${begin};`, `let k_end = ${end};`);
   }
 
   protected steps(steps: Step[]): void {
@@ -180,7 +199,9 @@ abstract class Form {
         });
       } else {
         const head = "var head = group * p.per_group; head < (group + 1u) * p.per_group; head++";
-        this.w.for(head, () => this.steps(step.steps));
+        const each = () => this.w.for(head, () => this.steps(step.steps));
+        if (step.when) this.w.if(this.alike(step.when), each);
+        else each();
       }
     }
   }
@@ -248,8 +269,8 @@ class Broadcast extends Form {
     const rowOf = (g: number) => along ? "m0 + 4u * l" : `m0 + ${8 * g}u + l`;
     w.block("", () => {
       owns.forEach((own, g) => w.line(...term.own?.(rowOf(g), own) ?? []));
-      w.line(`let end = ${term.end};`);
-      w.for(`var k = ${term.begin}; k < end; k += 8u`, () => {
+      this.bounds(term);
+      w.for("var k = k_begin; k < k_end; k += K_STEP", () => {
         for (const u of range(2)) this.#loadStep(term, u, owns, rowOf);
         for (const r of range(32)) {
           const [lane, name] = along
@@ -374,8 +395,8 @@ class Plain extends Form {
   add(term: Term): void {
     const { w } = this;
     w.block("", () => {
-      w.line(`let end = ${term.end};`);
-      w.for(`var k = ${term.begin}; k < end; k += 4u`, () => {
+      this.bounds(term);
+      w.for("var k = k_begin; k < k_end; k += K_STEP", () => {
         const near = this.id("near");
         w.line(...term.near?.("k", near) ?? []);
         for (const i of range(2)) this.block(`a${i}`, term, "left", `m0 + ${4 * i}u`, "k", near);
@@ -428,7 +449,7 @@ class Plain extends Form {
 }
 
 /** Values of k in a slab of workgroup memory. */
-const SLAB = 32;
+const SLAB = K_STEPS["gpu-tiled"];
 
 /** A workgroup a tile; thread (tx, ty) has rows 4 ty to 4 ty + 3, columns 4 tx to 4 tx + 3. */
 class Shared extends Form {
@@ -447,6 +468,7 @@ class Shared extends Form {
     const across = this.#columns;
     w.workgroup("left_slab", `array<array<vec4f, ${this.#rows}>, ${SLAB}>`);
     w.workgroup("right_slab", `array<array<vec4f, ${across}>, ${SLAB}>`);
+    w.workgroup("alike", "u32").workgroup("bounds", "vec2u");
     w.workgroup("scratch", `array<array<vec4f, ${across}>, ${this.#rows}>`);
     const builtins = { w: "workgroup_id", t: "local_invocation_index" } as const;
     w.main(this.#rows * across, builtins, () => {
@@ -465,11 +487,27 @@ class Shared extends Form {
     for (const r of FOUR) this.w.line(`c${r} = vec4f();`);
   }
 
+  /** Written by one invocation and read by all at once. */
+  protected override alike(condition: string): string {
+    const { w } = this;
+    const name = this.id("alike");
+    w.if("t == 0u", () => w.line(`alike = select(0u, 1u, ${condition});`));
+    w.line(`let ${name} = workgroupUniformLoad(&alike);`);
+    return `${name} != 0u`;
+  }
+
+  protected override bounds({ begin, end }: Term): void {
+    const { w } = this;
+    w.if("t == 0u", () => w.line(`bounds = vec2u(${begin}, ${end});`));
+    w.line("let both = workgroupUniformLoad(&bounds);");
+    w.line("let k_begin = both.x;", "let k_end = both.y;");
+  }
+
   add(term: Term): void {
     const { w } = this;
     w.block("", () => {
-      w.line(`let end = ${term.end};`);
-      w.for(`var k0 = ${term.begin}; k0 < end; k0 += ${SLAB}u`, () => {
+      this.bounds(term);
+      w.for("var k0 = k_begin; k0 < k_end; k0 += K_STEP", () => {
         this.#fill(term, "left", this.#rows, "m0");
         this.#fill(term, "right", this.#columns, "n0");
         w.line("workgroupBarrier();");

@@ -4,8 +4,28 @@
  * @module
  */
 import { type Program, WgslWriter } from "../wgsl/mod.ts";
-import { declareChunk, declareSizes, PARAMS, type SsdProgram } from "./declarations.ts";
-import { DOCUMENT, FROM_START, INTO_END, LOG_DECAY, ssdExtents, STEP, TO_END } from "./shape.ts";
+import {
+  declareChunk,
+  declareSizes,
+  entersChunk,
+  leavesChunk,
+  PARAMS,
+  type SsdProgram,
+} from "./declarations.ts";
+import {
+  BLOCK,
+  EARLIER,
+  END,
+  FIRST,
+  FROM_START,
+  INTO_END,
+  LOG_BEFORE,
+  LOG_DECAY,
+  PAST,
+  ssdExtents,
+  STEP,
+  TO_END,
+} from "./shape.ts";
 import { tileSize } from "./tile.ts";
 
 export { PARAMS };
@@ -53,6 +73,9 @@ const declareRaw = (w: WgslWriter) =>
     "return ((head >> 5u) * stride + row0 + step) * 32u + (head & 31u);",
   );
 
+/** WGSL: where a value of a step lies in `steps`. */
+const planeAt = (plane: number, step: string) => `steps[plane + ${plane}u * CHUNK + ${step}]`;
+
 /** Fills `steps` of a chunk and head, an invocation each. */
 export function stepsProgram(program: SsdProgram): Program {
   const w = new WgslWriter();
@@ -71,11 +94,15 @@ export function stepsProgram(program: SsdProgram): Program {
       "let rate = par[head];",
       "let bias = par[2u * p.heads_padded + head];",
       "let plane = (chunk * heads + head) * PLANES * CHUNK;",
+      "var log_before = 0.0;",
       "var log_decay = 0.0;",
-      "var document = 0.0;",
+      `var first = ${EARLIER}.0;`,
     );
     w.for("var t = 0u; t < CHUNK; t++", () => {
-      w.line("var step_size = 0.0;", "var from_start = 0.0;", "var number = -1.0;");
+      w.if(`t % ${BLOCK}u == 0u`, () => {
+        w.line("log_before += log_decay;", "log_decay = 0.0;");
+      });
+      w.line("var step_size = 0.0;", "var from_start = 0.0;", `var own_first = ${PAST}.0;`);
       w.if("t < valid", () => {
         w.line(
           "let raw = dt[raw_at(t, head)] + bias;",
@@ -83,26 +110,34 @@ export function stepsProgram(program: SsdProgram): Program {
           "step_size = size;",
           `log_decay += size * rate * ${LOG2E};`,
         );
-        if (program.shape.packed) w.line("document += f32(starts[row0 + t]);");
+        if (program.shape.packed) w.if("starts[row0 + t] != 0u", () => w.line("first = f32(t);"));
         w.line(
-          "number = document;",
-          "from_start = select(0.0, exp2(log_decay), document == 0.0);",
+          "own_first = first;",
+          `from_start = select(0.0, exp2(log_before + log_decay), first == ${EARLIER}.0);`,
         );
       });
       w.line(
-        `steps[plane + ${STEP}u * CHUNK + t] = step_size;`,
-        `steps[plane + ${LOG_DECAY}u * CHUNK + t] = log_decay;`,
-        `steps[plane + ${FROM_START}u * CHUNK + t] = from_start;`,
-        `steps[plane + ${DOCUMENT}u * CHUNK + t] = number;`,
+        `${planeAt(STEP, "t")} = step_size;`,
+        `${planeAt(LOG_DECAY, "t")} = log_decay;`,
+        `${planeAt(LOG_BEFORE, "t")} = log_before;`,
+        `${planeAt(FROM_START, "t")} = from_start;`,
+        `${planeAt(FIRST, "t")} = own_first;`,
       );
     });
-    w.for("var t = 0u; t < CHUNK; t++", () => {
+    w.comment("Backwards, where documents end; `first` is that of the last one.");
+    w.line("var end = valid;", "var next_first = first;");
+    w.for("var left = CHUNK; left > 0u; left--", () => {
+      w.line("let t = left - 1u;", `let own_first = ${planeAt(FIRST, "t")};`);
+      w.if("t < valid && own_first != next_first", () => {
+        w.line("end = left;", "next_first = own_first;");
+      });
       w.line(
-        `let log_here = steps[plane + ${LOG_DECAY}u * CHUNK + t];`,
-        `let same = steps[plane + ${DOCUMENT}u * CHUNK + t] == document;`,
-        "let to_end = select(0.0, exp2(log_decay - log_here), same);",
-        `steps[plane + ${TO_END}u * CHUNK + t] = to_end;`,
-        `steps[plane + ${INTO_END}u * CHUNK + t] = to_end * steps[plane + ${STEP}u * CHUNK + t];`,
+        `let to_block_end = log_decay - ${planeAt(LOG_DECAY, "t")};`,
+        `let log_to_end = to_block_end + (log_before - ${planeAt(LOG_BEFORE, "t")});`,
+        "let to_end = select(0.0, exp2(log_to_end), own_first == first);",
+        `${planeAt(TO_END, "t")} = to_end;`,
+        `${planeAt(INTO_END, "t")} = to_end * ${planeAt(STEP, "t")};`,
+        `${planeAt(END, "t")} = f32(end);`,
       );
     });
   });
@@ -122,6 +157,7 @@ export function finishProgram(program: SsdProgram): Program {
   const w = new WgslWriter();
   declareSizes(w, program);
   w.storage("dt", "f32").storage("par", "f32");
+  w.storage("steps", "f32");
   w.storage("sums", "f32", "read_write").storage("ddt", "f32", "read_write");
   declareChunk(w);
   declareRaw(w);
@@ -153,32 +189,51 @@ export function finishProgram(program: SsdProgram): Program {
     w.line(
       "let rate = par[head];",
       "let bias = par[2u * p.heads_padded + head];",
+      "let plane = (chunk * heads + head) * PLANES * CHUNK;",
+      `let enters = ${entersChunk(shape)};`,
+      `let leaves = ${leavesChunk(shape)};`,
       "var passed = 0.0;",
     );
-    w.for(`var i = 0u; i < ${pp * stateRowTiles}u; i++`, () => {
-      w.line(
-        `passed += sums[p.passed + (chunk * heads + head) * ${pp * stateRowTiles}u + i];`,
-      );
+    w.comment("Through the whole chunk goes only a document that has no start in it.");
+    w.if(`enters && leaves && ${planeAt(FIRST, "valid - 1u")} == ${EARLIER}.0`, () => {
+      w.for(`var i = 0u; i < ${pp * stateRowTiles}u; i++`, () => {
+        w.line(
+          `passed += sums[p.passed + (chunk * heads + head) * ${pp * stateRowTiles}u + i];`,
+        );
+      });
     });
     w.comment("What steps before k give: kept where the pairs' sums were, by step.");
     w.line("var given = passed;");
     w.for("var t = 0u; t < valid; t++", () => {
       w.line(
         "let place = p.given + (chunk * heads + head) * " + stateTiles + "u * CHUNK + t;",
-        `let gift = tiles(p.given, head, ${stateTiles}u, 0u, ${stateTiles}u, t);`,
-        "sums[place] = given;",
-        "given += gift;",
+        "var gift = 0.0;",
       );
+      w.if(`leaves && ${planeAt(END, "t")} == f32(valid)`, () => {
+        w.line(`gift = tiles(p.given, head, ${stateTiles}u, 0u, ${stateTiles}u, t);`);
+      });
+      w.line("sums[place] = given;", "given += gift;");
     });
-    w.line("var later = 0.0;", "var rate_gradient = 0.0;", "var bias_gradient = 0.0;");
+    w.line("var taken = 0.0;", "var pairs = 0.0;");
+    w.line("var rate_gradient = 0.0;", "var bias_gradient = 0.0;");
     w.for("var left = valid; left > 0u; left--", () => {
       w.line(
         "let t = left - 1u;",
-        `later += tiles(p.taken, head, ${stateTiles}u, 0u, ${stateTiles}u, t);`,
-        `later += tiles(p.later, head, ${columnTiles}u, 0u, t / ${pairTile.columns}u + 1u, t);`,
-        `later -= tiles(p.earlier, head, ${rowTiles}u, t / ${pairTile.rows}u, ${rowTiles}u, t);`,
+        `let first = ${planeAt(FIRST, "t")};`,
+        `let end = u32(${planeAt(END, "t")});`,
+      );
+      w.if(`enters && first == ${EARLIER}.0`, () => {
+        w.line(`taken += tiles(p.taken, head, ${stateTiles}u, 0u, ${stateTiles}u, t);`);
+      });
+      w.line(
+        `let first_tile = u32(max(first, 0.0)) / ${pairTile.columns}u;`,
+        `let end_tile = (end - 1u) / ${pairTile.rows}u + 1u;`,
+        "// At a document's last step there are no pairs yet: nothing of the next document stays.",
+        "pairs = select(pairs, 0.0, left == end);",
+        `pairs += tiles(p.later, head, ${columnTiles}u, first_tile, t / ${pairTile.columns}u + 1u, t);`,
+        `pairs -= tiles(p.earlier, head, ${rowTiles}u, t / ${pairTile.rows}u, end_tile, t);`,
         `let before = sums[p.given + (chunk * heads + head) * ${stateTiles}u * CHUNK + t];`,
-        "let log_gradient = later + before;",
+        "let log_gradient = pairs + taken + before;",
         `let direct = tiles(p.direct, head, ${directTiles}u, 0u, ${directTiles}u, t);`,
         "let raw = dt[raw_at(t, head)] + bias;",
         ...stepSizeLines(program),

@@ -108,7 +108,6 @@ interface Mamba2Activations extends MixerActivations {
   steps: Region;
   pairs: Region;
   states: Region;
-  state: Region;
 }
 
 /** Scratch of the backward; dout becomes, in its place, the gradient of o. */
@@ -210,7 +209,6 @@ function layerSsd(
       par: a.par,
       starts,
       y: a.o.region,
-      state: a.state,
       steps: a.steps,
       pairs: a.pairs,
       states: a.states,
@@ -292,7 +290,6 @@ export const MAMBA2_DEVICE: DeviceMixer<Mamba2Config> = {
       steps: words("decays", sizes.steps),
       pairs: words("pairs of steps", sizes.pairs),
       states: words("states", sizes.states),
-      state: words("last state", sizes.state),
     };
   },
 
