@@ -70,12 +70,18 @@ export function declareChunk(w: WgslWriter): void {
      stride = p.stride;
      heads = p.heads;`,
   );
+  w.comment("Where a vector of a panel matrix lies: what its column says, and what its step says.");
+  w.fn(
+    "column_at(column: u32) -> u32",
+    "return (column >> 5u) * stride * 8u + ((column >> 2u) & 7u);",
+  );
+  w.fn("step_at(step: u32) -> u32", "return (row0 + step) * 8u;");
   w.comment(
     "The vector of a panel matrix that holds columns column to column + 3 of a chunk's step.",
   );
   w.fn(
     "at(step: u32, column: u32) -> u32",
-    "return ((column >> 5u) * stride + row0 + step) * 8u + ((column >> 2u) & 7u);",
+    "return column_at(column) + step_at(step);",
   );
 }
 
@@ -101,10 +107,15 @@ export function declareSteps(w: WgslWriter): void {
 
 /** Declares where a chunk's states lie, and a sequence's, as vectors. */
 export function declareStates(w: WgslWriter): void {
+  w.comment("What a channel says of a state's place, and the place.");
+  w.fn(
+    "channel_at(channel: u32) -> u32",
+    "return (channel >> 5u) * STATES * 8u + ((channel >> 2u) & 7u);",
+  );
   w.fn(
     "end_at(sequence: u32, head: u32, n: u32, channel: u32) -> u32",
-    `let panel = (sequence * p.heads + head) * (HEAD_WIDTH / 32u) + (channel >> 5u);
-     return (panel * STATES + n) * 8u + ((channel >> 2u) & 7u);`,
+    `let panel = (sequence * p.heads + head) * (HEAD_WIDTH / 32u);
+     return (panel * STATES + n) * 8u + channel_at(channel);`,
   );
   w.fn(
     "state_at(head: u32, n: u32, channel: u32) -> u32",

@@ -25,7 +25,7 @@ import {
   TO_END,
 } from "./shape.ts";
 import { declareOperand, declareRead } from "./textures.ts";
-import type { Element, Look, Operand, Step, Term, TileProduct } from "./tile.ts";
+import type { Element, Look, Operand, Place, Step, Term, TileProduct } from "./tile.ts";
 
 const XYZW = ["x", "y", "z", "w"];
 
@@ -110,35 +110,55 @@ const ROW_STEPS_BEFORE = [
 const BY_HEAD = ["enter_chunk(w.z);", "let head = w.y;", "let group = head / p.per_group;"];
 const BY_GROUP = ["enter_chunk(w.z);", "let group = w.y;"];
 
-/** Columns of u as an operand: `column` is WGSL of the first of them. */
-const rowsOfU = (column: string): Operand => ({
+/** An operand but for what is made of its values, once they are read. */
+interface Stored extends Omit<Operand, "load"> {
+  read(at: string): string;
+}
+/** A panel matrix as an operand from a column on, a multiple of 32; rows are steps, summed over columns. */
+const rowsOf = (read: (at: string) => string, column: string): Stored => ({
   along: "k",
-  load: ({ out, k }) => `read_u(at(${out}, ${column} + ${k}))`,
+  outAt: (out) => `column_at(${column}) + step_at(${out})`,
+  kAt: (k) => `column_at(${k})`,
+  read,
 });
-/** The same, with steps summed over. */
-const columnsOfU = (column: string): Operand => ({
+/** The same, summed over steps. */
+const columnsOf = (read: (at: string) => string, column: string): Stored => ({
   along: "out",
-  load: ({ out, k }) => `read_u(at(${k}, ${column} + ${out}))`,
+  outAt: (out) => `column_at(${column}) + column_at(${out})`,
+  kAt: (k) => `step_at(${k})`,
+  read,
 });
-const rowsOfGy: Operand = {
-  along: "k",
-  load: ({ out, k }) => `read_gy(at(${out}, head * HEAD_WIDTH + ${k}))`,
-};
-const columnsOfGy: Operand = {
-  along: "out",
-  load: ({ out, k }) => `read_gy(at(${k}, head * HEAD_WIDTH + ${out}))`,
-};
+/** An operand whose values count by a factor, or are made otherwise of what is read. */
+const made = (
+  operand: Stored,
+  value: (read: string, place: Place) => string,
+): Operand => ({ ...operand, load: (place) => value(operand.read(place.at), place) });
+const asRead = (operand: Stored): Operand => made(operand, (read) => read);
+
+const readU = (at: string) => `read_u(${at})`;
+const readGy = (at: string) => `read_gy(${at})`;
+const readPairs = (at: string) => `read_pairs(${at})`;
+const readDpairs = (at: string) => `read_dpairs(${at})`;
+const rowsOfU = (column: string) => asRead(rowsOf(readU, column));
+const columnsOfU = (column: string) => asRead(columnsOf(readU, column));
 const X = "head * HEAD_WIDTH";
 const B = "p.b_column + group * STATES";
 const C = "p.c_column + group * STATES";
+const PAIRS = "group * CHUNK";
+const rowsOfGy = asRead(rowsOf(readGy, X));
+const columnsOfGy = asRead(columnsOf(readGy, X));
 /** Summed over a head's states, or over its channels. */
 const statesByN: Operand = {
   along: "out",
-  load: ({ out, k }) => `read_states(state_at(head, ${k}, ${out}))`,
+  outAt: (out) => `state_at(head, 0u, ${out})`,
+  kAt: (k) => `${k} * 8u`,
+  load: ({ at }) => `read_states(${at})`,
 };
 const statesByChannel: Operand = {
   along: "k",
-  load: ({ out, k }) => `read_states(state_at(head, ${out}, ${k}))`,
+  outAt: (out) => `state_at(head, ${out}, 0u)`,
+  kAt: (k) => `channel_at(${k})`,
+  load: ({ at }) => `read_states(${at})`,
 };
 
 /** Keeps a step's scale of four rows. */
@@ -153,24 +173,33 @@ const scaleAll = (by: string): Step => ({
   look: { element: ({ value }) => [`${value} *= ${by};`] },
 });
 
+/** Statements that find the scales of four rows: their decays from or to the origin, as `decay` says. */
+const fromOrigin = (row: string, id: string, decay: string): string[] => [
+  `let ${id}_moments = moments(head, ${row});`,
+  `let ${id}_same = ${id}_moments.first == vec4f(origin.first);`,
+  `let ${id}_scale = select(vec4f(), ${decay.replace("ROWS", `${id}_moments`)}, ${id}_same);`,
+];
+
 /** Multiplies each row of the sums with its decay from or to the origin; 0 in other documents. */
 const scaleFromOrigin = (decay: string): Step => ({
   kind: "look",
   look: {
-    rows: (row, id) => [
-      `let ${id}_moments = moments(head, ${row});`,
-      `let ${id}_same = ${id}_moments.first == vec4f(origin.first);`,
-      `let ${id}_scale = select(vec4f(), ${decay.replace("ROWS", `${id}_moments`)}, ${id}_same);`,
-    ],
+    rows: (row, id) => fromOrigin(row, id, decay),
     element: (e) => [scaled(e)],
   },
 });
 
+/** WGSL: one of four moments. */
+const momentOf = (moments: string, j: number) =>
+  `Moment(${["log", "before", "first"].map((name) => `${moments}.${name}.${XYZW[j]}`).join(", ")})`;
 /** WGSL: four neighbours from `k` on. */
 const fourFrom = (k: string) => `(vec4u(${k}) + vec4u(0u, 1u, 2u, 3u))`;
 /** WGSL: a bound of sums over steps, as whole rounds of a product. */
 const roundedDown = (k: string) => `${k} / K_STEP * K_STEP`;
 const roundedUp = (k: string) => `(${k} + K_STEP - 1u) / K_STEP * K_STEP`;
+
+/** WGSL: whether all columns of a tile of pairs are earlier steps than all its rows. */
+const EARLIER_TILE = "n0 + TILE_COLUMNS <= m0";
 
 /** WGSL: whether a tile has no pair of one document, as any head of the group can say. */
 const NO_PAIRS = "n0 >= m0 + TILE_ROWS || m0 >= valid || " +
@@ -210,7 +239,7 @@ export function pairsProduct(program: SsdProgram): TileProduct {
 export function statesProduct(program: SsdProgram, backward: boolean): TileProduct {
   const { np, pp } = ssdExtents(program.shape);
   const { initialState, lastState } = program.shape;
-  const left = columnsOfU(backward ? C : B);
+  const left = columnsOf(readU, backward ? C : B);
   const plane = backward ? FROM_START : INTO_END;
   const ends = initialState || !backward && lastState;
   const buffers = {
@@ -241,15 +270,10 @@ export function statesProduct(program: SsdProgram, backward: boolean): TileProdu
   // What the last chunk adds is the last state, and what the first one adds the initial state's gradient.
   const wanted = ends ? "true" : backward ? entersChunk(program.shape) : leavesChunk(program.shape);
   const term: Term = {
-    left: {
-      along: "out",
-      load: (place) => `${left.load(place)} * ${place.near}.${XYZW[place.j]}`,
-    },
+    left: made(left, (value, { near, j }) => `${value} * ${near}.${XYZW[j]}`),
     right: backward ? columnsOfGy : columnsOfU(X),
     // Only what the last document of the chunk adds reaches its end, and only the first came from before.
-    begin: backward
-      ? "0u"
-      : roundedDown(`u32(max(one(head, ${FIRST}u, valid - 1u), 0.0))`),
+    begin: backward ? "0u" : roundedDown(`u32(max(one(head, ${FIRST}u, valid - 1u), 0.0))`),
     end: backward
       ? `select(0u, ${
         roundedUp(`u32(one(head, ${END}u, 0u))`)
@@ -284,12 +308,9 @@ const skipAt = ({ skip }: SsdShape, column: string) =>
 /** y of a head: v[t] C[t] S + the sum of (C[t] . B[s]) L[t, s] dt[s] x[s] + D x[t]. */
 export function outputsProduct(program: SsdProgram): TileProduct {
   const { shape, chunk } = program;
-  const pairs = (k: string, out: string) => `read_pairs(at(${out}, group * CHUNK + ${k}))`;
+  const pairs = rowsOf(readPairs, PAIRS);
   const before: Term = {
-    left: {
-      along: "k",
-      load: ({ out, k, near }) => `${pairs(k, out)} * ${near}_gain`,
-    },
+    left: made(pairs, (pair, { near }) => `${pair} * ${near}_gain`),
     right: columnsOfU(X),
     begin: roundedDown("begin"),
     end: "select(m0, 0u, past)",
@@ -300,11 +321,11 @@ export function outputsProduct(program: SsdProgram): TileProduct {
     ],
   };
   const within: Term = {
-    left: {
-      along: "k",
-      load: ({ out, k, near, own }) =>
-        `decayed(${pairs(k, out)} * ${near}_steps, ${out}, ${k}, ${own}, ${near}_moments)`,
-    },
+    left: made(
+      pairs,
+      (pair, { out, k, near, own }) =>
+        `decayed(${pair} * ${near}_steps, ${out}, ${k}, ${own}, ${near}_moments)`,
+    ),
     right: columnsOfU(X),
     begin: "m0",
     end: "select(min(m0 + TILE_ROWS, CHUNK), 0u, past)",
@@ -374,12 +395,9 @@ const storeFour = (at: string, value: string) =>
  */
 export function inputsProduct(program: SsdProgram): TileProduct {
   const { shape, chunk } = program;
-  const pairs = (k: string, out: string) => `read_pairs(at(${k}, group * CHUNK + ${out}))`;
+  const pairs = columnsOf(readPairs, PAIRS);
   const later: Term = {
-    left: {
-      along: "out",
-      load: ({ out, k, near, j }) => `${pairs(k, out)} * ${near}_gain.${XYZW[j]}`,
-    },
+    left: made(pairs, (pair, { near, j }) => `${pair} * ${near}_gain.${XYZW[j]}`),
     right: columnsOfGy,
     begin: "min(m0 + TILE_ROWS, CHUNK)",
     end: roundedUp("end_step"),
@@ -389,13 +407,11 @@ export function inputsProduct(program: SsdProgram): TileProduct {
     ],
   };
   const within: Term = {
-    left: {
-      along: "out",
-      load: ({ out, k, near, own, j }) => {
-        const fields = ["log", "before", "first"].map((name) => `${near}.${name}.${XYZW[j]}`);
-        return `decayed(${pairs(k, out)}, ${k}, ${out}, Moment(${fields.join(", ")}), ${own})`;
-      },
-    },
+    left: made(
+      pairs,
+      (pair, { out, k, near, own, j }) =>
+        `decayed(${pair}, ${k}, ${out}, ${momentOf(near, j)}, ${own})`,
+    ),
     right: columnsOfGy,
     begin: "m0",
     end: "min(m0 + TILE_ROWS, CHUNK)",
@@ -462,6 +478,49 @@ export function inputsProduct(program: SsdProgram): TileProduct {
  */
 export function pairsGradientProduct(program: SsdProgram): TileProduct {
   const { shape, chunk } = program;
+  /** What a pair adds, given its part of the gradient, `own`, and which of four are of two steps. */
+  const added = ({ row, column, total, rowSum, columnSum }: Element, apart: string) => [
+    `${total} += own;`,
+    `let pair = read_pairs(at(${row}, ${PAIRS} + ${column}));`,
+    `let through = select(vec4f(), own * pair, ${apart});`,
+    `${rowSum} += dot(through, vec4f(1.0));`,
+    `${columnSum} += through;`,
+  ];
+  const sums: Pick<Look, "storeRow" | "storeColumns"> = {
+    storeRow: storeRowAt("later", "CHUNK"),
+    storeColumns: (column, value) =>
+      "let place = p.earlier + ((chunk * heads + head) * (CHUNK / TILE_ROWS) + m0 / TILE_ROWS)" +
+      ` * CHUNK + ${column};\n${storeFour("place", value)}`,
+  };
+  const near: Look = {
+    rows: (row, id) => [`let ${id} = moments(head, ${row});`],
+    columns: (column, id) => [
+      `let ${id} = moments(head, ${column});`,
+      `let ${id}_steps = four(head, ${STEP}u, ${column});`,
+      `let ${id}_s = ${fourFrom(column)};`,
+    ],
+    element: (e) => [
+      `let at_t = ${momentOf(e.rows, e.j)};`,
+      `let own = decayed(${e.value} * ${e.columns}_steps, ${e.row}, ${e.column}, at_t, ${e.columns});`,
+      ...added(e, `(${e.columns}_s < vec4u(${e.row})) & (own != vec4f())`),
+    ],
+    ...sums,
+  };
+  const far: Look = {
+    prepare: ["let origin = moment(head, m0);"],
+    rows: (row, id) => fromOrigin(row, id, "decay_to(origin, ROWS)"),
+    columns: (column, id) => [
+      `let ${id} = moments(head, ${column});`,
+      `let ${id}_same = ${fourFrom(column)} >= vec4u(u32(max(origin.first, 0.0)));`,
+      `let ${id}_decays = four(head, ${STEP}u, ${column}) * decay_from(${id}, origin);`,
+      `let ${id}_gain = select(vec4f(), ${id}_decays, ${id}_same);`,
+    ],
+    element: (e) => [
+      `let own = ${e.value} * ${e.columns}_gain * ${e.rows}_scale.${XYZW[e.j]};`,
+      ...added(e, "own != vec4f()"),
+    ],
+    ...sums,
+  };
   return {
     rows: chunk,
     columns: chunk,
@@ -487,33 +546,8 @@ export function pairsGradientProduct(program: SsdProgram): TileProduct {
             kind: "add",
             term: { left: rowsOfGy, right: rowsOfU(X), begin: "0u", end: "HEAD_WIDTH" },
           },
-          {
-            kind: "look",
-            look: {
-              rows: (row, id) => [`let ${id} = moments(head, ${row});`],
-              columns: (column, id) => [
-                `let ${id} = moments(head, ${column});`,
-                `let ${id}_steps = four(head, ${STEP}u, ${column});`,
-                `let ${id}_s = ${fourFrom(column)};`,
-              ],
-              element: ({ row, column, rows, columns, j, value, total, rowSum, columnSum }) => [
-                `let at_row = Moment(${rows}.log.${XYZW[j]}, ${rows}.before.${XYZW[j]}, ${rows}.first.${
-                  XYZW[j]
-                });`,
-                `let own = decayed(${value} * ${columns}_steps, ${row}, ${column}, at_row, ${columns});`,
-                `${total} += own;`,
-                `let pair = read_pairs(at(${row}, group * CHUNK + ${column}));`,
-                `let before = (${columns}_s < vec4u(${row})) & (own != vec4f());`,
-                `let through = select(vec4f(), own * pair, before);`,
-                `${rowSum} += dot(through, vec4f(1.0));`,
-                `${columnSum} += through;`,
-              ],
-              storeRow: storeRowAt("later", "CHUNK"),
-              storeColumns: (column, value) =>
-                "let place = p.earlier + ((chunk * heads + head) * (CHUNK / TILE_ROWS) + m0 / TILE_ROWS)" +
-                ` * CHUNK + ${column};\n${storeFour("place", value)}`,
-            },
-          },
+          { kind: "look", look: near, when: `!(${EARLIER_TILE})` },
+          { kind: "look", look: far, when: EARLIER_TILE },
         ],
       },
       {
@@ -539,20 +573,16 @@ export function projectionProduct(program: SsdProgram, side: "B" | "C"): TilePro
   const own = ofC ? C : B;
   const pairs: Term = ofC
     ? {
-      left: {
-        along: "k",
-        load: ({ out, k }) => `read_dpairs(at(${out}, group * CHUNK + ${k}))`,
-      },
+      left: asRead(rowsOf(readDpairs, PAIRS)),
       right: columnsOfU(B),
       begin: roundedDown("begin"),
       end: "select(min(m0 + TILE_ROWS, CHUNK), 0u, past)",
     }
     : {
-      left: {
-        along: "out",
-        load: ({ out, k }) =>
-          `select(vec4f(), read_dpairs(at(${k}, group * CHUNK + ${out})), ${k} < valid)`,
-      },
+      left: made(
+        columnsOf(readDpairs, PAIRS),
+        (pair, { k }) => `select(vec4f(), ${pair}, ${k} < valid)`,
+      ),
       right: columnsOfU(C),
       begin: "m0",
       end: roundedUp("end_step"),
@@ -578,7 +608,9 @@ export function projectionProduct(program: SsdProgram, side: "B" | "C"): TilePro
     place: [
       ...BY_GROUP,
       "let any_head = group * p.per_group;",
-      ...(ofC ? ROW_STEPS : ROW_STEPS_BEFORE).map((line) => line.replaceAll("(head,", "(any_head,")),
+      ...(ofC ? ROW_STEPS : ROW_STEPS_BEFORE).map((line) =>
+        line.replaceAll("(head,", "(any_head,")
+      ),
     ],
     steps: [
       {

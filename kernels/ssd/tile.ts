@@ -18,11 +18,24 @@ import { type Program, WgslWriter } from "../wgsl/mod.ts";
 export interface Operand {
   /** Whether neighbours in memory run along the summed axis or along the output's. */
   along: "k" | "out";
+  /** WGSL: a vector's place is the sum of what out says, which is found once, and of what k says. */
+  outAt(out: string): string;
+  kAt(k: string): string;
   /**
-   * WGSL of four neighbouring values from (out, k): of k to k + 3, or of out to out + 3. `near` and
-   * `own` are what the term's preloads are called here; `j` is k's place in its four.
+   * WGSL of four neighbouring values from (out, k), which lie at `at`: of k to k + 3, or of out to
+   * out + 3. `near` and `own` are what the term's preloads are called here; `j` is k's place in its four.
    */
-  load(place: { out: string; k: string; near: string; own: string; j: number }): string;
+  load(place: Place): string;
+}
+
+/** What an operand is told of a place; see there. */
+export interface Place {
+  at: string;
+  out: string;
+  k: string;
+  near: string;
+  own: string;
+  j: number;
 }
 
 /** A product that is added to the tile's sums: over k from `begin` to `end`, whole multiples of K_STEP. */
@@ -59,6 +72,8 @@ export interface Element {
 
 /** A look at all sums of the tile. */
 export interface Look {
+  /** Statements that come first. */
+  prepare?: string[];
   /** Statements that load what belongs to four rows, or four columns, under names that start with id. */
   rows?(row: string, id: string): string[];
   columns?(column: string, id: string): string[];
@@ -73,7 +88,8 @@ export interface Look {
 /** What a program does with its sums, in order. */
 export type Step =
   | { kind: "add"; term: Term }
-  | { kind: "look"; look: Look }
+  /** Where `when` is so, which is WGSL of m0 and n0 alone. */
+  | { kind: "look"; look: Look; when?: string }
   /** Sums begin at zero again. */
   | { kind: "clear" }
   /** `for (head ...) { steps }` over the heads of the group, where `when` (WGSL) is so. */
@@ -143,6 +159,13 @@ const FOUR = [0, 1, 2, 3] as const;
 const transposed = (name: (j: number) => string, i: number) =>
   `vec4f(${FOUR.map((j) => `${name(j)}.${XYZW[i]}`).join(", ")})`;
 
+/** What belongs to values along out, by the names that programs give it: see {@linkcode Form.lines}. */
+interface Line {
+  out: string;
+  at: string;
+  own: string;
+}
+
 /** What the forms share. */
 abstract class Form {
   /** Numbers preloads. */
@@ -189,8 +212,10 @@ abstract class Form {
   protected steps(steps: Step[]): void {
     for (const step of steps) {
       if (step.kind === "add") this.add(step.term);
-      else if (step.kind === "look") this.look(step.look);
-      else if (step.kind === "clear") this.clear();
+      else if (step.kind === "look") {
+        if (step.when) this.w.if(step.when, () => this.look(step.look));
+        else this.look(step.look);
+      } else if (step.kind === "clear") this.clear();
       else if (step.kind === "chunks") {
         const number = step.backward ? "p.chunks - 1u - i" : "i";
         this.w.for("var i = 0u; i < p.chunks; i++", () => {
@@ -206,35 +231,49 @@ abstract class Form {
     }
   }
 
-  /**
-   * Writes four vec4fs NAME_0 to NAME_3: an operand's values of k to k + 3, each over out to out + 3.
-   * What belongs to its rows is loaded here, unless `own` names what has been.
-   */
-  protected block(
-    name: string,
-    term: Term,
-    side: "left" | "right",
-    out: string,
+  /** Finds, once for all k, what belongs to values of a side from `out` on: to one, or to `count`. */
+  protected lines(term: Term, side: "left" | "right", out: string, count: number): Line[] {
+    return range(count).map((i) => {
+      const line = {
+        out: i ? `(${out} + ${i}u)` : `(${out})`,
+        at: this.id("line"),
+        own: this.id("own"),
+      };
+      this.w.line(`let ${line.at} = ${term[side].outAt(line.out)};`);
+      if (side === "left") this.w.line(...term.own?.(line.out, line.own) ?? []);
+      return line;
+    });
+  }
+
+  /** The same for the four values of a block: one line of four where they are neighbours in memory. */
+  protected blockLines(term: Term, side: "left" | "right", out: string): Line[] {
+    return this.lines(term, side, out, term[side].along === "out" ? 1 : 4);
+  }
+
+  /** WGSL of the four values of a line at k. */
+  protected value(
+    operand: Operand,
+    { out, at, own }: Line,
     k: string,
     near: string,
-  ): void {
-    const operand = term[side];
+    j = 0,
+  ): string {
+    return operand.load({ at: `${at} + ${operand.kAt(k)}`, out, k, near, own, j });
+  }
+
+  /** Writes four vec4fs NAME_0 to NAME_3: an operand's values of k to k + 3, each over a block's lines. */
+  protected block(name: string, operand: Operand, lines: Line[], k: string, near: string): void {
     const { w } = this;
-    if (operand.along === "out") {
-      const own = this.id("own");
-      if (side === "left") w.line(...term.own?.(out, own) ?? []);
+    const [line] = lines;
+    if (operand.along === "out" && line) {
       for (const j of FOUR) {
-        const place = { out, k: `${k} + ${j}u`, near, own, j };
-        w.line(`let ${name}_${j} = ${operand.load(place)};`);
+        w.line(`let ${name}_${j} = ${this.value(operand, line, `(${k} + ${j}u)`, near, j)};`);
       }
       return;
     }
-    for (const i of FOUR) {
-      const own = this.id("own");
-      const row = `${out} + ${i}u`;
-      if (side === "left") w.line(...term.own?.(row, own) ?? []);
-      w.line(`let ${name}l${i} = ${operand.load({ out: row, k, near, own, j: 0 })};`);
-    }
+    lines.forEach((line, i) => {
+      w.line(`let ${name}l${i} = ${this.value(operand, line, k, near)};`);
+    });
     for (const j of FOUR) {
       w.line(`let ${name}_${j} = ${transposed((i) => `${name}l${i}`, j)};`);
     }
@@ -265,13 +304,14 @@ class Broadcast extends Form {
     const { w } = this;
     const along = term.left.along === "out";
     const groups = along ? 1 : 4;
-    const owns = range(groups).map(() => this.id("own"));
-    const rowOf = (g: number) => along ? "m0 + 4u * l" : `m0 + ${8 * g}u + l`;
     w.block("", () => {
-      owns.forEach((own, g) => w.line(...term.own?.(rowOf(g), own) ?? []));
+      const rows = range(groups).flatMap((g) =>
+        this.lines(term, "left", along ? "m0 + 4u * l" : `m0 + ${8 * g}u + l`, 1)
+      );
+      const columns = this.blockLines(term, "right", "n0 + 4u * l");
       this.bounds(term);
       w.for("var k = k_begin; k < k_end; k += K_STEP", () => {
-        for (const u of range(2)) this.#loadStep(term, u, owns, rowOf);
+        for (const u of range(2)) this.#loadStep(term, u, rows, columns);
         for (const r of range(32)) {
           const [lane, name] = along
             ? [r >> 2, (u: number) => `x0_${u}_${r & 3}`]
@@ -288,25 +328,21 @@ class Broadcast extends Form {
   }
 
   /** Loads four of k: x{g}_{u}_{i}, rows along k, and y{u}_{q}, columns along k. */
-  #loadStep(term: Term, u: number, owns: string[], rowOf: (g: number) => string): void {
+  #loadStep(term: Term, u: number, rows: Line[], columns: Line[]): void {
     const { w } = this;
     const near = this.id("near");
     w.line(`let k${u} = k + ${4 * u}u;`);
     w.line(...term.near?.(`k${u}`, near) ?? []);
-    owns.forEach((own, g) => {
+    rows.forEach((row, g) => {
       const { left } = term;
       if (left.along === "k") {
-        const place = { out: rowOf(g), k: `k${u}`, near, own, j: 0 };
-        w.line(`let x${g}_${u}_0 = ${left.load(place)};`);
+        w.line(`let x${g}_${u}_0 = ${this.value(left, row, `k${u}`, near)};`);
         return;
       }
-      for (const j of FOUR) {
-        const place = { out: rowOf(g), k: `k${u} + ${j}u`, near, own, j };
-        w.line(`let a${u}_${j} = ${left.load(place)};`);
-      }
+      this.block(`a${u}`, left, [row], `k${u}`, near);
       for (const i of FOUR) w.line(`let x${g}_${u}_${i} = ${transposed((j) => `a${u}_${j}`, i)};`);
     });
-    this.block(`b${u}`, term, "right", "n0 + 4u * l", `k${u}`, near);
+    this.block(`b${u}`, term.right, columns, `k${u}`, near);
     for (const q of FOUR) w.line(`let y${u}_${q} = ${transposed((j) => `b${u}_${j}`, q)};`);
   }
 
@@ -314,6 +350,7 @@ class Broadcast extends Form {
     const { w } = this;
     const columns = this.id("columns");
     w.block("", () => {
+      w.line(...look.prepare ?? []);
       w.line("let column = n0 + 4u * l;");
       w.line(...look.columns?.("column", columns) ?? []);
       if (look.storeColumns) w.line("var column_sum = vec4f();");
@@ -395,13 +432,15 @@ class Plain extends Form {
   add(term: Term): void {
     const { w } = this;
     w.block("", () => {
+      const rows = range(2).map((i) => this.blockLines(term, "left", `m0 + ${4 * i}u`));
+      const columns = FOUR.map((q) => this.blockLines(term, "right", `n0 + ${4 * q}u`));
       this.bounds(term);
       w.for("var k = k_begin; k < k_end; k += K_STEP", () => {
         const near = this.id("near");
         w.line(...term.near?.("k", near) ?? []);
-        for (const i of range(2)) this.block(`a${i}`, term, "left", `m0 + ${4 * i}u`, "k", near);
+        rows.forEach((lines, i) => this.block(`a${i}`, term.left, lines, "k", near));
         for (const q of FOUR) {
-          this.block(`b${q}`, term, "right", `n0 + ${4 * q}u`, "k", near);
+          this.block(`b${q}`, term.right, columns[q] ?? [], "k", near);
           for (const r of range(8)) {
             const terms = FOUR.map((j) => `a${r >> 2}_${j}.${XYZW[r & 3]} * b${q}_${j}`);
             w.line(`c${r}_${q} += ${terms.join(" + ")};`);
@@ -414,6 +453,7 @@ class Plain extends Form {
   look(look: Look): void {
     const { w } = this;
     w.block("", () => {
+      w.line(...look.prepare ?? []);
       if (look.storeRow) { for (const r of range(8)) w.line(`var row_sum${r} = 0.0;`); }
       const rows = range(2).map(() => this.id("rows"));
       rows.forEach((id, g) => w.line(...look.rows?.(`m0 + ${4 * g}u`, id) ?? []));
@@ -540,7 +580,7 @@ class Shared extends Form {
       w.line(`let out = ${origin} + 4u * quad;`);
       const near = this.id("near");
       if (side === "left") w.line(...term.near?.("k", near) ?? []);
-      this.block("v", term, side, "out", "k", near);
+      this.block("v", term[side], this.blockLines(term, side, "out"), "k", near);
       for (const j of FOUR) w.line(`${side}_slab[kq + ${j}u][quad] = v_${j};`);
     });
   }
@@ -550,6 +590,7 @@ class Shared extends Form {
     const rows = this.id("rows");
     const columns = this.id("columns");
     w.block("", () => {
+      w.line(...look.prepare ?? []);
       w.line("let row = m0 + 4u * ty;");
       w.line("let column = n0 + 4u * tx;");
       w.line(...look.rows?.("row", rows) ?? []);

@@ -225,10 +225,10 @@ export function finishProgram(program: SsdProgram): Program {
       w.if(`enters && first == ${EARLIER}.0`, () => {
         w.line(`taken += tiles(p.taken, head, ${stateTiles}u, 0u, ${stateTiles}u, t);`);
       });
+      w.comment("At a document's last step nothing of the next document may stay.");
       w.line(
         `let first_tile = u32(max(first, 0.0)) / ${pairTile.columns}u;`,
         `let end_tile = (end - 1u) / ${pairTile.rows}u + 1u;`,
-        "// At a document's last step there are no pairs yet: nothing of the next document stays.",
         "pairs = select(pairs, 0.0, left == end);",
         `pairs += tiles(p.later, head, ${columnTiles}u, first_tile, t / ${pairTile.columns}u + 1u, t);`,
         `pairs -= tiles(p.earlier, head, ${rowTiles}u, t / ${pairTile.rows}u, end_tile, t);`,
