@@ -12,7 +12,8 @@
  * 2. An iteration takes {@linkcode STEPS} vectors of K, and adds `dot + dot` to each sum in one
  *    statement: the driver blends every variable that a loop changes with the mask of the lanes at
  *    work, once per iteration.
- * 3. C is stored in vectors of four.
+ * 3. C is stored in vectors of four. Whether it is added to is part of the program: the driver runs
+ *    both sides of a condition, and a loop's round that only finds the loop over.
  *
  * The textures are linear: texel i of a panel matrix is at (i % width, i / width). A texel of an f16
  * texture is widened to f32 as it is loaded.
@@ -30,7 +31,6 @@ import {
   FOUR,
   gathered,
   plus,
-  storeOrAdd,
   storeSum,
 } from "./program_parts.ts";
 
@@ -50,7 +50,7 @@ const ALL_STEPS = range(STEPS);
  */
 export function broadcastProgram(
   product: Product,
-  { a, b, c }: Operands,
+  { a, b, c, accumulate = false }: Operands & { accumulate?: boolean },
   order: TileOrder,
   residual: boolean,
 ): Program {
@@ -77,7 +77,7 @@ export function broadcastProgram(
     `);
     declareSums(w);
     findLaneStarts(w, product);
-    w.for("var k = 0u; k < p.k_vectors; k += STEPS", () => {
+    w.repeat("var k = 0u;", "k += STEPS;", "k < p.k_vectors", () => {
       findVectors(w, product);
       loadColumns(w, product);
       const rowsOfLane = product === "TN" ? 4 : 1;
@@ -86,7 +86,7 @@ export function broadcastProgram(
         multiplyRows(w, group, rowsOfLane);
       }
     });
-    storeTile(w, residual);
+    storeTile(w, accumulate, residual);
   });
   return w.program();
 }
@@ -200,14 +200,12 @@ function multiplyRows(w: WgslWriter, group: number, rowsOfLane: number): void {
 }
 
 /** Stores the rows of the tile that C has. */
-function storeTile(w: WgslWriter, residual: boolean): void {
+function storeTile(w: WgslWriter, add: boolean, residual: boolean): void {
   w.line("let c_at = (tile_column * p.c_stride + m0) * 8u + lane;");
   if (residual) w.line("let d_at = (tile_column * p.d_stride + m0) * 8u + lane;");
-  storeOrAdd(w, (add) => {
-    for (const row of range(TILE)) {
-      const sum = `vec4f(${FOUR.map((column) => sumName(row, column)).join(", ")})`;
-      const place = { at: plus("c_at", 8 * row), dAt: plus("d_at", 8 * row), sum };
-      w.if(`m0 + ${row}u < p.m`, () => w.line(storeSum(add, place, residual)));
-    }
-  });
+  for (const row of range(TILE)) {
+    const sum = `vec4f(${FOUR.map((column) => sumName(row, column)).join(", ")})`;
+    const place = { at: plus("c_at", 8 * row), dAt: plus("d_at", 8 * row), sum };
+    w.if(`m0 + ${row}u < p.m`, () => w.line(storeSum(add, place, residual)));
+  }
 }

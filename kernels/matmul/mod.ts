@@ -335,7 +335,7 @@ function choiceOf(device: Device, call: MatmulCall, { m, n, k }: Extents): Matmu
 }
 
 /** Of a call, what its program depends on. */
-type ProgramCall = Operands & Pick<MatmulCall, "product" | "residual">;
+type ProgramCall = Operands & Pick<MatmulCall, "product" | "residual" | "accumulate">;
 
 /** The kinds of programs, and what writes each. */
 type ProgramKind = "broadcast" | "plain" | "tiled" | "units";
@@ -351,7 +351,7 @@ function program(
 ): Program {
   const { order, tile, depth, half } = choice;
   const key: unknown[] = [kind, order, tile, depth, half, call.product, halfKey(call)];
-  key.push(call.residual !== undefined);
+  key.push(call.residual !== undefined, kind === "broadcast" && call.accumulate);
   if (units) {
     key.push(choice.stages, choice.subgroups, call.a.exponent, call.b.exponent);
     key.push(...Object.values(units));

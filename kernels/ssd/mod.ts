@@ -155,7 +155,20 @@ class Queue {
     const { pp, np } = ssdExtents(this.shape);
     const { softplus, skip, packed, initialState, lastState, limits, half } = this.shape;
     const { chunk } = this.program;
-    return { pp, np, softplus, skip, packed, initialState, lastState, limits, half, chunk };
+    const carries = carriesStates(this.shape);
+    return {
+      pp,
+      np,
+      softplus,
+      skip,
+      packed,
+      initialState,
+      lastState,
+      carries,
+      limits,
+      half,
+      chunk,
+    };
   }
 
   /** Queues a product over heads or groups (`over` of them), and over chunks or, as told, sequences. */
@@ -169,6 +182,7 @@ class Queue {
   ): void {
     const { variant } = this.plan.device;
     const groups: [number, number, number] = [tileGroups(variant, product), over, pieces];
+    if (!groups[0]) return;
     this.dispatch(label, () => tileProgram(variant, product), bindings, groups, work);
   }
 }
@@ -254,10 +268,13 @@ export function ssdBackward(plan: Plan, shape: SsdShape, buffers: SsdBackward): 
     flop: flopOf(shape, pp * (np + chunk / 2)),
     bytes: rows + stateBytes,
   });
-  queue.product("ssd pairs backward", pairsGradientProduct(program), groups, ofGradient, {
-    flop: flopOf(shape, pp * chunk / 2),
-    bytes: stride * (width * (stored + 4) + 8 * groups * chunk),
-  });
+  for (const part of ["diagonal", "below"] as const) {
+    const product = pairsGradientProduct(program, part);
+    queue.product(`ssd pairs backward, ${part}`, product, groups, ofGradient, {
+      flop: flopOf(shape, pp * chunk / 4),
+      bytes: stride * (width * (stored + 4) + 8 * groups * chunk) / 2,
+    });
+  }
   const ofPairs = { ...ofGradient, ...queue.operands({ dpairs }) };
   queue.product("ssd B backward", projectionProduct(program, "B"), groups, ofPairs, {
     flop: flopOf(shape, pp * np) + flopOf(shape, np * chunk / 2) / heads * groups,

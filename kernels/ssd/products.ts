@@ -11,6 +11,7 @@ import {
   storedU,
 } from "./declarations.ts";
 import {
+  carriesStates,
   EARLIER,
   END,
   FIRST,
@@ -18,7 +19,6 @@ import {
   INTO_END,
   LOG_BEFORE,
   LOG_DECAY,
-  PAST,
   ssdExtents,
   type SsdShape,
   STEP,
@@ -89,12 +89,11 @@ function declareProduct(
 /**
  * Statements about a tile of rows m0 on, which are steps t: `origin`, the moment of its first one, whose
  * document begins at `begin`. Earlier steps s of that document count by exp(t - origin) exp(origin - s),
- * so that no decay is computed for each pair. Past the sequence's end there is nothing.
+ * so that no decay is computed for each pair.
  */
 const ROW_STEPS = [
   "let origin = moment(head, m0);",
   "let begin = u32(max(origin.first, 0.0));",
-  `let past = origin.first == ${PAST}.0;`,
 ];
 
 /**
@@ -198,11 +197,8 @@ const fourFrom = (k: string) => `(vec4u(${k}) + vec4u(0u, 1u, 2u, 3u))`;
 const roundedDown = (k: string) => `${k} / K_STEP * K_STEP`;
 const roundedUp = (k: string) => `(${k} + K_STEP - 1u) / K_STEP * K_STEP`;
 
-/** WGSL: whether all columns of a tile of pairs are earlier steps than all its rows. */
-const EARLIER_TILE = "n0 + TILE_COLUMNS <= m0";
-
 /** WGSL: whether a tile has no pair of one document, as any head of the group can say. */
-const NO_PAIRS = "n0 >= m0 + TILE_ROWS || m0 >= valid || " +
+const NO_PAIRS = "m0 >= valid || " +
   `f32(n0 + TILE_COLUMNS) <= one(group * p.per_group, ${FIRST}u, m0)`;
 
 /** C[t] . B[s] of a chunk for s <= t of one document, by groups. */
@@ -215,6 +211,7 @@ export function pairsProduct(program: SsdProgram): TileProduct {
       declareProduct(w, program, { u: storedU(shape), steps: "vec4f", pairs: "vec4f!" });
     },
     place: BY_GROUP,
+    part: "lower",
     idle: NO_PAIRS,
     steps: [
       { kind: "add", term: { left: rowsOfU(C), right: rowsOfU(B), begin: "0u", end: "STATES" } },
@@ -301,6 +298,23 @@ export function statesProduct(program: SsdProgram, backward: boolean): TileProdu
 
 const look = (how: Look): Step => ({ kind: "look", look: how });
 
+/** Steps that begin with the product of B or C and the states, scaled, where any are carried and `when` is so. */
+const withStates = (shape: SsdShape, side: string, when: string, scale: string): Step[] =>
+  carriesStates(shape)
+    ? [
+      {
+        kind: "add",
+        term: {
+          left: rowsOfU(side),
+          right: statesByN,
+          begin: "0u",
+          end: `select(0u, STATES, ${when})`,
+        },
+      },
+      scaleAll(scale),
+    ]
+    : [];
+
 /** WGSL of D at four channels. */
 const skipAt = ({ skip }: SsdShape, column: string) =>
   skip === "channel" ? `skip[(head * HEAD_WIDTH + ${column}) / 4u]` : "par[p.heads_padded + head]";
@@ -313,11 +327,13 @@ export function outputsProduct(program: SsdProgram): TileProduct {
     left: made(pairs, (pair, { near }) => `${pair} * ${near}_gain`),
     right: columnsOfU(X),
     begin: roundedDown("begin"),
-    end: "select(m0, 0u, past)",
+    end: "m0",
     near: (k, id) => [
       `let ${id}_moments = moments(head, ${k});`,
       `let ${id}_steps = four(head, ${STEP}u, ${k}) * decay_from(${id}_moments, origin);`,
-      `let ${id}_gain = select(vec4f(), ${id}_steps, ${fourFrom(k)} >= vec4u(begin));`,
+      `let ${id}_all = ${fourFrom(k)};`,
+      `let ${id}_some = (${id}_all >= vec4u(begin)) & (${id}_all < vec4u(m0));`,
+      `let ${id}_gain = select(vec4f(), ${id}_steps, ${id}_some);`,
     ],
   };
   const within: Term = {
@@ -328,7 +344,7 @@ export function outputsProduct(program: SsdProgram): TileProduct {
     ),
     right: columnsOfU(X),
     begin: "m0",
-    end: "select(min(m0 + TILE_ROWS, CHUNK), 0u, past)",
+    end: "min(m0 + TILE_ROWS, CHUNK)",
     near: (k, id) => [
       `let ${id}_moments = moments(head, ${k});`,
       `let ${id}_steps = four(head, ${STEP}u, ${k});`,
@@ -344,22 +360,13 @@ export function outputsProduct(program: SsdProgram): TileProduct {
         u: storedU(shape),
         steps: "vec4f",
         pairs: "vec4f",
-        states: "vec4f",
+        ...statesBuffer(shape),
         ...skipBuffers(shape),
         y: "vec4f!",
       }),
     place: [...BY_HEAD, ...ROW_STEPS, `let from_start = one(head, ${FROM_START}u, m0);`],
     steps: [
-      {
-        kind: "add",
-        term: {
-          left: rowsOfU(C),
-          right: statesByN,
-          begin: "0u",
-          end: `select(0u, STATES, ${entered})`,
-        },
-      },
-      scaleAll("from_start"),
+      ...withStates(shape, C, entered, "from_start"),
       { kind: "add", term: before },
       scaleFromOrigin("decay_to(origin, ROWS)"),
       { kind: "add", term: within },
@@ -377,6 +384,8 @@ export function outputsProduct(program: SsdProgram): TileProduct {
   };
 }
 
+const statesBuffer = (shape: SsdShape): Record<string, string> =>
+  carriesStates(shape) ? { states: "vec4f" } : {};
 const skipBuffers = ({ skip }: SsdShape): Record<string, string> =>
   skip === "channel" ? { skip: "vec4f" } : skip === "head" ? { par: "f32" } : {};
 
@@ -399,11 +408,14 @@ export function inputsProduct(program: SsdProgram): TileProduct {
   const later: Term = {
     left: made(pairs, (pair, { near, j }) => `${pair} * ${near}_gain.${XYZW[j]}`),
     right: columnsOfGy,
-    begin: "min(m0 + TILE_ROWS, CHUNK)",
+    // The last tile has no later steps, but a round to take.
+    begin: "min(m0 + TILE_ROWS, CHUNK - K_STEP)",
     end: roundedUp("end_step"),
     near: (k, id) => [
       `let ${id}_decays = decay_to(origin, moments(head, ${k}));`,
-      `let ${id}_gain = select(vec4f(), ${id}_decays, ${fourFrom(k)} < vec4u(end_step));`,
+      `let ${id}_all = ${fourFrom(k)};`,
+      `let ${id}_some = (${id}_all >= vec4u(m0 + TILE_ROWS)) & (${id}_all < vec4u(end_step));`,
+      `let ${id}_gain = select(vec4f(), ${id}_decays, ${id}_some);`,
     ],
   };
   const within: Term = {
@@ -427,7 +439,7 @@ export function inputsProduct(program: SsdProgram): TileProduct {
         u: storedU(shape),
         steps: "vec4f",
         pairs: "vec4f",
-        states: "vec4f",
+        ...statesBuffer(shape),
         gy: "vec4f",
         ...skipBuffers(shape),
         du: "vec4f!",
@@ -435,16 +447,7 @@ export function inputsProduct(program: SsdProgram): TileProduct {
       }),
     place: [...BY_HEAD, ...ROW_STEPS_BEFORE, `let to_end = one(head, ${TO_END}u, last);`],
     steps: [
-      {
-        kind: "add",
-        term: {
-          left: rowsOfU(B),
-          right: statesByN,
-          begin: "0u",
-          end: `select(0u, STATES, ${leaving})`,
-        },
-      },
-      scaleAll("to_end"),
+      ...withStates(shape, B, leaving, "to_end"),
       { kind: "add", term: later },
       scaleFromOrigin("decay_from(ROWS, origin)"),
       { kind: "add", term: within },
@@ -476,7 +479,10 @@ export function inputsProduct(program: SsdProgram): TileProduct {
  * The gradient of pairs: the sum over a group's heads of L[t, s] dt[s] (gy[t] . x[s]). For each head it
  * leaves what the pairs (t, s) with s < t add to the loss through their decay, summed by t and by s.
  */
-export function pairsGradientProduct(program: SsdProgram): TileProduct {
+export function pairsGradientProduct(
+  program: SsdProgram,
+  part: "diagonal" | "below",
+): TileProduct {
   const { shape, chunk } = program;
   /** What a pair adds, given its part of the gradient, `own`, and which of four are of two steps. */
   const added = ({ row, column, total, rowSum, columnSum }: Element, apart: string) => [
@@ -536,6 +542,7 @@ export function pairsGradientProduct(program: SsdProgram): TileProduct {
       });
     },
     place: BY_GROUP,
+    part,
     idle: NO_PAIRS,
     steps: [
       {
@@ -546,8 +553,7 @@ export function pairsGradientProduct(program: SsdProgram): TileProduct {
             kind: "add",
             term: { left: rowsOfGy, right: rowsOfU(X), begin: "0u", end: "HEAD_WIDTH" },
           },
-          { kind: "look", look: near, when: `!(${EARLIER_TILE})` },
-          { kind: "look", look: far, when: EARLIER_TILE },
+          { kind: "look", look: part === "below" ? far : near },
         ],
       },
       {
@@ -576,7 +582,7 @@ export function projectionProduct(program: SsdProgram, side: "B" | "C"): TilePro
       left: asRead(rowsOf(readDpairs, PAIRS)),
       right: columnsOfU(B),
       begin: roundedDown("begin"),
-      end: "select(min(m0 + TILE_ROWS, CHUNK), 0u, past)",
+      end: "min(m0 + TILE_ROWS, CHUNK)",
     }
     : {
       left: made(
@@ -590,6 +596,34 @@ export function projectionProduct(program: SsdProgram, side: "B" | "C"): TilePro
   const carried = ofC
     ? `(${entersChunk(shape)}) && origin.first == ${EARLIER}.0`
     : `(${leavesChunk(shape)}) && end_step == valid`;
+  const ofStates: Step = {
+    kind: "heads",
+    when: carried,
+    steps: [
+      { kind: "clear" },
+      {
+        kind: "add",
+        term: {
+          left: ofC ? rowsOfGy : rowsOfU(X),
+          right: statesByChannel,
+          begin: "0u",
+          end: "HEAD_WIDTH",
+        },
+      },
+      {
+        kind: "look",
+        look: {
+          ...scaleRows(ofC ? FROM_START : INTO_END),
+          element: (e) => [
+            scaled(e),
+            `${e.total} += ${e.value};`,
+            `${e.rowSum} += dot(${e.value}, read_u(at(${e.row}, ${own} + ${e.column})));`,
+          ],
+          storeRow: storeRowAt(ofC ? "taken" : "given", "STATES"),
+        },
+      },
+    ],
+  };
   return {
     rows: chunk,
     columns: ssdExtents(shape).np,
@@ -599,10 +633,10 @@ export function projectionProduct(program: SsdProgram, side: "B" | "C"): TilePro
         u: storedU(shape),
         steps: "vec4f",
         dpairs: "vec4f",
-        states: "vec4f",
-        ...(ofC ? { gy: "vec4f" } : {}),
+        ...statesBuffer(shape),
+        ...(ofC && carriesStates(shape) ? { gy: "vec4f" } : {}),
         du: "vec4f!",
-        sums: "f32!",
+        ...(carriesStates(shape) ? { sums: "f32!" } : {}),
       }),
     // Where documents lie is the same for all heads.
     place: [
@@ -613,34 +647,7 @@ export function projectionProduct(program: SsdProgram, side: "B" | "C"): TilePro
       ),
     ],
     steps: [
-      {
-        kind: "heads",
-        when: carried,
-        steps: [
-          { kind: "clear" },
-          {
-            kind: "add",
-            term: {
-              left: ofC ? rowsOfGy : rowsOfU(X),
-              right: statesByChannel,
-              begin: "0u",
-              end: "HEAD_WIDTH",
-            },
-          },
-          {
-            kind: "look",
-            look: {
-              ...scaleRows(ofC ? FROM_START : INTO_END),
-              element: (e) => [
-                scaled(e),
-                `${e.total} += ${e.value};`,
-                `${e.rowSum} += dot(${e.value}, read_u(at(${e.row}, ${own} + ${e.column})));`,
-              ],
-              storeRow: storeRowAt(ofC ? "taken" : "given", "STATES"),
-            },
-          },
-        ],
-      },
+      ...(carriesStates(shape) ? [ofStates] : []),
       { kind: "clear" },
       { kind: "add", term: pairs },
       {

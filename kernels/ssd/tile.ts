@@ -38,7 +38,10 @@ export interface Place {
   j: number;
 }
 
-/** A product that is added to the tile's sums: over k from `begin` to `end`, whole multiples of K_STEP. */
+/**
+ * A product that is added to the tile's sums: over k from `begin` to `end`, whole multiples of K_STEP. A
+ * round is taken even where there is none: what it adds must be zero, or must not matter.
+ */
 export interface Term {
   left: Operand;
   right: Operand;
@@ -88,14 +91,20 @@ export interface Look {
 /** What a program does with its sums, in order. */
 export type Step =
   | { kind: "add"; term: Term }
-  /** Where `when` is so, which is WGSL of m0 and n0 alone. */
-  | { kind: "look"; look: Look; when?: string }
+  | { kind: "look"; look: Look }
   /** Sums begin at zero again. */
   | { kind: "clear" }
   /** `for (head ...) { steps }` over the heads of the group, where `when` (WGSL) is so. */
   | { kind: "heads"; when?: string; steps: Step[] }
   /** `for (chunk ...) { steps }` over the chunks of the sequence, from the last where `backward`. */
   | { kind: "chunks"; backward: boolean; steps: Step[] };
+
+/**
+ * Tiles of a square output by where they lie: all of their columns before all of their rows (below), some
+ * (diagonal), or either (lower). Products whose tiles do unlike work are queued apart, because a CPU
+ * driver runs both sides of a condition.
+ */
+export type Part = "diagonal" | "below" | "lower";
 
 /** A product over chunks. */
 export interface TileProduct {
@@ -106,6 +115,8 @@ export interface TileProduct {
   declare(w: WgslWriter): void;
   /** Statements that say which chunk and head a workgroup (`w.y`, `w.z`) has. */
   place: string[];
+  /** Only these tiles of a square output are computed; all by default. */
+  part?: Part;
   /** WGSL: whether a tile, of TILE_ROWS x TILE_COLUMNS values, has nothing to compute. */
   idle?: string;
   steps: Step[];
@@ -129,11 +140,16 @@ const K_STEPS: Record<Variant, number> = { "cpu-subgroup": 8, "cpu-plain": 4, "g
 /** Tiles that a workgroup of the plain form takes, an invocation each. */
 const PLAIN_TILES = 8;
 
-/** Workgroups along x of a product. */
+/** Workgroups along x of a product; 0 where it has no such tiles. */
 export function tileGroups(variant: Variant, product: TileProduct): number {
   const { rows, columns } = tileSize(variant, product);
-  const tiles = product.rows / rows * (product.columns / columns);
-  return variant === "cpu-plain" ? Math.ceil(tiles / PLAIN_TILES) : tiles;
+  const down = product.rows / rows;
+  const tiles = down * (product.columns / columns);
+  if (variant === "cpu-plain") return Math.ceil(tiles / PLAIN_TILES);
+  if (product.part === "diagonal") return down;
+  if (product.part === "below") return down * (down - 1) / 2;
+  if (product.part === "lower") return down * (down + 1) / 2;
+  return tiles;
 }
 
 /** The program of a product in a variant. */
@@ -184,13 +200,31 @@ abstract class Form {
 
   /** Statements that say where a tile is: m0 and n0, from its number. */
   protected placeTile(tile: string, rows: number, columns: number): void {
+    const { part, place } = this.product;
     const across = this.product.columns / columns;
-    this.w.line(
-      `let tile = ${tile};`,
-      `let m0 = tile / ${across}u * ${rows}u;`,
-      `let n0 = tile % ${across}u * ${columns}u;`,
-      ...this.product.place,
-    );
+    this.w.line(`let tile = ${tile};`);
+    if (!part || rows !== columns) {
+      this.w.line(
+        `let m0 = tile / ${across}u * ${rows}u;`,
+        `let n0 = tile % ${across}u * ${columns}u;`,
+      );
+    } else if (part === "diagonal") {
+      this.w.line(`let m0 = tile * ${rows}u;`, "let n0 = m0;");
+    } else {
+      // Row r of a triangle begins at tile r (r + 1) / 2; below the diagonal, it is row r + 1 of tiles.
+      this.w.line(
+        "let row_of_tiles = u32((sqrt(f32(8u * tile + 1u)) - 1.0) * 0.5 + 0.001);",
+        `let m0 = (row_of_tiles + ${part === "below" ? 1 : 0}u) * ${rows}u;`,
+        `let n0 = (tile - row_of_tiles * (row_of_tiles + 1u) / 2u) * ${columns}u;`,
+      );
+    }
+    this.w.line(...place);
+    if (part && rows !== columns) {
+      const below = "n0 + TILE_COLUMNS <= m0";
+      const lower = "n0 < m0 + TILE_ROWS";
+      const wanted = { below, lower, diagonal: `${lower} && !(${below})` }[part];
+      this.w.if(`!(${wanted})`, () => this.w.line("return;"));
+    }
     if (this.product.idle) {
       this.w.if(this.alike(this.product.idle), () => this.w.line("return;"));
     }
@@ -212,10 +246,8 @@ abstract class Form {
   protected steps(steps: Step[]): void {
     for (const step of steps) {
       if (step.kind === "add") this.add(step.term);
-      else if (step.kind === "look") {
-        if (step.when) this.w.if(step.when, () => this.look(step.look));
-        else this.look(step.look);
-      } else if (step.kind === "clear") this.clear();
+      else if (step.kind === "look") this.look(step.look);
+      else if (step.kind === "clear") this.clear();
       else if (step.kind === "chunks") {
         const number = step.backward ? "p.chunks - 1u - i" : "i";
         this.w.for("var i = 0u; i < p.chunks; i++", () => {
@@ -310,7 +342,7 @@ class Broadcast extends Form {
       );
       const columns = this.blockLines(term, "right", "n0 + 4u * l");
       this.bounds(term);
-      w.for("var k = k_begin; k < k_end; k += K_STEP", () => {
+      w.repeat("var k = k_begin;", "k += K_STEP;", "k < k_end", () => {
         for (const u of range(2)) this.#loadStep(term, u, rows, columns);
         for (const r of range(32)) {
           const [lane, name] = along

@@ -107,6 +107,21 @@ export class WgslWriter {
     return this.block(`for (${head})`, body);
   }
 
+  /**
+   * Appends a loop that takes its first round without asking: `{ start; do { body; next } while (more) }`.
+   * Mesa's CPU driver ends a loop where it is found to be over, at the end of a round that does nothing:
+   * one that asks first takes a round more.
+   */
+  repeat(start: string, next: string, more: string, body: Body): this {
+    return this.block("", () => {
+      this.line(start);
+      this.block("loop", () => {
+        body();
+        this.block("continuing", () => this.line(next, `break if !(${more});`));
+      });
+    });
+  }
+
   /** Appends a condition, and what runs otherwise where that is given. */
   if(condition: string, body: Body, otherwise?: Body): this {
     this.block(`if (${condition})`, body);
