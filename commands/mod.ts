@@ -41,6 +41,10 @@ const pipeline: CommandGroup = {
       summary: "Make a further shard set of a corpus's documents",
       load: async () => (await import("./pipeline_pack.ts")).command,
     },
+    prune: {
+      summary: "Remove shards of earlier states that no training run needs any more",
+      load: async () => (await import("./pipeline_prune.ts")).command,
+    },
     documents: {
       summary: "Print the live documents as JSON lines, by ascending PMID",
       load: async () => (await import("./pipeline_documents.ts")).command,

@@ -136,6 +136,21 @@ const readsCorpus: Place = async (value, line) => {
   if (cache !== undefined) line.rights.change(cache);
 };
 
+/** A corpus that a run reads, and notes there that it needs its shards. */
+const pinsCorpus: Place = async (value, line) => {
+  await readsCorpus(value, line);
+  if (!isStorage(value)) line.rights.change(join(value, "pins"));
+};
+
+/** A corpus whose kept shards are removed; the runs that pinned them are looked at. */
+const prunesCorpus: Place = async (value, { rights }) => {
+  rights.change(value);
+  const { readPins } = await import("../pipeline/shards/kept.ts");
+  for (const pin of parsed(() => readPins(value)) as { run: string }[] | undefined ?? []) {
+    rights.read(pin.run);
+  }
+};
+
 /** The corpora of a mix such as "pubmed=0.8,c4=0.2". */
 const readsMix: Place = async (value, line) => {
   for (const part of value.split(",")) await readsCorpus(part.replace(/=[\d.]+$/, "").trim(), line);
@@ -210,7 +225,11 @@ const runs: Place = async (value, line) => {
   // The documents of a shard set are in the corpus that it is a part of.
   const home = /^(.*)[\\/]sets[\\/][^\\/]+[\\/]?$/.exec(corpus ?? "")?.[1];
   if (home) line.rights.read(home);
-  if (corpus !== undefined) await (/=[\d.]+$/.test(corpus) ? readsMix : reads)(corpus, line);
+  if (corpus !== undefined) {
+    const mix = /=[\d.]+$/.test(corpus);
+    await (mix ? readsMix : reads)(corpus, line);
+    if (!mix) line.rights.change(join(home ?? corpus, "pins"));
+  }
   const init = textAt(run, "init");
   const scores = textAt(run, "config", "data", "scores");
   if (init !== undefined) await readsModel(init, line);
@@ -280,7 +299,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   "train": {
     device: true,
     options: {
-      corpus: readsCorpus,
+      corpus: pinsCorpus,
       mix: readsMix,
       init: readsModel,
       out: runs,
@@ -370,6 +389,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
     system: ["systemMemoryInfo"], // for the number of workers
     options: { corpus: changesFolder, tokenizer: reads, out: () => {} }, // a name in the corpus
   },
+  "pipeline prune": { options: { corpus: prunesCorpus } },
   "pipeline status": READS_CORPUS,
   "pipeline verify": { options: { corpus: repairsCorpus } },
   "pipeline documents": READS_CORPUS,

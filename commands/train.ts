@@ -67,6 +67,10 @@ export const command: Command = {
       help: "sets one key of the configuration, such as optimizer.beta2=0.99; may be repeated",
     },
     resume: { type: "boolean", help: "go on from the run's last checkpoint" },
+    follow: {
+      type: "boolean",
+      help: "with --resume: read what the corpus has become, from the next epoch on",
+    },
     plan: {
       type: "boolean",
       help: "print the memory that training would take, and train nothing; needs --init alone",
@@ -102,6 +106,10 @@ export const command: Command = {
     const { reporter, signal } = invocation;
     const plan = invocation.boolean("plan");
     const resume = invocation.boolean("resume");
+    const follow = invocation.boolean("follow");
+    if (follow && !resume) {
+      throw new UsageError("Option --follow needs --resume: a new run reads the corpus as it is");
+    }
     const { config, source } = givenConfig(invocation);
     const out = invocation.string("out") ?? (plan && !resume ? "" : undefined);
     if (out === undefined) throw new UsageError("Missing --out RUN");
@@ -129,6 +137,7 @@ export const command: Command = {
         config,
         configSource: source,
         resume,
+        follow,
         makeModel,
         logEvery: invocation.number("log-every"),
         listener: reportAfterValidations(out, listener),

@@ -89,6 +89,7 @@ const OWN_ENTRIES: ReadonlySet<string> = new Set([
   ...SERIES_ENTRIES.map((name) => `${name}.partial`),
   "catalogue.sqlite-journal",
   "sets",
+  "pins",
   "texts.json",
   "texts.json.partial",
   ".lock",

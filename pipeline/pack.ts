@@ -15,6 +15,7 @@ import { checkSequenceLength } from "./ingest/shards.ts";
 import { figuresOf, type ShardSummary } from "./shards/recorded_manifest.ts";
 import { WorkerPool } from "./ingest/worker_pool.ts";
 import { readHeldOut, withoutHeldOut } from "./overlap/contamination.ts";
+import { isKeptName } from "./shards/kept.ts";
 import { buildShards, manifestPath, tokenizerPath } from "./shards/mod.ts";
 import { loadTokenizer } from "./tokenizer/mod.ts";
 
@@ -56,6 +57,12 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
  */
 export async function packSet(options: PackOptions): Promise<Packing> {
   const { corpus: folder, name, signal, onProgress } = options;
+  if (isKeptName(name)) {
+    throw new UserError(
+      `Cannot name a shard set "${name}": names that begin with kept- are those of sets that runs still ` +
+        "need; give another one",
+    );
+  }
   if (!NAME.test(name)) {
     throw new UserError(
       `Cannot name a shard set "${name}": give letters, digits, points, dashes and underscores, a ` +

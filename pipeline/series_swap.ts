@@ -8,6 +8,7 @@
 import { join } from "../core/std.ts";
 import { readJson, removeIfExists, syncFolder, writeAtomic } from "../core/files.ts";
 import { messageOf, UserError } from "../core/errors.ts";
+import { keepPinned } from "./shards/kept.ts";
 import { corpusPaths, isOwnFile, OWN_FOLDERS, SERIES_ENTRIES } from "./corpus_paths.ts";
 
 /** What `series.json` says, the mark of a folder that the program made and may remove. */
@@ -94,6 +95,7 @@ export function swapIn(corpus: string): void {
   if (readMark(next) === undefined || !isThere(corpusPaths.catalogue(next))) {
     throw new Error(`There is no finished series in ${next}`);
   }
+  keepPinned(corpus);
   enter(corpus, "out");
   finishSwap(corpus);
 }

@@ -30,6 +30,8 @@ export interface TrainingCorpus {
   readonly path: string;
   /** Hash of everything that the rows follow from: corpora with the same hash have the same rows. */
   readonly manifestSha256: string;
+  /** Of a corpus folder: the hash of its shards alone, whatever is selected of them. */
+  readonly shardsSha256?: string;
   /** SHA-256 of the tokenizer.json it was tokenized with. */
   readonly tokenizerSha256: string;
   /** Ids of the tokenizer. */
@@ -47,6 +49,10 @@ export interface TrainingCorpus {
    * through this corpus, which stays open.
    */
   select?(spec: SelectionSpec): Promise<TrainingCorpus>;
+  /** Shards of an earlier state that were kept for runs; undefined where they were not. */
+  kept?(shardsSha256: string): TrainingCorpus | undefined;
+  /** Notes that a run needs shards of these hashes, or, without any, that it needs none more. */
+  pin?(run: string, shardsSha256: readonly string[]): void;
 }
 
 /** @throws {UserError} where a split has no rows, or rows have no length. */

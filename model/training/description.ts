@@ -26,6 +26,8 @@ export function recordRun(
     device: string;
     model: MambaConfig;
     state: TrainerState;
+    /** What it follows from now on, where there is any. */
+    followed?: RunFile["followed"];
   },
 ): RunFile {
   const { init, config, device, model, state } = now;
@@ -53,13 +55,15 @@ export function recordRun(
       path: resolve(corpus.path),
       manifest_sha256: corpus.manifestSha256,
       tokenizer_sha256: corpus.tokenizerSha256,
+      ...(corpus.shardsSha256 === undefined ? {} : { shards_sha256: corpus.shardsSha256 }),
     },
     config,
     sequence_length: corpus.sequenceLength,
     device,
     command,
   }, model);
-  const run = { ...going, spikes: state.spikes ?? [] };
+  const { followed } = now;
+  const run = { ...going, ...(followed?.length ? { followed } : {}), spikes: state.spikes ?? [] };
   writeRun(out, run);
   return run;
 }

@@ -19,7 +19,7 @@ import {
 } from "../mamba/mod.ts";
 import { localModel } from "../weights/mod.ts";
 import { readMetrics } from "./metrics.ts";
-import { isDone, markDone } from "./run_file.ts";
+import { isDone, markDone, type RunFile } from "./run_file.ts";
 import { cardOf, describe, recordRun } from "./description.ts";
 import { planRun, type RunPlan, type TrainRequest } from "./plan.ts";
 import { sampler } from "./samples.ts";
@@ -45,6 +45,10 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
   const { out, reporter } = request;
   const plan = await planRun(request);
   const { corpus } = plan;
+  const pin = ({ corpus: begun, followed = [] }: RunFile) => {
+    const needed = [begun, ...followed].map((one) => one.shards_sha256 ?? one.manifest_sha256);
+    request.corpus.pin?.(out, needed);
+  };
   const steps = totalSteps(plan.config, corpus.sequenceLength);
   for (let losses = 0;; losses++) {
     const going = losses > 0 || request.resume;
@@ -64,7 +68,14 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
     let made: MadeModel | undefined;
     const make: MakeModel = async (...args) => made = await request.makeModel(...args);
     try {
-      return await trainFrom({ ...request, corpus, makeModel: make }, plan, checkpoint);
+      const result = await trainFrom(
+        { ...request, corpus, makeModel: make },
+        { ...plan, pin },
+        checkpoint,
+      );
+      // What is done needs no shards any more.
+      if (result.finished) request.corpus.pin?.(out, []);
+      return result;
     } catch (error) {
       // A lost device first shows as an error in whatever waited for it; the event that says it is
       // lost comes one turn of the event loop later.
@@ -83,7 +94,7 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
 /** Trains from a checkpoint, which it closes, or from the start. */
 async function trainFrom(
   request: TrainRequest,
-  { init, config }: RunPlan,
+  { init, config, followed, pin }: RunPlan & { pin(run: RunFile): void },
   checkpoint: Checkpoint | undefined,
 ): Promise<LoopResult> {
   const { corpus, out, reporter, signal, resumeHint } = request;
@@ -113,7 +124,9 @@ async function trainFrom(
     };
     const state = load(checkpoint);
     Deno.mkdirSync(out, { recursive: true });
-    const run = recordRun(request, { init, config, device, model: start.config, state });
+    const told = { init, config, device, model: start.config, state, followed };
+    const run = recordRun(request, told);
+    pin(run);
     markDone(out);
     reporter.log(describe(run, start.config, state, totalSteps(config, sequenceLength)));
     if (profile) onProfile?.(...profile);

@@ -4,6 +4,7 @@ import { UserError } from "../../core/errors.ts";
 import { exists, PARTIAL_SUFFIX, readJson, refuseForeign, writeAtomic } from "../../core/files.ts";
 import { basename, join } from "../../core/std.ts";
 import { huggingFaceConfig, type MambaConfig, parameterCount } from "../mamba/mod.ts";
+import type { FollowedCorpus } from "./follow.ts";
 import type { SpikeEvent } from "./spikes.ts";
 import { configKeys, flatten, type TrainConfig } from "./configuration.ts";
 import { type ModelOrigin, originOf } from "./origin.ts";
@@ -13,7 +14,15 @@ export interface RunFile {
   /** What the weights started from: a model folder, a Hugging Face id, or random:<preset>. */
   init: string;
   /** What was trained on: a corpus or, for fine-tuning, a task's files. */
-  corpus: { path: string; manifest_sha256: string; tokenizer_sha256: string };
+  corpus: {
+    path: string;
+    manifest_sha256: string;
+    tokenizer_sha256: string;
+    /** Of the shards alone, where documents of them are selected too; of a corpus folder. */
+    shards_sha256?: string;
+  };
+  /** The later shards of the same corpus that it followed, and from where on. */
+  followed?: FollowedCorpus[];
   /** The task of a fine-tuning run, such as pubmedqa. */
   task?: string;
   /** For the model's card; absent in the records of older programs. */

@@ -2,6 +2,7 @@
 import { UserError } from "../../core/errors.ts";
 import { exists, hashFile, sha256 } from "../../core/files.ts";
 import { manifestPath, readManifest, tokenizerPath } from "../../pipeline/shards/manifest.ts";
+import { keptSet, pinShards, unpinShards } from "../../pipeline/shards/kept.ts";
 import { openShards, type ShardSet } from "../../pipeline/shards/read.ts";
 import {
   type SelectedRows,
@@ -17,11 +18,14 @@ import type { Split, TrainingCorpus } from "./corpus.ts";
 export function openCorpus(path: string): TrainingCorpus & Disposable {
   if (!exists(path)) throw new UserError(`Cannot use the corpus ${path}: there is no such folder`);
   const manifest = readManifest(path);
+  const hash = hashFile(manifestPath(path));
+  const keptCorpora: (TrainingCorpus & Disposable)[] = [];
   const splits = new Map<Split, ShardSet>();
   const selections: SelectedRows[] = [];
   const corpus: TrainingCorpus & Disposable = {
     path,
-    manifestSha256: hashFile(manifestPath(path)),
+    manifestSha256: hash,
+    shardsSha256: hash,
     tokenizerSha256: manifest.tokenizer_sha256,
     vocabularySize: manifest.vocabulary_size,
     endOfText: manifest.end_of_text,
@@ -51,7 +55,19 @@ export function openCorpus(path: string): TrainingCorpus & Disposable {
         split: (name) => name === "train" ? train : corpus.split(name),
       };
     },
+    kept(shards) {
+      const folder = keptSet(path, shards);
+      if (folder === undefined) return undefined;
+      const kept = openCorpus(folder);
+      keptCorpora.push(kept);
+      return kept;
+    },
+    pin(run, shards) {
+      if (shards.length) pinShards(path, run, shards);
+      else unpinShards(path, run);
+    },
     [Symbol.dispose]() {
+      for (const kept of keptCorpora) kept[Symbol.dispose]();
       for (const set of [...splits.values(), ...selections]) set.close();
     },
   };

@@ -24,6 +24,7 @@ import {
   sumShards,
   tokenizerPath,
 } from "./manifest.ts";
+import { keepPinned } from "./kept.ts";
 import { contaminationPath, unfinishedPath } from "../corpus_paths.ts";
 import { type Split, SPLITS } from "./order.ts";
 import type { PackingMethod } from "./packing.ts";
@@ -72,6 +73,7 @@ export interface ShardOptions {
  */
 export async function buildShards(options: ShardOptions): Promise<Manifest> {
   checkOptions(options);
+  keepPinned(options.corpus);
   const { corpus, tokenizer, sequenceLength, seed, validation, test } = options;
   const packing = {
     method: options.packing ?? "best-fit" as const,

@@ -2,7 +2,15 @@
 import { nth } from "../../core/nth.ts";
 import { join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
-import { type Manifest, readManifest, type ShardEntry, shardsFolder } from "./manifest.ts";
+import { hashFile } from "../../core/files.ts";
+import { keptSet } from "./kept.ts";
+import {
+  type Manifest,
+  manifestPath,
+  readManifest,
+  type ShardEntry,
+  shardsFolder,
+} from "./manifest.ts";
 import { openForReading, readAt, readNpyHeader } from "./npy.ts";
 import type { Split } from "./order.ts";
 
@@ -25,7 +33,9 @@ export interface ShardSet {
 export function openShards(corpus: string, split: Split): ShardSet {
   const manifest = readManifest(corpus);
   const { shards, rows } = manifest.splits[split];
-  const folder = shardsFolder(corpus);
+  const hash = hashFile(manifestPath(corpus));
+  // A refresh meanwhile writes other shards; those of this manifest are kept for runs that need them.
+  const folder = () => shardsFolder(keptSet(corpus, hash) ?? corpus);
   const length = manifest.sequence_length;
   const firstRows: number[] = [];
   let first = 0;
@@ -45,7 +55,7 @@ export function openShards(corpus: string, split: Split): ShardSet {
       }
       let shard = shards.length - 1;
       while (nth(firstRows, shard) > index) shard--;
-      const { file, offset } = files[shard] ??= openShard(folder, nth(shards, shard), length);
+      const { file, offset } = files[shard] ??= openShard(folder(), nth(shards, shard), length);
       const bytes = readAt(file, offset + (index - nth(firstRows, shard)) * length * 2, length * 2);
       return new Uint16Array(bytes.buffer);
     },

@@ -1,0 +1,190 @@
+/** Refresh and training side by side: a run keeps the shards it began with, or follows the new ones. */
+import { join } from "../../core/std.ts";
+import { Random } from "../../model/mamba/random.ts";
+import { followingCorpus, nextEpoch } from "../../model/training/follow.ts";
+import { openCorpus } from "../../model/training/shard_corpus.ts";
+import { readMetrics } from "../../model/training/metrics.ts";
+import { readRun } from "../../model/training/run_file.ts";
+import { sampleRow } from "../../pipeline/selection/sampler.ts";
+import { buildShards, writeTokenFile } from "../../pipeline/shards/mod.ts";
+import { keptSet, pinShards, readPins } from "../../pipeline/shards/kept.ts";
+import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
+import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
+import { withFolder } from "../model/helpers.ts";
+import { ROOT, runTask, taskWords } from "../shared.ts";
+
+const TOKENIZER = join(ROOT, "fixtures", "tokenizer.json");
+
+/** Runs a command that has to succeed; its words, without spaces in them, over one or more lines. */
+async function done(line: string): Promise<{ stdout: string; stderr: string }> {
+  const { code, stdout, stderr } = await runTask(line.trim().split(/\s+/));
+  assertEquals(code, 0, stderr);
+  return { stdout, stderr };
+}
+
+/** Starts training, and stops it as Ctrl-C does once so many steps are done. */
+async function stopAfter(steps: number, run: string, line: string): Promise<string> {
+  const [name = "", ...words] = line.trim().split(/\s+/);
+  const child = new Deno.Command(Deno.execPath(), {
+    args: taskWords(name, ...words),
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const ended = child.output();
+  for (;;) {
+    const there = readMetricsSafely(run);
+    if (there >= steps) break;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  child.kill("SIGINT");
+  const { code, stderr } = await ended;
+  const said = new TextDecoder().decode(stderr);
+  assertEquals(code, 130, said);
+  return said;
+}
+
+function readMetricsSafely(run: string): number {
+  try {
+    return readMetrics(run).length;
+  } catch {
+    return 0; // it is being written
+  }
+}
+
+const losses = (run: string) => readMetrics(run).map(({ step, loss }) => [step, loss]);
+
+/** Shards of so many invented documents; with more of them it is what a refresh makes. */
+async function makeCorpus(corpus: string, count: number): Promise<void> {
+  const tokenizer = loadTokenizer(TOKENIZER);
+  const words = "the trial of a new drug in patients with fever showed no effect".split(" ");
+  const random = new Random(1, "documents");
+  const documents = Array.from({ length: count }, (_, i) => ({
+    pmid: i + 1,
+    version: 1,
+    ordinal: i,
+    text: Array.from({ length: 30 }, () => words[random.integer(words.length)]).join(" "),
+  }));
+  const path = join(corpus, "tokens", "one.tokens");
+  Deno.mkdirSync(join(corpus, "tokens"), { recursive: true });
+  writeTokenFile(path, "one", documents, tokenizer, 0);
+  await buildShards({
+    corpus,
+    tokenFiles: [{ source: "one", path }],
+    live: { isLive: () => true },
+    tokenizer,
+    sequenceLength: 32,
+    seed: 0,
+    validation: 0.1,
+    test: 0.1,
+    sourceFiles: [{ name: "one", md5: String(count).padStart(32, "0") }],
+  });
+}
+
+Deno.test("a run goes on with its shards after a refresh, and prune removes them when it is done", () =>
+  withFolder(async (folder) => {
+    const corpus = join(folder, "corpus");
+    await done(
+      `pipeline run --source ${join(ROOT, "fixtures/mirror")} --corpus ${corpus} --files 1-2
+      --tokenizer ${TOKENIZER} --sequence-length 128 --validation 0.05 --workers 1`,
+    );
+    const train = (out: string) =>
+      `train --corpus ${corpus} --init random:tiny --out ${out} --steps 30 --batch-size 2
+        --validate-every 0`;
+    const whole = join(folder, "whole");
+    await done(train(whole));
+    assertEquals(readPins(corpus), [], "a run that is done needs nothing");
+    const stopped = join(folder, "stopped");
+    await stopAfter(3, stopped, train(stopped));
+    assertEquals(readPins(corpus).map(({ run }) => run), [stopped]);
+    const before = readRun(stopped).corpus.manifest_sha256;
+
+    await done(`pipeline refresh --corpus ${corpus} --files all --workers 1`);
+    using now = openCorpus(corpus);
+    assert(now.manifestSha256 !== before);
+    const kept = keptSet(corpus, before);
+    assert(kept !== undefined);
+    const needed = await done(`pipeline prune --corpus ${corpus} --json`);
+    assertStringIncludes(needed.stdout, `needed by ${stopped}`);
+
+    const resumed = await done(`train --out ${stopped} --resume`);
+    assertStringIncludes(resumed.stderr, "goes on with the shards that it began with");
+    assertEquals(losses(stopped), losses(whole));
+    await done(`pipeline verify --corpus ${corpus}`);
+
+    const dry = await done(`pipeline prune --corpus ${corpus} --dry-run --json`);
+    const { removed } = JSON.parse(dry.stdout.trimEnd().split("\n").at(-1) ?? "");
+    assertEquals(removed.map((set: { folder: string }) => set.folder), [kept]);
+    assert(removed[0].bytes > 1000);
+    await done(`pipeline prune --corpus ${corpus}`);
+    assertEquals(keptSet(corpus, before), undefined);
+    const nothing = await done(`pipeline prune --corpus ${corpus}`);
+    assertStringIncludes(nothing.stdout, "Nothing is kept");
+    const later = await runTask(["train", "--out", stopped, "--resume", "--steps", "31"]);
+    assertEquals(later.code, 1);
+    assertStringIncludes(later.stderr, "its shards of then were not kept");
+  }));
+
+Deno.test("--follow reads the new shards from the next epoch on, recorded, the same after a stop", () =>
+  withFolder(async (folder) => {
+    const corpus = join(folder, "corpus");
+    await makeCorpus(corpus, 60);
+    const rows = (() => {
+      using opened = openCorpus(corpus);
+      return opened.split("train").rows;
+    })();
+    // Some epochs of steps of a sixth of an epoch.
+    const batch = Math.ceil(rows / 6);
+    const out = join(folder, "run");
+    await stopAfter(
+      2,
+      out,
+      `train --corpus ${corpus} --init random:tiny --out ${out} --steps 40 --batch-size ${batch}
+        --validate-every 0`,
+    );
+    const taken = readMetrics(out).length;
+    await makeCorpus(corpus, 90);
+    const early = await runTask(["train", "--out", out, "--follow"]);
+    assertEquals([early.code, early.stderr.includes("--follow needs --resume")], [2, true]);
+    const copy = join(folder, "copy");
+    await new Deno.Command("cp", { args: ["-r", out, copy] }).output();
+
+    const going = await done(`train --out ${out} --resume --follow`);
+    assertStringIncludes(going.stderr, "Following");
+    const { followed = [], corpus: begun } = readRun(out);
+    assertEquals(followed.length, 1);
+    const [{ from_row: from = 0, epoch = 0, manifest_sha256: later = "" } = {}] = followed;
+    assertEquals([from % rows, epoch], [0, from / rows]);
+    assert(from >= taken * batch && from < taken * batch + rows);
+    assert(later !== begun.manifest_sha256);
+    using now = openCorpus(corpus);
+    assertEquals(later, now.manifestSha256);
+
+    // The same with a stop behind the beginning of the new shards' first epoch.
+    const past = Math.ceil(from / batch) + 1;
+    pinShards(corpus, copy, [begun.manifest_sha256]);
+    await stopAfter(past, copy, `train --out ${copy} --resume --follow`);
+    await done(`train --out ${copy} --resume`);
+    assertEquals(losses(copy), losses(out));
+  }));
+
+Deno.test("followingCorpus() reads each place once, and counts epochs on", () =>
+  withFolder(async (folder) => {
+    const [old, fresh] = [join(folder, "old"), join(folder, "fresh")];
+    await makeCorpus(old, 40);
+    await makeCorpus(fresh, 70);
+    using first = openCorpus(old);
+    using second = openCorpus(fresh);
+    const source = first.split("train");
+    const next = second.split("train");
+    const begun = { corpus: first, from: 0, epoch: 0 };
+    assertEquals(nextEpoch(begun, 0), { from: 0, epoch: 0 });
+    const start = nextEpoch(begun, source.rows + 1);
+    assertEquals(start, { from: 2 * source.rows, epoch: 2 });
+    const both = followingCorpus([begun, { corpus: second, ...start }]).split("train");
+    const draw = (place: number) => both.draw?.(5, place);
+    assertEquals(draw(start.from - 1), source.row(sampleRow(source.rows, 5, start.from - 1)));
+    const seen = Array.from({ length: next.rows }, (_, i) => String(draw(start.from + i)));
+    const all = Array.from({ length: next.rows }, (_, i) => String(next.row(i)));
+    assertEquals(seen.toSorted(), all.toSorted());
+    assertEquals(draw(start.from), next.row(sampleRow(next.rows, 5, 2 * next.rows)));
+  }));
