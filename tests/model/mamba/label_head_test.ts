@@ -172,13 +172,18 @@ for (const variant of VARIANTS) {
         assertEquals(logits.length, wanted.length);
         assert(worst(logits, wanted) < 2e-5, `${what}: logits`);
         const gradients = await got.readGradients();
-        // Gradients of A_log and of delta's bias are sums of terms that cancel each other: rounding
-        // is seen beside the terms, so one hundredth of the largest gradient of all counts at least.
+        // As strict as for a language model's, but for two of Mamba-2's: the gradients of A_log and of
+        // delta's bias have one value per head, a sum of a term per token and channel. In these cases
+        // the terms cancel to a thousandth and less of the largest gradient of all (3e-5 of 3.2 at the
+        // worst), and what is left of f32's digits is that much less. Their error is measured beside a
+        // three hundredth of the largest gradient, which is still within two roundings of its terms.
         const largest = (values: Iterable<number>) => Math.max(...[...values].map(Math.abs));
         const all = largest([...want.gradients.values()].map(largest));
         for (const [name, gradient] of want.gradients) {
+          const cancels = config.kind === "mamba2" && /\.(A_log|dt_bias)$/.test(name);
           const own = largest(gradient);
-          const error = worst(gradients.get(name) ?? [], gradient) * own / Math.max(own, all / 100);
+          const beside = cancels ? Math.max(own, all / 300) : own;
+          const error = worst(gradients.get(name) ?? [], gradient) * own / beside;
           assert(error < 2e-5, `${what}: the gradient of ${name} is off by ${error}`);
         }
         const update = {
