@@ -1,6 +1,8 @@
 /**
- * The relation of two marked entities by a head of labels: it reads the mean of each entity's states
- * and the state of the whole text.
+ * The relation of two marked entities by a head of labels: it reads the mean of each entity's states,
+ * the mean of the states between the entities and of all states, and the state at the end of the text.
+ * The words that name a relation stand beside or between the entities; a mean over them reaches each of
+ * them directly, where the state at the end has to carry them there through all that follows.
  * @module
  */
 import { UserError } from "../../../core/errors.ts";
@@ -14,7 +16,7 @@ import { NO_LABEL, type RelationExample, relationItems } from "./relations.ts";
 /** Sentences with two marked entities, one item each. */
 export const RELATION_HEAD: HeadForm<RelationExample, ChoiceAnswer> = {
   loss: "softmax",
-  marks: 3,
+  marks: 5,
   sequence: false,
   texts: (example, limit, reader) => [relationText(example, limit, reader)],
   answer(example, output, { labels }, index) {
@@ -97,6 +99,10 @@ function relationText(
     from: span.from - from,
     to: Math.max(span.to, span.from + 1) - from,
   });
+  // With their marks; where the entities lie within each other, all that they cover.
+  const inner = { from: Math.min(first.to, second.to), to: Math.max(first.from, second.from) };
+  const between = inner.to > inner.from ? inner : { from: least, to: most };
+  const kept = tokens.slice(from, from + limit);
   const known = labels.indexOf(label);
   if (known < 0 && label !== NO_LABEL) {
     throw new UserError(
@@ -104,9 +110,15 @@ function relationText(
     );
   }
   return {
-    tokens: tokens.slice(from, from + limit),
+    tokens: kept,
     items: [{
-      marks: [moved(first), moved(second), { kind: "text" }],
+      marks: [
+        moved(first),
+        moved(second),
+        { kind: "text" },
+        moved(between),
+        { kind: "mean", from: 0, to: kept.length },
+      ],
       target: Math.max(0, known),
     }],
     cut,
