@@ -11,13 +11,17 @@ import { type Program, uniforms, VECTOR_GROUP, vectorOf, WgslWriter } from "../w
 export const DROPOUT_BYTES = 16;
 
 /**
- * What a dropout reads when it runs: seed and rate. A rate of 0 changes nothing, for evaluation.
+ * What a dropout reads when it runs: seed and rates. Rates of 0 change nothing, for evaluation.
  * @param seed an integer of 32 bits
+ * @param rowRate the share of rows that are dropped as a whole
  */
-export function dropoutState(seed: number, rate: number): Uint32Array<ArrayBuffer> {
-  const rates = new Uint32Array(Float32Array.of(rate, 1 / (1 - rate)).buffer);
-  return Uint32Array.of(seed >>> 0, rates[0] ?? 0, rates[1] ?? 0, 0);
+export function dropoutState(seed: number, rate: number, rowRate = 0): Uint32Array<ArrayBuffer> {
+  const rates = new Uint32Array(Float32Array.of(rate, 1 / (1 - rate), rowRate).buffer);
+  return Uint32Array.of(seed >>> 0, rates[0] ?? 0, rates[1] ?? 0, rates[2] ?? 0);
 }
+
+/** Told apart from the seed of elements. */
+const ROWS = 0x9e3779b9;
 
 const PARAMS = uniforms({ rows: "u32", columns: "u32", stride: "u32", vectors: "u32" });
 
@@ -25,6 +29,7 @@ function program(matrix: Pick<Matrix, "type">): Program {
   const vector = vectorOf(matrix);
   const w = new WgslWriter();
   w.const("GROUP", VECTOR_GROUP);
+  w.const("ROWS", ROWS);
   w.uniforms("p", PARAMS);
   w.storage("values", vector, "read_write");
   w.storage("state", "u32");
@@ -35,12 +40,14 @@ function program(matrix: Pick<Matrix, "type">): Program {
       return (word >> 22u) ^ word;
     `);
   });
-  w.fn("factor(index: u32, seed: u32, rate: f32, kept: f32) -> f32", () => {
-    w.line(`
-      let uniform_value = f32(pcg_hash(index ^ seed) >> 8u) * 5.9604644775390625e-8;
-      return select(kept, 0.0, uniform_value < rate);
-    `);
-  });
+  w.fn(
+    "uniform_value(index: u32, seed: u32) -> f32",
+    "return f32(pcg_hash(index ^ seed) >> 8u) * 5.9604644775390625e-8;",
+  );
+  w.fn(
+    "factor(index: u32, seed: u32, rate: f32, kept: f32) -> f32",
+    "return select(kept, 0.0, uniform_value(index, seed) < rate);",
+  );
   w.main("GROUP", { id: "global_invocation_id", count: "num_workgroups" }, () => {
     w.line("let i = id.x + id.y * count.x * GROUP;");
     w.if("i >= p.vectors", () => w.line("return;"));
@@ -59,7 +66,9 @@ function program(matrix: Pick<Matrix, "type">): Program {
         factor(first + 2u, seed, rate, kept),
         factor(first + 3u, seed, rate, kept),
       );
-      values[at] = ${vector}(vec4f(values[at]) * mask);
+      let row_seed = pcg_hash(state[0] ^ ROWS);
+      let row_factor = select(1.0, 0.0, uniform_value(r, row_seed) < bitcast<f32>(state[3]));
+      values[at] = ${vector}(vec4f(values[at]) * mask * row_factor);
     `);
   });
   return w.program();

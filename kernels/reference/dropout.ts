@@ -21,7 +21,27 @@ function dropoutFactor(seed: number, index: number, rate: number): number {
   return uniform < rate ? 0 : 1 / (1 - rate);
 }
 
-/** The elements of a (rows, columns) matrix with those that are dropped at 0. */
-export function dropout(values: Float64Array, seed: number, rate: number): Float64Array {
-  return values.map((value, index) => value * dropoutFactor(seed, index, rate));
+/** Told apart from the seed of elements. */
+const ROWS = 0x9e3779b9;
+
+/** Whether a whole row is dropped: what is left is not divided, as a text without a word is a text. */
+function isRowDropped(seed: number, row: number, rate: number): boolean {
+  return pcgHash((row ^ pcgHash((seed ^ ROWS) >>> 0)) >>> 0) >>> 8 < rate * 2 ** 24;
+}
+
+/**
+ * The elements of a (rows, columns) matrix with those that are dropped at 0.
+ * @param rowRate the share of rows that are dropped as a whole
+ */
+export function dropout(
+  values: Float64Array,
+  seed: number,
+  rate: number,
+  { rowRate = 0, columns = values.length }: { rowRate?: number; columns?: number } = {},
+): Float64Array {
+  return values.map((value, index) =>
+    isRowDropped(seed, Math.floor(index / columns), rowRate)
+      ? 0
+      : value * dropoutFactor(seed, index, rate)
+  );
 }

@@ -31,6 +31,7 @@ import {
   RESULT_BYTES,
 } from "./gpu/buffers.ts";
 import { autotune, productShapes } from "./gpu/autotune.ts";
+import { type Dropouts, stateSeed } from "./dropouts.ts";
 import { headChunk } from "./gpu/head.ts";
 import { readLabelLogits, uploadItems } from "./gpu/label_head.ts";
 import type { LayerActivations } from "./gpu/layer_buffers.ts";
@@ -91,8 +92,8 @@ export class Mamba implements TrainableModel {
   /** Rounds the matrices to f16, in mixed precision. */
   #round?: Plan;
   #fresh = true;
-  /** The share of the embeddings' values that training drops. */
-  #dropout: number;
+  /** The shares that training drops. */
+  #dropouts: Dropouts;
   /** Of the running means, where an update says nothing else. */
   #averageDecay: number | undefined;
   #reported?: Promise<StepReport>;
@@ -104,7 +105,7 @@ export class Mamba implements TrainableModel {
     this.batchSize = options.batchSize;
     this.sequenceLength = options.sequenceLength;
     this.memory = memory;
-    this.#dropout = options.dropout ?? 0;
+    this.#dropouts = options;
     this.#averageDecay = options.averageDecay;
     const planned = { ...options, recompute: memory.recompute };
     const buffers = this.#buffers = allocateModel(device, config, planned);
@@ -165,9 +166,13 @@ export class Mamba implements TrainableModel {
       if (!batch.items) throw new RangeError("A batch came without items for the head of labels");
       uploadItems(device, labels, batch.items);
     }
+    const { dropout = 0, tokenDropout = 0, stateDropout = 0 } = backward ? this.#dropouts : {};
+    const seed = batch.dropoutSeed ?? 0;
     if (training?.dropout) {
-      const rate = backward ? this.#dropout : 0;
-      device.write(training.dropout, dropoutState(batch.dropoutSeed ?? 0, rate));
+      device.write(training.dropout, dropoutState(seed, dropout, tokenDropout));
+    }
+    if (training?.stateDropout) {
+      device.write(training.stateDropout, dropoutState(stateSeed(seed), stateDropout));
     }
   }
 

@@ -111,8 +111,10 @@ export class ReferenceModel implements TrainableModel {
       length: this.sequenceLength,
       starts: batch.starts,
     };
-    const { dropout: rate } = this.#terms;
-    if (training && rate) piece.dropout = { seed: batch.dropoutSeed ?? 0, rate };
+    const { dropout, tokenDropout, stateDropout } = this.#terms;
+    if (training && (dropout || tokenDropout || stateDropout)) {
+      piece.dropout = { seed: batch.dropoutSeed ?? 0, dropout, tokenDropout, stateDropout };
+    }
     return { piece, seen: forward(this.config, this.#parameters, batch.tokens, piece) };
   }
 

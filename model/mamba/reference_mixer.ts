@@ -1,4 +1,6 @@
 /** What a kind of mixer computes, in float64: from a normed stream to what out_proj reads. @module */
+import type { Dropouts } from "./dropouts.ts";
+
 /** A parameter of the layer, by its name after `backbone.layers.N.`. */
 type LayerWeights = (name: string) => Float64Array;
 
@@ -16,8 +18,8 @@ export interface Piece {
   length: number;
   starts?: Uint8Array;
   states?: LayerState[];
-  /** What of the embeddings is dropped. */
-  dropout?: { seed: number; rate: number };
+  /** What of the embeddings and of the hidden states is dropped. */
+  dropout?: Dropouts & { seed: number };
 }
 
 /** What a mixer's forward leaves: its output (rows, e), and what its backward reads. */

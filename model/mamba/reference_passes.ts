@@ -3,6 +3,7 @@ import { fail } from "../../core/errors.ts";
 import { float64At, nth } from "../../core/nth.ts";
 import * as ops from "../../kernels/reference/mod.ts";
 import type { MambaConfig } from "./config.ts";
+import { stateSeed } from "./dropouts.ts";
 import { kindOf } from "./kinds.ts";
 import { EMBEDDING } from "./parameters.ts";
 import { add, type MixerOutput, type Piece } from "./reference_mixer.ts";
@@ -53,7 +54,7 @@ export function forward(
   const { reference } = kindOf(config);
   const embedding = tensor(parameters, EMBEDDING);
   const layers: LayerActivations[] = [];
-  let stream = dropped(ops.embedding(tokens, embedding, d), piece);
+  let stream = dropped(ops.embedding(tokens, embedding, d), piece, d);
   for (let i = 0; i < config.layers; i++) {
     const weight = (name: string) => tensor(parameters, `backbone.layers.${i}.${name}`);
     const normed = ops.rmsNorm(stream, weight("norm.weight"), config.normEpsilon).y;
@@ -62,13 +63,19 @@ export function forward(
     stream = add(stream, ops.linear(mixer.y, weight("mixer.out_proj.weight"), e, d));
   }
   const norm = tensor(parameters, "backbone.norm_f.weight");
-  const hidden = ops.rmsNorm(stream, norm, config.normEpsilon).y;
+  const hidden = droppedStates(ops.rmsNorm(stream, norm, config.normEpsilon).y, piece);
   return { layers, stream, hidden };
 }
 
 /** Values, or their gradient, with those of the embedding that are dropped at 0. */
-const dropped = (values: Float64Array, { dropout }: Piece): Float64Array =>
-  dropout ? ops.dropout(values, dropout.seed, dropout.rate) : values;
+const dropped = (values: Float64Array, { dropout: draw }: Piece, columns: number): Float64Array =>
+  draw
+    ? ops.dropout(values, draw.seed, draw.dropout ?? 0, { rowRate: draw.tokenDropout, columns })
+    : values;
+
+/** The same of the hidden states. */
+const droppedStates = (values: Float64Array, { dropout: draw }: Piece): Float64Array =>
+  draw ? ops.dropout(values, stateSeed(draw.seed), draw.stateDropout ?? 0) : values;
 
 /** Adds the embedding's gradient as the tied head to `gradients`; that of the hidden rows is returned. */
 export function languageBackward(
@@ -107,7 +114,12 @@ export function backward(
     for (let i = 0; i < sum.length; i++) sum[i] = float64At(sum, i) + float64At(gradient, i);
   };
   const normF = "backbone.norm_f.weight";
-  const last = ops.rmsNormBackward(dhidden, seen.stream, tensor(parameters, normF), epsilon);
+  const last = ops.rmsNormBackward(
+    droppedStates(dhidden, piece),
+    seen.stream,
+    tensor(parameters, normF),
+    epsilon,
+  );
   collect(normF, last.dweight);
   let dstream = last.dx;
   for (let i = config.layers - 1; i >= 0; i--) {
@@ -123,5 +135,5 @@ export function backward(
     collect(full("norm.weight"), norm.dweight);
     dstream = norm.dx;
   }
-  ops.embeddingBackward(tokens, dropped(dstream, piece), tensor(gradients, EMBEDDING), d);
+  ops.embeddingBackward(tokens, dropped(dstream, piece, d), tensor(gradients, EMBEDDING), d);
 }

@@ -223,6 +223,10 @@ export interface TrainingTerms {
   precision?: "f32" | "mixed";
   /** Share of the embeddings' values that training drops; 0 by default. */
   dropout?: number;
+  /** Share of the tokens whose whole embedding training drops; 0 by default. */
+  tokenDropout?: number;
+  /** Share of the last hidden states' values that training drops; 0 by default. */
+  stateDropout?: number;
 }
 
 /** One generated token. */

@@ -75,6 +75,10 @@ const schema = v.strictObject({
     z_loss: v.optional(atLeast0, 0),
     /** This share of the embeddings' values is left out in training, drawn anew at each step. */
     dropout: v.optional(beta, 0),
+    /** This share of the tokens is read without its embedding in training, drawn as above. */
+    token_dropout: v.optional(beta, 0),
+    /** This share of the last hidden states' values is left out in training, drawn as above. */
+    state_dropout: v.optional(beta, 0),
   }),
   schedule: section({
     kind: v.optional(v.picklist(["constant", "linear", "cosine", "wsd"]), "cosine"),

@@ -19,7 +19,10 @@ export function trainingTerms(config: TrainConfig, model: MambaConfig): Training
   const { layer_decay: layerDecay, freeze, embedding_full_rate: full } = config.optimizer;
   const terms: TrainingTerms = {};
   if (labelSmoothing || zLoss) terms.objective = { labelSmoothing, zLoss };
-  if (config.objective.dropout) terms.dropout = config.objective.dropout;
+  const { dropout, token_dropout: tokenDropout, state_dropout: stateDropout } = config.objective;
+  if (dropout) terms.dropout = dropout;
+  if (tokenDropout) terms.tokenDropout = tokenDropout;
+  if (stateDropout) terms.stateDropout = stateDropout;
   if (config.precision !== "f32") terms.precision = config.precision;
   if (config.optimizer.decay_all) terms.decayAll = true;
   if (config.average.decay) terms.averageDecay = config.average.decay;

@@ -102,6 +102,15 @@ Deno.test("dropout's reference: the share that is dropped, and masks that differ
   assert(Math.abs(dropped - 0.2) < 0.01, `${dropped} were dropped`);
   assert(one.filter((x, i) => x === 0 && other[i] === 0).length < 0.06 * ones.length);
   assertEquals(new Set(one), new Set([0, 1.25]));
+  // Whole rows are dropped besides, and what is left is not divided for them.
+  const rows = reference.dropout(ones, 7, 0, { rowRate: 0.3, columns: 20 });
+  const sums = Array.from(
+    { length: 1000 },
+    (_, r) => rows.slice(20 * r, 20 * (r + 1)).reduce((a, b) => a + b),
+  );
+  assertEquals(new Set(sums), new Set([0, 20]));
+  const gone = sums.filter((x) => x === 0).length / 1000;
+  assert(Math.abs(gone - 0.3) < 0.04, `${gone} of the rows were dropped`);
 });
 
 /** Lists as a batch might have them: rows shared, empty items, several rows for a slot. */
@@ -286,15 +295,20 @@ deviceTest("dropout: the reference's mask, and nothing at rate 0", async (board)
     const values = randoms(rows * cols, 1);
     const some = board.matrix(values, rows, cols);
     const all = board.matrix(values, rows, cols);
+    const whole = board.matrix(values, rows, cols);
     const state = board.flat(dropoutState(1234567, 0.2));
+    const rowState = board.flat(dropoutState(1234567, 0.2, 0.25));
     const none = board.flat(dropoutState(1234567, 0));
     assertEquals(state.size >= DROPOUT_BYTES, true);
     await board.run((plan) => {
       dropout(plan, some, state);
       dropout(plan, all, none);
+      dropout(plan, whole, rowState);
     });
     const want = reference.dropout(values, 1234567, 0.2);
     assertClose(`${rows} x ${cols}`, await board.values(some), want, 1e-6);
+    const wantRows = reference.dropout(values, 1234567, 0.2, { rowRate: 0.25, columns: cols });
+    assertClose(`${rows} x ${cols} rows`, await board.values(whole), wantRows, 1e-6);
     assertClose(`${rows} x ${cols} kept`, await board.values(all), values, 1e-7);
     board.clear();
   }

@@ -66,6 +66,10 @@ export interface MambaOptions {
   precision?: Precision;
   /** Share of the embeddings' values that training drops; 0 by default. */
   dropout?: number;
+  /** Share of the tokens whose whole embedding training drops; 0 by default. */
+  tokenDropout?: number;
+  /** Share of the last hidden states' values that training drops; 0 by default. */
+  stateDropout?: number;
   /** The most items of a batch that a head of labels reads; by default one per token of its texts. */
   items?: number;
 }
@@ -105,8 +109,10 @@ export interface ModelBuffers {
     scratch: LayerScratch;
     dstream: Matrix;
     squares: Region;
-    /** Seed and rate, where embeddings are dropped. */
+    /** Seed and rates, where embeddings are dropped. */
     dropout?: Region;
+    /** Seed and rate, where hidden states are dropped. */
+    stateDropout?: Region;
     /** In mixed precision: its state, and [scale x loss scale]. */
     lossScale?: { state: Region; scaled: Region };
     /** (R) negative log-likelihood of each row, where the loss has more terms. */
@@ -170,7 +176,10 @@ export function allocateModel(
       plain: options.objective && !config.head
         ? w.words("losses without the objective's terms", Math.ceil(rows / 4) * 4)
         : undefined,
-      dropout: options.dropout ? w.bytes("dropout", DROPOUT_BYTES) : undefined,
+      dropout: options.dropout || options.tokenDropout
+        ? w.bytes("dropout", DROPOUT_BYTES)
+        : undefined,
+      stateDropout: options.stateDropout ? w.bytes("dropout of states", DROPOUT_BYTES) : undefined,
       lossScale: mixed
         ? {
           state: w.words("loss scale", LOSS_SCALE_BYTES / 4),

@@ -72,6 +72,8 @@ export function forwardPlan({ device, config, options, buffers }: StepSetting): 
     inverseRms,
     epsilon: config.normEpsilon,
   });
+  const dropped = buffers.training?.stateDropout;
+  if (dropped) dropout(plan, hidden, dropped);
   return plan;
 }
 
@@ -99,6 +101,8 @@ export function backwardPlan({ device, config, options, buffers }: StepSetting):
   }
   const dhidden = scratch.dy; // free until the last layer's backward
   lossPlan(plan, { device, config, options, buffers }, dhidden);
+  const dropped = buffers.training?.stateDropout;
+  if (dropped) dropout(plan, dhidden, dropped);
   rmsNormBackward(plan, {
     dy: dhidden,
     sum: last,

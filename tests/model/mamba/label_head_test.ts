@@ -101,7 +101,8 @@ Deno.test("dropout of the reference: gradients are of what was dropped, and eval
   const read = values(config);
   const batch = batchWith(softmax, config, 2, 9);
   const plain = new ReferenceModel(config, 2, 9);
-  const model = new ReferenceModel(config, 2, 9, { dropout: 0.3 });
+  const terms = { dropout: 0.3, tokenDropout: 0.1, stateDropout: 0.2 };
+  const model = new ReferenceModel(config, 2, 9, terms);
   for (const m of [plain, model]) m.writeParameters(read);
   assertEquals((await model.evaluate(batch)).nll, (await plain.evaluate(batch)).nll);
   const update = {
@@ -146,13 +147,13 @@ for (const variant of VARIANTS) {
         const config = headed(sizes, head);
         const what = `${config.kind}, ${head.loss}, crf ${head.crf}`;
         const read = values(config);
-        const dropout = head.crf ? 0.2 : 0;
-        const want = new ReferenceModel(config, b, l, { dropout });
+        const dropouts = head.crf ? { dropout: 0.2, tokenDropout: 0.1, stateDropout: 0.3 } : {};
+        const want = new ReferenceModel(config, b, l, dropouts);
         const got = await createMamba(device, config, {
           batchSize: b,
           sequenceLength: l,
           items: b * l,
-          dropout,
+          ...dropouts,
           recompute: head.loss === "sigmoid",
         });
         for (const model of [want, got]) model.writeParameters(read);
