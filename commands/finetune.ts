@@ -3,6 +3,7 @@ import type { Command, CommandGroup, Invocation, OptionSpec } from "../core/cli.
 import { HEAD_CONTEXTS } from "../model/mamba/head.ts";
 import { variantOf } from "../model/tasks/core/evaluate.ts";
 import { finetuneOverSeeds } from "../model/tasks/core/finetune.ts";
+import { rateOfWidth } from "../model/tasks/core/rates.ts";
 import { FINETUNE_DEFAULTS } from "../model/tasks/core/run.ts";
 import { type AnyTask, type FinetuneHelp, isTask } from "../model/tasks/core/task.ts";
 import { TASKS } from "../model/tasks/list.ts";
@@ -12,6 +13,13 @@ import { precisionOf, precisionOption } from "./precision_option.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
 const { batch, optimizer, schedule } = FINETUNE_DEFAULTS;
+
+/** How the help tells the rates of heads. */
+const HEAD_RATES = [64, 768].map((width) => `${rateOfWidth(width)} at width ${width}`).join(", ");
+
+/** The peak learning rate of a task that is answered by words. */
+const wordsRate = (defaults: FinetuneHelp["defaults"] = {}): number =>
+  defaults.learningRate ?? optimizer.learning_rate;
 
 /** What the fine-tuning of all tasks shares, with a task's own defaults. */
 function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
@@ -26,9 +34,14 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
     },
     "learning-rate": {
       type: "number",
-      help: "the peak",
       min: 0,
-      default: defaults.learningRate ?? optimizer.learning_rate,
+      ...(defaults.head
+        ? {
+          help:
+            `the peak; where not given, of a head and what is below it ${HEAD_RATES}, and of words ` +
+            `${wordsRate(defaults)}`,
+        }
+        : { help: "the peak", default: wordsRate(defaults) }),
     },
     "weight-decay": {
       type: "number",
@@ -116,11 +129,26 @@ function headOptions(head: NonNullable<FinetuneHelp["defaults"]>["head"]) {
       max: 0.9,
       default: head.dropout,
     },
+    "token-dropout": {
+      type: "number",
+      help: "the share of the tokens that a head learns without",
+      min: 0,
+      max: 0.9,
+      default: head.tokenDropout ?? 0,
+    },
+    "state-dropout": {
+      type: "number",
+      help: "the share of the last hidden states' values that a head learns without",
+      min: 0,
+      max: 0.9,
+      default: head.stateDropout ?? 0,
+    },
     "head-learning-rate": {
       type: "number",
-      help: "the peak of a head's own parameters, which begin anew; 0 for that of the others",
+      help:
+        "the peak of a head's own parameters, which begin anew; 0 for that of the others; where " +
+        `not given the others', but at least ${head.learningRate}`,
       min: 0,
-      default: head.learningRate,
     },
   } satisfies Record<string, OptionSpec>;
 }
@@ -165,13 +193,22 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
             accumulate: invocation.number("accumulate"),
           },
           optimizer: {
-            learning_rate: invocation.number("learning-rate"),
+            learning_rate: invocation.number("learning-rate") ??
+              (head ? undefined : wordsRate(defaults)),
             weight_decay: invocation.number("weight-decay"),
             layer_decay: invocation.number("layer-decay"),
             freeze: invocation.string("freeze"),
             ...(head ? { head_learning_rate: invocation.number("head-learning-rate") } : {}),
           },
-          ...(head ? { objective: { dropout: invocation.number("dropout") } } : {}),
+          ...(head
+            ? {
+              objective: {
+                dropout: invocation.number("dropout"),
+                token_dropout: invocation.number("token-dropout"),
+                state_dropout: invocation.number("state-dropout"),
+              },
+            }
+            : {}),
           schedule: { ...schedule, warmup: invocation.number("warmup") },
         },
         maxTokens: invocation.requiredNumber("max-tokens"),

@@ -16,6 +16,7 @@ import { openReader } from "./reader.ts";
 import { allUnits } from "./report.ts";
 import { writeReport } from "./results_files.ts";
 import { readFinetuneMetrics } from "./loop.ts";
+import { withHeadRates } from "./rates.ts";
 import { finetuneRun, type FinetuneTask } from "./run.ts";
 import { type Spread, spreadOf } from "../../statistics/mod.ts";
 import { findFolds } from "../formats/splits.ts";
@@ -216,7 +217,16 @@ async function finetuneOnce(
       tokenizer,
       out,
       epochs: request.epochs,
-      config: { ...request.config, seed },
+      config: {
+        ...(request.head
+          ? withHeadRates(
+            request.config,
+            folder.config.hiddenSize,
+            task.finetuning?.defaults?.head?.learningRate ?? 0,
+          )
+          : request.config),
+        seed,
+      },
       resume: request.resume,
       makeModel: request.makeModel,
       reporter,

@@ -60,6 +60,10 @@ export interface FinetuneHelp extends TaskHelp {
     head?: {
       crf: boolean;
       dropout: number;
+      /** Shares of the tokens and of the last states' values that are dropped; 0 by default. */
+      tokenDropout?: number;
+      stateDropout?: number;
+      /** At the least, where none is given. */
       learningRate: number;
       /** Only where it is asked for: words are the default. */
       asked?: boolean;

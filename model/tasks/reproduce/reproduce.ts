@@ -152,7 +152,15 @@ export function configFor(set: FoundSet, protocol: Protocol, rate: number): Part
       // A head begins anew: it never learns slower than what is below it.
       ...(head ? { head_learning_rate: Math.max(rate, head.learningRate) } : {}),
     },
-    ...(head ? { objective: { dropout: head.dropout } } : {}),
+    ...(head
+      ? {
+        objective: {
+          dropout: head.dropout,
+          token_dropout: head.tokenDropout ?? 0,
+          state_dropout: head.stateDropout ?? 0,
+        },
+      }
+      : {}),
   };
 }
 
