@@ -8,6 +8,7 @@ import type { Peaks } from "../../kernels/peaks.ts";
 import type { KernelTime } from "../../kernels/plan.ts";
 import type { ReadoutEntry } from "../../kernels/reference/readout.ts";
 import type { MambaConfig } from "./config.ts";
+import type { Dropouts } from "./dropouts.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** The target of a position that is not scored. */
@@ -207,7 +208,7 @@ export interface TrainableModel {
 }
 
 /** How a model trains, beyond its sizes; fixed when it is made. */
-export interface TrainingTerms {
+export interface TrainingTerms extends Dropouts {
   /** Terms of the training loss besides the likelihood. */
   objective?: { labelSmoothing?: number; zLoss?: number };
   /**
@@ -221,12 +222,6 @@ export interface TrainingTerms {
   averageDecay?: number;
   /** f32 by default; mixed where the device has f16. */
   precision?: "f32" | "mixed";
-  /** Share of the embeddings' values that training drops; 0 by default. */
-  dropout?: number;
-  /** Share of the tokens whose whole embedding training drops; 0 by default. */
-  tokenDropout?: number;
-  /** Share of the last hidden states' values that training drops; 0 by default. */
-  stateDropout?: number;
 }
 
 /** One generated token. */

@@ -13,6 +13,7 @@ import { type Matrix, type Region } from "../../../kernels/layout.ts";
 import type { Objective } from "../../../kernels/cross_entropy/cross_entropy.ts";
 import { sumOfSquaresScratch } from "../../../kernels/reduce/reduce.ts";
 import type { MambaConfig } from "../config.ts";
+import type { Dropouts } from "../dropouts.ts";
 import type { Parameter } from "../parameters.ts";
 import { type AutotuneMode } from "./autotune.ts";
 import { Workspace } from "./activations.ts";
@@ -37,7 +38,7 @@ import { ParameterStore, slotOf } from "./store.ts";
 export type Precision = "f32" | "mixed";
 
 /** What a model is made for. */
-export interface MambaOptions {
+export interface MambaOptions extends Dropouts {
   /** Rows of a batch (b). */
   batchSize: number;
   /** Tokens of a row (l). */
@@ -64,12 +65,6 @@ export interface MambaOptions {
   averageDecay?: number;
   /** By default f32. */
   precision?: Precision;
-  /** Share of the embeddings' values that training drops; 0 by default. */
-  dropout?: number;
-  /** Share of the tokens whose whole embedding training drops; 0 by default. */
-  tokenDropout?: number;
-  /** Share of the last hidden states' values that training drops; 0 by default. */
-  stateDropout?: number;
   /** The most items of a batch that a head of labels reads; by default one per token of its texts. */
   items?: number;
 }
