@@ -38,6 +38,7 @@ export {
 export type { DeviceModelOptions } from "./device_model.ts";
 export { type GenerateOptions, generateTokens } from "./generate.ts";
 export type { AutotuneMode } from "./gpu/autotune.ts";
+export { type Dropouts } from "./dropouts.ts";
 export { isHeadParameter } from "./head.ts";
 export { initialParameters } from "./initialize.ts";
 export type { MemoryPlan, Precision } from "./mamba.ts";
