@@ -41,6 +41,7 @@ export {
   type CommonConfig,
   type CountedBatch,
   type DeviceModelOptions,
+  type Dropouts,
   type EvaluationReport,
   type GeneratedToken,
   type GenerateOptions,
