@@ -6,7 +6,10 @@ import { type ChoiceForm, labelWords } from "../core/choice_task.ts";
 import type { ChoiceAnswer } from "../core/choices.ts";
 import { packExamples } from "../core/examples.ts";
 import { dealFolds } from "../core/folds.ts";
-import { reportSystems } from "../core/report.ts";
+import { escapeHtml, matrixHtml } from "../../../core/page/mod.ts";
+import { confusionMatrix } from "../core/classification.ts";
+import { type JudgedItem, namedLines } from "../core/error_page.ts";
+import { type Details, reportSystems } from "../core/report.ts";
 import { mean } from "../../statistics/mod.ts";
 import type { Approach, Score, Task, TaskData } from "../core/task.ts";
 import {
@@ -254,6 +257,8 @@ export const bioasq: Task<BioasqQuestion, BioasqAnswer> = {
           "are not known",
         metric_list: BIOASQ_MEASURES.map((metric) => ({ metric, higher_is_better: true })),
       },
+      details: (answers) => verdictConfusion(test, answers),
+      judged: (answers) => judgedQuestions(test, answers),
       samples: (answers) => answers.map((answer, i) => sampleOf(test[i]!, answer, i)),
       files: scored ? [] : [{
         key: "answers",
@@ -310,6 +315,63 @@ function scoreQuestions(
       (yesno?.correct ?? factoid?.strict ?? list?.f1) === 1
     ),
   };
+}
+
+/** How often golden yes and no were answered by each; nothing without such questions. */
+function verdictConfusion(
+  questions: readonly BioasqQuestion[],
+  answers: readonly BioasqAnswer[],
+): Details {
+  const asked = questions.flatMap((question, i) => {
+    const gold = BIOASQ_VERDICTS.findIndex((verdict) => verdict === question.answer?.verdict);
+    if (question.type !== "yesno" || gold < 0) return [];
+    const said = answers[i]?.question?.answer?.verdict;
+    return [{ gold, predicted: BIOASQ_VERDICTS.findIndex((verdict) => verdict === said) }];
+  });
+  if (!asked.length) return { text: "", json: {} };
+  const matrix = confusionMatrix({
+    gold: asked.map((one) => one.gold),
+    predicted: asked.map((one) => one.predicted),
+  }, BIOASQ_VERDICTS.length);
+  const predicted = [...BIOASQ_VERDICTS, "none"];
+  const confusion = { gold: [...BIOASQ_VERDICTS], predicted, matrix };
+  return {
+    text: "",
+    json: { confusion },
+    html: [matrixHtml("Confusion matrix of the yes/no questions", confusion)],
+  };
+}
+
+/** The questions that are scored, with what was said; a list is right where all of it is. */
+function judgedQuestions(
+  questions: readonly BioasqQuestion[],
+  answers: readonly BioasqAnswer[],
+): JudgedItem[] {
+  return questions.flatMap((question, i): JudgedItem[] => {
+    const { question: said, choice } = answers[i] ?? {};
+    const [score] = scoreBioasq([question], said ? [said] : []);
+    if (!score) return [];
+    const { yesno, factoid, list } = score;
+    const gold = choice?.item.gold ?? -1;
+    const loss = choice?.logProbabilities[gold];
+    return [{
+      id: question.id,
+      right: (yesno?.correct ?? factoid?.strict ?? list?.f1) === 1,
+      ...(loss === undefined ? {} : { loss: -loss }),
+      html: namedLines([
+        ["right", exactHtml(question)],
+        ["said", said ? exactHtml(said) : "nothing"],
+        ["asked", escapeHtml(`${question.type}: ${question.body}`)],
+      ]),
+    }];
+  });
+}
+
+/** An exact answer as HTML: synonyms side by side, the items of a list one below the other. */
+function exactHtml({ answer }: BioasqQuestion): string {
+  if (!answer) return "nothing";
+  if (answer.verdict) return escapeHtml(answer.verdict);
+  return answer.lists.map((synonyms) => escapeHtml(synonyms.join(" | "))).join("<br>");
 }
 
 /** A line of the samples file. */

@@ -235,8 +235,8 @@ export function readPubtator(path: string): PubtatorDocument[] {
  * an error, documents that it lacks are missed.
  */
 export function compareRelations(
-  gold: PubtatorDocument[],
-  system: PubtatorDocument[],
+  gold: readonly Pick<PubtatorDocument, "pmid" | "relations">[],
+  system: readonly Pick<PubtatorDocument, "pmid" | "relations">[],
 ): Counts[] {
   const known = new Set(gold.map((d) => d.pmid));
   const stranger = system.find((d) => !known.has(d.pmid));
@@ -246,7 +246,7 @@ export function compareRelations(
         `give the gold file of the same documents`,
     );
   }
-  const keys = (documents: PubtatorDocument[], pmid: string) =>
+  const keys = (documents: typeof gold, pmid: string) =>
     new Set(
       documents.filter((d) => d.pmid === pmid)
         .flatMap((d) => d.relations.map((r) => `${r.type}\t${r.first}\t${r.second}`)),

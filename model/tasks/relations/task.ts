@@ -5,6 +5,8 @@ import { resolve } from "../../../core/std.ts";
 import { choiceTask } from "../core/choice_task.ts";
 import { type ChoiceAnswer, labelled } from "../core/choices.ts";
 import { ratioMeasures } from "../core/classification.ts";
+import { escapeHtml } from "../../../core/page/mod.ts";
+import { type JudgedItem, namedLines } from "../core/error_page.ts";
 import { reportSystems } from "../core/report.ts";
 import type { AnyTask, Counts, FinetuneHelp, Score, Task, TaskHelp } from "../core/task.ts";
 import { headApproach } from "../core/head_approach.ts";
@@ -162,8 +164,47 @@ export const relations = choiceTask<RelationExample>(FORM, {
   details: ({ labels }, answers) => labelTable(labelled(answers), labels),
 });
 
+/** A system's relations of one document. */
+type SaidRelations = Pick<PubtatorDocument, "pmid" | "relations">;
+
+/** A relation as pages and samples show it. */
+const relationText = ({ type, first, second }: SaidRelations["relations"][number]): string =>
+  `${type}: ${first}, ${second}`;
+
+/** Relations of `some` that `others` have not. */
+function withoutThese(
+  some: SaidRelations | undefined,
+  others: SaidRelations | undefined,
+): string[] {
+  const known = new Set(others?.relations.map(relationText));
+  return [...new Set(some?.relations.map(relationText))].filter((text) => !known.has(text));
+}
+
+/** The documents with the relations that were missed and those that are wrong. */
+function judgedDocuments(
+  documents: readonly PubtatorDocument[],
+  said: readonly SaidRelations[],
+): JudgedItem[] {
+  return documents.map((gold, i) => {
+    const missed = withoutThese(gold, said[i]);
+    const wrong = withoutThese(said[i], gold);
+    const lines = (texts: readonly string[]) => texts.map(escapeHtml).join("<br>");
+    return {
+      id: gold.pmid,
+      right: missed.length + wrong.length === 0,
+      // Without a model there is no loss: the documents with most errors come first.
+      ...(missed.length + wrong.length ? { loss: missed.length + wrong.length } : {}),
+      html: namedLines([
+        ["gold", lines(gold.relations.map(relationText))],
+        ["missed", lines(missed)],
+        ["wrong", lines(wrong)],
+      ]),
+    };
+  });
+}
+
 /** The relations of whole documents, whose entities are given. */
-const documentRelations: Task<PubtatorDocument, Counts> = {
+const documentRelations: Task<PubtatorDocument, SaidRelations> = {
   name: "relations",
   units: "documents",
   evaluation,
@@ -174,24 +215,35 @@ const documentRelations: Task<PubtatorDocument, Counts> = {
     const test = readRelationDocuments(gold, given.string("format"));
     return { labels: [], train: [], develop: [], test, path, sha256: sourceHash(gold) };
   },
-  readAnswers: (path, { test }) => compareRelations(test, readRelationDocuments(path)),
-  score: (_data, _items, answers) => scoreDocuments(answers),
+  readAnswers(path, { test }) {
+    const said = readRelationDocuments(path);
+    compareRelations(test, said); // throws for a document that nobody asked for
+    return test.map(({ pmid }) => ({
+      pmid,
+      relations: said.filter((one) => one.pmid === pmid).flatMap((one) => one.relations),
+    }));
+  },
+  score: (_data, items, answers) => scoreDocuments(compareRelations(items, answers)),
   report: (request) =>
     reportSystems({
       request,
       name: "relations",
       units: "documents",
-      score: scoreDocuments,
+      score: (answers) => scoreDocuments(compareRelations(request.data.test, answers)),
+      judged: (answers) => judgedDocuments(request.data.test, answers),
       details: (answers) => {
-        const { truePositives, falseNegatives } = sumCounts(answers);
+        const counts = compareRelations(request.data.test, answers);
+        const { truePositives, falseNegatives } = sumCounts(counts);
         const relations = truePositives + falseNegatives;
         return { text: `${relations} golden relations`, json: { relations } };
       },
       config: { output_type: "relations" },
       samples: (answers) =>
-        answers.map((_, i) => ({
+        request.data.test.map((gold, i) => ({
           doc_id: i,
-          doc: { id: request.data.test[i]!.pmid },
+          doc: { id: gold.pmid },
+          target: gold.relations.map(relationText),
+          prediction: answers[i]?.relations.map(relationText) ?? [],
         })),
     }),
 };
