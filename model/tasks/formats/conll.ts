@@ -54,6 +54,11 @@ export function toBioes(tags: readonly string[]): string[] {
 const columnsOf = (line: string): string[] =>
   (line.includes("\t") ? line.split("\t") : line.trim().split(/\s+/)).map((c) => c.trim());
 
+/** Whether a first line names its columns. */
+const isHeading = (columns: readonly string[]): boolean =>
+  columns.length > 1 && /^(token|word|text|form)s?$/i.test(columns[0] ?? "") &&
+  /^(tag|label|ner|ner_?tag|iob2?|bio|entity)s?$/i.test(columns.at(-1) ?? "");
+
 const documentOf = (line: string): string | undefined =>
   /^###\s*(\S+)/.exec(line)?.[1] ??
     (line.startsWith("-DOCSTART-") ? /\((\S+)\)/.exec(line)?.[1] ?? "" : undefined);
@@ -72,6 +77,7 @@ export function readTagged(path: string): TaggedTokens[] {
     }
     const columns = columnsOf(line);
     const tag = columns.at(-1) ?? "";
+    if (sentences.length === 0 && isHeading(columns)) continue;
     if (columns.length < 2 || !parseTag(tag)) {
       failAt(
         path,
@@ -95,7 +101,8 @@ export function readTagged(path: string): TaggedTokens[] {
 }
 
 function recogniseTagged(probe: Probe): number {
-  const rows = probe.lines.filter((l) => l.trim() !== "" && documentOf(l) === undefined);
+  const all = probe.lines.filter((l) => l.trim() !== "" && documentOf(l) === undefined);
+  const rows = isHeading(columnsOf(all[0] ?? "")) ? all.slice(1) : all;
   if (probe.isFolder || rows.length === 0) return 0;
   const right = rows.filter((line) => {
     const columns = columnsOf(line);

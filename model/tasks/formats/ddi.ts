@@ -70,6 +70,28 @@ const isDdi = ({ isFolder, lines }: Probe): boolean => {
   return !isFolder && /<document\s/.test(text) && /<sentence\s[^>]*\btext=/.test(text);
 };
 
+/** The files of a folder and of those in it: DrugBank's and MEDLINE's documents lie apart. */
+function filesBelow(folder: string): string[] {
+  const entries = [...Deno.readDirSync(folder)].sort((a, b) => a.name < b.name ? -1 : 1);
+  return entries.flatMap(({ name, isDirectory }) => {
+    const path = join(folder, name);
+    if (isDirectory) return filesBelow(path);
+    return name.endsWith(".xml") ? [path] : [];
+  });
+}
+
+/** The first document in a folder, or in a folder in it. */
+function firstFile(looked: Probe, depth = 2): Probe | undefined {
+  const first = looked.names.find((name) => name.endsWith(".xml"));
+  if (first !== undefined) return looked.child(first);
+  for (const name of depth > 0 ? looked.names : []) {
+    if (!Deno.statSync(join(looked.path, name)).isDirectory) continue;
+    const found = firstFile(looked.child(name), depth - 1);
+    if (found) return found;
+  }
+  return undefined;
+}
+
 /** See the module's text; a file, or a folder of them. */
 export const ddi: Format<"document"> = {
   name: "ddi",
@@ -78,13 +100,11 @@ export const ddi: Format<"document"> = {
   extension: ".xml",
   recognise(probe) {
     if (!probe.isFolder) return isDdi(probe) ? 0.97 : 0;
-    const first = probe.names.find((name) => name.endsWith(".xml"));
-    return first !== undefined && isDdi(probe.child(first)) ? 0.96 : 0;
+    const first = firstFile(probe);
+    return first !== undefined && isDdi(first) ? 0.96 : 0;
   },
   read(path) {
     if (!Deno.statSync(path).isDirectory) return [readDocument(path)];
-    return [...Deno.readDirSync(path)].map((entry) => entry.name)
-      .filter((name) => name.endsWith(".xml")).sort()
-      .map((name) => readDocument(join(path, name)));
+    return filesBelow(path).map(readDocument);
   },
 };

@@ -4,6 +4,7 @@
  * ChemProt has them. A pair that is not related has the label "false".
  * @module
  */
+import { NOT_EVALUATED } from "./chemprot.ts";
 import { sentencesOf } from "./sentences.ts";
 import type { AnnotatedDocument, DocumentRelation, LabelledText, Mention, Span } from "./types.ts";
 
@@ -52,7 +53,7 @@ export function pairedRelations(document: AnnotatedDocument): PairedRelation[] {
       relation.level === "mention" ? mention.id === entity : mention.identifiers.includes(entity)
     );
   };
-  return document.relations.map((relation) => ({
+  return document.relations.filter(({ type }) => type !== NOT_EVALUATED).map((relation) => ({
     type: relation.type,
     pairs: named(relation, 0).flatMap((first) =>
       named(relation, 1).map((second) => ({ first, second }))
@@ -98,12 +99,16 @@ export function pairsOf(
           const text = markPair(document.text, sentence, first, second);
           if (text === undefined) continue;
           const labels = [...new Set(found.map((relation) => relation.type))].sort();
-          texts.push({
-            kind: "text",
-            id: `${document.id}.${first.id}.${second.id}`,
-            text,
-            labels: labels.length ? labels : [NO_RELATION],
-          });
+          // A pair with two relations is an example of each, as in BLUE's ChemProt.
+          for (const label of labels.length ? labels : [NO_RELATION]) {
+            texts.push({
+              kind: "text",
+              id: `${document.id}.${first.id}.${second.id}`,
+              text,
+              document: document.id,
+              labels: [label],
+            });
+          }
         }
       }
     }

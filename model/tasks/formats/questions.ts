@@ -4,6 +4,7 @@
  */
 import { UserError } from "../../../core/errors.ts";
 import { writeAtomic } from "../../../core/files.ts";
+import { join } from "../../../core/std.ts";
 import {
   failAt,
   objectOf,
@@ -224,6 +225,16 @@ function choiceQuestion(
 
 const LETTERS = "ABCDEFGHIJ";
 
+/** Options by letter: as an object, or as a list of texts or of keys and values. */
+function optionsOf(value: unknown): Record<string, unknown> | undefined {
+  if (!Array.isArray(value)) return objectOf(value);
+  const entries = value.map((option, i): [string, unknown] => {
+    const { key, value: text } = objectOf(option) ?? {};
+    return [textOf(key) ?? LETTERS[i] ?? String(i), text ?? option];
+  });
+  return entries.length ? Object.fromEntries(entries) : undefined;
+}
+
 /** MedQA: options by letter. */
 export const medqa: Format<"question"> = {
   name: "medqa",
@@ -233,7 +244,7 @@ export const medqa: Format<"question"> = {
   recognise: (probe) => linesWith(probe, "question", "options") ? 0.97 : 0,
   read: (path) =>
     readJsonLines(path).map(({ value, line }) => {
-      const options = objectOf(value.options) ?? failAt(path, line, "it has no options by letter");
+      const options = optionsOf(value.options) ?? failAt(path, line, "it has no options by letter");
       const letters = Object.keys(options).sort();
       const texts = letters.map((letter) => textOf(options[letter]) ?? "");
       const letter = textOf(value.answer_idx);
@@ -300,7 +311,11 @@ export const mmlu: Format<"question"> = {
   title: "MMLU's CSV of a subject: question, four options, the answer's letter",
   extension: ".csv",
   recognise(probe) {
-    if (probe.isFolder) return 0;
+    if (probe.isFolder) {
+      const tables = probe.names.filter((name) => name.endsWith(".csv"));
+      const first = tables[0];
+      return first !== undefined && mmlu.recognise(probe.child(first)) > 0 ? 0.9 : 0;
+    }
     const rows = parseTable(probe.lines.join("\n"), ",");
     // The last row may be cut within a quotation.
     const whole = rows.length > 1 ? rows.slice(0, -1) : rows;
@@ -309,13 +324,36 @@ export const mmlu: Format<"question"> = {
       ? 0.97
       : 0;
   },
-  read: (path) =>
-    parseTable(readText(path), ",").map(({ cells, line }, i) => {
+  read(path) {
+    if (Deno.statSync(path).isDirectory) return readSubjects(path);
+    return parseTable(readText(path), ",").map(({ cells, line }, i) => {
       const letter = cells[5]?.trim() ?? "";
       if (cells.length !== 6 || !/^[A-D]$/.test(letter)) {
         failAt(path, line, "it is not a question, four options and a letter from A to D");
       }
       const index = LETTERS.indexOf(letter);
       return choiceQuestion(String(i), cells[0] ?? "", cells.slice(1, 5), index);
-    }),
+    });
+  },
 };
+
+/** MMLU's subjects that are of biology and medicine, as its files are called. */
+const BIOMEDICAL =
+  /anatomy|clinical_knowledge|(college|high_school)_biology|college_medicine|medical_genetics|professional_medicine|virology|nutrition|human_aging/;
+
+/**
+ * The subjects of a folder, of whose files each has one: those of biology and medicine, or where there
+ * are none of these all of them.
+ */
+function readSubjects(folder: string): Question[] {
+  const tables = [...Deno.readDirSync(folder)].map((entry) => entry.name)
+    .filter((name) => name.endsWith(".csv")).sort();
+  const chosen = tables.filter((name) => BIOMEDICAL.test(name));
+  return (chosen.length ? chosen : tables).flatMap((name) => {
+    const subject = name.replace(/(_(test|dev|val|train))?\.csv$/, "");
+    return mmlu.read(join(folder, name)).map((question) => ({
+      ...question,
+      id: `${subject}.${question.id}`,
+    }));
+  });
+}

@@ -66,7 +66,7 @@ export function readReleased<Item>(
     };
   }
   const data = given.string("data") ?? "";
-  const found = findSplits(data);
+  const found = findSplits(data, given.string("format"));
   const files = "whole" in found
     ? [found.whole]
     : [found.train, ...(found.develop === undefined ? [] : [found.develop]), found.test];

@@ -8,6 +8,7 @@ import { hashFile, sha256 } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
 import { probe } from "./files.ts";
 import { FORMATS } from "./mod.ts";
+import type { Probe } from "./types.ts";
 
 /** The parts of a set that is learned from. */
 export interface Splits {
@@ -19,9 +20,11 @@ export interface Splits {
 
 /** The words by which names tell a split. */
 const WORDS: Record<keyof Splits, RegExp> = {
-  train: /^(train|training|trainingset)$/,
-  develop: /^(dev|devel|develop|development|developmentset|valid|validation|val)$/,
-  test: /^(test|testing|testset)$/,
+  // NCBI-disease's files are called NCBItrainset_corpus.txt and so on.
+  train: /^(train|training)$|train(ing)?set$/,
+  develop:
+    /^(dev|devel|develop|development|valid|validation|val)$|(dev|devel|develop|development)set$/,
+  test: /^(test|testing)$|test(ing)?set$/,
 };
 
 /** The words of a name: CDR_TrainingSet.PubTator.txt is cdr, training, set, pub, tator, txt. */
@@ -38,10 +41,12 @@ export function splitOf(name: string): keyof Splits | undefined {
 
 /**
  * The files (or folders) of a folder's splits, or the set itself where it is one that has no splits: a
- * file, or a folder that a format reads as a whole.
+ * file, or a folder that a format reads as a whole. Where a set is released in several formats side by
+ * side, as BC5CDR is, one that every split has is taken.
+ * @param format takes only files of this format
  * @throws {UserError} where one is missing, or two could be it.
  */
-export function findSplits(folder: string): Splits | { whole: string } {
+export function findSplits(folder: string, format?: string): Splits | { whole: string } {
   const looked = probe(folder);
   const isSet = FORMATS.some((format) => format.recognise(looked) > 0);
   if (!looked.isFolder) {
@@ -51,10 +56,12 @@ export function findSplits(folder: string): Splits | { whole: string } {
     );
   }
   const told = looked.names.filter((name) => !name.startsWith(".") && splitOf(name) !== undefined);
-  const known = told.filter((name) => {
-    const child = looked.child(name);
-    return FORMATS.some((format) => format.recognise(child) > 0);
-  });
+  const formats = new Map(told.map((name) => [name, formatOf(looked.child(name))]));
+  const asked = told.filter((name) => formats.get(name) === format);
+  const found = format !== undefined && asked.length
+    ? asked
+    : told.filter((name) => formats.get(name) !== undefined);
+  const known = inOneFormat(found, formats);
   const of = (split: keyof Splits): string | undefined => {
     const [first, second] = known.filter((name) => splitOf(name) === split);
     if (first === undefined || second === undefined) {
@@ -84,6 +91,31 @@ export function findSplits(folder: string): Splits | { whole: string } {
     `Cannot read the data ${folder}: no file in it is the ${missing} split of a known format; ` +
       `"deno task tasks formats" lists them`,
   );
+}
+
+/** The format that a file or folder most likely has. */
+function formatOf(looked: Probe): string | undefined {
+  let best: { name: string; score: number } | undefined;
+  for (const format of FORMATS) {
+    const score = format.recognise(looked);
+    if (score > (best?.score ?? 0)) best = { name: format.name, score };
+  }
+  return best?.name;
+}
+
+/** Of files in several formats those in the first one that every split has once; else all of them. */
+function inOneFormat(
+  names: readonly string[],
+  formats: ReadonlyMap<string, string | undefined>,
+): readonly string[] {
+  const splits = [...new Set(names.map(splitOf))];
+  const double = splits.some((split) => names.filter((n) => splitOf(n) === split).length > 1);
+  if (!double) return names;
+  for (const { name: format } of FORMATS) {
+    const own = names.filter((name) => formats.get(name) === format);
+    if (splits.every((split) => own.filter((n) => splitOf(n) === split).length === 1)) return own;
+  }
+  return names;
 }
 
 /** Whether there is nothing in a file, or no file in a folder. */

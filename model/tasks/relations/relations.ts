@@ -39,7 +39,11 @@ const NEGATIVE_LABELS = ["false", "none", "negative", "no_relation", "no relatio
 
 /** The label among some that means "none of the others", where there is one. */
 export function negativeLabel(labels: readonly string[]): string | undefined {
-  const named = labels.find((label) => NEGATIVE_LABELS.includes(label.toLowerCase()));
+  // BLUE's DDI has "DDI-false".
+  const named = labels.find((label) => {
+    const [last = ""] = /[^-:]*$/.exec(label.toLowerCase()) ?? [];
+    return NEGATIVE_LABELS.includes(label.toLowerCase()) || last === "false";
+  });
   // GAD and EU-ADR have 1 for a relation and 0 for none.
   const binary = labels.length === 2 && labels.includes("0") && labels.includes("1");
   return named ?? (binary ? "0" : undefined);
@@ -121,12 +125,22 @@ export function readRelationLines(path: string): { text?: string; label: string 
   return examples;
 }
 
-/** Words that stand for entities in sets that hide their names, such as BioBERT's GAD: @GENE$. */
-const PLACEHOLDER = /@[A-Z]+\$/g;
+/**
+ * Words that stand for entities in sets that hide their names: @GENE$ in BioBERT's GAD, @drug$ in BLUE's
+ * DDI, and @CHEM-GENE$ in its ChemProt for two that overlap.
+ */
+const PLACEHOLDER = /@[A-Za-z][A-Za-z_-]*\$/g;
 
-/** A sentence with its first two placeholders marked, where no entities are marked yet. */
+/**
+ * A sentence with its first two placeholders marked, where no entities are marked yet; one that stands
+ * for both entities is marked as either.
+ */
 function markPlaceholders(text: string): string {
   if (text.includes("<<") && text.includes("[[")) return text;
+  const [only, second] = text.match(PLACEHOLDER) ?? [];
+  if (only !== undefined && second === undefined) {
+    return text.replace(only, () => `<< ${only} >> [[ ${only} ]]`);
+  }
   let seen = 0;
   return text.replace(PLACEHOLDER, (word) => {
     seen++;
