@@ -1,4 +1,5 @@
 /** `compare`: training runs beside each other. @module */
+import { jsonLine } from "../core/json.ts";
 import { UsageError } from "../core/errors.ts";
 import type { Command } from "../core/cli.ts";
 import { writeAtomic } from "../core/files.ts";
@@ -57,7 +58,7 @@ export const command: Command = {
       );
     }
     reporter.log(`Wrote ${out}`);
-    if (json) reporter.line(JSON.stringify({ ...comparisonJson(comparison), page: out }));
+    if (json) reporter.line(jsonLine({ ...comparisonJson(comparison), page: out }));
     return Promise.resolve();
   },
 };

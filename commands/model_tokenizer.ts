@@ -1,4 +1,5 @@
 /** `model tokenizer`: the tokenizer.json of a model, for `pipeline run --tokenizer`. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Command } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
 import { exists, writeAtomic } from "../core/files.ts";
@@ -34,7 +35,7 @@ export const command: Command = {
     const { vocabularySize } = loadTokenizer(path);
     writeAtomic(out, Deno.readFileSync(path));
     if (invocation.json) {
-      return invocation.reporter.line(JSON.stringify({ out, vocabulary_size: vocabularySize }));
+      return invocation.reporter.line(jsonLine({ out, vocabulary_size: vocabularySize }));
     }
     invocation.reporter.line(`${out} has ${vocabularySize} ids`);
   },

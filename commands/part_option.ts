@@ -1,4 +1,5 @@
 /** `--part`: a share of the work of `pipeline run` and `refresh`. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Invocation, OptionSpec } from "../core/cli.ts";
 import { formatTable } from "../core/reporter.ts";
 import { type Part, partName, partOf } from "../pipeline/parts/part.ts";
@@ -37,7 +38,7 @@ function environment(name: string): string | undefined {
 
 /** Prints what a part did. */
 export function printPart({ json, reporter }: Invocation, summary: PartSummary): void {
-  if (json) return reporter.line(JSON.stringify(summary));
+  if (json) return reporter.line(jsonLine(summary));
   const { files, files_added, records_added } = summary;
   reporter.line(
     formatTable(["", ""], [

@@ -1,4 +1,5 @@
 /** `pipeline compare-tokenizers`: how finely tokenizers cut biomedical text. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Command } from "../core/cli.ts";
 import { Interrupted, UsageError } from "../core/errors.ts";
 import { formatTable } from "../core/reporter.ts";
@@ -70,7 +71,7 @@ export const command: Command = {
         vocabulary_size: counter.tokenizer.vocabularySize,
         ...Object.fromEntries(counter.kinds),
       }));
-      return reporter.line(JSON.stringify({ tokenizers: results }));
+      return reporter.line(jsonLine({ tokenizers: results }));
     }
     const rows = counters.flatMap(({ path, counter }) =>
       [...counter.kinds].map(([kind, { texts, words, bytes, tokens, single }]) => [

@@ -1,4 +1,5 @@
 /** `pipeline decontaminate`: keeps evaluation sets out of training. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Command } from "../core/cli.ts";
 import { UsageError, UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
@@ -80,7 +81,7 @@ export const command: Command = {
     };
     if (invocation.json) {
       const path = contaminationPath(corpus);
-      return reporter.line(JSON.stringify({ ...figures, report: path, shards: shards?.figures }));
+      return reporter.line(jsonLine({ ...figures, report: path, shards: shards?.figures }));
     }
     const rows = Object.entries(figures).map(([k, v]) => [k.replaceAll("_", " "), String(v)]);
     reporter.line(formatTable(["", ""], rows).split("\n").slice(2).join("\n"));

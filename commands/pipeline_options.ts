@@ -1,4 +1,5 @@
 /** Options that the pipeline's commands share. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Invocation, OptionSpec } from "../core/cli.ts";
 import { formatBytes, formatDuration, formatTable, type Reporter } from "../core/reporter.ts";
 import { FIELD_SELECTIONS, type FieldSelection } from "../pipeline/citation/elements.ts";
@@ -206,7 +207,7 @@ export function printSummary(invocation: Invocation, summary: RunSummary): void 
     reporter.log("Stopped after the documents: give --tokenizer FILE to make tokens and shards");
   }
   if (summary.shards?.written) logPadding(reporter, readManifest(summary.corpus));
-  if (invocation.json) return reporter.line(JSON.stringify(summary));
+  if (invocation.json) return reporter.line(jsonLine(summary));
   const speed = summary.xml_bytes / summary.seconds;
   reporter.line(
     formatTable(["", ""], [

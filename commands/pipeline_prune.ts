@@ -1,4 +1,5 @@
 /** `pipeline prune`: shards that were kept for runs, and that no run needs any more. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Command } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
@@ -42,7 +43,7 @@ export const command: Command = {
     if (rows.length) reporter.line(formatTable(["kept shards", "alone", ""], rows));
     else reporter.line(`Nothing is kept in ${corpus} beside its shards`);
     if (invocation.json) {
-      reporter.line(JSON.stringify({ dry_run: dry, removed, kept, runs_forgotten: pins }));
+      reporter.line(jsonLine({ dry_run: dry, removed, kept, runs_forgotten: pins }));
     }
     return Promise.resolve();
   },

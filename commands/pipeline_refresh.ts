@@ -1,4 +1,5 @@
 /** `pipeline refresh`: fetches and applies what is new. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Command } from "../core/cli.ts";
 import { EXIT } from "../core/errors.ts";
 import { CorpusBusy } from "../pipeline/corpus.ts";
@@ -56,7 +57,7 @@ export const command: Command = {
     } catch (error) {
       if (!(error instanceof CorpusBusy)) throw error;
       invocation.reporter.log(error.message.replace(/^Cannot change/, "Nothing done in"));
-      if (invocation.json) invocation.reporter.line(JSON.stringify({ busy: true }));
+      if (invocation.json) invocation.reporter.line(jsonLine({ busy: true }));
     }
     return EXIT.done;
   },

@@ -1,4 +1,5 @@
 /** `pipeline report`: a corpus as one HTML page. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Command } from "../core/cli.ts";
 import { writeAtomic } from "../core/files.ts";
 import { join } from "../core/std.ts";
@@ -28,7 +29,7 @@ export const command: Command = {
       });
       progress.finish();
       writeAtomic(out, reportPage(figures));
-      reporter.line(invocation.json ? JSON.stringify({ out, ...figures }) : `Wrote ${out}`);
+      reporter.line(invocation.json ? jsonLine({ out, ...figures }) : `Wrote ${out}`);
     } finally {
       catalogue.close();
     }

@@ -1,4 +1,5 @@
 /** `pipeline status`: what is in a corpus. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Command } from "../core/cli.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
@@ -20,7 +21,7 @@ export const command: Command = {
   run(invocation) {
     const { reporter } = invocation;
     const status = statusOf(invocation.requiredString("corpus"));
-    if (invocation.json) reporter.line(JSON.stringify(status));
+    if (invocation.json) reporter.line(jsonLine(status));
     else {
       const rows = Object.entries(status).flatMap(([key, value]) => statusRows(key, value));
       reporter.line(formatTable(["", ""], rows).split("\n").slice(2).join("\n"));

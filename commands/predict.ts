@@ -1,4 +1,5 @@
 /** `predict NAME`: a taught model's answers to new text. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Command, CommandGroup } from "../core/cli.ts";
 import { writeAtomic } from "../core/files.ts";
 import { predictTask } from "../model/tasks/core/predict.ts";
@@ -48,7 +49,7 @@ function taskCommand(task: AnyTask, prediction: Prediction<unknown, unknown>): C
         reporter.log(`Wrote ${path}`);
       }
       if (invocation.json) {
-        reporter.line(JSON.stringify({ [task.units]: items, output: path ?? null }));
+        reporter.line(jsonLine({ [task.units]: items, output: path ?? null }));
       }
     },
   };

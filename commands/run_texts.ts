@@ -1,4 +1,5 @@
 /** What `pipeline run` and `refresh` do where the source is a folder of texts. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Invocation } from "../core/cli.ts";
 import { buildTextCorpus } from "../pipeline/texts/corpus.ts";
 import type { Manifest } from "../pipeline/shards/mod.ts";
@@ -30,7 +31,7 @@ export function printTexts(
     shards: sum((s) => s.shards.length),
   };
   if (invocation.json) {
-    return reporter.line(JSON.stringify({ corpus, source, ...figures, tokenizer_sha256 }));
+    return reporter.line(jsonLine({ corpus, source, ...figures, tokenizer_sha256 }));
   }
   const { documents, tokens, rows, shards } = figures;
   reporter.line(`${documents} documents, ${tokens} tokens, ${rows} rows, ${shards} shards`);

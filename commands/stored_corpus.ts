@@ -1,4 +1,5 @@
 /** Corpora named by a place in S3-compatible storage: `--corpus s3://bucket/corpus`. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Invocation } from "../core/cli.ts";
 import { formatBytes } from "../core/reporter.ts";
 import { localCorpus, type TransferSummary } from "../pipeline/storage/corpus.ts";
@@ -45,7 +46,7 @@ export async function withCorpusFolder(invocation: Invocation): Promise<Invocati
 
 /** Prints what was moved. */
 export function printTransfer({ json, reporter }: Invocation, summary: TransferSummary): void {
-  if (json) return reporter.line(JSON.stringify(summary));
+  if (json) return reporter.line(jsonLine(summary));
   const { files, moved, bytes } = summary;
   reporter.line(`${files} files, ${moved} of them moved (${formatBytes(bytes)})`);
 }

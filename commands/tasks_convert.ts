@@ -1,4 +1,5 @@
 /** `tasks convert`: a task's file or folder in another format. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Command } from "../core/cli.ts";
 import { formatTable } from "../core/reporter.ts";
 
@@ -44,6 +45,6 @@ export const command: Command = {
       ["read", result.from, result.read.toLocaleString("en")],
       ["written", result.to, result.written.toLocaleString("en")],
     ]));
-    if (invocation.json) reporter.line(JSON.stringify(result));
+    if (invocation.json) reporter.line(jsonLine(result));
   },
 };

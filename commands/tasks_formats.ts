@@ -1,4 +1,5 @@
 /** `tasks formats`: what formats the tasks read and write. @module */
+import { jsonLine } from "../core/json.ts";
 import type { Command } from "../core/cli.ts";
 import { formatTable } from "../core/reporter.ts";
 
@@ -18,6 +19,6 @@ export const command: Command = {
       ["format", "holds", "written", "what it is"],
       rows.map((r) => [r.name, r.holds, r.written ? "yes" : "no", r.title]),
     ));
-    if (json) reporter.line(JSON.stringify({ formats: rows }));
+    if (json) reporter.line(jsonLine({ formats: rows }));
   },
 };
