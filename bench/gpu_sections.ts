@@ -10,6 +10,8 @@ import { type Device } from "../kernels/device.ts";
 import { isCpuDriver, openDevice } from "../kernels/open_device.ts";
 import { describeUnits, matrixConfigs } from "../kernels/matrix_units.ts";
 import { openProvider, type ProviderName } from "../kernels/providers.ts";
+import { ALTERNATIVE_NAMES, type AlternativeName } from "../kernels/alternatives.ts";
+import { ALTERNATIVE_HEADINGS, alternativeRows, measureModelAlternatives } from "./alternatives.ts";
 import { measureRoofs } from "../kernels/peaks.ts";
 import type { KernelTime } from "../kernels/plan.ts";
 import { selfTest } from "../kernels/self_test.ts";
@@ -46,6 +48,8 @@ interface Scale {
   steps: StepPlan[];
   generation: { config: MambaConfig; rows: number[]; tokens: number };
   scans: ScanCase[];
+  /** Alternatives of the kernels; a CPU driver takes long to compile the programs of some. */
+  alternatives: readonly AlternativeName[];
   torch: { preset: string; batch: number; length: number };
 }
 
@@ -74,6 +78,7 @@ function scaleOf(device: Device): Scale {
       steps: steps("tiny", tiny, 2, 64),
       generation: { config: tiny, rows: [1, 64], tokens: 8 },
       scans: [[2, 64]],
+      alternatives: ["adamw-vectors", "embedding-loads", "matvec-rows"],
       torch: { preset: "tiny", batch: 2, length: 64 },
     };
   }
@@ -92,6 +97,7 @@ function scaleOf(device: Device): Scale {
     ],
     generation: { config: m130, rows: [1, 64], tokens: 64 },
     scans: [[8, 1024], [32, 1024], [1, 512]],
+    alternatives: ALTERNATIVE_NAMES,
     torch: { preset: "mamba-130m", batch: 8, length: 1024 },
   };
 }
@@ -228,6 +234,12 @@ export async function measureProvider(bench: ProviderBench): Promise<void> {
       const found: KernelFigure[] = [];
       await measureKernels(device, scale.kernels, (f) => found.push(f), scale.kernelMs);
       reporter.line(kernelTable(found));
+      return found;
+    });
+    await section("alternatives", async () => {
+      const { kernels, alternatives, kernelMs } = scale;
+      const found = await measureModelAlternatives(device, kernels, alternatives, kernelMs);
+      reporter.line(formatTable(ALTERNATIVE_HEADINGS, alternativeRows(found)));
       return found;
     });
     for (const rows of scale.generation.rows) {

@@ -6,14 +6,16 @@
 import type { Invocation } from "../core/cli.ts";
 import { UsageError } from "../core/errors.ts";
 import { formatTable } from "../core/reporter.ts";
+import { parseAlternatives } from "../kernels/alternatives.ts";
 import { type Device, type Variant, VARIANTS } from "../kernels/device.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { DeviceError } from "../kernels/errors.ts";
 import { copyBytes, measureBandwidth } from "../kernels/peaks.ts";
 import { Plan } from "../kernels/plan.ts";
+import { timePlan } from "../kernels/plan_timing.ts";
 import { Workbench } from "../kernels/workbench.ts";
 import { configOfSizes, presetConfig } from "../model/mamba/config.ts";
-import { type KernelShapes, kernelSubjects } from "./kernel_subjects.ts";
+import { type KernelShapes, kernelSubjects } from "../model/mamba/gpu/kernel_subjects.ts";
 
 /** One measured kernel. */
 export interface KernelFigure {
@@ -36,27 +38,6 @@ export interface KernelFigure {
 
 /** Milliseconds that one figure is measured for, three times over. */
 const MEASURE_MS = 120;
-
-/** The least milliseconds of one replay, without the cost of a submit. */
-export async function timePlan(plan: Plan, budgetMs: number): Promise<number> {
-  const { device } = plan;
-  const once = async (count: number) => {
-    const start = performance.now();
-    const encoder = device.gpu.createCommandEncoder();
-    for (let i = 0; i < count; i++) plan.record(encoder);
-    device.gpu.queue.submit([encoder.finish()]);
-    await device.idle();
-    return performance.now() - start;
-  };
-  await once(1);
-  let floor = Infinity;
-  for (let i = 0; i < 3; i++) floor = Math.min(floor, await once(0));
-  const guess = Math.max(0.02, await once(1) - floor);
-  const count = Math.max(1, Math.min(400, Math.round(budgetMs / guess)));
-  let best = Infinity;
-  for (let i = 0; i < 3; i++) best = Math.min(best, (await once(count) - floor) / count);
-  return Math.max(best, 1e-4);
-}
 
 /** Measures every kernel on a device; `onFigure` sees each. A figure takes about 4 x `budgetMs`. */
 export async function measureKernels(
@@ -136,12 +117,13 @@ export async function benchKernels(invocation: Invocation): Promise<Record<strin
   }
   const forced = invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT");
   const { batch, length } = shapes;
+  const alternatives = parseAlternatives(invocation.list("alternative"));
   const figures: KernelFigure[] = [];
   let adapter = "";
   for (const variant of forced ? [forced] : VARIANTS) {
     let device: Device;
     try {
-      device = await openDevice({ variant });
+      device = await openDevice({ variant, alternatives });
     } catch (error) {
       if (forced || !(error instanceof DeviceError)) throw error;
       reporter.log(`${variant} left out: ${error.message}`);

@@ -17,7 +17,7 @@ import {
 } from "../kernels/scan/mod.ts";
 import { Workbench } from "../kernels/workbench.ts";
 import type { MambaConfig } from "../model/mamba/config.ts";
-import { timePlan } from "./kernels.ts";
+import { timePlan } from "../kernels/plan_timing.ts";
 
 /** One scan. */
 interface ScanFigure {

@@ -2,7 +2,7 @@
 import type { Command, Invocation } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
 import { UsageError } from "../core/errors.ts";
-import { deviceOptions } from "./device_options.ts";
+import { alternativeOption, deviceOptions } from "./device_options.ts";
 import { precisionOption } from "./precision_option.ts";
 
 /** A benchmark: prints its figures through the reporter and returns them for `--json`. */
@@ -61,6 +61,7 @@ export const command: Command = {
       help: "train, autotune: f32 or mixed, with f16 where products use it",
     },
     ...deviceOptions,
+    alternative: { ...alternativeOption, help: `kernels: ${alternativeOption.help}` },
     only: {
       type: "list",
       placeholder: "WORD",

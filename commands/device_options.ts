@@ -10,7 +10,7 @@ export const deviceOptions = {
   autotune: {
     type: "string",
     help: "measure which of several equal programs is fastest here, once per adapter: nothing, " +
-      "large products within two seconds, or every product; results do not depend on it",
+      "large products within two seconds, or every kernel; results do not depend on it",
     choices: ["off", "quick", "full"],
     default: "quick",
   },
@@ -41,6 +41,13 @@ export const deviceOptions = {
     min: 0.001,
   },
 } satisfies Record<string, OptionSpec>;
+
+/** Other ways of writing the kernels than the default, in commands that show or measure kernels. */
+export const alternativeOption = {
+  type: "list",
+  placeholder: "NAME=VALUE",
+  help: "write the kernels for GPUs in another way, such as norm-threads=32; may be repeated",
+} satisfies OptionSpec;
 
 /** Spread into the options of commands that train. */
 export const trainingDeviceOptions = {

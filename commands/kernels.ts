@@ -3,6 +3,7 @@ import type { Command, Invocation } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
 import { UserError } from "../core/errors.ts";
 import type { Reporter } from "../core/reporter.ts";
+import { parseAlternatives } from "../kernels/alternatives.ts";
 import type { Variant } from "../kernels/device.ts";
 import { presetConfig, PRESETS } from "../model/mamba/config.ts";
 import {
@@ -10,7 +11,7 @@ import {
   plannedKernels,
   type StepKernel,
 } from "../model/mamba/gpu/planned_kernels.ts";
-import { deviceOptions } from "./device_options.ts";
+import { alternativeOption, deviceOptions } from "./device_options.ts";
 import { precisionOf, precisionOption } from "./precision_option.ts";
 
 /** `deno task kernels`. */
@@ -43,6 +44,7 @@ export const command: Command = {
       help: "lanes of the device's subgroups, 0 for none; by default 32, on CPU drivers 8",
       min: 0,
     },
+    alternative: alternativeOption,
   },
   examples: [
     "deno task kernels",
@@ -69,6 +71,7 @@ function plan(invocation: Invocation): StepKernel[] {
     batchSize: invocation.number("batch-size") ?? 8,
     sequenceLength: invocation.number("sequence-length") ?? 1024,
     subgroupSize: invocation.number("subgroup-size"),
+    alternatives: parseAlternatives(invocation.list("alternative")),
   });
 }
 

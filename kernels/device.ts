@@ -3,6 +3,7 @@
  * that a person can act on. open_device.ts opens it.
  * @module
  */
+import type { Chosen } from "./alternatives.ts";
 import { DeviceError } from "./errors.ts";
 import type { Region } from "./layout.ts";
 import { describeUnits, MATRIX_FEATURE, type MatrixUnits, matrixUnits } from "./matrix_units.ts";
@@ -40,10 +41,14 @@ export interface DeviceOptions {
    * default), never (off), or as given, to test them emulated.
    */
   matrixUnits?: "auto" | "off" | MatrixUnits;
+  /** Other ways of writing kernels than the default; see `alternatives.ts`. */
+  alternatives?: Chosen;
 }
 
 /** What the sizes of buffers depend on. */
-export type Sizing = Pick<Device, "variant" | "bindingLimit">;
+export type Sizing =
+  & Pick<Device, "variant" | "bindingLimit">
+  & Partial<Pick<Device, "alternatives">>;
 
 /** What allocates: a device, or a count of what it would take. */
 export type Allocator = Sizing & Pick<Device, "allocate" | "free">;
@@ -78,6 +83,8 @@ export class Device {
   readonly groupLimit: number;
   /** What products in mixed precision multiply with, where there are such units. */
   readonly matrixUnits?: MatrixUnits;
+  /** How kernels are written where they can be written in several ways; tuning may change it. */
+  alternatives: Chosen;
   #pipelines = new Map<string, GPUComputePipeline>();
   #sizes = new WeakMap<GPUBuffer | GPUTexture, number>();
   #failure: DeviceError | undefined;
@@ -105,6 +112,7 @@ export class Device {
     this.source = provider.gpu;
     this.subgroupSize = subgroupSize;
     this.matrixUnits = usableUnits(adapter, variant, features, options.matrixUnits);
+    this.alternatives = { ...options.alternatives };
     this.memoryLimit = options.memoryLimit ?? Infinity;
     this.bindingLimit = Math.min(
       gpu.limits.maxStorageBufferBindingSize,

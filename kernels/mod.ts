@@ -17,6 +17,12 @@
  * ```
  * @module
  */
+export {
+  type Alternative,
+  type AlternativeName,
+  ALTERNATIVES,
+  type Chosen,
+} from "./alternatives.ts";
 export { type Device, type DeviceOptions, type Provider, type Variant } from "./device.ts";
 export { DeviceError } from "./errors.ts";
 export type { Matrix, Region } from "./layout.ts";

@@ -4,6 +4,7 @@
  * what the update may have, nothing is updated.
  * @module
  */
+import { alternative } from "../alternatives.ts";
 import { type Region, subregion } from "../layout.ts";
 import type { Plan } from "../plan.ts";
 import {
@@ -12,6 +13,7 @@ import {
   uniforms,
   vectorGroups,
   vectorMain,
+  type VectorShape,
   WgslWriter,
   writeNotFinite,
 } from "../wgsl/mod.ts";
@@ -119,6 +121,7 @@ interface AdamWVariant {
   half: boolean;
   /** Whether updates may be limited by the loss. */
   loss: boolean;
+  shape: VectorShape;
 }
 
 /** The update of four parameters by each invocation. */
@@ -148,7 +151,10 @@ function adamWProgram(variant: AdamWVariant): Program {
     w.line(`return clip * gradient[i]${variant.lossScale ? " * loss_scale[1]" : ""};`);
   });
   vectorMain(w, () => {
-    w.if("i >= p.vectors || must_skip()", () => w.line("return;"));
+    w.if(
+      "i >= p.vectors || must_skip()",
+      () => w.line(variant.shape.each === 1 ? "return;" : "break;"),
+    );
     w.line(`
       let g = clipped_gradient(i);
       let m = h.beta1 * first[i] + h.rest1 * g;
@@ -163,7 +169,7 @@ function adamWProgram(variant: AdamWVariant): Program {
     `);
     if (variant.average) w.line("average[i] += h.fresh * (now - average[i]);");
     if (variant.half) w.line("rounded[i] = vec4h(now);");
-  });
+  }, variant.shape);
   return w.program();
 }
 
@@ -181,7 +187,12 @@ export function adamW(
   loss?: Region,
 ): void {
   const { average, half, lossScale } = arena;
+  const shape = {
+    threads: alternative(plan.device, "adamw-threads"),
+    each: alternative(plan.device, "adamw-vectors"),
+  };
   const code = adamWProgram({
+    shape,
     decay: arena.decay,
     average: average !== undefined,
     lossScale: lossScale !== undefined,
@@ -216,7 +227,7 @@ export function adamW(
         loss_scale: lossScale,
         rounded: half && subregion(half, offset / 2, parameter.size / 2),
       },
-      groups: vectorGroups(count),
+      groups: vectorGroups(count, shape),
       flop: count * 4 * 15,
       bytes: parameter.size * (7 + (half ? 0.5 : 0)),
     });

@@ -8,19 +8,13 @@
  * width - 1 inputs before the sequence as rows of their own and ignore their outputs.
  * @module
  */
+import { alternative } from "../alternatives.ts";
 import { elementBytes, type Matrix, padded, type Region, subregion } from "../layout.ts";
-import type { Sizing, Variant } from "../device.ts";
+import type { Sizing } from "../device.ts";
 import type { Plan } from "../plan.ts";
 import { range } from "../range.ts";
 import { sumPartials } from "../reduce/reduce.ts";
-import {
-  type Program,
-  rowChunk,
-  uniforms,
-  VECTOR_GROUP,
-  vectorOf,
-  WgslWriter,
-} from "../wgsl/mod.ts";
+import { type Program, rowChunk, uniforms, vectorOf, WgslWriter } from "../wgsl/mod.ts";
 
 /** What forward and backward share. */
 export interface ConvSilu {
@@ -97,9 +91,10 @@ const preActivation = (width: number) =>
  * 16 rows forward, which reads 3 of 19 twice (from the cache); 32 and more backward, where each stretch
  * also leaves partial sums of the filter's gradient.
  */
-function stretch(variant: Variant, rows: number, backward: boolean): ReturnType<typeof rowChunk> {
-  if (variant !== "gpu-tiled") return rowChunk(variant, rows);
-  const each = backward ? Math.max(32, Math.ceil(rows / 256)) : 16;
+function stretch(device: Sizing, rows: number, backward: boolean): ReturnType<typeof rowChunk> {
+  if (device.variant !== "gpu-tiled") return rowChunk(device.variant, rows);
+  const least = alternative(device, backward ? "convolution-backward-rows" : "convolution-rows");
+  const each = backward ? Math.max(least, Math.ceil(rows / 256)) : least;
   // A dispatch's second dimension holds 65,535.
   const fitting = Math.max(each, Math.ceil(rows / 65535));
   return { rows: fitting, count: Math.ceil(rows / fitting) };
@@ -125,10 +120,13 @@ function writePlace(w: WgslWriter): void {
   `);
 }
 
-function forwardProgram(o: Pick<ConvSilu, "width" | "x"> & { y: Matrix }): Program {
+function forwardProgram(
+  o: Pick<ConvSilu, "width" | "x"> & { y: Matrix },
+  threads: number,
+): Program {
   const { width } = o;
   const w = new WgslWriter();
-  w.const("GROUP", VECTOR_GROUP);
+  w.const("GROUP", threads);
   w.const("WIDTH", width);
   w.uniforms("p", FORWARD_PARAMS);
   w.storage("x", vectorOf(o.x));
@@ -157,11 +155,12 @@ function forwardProgram(o: Pick<ConvSilu, "width" | "x"> & { y: Matrix }): Progr
 /** Queues y = silu(conv(x) + bias); y (rows, d). */
 export function convSiluForward(plan: Plan, o: ConvSilu & { y: Matrix }): void {
   const { rows, cols, stride } = o.x;
-  const chunk = stretch(plan.device.variant, rows, false);
+  const chunk = stretch(plan.device, rows, false);
+  const threads = alternative(plan.device, "convolution-threads");
   const vectors = padded(cols) / 4;
   plan.dispatch({
     label: "conv_silu forward",
-    code: forwardProgram(o),
+    code: forwardProgram(o, threads),
     params: FORWARD_PARAMS.pack({
       rows,
       stride,
@@ -176,7 +175,7 @@ export function convSiluForward(plan: Plan, o: ConvSilu & { y: Matrix }): void {
       starts: o.starts,
       y: o.y.region,
     },
-    groups: [Math.ceil(vectors / VECTOR_GROUP), chunk.count],
+    groups: [Math.ceil(vectors / threads), chunk.count],
     flop: rows * cols * (2 * o.width + 5),
     bytes: rows * padded(cols) * (elementBytes(o.x) + elementBytes(o.y)),
   });
@@ -203,7 +202,7 @@ export function convSiluScratch(
   cols: number,
   width: number,
 ): number {
-  return stretch(plan.device.variant, rows, true).count * padded(cols) * (width + 1);
+  return stretch(plan.device, rows, true).count * padded(cols) * (width + 1);
 }
 
 const BACKWARD_PARAMS = uniforms({ ...FORWARD_PARAMS.fields, chunks: "u32" });
@@ -213,10 +212,13 @@ const BACKWARD_PARAMS = uniforms({ ...FORWARD_PARAMS.fields, chunks: "u32" });
  * far as t's document reaches, dweight[j] the sum over t of g[t] x[t - j]. Each invocation recomputes
  * v, and runs width - 1 rows past its stretch for the g that its last rows need.
  */
-function backwardProgram({ width, x, dx }: Pick<ConvSiluBackward, "width" | "x" | "dx">): Program {
+function backwardProgram(
+  { width, x, dx }: Pick<ConvSiluBackward, "width" | "x" | "dx">,
+  threads: number,
+): Program {
   const past = width - 1;
   const w = new WgslWriter();
-  w.const("GROUP", VECTOR_GROUP);
+  w.const("GROUP", threads);
   w.const("WIDTH", width);
   w.const("PAST", past);
   w.uniforms("p", BACKWARD_PARAMS);
@@ -282,11 +284,12 @@ function backwardProgram({ width, x, dx }: Pick<ConvSiluBackward, "width" | "x" 
 export function convSiluBackward(plan: Plan, o: ConvSiluBackward): void {
   const { rows, cols, stride } = o.x;
   const { width, channels = cols } = o;
-  const chunk = stretch(plan.device.variant, rows, true);
+  const chunk = stretch(plan.device, rows, true);
+  const threads = alternative(plan.device, "convolution-threads");
   const vectors = padded(cols) / 4;
   plan.dispatch({
     label: "conv_silu backward",
-    code: backwardProgram(o),
+    code: backwardProgram(o, threads),
     params: BACKWARD_PARAMS.pack({
       rows,
       stride,
@@ -304,7 +307,7 @@ export function convSiluBackward(plan: Plan, o: ConvSiluBackward): void {
       dx: o.dx.region,
       partials: o.scratch,
     },
-    groups: [Math.ceil(vectors / VECTOR_GROUP), chunk.count],
+    groups: [Math.ceil(vectors / threads), chunk.count],
     flop: rows * cols * (6 * width + 10),
     bytes: rows * padded(cols) * (4 + elementBytes(o.x) + elementBytes(o.dx)),
   });

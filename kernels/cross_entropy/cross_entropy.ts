@@ -4,6 +4,7 @@
  * pass over the row (the sum is rescaled when the maximum grows), the gradient from a second.
  * @module
  */
+import { alternative } from "../alternatives.ts";
 import type { Matrix, Region } from "../layout.ts";
 import { type Plan, spread } from "../plan.ts";
 import {
@@ -217,7 +218,7 @@ function writeGradient(w: WgslWriter, { shape, ragged }: CrossEntropyVariant): v
  * terms added.
  */
 export function crossEntropy(plan: Plan, o: CrossEntropy): void {
-  const shape = rowShape(plan.device, 256);
+  const shape = rowShape(plan.device, alternative(plan.device, "cross-entropy-threads"));
   const { rows, cols, stride } = o.logits;
   const smoothing = o.objective?.labelSmoothing ?? 0;
   const zLoss = o.objective?.zLoss ?? 0;

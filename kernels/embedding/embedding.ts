@@ -3,14 +3,13 @@
  * limit: it is bound by ranges of panels.
  * @module
  */
+import { alternative } from "../alternatives.ts";
 import { columns, type Matrix, padded, PANEL, type Region } from "../layout.ts";
 import type { Plan } from "../plan.ts";
 import { type Program, uniforms, VECTOR_GROUP, WgslWriter } from "../wgsl/mod.ts";
 
 /** Panels that one invocation of a GPU works through; a CPU driver's takes them all. */
 const GPU_PANELS = 1;
-/** Positions of a token whose gradients a GPU's invocation asks for at once. */
-const AT_ONCE = 8;
 
 /** Ranges of the table's panels that each fit a binding: [first column, columns]. */
 function panelRanges(plan: Plan, table: Matrix): [number, number][] {
@@ -114,9 +113,9 @@ export function tokenSegments(tokens: Uint32Array): Uint32Array<ArrayBuffer> {
 /**
  * Eight invocations for each token of the batch, which add up the gradients at its positions. One
  * invocation of a GPU would wait for one load of a frequent token after another: it asks for
- * {@linkcode AT_ONCE} at once, and adds them in the same order.
+ * `atOnce` at once, and adds them in the same order.
  */
-function backwardProgram(gpu: boolean): Program {
+function backwardProgram(gpu: boolean, atOnce: number): Program {
   const w = new WgslWriter();
   w.const("GROUP", VECTOR_GROUP);
   w.uniforms("p", PARAMS);
@@ -135,10 +134,10 @@ function backwardProgram(gpu: boolean): Program {
     w.for("var i = id.y * p.each; i < min(p.panels, (id.y + 1u) * p.each); i++", () => {
       w.line("var total = vec4f();", "var k = begin;");
       if (gpu) {
-        w.for(`; k + ${AT_ONCE}u <= end; k += ${AT_ONCE}u`, () => {
-          w.unroll(AT_ONCE, (j) => w.line(`let s${j} = segments[positions + k + ${j}u];`));
-          w.unroll(AT_ONCE, (j) => w.line(`let d${j} = dx[(i * p.stride + s${j}) * 8u + q];`));
-          w.unroll(AT_ONCE, (j) => w.line(`total += d${j};`));
+        w.for(`; k + ${atOnce}u <= end; k += ${atOnce}u`, () => {
+          w.unroll(atOnce, (j) => w.line(`let s${j} = segments[positions + k + ${j}u];`));
+          w.unroll(atOnce, (j) => w.line(`let d${j} = dx[(i * p.stride + s${j}) * 8u + q];`));
+          w.unroll(atOnce, (j) => w.line(`total += d${j};`));
         });
       }
       w.for("; k < end; k++", () => {
@@ -158,7 +157,9 @@ export function embeddingBackward(
   plan: Plan,
   o: { dtable: Matrix; segments: Region; dx: Matrix },
 ): void {
-  const code = backwardProgram(plan.device.variant === "gpu-tiled");
+  const { device } = plan;
+  const atOnce = alternative(device, "embedding-loads");
+  const code = backwardProgram(device.variant === "gpu-tiled", atOnce);
   for (const [from, cols] of panelRanges(plan, o.dtable)) {
     const dtable = columns(o.dtable, from, cols);
     const dx = columns(o.dx, from, cols);

@@ -5,6 +5,7 @@
  * gradient of the weight down columns.
  * @module
  */
+import { alternative } from "../alternatives.ts";
 import type { Sizing } from "../device.ts";
 import { elementBytes, type Matrix, padded, type Region } from "../layout.ts";
 import { type Plan, spread } from "../plan.ts";
@@ -132,7 +133,7 @@ function forwardProgram(variant: GatedVariant, y: Pick<Matrix, "type">): Program
 
 /** Queues the forward: y, which may be f16. */
 export function gatedRmsNormForward(plan: Plan, o: GatedRmsNorm & { y: Matrix }): void {
-  const shape = rowShape(plan.device);
+  const shape = rowShape(plan.device, alternative(plan.device, "norm-threads"));
   const code = forwardProgram({ shape, z: o.z, normBeforeGate: o.normBeforeGate }, o.y);
   for (const params of groupsOf(o)) {
     plan.dispatch({
@@ -214,7 +215,7 @@ function backwardProgram(variant: GatedVariant, dz: Pick<Matrix, "type">): Progr
 /** Queues the gradients of the weight, then of x and z. */
 export function gatedRmsNormBackward(plan: Plan, o: GatedRmsNormBackward): void {
   weightGradient(plan, o);
-  const shape = rowShape(plan.device);
+  const shape = rowShape(plan.device, alternative(plan.device, "norm-threads"));
   const code = backwardProgram({ shape, z: o.z, normBeforeGate: o.normBeforeGate }, o.dz);
   for (const params of groupsOf(o)) {
     plan.dispatch({

@@ -6,6 +6,7 @@
  * they read a whole line of 128 bytes at once; they add up their sums in shared memory.
  * @module
  */
+import { alternative } from "../alternatives.ts";
 import { columns, type Matrix, padded, PANEL, panelBytes, type Region } from "../layout.ts";
 import type { Plan } from "../plan.ts";
 import { range } from "../range.ts";
@@ -33,8 +34,6 @@ const PARAMS = uniforms({
 
 /** Invocations of a workgroup where one takes a row. */
 const PLAIN_GROUP = 8;
-/** Rows of a workgroup where eight invocations take a row. */
-const TILED_ROWS = 32;
 /** Vectors of a line of a panel, and invocations that share a row on a GPU. */
 const LINE_VECTORS = 8;
 const ALL_VECTORS = range(LINE_VECTORS);
@@ -74,12 +73,12 @@ function plainProgram(type: "vec4f" | "vec4h"): Program {
 }
 
 /** Eight invocations per row, each of which takes one vector of every line. */
-function tiledProgram(type: "vec4f" | "vec4h"): Program {
+function tiledProgram(type: "vec4f" | "vec4h", rows: number): Program {
   const w = beginProgram(type);
-  w.const("ROWS", TILED_ROWS);
+  w.const("ROWS", rows);
   w.workgroup("parts", "array<f32, ROWS * LINE_VECTORS>");
   const builtins = { group: "workgroup_id", t: "local_invocation_index" } as const;
-  w.main(TILED_ROWS * LINE_VECTORS, builtins, () => {
+  w.main(rows * LINE_VECTORS, builtins, () => {
     w.line(`
       let row = group.x * ROWS + t / LINE_VECTORS;
       let vector = t % LINE_VECTORS;
@@ -105,6 +104,7 @@ function tiledProgram(type: "vec4f" | "vec4h"): Program {
 export function matvec(plan: Plan, { weight, x, y, label = "matvec" }: Matvec): void {
   const { device } = plan;
   const onGpu = device.variant === "gpu-tiled";
+  const rows = alternative(device, "matvec-rows");
   const type = vectorOf(weight);
   const panels = padded(weight.cols) / PANEL;
   // A weight above the binding limit is taken in ranges of columns, each adding to the last.
@@ -118,7 +118,7 @@ export function matvec(plan: Plan, { weight, x, y, label = "matvec" }: Matvec): 
       label,
       flop: 2 * weight.rows * weight.cols,
       bytes: part.region.size,
-      code: onGpu ? tiledProgram(type) : plainProgram(type),
+      code: onGpu ? tiledProgram(type, rows) : plainProgram(type),
       params: PARAMS.pack({
         rows: weight.rows,
         stride: weight.stride,
@@ -130,7 +130,7 @@ export function matvec(plan: Plan, { weight, x, y, label = "matvec" }: Matvec): 
         x: { ...x, offset: x.offset + first * PANEL * 4, size: cols * 4 },
         y,
       },
-      groups: [Math.ceil(weight.rows / (onGpu ? TILED_ROWS : PLAIN_GROUP))],
+      groups: [Math.ceil(weight.rows / (onGpu ? rows : PLAIN_GROUP))],
     });
   }
 }

@@ -4,6 +4,7 @@
  * the weight down columns.
  * @module
  */
+import { alternative } from "../alternatives.ts";
 import type { Sizing } from "../device.ts";
 import { elementBytes, type Matrix, padded, type Region } from "../layout.ts";
 import { type Plan, spread } from "../plan.ts";
@@ -82,7 +83,7 @@ function forwardProgram(shape: RowShape, y: Pick<Matrix, "type">, place: SumPlac
 
 /** Queues y = s / rms(s) x weight with s = residual + x. */
 export function rmsNormForward(plan: Plan, o: RmsNormForward): void {
-  const shape = rowShape(plan.device);
+  const shape = rowShape(plan.device, alternative(plan.device, "norm-threads"));
   const place = o.x === undefined ? "none" : o.sum === o.residual ? "in place" : "separate";
   const { rows, cols, stride } = o.y;
   const panels = padded(cols) / 32;
@@ -190,7 +191,7 @@ function weightGradientProgram(): Program {
 export function rmsNormBackward(plan: Plan, o: RmsNormBackward): void {
   const { rows, cols, stride } = o.dy;
   const panels = padded(cols) / 32;
-  const shape = rowShape(plan.device);
+  const shape = rowShape(plan.device, alternative(plan.device, "norm-threads"));
   plan.dispatch({
     label: "rmsnorm dx",
     code: streamGradientProgram(shape, o.accumulate),

@@ -24,14 +24,20 @@
 import { range } from "../range.ts";
 import { type Program, sumOf, WgslWriter } from "../wgsl/mod.ts";
 import { writeConstants, writeLaneBits, writeTransposeAdd } from "./arithmetic.ts";
-import { bindScan, extents, type ScanShape, storedScalar, when } from "./shape.ts";
 import {
-  BLOCK,
+  bindScan,
+  blockOf,
+  extents,
+  type ScanShape,
+  stageOf,
+  storedScalar,
+  when,
+} from "./shape.ts";
+import {
   inputBuffers,
   isCut,
   items,
   perBlock,
-  STAGE,
   stagedC,
   writeAdvance,
   writeDelta,
@@ -72,7 +78,7 @@ export function segmentEnds(s: ScanShape): Program {
       writeStagedBC(w, s);
       writeLoads(w, s, wants, "min(stage + 1u, end - 1u)");
       w.line("workgroupBarrier();");
-      w.unroll(STAGE, (i) => {
+      w.unroll(stageOf(s), (i) => {
         w.line(`h = advance(h, ${i}u, c, q, A2);`, `total += stage_decay[${i}][c];`);
       });
       w.line("workgroupBarrier();");
@@ -114,7 +120,7 @@ export function segmentReverse(s: ScanShape): Program {
       writeStagedBC(w, s);
       writeLoads(w, s, wants, "max(stage, begin + 1u) - 1u");
       w.line("workgroupBarrier();");
-      w.unrollBackward(STAGE, (i) => {
+      w.unrollBackward(stageOf(s), (i) => {
         w.line(`dh = step_back(dh, ${i}u, c, q, A2);`, `total += stage_decay[${i}][c];`);
       });
       w.line("workgroupBarrier();");
@@ -197,7 +203,7 @@ export function walkForward(s: ScanShape): Program {
       w.line("store_checkpoints(stage_block(wg, stage), home, h);");
       writeLoads(w, s, wants, "min(stage + 1u, end - 1u)");
       w.line("workgroupBarrier();");
-      w.unroll(STAGE, (i) => {
+      w.unroll(stageOf(s), (i) => {
         w.line(
           `h = advance(h, ${i}u, c, q, A2);`,
           `part[${i}][li] = dot(h, ${stagedC(String(i))});`,
@@ -287,14 +293,14 @@ export function walkBackward(s: ScanShape, subgroups: boolean): Program {
       w.line("var h = kept;", "let next = max(stage, begin + 1u) - 1u;");
       writeLoads(w, s, wants, "next");
       w.line("kept = load_checkpoints(stage_block(wg, next), home);", "workgroupBarrier();");
-      writeBlockStarts(w);
+      writeBlockStarts(w, s);
       w.for("var b = STAGE / BLOCK; b > 0u; b--", () => {
         w.line("let block = (b - 1u) * BLOCK;");
-        writeBlockStates(w);
-        w.unrollBackward(BLOCK, (i) => writeReverseStep(w, i, subgroups));
+        writeBlockStates(w, s);
+        w.unrollBackward(blockOf(s), (i) => writeReverseStep(w, i, subgroups));
         w.line("workgroupBarrier();");
         writeItemGradients(w, s);
-        writePartsOfBC(w);
+        writePartsOfBC(w, s);
         w.line("workgroupBarrier();");
       });
     });
@@ -372,11 +378,12 @@ function writeOwnedItems(w: WgslWriter, s: ScanShape): void {
 }
 
 /** Recomputes the stage's states from the kept one, but those of the last block, for their starts. */
-function writeBlockStarts(w: WgslWriter): void {
+function writeBlockStarts(w: WgslWriter, s: ScanShape): void {
+  const steps = blockOf(s);
   w.line("entry[0] = h;");
-  w.unroll(STAGE - BLOCK, (i) => {
+  w.unroll(stageOf(s) - steps, (i) => {
     w.line(`h = advance(h, ${i}u, c, q, A2);`);
-    if (i % BLOCK === BLOCK - 1) w.line(`entry[${(i + 1) / BLOCK}] = h;`);
+    if (i % steps === steps - 1) w.line(`entry[${(i + 1) / steps}] = h;`);
   });
 }
 
@@ -387,9 +394,9 @@ const stepOfBlock = (i: number) => `block + ${i}u`;
 const stateAfter = (i: number) => i < 0 ? "h_start" : `h${i}`;
 
 /** Recomputes the block's decays and states into registers. */
-function writeBlockStates(w: WgslWriter): void {
+function writeBlockStates(w: WgslWriter, s: ScanShape): void {
   w.line(`let ${stateAfter(-1)} = entry[b - 1u];`);
-  w.unroll(BLOCK, (i) => {
+  w.unroll(blockOf(s), (i) => {
     const step = stepOfBlock(i);
     const input = `stage_delta_u[${step}][c] * B${i}`;
     w.line(
@@ -436,7 +443,7 @@ function writeItemGradients(w: WgslWriter, s: ScanShape): void {
   const { quads } = extents(s);
   const per = perBlock(s);
   w.unroll(per, (k) => {
-    const all = (k + 1) * quads <= BLOCK;
+    const all = (k + 1) * quads <= blockOf(s);
     w.block(all ? "" : `if (q + ${k * quads}u < BLOCK)`, () => {
       w.line(`
         let step = q + ${k * quads}u;
@@ -461,22 +468,33 @@ function writeItemGradients(w: WgslWriter, s: ScanShape): void {
   });
 }
 
-/** The panel's parts of dB and dC: each thread adds up the four groups of channels of one value. */
-function writePartsOfBC(w: WgslWriter): void {
-  w.block("", () => {
-    w.line("let step = li / (8u * QUADS);");
-    w.line("let v = li % (8u * QUADS); // quad * 8 + (dB: 0..3, dC: 4..7)");
-    w.line("let t = first + block + step;");
-    const terms = range(4).map((octet) => `octet[step][${octet}u * (8u * QUADS) + v]`);
-    w.line(`let total = ${sumOf(terms)};`);
-    w.if("t < p.length", () => {
+/**
+ * The panel's parts of dB and dC: each thread adds up the four groups of channels of one value. The
+ * workgroup has threads for the values of {@linkcode STEPS_AT_ONCE} steps.
+ */
+function writePartsOfBC(w: WgslWriter, s: ScanShape): void {
+  const steps = blockOf(s);
+  w.line("let v = li % (8u * QUADS); // quad * 8 + (dB: 0..3, dC: 4..7)");
+  w.unroll(Math.ceil(steps / STEPS_AT_ONCE), (round) => {
+    w.block("", () => {
       w.line(
-        "let column = v % 8u / 4u * NP + v / 8u * 4u + v % 4u;",
-        "parts[activation_index(wg, base + t, 0u) + column] = total;",
+        `let step = ${round * STEPS_AT_ONCE}u + li / (8u * QUADS);`,
+        "let t = first + block + step;",
       );
+      w.if(`t < p.length${steps < STEPS_AT_ONCE ? " && step < BLOCK" : ""}`, () => {
+        const terms = range(4).map((octet) => `octet[step][${octet}u * (8u * QUADS) + v]`);
+        w.line(
+          `let total = ${sumOf(terms)};`,
+          "let column = v % 8u / 4u * NP + v / 8u * 4u + v % 4u;",
+          "parts[activation_index(wg, base + t, 0u) + column] = total;",
+        );
+      });
     });
   });
 }
+
+/** 32 threads for each quad of states, and 8 values of each quad and step. */
+const STEPS_AT_ONCE = 4;
 
 /** The segment's parts of dA, dD and the bias's gradient. */
 function writeParameterGradients(w: WgslWriter): void {

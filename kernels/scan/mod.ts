@@ -2,13 +2,14 @@
  * The selective scan in the device's variant; see shape.ts for what it computes and its layouts.
  * @module
  */
+import { alternative } from "../alternatives.ts";
 import type { Sizing } from "../device.ts";
 import { type Region, subregion } from "../layout.ts";
 import type { Plan } from "../plan.ts";
 import { type Program, uniforms, WgslWriter } from "../wgsl/mod.ts";
 import * as chunked from "./chunked.ts";
 import * as lane from "./lane.ts";
-import { segmentsOf, STAGE } from "./stage.ts";
+import { segmentsOf } from "./stage.ts";
 import {
   extents,
   SCAN_PARAMS,
@@ -16,6 +17,7 @@ import {
   type ScanForward,
   type ScanShape,
   type ScanSizes,
+  stageOf,
 } from "./shape.ts";
 
 export type { ScanBackward, ScanForward, ScanShape, ScanSizes } from "./shape.ts";
@@ -23,18 +25,26 @@ export { extents as scanExtents } from "./shape.ts";
 
 const isLane = (device: Sizing) => device.variant === "cpu-subgroup";
 
+/** The shape with what was chosen for the device, where the shape itself does not say. */
+const chosenShape = (device: Sizing, shape: ScanShape): ScanShape => ({
+  ...shape,
+  stage: shape.stage ?? alternative(device, "scan-stage"),
+  block: shape.block ?? alternative(device, "scan-block"),
+});
+
 /** Steps between kept states in the device's variant. */
-const chunkOf = (device: Sizing) => isLane(device) ? lane.CHUNK : STAGE;
+const chunkOf = (device: Sizing, shape: ScanShape) =>
+  isLane(device) ? lane.CHUNK : stageOf(chosenShape(device, shape));
 
 /** Segments of a sequence; the form for CPU drivers does not cut. */
 const segmentCount = (device: Sizing, shape: ScanShape) =>
-  isLane(device) ? 1 : segmentsOf(shape).count;
+  isLane(device) ? 1 : segmentsOf(chosenShape(device, shape)).count;
 
 /** Floats of each buffer, for the device's variant. */
 export function scanSizes(device: Sizing, shape: ScanShape): ScanSizes {
   const { np, panels, stride, width } = extents(shape);
   const { batch } = shape;
-  const chunks = Math.ceil(shape.length / chunkOf(device));
+  const chunks = Math.ceil(shape.length / chunkOf(device, shape));
   const cuts = segmentCount(device, shape);
   const cut = cuts > 1 ? batch * cuts * width * (np + 1) : 4;
   return {
@@ -90,7 +100,7 @@ function run(
       length: shape.length,
       rows: stride,
       panels,
-      chunks: Math.ceil(shape.length / chunkOf(device)),
+      chunks: Math.ceil(shape.length / chunkOf(device, shape)),
       dpar_parts: scanSizes(device, shape).dbcParts,
       segment: each,
       segments: count,
@@ -108,8 +118,9 @@ const passBytes = (s: ScanShape, each: number, segments = 1, of = 1) =>
   Math.round(s.batch * s.length * extents(s).width * each * segments / of);
 
 /** Appends the forward scan. */
-export function scanForward(plan: Plan, shape: ScanShape, buffers: ScanForward): void {
+export function scanForward(plan: Plan, given: ScanShape, buffers: ScanForward): void {
   const { device } = plan;
+  const shape = chosenShape(device, given);
   const { panels } = extents(shape);
   const { batch } = shape;
   const flop = work(shape, 7);
@@ -147,8 +158,9 @@ function carryForward(plan: Plan, shape: ScanShape, buffers: ScanForward, count:
 }
 
 /** Appends the backward scan; the forward's checkpoints must still be there. */
-export function scanBackward(plan: Plan, shape: ScanShape, buffers: ScanBackward): void {
+export function scanBackward(plan: Plan, given: ScanShape, buffers: ScanBackward): void {
   const { device } = plan;
+  const shape = chosenShape(device, given);
   const { panels, np, stride, width } = extents(shape);
   const { batch } = shape;
   const { dbcParts, parts, checkpoints } = scanSizes(device, shape);
@@ -161,7 +173,8 @@ export function scanBackward(plan: Plan, shape: ScanShape, buffers: ScanBackward
     run(plan, shape, buffers, { label, program, groups: [panels, batch, 1], flop, bytes });
   } else {
     if (cuts > 1) carryBackward(plan, shape, buffers, cuts);
-    const program = chunked.walkBackward(shape, device.subgroupSize >= 8);
+    const shuffles = device.subgroupSize >= 8 && alternative(device, "scan-shuffles") === 1;
+    const program = chunked.walkBackward(shape, shuffles);
     run(plan, shape, buffers, { label, program, groups: [panels, cuts, batch], flop, bytes });
   }
   const at = 4 * dbcParts;

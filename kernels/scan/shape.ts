@@ -48,7 +48,16 @@ export interface ScanShape {
    * to fill a GPU. Another number rounds otherwise.
    */
   segments?: number;
+  /** The form for GPUs: steps of a stage; see {@linkcode stageOf}. */
+  stage?: number;
+  /** The form for GPUs: steps of a block of the walk back; see {@linkcode blockOf}. */
+  block?: number;
 }
+
+/** The form for GPUs: time steps of a stage; see `alternatives.ts`. */
+export const stageOf = ({ stage = 16 }: Pick<ScanShape, "stage">): number => stage;
+/** The form for GPUs: steps whose states a thread keeps in registers in the backward. */
+export const blockOf = ({ block = 4 }: Pick<ScanShape, "block">): number => block;
 
 /** Buffers of the forward; see the module's text for layouts. */
 export interface ScanForward {

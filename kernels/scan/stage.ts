@@ -14,18 +14,14 @@
 import { range } from "../range.ts";
 import type { Builtin, WgslWriter } from "../wgsl/mod.ts";
 import { writeActivations, writeConstants } from "./arithmetic.ts";
-import { extents, type ScanBuffers, type ScanShape, when } from "./shape.ts";
+import { blockOf, extents, type ScanBuffers, type ScanShape, stageOf, when } from "./shape.ts";
 
-/** Time steps of a stage. */
-export const STAGE = 16;
-/** Steps whose states a thread keeps in registers in the backward. */
-export const BLOCK = 4;
 /** Workgroups that a scan should have: below, sequences are cut. Two for each of an H200's 132. */
 const ENOUGH = 264;
 
 /** How sequences are cut: stages of one, stages of a segment, segments. Depends on the shape alone. */
 export function segmentsOf(shape: ScanShape): { stages: number; each: number; count: number } {
-  const stages = Math.ceil(shape.length / STAGE);
+  const stages = Math.ceil(shape.length / stageOf(shape));
   const wanted = shape.segments ?? Math.ceil(ENOUGH / (extents(shape).panels * shape.batch));
   const each = Math.ceil(stages / Math.min(stages, wanted));
   return { stages, each, count: Math.ceil(stages / each) };
@@ -54,8 +50,8 @@ export function writeWalkDeclarations(w: WgslWriter, s: ScanShape, staged: Stage
   w.blank().comment(
     "Steps of a stage and of a block; states of a channel; quads of them; threads.",
   );
-  w.const("STAGE", STAGE);
-  w.const("BLOCK", BLOCK);
+  w.const("STAGE", stageOf(s));
+  w.const("BLOCK", blockOf(s));
   w.const("NP", np);
   w.const("QUADS", quads);
   w.const("THREADS", threadsOf(s));
@@ -159,25 +155,26 @@ export interface Item {
 }
 
 /** Items of a block that a thread owns: the steps q, q + quads, ... of each. */
-export const perBlock = (s: ScanShape): number => Math.ceil(BLOCK / extents(s).quads);
+export const perBlock = (s: ScanShape): number => Math.ceil(blockOf(s) / extents(s).quads);
 
 /** What a thread stages: every (step, channel) of its own channel and steps. */
 export function items(s: ScanShape): Item[] {
   const { quads } = extents(s);
   const per = perBlock(s);
-  return range(STAGE / BLOCK * per).map((id) => {
+  const steps = blockOf(s);
+  return range(stageOf(s) / steps * per).map((id) => {
     const block = Math.floor(id / per);
     const first = id % per * quads;
     return {
       id,
-      step: `(${block * BLOCK + first}u + q)`,
-      exists: first + quads <= BLOCK ? undefined : `q + ${first}u < BLOCK`,
+      step: `(${block * steps + first}u + q)`,
+      exists: first + quads <= steps ? undefined : `q + ${first}u < BLOCK`,
     };
   });
 }
 
 /** Vectors of a stage's B and C that a thread stages. */
-const bcItems = (s: ScanShape): number[] => range(Math.ceil(STAGE / 4 / extents(s).quads));
+const bcItems = (s: ScanShape): number[] => range(Math.ceil(stageOf(s) / 4 / extents(s).quads));
 
 /** Activations that a pass reads besides delta. */
 export interface Wants {
@@ -232,7 +229,7 @@ export function writeStagedBC(w: WgslWriter, s: ScanShape): void {
   for (const k of bcItems(s)) {
     const store = () =>
       w.line(`let v = li + ${k}u * THREADS;`, `stage_bc[v / 8u][v % 8u] = bc${k};`);
-    const left = 8 * STAGE - k * threads;
+    const left = 8 * stageOf(s) - k * threads;
     if (left >= threads) w.block("", store);
     else w.if(`li < ${left}u`, store);
   }

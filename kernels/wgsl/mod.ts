@@ -16,7 +16,15 @@ export {
   type RowVector,
   writeReducer,
 } from "./rows.ts";
-export { slices, VECTOR_GROUP, vectorGroups, vectorMain, vectorOf, vectors } from "./storage.ts";
+export {
+  slices,
+  VECTOR_GROUP,
+  vectorGroups,
+  vectorMain,
+  vectorOf,
+  vectors,
+  type VectorShape,
+} from "./storage.ts";
 export { type Uniforms, uniforms, type UniformType } from "./uniforms.ts";
 export {
   type Access,

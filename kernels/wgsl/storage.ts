@@ -32,19 +32,41 @@ export function slices(device: Sizing, region: Region, unit = 256): Region[] {
 /** Invocations of a workgroup in kernels that map one invocation to one vector. */
 export const VECTOR_GROUP = 64;
 
+/** How the vectors of a flat region are dealt out to invocations. */
+export interface VectorShape {
+  /** Invocations of a workgroup; {@linkcode VECTOR_GROUP} by default. */
+  threads?: number;
+  /** Vectors that one invocation takes, the next one a workgroup's invocations further on; 1 by default. */
+  each?: number;
+}
+
 /**
- * Writes an entry point that runs once for each vector of a flat region: its body sees `i`, which may
- * lie beyond the last vector. Dispatch it with {@linkcode vectorGroups}.
+ * Writes an entry point whose body runs once for each vector of a flat region: it sees `i`, which may
+ * lie beyond the last vector. Where an invocation takes several, the body must not return: it breaks.
+ * Dispatch it with {@linkcode vectorGroups}.
  */
-export function vectorMain(w: WgslWriter, body: () => void): void {
-  w.const("GROUP", VECTOR_GROUP);
+export function vectorMain(w: WgslWriter, body: () => void, shape: VectorShape = {}): void {
+  const { threads = VECTOR_GROUP, each = 1 } = shape;
+  w.const("GROUP", threads);
   w.main("GROUP", { id: "global_invocation_id", count: "num_workgroups" }, () => {
-    w.line("let i = id.x + id.y * count.x * GROUP;");
-    body();
+    if (each === 1) {
+      w.line("let i = id.x + id.y * count.x * GROUP;");
+      body();
+      return;
+    }
+    w.line(
+      "let group = id.x / GROUP + id.y * count.x;",
+      `let home = group * GROUP * ${each}u + id.x % GROUP;`,
+    );
+    w.for(`var k = 0u; k < ${each}u; k++`, () => {
+      w.line("let i = home + k * GROUP;");
+      body();
+    });
   });
 }
 
 /** Workgroups of {@linkcode vectorMain} for so many vectors, to be spread over two dimensions. */
-export const vectorGroups = (count: number): { count: number } => ({
-  count: Math.ceil(count / VECTOR_GROUP),
-});
+export function vectorGroups(count: number, shape: VectorShape = {}): { count: number } {
+  const { threads = VECTOR_GROUP, each = 1 } = shape;
+  return { count: Math.ceil(count / (threads * each)) };
+}

@@ -30,7 +30,7 @@ import {
   type ModelBuffers,
   RESULT_BYTES,
 } from "./gpu/buffers.ts";
-import { autotune, productShapes } from "./gpu/autotune.ts";
+import { autotune, autotuneAlternatives, productShapes } from "./gpu/autotune.ts";
 import { type Dropouts, stateSeed } from "./dropouts.ts";
 import { headChunk } from "./gpu/head.ts";
 import { readLabelLogits, uploadItems } from "./gpu/label_head.ts";
@@ -426,7 +426,10 @@ export async function createMamba(
   const rows = options.batchSize * options.sequenceLength;
   const { chunkRows } = headChunk(device, rows, config.paddedVocabSize);
   const shapes = productShapes(config, rows, chunkRows, options.precision);
-  await autotune(device, shapes, options.autotune ?? "off");
+  const mode = options.autotune ?? "off";
+  await autotune(device, shapes, mode);
+  const { batchSize: batch, sequenceLength: length } = options;
+  await autotuneAlternatives(device, { config, batch, length }, mode);
   const make = async (memory: MemoryPlan) => {
     let model: Mamba | undefined;
     try {

@@ -18,8 +18,16 @@ import {
   shapeKey,
   tuneMatmul,
 } from "../../../kernels/matmul/tune.ts";
+import {
+  ALTERNATIVE_NAMES,
+  type Chosen,
+  describeAlternative,
+} from "../../../kernels/alternatives.ts";
+import { fastestAlternatives, measureAlternatives } from "../../../kernels/alternatives_timing.ts";
+import { Workbench } from "../../../kernels/workbench.ts";
 import type { MambaConfig } from "../config.ts";
 import { kindOf } from "../kinds.ts";
+import { type KernelShapes, kernelSubjects } from "./kernel_subjects.ts";
 
 /** How much is measured: nothing, products that matter within two seconds, or every product. */
 export type AutotuneMode = "off" | "quick" | "full";
@@ -89,6 +97,8 @@ interface TuningCache {
   version: number;
   adapter: string;
   choices: Record<string, MatmulChoice>;
+  /** The alternatives of other kernels that were fastest; see `kernels/alternatives.ts`. */
+  alternatives?: Chosen;
 }
 
 /** What {@linkcode autotune} did. */
@@ -140,15 +150,63 @@ export async function autotune(
       summary.measured++;
     }
   }
-  if (summary.measured && file) {
-    try {
-      writeAtomic(file, JSON.stringify(cache, null, 1) + "\n");
-    } catch {
-      // Without a place to keep them the choices are measured again next time.
-    }
-  }
+  if (summary.measured) keep(file, cache);
   summary.seconds = (performance.now() - start) / 1000;
   return summary;
+}
+
+/** Milliseconds for a figure of an alternative, and the most rows that it is measured at. */
+const ALTERNATIVE_MS = 30;
+const ALTERNATIVE_ROWS = 8192;
+
+/**
+ * Sets the alternatives of the kernels that give the same bits, from the file or, with `full`, by
+ * measuring them at a model's shapes. Nothing changes where some were given when the device was opened,
+ * or on CPU drivers, whose kernels have none.
+ * @returns what was chosen.
+ */
+export async function autotuneAlternatives(
+  device: Device,
+  shapes: KernelShapes,
+  mode: AutotuneMode,
+  file: string | undefined = tuningFile(device),
+): Promise<Chosen> {
+  if (mode === "off" || device.variant !== "gpu-tiled" || Object.keys(device.alternatives).length) {
+    return {};
+  }
+  const cache = readCache(file, device);
+  const names = ALTERNATIVE_NAMES.filter((name) => describeAlternative(name).sameBits);
+  if (cache.alternatives) {
+    // What is no longer offered falls back to its default.
+    const kept = Object.entries(cache.alternatives).filter(([name, value]) =>
+      names.some((n) => n === name && describeAlternative(n).values.includes(value))
+    );
+    return device.alternatives = Object.fromEntries(kept);
+  }
+  if (mode !== "full") return {};
+  const bench = new Workbench(device);
+  try {
+    const length = Math.min(shapes.length, ALTERNATIVE_ROWS);
+    const batch = Math.min(shapes.batch, Math.floor(ALTERNATIVE_ROWS / length));
+    const subjects = kernelSubjects(bench, { ...shapes, batch, length });
+    const budgetMs = ALTERNATIVE_MS;
+    const figures = await measureAlternatives(device, { subjects, names, budgetMs });
+    device.alternatives = fastestAlternatives(figures);
+  } finally {
+    bench.clear();
+  }
+  keep(file, { ...cache, alternatives: device.alternatives });
+  return device.alternatives;
+}
+
+/** Writes the choices, where there is a place for them; else they are measured again next time. */
+function keep(file: string | undefined, cache: TuningCache): void {
+  if (!file) return;
+  try {
+    writeAtomic(file, JSON.stringify(cache, null, 1) + "\n");
+  } catch {
+    // Not permitted, or no room.
+  }
 }
 
 /** The kept choices; none where the file is missing, damaged or of another version. */

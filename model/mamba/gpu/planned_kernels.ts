@@ -1,4 +1,5 @@
 /** Every kernel of a model's steps, as it is planned, without a GPU. @module */
+import type { Chosen } from "../../../kernels/alternatives.ts";
 import type { Variant } from "../../../kernels/device.ts";
 import type { PlannedKernel } from "../../../kernels/plan.ts";
 import { planningDevice } from "../../../kernels/planning_device.ts";
@@ -17,6 +18,8 @@ interface KernelSetting {
   sequenceLength: number;
   /** Lanes of the device's subgroups; 0 where it has none. By default what suits the variant. */
   subgroupSize?: number;
+  /** Other ways of writing kernels than the default; see `kernels/alternatives.ts`. */
+  alternatives?: Chosen;
 }
 
 /** The parts of a model's work that kernels are listed by. */
@@ -55,8 +58,8 @@ const onceEach = (step: KernelStep, kernels: PlannedKernel[]): StepKernel[] =>
   kernels.map((kernel) => ({ ...kernel, step, dispatches: 1 }));
 
 function trainingKernels(setting: KernelSetting): StepKernel[] {
-  const { config, variant, subgroupSize } = setting;
-  const device = planningDevice({ variant, subgroupSize });
+  const { config, variant, subgroupSize, alternatives } = setting;
+  const device = planningDevice({ variant, subgroupSize, device: { alternatives } });
   const options = {
     batchSize: setting.batchSize,
     sequenceLength: setting.sequenceLength,
@@ -75,9 +78,9 @@ function trainingKernels(setting: KernelSetting): StepKernel[] {
 
 /** Generation from one prompt, from weights in f16 where the precision is mixed. */
 function generationKernels(
-  { config, variant, precision, subgroupSize }: KernelSetting,
+  { config, variant, precision, subgroupSize, alternatives }: KernelSetting,
 ): StepKernel[] {
-  const device = planningDevice({ variant, subgroupSize });
+  const device = planningDevice({ variant, subgroupSize, device: { alternatives } });
   const half = precision === "mixed";
   // Weights of the model's own are packed on CPU drivers, and rounded in mixed precision: there zeros
   // stand for them. Elsewhere none are needed.

@@ -1,24 +1,37 @@
-/** The kernels that `bench kernels` measures, at a model's shapes. @module */
-import { adamW, ADAMW_HYPER_BYTES, adamWHyper } from "../kernels/adamw/adamw.ts";
+/** A model's kernels at its shapes, one by one, for benchmarks and for tuning. @module */
+import { ALTERNATIVES } from "../../../kernels/alternatives.ts";
+import { adamW, ADAMW_HYPER_BYTES, adamWHyper } from "../../../kernels/adamw/adamw.ts";
 import {
   convSiluBackward,
   convSiluForward,
   convSiluScratch,
-} from "../kernels/conv_silu/conv_silu.ts";
-import { crossEntropy } from "../kernels/cross_entropy/cross_entropy.ts";
+} from "../../../kernels/conv_silu/conv_silu.ts";
+import { crossEntropy } from "../../../kernels/cross_entropy/cross_entropy.ts";
 import {
   embeddingBackward,
   embeddingForward,
   tokenSegments,
-} from "../kernels/embedding/embedding.ts";
-import type { Matrix, Region } from "../kernels/layout.ts";
-import { matmul, type Product } from "../kernels/matmul/mod.ts";
-import type { Plan } from "../kernels/plan.ts";
-import { addInto, sumOfSquares, sumOfSquaresScratch } from "../kernels/reduce/reduce.ts";
-import { rmsNormBackward, rmsNormForward, rmsNormScratch } from "../kernels/rmsnorm/rmsnorm.ts";
-import { scanBackward, scanForward, type ScanShape, scanSizes } from "../kernels/scan/mod.ts";
-import type { Workbench } from "../kernels/workbench.ts";
-import type { MambaConfig } from "../model/mamba/config.ts";
+} from "../../../kernels/embedding/embedding.ts";
+import { type Matrix, padded, type Region } from "../../../kernels/layout.ts";
+import { matmul, type Product } from "../../../kernels/matmul/mod.ts";
+import { matvec } from "../../../kernels/matvec/matvec.ts";
+import type { Plan } from "../../../kernels/plan.ts";
+import { addInto, sumOfSquares, sumOfSquaresScratch } from "../../../kernels/reduce/reduce.ts";
+import {
+  rmsNormBackward,
+  rmsNormForward,
+  rmsNormScratch,
+} from "../../../kernels/rmsnorm/rmsnorm.ts";
+import {
+  scanBackward,
+  scanForward,
+  type ScanShape,
+  type ScanSizes,
+  scanSizes,
+} from "../../../kernels/scan/mod.ts";
+import type { Sizing } from "../../../kernels/device.ts";
+import type { Workbench } from "../../../kernels/workbench.ts";
+import type { MambaConfig } from "../config.ts";
 
 /** The shapes that kernels are measured at. */
 export interface KernelShapes {
@@ -29,7 +42,7 @@ export interface KernelShapes {
 }
 
 /** A kernel to measure: what it is called and how it is planned. */
-interface Subject {
+export interface Subject {
   kernel: string;
   pass: string;
   bound: "arithmetic" | "bandwidth";
@@ -95,9 +108,10 @@ export function kernelSubjects(bench: Workbench, o: KernelShapes): Subject[] {
           scratch: scratch(plan),
         }),
     },
-    ...scanSubjects(bench, o, starts, [u, v]),
+    ...(config.kind === "mamba" ? scanSubjects(bench, o, starts, [u, v]) : []),
     ...vocabularySubjects(bench, o, x),
     ...arenaSubjects(bench),
+    generationSubject(bench, o),
   ];
 }
 
@@ -117,6 +131,18 @@ function productSubjects(bench: Workbench, o: KernelShapes, [x, u]: [Matrix, Mat
     product("NN", u, weight, dx, "dX"),
     product("TN", u, x, bench.matrix(undefined, e, d), "dW"),
   ];
+}
+
+/** Sizes of the scan's buffers that suffice whatever stage is chosen. */
+function largestSizes(device: Sizing, shape: ScanShape): ScanSizes {
+  const sizes = scanSizes(device, shape);
+  for (const stage of ALTERNATIVES["scan-stage"].values) {
+    const other = scanSizes(device, { ...shape, stage });
+    for (const name of Object.keys(sizes) as (keyof ScanSizes)[]) {
+      sizes[name] = Math.max(sizes[name], other[name]);
+    }
+  }
+  return sizes;
 }
 
 function scanSubjects(
@@ -139,7 +165,7 @@ function scanSubjects(
     packed: true,
     initialState: false,
   };
-  const sizes = scanSizes(bench.device, shape);
+  const sizes = largestSizes(bench.device, shape);
   const panel = () => bench.matrix(new Float32Array(u.rows * 32).fill(0.01), u.rows, 32).region;
   const wide = () => bench.matrix(undefined, u.rows, e).region;
   const forward = {
@@ -211,6 +237,20 @@ function vocabularySubjects(bench: Workbench, o: KernelShapes, x: Matrix): Subje
       plan: (plan) => embeddingBackward(plan, { dtable: table, segments, dx: x }),
     },
   ];
+}
+
+/** The product of a weight with the state of one token: what generation spends its time on. */
+function generationSubject(bench: Workbench, o: KernelShapes): Subject {
+  const { hiddenSize: d, intermediateSize: e } = o.config;
+  const weight = bench.matrix(new Float32Array(2 * e * d).fill(0.01), 2 * e, d);
+  const x = bench.flat(new Float32Array(padded(d)).fill(0.01));
+  const y = bench.flat(padded(2 * e));
+  return {
+    kernel: "matvec",
+    pass: "forward",
+    bound: "bandwidth",
+    plan: (plan) => matvec(plan, { weight, x, y }),
+  };
 }
 
 /** Parameters that AdamW is measured on. */
