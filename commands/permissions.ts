@@ -27,6 +27,7 @@ import {
   storageEndpoint,
   storageFiles,
 } from "../pipeline/storage/credentials.ts";
+import { detectLaunch, findLibrary, LAUNCH_VARIABLES } from "../core/mpi/launch.ts";
 import { PART_VARIABLES } from "../pipeline/parts/part.ts";
 
 /** The other words of the command line, which decide what the value of an option means. */
@@ -52,6 +53,8 @@ interface CommandPlaces {
   device?: true;
   /** Functions that ask about the machine. */
   system?: readonly string[];
+  /** Whether it may be one of several ranks, which load the machine's MPI. */
+  ranks?: true;
   /** Variables of the environment that it reads where they are set. */
   variables?: readonly string[];
 }
@@ -291,6 +294,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "doctor": {
     device: true,
+    ranks: true,
     system: ["osRelease", "statfs"],
     options: { folder: reads },
     defaults: { folder: "." },
@@ -298,6 +302,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   "goldens": { device: true, options: { "": reads } },
   "train": {
     device: true,
+    ranks: true,
     options: {
       corpus: pinsCorpus,
       mix: readsMix,
@@ -323,6 +328,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "evaluate perplexity": {
     device: true,
+    ranks: true,
     options: {
       model: asksModel,
       base: asksModel,
@@ -435,7 +441,7 @@ export async function rightsFor(
   rights.read(code);
   const places = placesOf(words);
   if (!places) return rights; // help, or a command that there is not
-  const { options = {}, defaults = {}, device, system, variables } = places;
+  const { options = {}, defaults = {}, device, ranks, system, variables } = places;
   const line: Line = {
     rights,
     environment,
@@ -450,12 +456,22 @@ export async function rightsFor(
   }
   if (system) rights.system(system);
   if (variables) rights.variables(variables.filter((name) => environment(name) !== undefined));
+  if (ranks) rankRights(line);
   if (!device) return rights;
   rights.system(["systemMemoryInfo"]);
   rights.variables([...DEVICE_VARIABLES, ...OWN_CACHE_VARIABLES]);
   const cache = ownCache(environment);
   if (cache !== undefined) rights.change(cache);
   return rights;
+}
+
+/** What a rank needs besides: who it is, and the one library by which ranks speak with each other. */
+function rankRights({ rights, environment }: Line): void {
+  rights.variables(LAUNCH_VARIABLES);
+  const launch = detectLaunch(environment);
+  if (!launch) return;
+  const library = findLibrary(launch, environment);
+  if (library !== undefined) rights.library(library);
 }
 
 /** Every value of `--name VALUE` and `--name=VALUE`; a word behind `--` is no option. */

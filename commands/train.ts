@@ -3,18 +3,22 @@ import type { Command, Invocation } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
 import { Interrupted, UsageError, UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
-import { formatDuration, formatTable } from "../core/reporter.ts";
+import { formatBytes, formatDuration, formatTable } from "../core/reporter.ts";
 import { join } from "../core/std.ts";
 import {
+  type Job,
   mergeConfig,
   openCorpus,
   openMix,
+  type RankTimes,
   readMetrics,
   readRun,
   recipeNames,
   resolveConfig,
   runFigures,
+  type RunListener,
   scoredRows,
+  type TrainRequest,
   trainRun,
 } from "../model/training/mod.ts";
 import { reportAfterValidations, writeRunReport } from "../model/report/run_report.ts";
@@ -23,6 +27,7 @@ import { makeModelOf, trainingDeviceOptions } from "./device_options.ts";
 import { configOptions, givenConfig } from "./train_options.ts";
 import { printPlan } from "./train_plan.ts";
 import { reportProfile } from "./train_profile.ts";
+import { asRank } from "./ranks.ts";
 import { watched, watchOptions } from "./train_watch.ts";
 import { corpusFolder, mixFolders } from "./stored_corpus.ts";
 
@@ -102,78 +107,100 @@ export const command: Command = {
     "deno task train --out runs/bio --resume --watch 8080",
     "deno task train --plan --init random:mamba-130m --batch-size 8",
   ],
-  async run(invocation) {
-    const { reporter, signal } = invocation;
-    const plan = invocation.boolean("plan");
-    const resume = invocation.boolean("resume");
-    const follow = invocation.boolean("follow");
-    if (follow && !resume) {
-      throw new UsageError("Option --follow needs --resume: a new run reads the corpus as it is");
-    }
-    const { config, source } = givenConfig(invocation);
-    const out = invocation.string("out") ?? (plan && !resume ? "" : undefined);
-    if (out === undefined) throw new UsageError("Missing --out RUN");
-    const old = resume ? readRun(out) : undefined;
-    const init = invocation.string("init");
-    const from = init ?? old?.init;
-    if (from === undefined) throw new UsageError("Missing --init MODEL");
-    using corpus = await corpusOf(invocation, old?.corpus.path);
-    if (plan) {
-      const full = resolveConfig(mergeConfig({ ...old?.config }, config), source);
-      return await printPlan(invocation, corpus, from, full);
-    }
-    if (!corpus) throw new UsageError("Missing --corpus DIR or --mix");
-    if (invocation.number("sequence-length") !== undefined) {
-      throw new UsageError(
-        "Option --sequence-length is for --plan alone: a corpus's rows have their length",
-      );
-    }
-    const makeModel = await makeModelOf(invocation);
-    const result = await watched(invocation, out, (listener) =>
-      trainRun({
-        corpus,
-        init,
-        out,
-        config,
-        configSource: source,
-        resume,
-        follow,
-        makeModel,
-        logEvery: invocation.number("log-every"),
-        listener: reportAfterValidations(out, listener),
-        onProfile: invocation.boolean("profile")
-          ? (times, peaks) => reportProfile(reporter, times, join(out, "profile.json"), peaks)
-          : undefined,
-        reporter,
-        signal,
-        command: invocation.words,
-        resumeHint: `deno task train --out ${out} --resume`,
-      })).catch((error) => {
-        if (error instanceof Interrupted) writeRunReport(out); // the curves so far
-        throw error;
-      });
-    const report = writeRunReport(out);
-    const { validationLoss } = result;
-    const figures = runFigures(readMetrics(out)); // as in the report
-    reporter.line(formatTable(["training", "value"], [
-      ["steps", result.step.toLocaleString("en")],
-      ["tokens", result.tokens.toLocaleString("en")],
-      ["loss", result.loss.toFixed(4)],
-      ...(validationLoss === undefined ? [] : [
-        ["validation loss", validationLoss.toFixed(4)],
-        ["validation perplexity", Math.exp(validationLoss).toFixed(3)],
-        ["validated on", validationRows(out)],
-      ]),
-      ["training time", formatDuration(figures.seconds)],
-      ["tokens/s", Math.round(figures.tokensPerSecond).toLocaleString("en")],
-      ["time now, in all", formatDuration(result.seconds)],
-      ["reading data", dataShare(result)],
-      ["checkpoint", result.checkpoint],
-      ["report", report],
-    ]));
-    if (invocation.json) reporter.line(jsonLine({ ...result, report }));
-  },
+  run: (invocation) => asRank(invocation, train),
 };
+
+/** Trains, or tells what it would take; as one rank of a job, or alone. */
+async function train(job: Job, invocation: Invocation): Promise<void> {
+  const { reporter, signal } = invocation;
+  const plan = invocation.boolean("plan");
+  const resume = invocation.boolean("resume");
+  const follow = invocation.boolean("follow");
+  if (follow && !resume) {
+    throw new UsageError("Option --follow needs --resume: a new run reads the corpus as it is");
+  }
+  const { config, source } = givenConfig(invocation);
+  const out = invocation.string("out") ?? (plan && !resume ? "" : undefined);
+  if (out === undefined) throw new UsageError("Missing --out RUN");
+  const old = resume ? readRun(out) : undefined;
+  const init = invocation.string("init");
+  const from = init ?? old?.init;
+  if (from === undefined) throw new UsageError("Missing --init MODEL");
+  using corpus = await corpusOf(invocation, old?.corpus.path);
+  if (plan) {
+    const full = resolveConfig(mergeConfig({ ...old?.config }, config), source);
+    return await printPlan(invocation, corpus, from, full);
+  }
+  if (!corpus) throw new UsageError("Missing --corpus DIR or --mix");
+  if (invocation.number("sequence-length") !== undefined) {
+    throw new UsageError(
+      "Option --sequence-length is for --plan alone: a corpus's rows have their length",
+    );
+  }
+  const makeModel = await makeModelOf(invocation);
+  const request = (listener?: RunListener): TrainRequest => ({
+    corpus,
+    init,
+    out,
+    config,
+    configSource: source,
+    resume,
+    follow,
+    makeModel,
+    logEvery: invocation.number("log-every"),
+    listener: job.leads ? reportAfterValidations(out, listener) : undefined,
+    onProfile: invocation.boolean("profile")
+      ? (times, peaks) => reportProfile(reporter, times, join(out, "profile.json"), peaks)
+      : undefined,
+    reporter,
+    signal,
+    command: invocation.words,
+    resumeHint: `deno task train --out ${out} --resume`,
+    job,
+  });
+  if (!job.leads) return void await trainRun(request());
+  const result = await watched(invocation, out, (listener) => trainRun(request(listener)))
+    .catch((error) => {
+      if (error instanceof Interrupted) writeRunReport(out); // the curves so far
+      throw error;
+    });
+  const report = writeRunReport(out);
+  const { validationLoss } = result;
+  const figures = runFigures(readMetrics(out)); // as in the report
+  reporter.line(formatTable(["training", "value"], [
+    ["steps", result.step.toLocaleString("en")],
+    ["tokens", result.tokens.toLocaleString("en")],
+    ["loss", result.loss.toFixed(4)],
+    ...(validationLoss === undefined ? [] : [
+      ["validation loss", validationLoss.toFixed(4)],
+      ["validation perplexity", Math.exp(validationLoss).toFixed(3)],
+      ["validated on", validationRows(out)],
+    ]),
+    ["training time", formatDuration(figures.seconds)],
+    ["tokens/s", Math.round(figures.tokensPerSecond).toLocaleString("en")],
+    ["time now, in all", formatDuration(result.seconds)],
+    ["reading data", dataShare(result)],
+    ["checkpoint", result.checkpoint],
+    ["report", report],
+  ]));
+  if (result.ranks) reporter.line(rankTable(result.ranks));
+  if (invocation.json) reporter.line(jsonLine({ ...result, report }));
+}
+
+/** How each rank spent the loop's time. */
+function rankTable(ranks: RankTimes[]): string {
+  return "\n" + formatTable(
+    ["rank", "machine", "computing", "exchanging", "waiting", "sent"],
+    ranks.map(({ rank, host, seconds, exchanging, waiting, sent }) => [
+      String(rank),
+      host,
+      `${(seconds - exchanging - waiting).toFixed(1)} s`,
+      `${exchanging.toFixed(1)} s`,
+      `${waiting.toFixed(1)} s`,
+      formatBytes(sent),
+    ]),
+  );
+}
 
 /** Which rows a run's validation takes. */
 function validationRows(run: string): string {

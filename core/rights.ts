@@ -14,6 +14,7 @@ export class Rights {
   readonly #net = new Set<string>();
   readonly #env = new Set<string>();
   readonly #sys = new Set<string>();
+  readonly #ffi = new Set<string>();
   /** A lock file of more packages than all commands have, where the command needs them. */
   lock?: string;
 
@@ -55,14 +56,20 @@ export class Rights {
     for (const name of names) this.#sys.add(name);
   }
 
+  /** A library of the machine may be loaded. */
+  library(path: string): void {
+    this.#ffi.add(path);
+  }
+
   /** What may be read, written and reached, each in order. */
-  get lists(): { read: string[]; write: string[]; net: string[]; env: string[]; sys: string[] } {
+  get lists(): Record<"read" | "write" | "net" | "env" | "sys" | "ffi", string[]> {
     return {
       read: [...this.#read].sort(),
       write: [...this.#write].sort(),
       net: [...this.#net].sort(),
       env: [...this.#env].sort(),
       sys: [...this.#sys].sort(),
+      ffi: [...this.#ffi].sort(),
     };
   }
 

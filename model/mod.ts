@@ -89,6 +89,7 @@ export {
   type ExportLayout,
   type ExportResult,
   exportRun,
+  type Job,
   type LoopResult,
   type OnRow,
   openCorpus,
@@ -99,6 +100,7 @@ export {
   type RankRequest,
   type RankRow,
   rankRows,
+  type RankTimes,
   readMetrics,
   type RowSource,
   type RunListener,
@@ -109,6 +111,7 @@ export {
   type TrainRequest,
   trainRun,
 } from "./training/mod.ts";
+export type { Bytes, Ranks } from "../core/mpi/ranks.ts";
 export {
   downloadModel,
   downloadTokenizer,

@@ -4,9 +4,10 @@
  * a corpus or a run keeps of its own origin, and nothing that comes from elsewhere.
  * @module
  */
-import { rightsFor } from "../commands/permissions.ts";
+import { placesOf, rightsFor } from "../commands/permissions.ts";
 import { EXIT, messageOf } from "../core/errors.ts";
 import { consoleReporter } from "../core/reporter.ts";
+import { detectLaunch, findLibrary, type Launch, LIBRARY_VARIABLE } from "../core/mpi/launch.ts";
 import { CALLED_AS } from "../core/called.ts";
 import { fromFileUrl, join } from "../core/std.ts";
 
@@ -29,7 +30,12 @@ export async function launch(
   calledAs: string = "deno task",
 ): Promise<number> {
   let flags: string[];
+  const variables: Record<string, string> = { [CALLED_AS]: calledAs };
+  let rank: Launch | undefined;
   try {
+    rank = placesOf(words)?.ranks && detectLaunch();
+    const library = rank && findLibrary(rank);
+    if (library !== undefined) variables[LIBRARY_VARIABLE] = library;
     const rights = await rightsFor(words, root);
     rights.variables([CALLED_AS]);
     // A lock of its own says which further packages are fetched: those alone, and as they are there.
@@ -42,8 +48,8 @@ export async function launch(
     return EXIT.failed;
   }
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", ...flags, join(root, "main.ts"), ...words],
-    env: { [CALLED_AS]: calledAs },
+    args: ["run", ...flags, join(root, "main.ts"), ...rankWords(words, rank)],
+    env: variables,
   }).spawn();
   // A terminal's Ctrl-C reaches both; the program ignores a signal that comes twice at once.
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -55,7 +61,21 @@ export async function launch(
     });
   }
   const { code, signal } = await child.status;
+  if (rank && signal) {
+    consoleReporter().log(
+      `Rank ${rank.rank} of ${rank.size} was ended by ${signal}, which ends the job; start it again ` +
+        `with --resume`,
+    );
+  }
   return signal === "SIGKILL" ? 137 : code;
+}
+
+/** The words of a rank: all but the first are quiet, as one speaks for all. */
+function rankWords(words: readonly string[], rank: Launch | undefined): readonly string[] {
+  if (!rank || rank.rank === 0 || words.includes("--quiet")) return words;
+  const options = words.findIndex((word) => word.startsWith("-"));
+  const at = options < 0 ? words.length : options;
+  return [...words.slice(0, at), "--quiet", ...words.slice(at)];
 }
 
 if (import.meta.main) Deno.exit(await launch(Deno.args));

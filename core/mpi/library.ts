@@ -23,6 +23,7 @@ const SYMBOLS = {
   MPI_Get_library_version: { parameters: ["buffer", "buffer"], result: "i32" },
   MPI_Init_thread: { parameters: ["pointer", "pointer", "i32", "buffer"], result: "i32" },
   MPI_Comm_set_errhandler: { parameters: ["u64", "u64"], result: "i32" },
+  MPI_Get_processor_name: { parameters: ["buffer", "buffer"], result: "i32" },
   MPI_Comm_rank: { parameters: ["u64", "buffer"], result: "i32" },
   MPI_Comm_size: { parameters: ["u64", "buffer"], result: "i32" },
   MPI_Error_string: { parameters: ["i32", "buffer", "buffer"], result: "i32" },

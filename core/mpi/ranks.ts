@@ -25,8 +25,12 @@ export interface Ranks {
   readonly size: number;
   /** The library and its version, for messages. */
   readonly library: string;
-  /** Seconds that collectives took so far, waiting for others included. */
+  /** The name of the machine that this process runs on. */
+  readonly host: string;
+  /** Seconds that collectives took so far, those of waiting aside. */
   readonly seconds: number;
+  /** Seconds that this process waited in `barrier` and `gatherValues` so far. */
+  readonly waitingSeconds: number;
   /** Bytes that this process sent to others so far. */
   readonly bytesSent: number;
   /** Returns once every rank has called it. */
@@ -35,6 +39,11 @@ export interface Ranks {
   broadcast(bytes: Bytes, root?: number): Promise<void>;
   /** Gives rank r `parts[r]`, and returns what each rank gave this one, by rank. */
   exchange(parts: Bytes[], lengths: number[]): Promise<Bytes[]>;
+  /**
+   * As `exchange`, with the parts one after another: `sent[r]` bytes of `out` for rank r, and as a
+   * result `received[r]` bytes of rank r, in the order of ranks.
+   */
+  exchangeBytes(out: Bytes, sent: number[], received: number[]): Promise<Bytes>;
   /** Fills `whole` on every rank: rank r's part is `[offsets[r], offsets[r] + lengths[r])`, which it passes. */
   gather(own: Bytes, whole: Bytes, offsets: number[], lengths: number[]): Promise<void>;
   /** A plain value of every rank, by rank. */
@@ -74,7 +83,9 @@ class MpiRanks implements Ranks {
   readonly rank: number;
   readonly size: number;
   readonly library: string;
+  readonly host: string;
   seconds = 0;
+  waitingSeconds = 0;
   bytesSent = 0;
   readonly #mpi: MpiLibrary;
   readonly #handles: MpiHandles;
@@ -98,6 +109,8 @@ class MpiRanks implements Ranks {
     this.rank = number[0] ?? 0;
     this.#check(functions.MPI_Comm_size(handles.world, number), "ask for the number of ranks");
     this.size = number[0] ?? 0;
+    const { functions: { MPI_Get_processor_name: nameOf } } = mpi;
+    this.host = mpiText((text, length) => nameOf(text, length));
     this.library = `${mpi.version} (${mpi.path})`;
     if (this.size !== launch.size || this.rank !== launch.rank) {
       throw new UserError(
@@ -120,11 +133,13 @@ class MpiRanks implements Ranks {
   }
 
   /** Runs a call once the one before it is done. */
-  #call(what: string, run: () => Promise<number>): Promise<void> {
+  #call(what: string, run: () => Promise<number>, waits = false): Promise<void> {
     const call = this.#last.then(async () => {
       const start = performance.now();
       const code = await run();
-      this.seconds += (performance.now() - start) / 1000;
+      const seconds = (performance.now() - start) / 1000;
+      if (waits) this.waitingSeconds += seconds;
+      else this.seconds += seconds;
       this.#check(code, what);
     });
     this.#last = call.catch(() => {});
@@ -134,7 +149,11 @@ class MpiRanks implements Ranks {
   barrier(): Promise<void> {
     const { functions } = this.#mpi;
     const handles = this.#handles;
-    return this.#call("wait for the other ranks", () => functions.MPI_Barrier(handles.world));
+    return this.#call(
+      "wait for the other ranks",
+      () => functions.MPI_Barrier(handles.world),
+      true,
+    );
   }
 
   async broadcast(bytes: Bytes, root = 0): Promise<void> {
@@ -151,35 +170,48 @@ class MpiRanks implements Ranks {
   }
 
   async exchange(parts: Bytes[], lengths: number[]): Promise<Bytes[]> {
-    const { functions } = this.#mpi;
-    const handles = this.#handles;
-    const sent = Int32Array.from(parts, (part) => part.length);
-    const received = Int32Array.from(lengths);
+    const sent = parts.map((part) => part.length);
+    const out = new Uint8Array(total(sent));
     const sentAt = startsOf(sent);
-    const receivedAt = startsOf(received);
-    const out = new Uint8Array(sum(sent));
     parts.forEach((part, r) => out.set(part, sentAt[r]));
-    const into = new Uint8Array(sum(received));
-    this.bytesSent += out.length - (sent[this.rank] ?? 0);
-    await this.#call("exchange with the other ranks", () =>
-      functions.MPI_Alltoallv(
-        out,
-        sent,
-        sentAt,
-        handles.byte,
-        into,
-        received,
-        receivedAt,
-        handles.byte,
-        handles.world,
-      ));
+    const into = await this.exchangeBytes(out, sent, lengths);
+    const receivedAt = startsOf(lengths);
     return lengths.map((length, r) => {
       const start = receivedAt[r] ?? 0;
       return into.subarray(start, start + length);
     });
   }
 
-  async gather(own: Bytes, whole: Bytes, offsets: number[], lengths: number[]): Promise<void> {
+  async exchangeBytes(out: Bytes, sent: number[], received: number[]): Promise<Bytes> {
+    const { functions } = this.#mpi;
+    const handles = this.#handles;
+    const into = new Uint8Array(total(received));
+    this.bytesSent += out.length - (sent[this.rank] ?? 0);
+    await this.#call("exchange with the other ranks", () =>
+      functions.MPI_Alltoallv(
+        out,
+        Int32Array.from(sent),
+        startsOf(sent),
+        handles.byte,
+        into,
+        Int32Array.from(received),
+        startsOf(received),
+        handles.byte,
+        handles.world,
+      ));
+    return into;
+  }
+
+  gather(own: Bytes, whole: Bytes, offsets: number[], lengths: number[]): Promise<void> {
+    return this.#gather(own, whole, { offsets, lengths });
+  }
+
+  async #gather(
+    own: Bytes,
+    whole: Bytes,
+    { offsets, lengths }: { offsets: number[]; lengths: number[] },
+    waits = false,
+  ): Promise<void> {
     const { functions } = this.#mpi;
     const handles = this.#handles;
     this.bytesSent += own.length * (this.size - 1);
@@ -193,18 +225,19 @@ class MpiRanks implements Ranks {
         Int32Array.from(offsets),
         handles.byte,
         handles.world,
-      ));
+      ), waits);
   }
 
   async gatherValues<T>(value: T): Promise<T[]> {
     const own = new TextEncoder().encode(JSON.stringify(value));
     const sizes = new Uint8Array(4 * this.size);
-    const four = this.#everyone(4);
-    await this.gather(new Uint8Array(Uint32Array.of(own.length).buffer), sizes, four, this.#all(4));
+    const four = { offsets: this.#everyone(4), lengths: this.#all(4) };
+    // So few bytes that the time is that of waiting for others to come here.
+    await this.#gather(new Uint8Array(Uint32Array.of(own.length).buffer), sizes, four, true);
     const lengths = [...new Uint32Array(sizes.buffer)];
-    const offsets = [...startsOf(Int32Array.from(lengths))];
-    const whole = new Uint8Array(lengths.reduce((total, length) => total + length, 0));
-    await this.gather(own, whole, offsets, lengths);
+    const offsets = [...startsOf(lengths)];
+    const whole = new Uint8Array(total(lengths));
+    await this.#gather(own, whole, { offsets, lengths }, true);
     return lengths.map((length, r) => {
       const start = offsets[r] ?? 0;
       return JSON.parse(new TextDecoder().decode(whole.subarray(start, start + length))) as T;
@@ -229,7 +262,7 @@ class MpiRanks implements Ranks {
 }
 
 /** Where each part begins where they lie one after another. */
-function startsOf(lengths: Int32Array): Int32Array<ArrayBuffer> {
+function startsOf(lengths: readonly number[]): Int32Array<ArrayBuffer> {
   const starts = new Int32Array(lengths.length);
   for (let r = 1; r < lengths.length; r++) {
     starts[r] = (starts[r - 1] ?? 0) + (lengths[r - 1] ?? 0);
@@ -237,6 +270,6 @@ function startsOf(lengths: Int32Array): Int32Array<ArrayBuffer> {
   return starts;
 }
 
-function sum(lengths: Int32Array): number {
-  return lengths.reduce((total, length) => total + length, 0);
+function total(lengths: readonly number[]): number {
+  return lengths.reduce((sum, length) => sum + length, 0);
 }

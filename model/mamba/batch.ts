@@ -8,6 +8,15 @@ export interface CountedBatch extends Batch {
   scored: number;
 }
 
+/** How many positions of a row {@linkcode makeBatch} scores. */
+export function scoredPositions(row: ArrayLike<number>, endOfText: number): number {
+  let scored = 0;
+  for (let t = 0; t + 1 < row.length; t++) {
+    if (row[t] !== endOfText || row[t + 1] !== endOfText) scored++;
+  }
+  return scored;
+}
+
 /**
  * A micro-batch of packed rows, each of `length` tokens; `rows` may be fewer than `batchSize`, then
  * the rest is padding that is not scored. In a row x with end-of-text id e:

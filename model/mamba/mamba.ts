@@ -34,6 +34,8 @@ import { autotune, autotuneAlternatives, productShapes } from "./gpu/autotune.ts
 import { type Dropouts, stateSeed } from "./dropouts.ts";
 import { headChunk } from "./gpu/head.ts";
 import { readLabelLogits, uploadItems } from "./gpu/label_head.ts";
+import { LaneSums, lossRegions } from "./gpu/lanes.ts";
+import { RankExchange } from "./gpu/rank_exchange.ts";
 import type { LayerActivations } from "./gpu/layer_buffers.ts";
 import {
   backwardPlan,
@@ -47,7 +49,7 @@ import {
 } from "./gpu/step_plans.ts";
 import { takeSnapshot } from "./gpu/snapshot.ts";
 import { chooseMemoryPlan, type MemoryPlan, memoryPlan } from "./gpu/memory_plan.ts";
-import type { ParameterStore } from "./gpu/store.ts";
+import { type ParameterStore, slotOf } from "./gpu/store.ts";
 import { EMBEDDING } from "./parameters.ts";
 import type {
   Batch,
@@ -94,6 +96,8 @@ export class Mamba implements TrainableModel {
   #fresh = true;
   /** The shares that training drops. */
   #dropouts: Dropouts;
+  #lanes?: LaneSums;
+  #gradientExchange?: RankExchange;
   /** Of the running means, where an update says nothing else. */
   #averageDecay: number | undefined;
   #reported?: Promise<StepReport>;
@@ -120,6 +124,12 @@ export class Mamba implements TrainableModel {
     this.#train = backwardPlan(setting);
     this.#clear = clearPlan(setting);
     this.#update = updatePlan(setting);
+    this.#lanes = new LaneSums(device, buffers, options.lanes ?? 1);
+    if (options.ranks) {
+      const gradients = store.arenas.map(({ regions }) => slotOf(regions, "gradient"));
+      const summed = [...gradients, ...lossRegions(buffers.result)];
+      this.#gradientExchange = new RankExchange(device, options.ranks, summed);
+    }
     this.#exchange = exchangePlan(setting);
   }
 
@@ -128,6 +138,7 @@ export class Mamba implements TrainableModel {
     if (this.store.keeps("average")) this.store.write("average", read);
     this.#round?.submit();
     this.#fresh = true; // gradients of other values
+    this.#lanes?.restart();
   }
 
   /** Uploads the running means of a run that goes on; {@linkcode writeParameters} starts them. */
@@ -190,13 +201,25 @@ export class Mamba implements TrainableModel {
     this.device.gpu.queue.submit(commands);
   }
 
-  update(options: UpdateOptions): void {
+  endLane(): void {
+    if (this.#lanes?.endLane()) this.#fresh = true;
+  }
+
+  update(options: UpdateOptions): void | Promise<void> {
     if (!this.#update) throw new RangeError("This model was made for evaluation alone");
+    const exchange = this.#gradientExchange;
+    if (!exchange) return this.#apply(this.#update, options);
+    const update = this.#update;
+    return exchange.sumEverywhere().then(() => this.#apply(update, options));
+  }
+
+  #apply(update: UpdatePlan, options: UpdateOptions): void {
     const { averageDecay = this.#averageDecay } = options;
-    this.device.write(this.#update.hyper, adamWHyper({ ...options, averageDecay }));
+    this.device.write(update.hyper, adamWHyper({ ...options, averageDecay }));
     this.#limits = skipLimits(options.skipAbove);
-    this.#update.plan.submit();
+    update.plan.submit();
     this.#fresh = true;
+    this.#lanes?.restart();
     this.#reported = undefined;
   }
 
@@ -389,6 +412,8 @@ export class Mamba implements TrainableModel {
   destroy(): void {
     for (const plan of [this.#forward, this.#evaluate, this.#train, this.#clear]) plan?.destroy();
     for (const plan of [this.#update?.plan, this.#exchange, this.#round]) plan?.destroy();
+    this.#lanes?.destroy();
+    this.#gradientExchange?.destroy();
     this.#buffers.workspace.destroy();
     this.store.destroy();
     if (!this.#update) return;

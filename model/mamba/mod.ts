@@ -18,7 +18,7 @@
  * | `reference.ts`, `reference_passes.ts` | the float64 specification that tests compare with             |
  * @module
  */
-export { type CountedBatch, makeBatch } from "./batch.ts";
+export { type CountedBatch, makeBatch, scoredPositions } from "./batch.ts";
 export type { HeadConfig, HeadContext, HeadLoss } from "./head.ts";
 export {
   type CommonConfig,

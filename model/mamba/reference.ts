@@ -59,6 +59,9 @@ export class ReferenceModel implements TrainableModel {
   #loss = 0;
   /** Without the objective's terms. */
   #plain = 0;
+  /** Sums of 1, 2, 4, ... lanes that wait for another of their size; see gpu/lanes.ts. */
+  #waiting: { gradients: Tensors; loss: number; plain: number }[] = [];
+  #lanesDone = 0;
   #report: StepReport = { loss: NaN, gradNorm: NaN };
 
   constructor(
@@ -82,6 +85,7 @@ export class ReferenceModel implements TrainableModel {
     for (const [name, values] of this.#parameters) values.set(read(name));
     this.writeAverages(read);
     this.#fresh = true; // gradients of other values
+    this.#lanesDone = 0;
   }
 
   writeAverages(read: (name: string) => Float32Array): void {
@@ -154,6 +158,25 @@ export class ReferenceModel implements TrainableModel {
     backward(config, this.#parameters, batch.tokens, piece, seen, dhidden, gradients);
   }
 
+  endLane(): void {
+    let level = 0;
+    for (; this.#lanesDone >> level & 1; level++) {
+      const waiting = this.#waiting[level];
+      if (!waiting) continue;
+      for (const [name, gradient] of this.gradients) {
+        const other = waiting.gradients.get(name);
+        gradient.forEach((x, i) => gradient[i] = x + (other?.[i] ?? 0));
+      }
+      this.#loss += waiting.loss;
+      this.#plain += waiting.plain;
+    }
+    this.#lanesDone++;
+    if (this.#lanesDone >= (this.#terms.lanes ?? 1)) return;
+    const gradients = new Map([...this.gradients].map(([name, g]) => [name, g.slice()]));
+    this.#waiting[level] = { gradients, loss: this.#loss, plain: this.#plain };
+    this.#fresh = true;
+  }
+
   /** Loss and gradients of the tied head. */
   #languageBackward({ targets }: Batch, seen: Activations, scale: number): Float64Array {
     const { config, gradients } = this;
@@ -202,6 +225,7 @@ export class ReferenceModel implements TrainableModel {
     const plain = this.#terms.objective && !this.config.head ? { plainLoss: this.#plain } : {};
     this.#report = { loss: this.#loss, gradNorm, skipped, ...plain };
     this.#fresh = true;
+    this.#lanesDone = 0;
     if (skipped || !Number.isFinite(gradNorm) || !Number.isFinite(this.#loss)) return;
     const clip = ops.clipCoefficient(gradNorm, options.maxGradNorm);
     for (const parameter of trained) {

@@ -3,6 +3,7 @@
  * WebGPU model, or the float64 reference that tests compare it with.
  * @module
  */
+import type { Ranks } from "../../core/mpi/ranks.ts";
 import type { LossScale } from "../../kernels/adamw/loss_scale.ts";
 import type { Peaks } from "../../kernels/peaks.ts";
 import type { KernelTime } from "../../kernels/plan.ts";
@@ -144,8 +145,16 @@ export interface TrainableModel {
    * work at hand.
    */
   accumulate(batch: Batch, scale: number, before?: () => void): void;
-  /** Clips and applies AdamW. Queued, not awaited. */
-  update(options: UpdateOptions): void;
+  /**
+   * Ends a lane: the micro-batches since the last call, or since the update, are one; see gpu/lanes.ts.
+   * Called after every lane, the last one included, where a model is made with lanes; else never.
+   */
+  endLane(): void;
+  /**
+   * Clips and applies AdamW. Queued, not awaited; where ranks share the step the promise says that it
+   * is queued, after their gradients were summed.
+   */
+  update(options: UpdateOptions): void | Promise<void>;
   /**
    * Loss and gradient norm of the last update that was queued before this call. The call itself may
    * wait for that update, as Deno's WebGPU does: the trainer has the next step's work prepared by then,
@@ -222,6 +231,10 @@ export interface TrainingTerms extends Dropouts {
   averageDecay?: number;
   /** f32 by default; mixed where the device has f16. */
   precision?: "f32" | "mixed";
+  /** Lanes of a step that this process computes, a power of two; 1 by default. */
+  lanes?: number;
+  /** The processes that a step is shared with; by default none. */
+  ranks?: Ranks;
 }
 
 /** One generated token. */

@@ -36,6 +36,12 @@ const schema = v.strictObject({
     rows: v.optional(whole(1), 8),
     /** Micro-batches of a step. The result equals one batch of rows x accumulate. */
     accumulate: v.optional(whole(1), 1),
+    /**
+     * The micro-batches are dealt to so many lanes, a power of two: each is summed in order, and lanes
+     * are added in a fixed tree. With as many lanes as there will ever be ranks, a run ends with the
+     * same bytes on any number of them.
+     */
+    lanes: v.optional(whole(1), 1),
   }),
   data: section({
     /** Conditions that training documents have to fulfil, such as year>=2015, separated by ";". */
@@ -131,6 +137,9 @@ const schema = v.strictObject({
   }),
 });
 
+/** The most lanes of a step: each doubling takes another copy of the gradients. */
+const MOST_LANES = 1024;
+
 /** A resolved configuration: every key present. */
 export type TrainConfig = v.InferOutput<typeof schema>;
 
@@ -198,6 +207,17 @@ function checkCombinations(config: TrainConfig, where: string): TrainConfig {
   const fail = (what: string) => {
     throw new UserError(`Cannot use the training configuration of ${where}: ${what}`);
   };
+  const { rows, accumulate, lanes } = config.batch;
+  if (!Number.isInteger(Math.log2(lanes)) || lanes > MOST_LANES) {
+    fail(`batch.lanes is ${lanes}, it must be a power of two up to ${MOST_LANES}`);
+  }
+  if (accumulate % lanes !== 0) {
+    fail(
+      `batch.lanes is ${lanes} and batch.accumulate ${accumulate}, which is no multiple of it; ` +
+        `for about as many rows per step set batch.accumulate to ${lanes} and batch.rows to ` +
+        `${Math.max(1, Math.round(rows * accumulate / lanes))}`,
+    );
+  }
   if (schedule.warmup >= 1 && !Number.isSafeInteger(schedule.warmup)) {
     fail(`schedule.warmup is ${schedule.warmup}: give a share below 1 or a whole number of steps`);
   }

@@ -12,13 +12,15 @@ import {
   type RunFile,
   writeRun,
 } from "./run_file.ts";
+import { ALONE } from "./job.ts";
+import type { StepShare } from "./share.ts";
 import type { TrainRequest } from "./plan.ts";
 
 /** Writes run.json, of a new run or with one more resumption. */
 export function recordRun(
-  { corpus, out, reporter, command }: Pick<
+  { corpus, out, reporter, command, job = ALONE }: Pick<
     TrainRequest,
-    "corpus" | "out" | "reporter" | "command"
+    "corpus" | "out" | "reporter" | "command" | "job"
   >,
   now: {
     init: string;
@@ -28,19 +30,22 @@ export function recordRun(
     state: TrainerState;
     /** What it follows from now on, where there is any. */
     followed?: RunFile["followed"];
+    share: StepShare;
   },
 ): RunFile {
   const { init, config, device, model, state } = now;
   const old = isRun(out) ? readRun(out) : undefined;
   const changed = old ? configChanges(old.config, config) : [];
+  const ranks = job.size > 1 ? { ranks: job.size } : {};
   const resumption = {
     at: new Date().toISOString(),
     step: state.step,
     device,
+    ...ranks,
     ...(changed.length ? { changed } : {}),
     ...(command === undefined ? {} : { command }),
   };
-  const changes = old ? roundingChanges(old, now) : [];
+  const changes = old ? roundingChanges(old, { ...now, ranks: job.size }) : [];
   if (changes.length) {
     reporter.log(
       `Going on with ${
@@ -60,20 +65,28 @@ export function recordRun(
     config,
     sequence_length: corpus.sequenceLength,
     device,
+    ...ranks,
     command,
   }, model);
   const { followed } = now;
   const run = { ...going, ...(followed?.length ? { followed } : {}), spikes: state.spikes ?? [] };
-  writeRun(out, run);
+  if (job.leads) {
+    Deno.mkdirSync(out, { recursive: true });
+    writeRun(out, run);
+  }
   return run;
 }
 
 /** What differs from the run so far that changes the order of sums, and nothing else. */
 function roundingChanges(
   old: RunFile,
-  { config, device }: { config: RunFile["config"]; device: string },
+  { config, device, ranks }: { config: RunFile["config"]; device: string; ranks: number },
 ): string[] {
-  const before = old.resumed.at(-1)?.device ?? old.device;
+  const last = old.resumed.at(-1) ?? old;
+  const before = last.device;
+  const ranksBefore = last.ranks ?? 1;
+  const lanes = config.batch.lanes;
+  const lanesBefore = old.config.batch.lanes ?? 1;
   const { batch } = old.config;
   const { rows, accumulate } = config.batch;
   const same = rows * accumulate === batch.rows * batch.accumulate;
@@ -82,6 +95,14 @@ function roundingChanges(
     ...(same && rows !== batch.rows
       ? [
         `another split of the batch (${rows} x ${accumulate}, before ${batch.rows} x ${batch.accumulate})`,
+      ]
+      : []),
+    ...(lanes === lanesBefore
+      ? []
+      : [`another number of lanes (batch.lanes ${lanes}, before ${lanesBefore})`]),
+    ...(ranks !== ranksBefore && lanes < Math.max(ranks, ranksBefore)
+      ? [
+        `another number of ranks without as many lanes (${ranks}, before ${ranksBefore}, batch.lanes ${lanes})`,
       ]
       : []),
   ];
@@ -94,13 +115,16 @@ export function describe(
   state: TrainerState,
   steps: number,
 ): string {
-  const { rows, accumulate } = run.config.batch;
+  const { rows, accumulate, lanes } = run.config.batch;
+  const ranks = (run.resumed.at(-1) ?? run).ranks ?? 1;
+  const shared = (lanes > 1 ? `in ${lanes} lanes ` : "") +
+    (ranks > 1 ? `over ${ranks} ranks ` : "");
   const batch = `${rows}${accumulate > 1 ? ` x ${accumulate}` : ""} rows of ${run.sequence_length}`;
   const first = state.step + 1;
   return `Training ${parameterCount(model).toLocaleString("en")} parameters, steps ${first} to ` +
     `${steps} of ${batch} tokens, ${
       run.config.precision === "mixed" ? "in mixed precision, " : ""
-    }on ${run.resumed.at(-1)?.device ?? run.device}`;
+    }${shared}on ${run.resumed.at(-1)?.device ?? run.device}`;
 }
 
 /** The model card of a checkpoint. */

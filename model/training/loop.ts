@@ -12,18 +12,19 @@ import type { TrainConfig } from "./configuration.ts";
 import { requireRows, type RowSource, type TrainingCorpus } from "./corpus.ts";
 import { type HeldOutLoss, heldOutLoss } from "./perplexity.ts";
 import { type RunListener, RunRecord } from "./record.ts";
-import { stepBatches } from "./rows.ts";
+import { agreeOn, type Job, type RankTimes, rankTimes } from "./job.ts";
+import { sharedBatches } from "./rows.ts";
 import type { NewSample } from "./samples.ts";
 import type { ScoredRows } from "./validation_rows.ts";
 import { totalSteps } from "./schedule.ts";
 import { RunSaver } from "./saver.ts";
+import type { StepShare } from "./share.ts";
 import { judge, returnsPast, skipsInARow, spikeEvent, type Verdict } from "./spikes.ts";
 import {
   describeFailure,
   queueGradients,
   type StepGradients,
   stepMetrics,
-  tokensOf,
   updateOptions,
 } from "./step.ts";
 
@@ -39,6 +40,10 @@ interface LoopOptions {
   state: TrainerState;
   /** Whether the run began with random weights, which its averages are to forget. */
   random?: boolean;
+  /** The processes that share the run. */
+  job: Job;
+  /** This process's part of every step. */
+  share: StepShare;
   /** The tokenizer.json that goes into each checkpoint. */
   tokenizer?: Uint8Array;
   /** The model card that goes into the checkpoint of a state. */
@@ -80,11 +85,16 @@ export interface LoopResult {
   dataSeconds: number;
   /** The last checkpoint. */
   checkpoint: string;
+  /** How each of several ranks spent the loop's time. */
+  ranks?: RankTimes[];
 }
 
 /**
  * Trains from `state` to the last step: draw rows, accumulate gradients, update, judge, validate,
  * log, save, step after step.
+ *
+ * Several ranks run it side by side: each computes its share of every step, sees the same sums and
+ * comes to the same decisions; rank 0 alone writes.
  *
  * The device never waits for the host. While it computes a step, the next step's rows are drawn and
  * their gradients are queued behind it (`ahead`), and a checkpoint is read off the device and
@@ -95,7 +105,7 @@ export interface LoopResult {
  * @throws {UserError} where loss or gradient are not finite, or the corpus is empty.
  */
 export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
-  const { run, corpus, config, model, reporter, signal, listener } = options;
+  const { run, corpus, config, model, reporter, signal, listener, job, share } = options;
   const { spikes: spikeRules, validation, checkpoint } = config;
   const rows = requireRows(corpus, "train");
   const heldOut = validation.every > 0 ? requireRows(corpus, "validation") : undefined;
@@ -109,6 +119,7 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
     listener,
     logEvery: options.logEvery,
     memory: options.memory ?? processMemory,
+    writes: job.leads,
   }, state.step);
   const saver = new RunSaver({
     run,
@@ -117,8 +128,10 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
     tokenizer: options.tokenizer,
     card: options.card,
     sync: () => record.sync(),
+    writes: job.leads,
   }, state.step);
   const clock = new LoopClock();
+  const tokens = config.batch.rows * config.batch.accumulate * model.sequenceLength;
   /** Gradients of the step after `state`, where they are queued already. */
   let ahead: StepGradients | undefined;
   let validationLoss: number | undefined;
@@ -127,22 +140,27 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
 
   /** Draws the rows of the step after `state` and queues their gradients on the device. */
   const queueNext = (before?: () => void): StepGradients => {
-    const batches = clock.reading(() => stepBatches(rows, state.rows, config, corpus));
-    const draw = { seed: config.seed, step: state.step };
-    return queueGradients(model, batches, draw, () => {
+    const { seed } = config;
+    const mine = clock.reading(() => sharedBatches(rows, state.rows, { seed, share }, corpus));
+    const part = { ...mine, first: share.first, lanes: share.lanes };
+    return queueGradients(model, part, { seed, step: state.step }, () => {
       before?.();
       saver.readPiece();
     });
   };
+  const isLate = () => checkpoint.minutes > 0 && saver.age >= checkpoint.minutes * 60_000;
   const isDue = (every: number) => every > 0 && (state.step % every === 0 || state.step === steps);
 
   try {
     while (state.step < steps) {
-      if (signal.aborted) {
+      const timeUp = clock.hasPassed(config.hours);
+      const wanted = await agreeOn(job, { stop: signal.aborted, timeUp, late: isLate() });
+      if (wanted.stop) {
         path = await saver.save(state);
-        throw interruption(options, state.step, steps, path);
+        await job.barrier(); // nobody leaves while it is being written
+        throw job.agreed(interruption(options, state.step, steps, path));
       }
-      if (clock.hasPassed(config.hours)) break;
+      if (wanted.timeUp) break;
 
       // Draw rows and accumulate their gradients, unless that was done while the device was busy.
       const gradients = ahead ?? queueNext();
@@ -152,8 +170,7 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
       const step = state.step + 1;
       const update = updateOptions(config, step, steps, options.random);
       if (spikeRules.action === "skip") update.skipAbove = record.spikes.limits;
-      model.update(update);
-      const tokens = tokensOf(model, gradients.batches);
+      await model.update(update);
       tokensHere += tokens;
       state.step = step;
       state.rows += tokens / model.sequenceLength;
@@ -174,7 +191,8 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
       for (const line of verdict.lines) reporter.log(line);
       if (verdict.action === "fail") {
         await saver.finish();
-        throw failure(step, await describeFailure(model, gradients, report), saver);
+        const what = await describeFailure(model, gradients, report, undefined, job);
+        throw job.agreed(failure(step, what, saver));
       }
       if (verdict.action === "rollback") {
         state = await rollBack(options, { step, gradients, report, verdict }, state, record, saver);
@@ -185,8 +203,9 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
       if (verdict.action === "skip") {
         if (skipsInARow(state.spikes ?? [], step) >= spikeRules.limit) {
           await saver.finish();
-          const what = await describeFailure(model, gradients, report);
-          throw failure(step, what, saver, `leaving out ${spikeRules.limit} updates in a row`);
+          const what = await describeFailure(model, gradients, report, undefined, job);
+          const why = `leaving out ${spikeRules.limit} updates in a row`;
+          throw job.agreed(failure(step, what, saver, why));
         }
         state.spikes = [...state.spikes ?? [], spikeEvent(step, report, verdict, "skip")];
         record.noteSpikes(state.spikes);
@@ -225,9 +244,8 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
 
       // Save. A new best is saved whenever it is found, as it is what most people will want to use.
       await saver.advance();
-      const isLate = checkpoint.minutes > 0 && saver.age >= checkpoint.minutes * 60_000;
       const isBest = validates && state.best?.step === step;
-      if (step < steps && (isDue(checkpoint.every) || isLate || isBest)) {
+      if (step < steps && (isDue(checkpoint.every) || wanted.late || isBest)) {
         const going = await saver.saveInBackground(state);
         if (!going) {
           await saver.save(state);
@@ -245,6 +263,7 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
     saver.close();
   }
   const finished = state.step >= steps;
+  const spent = await rankTimes(job, clock.seconds);
   const { seconds } = clock;
   if (!finished) {
     reporter.log(
@@ -261,6 +280,7 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
     tokensPerSecond: tokensHere / seconds,
     dataSeconds: clock.readingSeconds,
     checkpoint: path,
+    ...(spent === undefined ? {} : { ranks: spent }),
   };
 }
 
@@ -269,13 +289,13 @@ const processMemory = (): number => Deno.memoryUsage().rss;
 
 /** The validation loss, and samples, of the averaged weights where the run keeps them. */
 async function validate(
-  { model, config, corpus, sample }: LoopOptions,
+  { model, config, corpus, sample, job }: LoopOptions,
   heldOut: RowSource,
 ): Promise<HeldOutLoss & { samples?: NewSample[] }> {
   const { weights, rows } = config.validation;
   const averaged = config.average.decay > 0 && weights === "average";
   if (averaged) model.swapAverages();
-  const seen = await heldOutLoss(model, heldOut, rows, corpus.endOfText, config.seed);
+  const seen = await heldOutLoss(model, heldOut, { count: rows, seed: config.seed, job }, corpus);
   const samples = await sample?.();
   if (averaged) model.swapAverages();
   return samples ? { ...seen, samples } : seen;
@@ -295,19 +315,20 @@ interface UndoneStep {
  * @throws {UserError} where the run has come back from the same stretch too often.
  */
 async function rollBack(
-  { model, config, restore, reporter }: LoopOptions,
+  { model, config, restore, reporter, job }: LoopOptions,
   { step, gradients, report, verdict }: UndoneStep,
   { rows, spikes = [] }: TrainerState,
   record: RunRecord,
   saver: RunSaver,
 ): Promise<TrainerState> {
   await saver.finish();
+  await job.barrier(); // every rank is to see the checkpoint that was being written
   const { limit } = config.spikes;
-  const what = await describeFailure(model, gradients, report, verdict.what[0]);
+  const what = await describeFailure(model, gradients, report, verdict.what[0], job);
   const back = restore();
   saver.restored(back.step);
   if (returnsPast(spikes, back.step) >= limit) {
-    throw failure(step, what, saver, `going back to step ${back.step} ${limit} times`);
+    throw job.agreed(failure(step, what, saver, `going back to step ${back.step} ${limit} times`));
   }
   const left = rows - back.rows;
   reporter.log(

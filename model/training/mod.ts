@@ -12,6 +12,7 @@
  * | `plan.ts`                                | what is asked of it, checked before anything is written  |
  * | `start.ts`                               | the weights that it starts from                          |
  * | `terms.ts`                               | how its model trains: loss terms, frozen layers, f16     |
+ * | `job.ts`, `share.ts`                     | the processes that share it, and each one's part         |
  * | `description.ts`, `run_file.ts`          | what it says of itself: run.json, model card, DONE       |
  * | **`loop.ts`**                            | **the training loop, one function**                      |
  *
@@ -55,6 +56,15 @@ export {
   type ExportResult,
   exportRun,
 } from "./export.ts";
+export {
+  ALONE,
+  isAgreed,
+  type Job,
+  jobOf,
+  type RankTimes,
+  requireSame,
+  tellFailure,
+} from "./job.ts";
 export type { LoopResult } from "./loop.ts";
 export { readMetrics, type RunFigures, runFigures, type StepMetrics } from "./metrics.ts";
 export { openMix } from "./mixed_corpus.ts";

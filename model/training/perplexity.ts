@@ -7,6 +7,7 @@ import { localModel } from "../weights/mod.ts";
 import { openScoredWeights } from "./scored_weights.ts";
 import { requireRows, type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
 import { bootstrapInterval, type Interval } from "../statistics/mod.ts";
+import { ALONE, type Job } from "./job.ts";
 import { drawHeldOut, type DrawnPart, drawnSource } from "./held_out.ts";
 import { checkFits } from "./start.ts";
 import type { ScoredRows } from "./validation_rows.ts";
@@ -26,17 +27,30 @@ export type OnRow = (
   targets: Int32Array,
 ) => void;
 
+/** Which rows {@linkcode rowLosses} evaluates. */
+interface EvaluatedRows {
+  source: RowSource;
+  /** The first so many of the source. */
+  count: number;
+  /** Every process evaluates each `size`th batch from its `rank` on; a process alone all of them. */
+  job: Pick<Job, "rank" | "size">;
+  onRow?: OnRow;
+}
+
+/** A loss, and the first row that it is of. */
+interface PlacedLoss extends RowLoss {
+  at: number;
+}
+
 /**
- * Evaluates rows [0, count) of a source with as few batches as possible. Yields one entry per
- * row where the model tells rows apart, otherwise one per batch.
+ * Evaluates rows of a source with as few batches as possible. Yields one entry per row where the model
+ * tells rows apart, otherwise one per batch.
  */
 async function* rowLosses(
   model: TrainableModel,
-  source: RowSource,
-  count: number,
+  { source, count, job, onRow }: EvaluatedRows,
   endOfText: number,
-  onRow?: OnRow,
-): AsyncGenerator<RowLoss> {
+): AsyncGenerator<PlacedLoss> {
   const { batchSize, sequenceLength } = model;
   const begin = (at: number) => {
     const size = Math.min(batchSize, count - at);
@@ -47,10 +61,12 @@ async function* rowLosses(
     return { at, size, batch, report };
   };
   // The next batch is queued before the results of this one are read, so the device never waits.
-  let next = count > 0 ? begin(0) : undefined;
+  const stride = job.size * batchSize;
+  const start = job.rank * batchSize;
+  let next = start < count ? begin(start) : undefined;
   while (next) {
     const { at, size, batch, report } = next;
-    next = at + batchSize < count ? begin(at + batchSize) : undefined;
+    next = at + stride < count ? begin(at + stride) : undefined;
     const { nll, targets, rowNll, positionNll } = await report;
     if (onRow && !positionNll) throw new TypeError("This model gives no losses of positions");
     for (let r = 0; onRow && positionNll && r < size; r++) {
@@ -59,13 +75,13 @@ async function* rowLosses(
       onRow(at + r, positionNll.subarray(from, to), batch.targets.subarray(from, to));
     }
     if (!rowNll) {
-      yield { rows: size, nll, targets };
+      yield { at, rows: size, nll, targets };
       continue;
     }
     for (let r = 0; r < size; r++) {
       const own = batch.targets.subarray(r * sequenceLength, (r + 1) * sequenceLength);
       const scored = own.reduce((sum, t) => sum + Number(t >= 0), 0);
-      yield { rows: 1, nll: rowNll[r] ?? NaN, targets: scored };
+      yield { at: at + r, rows: 1, nll: rowNll[r] ?? NaN, targets: scored };
     }
   }
 }
@@ -80,33 +96,42 @@ export interface HeldOutLoss {
   parts: ScoredRows[];
 }
 
+/** All ranks' losses, in the order of rows, on every rank. */
+async function gatherLosses(job: Job, own: PlacedLoss[]): Promise<RowLoss[]> {
+  if (job.size === 1) return own;
+  const all = (await job.gather(own)).flat().sort((a, b) => a.at - b.at);
+  return all.map((one) => ({ ...one, nll: one.nll ?? NaN })); // JSON has no such number
+}
+
 /**
- * The loss on at most `count` rows of a split, drawn by `seed`.
+ * The loss on at most `count` rows of a split, drawn by `seed`; the same on every rank of a job, whose
+ * ranks share the work.
  * @see drawHeldOut
  */
 export async function heldOutLoss(
   model: TrainableModel,
   source: RowSource,
-  count: number,
-  endOfText: number,
-  seed: number,
+  { count, seed, job }: { count: number; seed: number; job: Job },
+  { endOfText }: Pick<TrainingCorpus, "endOfText">,
 ): Promise<HeldOutLoss> {
   const losses: RowLoss[] = [];
   const byCorpus: Record<string, number> = {};
   const scored: ScoredRows[] = [];
   const parts = drawHeldOut(source, count, seed);
   for (const part of parts) {
-    const own: RowLoss[] = [];
-    const rows = drawnSource(part);
-    for await (const one of rowLosses(model, rows, rows.rows, endOfText)) own.push(one);
-    byCorpus[part.name] = meanOf(own);
-    losses.push(...own);
-    if (own.length !== part.rows.length) continue; // batches, not rows
+    const own: PlacedLoss[] = [];
+    const source = drawnSource(part);
+    const rows = { source, count: source.rows, job };
+    for await (const one of rowLosses(model, rows, endOfText)) own.push(one);
+    const all = await gatherLosses(job, own);
+    byCorpus[part.name] = meanOf(all);
+    losses.push(...all);
+    if (all.length !== part.rows.length) continue; // batches, not rows
     scored.push({
       corpus: part.name,
       rows: part.rows,
-      nll: own.map(({ nll }) => nll),
-      targets: own.map(({ targets }) => targets),
+      nll: all.map(({ nll }) => nll),
+      targets: all.map(({ targets }) => targets),
     });
   }
   const loss = meanOf(losses);
@@ -250,7 +275,8 @@ async function collect(
   try {
     const named: OnRow | undefined = onRow &&
       ((index, ...rest) => onRow(source.numberOf(index), ...rest));
-    for await (const one of rowLosses(model, source, rows, corpus.endOfText, named)) {
+    const evaluated = { source, count: rows, job: ALONE, onRow: named };
+    for await (const one of rowLosses(model, evaluated, corpus.endOfText)) {
       if (signal?.aborted) throw new Interrupted("Interrupted; nothing was written");
       losses.push(one);
       progress.update(done += one.rows, `loss ${meanOf(losses).toFixed(4)}`);

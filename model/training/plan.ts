@@ -18,6 +18,7 @@ import {
 } from "./configuration.ts";
 import { lineInterval } from "./lines.ts";
 import { totalSteps } from "./schedule.ts";
+import type { Job } from "./job.ts";
 import type { RunListener } from "./record.ts";
 
 /** What {@linkcode trainRun} takes. */
@@ -48,6 +49,8 @@ export interface TrainRequest {
   reporter: Reporter;
   /** Has the run save and stop. */
   signal: AbortSignal;
+  /** The processes that share the run; by default this one alone. */
+  job?: Job;
   /** The words of the command line, for the record. */
   command?: readonly string[] | undefined;
   /** How to go on, for the message of a run that was stopped. */
@@ -87,7 +90,7 @@ export async function planRun(request: TrainRequest): Promise<RunPlan> {
   if (old) checkSameStart(request, init, old);
   if (config.validation.every) requireRows(corpus, "validation");
   if (old) {
-    cleanCheckpoints(out);
+    if (request.job?.leads ?? true) cleanCheckpoints(out);
     for (const change of configChanges(old.config, config)) reporter.log(`Changed: ${change}`);
   }
   const from = old?.init ?? init;

@@ -33,6 +33,8 @@ interface RecordOptions {
   logEvery?: number;
   /** Bytes that the run has taken. */
   memory: () => number;
+  /** Whether this process is the one that writes; of several ranks all but one only remember. */
+  writes: boolean;
 }
 
 /** The record of a run up to some step, which everything later is cut off from. */
@@ -40,7 +42,7 @@ export class RunRecord {
   readonly #options: RecordOptions;
   readonly #progress: Progress;
   readonly #lines: StepLines;
-  #metrics!: MetricsWriter;
+  #metrics: MetricsWriter | undefined;
   #last: StepMetrics | undefined;
   #spikes!: SpikeWatch;
 
@@ -56,9 +58,11 @@ export class RunRecord {
   #open(step: number): void {
     const { run, spikes, steps, listener } = this.#options;
     const past = readMetrics(run, step);
-    this.#metrics = new MetricsWriter(run, step);
-    cutSamples(run, step);
-    cutValidations(run, step);
+    if (this.#options.writes) {
+      this.#metrics = new MetricsWriter(run, step);
+      cutSamples(run, step);
+      cutValidations(run, step);
+    }
     this.#last = past.at(-1);
     // Steps that are not finite, or whose gradient overflowed, were not taken in.
     const judged = past.map(({ loss, grad_norm: gradNorm }) => ({ loss, gradNorm }))
@@ -84,10 +88,11 @@ export class RunRecord {
     samples: readonly NewSample[] = [],
     heldOut: ScoredRows[] = [],
   ): void {
-    const { run, listener } = this.#options;
+    const { run, listener, writes } = this.#options;
     const { step, loss, tokens_per_second: rate } = metrics;
-    this.#metrics.write(metrics);
     this.#last = metrics;
+    if (!writes) return;
+    this.#metrics?.write(metrics);
     listener?.step?.(metrics);
     if (samples.length) {
       const stamped = samples.map((sample) => ({ step, ...sample }));
@@ -103,24 +108,25 @@ export class RunRecord {
 
   /** Puts a step that was left out or gone back from into run.json, after those before it. */
   noteSpikes(spikes: SpikeEvent[]): void {
-    const { run } = this.#options;
+    const { run, writes } = this.#options;
+    if (!writes) return;
     writeRun(run, { ...readRun(run), spikes });
   }
 
   /** Goes back to a step: what was written after it is gone. */
   rewind(step: number): void {
-    this.#metrics.close();
+    this.#metrics?.close();
     this.#open(step);
     this.#progress.update(step);
   }
 
   /** Makes what was written durable, before a checkpoint that counts on it. */
   sync(): void {
-    this.#metrics.sync();
+    this.#metrics?.sync();
   }
 
   close(): void {
     this.#progress.finish();
-    this.#metrics.close();
+    this.#metrics?.close();
   }
 }

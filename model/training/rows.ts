@@ -1,26 +1,58 @@
 /** Which rows a step trains on: in a run of one process, or on one of several ranks. @module */
 import { rankPlaces, sampleRow } from "../../pipeline/selection/sampler.ts";
-import { type CountedBatch, makeBatch } from "../mamba/mod.ts";
+import { type CountedBatch, makeBatch, scoredPositions } from "../mamba/mod.ts";
+import { ALONE } from "./job.ts";
+import { shareOf, type StepShare } from "./share.ts";
 import type { RowSource } from "./corpus.ts";
 import type { TrainConfig } from "./configuration.ts";
 
+/** What a process computes of a step. */
+export interface StepBatches {
+  /** Its micro-batches. */
+  batches: CountedBatch[];
+  /** Scored targets of the whole step. */
+  scored: number;
+}
+
 /**
- * The micro-batches of a step: the rows from place `first` of the training order, which follows from
- * the seed alone.
+ * The micro-batches of a step that a process computes: of the rows from place `first` of the training
+ * order, which follows from the seed alone. Every process reads the whole step's rows, which is little
+ * beside computing them, and so knows without asking how many targets are scored in all.
  */
+export function sharedBatches(
+  source: RowSource,
+  first: number,
+  { seed, share }: { seed: number; share: StepShare },
+  { sequenceLength, endOfText }: { sequenceLength: number; endOfText: number },
+): StepBatches {
+  const { rows: size, all } = share;
+  const batches: CountedBatch[] = [];
+  let scored = 0;
+  for (let micro = 0; micro < all; micro++) {
+    const rows = Array.from({ length: size }, (_, r) => {
+      const place = first + micro * size + r;
+      return source.draw?.(seed, place) ?? source.row(sampleRow(source.rows, seed, place));
+    });
+    if (micro >= share.first && micro < share.first + share.count) {
+      const batch = makeBatch(rows, size, sequenceLength, endOfText);
+      batches.push(batch);
+      scored += batch.scored;
+    } else {
+      for (const row of rows) scored += scoredPositions(row, endOfText);
+    }
+  }
+  return { batches, scored };
+}
+
+/** The micro-batches of a step, of a process that computes all of them. */
 export function stepBatches(
   source: RowSource,
   first: number,
-  { seed, batch }: Pick<TrainConfig, "seed" | "batch">,
-  { sequenceLength, endOfText }: { sequenceLength: number; endOfText: number },
+  { seed, batch }: { seed: number; batch: Pick<TrainConfig["batch"], "rows" | "accumulate"> },
+  lengths: { sequenceLength: number; endOfText: number },
 ): CountedBatch[] {
-  return Array.from({ length: batch.accumulate }, (_, micro) => {
-    const rows = Array.from({ length: batch.rows }, (_, r) => {
-      const place = first + micro * batch.rows + r;
-      return source.draw?.(seed, place) ?? source.row(sampleRow(source.rows, seed, place));
-    });
-    return makeBatch(rows, batch.rows, sequenceLength, endOfText);
-  });
+  const share = shareOf({ lanes: 1, ...batch }, ALONE);
+  return sharedBatches(source, first, { seed, share }, lengths).batches;
 }
 
 /** A row that a rank reads. */

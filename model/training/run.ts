@@ -1,4 +1,5 @@
 /** A training run as a whole: its folder, its start, going on with it, its end. @module */
+import project from "../../deno.json" with { type: "json" };
 import { messageOf, UserError } from "../../core/errors.ts";
 import type { Peaks } from "../../kernels/peaks.ts";
 import type { KernelTime } from "../../kernels/plan.ts";
@@ -25,6 +26,8 @@ import { planRun, type RunPlan, type TrainRequest } from "./plan.ts";
 import { sampler } from "./samples.ts";
 import { openStart, startOfCheckpoint } from "./start.ts";
 import { type LoopResult, trainLoop } from "./loop.ts";
+import { ALONE, requireSame } from "./job.ts";
+import { shareOf } from "./share.ts";
 import { totalSteps } from "./schedule.ts";
 import { trainingTerms } from "./terms.ts";
 
@@ -45,9 +48,10 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
   const { out, reporter } = request;
   const plan = await planRun(request);
   const { corpus } = plan;
+  const job = request.job ?? ALONE;
   const pin = ({ corpus: begun, followed = [] }: RunFile) => {
     const needed = [begun, ...followed].map((one) => one.shards_sha256 ?? one.manifest_sha256);
-    request.corpus.pin?.(out, needed);
+    if (job.leads) request.corpus.pin?.(out, needed);
   };
   const steps = totalSteps(plan.config, corpus.sequenceLength);
   for (let losses = 0;; losses++) {
@@ -61,6 +65,7 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
       const result = finishedResult(out, checkpoint);
       // Killed between its last checkpoint and the mark, or before that checkpoint took the place of
       // older ones.
+      if (!job.leads) return result;
       if (!isDone(out)) markDone(out, result);
       pruneCheckpoints(out, plan.config.checkpoint.keep, checkpoint.state.best?.step);
       return result;
@@ -80,7 +85,8 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
       // A lost device first shows as an error in whatever waited for it; the event that says it is
       // lost comes one turn of the event loop later.
       await new Promise((resolve) => setTimeout(resolve, 0));
-      if (!made?.lost?.() || losses === MOST_DEVICE_LOSSES) throw error;
+      // Of several ranks the others would wait for this one: the job is started again as a whole.
+      if (!made?.lost?.() || losses === MOST_DEVICE_LOSSES || job.size > 1) throw error;
       reporter.log(
         `The device was lost (${messageOf(error)}); opening it again, ` +
           `${losses + 1} of ${MOST_DEVICE_LOSSES}`,
@@ -97,16 +103,26 @@ async function trainFrom(
   { init, config, followed, pin }: RunPlan & { pin(run: RunFile): void },
   checkpoint: Checkpoint | undefined,
 ): Promise<LoopResult> {
-  const { corpus, out, reporter, signal, resumeHint } = request;
+  const { corpus, out, reporter, signal, resumeHint, job = ALONE } = request;
   const { sequenceLength } = corpus;
   const start = checkpoint
     ? startOfCheckpoint(checkpoint, corpus)
     : openStart(await localModel(init, reporter), corpus, config.seed);
   try {
     const terms = trainingTerms(config, start.config);
-    const shape = { batchSize: config.batch.rows, sequenceLength, ...terms };
+    const share = shareOf(config.batch, job);
+    const { lanes } = share;
+    const shape = { batchSize: share.rows, sequenceLength, ...terms, lanes, ranks: job.ranks };
     const made = await request.makeModel(start.config, shape);
     const { model, device, recurrent, memory } = made;
+    await requireSame(job, {
+      "program version": project.version,
+      "command or configuration": JSON.stringify(config),
+      "corpus": corpus.manifestSha256,
+      "start of the model": init,
+      "checkpoint": checkpoint ? String(checkpoint.state.step) : "none",
+      "device": device,
+    });
     // Before the weights are written, because profiling runs a step, which changes them.
     const { onProfile } = request;
     const profile = onProfile && await profileStep(made);
@@ -117,17 +133,16 @@ async function trainFrom(
       model.writeLossScale?.(from?.state.lossScale);
       const state = from?.state ?? START;
       // Later checkpoints, damaged or left behind, would be taken for those of the run from here on.
-      for (const { path, step } of listCheckpoints(out)) {
+      for (const { path, step } of job.leads ? listCheckpoints(out) : []) {
         if (step > state.step) removeCheckpoint(path);
       }
       return state;
     };
     const state = load(checkpoint);
-    Deno.mkdirSync(out, { recursive: true });
-    const told = { init, config, device, model: start.config, state, followed };
-    const run = recordRun(request, told);
+    const now = { init, config, device, model: start.config, state, share, followed };
+    const run = recordRun(request, now);
     pin(run);
-    markDone(out);
+    if (job.leads) markDone(out);
     reporter.log(describe(run, start.config, state, totalSteps(config, sequenceLength)));
     if (profile) onProfile?.(...profile);
     const result = await trainLoop({
@@ -137,12 +152,16 @@ async function trainFrom(
       model,
       state,
       random: init.startsWith("random:"),
+      job,
+      share,
       tokenizer: start.tokenizer,
       card: (state) => cardOf(run, out, start.config, state),
       listener: request.listener,
       logEvery: request.logEvery,
       memory,
-      sample: sampler(config, start.tokenizer, recurrent, (message) => reporter.log(message)),
+      sample: job.leads
+        ? sampler(config, start.tokenizer, recurrent, (message) => reporter.log(message))
+        : undefined,
       restore() {
         const { every } = config.checkpoint;
         const log = (damage: string) => reporter.log(damage);
@@ -160,7 +179,7 @@ async function trainFrom(
       signal,
       resumeHint,
     });
-    if (result.finished) markDone(out, result);
+    if (result.finished && job.leads) markDone(out, result);
     return result;
   } finally {
     start.close();

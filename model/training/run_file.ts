@@ -34,6 +34,8 @@ export interface RunFile {
   sequence_length: number;
   /** One line that names the device. */
   device: string;
+  /** The processes that shared the steps; absent for one. */
+  ranks?: number;
   /** The words of the command line that began it, where a command line did. */
   command?: readonly string[];
   versions: { program: string; deno: string; v8: string };
@@ -43,6 +45,7 @@ export interface RunFile {
     at: string;
     step: number;
     device: string;
+    ranks?: number;
     changed?: string[];
     command?: readonly string[];
   }[];
@@ -95,11 +98,11 @@ export function refuseExisting(out: string): void {
 export function newRun(
   given: Pick<
     RunFile,
-    "init" | "corpus" | "task" | "config" | "sequence_length" | "device" | "command"
+    "init" | "corpus" | "task" | "config" | "sequence_length" | "device" | "ranks" | "command"
   >,
   model: MambaConfig,
 ): RunFile {
-  const { init, corpus, task, config, sequence_length, device, command } = given;
+  const { init, corpus, task, config, sequence_length, device, ranks, command } = given;
   return {
     init,
     corpus,
@@ -110,6 +113,7 @@ export function newRun(
     parameters: parameterCount(model),
     sequence_length,
     device,
+    ...(ranks === undefined ? {} : { ranks }),
     ...(command === undefined ? {} : { command }),
     versions: { program: project.version, deno: Deno.version.deno, v8: Deno.version.v8 },
     started: new Date().toISOString(),

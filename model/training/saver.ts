@@ -1,7 +1,12 @@
 /** A run's checkpoints: written while it goes on where that can be, and as many kept as wanted. @module */
 import type { TrainableModel } from "../mamba/mod.ts";
 import { BackgroundSave, CheckpointThread } from "./background_save.ts";
-import { listCheckpoints, pruneCheckpoints, type TrainerState } from "./checkpoint.ts";
+import {
+  checkpointPath,
+  listCheckpoints,
+  pruneCheckpoints,
+  type TrainerState,
+} from "./checkpoint.ts";
 import { saveCheckpoint } from "./checkpoint_writer.ts";
 
 /** What {@linkcode RunSaver} takes. */
@@ -17,6 +22,8 @@ interface SaverOptions {
   card?: (state: TrainerState) => string;
   /** Makes durable what a checkpoint counts on. */
   sync: () => void;
+  /** Whether this process is the one that writes; the others only note which checkpoints there are. */
+  writes: boolean;
 }
 
 /** A checkpoint that is being written while training goes on. */
@@ -61,7 +68,8 @@ export class RunSaver {
     await this.finish();
     this.#time = performance.now();
     if (this.#saved?.step === state.step) return this.#saved.path;
-    const { run, model, sync } = this.#options;
+    const { run, model, sync, writes } = this.#options;
+    if (!writes) return this.#note(state);
     sync();
     const path = await saveCheckpoint(run, model, state, this.#extras(state));
     this.#keep(state, path);
@@ -77,7 +85,8 @@ export class RunSaver {
     await this.finish(); // one at a time
     this.#time = performance.now();
     if (this.#saved?.step === state.step) return true;
-    const { run, model } = this.#options;
+    const { run, model, writes } = this.#options;
+    if (!writes) return this.#note(state) !== "";
     const snapshot = await model.snapshot?.();
     if (!snapshot) return false;
     this.#thread ??= new CheckpointThread();
@@ -137,6 +146,13 @@ export class RunSaver {
   #completed({ state }: Going, path: string): void {
     this.#going = undefined;
     this.#keep(state, path);
+  }
+
+  /** Another rank has this state's checkpoint. Returns its path. */
+  #note({ step }: TrainerState): string {
+    const path = checkpointPath(this.#options.run, step);
+    this.#saved = { step, path };
+    return path;
   }
 
   /** A checkpoint is on the disk. */

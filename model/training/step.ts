@@ -6,33 +6,54 @@ import {
   type TrainableModel,
   type UpdateOptions,
 } from "../mamba/mod.ts";
+import { ALONE, type Job } from "./job.ts";
+import type { StepBatches } from "./rows.ts";
 import type { StepMetrics } from "./metrics.ts";
 import { scheduleFactor } from "./schedule.ts";
 import type { TrainConfig } from "./configuration.ts";
 
-/** The micro-batches of an update, and the factor that each one's summed loss is multiplied by. */
+/** A process's micro-batches of an update, and the factor that each one's summed loss is multiplied by. */
 export interface StepGradients {
   batches: CountedBatch[];
   /** 1 over the targets of the whole step, so that accumulation equals one large batch. */
   scale: number;
 }
 
+/** What a process computes of a step that it may share with others. */
+export interface StepPart extends StepBatches {
+  /** Which of the step's micro-batches the first one is. */
+  first: number;
+  /** Lanes that they are dealt to; see gpu/lanes.ts. */
+  lanes: number;
+}
+
+/** All of a step, in one lane. */
+export function wholeStep(batches: CountedBatch[]): StepPart {
+  const scored = batches.reduce((sum, batch) => sum + batch.scored, 0);
+  return { batches, scored, first: 0, lanes: 1 };
+}
+
 /**
- * Queues a step's gradients. `before` is called once the first batch is prepared and before it is
- * queued. Whatever has to wait for the device waits there, since the next work is ready by then. What is
- * dropped, where the model trains with dropout, follows from `draw`: the run's seed and the step.
+ * Queues a step's gradients, or a process's part of them. `before` is called once the first batch is
+ * prepared and before it is queued. Whatever has to wait for the device waits there, since the next
+ * work is ready by then. What is dropped, where the model trains with dropout, follows from `draw`: the
+ * run's seed and the step.
  */
 export function queueGradients(
   model: TrainableModel,
-  batches: CountedBatch[],
+  { batches, scored, first, lanes }: StepPart,
   draw: { seed: number; step: number },
   before?: () => void,
 ): StepGradients {
   const random = new Random(draw.seed, `dropout of step ${draw.step}`);
+  for (let other = 0; other < first; other++) random.integer(2 ** 32); // of other processes
   for (const batch of batches) batch.dropoutSeed = random.integer(2 ** 32);
-  const scored = batches.reduce((sum, batch) => sum + batch.scored, 0);
   const scale = scored ? 1 / scored : 0;
-  batches.forEach((batch, i) => model.accumulate(batch, scale, i ? undefined : before));
+  const each = batches.length / lanes;
+  batches.forEach((batch, i) => {
+    model.accumulate(batch, scale, i ? undefined : before);
+    if (lanes > 1 && (i + 1) % each === 0) model.endLane();
+  });
   return { batches, scale };
 }
 
@@ -66,10 +87,6 @@ export function updateOptions(
   };
 }
 
-/** Positions of a step, padding included. */
-export const tokensOf = (model: TrainableModel, batches: readonly unknown[]): number =>
-  batches.length * model.batchSize * model.sequenceLength;
-
 /** A step's line of metrics. `tokens` counts the run's so far, `own` the step's, in `seconds`. */
 export function stepMetrics(
   { loss, plainLoss, gradNorm, skipped, overflow, lossScale }: StepReport,
@@ -97,11 +114,12 @@ export async function describeFailure(
   { batches, scale }: StepGradients,
   { loss, gradNorm }: Pick<StepReport, "loss" | "gradNorm">,
   bad: "loss" | "gradient norm" = Number.isFinite(loss) ? "gradient norm" : "loss",
+  job: Job = ALONE,
 ): Promise<string> {
   const what = `the ${bad} is ${bad === "loss" ? loss : gradNorm}`;
   if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return what;
   // The next step's gradients may be in place of this one's: add these again to find the cause.
   for (const batch of batches) model.accumulate(batch, scale);
-  const tensor = await model.findNonFinite();
+  const [tensor] = (await job.gather(await model.findNonFinite() ?? "")).filter(Boolean);
   return tensor ? `${what}, with values that are not finite in ${tensor}` : what;
 }

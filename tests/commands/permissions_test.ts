@@ -168,7 +168,7 @@ Deno.test("defaults are granted as given values are; commands unknown, or asked 
   ]);
   for (const words of [["constructor"], ["pipeline", "constructor"], ["--help"], []]) {
     const rights = await of(...words);
-    assertEquals(rights, { read: [code], write: [], net: [], env: [], sys: [] });
+    assertEquals(rights, { read: [code], write: [], net: [], env: [], sys: [], ffi: [] });
   }
 });
 

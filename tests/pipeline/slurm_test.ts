@@ -18,7 +18,7 @@ const able = ALL_FAULTS && Deno.build.os === "linux" && Deno.uid() === 0 && miss
 const PORTS = { controller: 16817, node: 16818 };
 
 Deno.test("the scripts for clusters call options that there are, and are valid shell", () => {
-  for (const name of ["part.sbatch", "finish.sbatch", "submit.sh"]) {
+  for (const name of ["part.sbatch", "finish.sbatch", "submit.sh", "train.sbatch"]) {
     const { success, stderr } = new Deno.Command("bash", { args: ["-n", join(FOLDER, name)] })
       .outputSync();
     assert(success, new TextDecoder().decode(stderr));

@@ -5,6 +5,7 @@
  */
 import { fail } from "../../../core/errors.ts";
 import { nth } from "../../../core/nth.ts";
+import type { Ranks } from "../../../core/mpi/ranks.ts";
 import type { Allocator } from "../../../kernels/device.ts";
 import { LOSS_SCALE_BYTES } from "../../../kernels/adamw/loss_scale.ts";
 import { DROPOUT_BYTES } from "../../../kernels/dropout/dropout.ts";
@@ -26,6 +27,7 @@ import {
   type LayerScratch,
   layerScratch,
 } from "./layer_buffers.ts";
+import { laneLossWords, laneSlots } from "./lanes.ts";
 import type { Slot } from "./mixer.ts";
 import { ParameterStore, slotOf } from "./store.ts";
 
@@ -65,6 +67,10 @@ export interface MambaOptions extends Dropouts {
   averageDecay?: number;
   /** By default f32. */
   precision?: Precision;
+  /** Lanes of a step that this process computes, a power of two; 1 by default. See lanes.ts. */
+  lanes?: number;
+  /** The processes that a step is shared with. */
+  ranks?: Ranks;
   /** The most items of a batch that a head of labels reads; by default one per token of its texts. */
   items?: number;
 }
@@ -91,6 +97,8 @@ export interface ModelBuffers {
   nll: Region;
   /** [loss] at 0, [squared gradient norm] at 256 bytes, [loss without the objective's terms] at 512. */
   result: Region;
+  /** [loss] of each sum of lanes that waits. */
+  laneLosses?: Region;
   /** One per layer; without a backward, or with recomputation, they share all but the stream. */
   layers: LayerActivations[];
   last: Matrix;
@@ -131,6 +139,8 @@ export function allocateModel(
   const slots: Slot[] = training ? ["value", "gradient", "m", "v"] : ["value"];
   if (training && options.averageDecay) slots.push("average");
   if (mixed) slots.push("half");
+  const lanes = training ? options.lanes ?? 1 : 1;
+  slots.push(...laneSlots(lanes));
   const store = new ParameterStore(device, config, slots);
   const inputs = {
     tokens: w.words("tokens", rows),
@@ -155,6 +165,7 @@ export function allocateModel(
     inputs,
     nll: w.words("losses", Math.ceil(rows / 4) * 4),
     result: w.words("step result", RESULT_BYTES / 4),
+    laneLosses: lanes > 1 ? w.words("losses of lanes", laneLossWords(lanes)) : undefined,
     layers,
     last: w.matrix("final stream", rows, d),
     hidden: w.matrix("hidden", rows, d, half),

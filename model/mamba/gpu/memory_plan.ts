@@ -44,7 +44,7 @@ export function memoryPlan(
     if (label.startsWith("parameters")) parameters += bytes;
     else add(label.replace(/^layer \d+ /, "layers: "), 1, bytes);
     const name = label.startsWith("parameters")
-      ? label.replace(/^parameters (\w+) \d+$/, (_, slot) => SLOT_NAMES[slot] ?? slot)
+      ? label.replace(/^parameters (\w+) \d+$/, (_, slot) => slotName(slot))
       : label.startsWith("layer ")
       ? "activations kept for the backward"
       : label.startsWith("logits") || label.startsWith("head ")
@@ -91,6 +91,9 @@ export function memoryPlan(
     recompute: options.recompute ?? false,
   };
 }
+
+const slotName = (slot: string) =>
+  slot.startsWith("lane") ? "sums of lanes" : SLOT_NAMES[slot] ?? slot;
 
 const SLOT_NAMES: Record<string, string> = {
   value: "parameters",

@@ -9,7 +9,10 @@ import { matmul } from "../../../kernels/matmul/mod.ts";
 import type { Plan } from "../../../kernels/plan.ts";
 
 /** What a stored tensor holds for each of its values. */
-export type Slot = "value" | "gradient" | "m" | "v" | "average" | "half";
+export type Slot = "value" | "gradient" | "m" | "v" | "average" | "half" | LaneSlot;
+
+/** A sum of lanes' gradients that waits for another; see lanes.ts. */
+export type LaneSlot = `lane${0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9}`;
 
 /** A model's parameters on the device, as mixers read them; names are the full ones. */
 export interface StoredParameters {

@@ -13,6 +13,7 @@ import {
   queueGradients,
   stepMetrics,
   updateOptions,
+  wholeStep,
 } from "../../training/step.ts";
 import type { TrainConfig } from "../../training/configuration.ts";
 import type { TrainableModel } from "../../mamba/types.ts";
@@ -147,10 +148,13 @@ export async function trainStep(
   const batches = head
     ? packTexts(some, head, batchSize, sequenceLength, endOfText)
     : packExamples(some, batchSize, sequenceLength, endOfText);
-  const gradients = queueGradients(model, batches, { seed: config.seed, step: state.step });
+  const gradients = queueGradients(model, wholeStep(batches), {
+    seed: config.seed,
+    step: state.step,
+  });
   const step = state.step + 1;
   const update = updateOptions(config, step, config.steps);
-  model.update(update);
+  await model.update(update);
   const report = await model.report();
   // In mixed precision an overflow leaves the update out and lowers the scale: that is no failure.
   const finite = Number.isFinite(report.loss) && Number.isFinite(report.gradNorm);

@@ -54,7 +54,7 @@ Deno.test("parseOverride() and mergeConfig() lay single keys over a file", () =>
       "schedule.kind=linear",
     ].reduce((config, text) => mergeConfig(config, parseOverride(text)), readConfigFile(file));
     const config = resolveConfig(merged, file);
-    assertEquals(config.batch, { rows: 2, accumulate: 4 });
+    assertEquals(config.batch, { rows: 2, accumulate: 4, lanes: 1 });
     assertEquals([config.steps, config.optimizer.learning_rate], [20, 1e-4]);
     assertEquals(config.schedule.kind, "linear");
     assertThrows(() => parseOverride("optimizer.lr=1"), UserError, 'no key "optimizer.lr"');

@@ -1,0 +1,204 @@
+/** Training over ranks that a real mpirun starts, on a CPU driver. */
+import { join } from "../../core/std.ts";
+import { exists, hashFile } from "../../core/files.ts";
+import { checkpointPath, listCheckpoints } from "../../model/training/checkpoint.ts";
+import { readMetrics } from "../../model/training/metrics.ts";
+import { isDone, readRun } from "../../model/training/run_file.ts";
+import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
+import { withFolder } from "../model/helpers.ts";
+import { standard } from "../pipeline/token_corpus.ts";
+import { MPI_PROGRAMS, rankProcesses, runRanks, startRanks } from "../ranks.ts";
+import { runTask, taskWords } from "../shared.ts";
+
+const STEPS = 6;
+const LANES = ["--set", "batch.lanes=4"];
+/** Kills of a random rank; more of them in `deno task test:faults`. */
+const KILLS = { "": 2, ci: 3, all: 20 }[Deno.env.get("PUBMAMBA_FAULTS") ?? ""] ?? 20;
+
+/** The words of a run of a tiny model. */
+const trainWords = (corpus: string, out: string, ...more: string[]): [string, ...string[]] => [
+  "train",
+  ...`--corpus ${corpus} --init random:tiny --out ${out} --autotune off`.split(" "),
+  ...`--steps ${STEPS} --batch-size 1 --accumulate 4 --checkpoint-every 2`.split(" "),
+  ..."--validate-every 3 --set validation.rows=5".split(" "),
+  ...more,
+];
+
+/** The digests of what training determines. */
+function digests(run: string, step = STEPS): string[] {
+  const names = ["model.safetensors", "optimizer.safetensors", "average.safetensors"];
+  return names.map((name) => join(checkpointPath(run, step), name)).filter(exists).map((path) =>
+    hashFile(path)
+  );
+}
+
+/** Metrics without the clock's. */
+const timeless = (run: string) => readMetrics(run).map(({ tokens_per_second: _, ...rest }) => rest);
+
+/** Calls `use` with a corpus and a folder for runs. */
+async function withCorpus(use: (corpus: string, at: (name: string) => string) => Promise<void>) {
+  using built = standard();
+  await built.build();
+  await withFolder((folder) => use(built.folder, (name) => join(folder, name)));
+}
+
+for (const { name, mpirun } of MPI_PROGRAMS) {
+  const skipped = mpirun ? "" : " (skipped: not installed)";
+  const test = (what: string, fn: (mpirun: string) => Promise<void>, onAll = true) =>
+    Deno.test({
+      name: `${name}: ${what}${skipped}`,
+      // What the library has no part in is tried with one of them.
+      ignore: !mpirun || (!onAll && name !== "Open MPI"),
+      fn: () => fn(mpirun ?? ""),
+    });
+
+  test("a run with 4 lanes has the same bytes on 1, 2 and 4 ranks", (mpirun) =>
+    withCorpus(async (corpus, at) => {
+      const average = [
+        "--set",
+        "average.decay=0.9",
+        "--set",
+        "objective.dropout=0.1",
+        "--set",
+        "objective.z_loss=1e-3",
+      ];
+      const words = (out: string) => trainWords(corpus, at(out), ...LANES, ...average);
+      const alone = await runTask(words("1"));
+      assertEquals(alone.code, 0, alone.stderr);
+      for (const size of [2, 4]) {
+        const out = String(size);
+        const { code, stdout, stderr } = await runRanks(mpirun, size, taskWords(...words(out)));
+        assertEquals(code, 0, stderr);
+        assertEquals(digests(at(out)), digests(at("1")));
+        assertEquals(timeless(at(out)), timeless(at("1")));
+        assert(isDone(at(out)));
+        assertEquals(readRun(at(out)).ranks, size);
+        // One voice, and every rank's times.
+        assertEquals(stderr.match(/Training [\d,]+ parameters/g)?.length, 1, stderr);
+        assertStringIncludes(stderr, name === "MPICH" ? "MPICH" : "Open MPI");
+        const table = stdout.slice(stdout.indexOf("exchanging"));
+        assertEquals(table.match(/^ +\d {2}/gm)?.length, size, stdout);
+      }
+      assertEquals(digests(at("1")).length, 3);
+    }));
+
+  test(
+    "a run that is stopped on 4 ranks goes on as one process, to the same bytes",
+    (mpirun) =>
+      withCorpus(async (corpus, at) => {
+        const whole = await runTask(trainWords(corpus, at("whole"), ...LANES));
+        assertEquals(whole.code, 0, whole.stderr);
+        const first = await runRanks(
+          mpirun,
+          4,
+          taskWords(...trainWords(corpus, at("run"), ...LANES, "--set", "hours=1e-9")),
+        );
+        assertEquals(first.code, 0, first.stderr);
+        assert(!isDone(at("run")), "it ended before its time");
+        // One step at a time would be slow: a signal to one rank stops all, somewhere in the middle.
+        const going = startRanks(mpirun, 4, [
+          ...taskWords("train", "--out", at("run"), "--resume", "--set", "hours=0"),
+        ]);
+        const stopped = (async () => {
+          while (!listCheckpoints(at("run")).some(({ step }) => step >= 2)) {
+            await new Promise((resolve) => setTimeout(resolve, 20));
+          }
+          const rank = rankProcesses(at("run")).get(2);
+          if (rank !== undefined) Deno.kill(rank, "SIGTERM");
+        })();
+        const { code, stderr } = await going.output();
+        await stopped;
+        const told = new TextDecoder().decode(stderr);
+        // It may have come to its end before the signal.
+        if (!isDone(at("run"))) {
+          assertEquals(code, 130, told);
+          assertEquals(told.match(/Stopped after step/g)?.length, 1, told);
+        }
+        const last = await runTask(["train", "--out", at("run"), "--resume"]);
+        assertEquals(last.code, 0, last.stderr);
+        assertEquals(digests(at("run")), digests(at("whole")));
+        assertEquals(timeless(at("run")), timeless(at("whole")));
+      }),
+    false,
+  );
+
+  test(
+    "without lanes, a step's rows are shared, and equal ranks have equal bytes",
+    (mpirun) =>
+      withCorpus(async (corpus, at) => {
+        const batch = ["--batch-size", "4", "--accumulate", "1"];
+        for (const out of ["a", "b"]) {
+          const words = trainWords(corpus, at(out), ...batch);
+          const { code, stderr } = await runRanks(mpirun, 2, taskWords(...words));
+          assertEquals(code, 0, stderr);
+        }
+        assertEquals(digests(at("a")), digests(at("b")));
+        const alone = await runTask(trainWords(corpus, at("alone"), ...batch));
+        assertEquals(alone.code, 0, alone.stderr);
+        const losses = (out: string) => readMetrics(at(out)).map(({ loss }) => loss.toFixed(4));
+        assertEquals(losses("a"), losses("alone"));
+      }),
+    false,
+  );
+
+  test(
+    "what cannot be is said once, before the first step",
+    (mpirun) =>
+      withCorpus(async (corpus, at) => {
+        const three = await runRanks(
+          mpirun,
+          3,
+          taskWords(...trainWords(corpus, at("three"), ...LANES)),
+        );
+        assertEquals(three.code, 1);
+        assertEquals(three.stderr.match(/Cannot share steps of 4 lanes/g)?.length, 1, three.stderr);
+        // A rank with another configuration.
+        const words = taskWords(...trainWords(corpus, at("seeds")));
+        const script = `exec ${Deno.execPath()} "$@" --seed \${OMPI_COMM_WORLD_RANK:-$PMI_RANK}`;
+        Deno.writeTextFileSync(at("rank.sh"), script);
+        const seeds = await runRanks(mpirun, 2, [
+          "eval",
+          "const c = new Deno.Command('sh', { args: Deno.args }).spawn(); Deno.exit((await c.status).code)",
+          "--",
+          at("rank.sh"),
+          ...words,
+        ]);
+        assertEquals(seeds.code, 1, seeds.stderr);
+        assertStringIncludes(seeds.stderr, "rank 1 has another");
+        assert(!exists(join(at("seeds"), "run.json")));
+      }),
+    false,
+  );
+
+  test(`a job survives ${KILLS} kills of a random rank`, (mpirun) =>
+    withCorpus(async (corpus, at) => {
+      const words = (out: string) => trainWords(corpus, at(out), ...LANES);
+      const begun = performance.now();
+      const whole = await runRanks(mpirun, 2, taskWords(...words("whole")));
+      assertEquals(whole.code, 0, whole.stderr);
+      const life = performance.now() - begun;
+      const resume = () => taskWords("train", "--out", at("run"), "--resume");
+      for (let kill = 0; kill < KILLS; kill++) {
+        const again = exists(join(at("run"), "run.json"));
+        const job = startRanks(mpirun, 2, again ? resume() : taskWords(...words("run")));
+        const timer = setTimeout(() => {
+          const ranks = [...rankProcesses(at("run")).values()];
+          const victim = ranks[Math.floor(Math.random() * ranks.length)];
+          try {
+            if (victim !== undefined) Deno.kill(victim, "SIGKILL");
+          } catch { /* it has just ended by itself */ }
+        }, life * (0.2 + 0.7 * Math.random()));
+        const { stderr } = await job.output();
+        clearTimeout(timer);
+        const told = new TextDecoder().decode(stderr);
+        // Done before its time, or ended with the rank's name.
+        if (!isDone(at("run"))) assert(/rank (0|1)/i.test(told), told);
+      }
+      const again = exists(join(at("run"), "run.json"));
+      const last = await runRanks(mpirun, 2, again ? resume() : taskWords(...words("run")));
+      assertEquals(last.code, 0, last.stderr);
+      assert(isDone(at("run")));
+      assertEquals(digests(at("run")), digests(at("whole")));
+      assertEquals(timeless(at("run")), timeless(at("whole")));
+    }));
+}
