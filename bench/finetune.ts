@@ -51,6 +51,8 @@ interface HeadFigures {
   /** Tagged over forward. */
   share_of_forward: number;
   learned_sentences_per_second: number;
+  /** Learned over what forward, backward and update take in, in full rows that are packed already. */
+  share_of_passes: number;
 }
 
 const UPDATE: UpdateOptions = {
@@ -118,20 +120,21 @@ export async function benchFinetune(invocation: Invocation): Promise<Record<stri
       const forward = places / passes * SENTENCES / tokens;
       const tagging = await secondsOf(() => approach.answer(sentences, made, reader));
       const steps = Math.ceil(SENTENCES / PER_STEP);
+      const pack = (step: number) =>
+        packTexts(examplesOf(step), config.head, batchSize, sequenceLength, endOfText);
+      const learn = async (packed: ReturnType<typeof pack>) => {
+        for (const batch of packed) model.accumulate(batch, 1 / batch.scored);
+        model.update(UPDATE);
+        await model.report();
+      };
       const learning = await secondsOf(async () => {
-        for (let step = 0; step < steps; step++) {
-          const packed = packTexts(
-            examplesOf(step),
-            config.head,
-            batchSize,
-            sequenceLength,
-            endOfText,
-          );
-          for (const batch of packed) model.accumulate(batch, 1 / batch.scored);
-          model.update(UPDATE);
-          await model.report();
-        }
+        for (let step = 0; step < steps; step++) await learn(pack(step));
       });
+      const ready = Array.from({ length: steps }, (_, step) => pack(step));
+      const learningPasses = await secondsOf(async () => {
+        for (const packed of ready) await learn(packed);
+      });
+      const stepPlaces = ready.flat().length * batchSize * sequenceLength;
       figures.push({
         context,
         fill: tokens / places,
@@ -139,6 +142,7 @@ export async function benchFinetune(invocation: Invocation): Promise<Record<stri
         tagged_sentences_per_second: SENTENCES / tagging,
         share_of_forward: SENTENCES / tagging / forward,
         learned_sentences_per_second: SENTENCES / learning,
+        share_of_passes: learningPasses / learning * tokens / stepPlaces,
       });
     } finally {
       made.close();
@@ -146,7 +150,7 @@ export async function benchFinetune(invocation: Invocation): Promise<Record<stri
   }
   reporter.line(`${device}, ${preset}, ${vocabSize.toLocaleString("en")} ids, invented sentences`);
   reporter.line(formatTable(
-    ["context", "fill", "forward, sentences/s", "tagged/s", "of forward", "learned/s"],
+    ["context", "fill", "forward, sentences/s", "tagged/s", "of forward", "learned/s", "of passes"],
     figures.map((f) => [
       f.context,
       `${(100 * f.fill).toFixed(0)} %`,
@@ -154,6 +158,7 @@ export async function benchFinetune(invocation: Invocation): Promise<Record<stri
       f.tagged_sentences_per_second.toFixed(0),
       `${(100 * f.share_of_forward).toFixed(0)} %`,
       f.learned_sentences_per_second.toFixed(0),
+      `${(100 * f.share_of_passes).toFixed(0)} %`,
     ]),
   ));
   return { device, model: preset, figures };

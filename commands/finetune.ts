@@ -15,7 +15,8 @@ import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.
 const { batch, optimizer, schedule } = FINETUNE_DEFAULTS;
 
 /** How the help tells the rates of heads. */
-const HEAD_RATES = [64, 768].map((width) => `${rateOfWidth(width)} at width ${width}`).join(", ");
+const headRates = (atWidth64?: number): string =>
+  [64, 768].map((width) => `${rateOfWidth(width, atWidth64)} at width ${width}`).join(", ");
 
 /** The peak learning rate of a task that is answered by words. */
 const wordsRate = (defaults: FinetuneHelp["defaults"] = {}): number =>
@@ -37,9 +38,8 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
       min: 0,
       ...(defaults.head
         ? {
-          help:
-            `the peak; where not given, of a head and what is below it ${HEAD_RATES}, and of words ` +
-            `${wordsRate(defaults)}`,
+          help: `the peak; where not given, of a head and what is below it ` +
+            `${headRates(defaults.head.rateAtWidth64)}, and of words ${wordsRate(defaults)}`,
         }
         : { help: "the peak", default: wordsRate(defaults) }),
     },

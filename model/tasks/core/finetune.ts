@@ -222,7 +222,7 @@ async function finetuneOnce(
           ? withHeadRates(
             request.config,
             folder.config.hiddenSize,
-            task.finetuning?.defaults?.head?.learningRate ?? 0,
+            task.finetuning?.defaults?.head ?? { learningRate: 0 },
           )
           : request.config),
         seed,

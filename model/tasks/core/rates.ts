@@ -6,25 +6,28 @@
  */
 import type { PartialConfig } from "../../training/configuration.ts";
 
-/** The peak at width 64. */
+/** The peak at width 64, where a task has no other. */
 const RATE = 2e-3;
 const WIDTH = 64;
 /** 64 to 768 is twelve times the width, and a forty-second part of the rate. */
 const EXPONENT = 1.5;
 
-/** The peak learning rate of a model of this width that is taught by a head; two digits. */
-export const rateOfWidth = (hiddenSize: number): number =>
-  Number((RATE * (WIDTH / hiddenSize) ** EXPONENT).toPrecision(2));
+/**
+ * The peak learning rate of a model of this width that is taught by a head; two digits.
+ * @param atWidth64 that of a model of width 64
+ */
+export const rateOfWidth = (hiddenSize: number, atWidth64 = RATE): number =>
+  Number((atWidth64 * (WIDTH / hiddenSize) ** EXPONENT).toPrecision(2));
 
 /** A configuration with the learning rates that it leaves open, for a model that is taught by a head. */
 export function withHeadRates(
   config: PartialConfig,
   hiddenSize: number,
-  leastOfHead: number,
+  { learningRate: least, rateAtWidth64 }: { learningRate: number; rateAtWidth64?: number },
 ): PartialConfig {
   const optimizer = (config.optimizer ?? {}) as PartialConfig;
-  const own = optimizer.learning_rate ?? rateOfWidth(hiddenSize);
+  const own = optimizer.learning_rate ?? rateOfWidth(hiddenSize, rateAtWidth64);
   // A head begins anew: it never learns slower than what is below it.
-  const ofHead = optimizer.head_learning_rate ?? Math.max(Number(own), leastOfHead);
+  const ofHead = optimizer.head_learning_rate ?? Math.max(Number(own), least);
   return { ...config, optimizer: { ...optimizer, learning_rate: own, head_learning_rate: ofHead } };
 }

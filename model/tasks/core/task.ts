@@ -65,6 +65,8 @@ export interface FinetuneHelp extends TaskHelp {
       stateDropout?: number;
       /** At the least, where none is given. */
       learningRate: number;
+      /** The peak of all else in a model of width 64, where none is given; lowered with the width. */
+      rateAtWidth64?: number;
       /** Only where it is asked for: words are the default. */
       asked?: boolean;
     };

@@ -112,7 +112,14 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
     defaults: {
       epochs: 10,
       learningRate: 5e-5,
-      head: { crf: true, dropout: 0.2, learningRate: 1e-3 },
+      head: {
+        crf: true,
+        dropout: 0.2,
+        tokenDropout: 0.2,
+        stateDropout: 0.3,
+        learningRate: 1e-3,
+        rateAtWidth64: 3e-3,
+      },
     },
     examples: ["deno task finetune ner --model mamba-130m-hf --data BC5CDR-IOB --out runs/ner"],
   },

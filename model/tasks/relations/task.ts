@@ -68,7 +68,16 @@ const finetuning: FinetuneHelp = {
     },
     format: FORMAT,
   },
-  defaults: { head: { crf: false, dropout: 0.2, learningRate: 1e-3 } },
+  defaults: {
+    epochs: 8,
+    head: {
+      crf: false,
+      dropout: 0.2,
+      tokenDropout: 0.2,
+      stateDropout: 0.3,
+      learningRate: 1e-3,
+    },
+  },
   examples: [
     "deno task finetune relations --model mamba-130m-hf --data chemprot --out runs/relations",
   ],
