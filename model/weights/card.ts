@@ -37,6 +37,7 @@ export function modelCard(facts: CardFacts): string {
   const { name, base, perplexity, corpora } = facts;
   const loader = facts.kind === "mamba2" ? "Mamba2ForCausalLM" : "MambaForCausalLM";
   const baseName = base === undefined || isHubId(base) ? base : basename(base);
+  const ofPubmed = corpora.some((c) => c.citations);
   const front = [
     "---",
     "language: en",
@@ -50,8 +51,9 @@ export function modelCard(facts: CardFacts): string {
       : [`license: ${facts.baseLicense}`]),
     "library_name: transformers",
     "pipeline_tag: text-generation",
-    `tags:\n- ${facts.kind}\n- biomedical\n- pubmed`,
-    ...(corpora.some((c) => c.citations) ? ["datasets:\n- ncbi/pubmed"] : []),
+    // PubMed is named where it was trained on, and nowhere else.
+    `tags:\n- ${facts.kind}\n- biomedical${ofPubmed ? "\n- pubmed" : ""}`,
+    ...(ofPubmed ? ["datasets:\n- ncbi/pubmed"] : []),
     ...(base !== undefined && isHubId(base) ? [`base_model: ${base}`] : []),
     ...(perplexity ? modelIndex(name, perplexity) : []),
     "---",
@@ -98,8 +100,12 @@ export function modelCard(facts: CardFacts): string {
     "## Limits",
     "",
     "It continues text and does not know what is true. It is not a medical device and gives no",
-    "medical advice. PubMed's records are provided by the U.S. National Library of Medicine;",
-    "abstracts may be under their publishers' copyright.",
+    ...(ofPubmed
+      ? [
+        "medical advice. PubMed's records are provided by the U.S. National Library of Medicine;",
+        "abstracts may be under their publishers' copyright.",
+      ]
+      : ["medical advice."]),
     "",
     `${facts.task === undefined ? "Corpus manifest" : "Data"}: sha256 ${facts.manifestSha256}`,
     "",

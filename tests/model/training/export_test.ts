@@ -85,6 +85,7 @@ Deno.test("the card names the corpora, the base and the base's licence", () =>
     const alone = [{ name: "notes", citations: false }];
     const other = modelCard({ ...facts, base: "org/name", corpora: alone });
     assert(other.includes("license: other\n") && other.includes("on the texts of notes."), other);
-    assert(!other.includes("ncbi/pubmed"));
+    assert(!other.includes("ncbi/pubmed") && !other.includes("- pubmed"), other);
+    assert(!other.includes("National Library") && card.includes("- pubmed"), other);
     assert(!modelCard({ ...facts, base: undefined, corpora: alone }).includes("license"));
   }));
