@@ -146,6 +146,11 @@ export function progressLine(parts: string[], share: number | undefined, width: 
 /** The least columns that a wrapped cell is given. */
 const LEAST_CELL = 12;
 
+/** Words that are longer than a cell, such as paths, in pieces that fit. */
+const broken = (text: string, room: number): string =>
+  text.split(" ").map((word) => word.match(new RegExp(`.{1,${room}}`, "gu"))?.join(" ") ?? "")
+    .join(" ");
+
 /**
  * Rows as an aligned text table; numbers are given as finished strings and align right. Columns of
  * text are wrapped at spaces, the widest first, so that lines fit.
@@ -179,7 +184,8 @@ export function formatTable(
   const lines = (row: string[]) => {
     const wrapped = header.map((_, i) => {
       const text = cell(row, i);
-      return text.length > (widths[i] ?? 0) ? wrap(text, widths[i] ?? 0) : [text];
+      const room = widths[i] ?? 0;
+      return text.length > room ? wrap(broken(text, room), room) : [text];
     });
     const height = Math.max(...wrapped.map((w) => w.length));
     return Array.from({ length: height }, (_, k) => line(wrapped.map((w) => w[k] ?? "")));

@@ -133,7 +133,10 @@ export function comparisonRows({ runs, measures, configuration }: RunComparison)
     row("tokens/s", ({ figures }) => whole(figures.tokensPerSecond)),
     row("last training loss", lastLoss),
     ...measures.flatMap(measureRows),
-    ...configuration.map(({ key, values }) => [key, ...values]),
+    // The steps stand above already: what was taken, not what was set.
+    ...configuration.filter(({ key }) => key !== "steps").map((
+      { key, values },
+    ) => [key, ...values]),
   ];
 }
 

@@ -74,3 +74,13 @@ Deno.test("help takes a real terminal's width and colours, and no colour with NO
   assert(!(plain ?? "").includes("\x1b[1m"), "colour in spite of NO_COLOR");
   assertEquals(plain?.replaceAll(ESCAPES, ""), narrow.replaceAll(ESCAPES, ""));
 });
+
+Deno.test("formatTable() breaks words that are longer than their cell, and loses nothing", () => {
+  const path = "/some/where/" + "deep/".repeat(20) + "corpus";
+  const lines = formatTable(["", "a", "b"], [["corpus", path, path], ["steps", "1", "2"]], 80)
+    .split("\n");
+  for (const line of lines) assert(line.length <= 80, line);
+  const second = lines.slice(2, -1).map((line) => line.slice(8).trim().split(/\s+/));
+  assertEquals(second.map(([a]) => a).join(""), path);
+  assertEquals(second.map(([, b]) => b).join(""), path);
+});
