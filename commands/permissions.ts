@@ -294,7 +294,6 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "doctor": {
     device: true,
-    ranks: true,
     system: ["osRelease", "statfs"],
     options: { folder: reads },
     defaults: { folder: "." },
@@ -328,7 +327,6 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "evaluate perplexity": {
     device: true,
-    ranks: true,
     options: {
       model: asksModel,
       base: asksModel,

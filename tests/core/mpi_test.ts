@@ -1,6 +1,6 @@
-import { detectLaunch } from "../../core/mpi/launch.ts";
+import { detectLaunch, findLibrary } from "../../core/mpi/launch.ts";
 import { fromFileUrl } from "../../core/std.ts";
-import { assertEquals, assertStringIncludes } from "../assert.ts";
+import { assertEquals, assertStringIncludes, assertThrows } from "../assert.ts";
 import { MPI_PROGRAMS, runRanks } from "../ranks.ts";
 
 const PROGRAM = fromFileUrl(new URL("./mpi_program.ts", import.meta.url));
@@ -21,6 +21,43 @@ Deno.test("each launcher's variables are known", () => {
   };
   const launch = detectLaunch((name) => mpich[name]);
   assertEquals([launch?.size, launch?.libraries], [2, ["/opt/mpi/lib/libmpi.so"]]);
+});
+
+Deno.test("a batch script of Slurm is no rank, and a step without MPI is refused", () => {
+  const script: Record<string, string> = { SLURM_PROCID: "0", SLURM_NTASKS: "4" };
+  assertEquals(detectLaunch((name) => script[name]), undefined);
+  const step: Record<string, string> = { ...script, SLURM_STEP_NUM_TASKS: "4" };
+  assertThrows(() => detectLaunch((name) => step[name]), Error, "srun --mpi=pmix");
+  const ranks: Record<string, string> = { ...step, PMIX_RANK: "3", SLURM_LOCALID: "1" };
+  const launch = detectLaunch((name) => ranks[name]);
+  assertEquals([launch?.rank, launch?.size, launch?.localRank], [3, 4, 1]);
+});
+
+Deno.test("the library is the file that goes with the launcher, by its whole path", () => {
+  const there = [
+    "/opt/mpi/bin/mpirun",
+    "/opt/mpi/bin/../lib/libmpi.so.40",
+    "/usr/lib64/libmpi.so.40",
+    "/usr/lib64/libmpich.so.12",
+  ].map((path) => path.replace("/bin/..", ""));
+  const isFile = (path: string) => there.includes(path);
+  const variables: Record<string, string> = {
+    OMPI_COMM_WORLD_RANK: "0",
+    OMPI_COMM_WORLD_SIZE: "2",
+    PATH: "/usr/bin:/opt/mpi/bin",
+  };
+  const get = (name: string) => variables[name];
+  const launch = detectLaunch(get);
+  if (!launch) throw new Error("not seen as a rank");
+  assertEquals(findLibrary(launch, get, isFile), "/opt/mpi/lib/libmpi.so.40");
+  delete variables.PATH;
+  assertEquals(findLibrary(launch, get, isFile), "/usr/lib64/libmpi.so.40");
+  const mpich = detectLaunch((name) =>
+    ({ PMI_RANK: "0", PMI_SIZE: "2" } as typeof variables)[name]
+  );
+  if (!mpich) throw new Error("not seen as a rank");
+  assertEquals(findLibrary(mpich, get, isFile), "/usr/lib64/libmpich.so.12");
+  assertEquals(findLibrary(mpich, get, () => false), undefined);
 });
 
 for (const { name, mpirun } of MPI_PROGRAMS) {
