@@ -236,12 +236,14 @@ export async function measureProvider(bench: ProviderBench): Promise<void> {
       reporter.line(kernelTable(found));
       return found;
     });
-    await section("alternatives", async () => {
-      const { kernels, alternatives, kernelMs } = scale;
-      const found = await measureModelAlternatives(device, kernels, alternatives, kernelMs);
-      reporter.line(formatTable(ALTERNATIVE_HEADINGS, alternativeRows(found)));
-      return found;
-    });
+    if (device.variant === "gpu-tiled") {
+      await section("alternatives", async () => {
+        const { kernels, alternatives, kernelMs } = scale;
+        const found = await measureModelAlternatives(device, kernels, alternatives, kernelMs);
+        reporter.line(formatTable(ALTERNATIVE_HEADINGS, alternativeRows(found)));
+        return found;
+      });
+    }
     for (const rows of scale.generation.rows) {
       await section(`generation at batch ${rows}`, async () => {
         const { config, tokens } = scale.generation;
