@@ -18,16 +18,28 @@ const MOST_PROCESSES = 8;
  * wrong or missing number costs time and nothing else.
  */
 export const LONG_FILES: Readonly<Record<string, number>> = {
-  "tests/kernels/ssd_test.ts": 70,
-  "tests/model/goldens_test.ts": 80,
-  "tests/bench/gpu_test.ts": 60,
-  "tests/model/training/resident_memory_test.ts": 36,
-  "tests/commands/train_test.ts": 40,
-  "tests/end_to_end/public_api_test.ts": 27,
-  "tests/commands/demo_test.ts": 25,
-  "tests/chaos/chaos_test.ts": 20,
-  "tests/end_to_end/tutorial_test.ts": 10,
+  "tests/kernels/ssd_test.ts": 90,
+  "tests/pipeline/parts_test.ts": 60,
+  "tests/model/goldens_test.ts": 60,
+  "tests/pipeline/kill_test.ts": 50,
+  "tests/kernels/dawn_test.ts": 45,
+  "tests/chaos/chaos_test.ts": 40,
+  "tests/end_to_end/public_api_test.ts": 30,
+  "tests/model/training/resident_memory_test.ts": 20,
+  "tests/commands/train_test.ts": 20,
+  "tests/model/mamba/mixed_precision_test.ts": 20,
+  "tests/model/training/kill_test.ts": 15,
+  "tests/commands/demo_test.ts": 15,
+  "tests/pipeline/corpus_safety_test.ts": 15,
+  "tests/model/mamba/sizes_test.ts": 15,
+  "tests/bench/gpu_test.ts": 15,
   "tests/help_test.ts": 14,
+  "tests/model/mamba/mamba_test.ts": 12,
+  "tests/pipeline/http_test.ts": 12,
+  "tests/model/mamba/label_head_test.ts": 10,
+  "tests/end_to_end/tutorial_test.ts": 10,
+  "tests/kernels/matrix_units_test.ts": 10,
+  "tests/kernels/scan_test.ts": 10,
 };
 
 /** What the command line asks for. */

@@ -43,7 +43,11 @@ async function timeOf(args: string[]): Promise<number> {
   return performance.now() - begin;
 }
 
-/** Starts `args` and kills it at a random moment, again and again until it ends by itself. */
+/**
+ * Starts `args` and kills it at a random moment, again and again until it ends by itself. Each time it
+ * may live a little longer than the time before, so that it also ends on a machine that is busier
+ * than when `longest` was measured.
+ */
 async function killUntilDone(args: string[], next: () => number, longest: number): Promise<number> {
   for (let kills = 0;; kills++) {
     const process = start(args);
@@ -51,7 +55,7 @@ async function killUntilDone(args: string[], next: () => number, longest: number
       try {
         process.kill("SIGKILL");
       } catch { /* it was done already */ }
-    }, 60 + next() * longest);
+    }, 60 + next() * longest * 1.15 ** kills);
     const { signal, code, stderr } = await process.output();
     clearTimeout(timer);
     if (signal === "SIGKILL") continue;
