@@ -5,17 +5,21 @@ import { EXIT, fail, UserError } from "../core/errors.ts";
 import { exists, readJson, refuseForeign, removeIfExists, writeAtomic } from "../core/files.ts";
 import { fromFileUrl, join } from "../core/std.ts";
 import { openDevice } from "../kernels/open_device.ts";
-import { openModelFolder, writeModelFolder } from "../model/weights/folder.ts";
+import { openModelFolder, writeModelFolder } from "../model/weights/mod.ts";
 import { generateTokens } from "../model/mamba/generate.ts";
-import { evaluatePerplexity } from "../model/training/perplexity.ts";
-import { reportAfterValidations } from "../model/report/run_report.ts";
-import { configFile } from "../model/training/recipes.ts";
+import {
+  configFile,
+  evaluatePerplexity,
+  mergeConfig,
+  openCorpus,
+  openStart,
+  readConfigFile,
+  resolveConfig,
+  trainRun,
+} from "../model/training/mod.ts";
+import { reportAfterValidations } from "../model/report/mod.ts";
 import { createRecurrentMamba } from "../model/mamba/recurrent.ts";
-import { openCorpus } from "../model/training/shard_corpus.ts";
-import { openStart } from "../model/training/start.ts";
-import { trainRun } from "../model/training/run.ts";
 import type { MakeModel } from "../model/mamba/types.ts";
-import { mergeConfig, readConfigFile, resolveConfig } from "../model/training/configuration.ts";
 import { runPipeline } from "../pipeline/run.ts";
 import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
 import { type Answers, type DemoResult, printResult, writeDemoReport } from "./demo_result.ts";

@@ -1,8 +1,7 @@
 /** What the demo found, for people: the closing table and the report. @module */
 import { formatBytes, formatDuration, formatTable, type Reporter } from "../core/reporter.ts";
-import type { PerplexityResult } from "../model/training/perplexity.ts";
-import { writeRunReport } from "../model/report/run_report.ts";
-import type { LoopResult } from "../model/training/loop.ts";
+import { type LoopResult, type PerplexityResult } from "../model/training/mod.ts";
+import { writeRunReport } from "../model/report/mod.ts";
 import type { RunSummary } from "../pipeline/run.ts";
 
 /** What a model answers to the facts, and a text it wrote. */

@@ -7,7 +7,7 @@ import { isResultsFile } from "../model/tasks/core/results_files.ts";
 import { evaluateTask, type NamedModel } from "../model/tasks/core/evaluate.ts";
 import { TASKS } from "../model/tasks/list.ts";
 import { isRandom } from "../model/tasks/core/reader.ts";
-import { localModel } from "../model/weights/hub.ts";
+import { localModel } from "../model/weights/mod.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { withCorpusFolder } from "./stored_corpus.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";

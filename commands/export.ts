@@ -5,9 +5,8 @@ import { UsageError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
 import { join } from "../core/std.ts";
-import { type CheckpointChoice, exportRun } from "../model/training/export.ts";
-import type { ModelLayout } from "../model/weights/folder.ts";
-import type { GgufType } from "../model/weights/gguf_file.ts";
+import { type CheckpointChoice, exportRun } from "../model/training/mod.ts";
+import { type GgufType, type ModelLayout } from "../model/weights/mod.ts";
 
 export const command: Command = {
   name: "export",

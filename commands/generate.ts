@@ -6,7 +6,7 @@ import { type Device } from "../kernels/device.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { requireSelfTest } from "../kernels/self_test.ts";
 import { kindOf } from "../model/mamba/kinds.ts";
-import { type ModelFolder, openModelFolder } from "../model/weights/folder.ts";
+import { localModel, type ModelFolder, openModelFolder } from "../model/weights/mod.ts";
 import {
   generateBatch,
   type GenerateOptions,
@@ -14,7 +14,6 @@ import {
   StopText,
   tokensBefore,
 } from "../model/mamba/generate.ts";
-import { localModel } from "../model/weights/hub.ts";
 import { createRecurrentMamba } from "../model/mamba/recurrent.ts";
 import { loadTokenizer, type Tokenizer } from "../pipeline/tokenizer/mod.ts";
 import { deviceChoice, deviceOptions } from "./device_options.ts";

@@ -1,6 +1,6 @@
 /** Naming models and tokenizers on the command line. @module */
 import type { Invocation, OptionSpec } from "../core/cli.ts";
-import { localTokenizer } from "../model/weights/hub.ts";
+import { localTokenizer } from "../model/weights/mod.ts";
 
 /** An option that names a model; `help` says which one. */
 export const modelOption = (help: string, required = false): OptionSpec => ({

@@ -3,7 +3,7 @@ import { jsonLine } from "../core/json.ts";
 import type { Command } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
 import { exists, writeAtomic } from "../core/files.ts";
-import { isHubId, localTokenizer } from "../model/weights/hub.ts";
+import { isHubId, localTokenizer } from "../model/weights/mod.ts";
 import { join } from "../core/std.ts";
 import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
 import { modelOption } from "./model_options.ts";

@@ -7,8 +7,7 @@ import { basename, dirname } from "../core/std.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { liveTexts } from "../pipeline/documents/live_texts.ts";
 import { corpusTerms } from "../pipeline/documents/terms.ts";
-import { FertilityCounter } from "../pipeline/tokenizer/fertility.ts";
-import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
+import { FertilityCounter, loadTokenizer } from "../pipeline/tokenizer/mod.ts";
 import { readTextInput } from "../core/text_input.ts";
 
 export const command: Command = {

@@ -2,7 +2,7 @@
 import type { Command } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
 import { CitationTable } from "../pipeline/citation_table.ts";
-import { EXPORT_FORMATS, exportDocuments, type ExportFormat } from "../pipeline/shards/export.ts";
+import { EXPORT_FORMATS, exportDocuments, type ExportFormat } from "../pipeline/shards/mod.ts";
 import { CORPUS, grouped } from "./pipeline_options.ts";
 
 export const command: Command = {

@@ -2,7 +2,7 @@
 import type { Command } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
 import { writeAtomic } from "../core/files.ts";
-import { counterFor, extendTokenizer } from "../pipeline/tokenizer/extend.ts";
+import { counterFor, extendTokenizer } from "../pipeline/tokenizer/mod.ts";
 import { countPretokens, TEXT_OPTIONS } from "./text_options.ts";
 
 export const command: Command = {

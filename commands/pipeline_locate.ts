@@ -3,7 +3,7 @@ import type { Command } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
 import { textIds } from "../pipeline/texts/documents.ts";
 import { readTextCorpus } from "../pipeline/texts/state.ts";
-import { locate } from "../pipeline/shards/provenance.ts";
+import { locate } from "../pipeline/shards/mod.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
 export const command: Command = {

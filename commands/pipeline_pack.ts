@@ -6,8 +6,7 @@ import { formatTable } from "../core/reporter.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { defaultWorkers } from "../pipeline/ingest/worker_count.ts";
 import { packSet } from "../pipeline/pack.ts";
-import { readManifest } from "../pipeline/shards/mod.ts";
-import type { PackingMethod } from "../pipeline/shards/packing.ts";
+import { type PackingMethod, readManifest } from "../pipeline/shards/mod.ts";
 import { CORPUS, defined, grouped, logPadding, RUN_OPTIONS } from "./pipeline_options.ts";
 
 /** An option of `pipeline run`. */

@@ -4,8 +4,7 @@ import type { Command } from "../core/cli.ts";
 import { UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatBytes, formatTable } from "../core/reporter.ts";
-import { manifestPath } from "../pipeline/shards/mod.ts";
-import { pruneShards } from "../pipeline/shards/kept.ts";
+import { manifestPath, pruneShards } from "../pipeline/shards/mod.ts";
 import { CORPUS } from "./pipeline_options.ts";
 
 export const command: Command = {

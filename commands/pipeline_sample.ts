@@ -2,10 +2,13 @@
 import type { Command } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
 import { UsageError } from "../core/errors.ts";
-import { requireRows, selectedCorpus } from "../model/training/corpus.ts";
-import { rankRows } from "../model/training/rows.ts";
-import { openMix } from "../model/training/mixed_corpus.ts";
-import { openCorpus } from "../model/training/shard_corpus.ts";
+import {
+  openCorpus,
+  openMix,
+  rankRows,
+  requireRows,
+  selectedCorpus,
+} from "../model/training/mod.ts";
 import { selectionOf, selectionOptions } from "./selection_options.ts";
 
 export const command: Command = {

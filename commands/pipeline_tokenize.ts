@@ -5,7 +5,7 @@ import { UsageError, UserError } from "../core/errors.ts";
 import { exists } from "../core/files.ts";
 import { formatBytes } from "../core/reporter.ts";
 import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
-import { offsetsPath, tokenizeFile } from "../pipeline/shards/tokenize_file.ts";
+import { offsetsPath, tokenizeFile } from "../pipeline/shards/mod.ts";
 
 export const command: Command = {
   name: "pipeline tokenize",

@@ -3,9 +3,12 @@ import type { Command } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
 import { writeAtomic } from "../core/files.ts";
 import { formatBytes, formatDuration } from "../core/reporter.ts";
-import { PretokenCounter } from "../pipeline/tokenizer/pretoken_counts.ts";
-import { SMALLEST_VOCABULARY, trainFromCounts } from "../pipeline/tokenizer/train.ts";
-import { MAX_VOCABULARY } from "../pipeline/tokenizer/tokenizer_json.ts";
+import {
+  MAX_VOCABULARY,
+  PretokenCounter,
+  SMALLEST_VOCABULARY,
+  trainFromCounts,
+} from "../pipeline/tokenizer/mod.ts";
 import { countPretokens, TEXT_OPTIONS } from "./text_options.ts";
 
 export const command: Command = {

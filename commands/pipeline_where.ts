@@ -12,7 +12,7 @@ import { heldOutOf } from "../pipeline/held_out.ts";
 import { readDropped } from "../pipeline/overlap/dropped_duplicates.ts";
 import { textIds } from "../pipeline/texts/documents.ts";
 import { readTextCorpus } from "../pipeline/texts/state.ts";
-import { type Whereabouts, whereIs } from "../pipeline/shards/provenance.ts";
+import { type Whereabouts, whereIs } from "../pipeline/shards/mod.ts";
 import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
 import { CORPUS } from "./pipeline_options.ts";
 

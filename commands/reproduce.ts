@@ -16,7 +16,7 @@ import {
 } from "../model/tasks/reproduce/mod.ts";
 import type { MambaConfig } from "../model/mamba/config.ts";
 import type { MambaOptions } from "../model/mamba/mamba.ts";
-import { localModel } from "../model/weights/hub.ts";
+import { localModel } from "../model/weights/mod.ts";
 import { deviceChoice, deviceOptions, makeModelOf } from "./device_options.ts";
 import { TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 

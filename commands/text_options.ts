@@ -2,7 +2,7 @@
 import type { Invocation, OptionSpec } from "../core/cli.ts";
 import { Interrupted, UsageError, UserError } from "../core/errors.ts";
 import { openCorpusTexts } from "../pipeline/corpus_texts.ts";
-import type { PretokenCounter } from "../pipeline/tokenizer/pretoken_counts.ts";
+import { type PretokenCounter } from "../pipeline/tokenizer/mod.ts";
 import { breathe } from "../core/breathe.ts";
 import { readTextInput } from "../core/text_input.ts";
 import { isThere } from "../core/rights.ts";

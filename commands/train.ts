@@ -21,7 +21,7 @@ import {
   type TrainRequest,
   trainRun,
 } from "../model/training/mod.ts";
-import { reportAfterValidations, writeRunReport } from "../model/report/run_report.ts";
+import { reportAfterValidations, writeRunReport } from "../model/report/mod.ts";
 import { setFolder } from "../pipeline/corpus_paths.ts";
 import { makeModelOf, trainingDeviceOptions } from "./device_options.ts";
 import { configOptions, givenConfig } from "./train_options.ts";

@@ -8,7 +8,7 @@ import { breathe } from "../core/breathe.ts";
 import { LiveBits } from "./catalogue/live_set.ts";
 import { readCatalogue } from "./corpus.ts";
 import { corpusPaths } from "./corpus_paths.ts";
-import type { CitationColumns } from "./shards/export.ts";
+import { type CitationColumns } from "./shards/mod.ts";
 import { ParquetReader } from "./documents/parquet_file.ts";
 
 interface Row {

@@ -1,6 +1,6 @@
 /** What `pipeline decontaminate` is given and what it returns, for both kinds of corpora. @module */
 import type { Contamination, DecontaminateOptions } from "./overlap/contamination.ts";
-import type { ShardSummary } from "./shards/recorded_manifest.ts";
+import { type ShardSummary } from "./shards/mod.ts";
 
 /** What to compare with what, and who is told how far it is. */
 export interface DecontaminateCorpusOptions extends DecontaminateOptions {

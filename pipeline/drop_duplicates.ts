@@ -5,7 +5,7 @@ import { Corpus, holdFolder } from "./corpus.ts";
 import { corpusSettings } from "./corpus_settings.ts";
 import { liveTexts } from "./documents/live_texts.ts";
 import { buildTokensAndShards, shardSettings } from "./ingest/shards.ts";
-import { figuresOf, type ShardSummary } from "./shards/recorded_manifest.ts";
+import { figuresOf, manifestPath, type ShardSummary, tokenizerPath } from "./shards/mod.ts";
 import { WorkerPool } from "./ingest/worker_pool.ts";
 import {
   chooseDropped,
@@ -14,7 +14,6 @@ import {
 } from "./overlap/dropped_duplicates.ts";
 import { type DuplicateReport, findDuplicates } from "./overlap/duplicates.ts";
 import type { CheckedDocument } from "./overlap/contamination.ts";
-import { manifestPath, tokenizerPath } from "./shards/mod.ts";
 import { buildTextShards } from "./texts/corpus.ts";
 import { checkedTexts } from "./texts/documents.ts";
 import { readTextCorpus, type TextCorpusState, textRecord } from "./texts/state.ts";

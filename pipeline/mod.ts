@@ -19,13 +19,19 @@
 export type { FieldSelection } from "./citation/elements.ts";
 export type { GivenSettings, PackingSettings } from "./corpus_settings.ts";
 export type { Choice, Policies } from "./ingest/policy.ts";
-export type { ShardSummary } from "./shards/recorded_manifest.ts";
 export type { DownloadFigures } from "./ingest/download_meter.ts";
 export { type RunOptions, runPipeline, type RunSummary } from "./run.ts";
 export { rankPlaces, sampleRow } from "./selection/sampler.ts";
 export type { SelectionSpec } from "./selection/selection.ts";
-export type { ShardFile } from "./shards/manifest.ts";
-export type { Manifest, PackingMethod, ShardEntry, Split, SplitEntry } from "./shards/mod.ts";
+export type {
+  Manifest,
+  PackingMethod,
+  ShardEntry,
+  ShardFile,
+  ShardSummary,
+  Split,
+  SplitEntry,
+} from "./shards/mod.ts";
 export type { HttpOptions } from "./source/http_client.ts";
 export { buildTextCorpus, type TextCorpusOptions } from "./texts/corpus.ts";
 export {

@@ -12,11 +12,16 @@ import { Corpus } from "./corpus.ts";
 import { corpusPaths, setFolder, setPath } from "./corpus_paths.ts";
 import { corpusSettings, type PackingSettings } from "./corpus_settings.ts";
 import { checkSequenceLength } from "./ingest/shards.ts";
-import { figuresOf, type ShardSummary } from "./shards/recorded_manifest.ts";
+import {
+  buildShards,
+  figuresOf,
+  isKeptName,
+  manifestPath,
+  type ShardSummary,
+  tokenizerPath,
+} from "./shards/mod.ts";
 import { WorkerPool } from "./ingest/worker_pool.ts";
 import { readHeldOut, withoutHeldOut } from "./overlap/contamination.ts";
-import { isKeptName } from "./shards/kept.ts";
-import { buildShards, manifestPath, tokenizerPath } from "./shards/mod.ts";
 import { loadTokenizer } from "./tokenizer/mod.ts";
 
 /** What to pack, and how. What is left out is the set's own, or else the corpus's. */

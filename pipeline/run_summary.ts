@@ -1,7 +1,7 @@
 /** What `pipeline run`, `refresh` and `finish` tell in the end. @module */
 import process from "node:process";
 import type { Corpus } from "./corpus.ts";
-import type { ShardSummary } from "./shards/recorded_manifest.ts";
+import { type ShardSummary } from "./shards/mod.ts";
 
 /** What a run did. */
 export interface RunSummary {

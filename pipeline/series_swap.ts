@@ -8,7 +8,7 @@
 import { join } from "../core/std.ts";
 import { readJson, removeIfExists, syncFolder, writeAtomic } from "../core/files.ts";
 import { messageOf, UserError } from "../core/errors.ts";
-import { keepPinned } from "./shards/kept.ts";
+import { keepPinned } from "./shards/mod.ts";
 import { corpusPaths, isOwnFile, OWN_FOLDERS, SERIES_ENTRIES } from "./corpus_paths.ts";
 
 /** What `series.json` says, the mark of a folder that the program made and may remove. */

@@ -16,4 +16,9 @@ export {
   stepsPerPointNote,
   thinOut,
 } from "./page.ts";
-export { reportAfterValidations, type ReportExtras, writeRunReport } from "./run_report.ts";
+export {
+  reportAfterValidations,
+  type ReportExtras,
+  runTables,
+  writeRunReport,
+} from "./run_report.ts";

@@ -15,7 +15,7 @@ import {
   tableHtml,
   tilesHtml,
 } from "../../core/page/mod.ts";
-import type { StepMetrics } from "../training/metrics.ts";
+import { type StepMetrics } from "../training/mod.ts";
 
 /** Text that the model wrote. */
 export interface ReportSample {

@@ -74,7 +74,10 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
   return path;
 }
 
-/** What a run is: what it began from and ran on, its command line and version, all its settings. */
+/**
+ * What a run is: what it began from and ran on, its command line and version, all its settings.
+ * @ignore For reports of fine-tuning, which have these tables too.
+ */
 export function runTables(record: RunFile): PageTable[] {
   const whole = (n: number) => Math.round(n).toLocaleString("en");
   return [

@@ -5,12 +5,12 @@ import { basename, join, resolve } from "../../core/std.ts";
 import { parameterCount, parseConfig } from "../mamba/mod.ts";
 import {
   assertWritableFolder,
+  type GgufType,
   modelCard,
   type ModelLayout,
+  writeGguf,
   writeModelFolder,
 } from "../weights/mod.ts";
-import type { GgufType } from "../weights/gguf_file.ts";
-import { writeGguf } from "../weights/gguf_model.ts";
 import {
   type Checkpoint,
   listCheckpoints,

@@ -3,7 +3,7 @@ import { fail, UserError } from "../../core/errors.ts";
 import { sha256 } from "../../core/files.ts";
 import { resolve } from "../../core/std.ts";
 import { Blend, parseMix } from "../../pipeline/selection/blend.ts";
-import { readManifest } from "../../pipeline/shards/manifest.ts";
+import { readManifest } from "../../pipeline/shards/mod.ts";
 import { nameOf, selectionsOfMix } from "../../pipeline/selection/mix_selection.ts";
 import { selects } from "../../pipeline/selection/selection.ts";
 import type { RowSource, Split, TrainingCorpus } from "./corpus.ts";

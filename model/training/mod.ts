@@ -49,7 +49,13 @@ export {
   resolveConfig,
   type TrainConfig,
 } from "./configuration.ts";
-export { type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
+export {
+  requireRows,
+  type RowSource,
+  selectedCorpus,
+  type Split,
+  type TrainingCorpus,
+} from "./corpus.ts";
 export {
   type CheckpointChoice,
   type ExportLayout,
@@ -66,7 +72,13 @@ export {
   tellFailure,
 } from "./job.ts";
 export type { LoopResult } from "./loop.ts";
-export { readMetrics, type RunFigures, runFigures, type StepMetrics } from "./metrics.ts";
+export {
+  MetricsWriter,
+  readMetrics,
+  type RunFigures,
+  runFigures,
+  type StepMetrics,
+} from "./metrics.ts";
 export { openMix } from "./mixed_corpus.ts";
 export {
   evaluatePerplexity,
@@ -79,9 +91,31 @@ export { configFile, recipeNames } from "./recipes.ts";
 export type { RunListener } from "./record.ts";
 export { type RankRequest, type RankRow, rankRows } from "./rows.ts";
 export { trainRun } from "./run.ts";
-export { readRun, type RunFile } from "./run_file.ts";
+export {
+  configChanges,
+  doneResult,
+  isRun,
+  markDone,
+  newRun,
+  readRun,
+  refuseExisting,
+  type RunFile,
+  writeRun,
+} from "./run_file.ts";
 export { readSamples, type RunSample } from "./samples.ts";
 export { openCorpus } from "./shard_corpus.ts";
 export { openStart } from "./start.ts";
 export { trainingTerms } from "./terms.ts";
 export { readValidations, type ScoredRows, type ValidationRows } from "./validation_rows.ts";
+export {
+  checkpointPath,
+  cleanCheckpoints,
+  listCheckpoints,
+  openCheckpoint,
+  openNewestCheckpoint,
+  pruneCheckpoints,
+  removeCheckpoint,
+  type TrainerState,
+} from "./checkpoint.ts";
+export { saveCheckpoint } from "./checkpoint_writer.ts";
+export { describeFailure, queueGradients, stepMetrics, updateOptions, wholeStep } from "./step.ts";

@@ -1,9 +1,16 @@
 /** A corpus folder, as the trainer and the evaluator ask for it. @module */
 import { UserError } from "../../core/errors.ts";
 import { exists, hashFile, sha256 } from "../../core/files.ts";
-import { manifestPath, readManifest, tokenizerPath } from "../../pipeline/shards/manifest.ts";
-import { keptSet, pinShards, unpinShards } from "../../pipeline/shards/kept.ts";
-import { openShards, type ShardSet } from "../../pipeline/shards/read.ts";
+import {
+  keptSet,
+  manifestPath,
+  openShards,
+  pinShards,
+  readManifest,
+  type ShardSet,
+  tokenizerPath,
+  unpinShards,
+} from "../../pipeline/shards/mod.ts";
 import {
   type SelectedRows,
   type SelectionSpec,

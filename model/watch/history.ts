@@ -1,5 +1,5 @@
 /** A run's metrics in bounded memory, however many its steps. @module */
-import type { StepMetrics } from "../training/metrics.ts";
+import { type StepMetrics } from "../training/mod.ts";
 import { thinOut } from "../report/mod.ts";
 
 /** Metrics of all steps so far; old ones as means of ever longer runs of steps. */

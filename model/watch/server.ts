@@ -5,9 +5,8 @@
  * @module
  */
 import { formatDuration } from "../../core/reporter.ts";
-import type { StepMetrics } from "../training/metrics.ts";
+import { type RunSample, type StepMetrics } from "../training/mod.ts";
 import { type CurveColumns, curveColumns } from "../report/mod.ts";
-import type { RunSample } from "../training/samples.ts";
 import { History } from "./history.ts";
 import { watchPage } from "./page.ts";
 

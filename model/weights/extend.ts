@@ -1,7 +1,6 @@
 /** Giving a model the new rows of an extended tokenizer. @module */
 import { UserError } from "../../core/errors.ts";
-import { oldPieces } from "../../pipeline/tokenizer/extend.ts";
-import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
+import { loadTokenizer, oldPieces } from "../../pipeline/tokenizer/mod.ts";
 import { contextualRows, meanRow } from "./contextual_rows.ts";
 import {
   assertWritableFolder,

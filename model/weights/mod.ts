@@ -24,4 +24,14 @@ export {
 export { type FolderContents, ModelFolderWriter } from "./folder_writer.ts";
 export type { GgufType } from "./gguf_file.ts";
 export type { Taught } from "./taught.ts";
-export { downloadModel, downloadTokenizer, type HubSettings, localModel } from "./hub.ts";
+export {
+  downloadModel,
+  downloadTokenizer,
+  type HubSettings,
+  isHubId,
+  localModel,
+  localTokenizer,
+} from "./hub.ts";
+export { MOST_CONTEXTS } from "./contextual_rows.ts";
+export { extendModel } from "./extend.ts";
+export { writeGguf } from "./gguf_model.ts";

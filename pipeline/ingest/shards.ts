@@ -11,14 +11,17 @@ import { type PackingSettings, recordPackingSettings } from "../corpus_settings.
 import { recordFile } from "../recorded_files.ts";
 import type { RunOptions } from "./run_options.ts";
 import { loadTokenizer } from "../tokenizer/mod.ts";
-import { corpusTokenizer, keepTokenizer } from "../shards/corpus_tokenizer.ts";
-import { buildShards, manifestPath, tokenizerPath } from "../shards/mod.ts";
 import {
   beginShards,
+  buildShards,
+  corpusTokenizer,
   figuresOf,
+  keepTokenizer,
+  manifestPath,
   presentShards,
   type ShardSummary,
-} from "../shards/recorded_manifest.ts";
+  tokenizerPath,
+} from "../shards/mod.ts";
 import { breathe } from "../../core/breathe.ts";
 import { checkDocuments } from "./check_documents.ts";
 import { compareNewFiles } from "./compare_later.ts";

@@ -15,7 +15,7 @@ import {
   writeRecorded,
 } from "../recorded_files.ts";
 import { checkDropped, readDropped } from "./dropped_duplicates.ts";
-import type { LiveSet } from "../shards/shard_documents.ts";
+import { type LiveSet } from "../shards/mod.ts";
 import { type EvaluationItem, readEvaluationItems } from "./evaluation_items.ts";
 import { NgramIndex } from "./ngram_index.ts";
 

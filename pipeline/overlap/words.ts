@@ -4,7 +4,7 @@
  * @module
  */
 import { byteAt, int32At } from "../../core/nth.ts";
-import { characterClasses, LETTER, NUMBER } from "../tokenizer/characters.ts";
+import { characterClasses, LETTER, NUMBER } from "../tokenizer/mod.ts";
 
 /** The words of one text; the arrays are used again by the next call of the same scanner. */
 interface Words {

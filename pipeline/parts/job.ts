@@ -9,7 +9,7 @@ import { exists, readJson, writeAtomic } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { optionOf } from "../corpus_settings.ts";
 import { DOCUMENTS_SCHEMA_VERSION } from "../documents/schema.ts";
-import { PIPELINE_VERSION } from "../shards/manifest.ts";
+import { PIPELINE_VERSION } from "../shards/mod.ts";
 import { type PartFolder, partPaths } from "./folder.ts";
 
 /** What a corpus is made of. */

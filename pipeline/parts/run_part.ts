@@ -21,7 +21,7 @@ import { checkSequenceLength } from "../ingest/shards.ts";
 import { FileTaker } from "../ingest/take_files.ts";
 import { WorkerPool } from "../ingest/worker_pool.ts";
 import type { RunOptions } from "../ingest/run_options.ts";
-import { corpusTokenizer } from "../shards/corpus_tokenizer.ts";
+import { corpusTokenizer } from "../shards/mod.ts";
 import { processorSeconds } from "../run_summary.ts";
 import { readSourceList, type SourceList } from "../source_list.ts";
 import { parseSelection } from "../source/names.ts";

@@ -18,9 +18,7 @@ import {
 import { checkSequenceLength } from "../ingest/shards.ts";
 import { checkContamination } from "../overlap/contamination.ts";
 import type { RunOptions } from "../ingest/run_options.ts";
-import type { Manifest } from "../shards/mod.ts";
-import { corpusTokenizer, keepTokenizer } from "../shards/corpus_tokenizer.ts";
-import { renumberTokenFile } from "../shards/token_file.ts";
+import { corpusTokenizer, keepTokenizer, type Manifest, renumberTokenFile } from "../shards/mod.ts";
 import { compareNewTexts } from "../texts/compare_later.ts";
 import {
   buildTextShards,

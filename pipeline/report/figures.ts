@@ -7,7 +7,7 @@ import { abstractText, documentText, isRetracted, type Section } from "../citati
 import { ParquetReader } from "../documents/parquet_file.ts";
 import { corpusPaths } from "../corpus_paths.ts";
 import { readStatus, type Status } from "../status.ts";
-import { TokenFile } from "../shards/token_file.ts";
+import { TokenFile } from "../shards/mod.ts";
 
 /** A name and how often it was seen. */
 export type Count = [name: string, count: number];

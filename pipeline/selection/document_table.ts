@@ -6,8 +6,7 @@ import { ParquetReader } from "../documents/parquet_file.ts";
 import { breathe } from "../../core/breathe.ts";
 import { columnReader, scoreColumns, scoreRows, scoreValues } from "./columns.ts";
 import { type Condition, fulfils, type Values } from "./conditions.ts";
-import { readManifest, shardsFolder } from "../shards/manifest.ts";
-import { openShards, type ShardSet } from "../shards/read.ts";
+import { openShards, readManifest, type ShardSet, shardsFolder } from "../shards/mod.ts";
 
 /**
  * Columns that follow from the tokens: a document's length, and how rare its tokens are, as their

@@ -11,10 +11,7 @@ import { nth, uint32At } from "../../core/nth.ts";
 import { DocumentTable } from "./document_table.ts";
 import { type Condition, parseConditions, parseUpsampling } from "./conditions.ts";
 import { knownColumns } from "./known_columns.ts";
-import { readManifest } from "../shards/manifest.ts";
-import { orderKey } from "../shards/order.ts";
-import { pack } from "../shards/packing.ts";
-import { openShards } from "../shards/read.ts";
+import { openShards, orderKey, pack, readManifest } from "../shards/mod.ts";
 import { sampleRow } from "./sampler.ts";
 
 /** Which documents are read, how often, and in which order; "" where nothing is asked for. */

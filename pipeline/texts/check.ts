@@ -5,7 +5,7 @@ import { textDocumentsPath, textsPath, textTokensPath } from "../corpus_paths.ts
 import { holdFolder } from "../corpus.ts";
 import { diskUse, shardStatus, type Status } from "../status.ts";
 import { breathe } from "../../core/breathe.ts";
-import { TokenFile } from "../shards/token_file.ts";
+import { TokenFile } from "../shards/mod.ts";
 import {
   checkHash,
   checkHeldOut,

@@ -12,9 +12,15 @@ import { DEFAULT_SETTINGS, type PackingSettings, settingOf } from "../corpus_set
 import { checkContamination, readHeldOut } from "../overlap/contamination.ts";
 import { recordFile } from "../recorded_files.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
-import { corpusTokenizer, keepTokenizer } from "../shards/corpus_tokenizer.ts";
-import { buildShards, type Manifest, manifestPath, TokenFileWriter } from "../shards/mod.ts";
-import { beginShards } from "../shards/recorded_manifest.ts";
+import {
+  beginShards,
+  buildShards,
+  corpusTokenizer,
+  keepTokenizer,
+  type Manifest,
+  manifestPath,
+  TokenFileWriter,
+} from "../shards/mod.ts";
 import { breathe } from "../../core/breathe.ts";
 import { ColumnRows, ColumnSurvey } from "./columns.ts";
 import { compareNewTexts } from "./compare_later.ts";

@@ -2,7 +2,7 @@
 import { exists } from "../../core/files.ts";
 import { holdFolder } from "../corpus.ts";
 import type { DecontaminateCorpusOptions, Decontamination } from "../decontaminate_options.ts";
-import { figuresOf } from "../shards/recorded_manifest.ts";
+import { figuresOf, manifestPath, tokenizerPath } from "../shards/mod.ts";
 import {
   checkContamination,
   findContamination,
@@ -10,7 +10,6 @@ import {
   writeContamination,
 } from "../overlap/contamination.ts";
 import { loadTokenizer } from "../tokenizer/mod.ts";
-import { manifestPath, tokenizerPath } from "../shards/mod.ts";
 import { checkedTextFiles } from "./compare_later.ts";
 import { buildTextShards } from "./corpus.ts";
 import { checkedTexts } from "./documents.ts";

@@ -4,9 +4,12 @@
  * @module
  */
 
-/** Classes of the GPT-2 pattern ` ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+`; all else is 0. */
+// Classes of the GPT-2 pattern ` ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+`; all else is 0.
+/** The class of letters, `\p{L}`. */
 export const LETTER = 1;
+/** The class of digits and other numbers, `\p{N}`. */
 export const NUMBER = 2;
+/** The class of white space, `\s`. */
 export const SPACE = 3;
 
 /** Unicode's White_Space, which JavaScript's `\s` is not: that has U+FEFF and lacks U+0085. */

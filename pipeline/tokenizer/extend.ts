@@ -10,14 +10,17 @@ import { PretokenCounter } from "./pretoken_counts.ts";
 import { MAX_VOCABULARY, parseTokenizerJson, readTokenizerJson } from "./tokenizer_json.ts";
 
 /** A tokenizer.json with its parts that change. */
-interface ExtensibleJson {
+export interface ExtensibleJson {
+  /** The vocabulary and the merges. */
   model: { vocab: Record<string, number>; merges: unknown[]; [key: string]: unknown };
+  /** Tokens outside the vocabulary. */
   added_tokens?: { id: number; content: string }[];
+  /** All else, which stays. */
   [key: string]: unknown;
 }
 
 /** An extended tokenizer. */
-interface Extension {
+export interface Extension {
   /** The tokenizer.json. */
   json: ExtensibleJson;
   /** The first new id; the old ones are those below. */

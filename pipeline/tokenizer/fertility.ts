@@ -2,10 +2,14 @@
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** Sums over texts. */
-interface Fertility {
+export interface Fertility {
+  /** Texts counted. */
   texts: number;
+  /** Words, as white space separates them. */
   words: number;
+  /** Bytes of UTF-8. */
   bytes: number;
+  /** Tokens, without an end-of-text. */
   tokens: number;
   /** Texts that are a single token: of terms, those that the vocabulary knows. */
   single: number;
@@ -13,9 +17,11 @@ interface Fertility {
 
 /** Counts of one tokenizer, by the kind of text. */
 export class FertilityCounter {
+  /** The sums by the kind of text. */
   readonly kinds = new Map<string, Fertility>();
   readonly #encoder = new TextEncoder();
 
+  /** Begins with nothing counted. */
   constructor(readonly tokenizer: Tokenizer) {}
 
   /** Counts a text under `kind`. Words are what white space separates. */

@@ -28,7 +28,7 @@ export class PretokenCounter {
   /** UTF-8 bytes of text counted. */
   textBytes = 0;
 
-  /** @param nfc whether texts are put into NFC first */
+  /** Begins with nothing counted; `nfc` says whether texts are put into NFC first. */
   constructor(readonly nfc = true) {}
 
   /** Counts one text. */

@@ -9,7 +9,7 @@ import { MAX_VOCABULARY } from "./tokenizer_json.ts";
 /** The special tokens, whose ids are their places here. */
 const SPECIAL_TOKENS = ["<|endoftext|>", "<|padding|>"];
 /** The special tokens and the bytes. */
-export const SMALLEST_VOCABULARY = SPECIAL_TOKENS.length + 256;
+export const SMALLEST_VOCABULARY: number = SPECIAL_TOKENS.length + 256;
 
 /** Training's choices. */
 export interface TrainTokenizerOptions {

@@ -145,7 +145,7 @@ interface Shown {
 }
 
 async function waitFor(page: Page, selector: string): Promise<Shown> {
-  await page.waitForSelector(selector, { timeout: 20_000 });
+  await page.waitForSelector(selector, { timeout: 120_000 });
   return await page.evaluate(SHOWN) as Shown;
 }
 

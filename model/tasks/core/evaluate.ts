@@ -9,8 +9,7 @@ import { parameterCount } from "../../mamba/parameters.ts";
 import type { MakeModel } from "../../mamba/types.ts";
 import { openReader, type Reader } from "./reader.ts";
 import { type EvaluationInfo, printReport, writeReport } from "./results_files.ts";
-import type { ModelFolder } from "../../weights/folder.ts";
-import type { Taught } from "../../weights/taught.ts";
+import { type ModelFolder, type Taught } from "../../weights/mod.ts";
 import type {
   AnyTask,
   Approach,

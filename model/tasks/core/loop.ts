@@ -5,19 +5,22 @@
  */
 import { Interrupted, UserError } from "../../../core/errors.ts";
 import type { Reporter } from "../../../core/reporter.ts";
-import { pruneCheckpoints, type TrainerState } from "../../training/checkpoint.ts";
-import { saveCheckpoint } from "../../training/checkpoint_writer.ts";
-import { MetricsWriter, readMetrics, type StepMetrics } from "../../training/metrics.ts";
 import {
   describeFailure,
+  MetricsWriter,
+  pruneCheckpoints,
   queueGradients,
+  readMetrics,
+  saveCheckpoint,
+  type StepMetrics,
   stepMetrics,
+  type TrainConfig,
+  type TrainerState,
   updateOptions,
   wholeStep,
-} from "../../training/step.ts";
-import type { TrainConfig } from "../../training/configuration.ts";
+} from "../../training/mod.ts";
 import type { TrainableModel } from "../../mamba/types.ts";
-import type { Taught } from "../../weights/taught.ts";
+import { type Taught } from "../../weights/mod.ts";
 import type { Development } from "./task.ts";
 import { stepExamples, stepsPerEpoch } from "./batching.ts";
 import { packExamples, type SupervisedExample } from "./examples.ts";

@@ -4,7 +4,7 @@
  * of width 768 learn at about the rates that BERT's kin are fine-tuned with (5e-5).
  * @module
  */
-import type { PartialConfig } from "../../training/configuration.ts";
+import { type PartialConfig } from "../../training/mod.ts";
 
 /** The peak at width 64, where a task has no other. */
 const RATE = 2e-3;

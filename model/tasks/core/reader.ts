@@ -4,7 +4,7 @@ import { join } from "../../../core/std.ts";
 import { loadTokenizer, type Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import { initialParameters, presetConfig, PRESETS } from "../../mamba/mod.ts";
 import { openScoredWeights } from "../../training/mod.ts";
-import type { ModelFolder } from "../../weights/folder.ts";
+import { type ModelFolder } from "../../weights/mod.ts";
 
 /** A model folder with the tokenizer to read with. */
 export interface Reader {

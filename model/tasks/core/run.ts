@@ -9,30 +9,26 @@ import { type Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import {
   checkpointPath,
   cleanCheckpoints,
-  listCheckpoints,
-  openCheckpoint,
-  openNewestCheckpoint,
-  removeCheckpoint,
-  type TrainerState,
-} from "../../training/checkpoint.ts";
-import { type ModelFolder } from "../../weights/folder.ts";
-import { parameterCount } from "../../mamba/parameters.ts";
-import {
   configChanges,
   doneResult,
+  listCheckpoints,
   markDone,
   newRun,
+  openCheckpoint,
+  openNewestCheckpoint,
+  type PartialConfig,
   readRun,
   refuseExisting,
-  type RunFile,
-  writeRun,
-} from "../../training/run_file.ts";
-import {
-  type PartialConfig,
+  removeCheckpoint,
   resolveConfig,
+  type RunFile,
   type TrainConfig,
-} from "../../training/configuration.ts";
-import { trainingTerms } from "../../training/terms.ts";
+  type TrainerState,
+  trainingTerms,
+  writeRun,
+} from "../../training/mod.ts";
+import { type ModelFolder } from "../../weights/mod.ts";
+import { parameterCount } from "../../mamba/parameters.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import { HEAD_KEY, type HeadConfig, headJson, isHeadParameter } from "../../mamba/head.ts";
 import { initialParameters } from "../../mamba/initialize.ts";

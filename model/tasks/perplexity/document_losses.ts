@@ -2,10 +2,8 @@
 import { formatTable } from "../../../core/reporter.ts";
 import { documentFacts, type Facet } from "../../../pipeline/facets/document_facts.ts";
 import type { MeshBranches } from "../../../pipeline/facets/mesh_tree.ts";
-import type { Split } from "../../../pipeline/shards/order.ts";
-import { readPlacements } from "../../../pipeline/shards/placements.ts";
-import type { PlacedPiece } from "../../../pipeline/shards/provenance.ts";
-import type { OnRow } from "../../training/perplexity.ts";
+import { type PlacedPiece, readPlacements, type Split } from "../../../pipeline/shards/mod.ts";
+import { type OnRow } from "../../training/mod.ts";
 import { bootstrapInterval, formatInterval, type Interval } from "../../statistics/mod.ts";
 
 /** Groups of a facet that are shown, but for years: the rest is rare. */

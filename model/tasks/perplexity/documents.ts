@@ -2,13 +2,11 @@
 import { UserError } from "../../../core/errors.ts";
 import { readTextInput } from "../../../core/text_input.ts";
 import { basename, join } from "../../../core/std.ts";
-import type { Split } from "../../../pipeline/shards/order.ts";
-import { readPlacements } from "../../../pipeline/shards/placements.ts";
+import { readPlacements, type Split, tokenizerPath } from "../../../pipeline/shards/mod.ts";
 import { textFiles } from "../../../pipeline/texts/corpus.ts";
 import { readRecords } from "../../../pipeline/texts/records.ts";
 import { loadTokenizer } from "../../../pipeline/tokenizer/mod.ts";
-import { tokenizerPath } from "../../../pipeline/shards/manifest.ts";
-import { openCorpus } from "../../training/shard_corpus.ts";
+import { openCorpus } from "../../training/mod.ts";
 import { Random } from "../../mamba/random.ts";
 import { probe } from "../formats/files.ts";
 import { FORMATS } from "../formats/mod.ts";

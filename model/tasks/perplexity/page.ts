@@ -11,7 +11,7 @@ import {
   tableHtml,
   tilesHtml,
 } from "../../../core/page/mod.ts";
-import type { PerplexityResult } from "../../training/perplexity.ts";
+import { type PerplexityResult } from "../../training/mod.ts";
 import { formatInterval } from "../../statistics/mod.ts";
 import type { GroupLoss } from "./document_losses.ts";
 

@@ -5,9 +5,13 @@ import { hasCitations } from "../../../pipeline/selection/columns.ts";
 import { formatTable } from "../../../core/reporter.ts";
 import { type Facet, FACETS } from "../../../pipeline/facets/document_facts.ts";
 import { findMeshTree, readMeshTree } from "../../../pipeline/facets/mesh_tree.ts";
-import type { Split, TrainingCorpus } from "../../training/corpus.ts";
-import { evaluatePerplexity, type PerplexityResult } from "../../training/perplexity.ts";
-import { openCorpus } from "../../training/shard_corpus.ts";
+import {
+  evaluatePerplexity,
+  openCorpus,
+  type PerplexityResult,
+  type Split,
+  type TrainingCorpus,
+} from "../../training/mod.ts";
 import { formatInterval } from "../../statistics/mod.ts";
 import type { Given, Measurement, MeasurementRequest } from "../core/task.ts";
 import { comparePerplexities, comparisonText } from "./comparison.ts";

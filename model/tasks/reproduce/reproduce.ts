@@ -9,8 +9,7 @@ import { exists, readJson, refuseForeign, sha256, writeAtomic } from "../../../c
 import type { Reporter } from "../../../core/reporter.ts";
 import { join } from "../../../core/std.ts";
 import type { MakeModel } from "../../mamba/types.ts";
-import type { PartialConfig } from "../../training/configuration.ts";
-import { isRun } from "../../training/run_file.ts";
+import { isRun, type PartialConfig } from "../../training/mod.ts";
 import { askModel } from "../core/evaluate.ts";
 import { learnedTask } from "../core/finetune.ts";
 import { isRandom } from "../core/reader.ts";
