@@ -43,6 +43,12 @@ export interface Subject {
 }
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+/** Makes inputs of JSON texts: mostly with changed values, else with changed bytes or `words` put in. */
+const mutantsOf = (samples: string[], words: string[]) => (chance: Chance): Uint8Array =>
+  chance.happens(0.7)
+    ? encode(mutateJson(chance.of(samples), chance))
+    : mutate(encode(chance.of(samples)), chance, words);
 const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 /** Makes the readers; they keep their files in `folder`. `close` ends what they started. */
@@ -234,10 +240,7 @@ function tokenizerSubject(folder: string): Subject {
   return {
     name: "tokenizer",
     share: 100,
-    input: (chance) =>
-      chance.happens(0.7)
-        ? encode(mutateJson(chance.of(samples), chance))
-        : mutate(encode(chance.of(samples)), chance, words),
+    input: mutantsOf(samples, words),
     read(input) {
       Deno.writeFileSync(path, input);
       const tokenizer = loadTokenizer(path);
@@ -417,10 +420,7 @@ function modelConfigSubject(folder: string): Subject {
   return {
     name: "model configuration",
     share: 50,
-    input: (chance) =>
-      chance.happens(0.7)
-        ? encode(mutateJson(chance.of(samples), chance))
-        : mutate(encode(chance.of(samples)), chance, words),
+    input: mutantsOf(samples, words),
     read(input) {
       Deno.writeFileSync(path, input);
       openModelFolder(own).close();

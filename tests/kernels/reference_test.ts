@@ -1,40 +1,8 @@
 import * as reference from "../../kernels/reference/mod.ts";
-import {
-  compare,
-  fromRows,
-  type GoldenCase,
-  openGoldenOperation,
-  startsOf,
-  toRows,
-} from "../../model/goldens/golden_file.ts";
-import { join } from "../../core/std.ts";
-import { assert, assertAlmostEquals, assertEquals } from "../assert.ts";
-import { SHARED, sharedTest } from "../shared.ts";
+import { fromRows, type GoldenCase, startsOf, toRows } from "../../model/goldens/golden_file.ts";
+import { assertAlmostEquals, assertEquals } from "../assert.ts";
+import { agrees, type Results } from "./golden_operations.ts";
 import { randoms } from "./randoms.ts";
-
-/** Outputs by name; (b l, d) ones already turned to the goldens' (b, d, l). */
-type Results = Record<string, ArrayLike<number>>;
-
-/** The goldens are rounded to float32: half a unit in the last place of the largest value. */
-const LIMIT = 2 ** -23;
-
-function agrees(operation: string, run: (golden: GoldenCase) => Results): void {
-  sharedTest(`goldens/op_${operation}.json`, `reference ${operation}: equals the goldens`, () => {
-    const goldens = openGoldenOperation(join(SHARED, "goldens", `op_${operation}.json`));
-    try {
-      for (const golden of goldens.cases) {
-        const results = run(golden);
-        assertEquals(Object.keys(results).sort(), Object.keys(golden.outputs).sort(), golden.name);
-        for (const name of Object.keys(golden.outputs)) {
-          const { ok, error } = compare(results[name]!, golden.output(name), LIMIT);
-          assert(ok, `${golden.name} ${name}: ${error}`);
-        }
-      }
-    } finally {
-      goldens.close();
-    }
-  });
-}
 
 /** Keeps the outputs that the case asks for. */
 const asked = (golden: GoldenCase, results: Results): Results =>

@@ -6,39 +6,10 @@ import {
   ssdBackward,
   type SsdInput,
 } from "../../kernels/reference/mod.ts";
-import { join } from "../../core/std.ts";
-import {
-  compare,
-  type GoldenCase,
-  openGoldenOperation,
-  startsOf,
-} from "../../model/goldens/golden_file.ts";
-import { assert, assertEquals } from "../assert.ts";
-import { SHARED, sharedTest } from "../shared.ts";
+import { compare, startsOf } from "../../model/goldens/golden_file.ts";
+import { assert } from "../assert.ts";
+import { agrees } from "./golden_operations.ts";
 import { randoms } from "./randoms.ts";
-
-/** The goldens are rounded to float32: half a unit in the last place of the largest value. */
-const LIMIT = 2 ** -23;
-
-type Results = Record<string, ArrayLike<number>>;
-
-function agrees(operation: string, run: (golden: GoldenCase) => Results): void {
-  sharedTest(`goldens/op_${operation}.json`, `reference ${operation}: equals the goldens`, () => {
-    const goldens = openGoldenOperation(join(SHARED, "goldens", `op_${operation}.json`));
-    try {
-      for (const golden of goldens.cases) {
-        const results = run(golden);
-        assertEquals(Object.keys(results).sort(), Object.keys(golden.outputs).sort(), golden.name);
-        for (const name of Object.keys(golden.outputs)) {
-          const { ok, error } = compare(results[name]!, golden.output(name), LIMIT);
-          assert(ok, `${golden.name} ${name}: ${error}`);
-        }
-      }
-    } finally {
-      goldens.close();
-    }
-  });
-}
 
 agrees("ssd", (golden) => {
   const [batch, length, heads] = golden.inputs.x as [number, number, number];

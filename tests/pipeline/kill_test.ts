@@ -10,23 +10,15 @@ import { Catalogue } from "../../pipeline/catalogue/catalogue.ts";
 import { readCatalogue } from "../../pipeline/corpus.ts";
 import { verifyCorpus } from "../../pipeline/verify.ts";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "../assert.ts";
-import { ROOT } from "../shared.ts";
 import { faults, random } from "./faults.ts";
 import { badMirror } from "./bad_mirror.ts";
+import { corpusWords, FIXTURES, killUntilDone, startPipeline } from "./killed.ts";
 import { digestOf, documentsOf, withFolder, withServer } from "./support.ts";
 
-const FIXTURES = join(ROOT, "fixtures/mirror");
-const TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 /** At least so many of a run, and as many of a refresh. */
 const KILLS = faults(2, 25, 50);
 
-function start(args: string[]): Deno.ChildProcess {
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-check", "-A", join(ROOT, "main.ts"), "pipeline", ...args, "--workers", "2"],
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
-}
+const start = (args: string[]) => startPipeline([...args, "--workers", "2"]);
 
 /** Runs `args` to their end; returns the log. */
 async function finish(args: string[]): Promise<string> {
@@ -43,26 +35,8 @@ async function timeOf(args: string[]): Promise<number> {
   return performance.now() - begin;
 }
 
-/**
- * Starts `args` and kills it at a random moment, again and again until it ends by itself. Each time it
- * may live a little longer than the time before, so that it also ends on a machine that is busier
- * than when `longest` was measured.
- */
-async function killUntilDone(args: string[], next: () => number, longest: number): Promise<number> {
-  for (let kills = 0;; kills++) {
-    const process = start(args);
-    const timer = setTimeout(() => {
-      try {
-        process.kill("SIGKILL");
-      } catch { /* it was done already */ }
-    }, 60 + next() * longest * 1.15 ** kills);
-    const { signal, code, stderr } = await process.output();
-    clearTimeout(timer);
-    if (signal === "SIGKILL") continue;
-    assertEquals(code, 0, new TextDecoder().decode(stderr));
-    return kills;
-  }
-}
+const killed = (args: string[], next: () => number, longest: number) =>
+  killUntilDone([...args, "--workers", "2"], next, longest);
 
 async function isWhole(corpus: string): Promise<void> {
   const catalogue = readCatalogue(corpus);
@@ -73,24 +47,11 @@ async function isWhole(corpus: string): Promise<void> {
   }
 }
 
-const options = (corpus: string) => [
-  "--corpus",
-  corpus,
-  "--tokenizer",
-  TOKENIZER,
-  "--sequence-length",
-  "128",
-  "--validation",
-  "0.05",
-  "--test",
-  "0.05",
-];
-
 const runOf = (corpus: string, ...more: string[]) => [
   "run",
   "--source",
   FIXTURES,
-  ...options(corpus),
+  ...corpusWords(corpus),
   ...more,
 ];
 
@@ -106,9 +67,9 @@ Deno.test("a run and a refresh killed at random moments end in the same bytes", 
     const documents = await documentsOf(plain);
     for (let runs = 0, refreshes = 0, round = 0; Math.min(runs, refreshes) < KILLS; round++) {
       const corpus = join(folder, `killed${round}`);
-      runs += await killUntilDone(runOf(corpus, "--files", "1-3"), next, running);
+      runs += await killed(runOf(corpus, "--files", "1-3"), next, running);
       await isWhole(corpus);
-      refreshes += await killUntilDone(
+      refreshes += await killed(
         ["refresh", "--files", "all", "--corpus", corpus],
         next,
         refreshing,
@@ -137,7 +98,7 @@ Deno.test("a refresh from a bad mirror, killed at random moments, ends in the sa
         const corpus = join(folder, `killed${round}`);
         await finish(runOf(corpus, "--files", "1"));
         const refresh = ["refresh", "--files", "all", "--corpus", corpus, "--source", url, ...fast];
-        kills += await killUntilDone(refresh, next, whole);
+        kills += await killed(refresh, next, whole);
         await isWhole(corpus);
         assertEquals(digestOf(corpus), digestOf(plain));
         assert(!exists(join(corpus, "raw")), "downloads were left behind");
@@ -153,7 +114,7 @@ Deno.test("a refresh from a bad mirror, killed at random moments, ends in the sa
 
 Deno.test("an interrupted run saves, says so and exits with 130", () =>
   withFolder(async (corpus) => {
-    const process = start(["run", "--source", FIXTURES, ...options(corpus)]);
+    const process = start(["run", "--source", FIXTURES, ...corpusWords(corpus)]);
     while (!exists(join(corpus, "documents"))) await new Promise((r) => setTimeout(r, 5));
     process.kill("SIGINT");
     const { code, stderr } = await process.output();
@@ -164,13 +125,13 @@ Deno.test("an interrupted run saves, says so and exits with 130", () =>
         assert(!entry.name.endsWith(".partial"), entry.name);
       }
     }
-    await finish(["run", "--source", FIXTURES, ...options(corpus)]);
+    await finish(["run", "--source", FIXTURES, ...corpusWords(corpus)]);
     await isWhole(corpus);
   }));
 
 Deno.test("a second refresh at the same time says so and exits with 0", () =>
   withFolder(async (corpus) => {
-    await finish(["run", "--source", FIXTURES, "--files", "5", ...options(corpus)]);
+    await finish(["run", "--source", FIXTURES, "--files", "5", ...corpusWords(corpus)]);
     const lock = Deno.openSync(join(corpus, ".lock"), { write: true });
     lock.lockSync(true);
     try {
@@ -199,7 +160,7 @@ Deno.test({
         new Deno.Command(command, { args }).outputSync().success;
       if (!system("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk)) return; // no right to
       try {
-        await finish(["run", "--source", FIXTURES, "--files", "4-5", ...options(corpus)]);
+        await finish(["run", "--source", FIXTURES, "--files", "4-5", ...corpusWords(corpus)]);
         const before = await documentsOf(corpus);
         const free = (left: number) => {
           const stat = new Deno.Command("df", { args: ["--output=avail", "-B1", disk] })

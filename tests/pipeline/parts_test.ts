@@ -17,8 +17,8 @@ import { buildTextCorpus } from "../../pipeline/texts/corpus.ts";
 import { trainTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { verifyCorpus } from "../../pipeline/verify.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "../assert.ts";
-import { ROOT } from "../shared.ts";
 import { faults, random } from "./faults.ts";
+import { corpusWords, FIXTURES, killUntilDone, startPipeline, TOKENIZER } from "./killed.ts";
 import {
   article,
   deletion,
@@ -29,9 +29,6 @@ import {
   withFolder,
   withServer,
 } from "./support.ts";
-
-const FIXTURES = join(ROOT, "fixtures/mirror");
-const TOKENIZER = join(ROOT, "fixtures/tokenizer.json");
 
 const options = (corpus: string, more: Partial<RunOptions> = {}): RunOptions => ({
   corpus,
@@ -289,45 +286,13 @@ Deno.test("the part of a process is what it is told, or what the cluster says", 
   assertThrows(() => of(undefined, { JOB_COMPLETION_INDEX: "3" }), UsageError, "PUBMAMBA_PARTS");
 });
 
-function start(args: string[], env: Record<string, string> = {}): Deno.ChildProcess {
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-check", "-A", join(ROOT, "main.ts"), "pipeline", ...args, "--workers", "1"],
-    env,
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-}
-
 const words = (corpus: string) => [
   "--source",
   FIXTURES,
-  "--corpus",
-  corpus,
-  "--tokenizer",
-  TOKENIZER,
-  "--sequence-length",
-  "128",
-  "--validation",
-  "0.05",
-  "--test",
-  "0.05",
+  ...corpusWords(corpus),
+  "--workers",
+  "1",
 ];
-
-async function killUntilDone(args: string[], next: () => number): Promise<number> {
-  for (let kills = 0;; kills++) {
-    const process = start(args);
-    const timer = setTimeout(() => {
-      try {
-        process.kill("SIGKILL");
-      } catch { /* it was done already */ }
-    }, 50 + next() * 1500 * 1.25 ** kills); // longer each time, so that it ends on a busy machine
-    const { signal, code, stderr } = await process.output();
-    clearTimeout(timer);
-    if (signal === "SIGKILL") continue;
-    assertEquals(code, 0, new TextDecoder().decode(stderr));
-    return kills;
-  }
-}
 
 Deno.test("parts that are killed, repeated and done twice at once end in the same bytes", () =>
   withFolder(async (folder) => {
@@ -339,13 +304,13 @@ Deno.test("parts that are killed, repeated and done twice at once end in the sam
       const part = (name: string) => ["run", ...words(corpus), "--part", name];
       // The same part twice, beside the other one.
       const ended = await Promise.allSettled(
-        ["1/2", "0/2", "2/2"].map((name) => killUntilDone(part(name), next)),
+        ["1/2", "0/2", "2/2"].map((name) => killUntilDone(part(name), next, 1500)),
       );
       for (const one of ended) {
         if (one.status === "rejected") throw one.reason; // once no other writes any more
         kills += one.value;
       }
-      kills += await killUntilDone(["finish", "--corpus", corpus], next);
+      kills += await killUntilDone(["finish", "--corpus", corpus, "--workers", "1"], next, 1500);
       await assertSame(corpus, whole);
       assert(!exists(join(corpus, "parts-merged")), "merged parts were left behind");
       Deno.removeSync(corpus, { recursive: true });
@@ -356,10 +321,13 @@ Deno.test("the command line takes its part from Slurm's variables and says so", 
   withFolder(async (folder) => {
     const corpus = join(folder, "corpus");
     for (const id of ["4", "5"]) {
-      const process = start(["run", ...words(corpus), "--json"], {
-        SLURM_ARRAY_TASK_ID: id,
-        SLURM_ARRAY_TASK_COUNT: "2",
-        SLURM_ARRAY_TASK_MIN: "4",
+      const process = startPipeline(["run", ...words(corpus), "--json"], {
+        env: {
+          SLURM_ARRAY_TASK_ID: id,
+          SLURM_ARRAY_TASK_COUNT: "2",
+          SLURM_ARRAY_TASK_MIN: "4",
+        },
+        stdout: "piped",
       });
       const { code, stdout, stderr } = await process.output();
       const log = new TextDecoder().decode(stderr);
@@ -368,7 +336,7 @@ Deno.test("the command line takes its part from Slurm's variables and says so", 
       const summary = JSON.parse(new TextDecoder().decode(stdout).trim().split("\n").at(-1) ?? "");
       assertEquals([summary.part, summary.parts], [Number(id) - 3, 2]);
     }
-    const { code } = await start(["finish", "--corpus", corpus]).output();
+    const { code } = await startPipeline(["finish", "--corpus", corpus, "--workers", "1"]).output();
     assertEquals(code, 0);
     await runPipeline(options(join(folder, "whole")));
     await assertSame(corpus, join(folder, "whole"));
