@@ -369,7 +369,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "tasks convert": { options: { input: reads, out: writesFile } },
   "tasks formats": {},
-  kernels: { device: true, options: { "": namesNoPlace } },
+  kernels: { device: true, options: { "": namesNoPlace, alternative: namesNoPlace } },
   "pipeline run": {
     system: ["systemMemoryInfo"], // for the number of workers
     variables: PART_VARIABLES,
