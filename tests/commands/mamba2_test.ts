@@ -7,7 +7,7 @@ import { Random } from "../../model/mamba/random.ts";
 import { buildShards, writeTokenFile } from "../../pipeline/shards/mod.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { assert, assertEquals } from "../assert.ts";
-import { withFolder } from "../model/helpers.ts";
+import { withFolder, writeJson } from "../model/helpers.ts";
 import { ROOT } from "../shared.ts";
 
 const TOKENIZER = join(ROOT, "fixtures", "tokenizer.json");
@@ -118,4 +118,67 @@ Deno.test("a Mamba-2 model is trained, resumed, exported, evaluated and run by t
       await run("generate", "--model", other, "--prompt=The trial", "--max-new-tokens=4", "--json"),
     );
     assertEquals(generated.tokens.length, 4);
+    await extendBoth(dir, [hf, other]);
+    await finetuneBoth(dir, [hf, other]);
   }));
+
+/** Gives models of both layouts the rows of further tokens, with contexts: the same ones. */
+async function extendBoth(dir: string, models: string[]): Promise<void> {
+  const texts = join(dir, "texts.jsonl");
+  const lines = Array.from(
+    { length: 40 },
+    (_, i) =>
+      JSON.stringify({ text: `angiotensin convertase number ${i} and angiotensin convertase` }),
+  );
+  Deno.writeTextFileSync(texts, lines.join("\n"));
+  const tokenizer = join(dir, "extended.json");
+  const extend = ["--tokenizer", TOKENIZER, "--input", texts, "--add", "2", "--out", tokenizer];
+  await run("pipeline", "extend-tokenizer", ...extend);
+  const read: Map<string, Float32Array>[] = [];
+  for (const model of models) {
+    const out = `${model}-extended`;
+    const words = ["--tokenizer", tokenizer, "--contexts", texts, "--out", out];
+    await run("model", "extend", "--model", model, ...words);
+    const { config } = openModelFolder(out);
+    assertEquals(config.vocabSize, openModelFolder(model).config.vocabSize + 2);
+    read.push(weights(out));
+  }
+  assertEquals(read[0], read[1]);
+}
+
+/** Fine-tunes models of both layouts, on answers and with a head of labels: to the same scores. */
+async function finetuneBoth(dir: string, models: string[]): Promise<void> {
+  const questions = join(dir, "pubmedqa");
+  Deno.mkdirSync(questions);
+  const entries = Array.from({ length: 24 }, (_, i): [string, unknown] => [`${1000 + i}`, {
+    QUESTION: `Is it ${i}?`,
+    CONTEXTS: ["It may be."],
+    final_decision: i % 2 ? "yes" : "no",
+  }]);
+  const truth = entries.slice(12).map(([pmid], i) => [pmid, i % 2 ? "yes" : "no"]);
+  writeJson(questions, "ori_pqal.json", Object.fromEntries(entries));
+  writeJson(questions, "test_ground_truth.json", Object.fromEntries(truth));
+  const entities = join(dir, "ner");
+  Deno.mkdirSync(entities);
+  const sentence = (i: number) => `The\tO\ndrug\tO\nfever${i}\tB\nheals\tO\n\n`;
+  for (const split of ["train", "devel", "test"]) {
+    const text = Array.from({ length: 12 }, (_, i) => sentence(i)).join("");
+    Deno.writeTextFileSync(join(entities, `${split}.tsv`), text);
+  }
+  const tuned = async (task: string, data: string, ...more: string[]) => {
+    const found: unknown[] = [];
+    for (const model of models) {
+      const out = `${model}-${task}`;
+      const words = ["--data", data, "--out", out, "--epochs=1", "--json", ...more];
+      const result = JSON.parse(await run("finetune", task, "--model", model, ...words));
+      const lines = Deno.readTextFileSync(join(out, "metrics.jsonl")).trim().split("\n");
+      found.push(
+        lines.map((line) => JSON.parse(line).loss),
+        result.model.scores ?? result.model.accuracy,
+      );
+    }
+    assertEquals(found.slice(2), found.slice(0, 2));
+  };
+  await tuned("pubmedqa", questions, "--max-tokens=128");
+  await tuned("ner", entities);
+}
