@@ -94,7 +94,10 @@ export function ssdTextureBytes(device: Sizing, shape: SsdShape, training: boole
   return total + (readsTexture(device, "u") ? u : 0);
 }
 
-/** Multiply-adds of a token in a product over k, twice: floating-point operations of the batch. */
+/**
+ * Multiply-adds of a token in a product over k, twice: floating-point operations of the batch, as if each
+ * sequence were one document. With more there are fewer.
+ */
 const flopOf = ({ batch, length, heads }: SsdShape, each: number) =>
   2 * batch * length * heads * each;
 
@@ -232,7 +235,7 @@ export function ssdForward(plan: Plan, shape: SsdShape, buffers: SsdForward): vo
     ...queue.operands({ states }, carries),
   };
   queue.product("ssd outputs", outputsProduct(program), heads, ofStates, {
-    flop: flopOf(shape, pp * (np + chunk / 2)),
+    flop: flopOf(shape, pp * ((carries ? np : 0) + chunk / 2)),
     bytes: stride * (columns * stored + 4 * width + 4 * groups * chunk) + stateBytes,
   });
 }
@@ -265,7 +268,7 @@ export function ssdBackward(plan: Plan, shape: SsdShape, buffers: SsdBackward): 
   const gradient = queue.operands({ dstates }, carries);
   const ofGradient = { ...read, ...queue.operands({ pairs }), states: gradient.dstates };
   queue.product("ssd inputs backward", inputsProduct(program), heads, ofGradient, {
-    flop: flopOf(shape, pp * (np + chunk / 2)),
+    flop: flopOf(shape, pp * ((carries ? np : 0) + chunk / 2)),
     bytes: rows + stateBytes,
   });
   for (const part of ["diagonal", "below"] as const) {
@@ -277,12 +280,12 @@ export function ssdBackward(plan: Plan, shape: SsdShape, buffers: SsdBackward): 
   }
   const ofPairs = { ...ofGradient, ...queue.operands({ dpairs }) };
   queue.product("ssd B backward", projectionProduct(program, "B"), groups, ofPairs, {
-    flop: flopOf(shape, pp * np) + flopOf(shape, np * chunk / 2) / heads * groups,
+    flop: flopOf(shape, carries ? pp * np : 0) + flopOf(shape, np * chunk / 2) / heads * groups,
     bytes: rows / 2 + stateBytes,
   });
   const ofState = { ...ofPairs, states: read.states };
   queue.product("ssd C backward", projectionProduct(program, "C"), groups, ofState, {
-    flop: flopOf(shape, pp * np) + flopOf(shape, np * chunk / 2) / heads * groups,
+    flop: flopOf(shape, carries ? pp * np : 0) + flopOf(shape, np * chunk / 2) / heads * groups,
     bytes: rows / 2 + stateBytes,
   });
   queue.dispatch("ssd steps backward", () => finishProgram(program), all, [
