@@ -4,11 +4,12 @@
  * @module
  */
 import type { Invocation } from "../core/cli.ts";
-import { formatTable } from "../core/reporter.ts";
+import { formatBytes, formatTable } from "../core/reporter.ts";
 import { join } from "../core/std.ts";
-import { deviceModel } from "../model/mamba/device_model.ts";
+import { deviceModel, planMemory } from "../model/mamba/device_model.ts";
 import { presetConfig } from "../model/mamba/config.ts";
 import type { HeadContext } from "../model/mamba/head.ts";
+import { withLora } from "../model/mamba/parameters.ts";
 import { Random } from "../model/mamba/random.ts";
 import type { MadeModel, UpdateOptions } from "../model/mamba/types.ts";
 import { fittingShape, stepExamples } from "../model/tasks/core/batching.ts";
@@ -75,6 +76,35 @@ async function secondsOf(body: () => Promise<unknown>): Promise<number> {
     best = Math.min(best, (performance.now() - began) / 1000);
   }
   return best;
+}
+
+/** Device memory of training a model at a batch's shape. */
+interface MemoryFigures {
+  precision: "f32" | "mixed";
+  trained: "all" | "adapters";
+  /** Bytes with every activation kept, and with them recomputed. */
+  kept: number;
+  recomputed: number;
+}
+
+/** The model and the batch whose memory is told: 4 rows of 256 tokens of mamba-130m. */
+const MEMORY = { preset: "mamba-130m", batchSize: 4, sequenceLength: 256, rank: 8 };
+
+/** Plans the memory of training all of a model, and adapters of every linear map of its layers. */
+async function memoryFigures(variant: string | undefined): Promise<MemoryFigures[]> {
+  const whole = presetConfig(MEMORY.preset);
+  const { rank, batchSize, sequenceLength } = MEMORY;
+  const adapters = { targets: "linear", rank, alpha: 16, dropout: 0, rootScale: false };
+  const configs = { all: whole, adapters: withLora(whole, adapters) };
+  const figures: MemoryFigures[] = [];
+  for (const precision of ["f32", "mixed"] as const) {
+    for (const trained of ["all", "adapters"] as const) {
+      const shape = { batchSize, sequenceLength, precision };
+      const { keep, recompute } = await planMemory({ variant }, configs[trained], shape);
+      figures.push({ precision, trained, kept: keep.total, recomputed: recompute.total });
+    }
+  }
+  return figures;
 }
 
 /** Measures a preset's sizes; `--model tiny` by default. */
@@ -161,5 +191,22 @@ export async function benchFinetune(invocation: Invocation): Promise<Record<stri
       `${(100 * f.share_of_passes).toFixed(0)} %`,
     ]),
   ));
-  return { device, model: preset, figures };
+  const memory = await memoryFigures(
+    invocation.string("variant") ?? Deno.env.get("KERNEL_VARIANT"),
+  );
+  reporter.line();
+  reporter.line(
+    `Planned device memory of training ${MEMORY.preset} at ${MEMORY.batchSize} x ` +
+      `${MEMORY.sequenceLength} tokens; adapters of rank ${MEMORY.rank} of every linear map`,
+  );
+  reporter.line(formatTable(
+    ["precision", "trained", "activations kept", "recomputed"],
+    memory.map(({ precision, trained, kept, recomputed }) => [
+      precision,
+      trained,
+      formatBytes(kept),
+      formatBytes(recomputed),
+    ]),
+  ));
+  return { device, model: preset, figures, memory };
 }

@@ -100,7 +100,7 @@ async function theWholeWay(invocation: Invocation, out: string): Promise<DemoRes
   const steps = invocation.number("steps");
   const config = steps === undefined ? recipe : mergeConfig(recipe, { steps });
   const { seed } = resolveConfig(config, "the demo's recipe");
-  const initial = openStart(INIT, corpus, seed);
+  const initial = openStart(INIT, corpus, { seed });
   writeModelFolder(place("initial"), initial);
   initial.close();
   const score = (model: string, makeModel: MakeModel) =>

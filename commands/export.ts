@@ -15,7 +15,9 @@ export const command: Command = {
     "files and an index above 5 GB), tokenizer.json, tokenizer_config.json and README.md. It loads " +
     "in transformers (MambaForCausalLM, Mamba2ForCausalLM), and as --model or --init here. With " +
     "--layout mamba-ssm it holds config.json and pytorch_model.bin as mamba_ssm reads them, with " +
-    "--layout gguf the file model.gguf, tokenizer included, which llama.cpp runs.",
+    "--layout gguf the file model.gguf, tokenizer included, which llama.cpp runs. A run of " +
+    "adapters (train --lora, finetune --lora) becomes a folder of adapters as PEFT has them, which " +
+    "loads beside its base; with --merge, a whole model.",
   options: {
     run: { type: "string", placeholder: "RUN", help: "the run folder", required: true },
     out: { type: "string", placeholder: "DIR", help: "the folder to write", required: true },
@@ -36,6 +38,10 @@ export const command: Command = {
       help: "who loads it: transformers, mamba_ssm (pytorch_model.bin) or llama.cpp (model.gguf)",
       choices: ["hf", "mamba-ssm", "gguf"],
       default: "hf",
+    },
+    merge: {
+      type: "boolean",
+      help: "of a run of adapters: write the whole model, with the adapters in its weights",
     },
     license: {
       type: "string",
@@ -80,6 +86,7 @@ export const command: Command = {
       : exportRun(run, out, choice, weights, (message) => reporter.log(message), {
         layout,
         license: invocation.string("license"),
+        merge: invocation.boolean("merge"),
       });
     const address = push === undefined
       ? undefined
@@ -90,6 +97,7 @@ export const command: Command = {
         ["from", result.checkpoint],
         ["step", result.step.toLocaleString("en")],
         ["weights", result.weights === "average" ? "moving average" : "as trained"],
+        ["holds", result.adapters ? "adapters, to be read beside their base" : "a whole model"],
         ["parameters", result.parameters.toLocaleString("en")],
       ]),
       ...(result?.validationPerplexity === undefined

@@ -10,6 +10,7 @@ import { TASKS } from "../model/tasks/list.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { requiredModel } from "./evaluate.ts";
 import { precisionOf, precisionOption } from "./precision_option.ts";
+import { givenLora, LORA_OPTIONS, specOf } from "./train_options.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
 const { batch, optimizer, schedule } = FINETUNE_DEFAULTS;
@@ -69,6 +70,9 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
       help: "parameters that stay as they are: names with * for any text, separated by commas",
       default: "",
     },
+    ...Object.fromEntries(
+      Object.entries(LORA_OPTIONS).map(([name, option]) => [name, specOf(option)]),
+    ),
     ...headOptions(defaults.head),
     precision: precisionOption,
     "batch-size": { type: "integer", help: "rows computed at once", min: 1, default: batch.rows },
@@ -209,6 +213,7 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
               },
             }
             : {}),
+          ...givenLora(invocation),
           schedule: { ...schedule, warmup: invocation.number("warmup") },
         },
         maxTokens: invocation.requiredNumber("max-tokens"),

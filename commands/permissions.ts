@@ -168,9 +168,48 @@ const readsScores: Place = (value, { rights }) => {
 /** A model or tokenizer: a folder or file, or a hub id, which is fetched into the hub's cache. */
 const readsModel: Place = (value, line) => {
   line.rights.read(value); // even where it is not there, so that the command can see that
-  if (isThere(value) || !isHubId(value)) return;
+  if (isThere(value)) return readsBase(value, line);
+  if (!isHubId(value)) return;
   reachHub(line);
   line.rights.change(join(hubHome(line.environment), "hub"));
+};
+
+/** Bases of bases of adapters that are followed. */
+const MOST_BASES = 8;
+
+/**
+ * The base of a folder of adapters, or of a run that trains such: a folder, which may hold adapters too,
+ * or a model in the hub's cache.
+ */
+function readsBase(folder: string, { rights, environment }: Line): void {
+  let places = [folder];
+  for (let i = 0; i < MOST_BASES && places.length; i++) {
+    places = places.flatMap((place) => {
+      const name = baseNamed(place);
+      if (name === undefined) return [];
+      for (const path of [join(place, name), name]) rights.read(path);
+      if (isHubId(name)) {
+        rights.variables(HUB_VARIABLES);
+        rights.read(join(hubHome(environment), "hub"));
+      }
+      return [join(place, name), name].filter(isThere);
+    });
+  }
+}
+
+/** The base that the adapters of a folder or of a run name. */
+function baseNamed(folder: string): string | undefined {
+  const adapter = parsed(() => readJson(join(folder, "adapter_config.json")));
+  const name = textAt(adapter, "base_model_name_or_path");
+  if (name) return name;
+  const run = parsed(() => readJson(join(folder, "run.json")));
+  return textAt(run, "config", "lora", "targets") ? textAt(run, "init") : undefined;
+}
+
+/** A run whose checkpoints are read, beside their base where they hold adapters. */
+const readsRun: Place = (value, line) => {
+  line.rights.read(value);
+  readsBase(value, line);
 };
 
 /** A model that is asked: of a checkpoint, its run says which of its weights validation scores. */
@@ -313,8 +352,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
       watch: listens,
     },
   },
-  "compare": { options: { "": reads, out: writesFile }, defaults: { out: "comparison.html" } },
-  "export": { options: { run: reads, out: writesFolder, push: publishes } },
+  "export": { options: { run: readsRun, out: writesFolder, push: publishes } },
   "generate": { device: true, options: { ...MODEL, prompts: reads } },
   "model extend": {
     device: true,

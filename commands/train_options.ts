@@ -11,6 +11,32 @@ import {
 import { precisionOption } from "./precision_option.ts";
 import { givenSelection, selectionOptions } from "./selection_options.ts";
 
+/** Options of adapters, which are keys of the configuration. */
+export const LORA_OPTIONS: Record<string, OptionSpec & { key: string }> = {
+  lora: {
+    key: "lora.targets",
+    type: "string",
+    placeholder: "NAMES",
+    help: "train adapters of low rank beside these matrices, and nothing else of the model: " +
+      "in_proj, x_proj, dt_proj, out_proj, embedding, linear for all but the last, or names with * " +
+      "for any text, separated by commas",
+  },
+  "lora-rank": { key: "lora.rank", type: "integer", help: "the rank of adapters", min: 1 },
+  "lora-alpha": {
+    key: "lora.alpha",
+    type: "number",
+    help: "an adapter's part is multiplied with this over the rank",
+    min: 0,
+  },
+  "lora-dropout": {
+    key: "lora.dropout",
+    type: "number",
+    help: "the share of what an adapter reads that it learns without",
+    min: 0,
+    max: 0.9,
+  },
+};
+
 /** Options that are keys of the configuration. */
 const CONFIG_OPTIONS: Record<string, OptionSpec & { key: string }> = {
   steps: { key: "steps", type: "integer", help: "optimizer updates", min: 1 },
@@ -32,6 +58,7 @@ const CONFIG_OPTIONS: Record<string, OptionSpec & { key: string }> = {
     help: "steps of warm-up; below 1, a share of all steps",
     min: 0,
   },
+  ...LORA_OPTIONS,
   precision: { key: "precision", ...precisionOption },
   seed: { key: "seed", type: "integer", help: "of weights and of the order of rows", min: 0 },
   "checkpoint-every": {
@@ -49,7 +76,18 @@ const CONFIG_OPTIONS: Record<string, OptionSpec & { key: string }> = {
   },
 };
 
-const specOf = ({ key: _, ...spec }: OptionSpec & { key: string }): OptionSpec => spec;
+/** The keys under `lora` that the options of adapters give. */
+export function givenLora(invocation: Invocation): PartialConfig {
+  let config: PartialConfig = {};
+  for (const [name, { key }] of Object.entries(LORA_OPTIONS)) {
+    const value = invocation.options[name];
+    if (value !== undefined) config = mergeConfig(config, nest(key, value));
+  }
+  return config;
+}
+
+/** An option as a command has it, without the key that it sets. */
+export const specOf = ({ key: _, ...spec }: OptionSpec & { key: string }): OptionSpec => spec;
 
 /** Spread into the command's options. */
 export const configOptions: Record<string, OptionSpec> = {

@@ -8,8 +8,11 @@ import {
   type MemoryPlan,
   parameterCount,
   presetConfig,
+  trainedCount,
 } from "../model/mamba/mod.ts";
 import {
+  adaptedConfig,
+  describeTrained,
   openStart,
   type TrainConfig,
   type TrainingCorpus,
@@ -41,7 +44,7 @@ export async function printPlan(
     );
   }
   const sequenceLength = corpus?.sequenceLength ?? given ?? USUAL_LENGTH;
-  const model = modelOf(await localModel(init, reporter), corpus, config.seed);
+  const model = modelOf(await localModel(init, reporter), corpus, config);
   const { planMemory } = await import("../model/mamba/device_model.ts");
   const plan = await planMemory(deviceChoice(invocation), model, {
     batchSize: config.batch.rows,
@@ -71,6 +74,7 @@ export async function printPlan(
   reporter.line("");
   reporter.line(formatTable(["plan", "value"], [
     ["parameters", parameterCount(model).toLocaleString("en")],
+    ...(model.lora ? [["trained", describeTrained(model)]] : []),
     ["batch", `${config.batch.rows} rows of ${sequenceLength} tokens`],
     ["device", plan.device],
     ["available", Number.isFinite(available) ? formatBytes(available) : "unknown"],
@@ -83,6 +87,7 @@ export async function printPlan(
       ...plan,
       available: Number.isFinite(available) ? available : null,
       parameters: parameterCount(model),
+      trained: trainedCount(model),
     }));
   }
 }
@@ -103,14 +108,20 @@ function tensorTable(keep: MemoryPlan, recompute: MemoryPlan): string {
 }
 
 /** The sizes of what a run would start from. */
-function modelOf(init: string, corpus: TrainingCorpus | undefined, seed: number): MambaConfig {
+function modelOf(
+  init: string,
+  corpus: TrainingCorpus | undefined,
+  { seed, lora }: TrainConfig,
+): MambaConfig {
   if (corpus) {
-    const start = openStart(init, corpus, seed);
+    const start = openStart(init, corpus, { seed, lora });
     start.close();
     return start.config;
   }
-  if (init.startsWith("random:")) return presetConfig(init.slice("random:".length));
+  if (init.startsWith("random:")) {
+    return adaptedConfig(presetConfig(init.slice("random:".length)), lora);
+  }
   const folder = openModelFolder(init);
   folder.close();
-  return folder.config;
+  return adaptedConfig(folder.config, lora);
 }

@@ -36,6 +36,7 @@ export type { ProviderName } from "../kernels/providers.ts";
 export type { SelectionSpec } from "../pipeline/selection/selection.ts";
 export type { Interval } from "./statistics/mod.ts";
 export {
+  type AdapterBase,
   type AutotuneMode,
   type Batch,
   type CommonConfig,
@@ -51,6 +52,7 @@ export {
   type HeadLoss,
   initialParameters,
   type ItemBatch,
+  type LoraConfig,
   type MadeModel,
   makeBatch,
   type MakeModel,

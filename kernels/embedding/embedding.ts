@@ -4,9 +4,9 @@
  * @module
  */
 import { alternative } from "../alternatives.ts";
-import { columns, type Matrix, padded, PANEL, type Region } from "../layout.ts";
+import { columns, elementBytes, type Matrix, padded, PANEL, type Region } from "../layout.ts";
 import type { Plan } from "../plan.ts";
-import { type Program, uniforms, VECTOR_GROUP, WgslWriter } from "../wgsl/mod.ts";
+import { type Program, uniforms, VECTOR_GROUP, vectorOf, WgslWriter } from "../wgsl/mod.ts";
 
 /** Panels that one invocation of a GPU works through; a CPU driver's takes them all. */
 const GPU_PANELS = 1;
@@ -14,7 +14,7 @@ const GPU_PANELS = 1;
 /** Ranges of the table's panels that each fit a binding: [first column, columns]. */
 function panelRanges(plan: Plan, table: Matrix): [number, number][] {
   const panels = padded(table.cols) / PANEL;
-  const bytes = table.stride * PANEL * 4;
+  const bytes = table.stride * PANEL * elementBytes(table);
   const most = Math.max(1, Math.floor(plan.device.bindingLimit / bytes));
   const ranges: [number, number][] = [];
   for (let i = 0; i < panels; i += most) {
@@ -39,11 +39,11 @@ const PARAMS = uniforms({
 });
 
 /** Eight invocations for each row: one for each vector of a panel. */
-function forwardProgram(): Program {
+function forwardProgram(type: "vec4f" | "vec4h"): Program {
   const w = new WgslWriter();
   w.const("GROUP", VECTOR_GROUP);
   w.uniforms("p", PARAMS);
-  w.storage("table", "vec4f");
+  w.storage("table", type);
   w.storage("tokens", "u32");
   w.storage("x", "vec4f", "read_write");
   w.main("GROUP", { id: "global_invocation_id" }, () => {
@@ -51,18 +51,22 @@ function forwardProgram(): Program {
     w.if("r >= p.rows", () => w.line("return;"));
     w.line("let token = tokens[r];");
     w.for("var i = id.y * p.each; i < min(p.panels, (id.y + 1u) * p.each); i++", () => {
-      w.line("x[(i * p.stride + r) * 8u + q] = table[(i * p.table_stride + token) * 8u + q];");
+      const row = "table[(i * p.table_stride + token) * 8u + q]";
+      w.line(`x[(i * p.stride + r) * 8u + q] = ${type === "vec4h" ? `vec4f(${row})` : row};`);
     });
   });
   return w.program();
 }
 
-/** Queues x[r] = table[tokens[r]]. `table` (V, d), `tokens` (rows) u32 below V, `x` (rows, d). */
+/**
+ * Queues x[r] = table[tokens[r]]. `table` (V, d) in f32 or f16, `tokens` (rows) u32 below V, `x`
+ * (rows, d).
+ */
 export function embeddingForward(
   plan: Plan,
   o: { table: Matrix; tokens: Region; x: Matrix },
 ): void {
-  const code = forwardProgram();
+  const code = forwardProgram(vectorOf(o.table));
   for (const [from, cols] of panelRanges(plan, o.table)) {
     const table = columns(o.table, from, cols);
     const x = columns(o.x, from, cols);

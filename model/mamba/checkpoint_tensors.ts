@@ -4,7 +4,7 @@
  * @module
  */
 import type { MambaConfig } from "./config.ts";
-import { type Parameter, parameterList } from "./parameters.ts";
+import { type Parameter, trainedParameters } from "./parameters.ts";
 
 /** What of a parameter a checkpoint holds. */
 export type CheckpointSlot = "value" | "m" | "v" | "average";
@@ -15,9 +15,12 @@ export interface CheckpointTensor {
   parameter: Parameter;
 }
 
-/** Every tensor of a checkpoint in order: weights, both moments of each, averages where kept. */
+/**
+ * Every tensor of a checkpoint in order: weights, both moments of each, averages where kept. What is
+ * frozen beside adapters is not among them.
+ */
 export function checkpointTensors(config: MambaConfig, average: boolean): CheckpointTensor[] {
-  const list = parameterList(config);
+  const list = trainedParameters(config);
   const all = (slot: CheckpointSlot) => list.map((parameter) => ({ slot, parameter }));
   return [
     ...all("value"),

@@ -5,6 +5,7 @@
  */
 import { UserError } from "../../core/errors.ts";
 import type { HeadConfig } from "./head.ts";
+import type { LoraConfig } from "./lora.ts";
 
 /** Sizes that models of both kinds have; the language model's head is tied to the embeddings. */
 export interface CommonConfig {
@@ -36,6 +37,8 @@ export interface CommonConfig {
   initializerRange: number;
   /** A head of labels, of a model that was taught a task by one. */
   head?: HeadConfig;
+  /** Adapters, of a model whose other weights are frozen. */
+  lora?: LoraConfig;
 }
 
 /** The sizes of a Mamba-1 language model. */
@@ -68,6 +71,12 @@ export type MambaConfig = Mamba1Config | Mamba2Config;
 /** A model as a language model: without a head of labels, if it has one. */
 export function withoutHead(config: MambaConfig): MambaConfig {
   const { head: _, ...sizes } = config;
+  return sizes;
+}
+
+/** A model without adapters, if it has any: what it is once they are merged. */
+export function withoutLora(config: MambaConfig): MambaConfig {
+  const { lora: _, ...sizes } = config;
   return sizes;
 }
 

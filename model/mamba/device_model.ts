@@ -3,11 +3,14 @@ import { openDevice } from "../../kernels/open_device.ts";
 import { measureRoofs } from "../../kernels/peaks.ts";
 import type { ProviderName } from "../../kernels/providers.ts";
 import { requireSelfTest } from "../../kernels/self_test.ts";
+import { fail } from "../../core/errors.ts";
 import { kindOf } from "./kinds.ts";
-import type { MambaConfig } from "./config.ts";
+import { type MambaConfig, withoutLora } from "./config.ts";
 import type { AutotuneMode } from "./gpu/autotune.ts";
 import { type MemoryPlan, memoryPlan } from "./gpu/memory_plan.ts";
-import { availableBytes, createMamba, type MambaOptions } from "./mamba.ts";
+import { adapterNames, merged, weightName } from "./lora.ts";
+import { availableBytes, createMamba, type Mamba, type MambaOptions } from "./mamba.ts";
+import { parameterList } from "./parameters.ts";
 import { createRecurrentMamba } from "./recurrent.ts";
 import type { MakeModel } from "./types.ts";
 
@@ -43,7 +46,10 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
       return {
         model,
         device: device.arithmetic(shape.precision),
-        recurrent: () => createRecurrentMamba(device, config, model.store),
+        recurrent: async () =>
+          config.lora
+            ? await createRecurrentMamba(device, withoutLora(config), await mergedValues(model))
+            : await createRecurrentMamba(device, config, model.store),
         timeline: () => model.timeline(),
         peaks: () => measureRoofs(device, shape.precision === "mixed"),
         memory: () => device.allocatedBytes,
@@ -58,6 +64,21 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
       throw error;
     }
   };
+}
+
+/** The weights of a model as they are, with its adapters in them. */
+async function mergedValues(model: Mamba): Promise<(name: string) => Float32Array> {
+  const values = await model.readParameters();
+  const read = (name: string) => values.get(name) ?? fail(`no parameter is named ${name}`);
+  const { lora } = model.config;
+  const shapes = new Map(parameterList(model.config).map(({ name, shape }) => [name, shape]));
+  for (const module of lora?.modules ?? []) {
+    const name = weightName(module);
+    const { a, b } = adapterNames(module);
+    const shape = shapes.get(name) ?? [];
+    if (lora) values.set(name, merged(lora, module, shape, read(name), read(a), read(b)));
+  }
+  return read;
 }
 
 /** What a model would take on the default device. */

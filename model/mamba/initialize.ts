@@ -6,6 +6,7 @@
 import type { MambaConfig } from "./config.ts";
 import { HEAD_BIAS, HEAD_WEIGHT, isCrfParameter } from "./head.ts";
 import { kindOf } from "./kinds.ts";
+import { adapterModule, EMBEDDING_MODULE } from "./lora.ts";
 import { within } from "./mixer_parameters.ts";
 import { EMBEDDING, type Parameter, parameterList } from "./parameters.ts";
 import { Random } from "./random.ts";
@@ -27,6 +28,13 @@ export function initialValues(config: MambaConfig, parameter: Parameter, seed: n
   if (name === HEAD_WEIGHT) return fill(within(1 / Math.sqrt(fanIn), random));
   if (name === HEAD_BIAS) return values;
   if (isCrfParameter(name)) return fill(within(FIRST_TRANSITIONS, random));
+  const adapter = adapterModule(name);
+  if (adapter) {
+    // As PEFT draws them: the product of A and B is 0 at first.
+    const ofEmbedding = adapter.module === EMBEDDING_MODULE;
+    if (adapter.part === (ofEmbedding ? "A" : "B")) return values;
+    return fill(ofEmbedding ? () => random.normal() : within(1 / Math.sqrt(fanIn), random));
+  }
   const mixer = /\.mixer\.(.*)$/.exec(name)?.[1];
   if (mixer === undefined) return values.fill(1); // norms
   const own = kindOf(config).parameters.draw(config, mixer, random);

@@ -37,6 +37,7 @@ import { readLabelLogits, uploadItems } from "./gpu/label_head.ts";
 import { LaneSums, lossRegions } from "./gpu/lanes.ts";
 import { RankExchange } from "./gpu/rank_exchange.ts";
 import type { LayerActivations } from "./gpu/layer_buffers.ts";
+import { headAdapter } from "./gpu/low_rank.ts";
 import {
   backwardPlan,
   clearPlan,
@@ -179,6 +180,11 @@ export class Mamba implements TrainableModel {
     }
     const { dropout = 0, tokenDropout = 0, stateDropout = 0 } = backward ? this.#dropouts : {};
     const seed = batch.dropoutSeed ?? 0;
+    const dropped = this.store.lowRank?.dropped;
+    if (dropped) {
+      const rate = backward ? this.config.lora?.dropout ?? 0 : 0;
+      device.write(dropped.state, dropoutState(seed, rate));
+    }
     if (training?.dropout) {
       device.write(training.dropout, dropoutState(seed, dropout, tokenDropout));
     }
@@ -303,12 +309,16 @@ export class Mamba implements TrainableModel {
     const logits = bench.matrix(undefined, hidden.rows, this.config.paddedVocabSize);
     this.#upload(batch, false, true);
     this.#forward.submit();
-    await bench.run((plan) =>
-      matmul(plan, { product: "NT", a: hidden, b: this.store.operand(EMBEDDING), c: logits })
-    );
+    await bench.run((plan) => this.#languageHead(plan, hidden, logits));
     const values = await bench.values(logits);
     bench.clear();
     return values;
+  }
+
+  /** Appends the logits of hidden rows. */
+  #languageHead(plan: Plan, hidden: Matrix, logits: Matrix): void {
+    matmul(plan, { product: "NT", a: hidden, b: this.store.operand(EMBEDDING), c: logits });
+    headAdapter(plan, this.store)?.forward(hidden, logits);
   }
 
   async logitsAt(
@@ -329,9 +339,7 @@ export class Mamba implements TrainableModel {
       some.forEach((p, i) => values.set(all.subarray(p * d, (p + 1) * d), i * d));
       const hidden = bench.matrix(values, some.length, d, type);
       const c = bench.matrix(undefined, some.length, width);
-      await bench.run((plan) =>
-        matmul(plan, { product: "NT", a: hidden, b: this.store.operand(EMBEDDING), c })
-      );
+      await bench.run((plan) => this.#languageHead(plan, hidden, c));
       const logits = await bench.values(c);
       bench.clear();
       some.forEach((_, i) => use(logits.subarray(i * width, (i + 1) * width), first + i));

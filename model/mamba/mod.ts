@@ -8,6 +8,7 @@
  * | `parameters.ts`, `initialize.ts`    | names and shapes of the parameters, and their first values      |
  * | `batch.ts`, `random.ts`             | rows as a batch of tokens, starts and targets; seeded numbers   |
  * | `head.ts`                           | a head of labels: what it reads, its loss, its parameters       |
+ * | `lora.ts`                           | adapters of low rank: which matrices have them, their merge     |
  * | `types.ts`                          | what trainer, evaluator and generator ask of any model          |
  * | `mamba.ts`, `gpu/`                  | the model on a WebGPU device: forward, backward, AdamW          |
  * | `device_model.ts`                   | opens a device and makes a model on it                          |
@@ -28,6 +29,7 @@ export {
   presetConfig,
   PRESETS,
   withoutHead,
+  withoutLora,
 } from "./config.ts";
 export { huggingFaceConfig, parseConfig } from "./config_file.ts";
 export {
@@ -40,14 +42,19 @@ export { type GenerateOptions, generateTokens } from "./generate.ts";
 export type { AutotuneMode } from "./gpu/autotune.ts";
 export { type Dropouts } from "./dropouts.ts";
 export { isHeadParameter } from "./head.ts";
+export { type AdapterBase, isAdapterParameter, type LoraConfig } from "./lora.ts";
 export { initialParameters } from "./initialize.ts";
 export type { MemoryPlan, Precision } from "./mamba.ts";
 export {
   canonicalName,
   EMBEDDING,
+  type LoraRequest,
   type Parameter,
   parameterCount,
   parameterList,
+  trainedCount,
+  trainedParameters,
+  withLora,
 } from "./parameters.ts";
 export { Random } from "./random.ts";
 export type { RecurrentOptions } from "./recurrent.ts";

@@ -8,7 +8,8 @@ import { float64At } from "../../core/nth.ts";
 import * as ops from "../../kernels/reference/mod.ts";
 import type { MambaConfig } from "./config.ts";
 import { kindOf } from "./kinds.ts";
-import { parameterList } from "./parameters.ts";
+import { addAdapterGradients, withAdapters } from "./reference_lora.ts";
+import { type Parameter, parameterList, trainedParameters } from "./parameters.ts";
 import { type HeadActivations, headBackward, headForward, headLosses } from "./reference_head.ts";
 import {
   type Activations,
@@ -32,14 +33,22 @@ import type {
   UpdateOptions,
 } from "./types.ts";
 
-const zeros = (config: MambaConfig): Tensors =>
-  new Map(parameterList(config).map((p) => [p.name, new Float64Array(p.size)]));
+const zeros = (list: readonly Parameter[]): Tensors =>
+  new Map(list.map((p) => [p.name, new Float64Array(p.size)]));
 
 const copyOf = (tensors: Tensors): Map<string, Float32Array> =>
   new Map([...tensors].map(([name, values]) => [name, Float32Array.from(values)]));
 
 function roundToFloat32(values: Float64Array): void {
   for (let i = 0; i < values.length; i++) values[i] = Math.fround(float64At(values, i));
+}
+
+/** What a forward took and left. */
+interface Pass {
+  piece: Piece;
+  /** With adapters in them. */
+  weights: Tensors;
+  seen: Activations;
 }
 
 /** The reference with gradients and optimizer. */
@@ -72,13 +81,14 @@ export class ReferenceModel implements TrainableModel {
   ) {
     this.config = config;
     this.#terms = terms;
-    if (terms.averageDecay) this.#averages = zeros(config);
+    const trained = trainedParameters(config);
+    if (terms.averageDecay) this.#averages = zeros(trained);
     this.batchSize = batchSize;
     this.sequenceLength = sequenceLength;
-    this.#parameters = zeros(config);
-    this.gradients = zeros(config);
-    this.#m = zeros(config);
-    this.#v = zeros(config);
+    this.#parameters = zeros(parameterList(config));
+    this.gradients = zeros(trained);
+    this.#m = zeros(trained);
+    this.#v = zeros(trained);
   }
 
   writeParameters(read: (name: string) => Float32Array): void {
@@ -102,24 +112,28 @@ export class ReferenceModel implements TrainableModel {
   }
 
   writeMoments(read: (name: string) => Moments): void {
-    for (const name of this.#parameters.keys()) {
+    for (const name of this.#m.keys()) {
       const { m, v } = read(name);
       tensor(this.#m, name).set(m);
       tensor(this.#v, name).set(v);
     }
   }
 
-  #forward(batch: Batch, training = false): { piece: Piece; seen: Activations } {
+  #forward(batch: Batch, training = false): Pass {
     const piece: Piece = {
       batch: this.batchSize,
       length: this.sequenceLength,
       starts: batch.starts,
     };
+    if (training && this.config.lora?.dropout) {
+      throw new RangeError("The reference trains adapters without dropout");
+    }
     const { dropout, tokenDropout, stateDropout } = this.#terms;
     if (training && (dropout || tokenDropout || stateDropout)) {
       piece.dropout = { seed: batch.dropoutSeed ?? 0, dropout, tokenDropout, stateDropout };
     }
-    return { piece, seen: forward(this.config, this.#parameters, batch.tokens, piece) };
+    const weights = withAdapters(this.config, this.#parameters);
+    return { piece, weights, seen: forward(this.config, weights, batch.tokens, piece) };
   }
 
   #read = (name: string): Float64Array => {
@@ -140,7 +154,8 @@ export class ReferenceModel implements TrainableModel {
 
   /** The logits of every position, (b l, padded vocabulary). */
   logits(batch: Batch): Float64Array {
-    return languageLogits(this.config, this.#parameters, this.#forward(batch).seen);
+    const { weights, seen } = this.#forward(batch);
+    return languageLogits(this.config, weights, seen);
   }
 
   accumulate(batch: Batch, scale: number, before?: () => void): void {
@@ -151,11 +166,14 @@ export class ReferenceModel implements TrainableModel {
       this.#plain = 0;
       this.#fresh = false;
     }
-    const { piece, seen } = this.#forward(batch, true);
-    const { config, gradients } = this;
-    const labelled = this.#headBackward(batch, seen, scale);
-    const dhidden = labelled ?? this.#languageBackward(batch, seen, scale);
-    backward(config, this.#parameters, batch.tokens, piece, seen, dhidden, gradients);
+    const pass = this.#forward(batch, true);
+    const { config } = this;
+    // Adapters' gradients are made of those of the weights that they are beside.
+    const gradients = config.lora ? zeros(parameterList(config)) : this.gradients;
+    const labelled = this.#headBackward(batch, pass.seen, scale);
+    const dhidden = labelled ?? this.#languageBackward(batch, pass, scale, gradients);
+    backward(config, pass.weights, batch.tokens, pass.piece, pass.seen, dhidden, gradients);
+    if (config.lora) addAdapterGradients(config, this.#parameters, gradients, this.gradients);
   }
 
   endLane(): void {
@@ -178,17 +196,22 @@ export class ReferenceModel implements TrainableModel {
   }
 
   /** Loss and gradients of the tied head. */
-  #languageBackward({ targets }: Batch, seen: Activations, scale: number): Float64Array {
-    const { config, gradients } = this;
+  #languageBackward(
+    { targets }: Batch,
+    { weights, seen }: Pass,
+    scale: number,
+    gradients: Tensors,
+  ): Float64Array {
+    const { config } = this;
     const { objective } = this.#terms;
-    const logits = languageLogits(config, this.#parameters, seen);
+    const logits = languageLogits(config, weights, seen);
     const { nll } = ops.crossEntropy(logits, targets, objective);
     for (const value of nll) this.#loss += scale * value;
     if (objective) {
       for (const value of ops.crossEntropy(logits, targets).nll) this.#plain += scale * value;
     }
     const dlogits = ops.crossEntropyBackward(logits, targets, scale, objective);
-    return languageBackward(config, this.#parameters, seen, dlogits, gradients);
+    return languageBackward(config, weights, seen, dlogits, gradients);
   }
 
   /** Loss and gradients of a head of labels; undefined where the model has none. */
@@ -218,7 +241,7 @@ export class ReferenceModel implements TrainableModel {
   update(options: UpdateOptions): void {
     const { rate = () => 1 } = this.#terms;
     const averageDecay = options.averageDecay ?? this.#terms.averageDecay ?? 0;
-    const trained = parameterList(this.config).filter((parameter) => rate(parameter) !== 0);
+    const trained = trainedParameters(this.config).filter((parameter) => rate(parameter) !== 0);
     const gradNorm = ops.globalNorm(trained.map(({ name }) => tensor(this.gradients, name)));
     const { loss = Infinity, gradNorm: norm = Infinity } = options.skipAbove ?? {};
     const skipped = this.#loss > loss || gradNorm > norm;

@@ -50,6 +50,7 @@ interface CheckpointPlace {
 export interface Checkpoint {
   path: string;
   state: TrainerState;
+  /** Of a run that trains adapters: with these apart, as its configuration says. */
   folder: ModelFolder;
   /** AdamW's moments of one parameter. */
   moments(name: string): Moments;
@@ -117,7 +118,8 @@ export function openCheckpoint(path: string): Checkpoint {
       throw new UserError(`Cannot use the checkpoint ${path}: ${name} ${what}`);
     }
   }
-  const folder = openModelFolder(path);
+  const opened = openModelFolder(path);
+  const folder = opened.unmerged ?? opened;
   const moments = openSafetensors(join(path, OPTIMIZER));
   const averageFile = join(path, AVERAGE);
   const average = exists(averageFile) ? openSafetensors(averageFile) : undefined;

@@ -20,11 +20,10 @@ import {
   type CheckpointSlot,
   type CheckpointTensor,
   checkpointTensors,
-  EMBEDDING,
-  parameterList,
   type TrainableModel,
+  trainedParameters,
 } from "../mamba/mod.ts";
-import { type FolderContents, ModelFolderWriter } from "../weights/mod.ts";
+import { AdapterFolderWriter, type FolderContents, ModelFolderWriter } from "../weights/mod.ts";
 
 /** What a checkpoint holds besides tensors and the trainer's state. */
 export interface CheckpointContents extends FolderContents {
@@ -35,7 +34,7 @@ export interface CheckpointContents extends FolderContents {
 /** A checkpoint under construction: a folder that gets its name in `finish`. */
 export class CheckpointWriter {
   readonly #contents: CheckpointContents;
-  readonly #folder: ModelFolderWriter;
+  readonly #folder: Pick<ModelFolderWriter, "folder" | "add" | "finish" | "abort">;
   readonly #path: string;
   readonly #tensors: CheckpointTensor[];
   #optimizer: SafetensorsWriter | undefined;
@@ -48,7 +47,10 @@ export class CheckpointWriter {
     this.#path = checkpointPath(run, step);
     this.#tensors = checkpointTensors(contents.config, contents.average);
     removeCheckpoint(this.#path);
-    this.#folder = new ModelFolderWriter(this.#path, contents);
+    // Of adapters the folder has what is trained alone: the base is where it was.
+    this.#folder = contents.config.lora
+      ? new AdapterFolderWriter(this.#path, contents)
+      : new ModelFolderWriter(this.#path, contents);
   }
 
   /** Writes the next tensor of {@linkcode checkpointTensors}. */
@@ -61,7 +63,7 @@ export class CheckpointWriter {
   }
 
   #begin(name: string): SafetensorsWriter {
-    const list = parameterList(this.#contents.config);
+    const list = trainedParameters(this.#contents.config);
     const dtype = "F32";
     const path = join(this.#folder.folder, name);
     if (name === AVERAGE) {
@@ -111,7 +113,8 @@ export async function saveCheckpoint(
   const { config } = model;
   const lossScale = await model.readLossScale?.();
   const read = await tensorReader(model);
-  const average = await read("average", EMBEDDING) !== undefined;
+  const [first] = trainedParameters(config);
+  const average = first !== undefined && await read("average", first.name) !== undefined;
   const writer = new CheckpointWriter(run, state.step, { config, average, ...extras });
   let bytes = 0;
   try {

@@ -74,6 +74,21 @@ const schema = v.strictObject({
     /** Parameters that are not trained: names with * for any text, separated by commas. */
     freeze: v.optional(v.string(), ""),
   }),
+  lora: section({
+    /**
+     * Matrices beside which adapters of low rank are trained while all else is frozen: in_proj, x_proj,
+     * dt_proj, out_proj, embedding, linear (all but the embedding), or names with * for any text,
+     * separated by commas; empty for none.
+     */
+    targets: v.optional(v.string(), ""),
+    rank: v.optional(whole(1), 8),
+    /** An adapter's product is multiplied with alpha / rank. */
+    alpha: v.optional(above0, 16),
+    /** This share of what an adapter reads is left out in training. */
+    dropout: v.optional(beta, 0),
+    /** Multiply with alpha / sqrt(rank) in its place. */
+    root_scale: v.optional(v.boolean(), false),
+  }),
   objective: section({
     /** This share of each target is spread evenly over the vocabulary. */
     label_smoothing: v.optional(beta, 0),

@@ -2,6 +2,7 @@
 import { basename, resolve } from "../../core/std.ts";
 import { type MambaConfig, parameterCount } from "../mamba/mod.ts";
 import { modelCard } from "../weights/mod.ts";
+import { describeTrained } from "./adapters.ts";
 import type { TrainerState } from "./checkpoint.ts";
 import {
   configChanges,
@@ -121,7 +122,7 @@ export function describe(
     (ranks > 1 ? `over ${ranks} ranks ` : "");
   const batch = `${rows}${accumulate > 1 ? ` x ${accumulate}` : ""} rows of ${run.sequence_length}`;
   const first = state.step + 1;
-  return `Training ${parameterCount(model).toLocaleString("en")} parameters, steps ${first} to ` +
+  return `Training ${describeTrained(model)}, steps ${first} to ` +
     `${steps} of ${batch} tokens, ${
       run.config.precision === "mixed" ? "in mixed precision, " : ""
     }${shared}on ${run.resumed.at(-1)?.device ?? run.device}`;

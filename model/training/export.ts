@@ -2,12 +2,14 @@
 import { UserError } from "../../core/errors.ts";
 import { writeAtomic } from "../../core/files.ts";
 import { basename, join, resolve } from "../../core/std.ts";
-import { parameterCount, parseConfig } from "../mamba/mod.ts";
+import { isAdapterParameter, isHeadParameter, parameterCount, parseConfig } from "../mamba/mod.ts";
 import {
   assertWritableFolder,
   type GgufType,
+  mergedFolder,
   modelCard,
   type ModelLayout,
+  writeAdapterFolder,
   writeGguf,
   writeModelFolder,
 } from "../weights/mod.ts";
@@ -39,6 +41,8 @@ export interface ExportResult {
   parameters: number;
   /** Which of its weights: those trained, or their moving average. */
   weights: "trained" | "average";
+  /** Whether the folder has adapters alone, to be read beside their base. */
+  adapters: boolean;
   /** exp of the validation loss at that step, where it was computed. */
   validationPerplexity?: number;
 }
@@ -47,7 +51,8 @@ export interface ExportResult {
  * Writes a run's model as a folder that others load, with a model card filled from the run.
  * @param choose the weights as trained, their moving average, or those that validation scored: the
  * average where the run keeps one and does not say otherwise.
- * @param more who loads the folder, and the licence that the card states, where there is one
+ * @param more who loads the folder, the licence that the card states, where there is one, and whether
+ * adapters are merged into their base: without it a run of adapters becomes a folder of these
  * @throws {UserError} where `run` is no run, has no such checkpoint, or `out` exists.
  */
 export function exportRun(
@@ -56,23 +61,41 @@ export function exportRun(
   choice: CheckpointChoice = "last",
   choose: "scored" | "trained" | "average" = "scored",
   log: (message: string) => void = () => {},
-  { layout = "hf", license }: { layout?: ExportLayout; license?: string | undefined } = {},
+  { layout = "hf", license, merge = false }: {
+    layout?: ExportLayout;
+    license?: string | undefined;
+    merge?: boolean;
+  } = {},
 ): ExportResult {
   const record = readRun(run);
   assertWritableFolder(out);
   const checkpoint = chooseCheckpoint(run, choice, log);
   const { step, tokens } = checkpoint.state;
   try {
-    const { config, tokenizerFile, taught } = checkpoint.folder;
+    const { tokenizerFile, taught } = checkpoint.folder;
     const { average, validation } = record.config;
     const scored = average.decay > 0 && validation.weights === "average" ? "average" : "trained";
     const weights = choose === "scored" ? scored : choose;
     const averaged = weights === "average";
-    const read = averaged ? checkpoint.average : checkpoint.folder.read;
-    if (!read) {
+    const stored = averaged ? checkpoint.average : checkpoint.folder.read;
+    if (!stored) {
       throw new UserError(
         `Cannot export the average of ${checkpoint.path}: the run keeps none; train with ` +
           `--set average.decay=0.999`,
+      );
+    }
+    const apart = checkpoint.folder;
+    // Averages are kept of what is trained; the base is as it was.
+    const own = (name: string) =>
+      isAdapterParameter(name) || !apart.config.lora || isHeadParameter(name)
+        ? stored(name)
+        : apart.read(name);
+    const adapters = apart.config.lora !== undefined && !merge;
+    const { config, read } = adapters ? { ...apart, read: own } : mergedFolder(apart, own);
+    if (adapters && layout !== "hf") {
+      throw new UserError(
+        `Cannot export the adapters of ${run} in this layout, which has whole models alone: merge ` +
+          `them with --merge`,
       );
     }
     const loss = weights === scored
@@ -101,7 +124,9 @@ export function exportRun(
       license,
     });
     const tokenizer = tokenizerFile ? Deno.readFileSync(tokenizerFile) : undefined;
-    if (typeof layout === "string") {
+    if (adapters) {
+      writeAdapterFolder(out, { config, read, tokenizer, card, taught });
+    } else if (typeof layout === "string") {
       writeModelFolder(out, { config, read, tokenizer, card, taught, layout });
     } else {
       if (!tokenizer) {
@@ -114,7 +139,14 @@ export function exportRun(
       writeGguf(join(out, "model.gguf"), { name, config, read, tokenizer, type: layout.gguf });
       writeAtomic(join(out, "README.md"), card);
     }
-    const result: ExportResult = { out, checkpoint: checkpoint.path, step, parameters, weights };
+    const result: ExportResult = {
+      out,
+      checkpoint: checkpoint.path,
+      step,
+      parameters,
+      weights,
+      adapters,
+    };
     return validationPerplexity === undefined ? result : { ...result, validationPerplexity };
   } finally {
     checkpoint.close();

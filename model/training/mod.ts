@@ -37,6 +37,12 @@
  * checkpoint with the weights that its validation scored.
  * @module
  */
+export {
+  adaptedConfig,
+  describeTrained,
+  requireSameAdapters,
+  startWithAdapters,
+} from "./adapters.ts";
 export { openScoredWeights } from "./scored_weights.ts";
 export { scoredRows } from "./held_out.ts";
 export {

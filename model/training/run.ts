@@ -21,6 +21,7 @@ import {
 import { localModel } from "../weights/mod.ts";
 import { readMetrics } from "./metrics.ts";
 import { isDone, markDone, type RunFile } from "./run_file.ts";
+import { adaptedConfig, requireSameAdapters } from "./adapters.ts";
 import { cardOf, describe, recordRun } from "./description.ts";
 import { planRun, type RunPlan, type TrainRequest } from "./plan.ts";
 import { sampler } from "./samples.ts";
@@ -107,8 +108,11 @@ async function trainFrom(
   const { sequenceLength } = corpus;
   const start = checkpoint
     ? startOfCheckpoint(checkpoint, corpus)
-    : openStart(await localModel(init, reporter), corpus, config.seed);
+    : openStart(await localModel(init, reporter), corpus, { ...config, named: init });
   try {
+    if (checkpoint) {
+      requireSameAdapters(out, start.config, adaptedConfig(start.config, config.lora));
+    }
     const terms = trainingTerms(config, start.config);
     const share = shareOf(config.batch, job);
     const { lanes } = share;

@@ -3,7 +3,7 @@ import { exists } from "../../core/files.ts";
 import { dirname, join, resolve } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { openSafetensors } from "../../core/safetensors.ts";
-import { type ModelFolder, openModelFolder } from "../weights/mod.ts";
+import { mergedFolder, type ModelFolder, openModelFolder } from "../weights/mod.ts";
 import { AVERAGE, listCheckpoints, openNewestCheckpoint, STATE } from "./checkpoint.ts";
 import { isRun, readRun } from "./run_file.ts";
 
@@ -27,9 +27,13 @@ export function openScoredWeights(
   }
   log(`Taking the averaged weights of ${checkpoint}, which its run scores`);
   const average = openSafetensors(file);
+  // Of a run that trains adapters there are averages of these alone.
+  const apart = folder.unmerged ?? folder;
+  const read = (name: string) =>
+    average.tensors.has(name) ? average.floats(name) : apart.read(name);
   return {
-    ...folder,
-    read: (name) => average.floats(name),
+    ...mergedFolder(apart, read),
+    averaged: true,
     close() {
       average.close();
       folder.close();

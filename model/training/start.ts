@@ -10,7 +10,9 @@ import {
   withoutHead,
 } from "../mamba/mod.ts";
 import { openModelFolder } from "../weights/mod.ts";
+import { startWithAdapters } from "./adapters.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import type { TrainConfig } from "./configuration.ts";
 import type { TrainingCorpus } from "./corpus.ts";
 
 /** Weights to start from. */
@@ -27,12 +29,26 @@ interface StartingPoint {
  * model folder. Checks that model and corpus belong together.
  * @throws {UserError} saying what does not fit and what to do.
  */
-export function openStart(init: string, corpus: TrainingCorpus, seed: number): StartingPoint {
+export function openStart(
+  init: string,
+  corpus: TrainingCorpus,
+  { seed, lora, named = init }: {
+    seed: number;
+    lora?: TrainConfig["lora"];
+    /** `init` as the user names it, where that is a hub id. */
+    named?: string;
+  },
+): StartingPoint {
   if (init.startsWith("random:")) {
     const { vocabularySize: vocabSize, endOfText } = corpus;
     const config = presetConfig(init.slice("random:".length), { vocabSize, endOfText });
     const read = initialParameters(config, seed);
-    return { config, read, tokenizer: corpus.tokenizer(), close() {} };
+    const start = startWithAdapters({ config, read }, { path: init, config, read }, {
+      init,
+      lora,
+      seed,
+    });
+    return { ...start, tokenizer: corpus.tokenizer(), close() {} };
   }
   if (!exists(init)) {
     throw new UserError(
@@ -44,9 +60,9 @@ export function openStart(init: string, corpus: TrainingCorpus, seed: number): S
   try {
     const tokenizer = folder.tokenizerFile ? Deno.readFileSync(folder.tokenizerFile) : undefined;
     checkFits(init, folder.config, folder.tokenizerFile, corpus);
+    const whole = { config: withoutHead(folder.config), read: folder.read };
     return {
-      config: withoutHead(folder.config),
-      read: folder.read,
+      ...startWithAdapters(whole, folder, { init: named, lora, seed }),
       tokenizer: tokenizer ?? corpus.tokenizer(),
       close: () => folder.close(),
     };

@@ -18,11 +18,13 @@ import {
   parameterList,
 } from "../mamba/parameters.ts";
 import { readTokenizerJson } from "../../pipeline/tokenizer/mod.ts";
-import { parseTaught, type Taught } from "./taught.ts";
-import type { ReadParameter } from "../mamba/types.ts";
+import { isAdapterFolder, openAdapterFolder } from "./adapter.ts";
+import type { ModelFolder } from "./model_folder.ts";
+import { parseTaught } from "./taught.ts";
 import { openTensorSource } from "./tensor_source.ts";
 import type { TensorSource } from "./tensors.ts";
 
+export type { ModelFolder } from "./model_folder.ts";
 export {
   assertWritableFolder,
   type ModelLayout,
@@ -30,35 +32,18 @@ export {
   writeModelFolder,
 } from "./folder_writer.ts";
 
-/** An open model folder. */
-export interface ModelFolder {
-  /** Where it is. */
-  readonly path: string;
-  /** The model's sizes. */
-  readonly config: MambaConfig;
-  /** The folder's tokenizer.json, where it has one. */
-  readonly tokenizerFile: string | undefined;
-  /** The task that the model was taught, with its labels; undefined for a language model. */
-  readonly taught?: Taught;
-  /**
-   * One parameter as float32, read from the disk.
-   * @throws {UserError} naming file and tensor, where a value is not finite.
-   */
-  read: ReadParameter;
-  /** Closes its files; nothing can be read afterwards. */
-  close(): void;
-}
-
 /** A config.json is a few kilobytes. */
 const MAX_JSON_BYTES = 1 << 22;
 
 /**
- * Opens a model folder of either layout and checks every tensor's name and shape.
+ * Opens a model folder of either layout and checks every tensor's name and shape. A folder of adapters
+ * is opened with its base, and reads as a model into which they are merged.
  * @throws {UserError} naming the file, the tensor, what was expected and what was found.
  */
 export function openModelFolder(path: string): ModelFolder {
   const configFile = join(path, "config.json");
   if (!exists(path)) throw new UserError(`Cannot load the model ${path}: there is no such folder`);
+  if (!exists(configFile) && isAdapterFolder(path)) return openAdapterFolder(path, openModelFolder);
   if (!exists(configFile)) {
     throw new UserError(`Cannot load the model ${path}: it has no config.json`);
   }

@@ -73,6 +73,19 @@ export function downloadModel(
   return download(id, chooseModel, "config.json", reporter, settings);
 }
 
+/** The folder of a model that was brought from the hub before; undefined where there is none. */
+export function cachedModel(
+  id: string,
+  settings: Pick<HubSettings, "home"> = { home: hubHome((name) => Deno.env.get(name)) },
+): string | undefined {
+  const [name = id, revision = "main"] = id.split("@");
+  const cache = join(settings.home, "hub", `models--${name.replace("/", "--")}`);
+  const ref = join(cache, "refs", revision);
+  const sha = exists(ref) ? Deno.readTextFileSync(ref).trim() : revision;
+  const snapshot = join(cache, "snapshots", sha);
+  return exists(join(snapshot, "config.json")) ? snapshot : undefined;
+}
+
 /**
  * Brings a repository's tokenizer.json, and nothing else, as {@linkcode downloadModel} does.
  * @returns its path.

@@ -5,6 +5,7 @@
  * | ---------------------------------------- | ------------------------------------------------------- |
  * | `folder.ts`                              | opens a model folder, checks every tensor               |
  * | `folder_writer.ts`, `card.ts`            | writes one, with its model card                         |
+ * | `adapter.ts`, `adapter_writer.ts`        | adapters in PEFT's layout, beside their base            |
  * | `taught.ts`                              | the task and the labels that a model was taught         |
  * | `tensors.ts`, `tensor_source.ts`         | named tensors of a folder, whatever the files' format   |
  * | `pytorch_file.ts`, `pickle.ts`, `zip.ts` | PyTorch's own format, read without running any of it    |
@@ -12,6 +13,8 @@
  * | `extend.ts`, `contextual_rows.ts`        | embeddings for an extended vocabulary                   |
  * @module
  */
+export { fingerprint, mergedFolder } from "./adapter.ts";
+export { AdapterFolderWriter, writeAdapterFolder } from "./adapter_writer.ts";
 export { modelCard } from "./card.ts";
 export {
   assertWritableFolder,

@@ -11,6 +11,7 @@ import { ROOT, runTask } from "../shared.ts";
 const WORDS = [
   "types",
   "freeze",
+  "lora",
   "by",
   "checkpoint",
   "contact",

@@ -28,6 +28,7 @@ import {
   layerScratch,
 } from "./layer_buffers.ts";
 import { laneLossWords, laneSlots } from "./lanes.ts";
+import { allocateLowRank } from "./low_rank_buffers.ts";
 import type { Slot } from "./mixer.ts";
 import { ParameterStore, slotOf } from "./store.ts";
 
@@ -142,6 +143,7 @@ export function allocateModel(
   const lanes = training ? options.lanes ?? 1 : 1;
   slots.push(...laneSlots(lanes));
   const store = new ParameterStore(device, config, slots);
+  store.lowRank = allocateLowRank(w, config, rows, { training, half: mixed });
   const inputs = {
     tokens: w.words("tokens", rows),
     starts: w.words("starts", rows),

@@ -18,6 +18,7 @@ import {
 import { matmul } from "../../../kernels/matmul/mod.ts";
 import type { Plan } from "../../../kernels/plan.ts";
 import type { Workspace } from "./activations.ts";
+import type { HeadAdapter } from "./low_rank.ts";
 
 /**
  * Bytes that a chunk's logits may take, unless one panel's rows already exceed it. Every chunk adds
@@ -78,6 +79,8 @@ interface HeadCall {
   hidden: Matrix;
   /** (V, d) */
   embedding: Matrix;
+  /** Of the embedding, where it has one. */
+  adapter?: HeadAdapter;
   targets: Region;
   nll: Region;
   /** With these, gradients too. */
@@ -86,8 +89,8 @@ interface HeadCall {
     scale: Region;
     /** (R, d) set. */
     dhidden: Matrix;
-    /** (V, d) added to. */
-    dembedding: Matrix;
+    /** (V, d) added to, unless the embedding is frozen. */
+    dembedding: Matrix | undefined;
     /** Terms of the loss besides the likelihood. */
     objective?: Objective;
     /** The likelihood's term alone of each row, where it is wanted. */
@@ -97,7 +100,7 @@ interface HeadCall {
 
 /** Appends logits = hidden . E^T, the loss of each row, and (where asked) the gradients. */
 export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
-  const { hidden, embedding, gradients } = call;
+  const { hidden, embedding, gradients, adapter } = call;
   const { rows, cols } = hidden;
   const copied = head.hidden !== undefined;
   for (let first = 0; first < rows; first += head.chunkRows) {
@@ -120,6 +123,7 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
     }
     if (copied) copyRows(plan, hidden, first, input, 0, count);
     matmul(plan, { product: "NT", a: input, b: embedding, c: logits, label: "head" });
+    adapter?.forward(input, logits);
     crossEntropy(plan, {
       logits,
       targets: call.targets,
@@ -135,15 +139,18 @@ export function headPlan(plan: Plan, head: Head, call: HeadCall): void {
       ? chunk(head.dhidden ?? fail("the head has no room for their gradients"), cols)
       : rowsOf(dhidden, first, count);
     matmul(plan, { product: "NN", a: logits, b: embedding, c: dinput, label: "head" });
-    matmul(plan, {
-      product: "TN",
-      a: logits,
-      b: input,
-      c: gradients.dembedding,
-      accumulate: true,
-      sameA: true,
-      label: "head",
-    });
+    if (gradients.dembedding) {
+      matmul(plan, {
+        product: "TN",
+        a: logits,
+        b: input,
+        c: gradients.dembedding,
+        accumulate: true,
+        sameA: true,
+        label: "head",
+      });
+    }
+    adapter?.backward(input, logits, dinput);
     if (copied) copyRows(plan, dinput, 0, dhidden, first, count);
   }
 }

@@ -74,7 +74,8 @@ export class LaneSums {
     const losses = lossRegions(result);
     this.#levels = laneSlots(lanes).map((slot, level) => {
       const pairs: [gradient: Region, kept: Region][] = [];
-      for (const { regions } of store.arenas) {
+      for (const { regions, frozen } of store.arenas) {
+        if (frozen) continue;
         pairs.push([slotOf(regions, "gradient"), slotOf(regions, slot)]);
       }
       if (!laneLosses) throw new RangeError("The model keeps no losses of lanes");

@@ -6,11 +6,11 @@
  * @module
  */
 import type { Matrix, Region } from "../../../kernels/layout.ts";
-import { matmul } from "../../../kernels/matmul/mod.ts";
 import type { Plan } from "../../../kernels/plan.ts";
 import { rmsNormBackward, rmsNormForward } from "../../../kernels/rmsnorm/rmsnorm.ts";
 import { kindOf } from "../kinds.ts";
 import type { LayerActivations, LayerScratch } from "./layer_buffers.ts";
+import { linear } from "./low_rank.ts";
 import { type BatchShape, LayerCall } from "./mixer.ts";
 import type { ParameterStore } from "./store.ts";
 
@@ -46,10 +46,10 @@ export function layerOutput(
   a: LayerActivations,
   after: Matrix,
 ): void {
-  const b = store.operand(`backbone.layers.${index}.mixer.out_proj.weight`);
   const same = after.region.buffer === a.stream.region.buffer;
-  const into = same ? { accumulate: true } : { residual: a.stream };
-  matmul(plan, { product: "NT", a: a.mixer.out, b, c: after, label: "out_proj", ...into });
+  const output = same ? { matrix: after, accumulate: true } : { matrix: after, residual: a.stream };
+  const name = `backbone.layers.${index}.mixer.out_proj.weight`;
+  linear(plan, store, { name, label: "out_proj" }, a.mixer.out, [output]);
 }
 
 /**
@@ -69,7 +69,7 @@ export function layerBackward(
 ): void {
   const { config } = store;
   const call = new LayerCall(plan, store, config, shape, index, starts);
-  call.linearBackward("out_proj", dstream, a.mixer.out, s.mixer.dout);
+  call.linearBackward("out_proj", a.mixer.out, s.mixer.dout, [{ matrix: dstream }]);
   kindOf(config).device.backward(call, a.y, a.mixer, s.mixer, s.dy);
   rmsNormBackward(plan, {
     dy: s.dy,

@@ -222,10 +222,10 @@ export const MAMBA1_DEVICE: DeviceMixer<Mamba1Config> = {
     const { plan, config } = call;
     const { r } = storedSizes(config);
     const { logs, floats } = decayFloats(config);
-    call.linear("in_proj", y, a.xz);
+    call.linear("in_proj", y, { matrix: a.xz });
     convSiluForward(plan, { ...convolution(call, a), y: a.u });
-    call.linear("x_proj", a.u, a.xDbl);
-    call.linear("dt_proj", columns(a.xDbl, 0, r), a.delta);
+    call.linear("x_proj", a.u, { matrix: a.xDbl });
+    call.linear("dt_proj", columns(a.xDbl, 0, r), { matrix: a.delta });
     decayParameters(plan, call.region("mixer.A_log", "value", floats), a.par, logs);
     const scan = layerScan(call, a);
     scanForward(plan, scan.shape, scan.buffers);
@@ -250,8 +250,9 @@ export const MAMBA1_DEVICE: DeviceMixer<Mamba1Config> = {
     });
     const decay = call.region("mixer.A_log", "gradient", floats);
     decayParametersBackward(plan, a.par, s.dpar, decay, logs);
-    call.linearBackward("dt_proj", s.ddelta, columns(a.xDbl, 0, r), columns(s.dxDbl, 0, r));
-    call.linearBackward("x_proj", s.dxDbl, a.u, s.dout, { accumulate: true });
+    const low = columns(a.xDbl, 0, r);
+    call.linearBackward("dt_proj", low, columns(s.dxDbl, 0, r), [{ matrix: s.ddelta }]);
+    call.linearBackward("x_proj", a.u, s.dout, [{ matrix: s.dxDbl }], true);
     convSiluBackward(plan, {
       ...convolution(call, a),
       dy: s.dout,
@@ -260,7 +261,7 @@ export const MAMBA1_DEVICE: DeviceMixer<Mamba1Config> = {
       dbias: call.region("mixer.conv1d.bias", "gradient"),
       scratch: s.partials,
     });
-    call.linearBackward("in_proj", s.dxz, y, dy);
+    call.linearBackward("in_proj", y, dy, [{ matrix: s.dxz }]);
   },
 
   products(config) {

@@ -18,14 +18,7 @@ import {
   gatedRmsNormForward,
   gatedRmsNormScratch,
 } from "../../../kernels/gated_rmsnorm/gated_rmsnorm.ts";
-import {
-  columns,
-  type Matrix,
-  padded,
-  type Region,
-  rowsOf,
-  subregion,
-} from "../../../kernels/layout.ts";
+import { columns, type Matrix, padded, type Region, subregion } from "../../../kernels/layout.ts";
 import { convolutionStep } from "../../../kernels/scan/step.ts";
 import {
   ssdBackward,
@@ -40,6 +33,7 @@ import { ssdStep } from "../../../kernels/ssd/step.ts";
 import { headsOf, type Mamba2Config } from "../config.ts";
 import { MAMBA2_PARAMETERS } from "../mamba2_parameters.ts";
 import { decayParameters, decayParametersBackward } from "./decay_parameters.ts";
+import type { LinearOutput } from "./low_rank.ts";
 import type {
   BatchShape,
   DeviceMixer,
@@ -238,10 +232,11 @@ const convolution = (call: LayerCall<Mamba2Config>, a: Mamba2Activations) => ({
   starts: call.starts,
 });
 
-/** The rows of a weight or gradient of in_proj that make x, B, C and z, and those that make dt. */
-function parts(config: Mamba2Config, weight: Matrix): { main: Matrix; dt: Matrix } {
-  const { main, heads } = storedSizes(config);
-  return { main: rowsOf(weight, 0, main), dt: rowsOf(weight, main, heads) };
+/** What in_proj makes: x, B, C and z with dt behind them, or, where they are f16, dt apart. */
+function outputs(config: Mamba2Config, projected: Matrix, dt: Matrix): LinearOutput[] {
+  const { main } = storedSizes(config);
+  if (!projected.type) return [{ matrix: whole(projected, dt.cols) }];
+  return [{ matrix: projected }, { matrix: dt, firstRow: main }];
 }
 
 /** A matrix of all that in_proj makes: its first part, and dt. */
@@ -322,13 +317,7 @@ export const MAMBA2_DEVICE: DeviceMixer<Mamba2Config> = {
     const a = activations as Mamba2Activations;
     const { plan, config } = call;
     const { logs, floats } = decayFloats(config);
-    if (a.projected.type) {
-      const weight = parts(config, call.operand("in_proj"));
-      call.linearOf("in_proj", weight.main, y, a.projected);
-      call.linearOf("in_proj", weight.dt, y, a.dt, true);
-    } else {
-      call.linear("in_proj", y, whole(a.projected, a.dt.cols));
-    }
+    call.linear("in_proj", y, ...outputs(config, a.projected, a.dt));
     convSiluForward(plan, { ...convolution(call, a), y: a.u });
     decayParameters(plan, call.region("mixer.A_log", "value", floats), a.par, logs);
     const ssd = layerSsd(call, a);
@@ -370,21 +359,7 @@ export const MAMBA2_DEVICE: DeviceMixer<Mamba2Config> = {
       dbias: call.region("mixer.conv1d.bias", "gradient"),
       scratch: s.partials,
     });
-    if (!s.dprojected.type) {
-      call.linearBackward("in_proj", whole(s.dprojected, s.ddt.cols), y, dy);
-      return;
-    }
-    const weight = parts(config, call.operand("in_proj"));
-    const gradient = parts(config, call.gradient("in_proj"));
-    call.linearBackward("in_proj", s.dprojected, y, dy, {
-      weight: weight.main,
-      gradient: gradient.main,
-    });
-    call.linearBackward("in_proj", s.ddt, y, dy, {
-      weight: weight.dt,
-      gradient: gradient.dt,
-      accumulate: true,
-    });
+    call.linearBackward("in_proj", y, dy, outputs(config, s.dprojected, s.ddt));
   },
 
   products(config, mixed) {

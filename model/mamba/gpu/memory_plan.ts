@@ -9,7 +9,8 @@ import { kindOf } from "../kinds.ts";
 import { splitBytes } from "../../../kernels/matmul/split.ts";
 import { productShapes } from "./autotune.ts";
 import { headChunk } from "./head.ts";
-import { nameInLayer } from "./placement.ts";
+import { EMBEDDING_MODULE, weightName } from "../lora.ts";
+import { matrixForm, nameInLayer } from "./placement.ts";
 import { allocateModel, type MambaOptions, shapeOf } from "./buffers.ts";
 
 /** What a model takes on a device, before anything is allocated. */
@@ -110,17 +111,39 @@ function mixerBytes(device: Sizing, config: MambaConfig, options: MambaOptions):
   return mixer.largestBinding(device, config, shapeOf(options), options.training ?? true);
 }
 
+/** The extents of adapters' products whose K may be long. */
+function adapterShapes(
+  config: MambaConfig,
+  rows: number,
+  headRows: number,
+): { m: number; n: number; k: number }[] {
+  const { lora } = config;
+  if (!lora) return [];
+  return lora.modules.flatMap((module) => {
+    const k = module === EMBEDDING_MODULE ? Math.min(rows, headRows) : rows;
+    const { rows: out = 0, cols: input = 0 } = matrixForm(config, weightName(module)) ?? {};
+    const n = lora.rank;
+    const gradients = [{ m: out, n, k }, { m: n, n: input, k }, { m: input, n, k }];
+    return [...gradients, { m: k, n, k: out }, { m: k, n, k: input }];
+  });
+}
+
 /** The scratch of products whose K is cut: a buffer of each size in use. */
 function productPartBytes(device: Sizing, config: MambaConfig, options: MambaOptions): number {
   const rows = options.batchSize * options.sequenceLength;
   const { chunkRows } = headChunk(device, rows, config.paddedVocabSize);
   const shapes = productShapes(config, rows, chunkRows, options.precision)
     .filter(({ product }) => (options.training ?? true) || product === "NT");
-  const sizes = shapes.map(({ m, n, k }) => splitBytes(m, n, k, device.bindingLimit));
+  const sizes = [...shapes, ...adapterShapes(config, rows, chunkRows)]
+    .map(({ m, n, k }) => splitBytes(m, n, k, device.bindingLimit));
   return [...new Set(sizes)].reduce((sum, bytes) => sum + bytes, 0);
 }
 
-/** Two textures of every power-of-two height up to the largest operand's; an upper bound. */
+/**
+ * Textures of every power-of-two height up to the largest operand's, for first operands and for second
+ * ones, by type; an upper bound. First ones are activations, gradients and logits, second ones are
+ * weights and activations.
+ */
 function operandTextureBytes(
   device: Sizing,
   config: MambaConfig,
@@ -130,17 +153,23 @@ function operandTextureBytes(
   const mixer = kindOf(config).device;
   const output = mixer.output(config);
   const { hiddenSize: d, paddedVocabSize: vocabulary } = config;
-  const weights = [matrixFloats(vocabulary, d), matrixFloats(mixer.widest(config), d)];
-  const wide = Math.max(
-    matrixFloats(rows, mixer.widest(config)),
-    config.head ? matrixFloats(rows, featureColumns(config.head.slots, d)) : 0,
-  );
-  const bytes = (element: number, operands: number[]) =>
-    2 * 2 * element * 2 ** Math.ceil(Math.log2(Math.max(...operands)));
-  if (options.precision !== "mixed") return bytes(4, [...weights, wide]);
+  const widest = mixer.widest(config);
+  const weight = matrixFloats(widest, d);
+  const wide = matrixFloats(rows, widest);
   const { chunkRows } = headChunk(device, rows, vocabulary);
-  return bytes(2, [...weights, wide]) +
-    bytes(4, [matrixFloats(chunkRows, vocabulary), matrixFloats(rows, output.width)]);
+  // A head of labels stands in the place of the embedding's products.
+  const ofHead = config.head
+    ? { first: matrixFloats(rows, featureColumns(config.head.slots, d)), second: 0 }
+    : { first: matrixFloats(chunkRows, vocabulary), second: matrixFloats(vocabulary, d) };
+  const bytes = (element: number, ...operands: number[]) =>
+    2 * element * 2 ** Math.ceil(Math.log2(Math.max(...operands)));
+  if (options.precision !== "mixed") {
+    return bytes(4, wide, ofHead.first) +
+      bytes(4, weight, wide, ofHead.second, config.head ? ofHead.first : 0);
+  }
+  const out = matrixFloats(rows, output.width);
+  const half = bytes(2, wide) + bytes(2, weight, wide, ofHead.second);
+  return half + bytes(4, ofHead.first, out) + bytes(4, out, config.head ? ofHead.first : 0);
 }
 
 /**

@@ -5,26 +5,11 @@
  */
 import type { Device, Sizing } from "../../../kernels/device.ts";
 import type { Matrix, Region } from "../../../kernels/layout.ts";
-import { matmul } from "../../../kernels/matmul/mod.ts";
 import type { Plan } from "../../../kernels/plan.ts";
+import { linear, linearBackward, type LinearOutput } from "./low_rank.ts";
+import type { Slot, StoredParameters } from "./stored.ts";
 
-/** What a stored tensor holds for each of its values. */
-export type Slot = "value" | "gradient" | "m" | "v" | "average" | "half" | LaneSlot;
-
-/** A sum of lanes' gradients that waits for another; see lanes.ts. */
-export type LaneSlot = `lane${0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9}`;
-
-/** A model's parameters on the device, as mixers read them; names are the full ones. */
-export interface StoredParameters {
-  /** A parameter as it lies in memory. */
-  region(name: string, slot?: Slot, floats?: number): Region;
-  /** A parameter as a panel matrix, padded extents included. */
-  matrix(name: string, slot?: Slot): Matrix;
-  /** A weight as products read it: in mixed precision, its copy in f16. */
-  operand(name: string): Matrix;
-  /** Whether every parameter has this slot. */
-  keeps(slot: Slot): boolean;
-}
+export type { LaneSlot, Slot, StoredParameters } from "./stored.ts";
 
 /** A batch's extents. */
 export interface BatchShape {
@@ -42,6 +27,8 @@ export interface MatrixForm {
   rowOf: (row: number) => number;
   /** Where columns go; absent where they stay. */
   colOf?: (col: number) => number;
+  /** The source has the stored matrix's columns as rows: (sourceCols, sourceRows). */
+  transposed?: boolean;
 }
 
 /** How a parameter is stored as a flat vector: its floats, and where each value goes. */
@@ -98,46 +85,27 @@ export class LayerCall<C> {
     return this.store.region(this.name(name), slot, floats);
   }
 
-  /** A weight of the mixer as products read it. */
-  operand(kind: string): Matrix {
-    return this.store.operand(this.name(`mixer.${kind}.weight`));
+  /** out = x W^T, or of several parts of W's rows each its own output. */
+  linear(kind: string, x: Matrix, ...outputs: LinearOutput[]): void {
+    linear(
+      this.plan,
+      this.store,
+      { name: this.name(`mixer.${kind}.weight`), label: kind },
+      x,
+      outputs,
+    );
   }
 
-  /** The gradient of a weight of the mixer. */
-  gradient(kind: string): Matrix {
-    return this.store.matrix(this.name(`mixer.${kind}.weight`), "gradient");
-  }
-
-  /** out = x W^T. */
-  linear(kind: string, x: Matrix, out: Matrix): void {
-    this.linearOf(kind, this.operand(kind), x, out);
-  }
-
-  /** out = x W^T of some rows of a weight; `sameX` where x is the product's before. */
-  linearOf(label: string, weight: Matrix, x: Matrix, out: Matrix, sameX = false): void {
-    matmul(this.plan, { product: "NT", a: x, b: weight, c: out, label, sameA: sameX });
-  }
-
-  /** Of out = x W^T: dx (= or +=) dout W, and dW += dout^T x. */
+  /** Of out = x W^T: dx (= or +=) dout W, and the gradients of W, or of its adapter. */
   linearBackward(
     kind: string,
-    dout: Matrix,
     x: Matrix,
     dx: Matrix,
-    { accumulate = false, weight = this.operand(kind), gradient = this.gradient(kind) } = {},
+    outputs: readonly LinearOutput[],
+    accumulate = false,
   ): void {
-    const { plan } = this;
-    matmul(plan, { product: "NN", a: dout, b: weight, c: dx, accumulate, label: kind });
-    matmul(plan, {
-      product: "TN",
-      a: dout,
-      b: x,
-      c: gradient,
-      accumulate: true,
-      sameA: true,
-      label: kind,
-      mixed: this.store.keeps("half"),
-    });
+    const weight = { name: this.name(`mixer.${kind}.weight`), label: kind };
+    linearBackward(this.plan, this.store, weight, x, dx, outputs, accumulate);
   }
 }
 

@@ -8,6 +8,7 @@ import { fromPanels, matrixFloats, padded, PANEL, toPanels } from "../../../kern
 import type { MambaConfig } from "../config.ts";
 import { CRF_NAMES, HEAD_BIAS, HEAD_WEIGHT, type HeadConfig, isCrfParameter } from "../head.ts";
 import { kindOf } from "../kinds.ts";
+import { adapterModule, EMBEDDING_MODULE, weightName } from "../lora.ts";
 import { EMBEDDING, type Parameter } from "../parameters.ts";
 import type { MatrixForm } from "./mixer.ts";
 
@@ -33,7 +34,30 @@ export function matrixForm(config: MambaConfig, name: string): MatrixForm | unde
   if (config.head && (kind === HEAD_WEIGHT || kind === HEAD_BIAS)) {
     return headForm(config.head, d, kind);
   }
-  return kindOf(config).device.matrixForm(config, nameInMixer(kind));
+  return adapterForm(config, name) ?? kindOf(config).device.matrixForm(config, nameInMixer(kind));
+}
+
+/**
+ * An adapter's A has the columns of the weight as that is stored, and its B the rows. Of the embedding, A
+ * is stored as a table of r columns, whose rows are looked up as the embedding's are.
+ */
+function adapterForm(config: MambaConfig, name: string): MatrixForm | undefined {
+  const found = adapterModule(name);
+  const rank = config.lora?.rank;
+  if (!found || rank === undefined) return undefined;
+  const { module, part } = found;
+  const same = (row: number) => row;
+  if (module === EMBEDDING_MODULE) {
+    const rows = part === "A" ? config.paddedVocabSize : config.hiddenSize;
+    const transposed = part === "A";
+    return { rows, cols: rank, sourceRows: rows, sourceCols: rank, rowOf: same, transposed };
+  }
+  const form = matrixForm(config, weightName(module));
+  if (!form) return undefined;
+  const { rows, cols, sourceRows, sourceCols, rowOf, colOf } = form;
+  return part === "A"
+    ? { rows: rank, cols, sourceRows: rank, sourceCols, rowOf: same, colOf }
+    : { rows, cols: rank, sourceRows, sourceCols: rank, rowOf };
 }
 
 /**
@@ -88,6 +112,7 @@ export function layoutOf(
 ): Pick<Placement, "floats" | "pack" | "unpack"> {
   const { name, size } = parameter;
   const form = matrixForm(config, name);
+  if (form?.transposed) return transposedLayout(form);
   if (form) return matrixLayout(form);
   if (isCrfParameter(name)) return vectorLayout(size, size);
   const kind = nameInLayer(name);
@@ -112,6 +137,24 @@ const vectorLayout = (
   pack: (values, block) => block.set(values),
   unpack: (block) => block.slice(0, size),
 });
+
+/** A matrix whose source is its transpose. */
+function transposedLayout(form: MatrixForm): Pick<Placement, "floats" | "pack" | "unpack"> {
+  const { sourceRows: rows, sourceCols: cols } = form;
+  const { floats, pack, unpack } = matrixLayout(form);
+  const turned = (values: Float32Array, width: number) => {
+    const height = values.length / width;
+    return Float32Array.from(
+      values,
+      (_, i) => values[i % height * width + Math.floor(i / height)] ?? 0,
+    );
+  };
+  return {
+    floats,
+    pack: (values, block) => pack(turned(values, rows), block),
+    unpack: (block) => turned(unpack(block), cols),
+  };
+}
 
 /** A matrix in panels; its columns are moved first, or last, where they do not lie as they are. */
 function matrixLayout(form: MatrixForm): Pick<Placement, "floats" | "pack" | "unpack"> {

@@ -37,7 +37,9 @@ export async function takeSnapshot(
   const average = store.keeps("average");
   const copies = new Map<Region, Region>();
   const slots = ["value", "m", "v", ...(average ? ["average" as const] : [])] as const;
-  const sources = store.arenas.flatMap(({ regions }) => slots.map((slot) => slotOf(regions, slot)));
+  // What is frozen is in no checkpoint, and has neither moments nor averages.
+  const sources = store.arenas.filter(({ frozen }) => !frozen)
+    .flatMap(({ regions }) => slots.map((slot) => slotOf(regions, slot)));
   if (lossScale) sources.push(lossScale);
   const total = sources.reduce((sum, { size }) => sum + size, 0);
   const pieceBytes = Math.min(mostBytes, total);

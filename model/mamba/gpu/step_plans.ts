@@ -28,6 +28,7 @@ import {
 } from "./buffers.ts";
 import { headPlan } from "./head.ts";
 import { labelHeadPlan } from "./label_head.ts";
+import { adaptEmbedding, adaptEmbeddingBackward, headAdapter } from "./low_rank.ts";
 import { layerBackward, layerForward, layerOutput } from "./layer.ts";
 import { slotOf } from "./store.ts";
 
@@ -59,7 +60,8 @@ export function forwardPlan({ device, config, options, buffers }: StepSetting): 
   const { store, layers, last, hidden, inverseRms, inputs } = buffers;
   // The first layer has nothing to add: the embedding is its stream.
   const x = nth(layers, 0).stream;
-  embeddingForward(plan, { table: store.matrix(EMBEDDING), tokens: inputs.tokens, x });
+  embeddingForward(plan, { table: store.table(EMBEDDING), tokens: inputs.tokens, x });
+  adaptEmbedding(plan, store, inputs.tokens, x);
   if (buffers.training?.dropout) dropout(plan, x, buffers.training.dropout);
   layers.forEach((a, i) => {
     layerForward(plan, store, shape, i, a, inputs.starts);
@@ -84,7 +86,8 @@ export function evaluationPlan({ device, buffers }: StepSetting): Plan {
   if (labels) labelHeadPlan(plan, labels, { store, hidden });
   if (!head) return plan;
   const embedding = store.operand(EMBEDDING);
-  headPlan(plan, head, { hidden, embedding, targets: inputs.targets, nll });
+  const adapter = headAdapter(plan, store);
+  headPlan(plan, head, { hidden, embedding, adapter, targets: inputs.targets, nll });
   return plan;
 }
 
@@ -122,11 +125,12 @@ export function backwardPlan({ device, config, options, buffers }: StepSetting):
     layerBackward(plan, store, shape, i, a, scratch, dstream, inputs.starts);
   }
   if (buffers.training?.dropout) dropout(plan, dstream, buffers.training.dropout);
-  embeddingBackward(plan, {
-    dtable: store.matrix(EMBEDDING, "gradient"),
-    segments: inputs.segments,
-    dx: dstream,
-  });
+  const { tokens, segments } = inputs;
+  adaptEmbeddingBackward(plan, store, { tokens, segments, dx: dstream });
+  if (store.trains(EMBEDDING)) {
+    const dtable = store.matrix(EMBEDDING, "gradient");
+    embeddingBackward(plan, { dtable, segments, dx: dstream });
+  }
   return plan;
 }
 
@@ -145,12 +149,13 @@ function lossPlan(plan: Plan, { options, buffers }: StepSetting, dhidden: Matrix
   headPlan(plan, head, {
     hidden,
     embedding: store.operand(EMBEDDING),
+    adapter: headAdapter(plan, store),
     targets: inputs.targets,
     nll,
     gradients: {
       scale,
       dhidden,
-      dembedding: store.matrix(EMBEDDING, "gradient"),
+      dembedding: store.trains(EMBEDDING) ? store.matrix(EMBEDDING, "gradient") : undefined,
       objective: options.objective,
       plain: training?.plain,
     },
@@ -165,7 +170,9 @@ function lossPlan(plan: Plan, { options, buffers }: StepSetting, dhidden: Matrix
 /** Sets gradients and the step's result to zero. */
 export function clearPlan({ device, buffers }: StepSetting): Plan {
   const plan = new Plan(device);
-  for (const { regions } of buffers.store.arenas) plan.clear(slotOf(regions, "gradient"));
+  for (const { regions } of buffers.store.arenas) {
+    if (regions.gradient) plan.clear(regions.gradient);
+  }
   plan.clear(buffers.result);
   return plan;
 }
@@ -222,8 +229,8 @@ export function updatePlan({ device, options, buffers }: StepSetting): UpdatePla
 export function exchangePlan({ device, buffers: { store } }: StepSetting): Plan | undefined {
   if (!store.keeps("average")) return undefined;
   const plan = new Plan(device);
-  for (const { regions } of store.arenas) {
-    exchange(plan, slotOf(regions, "value"), slotOf(regions, "average"));
+  for (const { regions: { value, average } } of store.arenas) {
+    if (value && average) exchange(plan, value, average);
   }
   return plan;
 }

@@ -10,6 +10,7 @@ import {
   checkpointPath,
   cleanCheckpoints,
   configChanges,
+  describeTrained,
   doneResult,
   listCheckpoints,
   markDone,
@@ -20,15 +21,16 @@ import {
   readRun,
   refuseExisting,
   removeCheckpoint,
+  requireSameAdapters,
   resolveConfig,
   type RunFile,
+  startWithAdapters,
   type TrainConfig,
   type TrainerState,
   trainingTerms,
   writeRun,
 } from "../../training/mod.ts";
 import { type ModelFolder } from "../../weights/mod.ts";
-import { parameterCount } from "../../mamba/parameters.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import { HEAD_KEY, type HeadConfig, headJson, isHeadParameter } from "../../mamba/head.ts";
 import { initialParameters } from "../../mamba/initialize.ts";
@@ -139,7 +141,8 @@ export async function finetuneRun<Answers>(
     const answers = await test("Testing");
     const result = { ...developed, device, answers };
     if (init.fresh) return result;
-    model.writeParameters(base.read);
+    // Fresh adapters change nothing.
+    model.writeParameters(init.config.lora ? init.read : base.read);
     return { ...result, baseAnswers: await test("Testing the base model") };
   });
 }
@@ -177,7 +180,7 @@ const TIMED_STEPS = 2;
 export async function timeRun<Answers>(request: FinetuneRequest<Answers>): Promise<RunCost> {
   const { task } = request;
   const config = resolveRunConfig(request, undefined);
-  const init = initialModel(request, config.seed);
+  const init = initialModel(request, config);
   const { rows, length } = batchShape(task, config);
   const batchSize = task.head?.rows(rows) ?? rows;
   const terms = trainingTerms(config, init.config);
@@ -224,7 +227,7 @@ async function withBest<Answers, T>(
   const { task, out } = request;
   const old = openRun(request);
   const config = resolveRunConfig(request, old);
-  const init = initialModel(request, config.seed);
+  const init = initialModel(request, config);
   const shape = batchShape(task, config);
   const made = await request.makeModel(init.config, {
     batchSize: task.head?.rows(shape.rows) ?? shape.rows,
@@ -275,7 +278,15 @@ interface InitialModel {
  * The base with the head that the task asks for: its own, where it was taught the same task by such a
  * head, or else a fresh one by the seed.
  */
-function initialModel<A>({ task, base }: FinetuneRequest<A>, seed: number): InitialModel {
+function initialModel<A>(request: FinetuneRequest<A>, config: TrainConfig): InitialModel {
+  const whole = wholeModel(request, config.seed);
+  const { seed, lora } = config;
+  const start = startWithAdapters(whole, request.base, { init: request.init, lora, seed });
+  return { ...start, fresh: whole.fresh };
+}
+
+/** The base with its head, before adapters. */
+function wholeModel<A>({ task, base }: FinetuneRequest<A>, seed: number): InitialModel {
   const { head: own } = base.config;
   const sizes = withoutHead(base.config);
   const head = task.head?.config;
@@ -323,6 +334,7 @@ async function trainToBest<A>(
   const { task, out, reporter } = request;
   const { examples } = task;
   const newest = old ? openNewestCheckpoint(out, (damage) => reporter.log(damage)) : undefined;
+  if (newest) requireSameAdapters(out, newest.folder.config, init.config);
   model.writeParameters(newest?.folder.read ?? init.read);
   if (newest) {
     model.writeMoments(newest.moments);
@@ -333,7 +345,7 @@ async function trainToBest<A>(
   Deno.mkdirSync(out, { recursive: true });
   writeRun(out, describeRun(request, old, config, made, start.step));
   reporter.log(
-    `Fine-tuning ${parameterCount(init.config).toLocaleString("en")} parameters on ` +
+    `Fine-tuning ${describeTrained(init.config)} on ` +
       `${examples.length} examples, ${config.steps} steps of ${examplesPerStep(config)}, ` +
       `${model.batchSize} rows of ${model.sequenceLength} tokens at once, ` +
       `${(100 * shape.fill).toFixed(0)} % full, on ${device}`,

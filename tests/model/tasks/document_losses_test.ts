@@ -24,7 +24,7 @@ Deno.test("DocumentLosses share out the whole loss among the documents' groups",
       workers: 1,
     });
     using opened = openCorpus(corpus);
-    const start = openStart("random:tiny", opened, 0);
+    const start = openStart("random:tiny", opened, { seed: 0 });
     writeModelFolder(model, start);
     const rows = Math.min(12, opened.split("validation").rows);
     const documents = await DocumentLosses.open(corpus, "validation");
