@@ -1,9 +1,11 @@
 /** The report of a run folder. @module */
-import { formatDuration } from "../../core/reporter.ts";
+import { formatBytes, formatDuration } from "../../core/reporter.ts";
 import { writeAtomic } from "../../core/files.ts";
 import { basename, join, resolve } from "../../core/std.ts";
 import {
+  doneResult,
   flatten,
+  type RankTimes,
   readMetrics,
   readRun,
   readSamples,
@@ -66,6 +68,7 @@ export function writeRunReport(run: string, extras: ReportExtras = {}): string {
       tables: [
         ...extras.tables ?? [],
         ...validationTable(validations, weights, scored.rows, record.config.seed),
+        ...rankTable(doneResult(run)?.ranks as RankTimes[] | undefined),
         ...runTables(record),
       ],
       samples: extras.samples ?? lastSamples(run),
@@ -125,6 +128,24 @@ const commandLine = (words: readonly string[]): string =>
 
 /** Rows of the table of validations. */
 const SHOWN_VALIDATIONS = 12;
+
+/** How each of several ranks spent the time of the process that finished the run. */
+function rankTable(ranks: RankTimes[] | undefined): PageTable[] {
+  if (!ranks) return [];
+  return [{
+    title: "Ranks",
+    header: ["rank", "machine", "computing, s", "exchanging, s", "waiting, s", "sent"],
+    rows: ranks.map(({ rank, host, seconds, exchanging, waiting, sent }) => [
+      String(rank),
+      host,
+      (seconds - exchanging - waiting).toFixed(1),
+      exchanging.toFixed(1),
+      waiting.toFixed(1),
+      formatBytes(sent),
+    ]),
+    note: "Waiting is for the slowest rank; validation, samples and checkpoints are among it.",
+  }];
+}
 
 /** The last validations and the best, newest first; no table where there were none. */
 function validationTable(

@@ -78,6 +78,8 @@ for (const { name, mpirun } of MPI_PROGRAMS) {
         assertStringIncludes(stderr, name === "MPICH" ? "MPICH" : "Open MPI");
         const table = stdout.slice(stdout.indexOf("exchanging"));
         assertEquals(table.match(/^ +\d {2}/gm)?.length, size, stdout);
+        const report = Deno.readTextFileSync(join(at(out), "report.html"));
+        assertStringIncludes(report, "exchanging, s");
       }
       assertEquals(digests(at("1")).length, 3);
     }));
