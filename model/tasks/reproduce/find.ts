@@ -40,6 +40,9 @@ export interface Found {
   leftOut: LeftOut[];
 }
 
+/** What tells the folder of a reproduction's results. */
+export const RESULTS_FILE = "reproduction.json";
+
 /** The options of a command with its defaults, and some values. */
 export function givenOf(
   specs: Readonly<Record<string, OptionSpec>>,
@@ -92,6 +95,8 @@ export function findSets(folder: string): Found {
 class Search {
   readonly found: Found = { sets: [], leftOut: [] };
   readonly #root: string;
+  /** Folders that were looked at, by their real paths: links may lead in a circle. */
+  readonly #seen = new Set<string>();
 
   constructor(root: string) {
     this.#root = root;
@@ -99,7 +104,14 @@ class Search {
 
   /** Looks at a folder: a set as a whole, or files and folders one by one. */
   visit(folder: Probe): void {
-    const names = folder.names.filter((name) => !name.startsWith("."));
+    const real = Deno.realPathSync(folder.path);
+    if (this.#seen.has(real)) return this.#leave(folder.path, "it leads to a folder seen already");
+    this.#seen.add(real);
+    if (folder.names.includes(RESULTS_FILE)) {
+      return this.#leave(folder.path, "it holds the results of a reproduction");
+    }
+    const names = folder.names.filter((name) => !name.startsWith("."))
+      .filter((name) => this.#canBeRead(join(folder.path, name)));
     const used = new Set<string>();
     const use = (...some: string[]) => some.forEach((name) => used.add(name));
     if (formatOf(folder)) return this.#lone(folder);
@@ -240,6 +252,20 @@ class Search {
     }
     if (!added) this.#leave(path, reasons.join("; ") || "no task asks what it holds");
     return added;
+  }
+
+  /** Whether there is something to look at: links may lead nowhere, and files may be closed to us. */
+  #canBeRead(path: string): boolean {
+    try {
+      probe(path);
+      return true;
+    } catch (error) {
+      const closed = error instanceof Deno.errors.PermissionDenied ||
+        error instanceof Deno.errors.NotCapable;
+      if (!(error instanceof UserError) && !closed) throw error;
+      this.#leave(path, "it cannot be read, or is a link that leads nowhere or out of the folder");
+      return false;
+    }
   }
 
   #leave(path: string, why: string): void {

@@ -26,7 +26,7 @@ import type {
 import type { OnnxFolder } from "../onnx/folder.ts";
 import { type AnswerFile, findAnswers, type NamedSystem } from "./answers.ts";
 import { rowsOf, type ScoredSystem, type SetSummary } from "./compare.ts";
-import { type Found, type FoundSet, isAsked } from "./find.ts";
+import { type Found, type FoundSet, isAsked, RESULTS_FILE } from "./find.ts";
 import { factsOf, folderName, type ModelFacts, openModel, type ReproducedModel } from "./models.ts";
 import { type Inputs, piece } from "./pieces.ts";
 
@@ -74,8 +74,6 @@ const QUICK = 24;
 /** Seed of the bootstrap. */
 const BOOTSTRAP_SEED = 0;
 
-const OWN_FILE = "reproduction.json";
-
 /** The record of a results folder. */
 interface OwnFile {
   program: "pubmamba reproduce";
@@ -88,9 +86,9 @@ interface OwnFile {
  * @throws {UserError} where something else is in the folder.
  */
 export function beginResults(out: string, now: Date = new Date()): Date {
-  const file = join(out, OWN_FILE);
+  const file = join(out, RESULTS_FILE);
   if (!exists(file)) {
-    refuseForeign(out, "a reproduction", (name) => name.startsWith(OWN_FILE));
+    refuseForeign(out, "a reproduction", (name) => name.startsWith(RESULTS_FILE));
     Deno.mkdirSync(out, { recursive: true });
     const own: OwnFile = { program: "pubmamba reproduce", begun: now.toISOString() };
     writeAtomic(file, JSON.stringify(own, null, 2) + "\n");

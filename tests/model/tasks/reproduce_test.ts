@@ -33,7 +33,7 @@ function put(folder: string, files: Record<string, string>): void {
 }
 
 const tagged = (...words: string[]) => words.map((word) => `${word}\tB\nhelps\tO\n`).join("\n");
-const labelled = (...rows: [string, string][]) =>
+const labelled = (...rows: (readonly [string, string])[]) =>
   rows.map(([text, label]) => JSON.stringify({ text, label }) + "\n").join("");
 const asked = (...rows: [string, number][]) =>
   rows.map(([question, right]) =>
@@ -174,6 +174,21 @@ Deno.test("texts are told apart by labels, scores and marks; what has no splits 
       "relations-e finetune",
     ]);
     assertStringIncludes(sets[0]?.read().notes?.[0] ?? "", "has no splits: 3 of its items");
+  }));
+
+Deno.test("links in a circle, links to nothing and results of before are left out by name", () =>
+  withFolder((folder) => {
+    put(folder, { "a/b/set": labelled(...Array.from({ length: 20 }, () => ["x", "y"] as const)) });
+    put(folder, { "old/reproduction.json": "{}", "old/sets/x": asked(["a or b", 0]) });
+    Deno.symlinkSync(join(folder, "a"), join(folder, "a", "b", "up"));
+    Deno.symlinkSync(join(folder, "none"), join(folder, "lost"));
+    const { sets, leftOut } = findSets(folder);
+    assertEquals(sets.map(({ id }) => id), ["classify-a-b-set"]);
+    assertEquals(leftOut.map(({ place }) => place).sort(), ["a/b/up", "lost", "old"]);
+    assertEquals(
+      leftOut.filter(({ why }) => /seen already|cannot be read|results of/.test(why)).length,
+      3,
+    );
   }));
 
 Deno.test("two BioASQ files with the same questions are told apart from training and test", () =>
