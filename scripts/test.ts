@@ -33,6 +33,8 @@ export const LONG_FILES: Readonly<Record<string, number>> = {
   "tests/pipeline/corpus_safety_test.ts": 15,
   "tests/model/mamba/sizes_test.ts": 15,
   "tests/bench/gpu_test.ts": 15,
+  "tests/model/tasks/reproduce_test.ts": 25,
+  "tests/model/tasks/onnx_test.ts": 12,
   "tests/help_test.ts": 14,
   "tests/model/mamba/mamba_test.ts": 12,
   "tests/pipeline/http_test.ts": 12,

@@ -21,6 +21,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "../../assert.ts";
+import { ROOT, runTask } from "../../shared.ts";
 import { makeReference, silentReporter, withFolder } from "../helpers.ts";
 import { byteTokenizerJson, MINIATURE_READER } from "./helpers.ts";
 
@@ -428,3 +429,78 @@ Deno.test("a plan times two steps of every run, counts the runs, and writes noth
     assertStringIncludes(text, "8.0 kB of device memory at most");
     assert(!exists(out));
   }));
+
+/** How often the process is killed before it is left alone. */
+const KILLS = 4;
+
+Deno.test("a reproduction killed at any file goes on to the same bytes as one that was not", () =>
+  withFolder(async (folder) => {
+    const data = join(folder, "data");
+    put(data, {
+      "one/train.x": tagged("zeratin", "lorvane", "quell"),
+      "one/dev.x": tagged("lorvane"),
+      "one/test.x": tagged("zeratin", "quell"),
+      "held_back": asked(["a or b", 0], ["c or d", 1]),
+    });
+    const models = ["base", "adapted"].map((label, i) => model(folder, label, i + 1))
+      .map(({ label, name }) => `${label}=${name}`).join(",");
+    const words = (out: string) => [
+      "reproduce",
+      ...["--models", models, "--data", data, "--out", join(folder, out)],
+      ...["--seeds", "1", "--epochs", "2", "--batch-size", "2", "--accumulate", "1"],
+    ];
+    const begin = (out: string) => {
+      const path = join(folder, out);
+      Deno.mkdirSync(path);
+      const begun = "2026-01-02T03:04:05.678Z";
+      writeAtomic(
+        join(path, "reproduction.json"),
+        JSON.stringify({ program: "pubmamba reproduce", begun }),
+      );
+    };
+    for (const out of ["whole", "killed"]) begin(out);
+    const whole = await runTask(words("whole"));
+    assertEquals(whole.code, 0, whole.stderr);
+    let kills = 0;
+    for (let start = 0; start < 40; start++) {
+      const before = filesOf(join(folder, "killed")).size;
+      // The program itself, without the launcher: a kill is to hit it alone.
+      const child = new Deno.Command(Deno.execPath(), {
+        args: ["run", "--allow-all", join(ROOT, "main.ts"), ...words("killed")],
+        stdout: "null",
+        stderr: "null",
+      }).spawn();
+      let ended = false;
+      const status = child.status.then((end) => {
+        ended = true;
+        return end;
+      });
+      while (!ended && kills < KILLS) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        if (countFiles(join(folder, "killed")) <= before) continue;
+        try {
+          child.kill("SIGKILL");
+          kills++;
+        } catch { /* it has ended */ }
+        break;
+      }
+      if ((await status).code === 0) break;
+    }
+    assertEquals(kills, KILLS);
+    const left = texts(filesOf(join(folder, "killed")));
+    assertEquals(left.filter((name) => name.includes(".partial")), []);
+    assertEquals(left, texts(filesOf(join(folder, "whole"))));
+  }));
+
+/** How many files there are below a folder that is being written. */
+function countFiles(folder: string): number {
+  let count = 0;
+  try {
+    for (const { name, isDirectory } of Deno.readDirSync(folder)) {
+      count += isDirectory ? countFiles(join(folder, name)) : 1;
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error; // removed meanwhile
+  }
+  return count;
+}
