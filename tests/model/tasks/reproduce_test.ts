@@ -444,11 +444,11 @@ Deno.test("a reproduction killed at any file goes on to the same bytes as one th
     });
     const models = ["base", "adapted"].map((label, i) => model(folder, label, i + 1))
       .map(({ label, name }) => `${label}=${name}`).join(",");
-    const words = (out: string) => [
-      "reproduce",
-      ...["--models", models, "--data", data, "--out", join(folder, out)],
-      ...["--seeds", "1", "--epochs", "2", "--batch-size", "2", "--accumulate", "1"],
-    ];
+    const settings = "--seeds 1 --epochs 2 --batch-size 2 --accumulate 1".split(" ");
+    const words = (out: string) =>
+      ["reproduce", "--models", models, "--data", data, "--out", join(folder, out)].concat(
+        settings,
+      );
     const begin = (out: string) => {
       const path = join(folder, out);
       Deno.mkdirSync(path);
