@@ -352,6 +352,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
       watch: listens,
     },
   },
+  "compare": { options: { "": reads, out: writesFile }, defaults: { out: "comparison.html" } },
   "export": { options: { run: readsRun, out: writesFolder, push: publishes } },
   "generate": { device: true, options: { ...MODEL, prompts: reads } },
   "model extend": {

@@ -85,7 +85,7 @@ function firstFile(looked: Probe, depth = 2): Probe | undefined {
   const first = looked.names.find((name) => name.endsWith(".xml"));
   if (first !== undefined) return looked.child(first);
   for (const name of depth > 0 ? looked.names : []) {
-    if (!Deno.statSync(join(looked.path, name)).isDirectory) continue;
+    if (!isFolder(join(looked.path, name))) continue;
     const found = firstFile(looked.child(name), depth - 1);
     if (found) return found;
   }
@@ -108,3 +108,13 @@ export const ddi: Format<"document"> = {
     return filesBelow(path).map(readDocument);
   },
 };
+
+/** Whether a path is a folder; a link that leads nowhere is none. */
+function isFolder(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return false;
+  }
+}
