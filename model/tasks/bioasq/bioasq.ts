@@ -7,7 +7,7 @@
  * they are an error, because they mean that the wrong file is being scored.
  * @module
  */
-import { UserError } from "../../../core/errors.ts";
+import { fail, UserError } from "../../../core/errors.ts";
 import { readJson } from "../../../core/files.ts";
 import type { ChoiceItem } from "../core/choices.ts";
 import { answerPrompt } from "../pubmedqa/pubmedqa.ts";
@@ -159,14 +159,19 @@ export function scoreBioasq(
 ): QuestionScore[] {
   refuseStrangers(gold, system);
   const answers = new Map(system.map((q) => [q.id, q]));
-  const scored = gold.filter((q) => q.type !== "summary" && q.answer);
+  const scored = gold.flatMap((question) => {
+    const { type, answer } = question;
+    return type !== "summary" && answer ? [{ question, answer }] : [];
+  });
   if (!scored.length) {
     throw new UserError(
       `Cannot score the system file: no question of the gold file has an "exact_answer"; ` +
         `give the file with the golden answers`,
     );
   }
-  return scored.map((q) => scoreQuestion(q, q.answer!, answers.get(q.id)?.answer));
+  return scored.map(({ question, answer }) =>
+    scoreQuestion(question, answer, answers.get(question.id)?.answer)
+  );
 }
 
 /**
@@ -206,9 +211,10 @@ function scoreQuestion(
   }
   // Since BioASQ 5 systems submit no synonyms: only the first string of each answer counts.
   const lists = (response?.lists ?? []).map((list) => list.slice(0, 1));
-  if (type === "yesno") {
-    const correct = Number(response?.verdict === golden.verdict);
-    return { id, type, answered, yesno: { gold: golden.verdict!, correct } };
+  const { verdict } = golden;
+  if (type === "yesno" && verdict !== undefined) {
+    const correct = Number(response?.verdict === verdict);
+    return { id, type, answered, yesno: { gold: verdict, correct } };
   }
   if (type === "factoid") return { id, type, answered, factoid: scoreFactoid(golden.lists, lists) };
   return { id, type, answered, list: scoreList(golden.lists, lists) };
@@ -266,7 +272,7 @@ export function bioasqMeasures(
   const factoid = { strict: 0, lenient: 0, reciprocalRank: 0 };
   const list = { precision: 0, recall: 0, f1: 0 };
   for (let i = 0; i < (indices ?? scores).length; i++) {
-    const score = scores[indices ? indices[i]! : i]!;
+    const score = scores[indices?.[i] ?? i] ?? fail("there is no such question");
     if (score.yesno) {
       yesno++;
       right += score.yesno.correct;

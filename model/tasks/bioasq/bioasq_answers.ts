@@ -40,7 +40,7 @@ export function generationPrompt({ type, body, snippets }: BioasqQuestion): stri
 export function golden({ type, answer, ideal }: BioasqQuestion): string | undefined {
   if (type === "summary") return ideal?.[0]?.trim();
   if (type !== "factoid" && type !== "list") return undefined;
-  const names = (answer?.lists ?? []).map(([name]) => name!.trim().replaceAll(/\s+/g, " "));
+  const names = (answer?.lists ?? []).map(([name = ""]) => name.trim().replaceAll(/\s+/g, " "));
   return (type === "factoid" ? names.slice(0, 1) : names).join("\n") || undefined;
 }
 

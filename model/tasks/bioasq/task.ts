@@ -1,5 +1,6 @@
 /** BioASQ's questions with exact answers as a task. @module */
-import { UserError } from "../../../core/errors.ts";
+import { nth } from "../../../core/nth.ts";
+import { fail, UserError } from "../../../core/errors.ts";
 import { hashFile, sha256 } from "../../../core/files.ts";
 import { resolve } from "../../../core/std.ts";
 import { type ChoiceForm, labelWords } from "../core/choice_task.ts";
@@ -42,7 +43,7 @@ const isTaught = (question: BioasqQuestion) =>
 
 /** What folds hold in equal shares: the verdicts, and the kinds of question. */
 function kindOf({ type, answer }: BioasqQuestion): number {
-  if (type !== "yesno") return ["factoid", "list", "summary"].indexOf(type!);
+  if (type !== "yesno") return ["factoid", "list", "summary"].indexOf(type ?? "");
   return answer?.verdict === "yes" ? 3 : 4;
 }
 
@@ -183,15 +184,15 @@ export const bioasq: Task<BioasqQuestion, BioasqAnswer> = {
   read(given, purpose): TaskData<BioasqQuestion> {
     const labels = BIOASQ_VERDICTS;
     if (purpose === "evaluate") {
-      const gold = given.string("gold")!;
+      const gold = given.string("gold") ?? fail("--gold was not asked for");
       const all = readBioasq(gold, "gold file");
       // Without a golden answer there is nothing to compare a model's with.
       const test = given.string("system") === undefined ? all.filter((q) => q.answer) : all;
       return { labels, train: [], develop: [], test, path: resolve(gold), sha256: hashFile(gold) };
     }
-    const data = given.string("data")!;
-    const golden = given.string("test")!;
-    const fold = given.number("fold")!;
+    const data = given.string("data") ?? fail("--data was not asked for");
+    const golden = given.string("test") ?? fail("--test was not asked for");
+    const fold = given.number("fold") ?? fail("--fold has a default");
     const all = readBioasq(data, "training file").filter(isTaught);
     const asked = readBioasq(golden, "test file");
     const test = asked.filter((question) => question.answer);
@@ -224,8 +225,8 @@ export const bioasq: Task<BioasqQuestion, BioasqAnswer> = {
   score: (_data, items, answers) => scoreQuestions(items, answers),
   report(request) {
     const { data: { test }, systems, given } = request;
-    const [own] = systems;
-    const said = saidOf(own!.answers);
+    const own = systems[0] ?? fail("a report is of one system at least");
+    const said = saidOf(own.answers);
     const scores = scoreBioasq(test, said);
     const measures = bioasqMeasures(scores);
     const unscored = test.filter((q) => q.type !== "summary").length - scores.length;
@@ -234,12 +235,12 @@ export const bioasq: Task<BioasqQuestion, BioasqAnswer> = {
       ...unscored ? [`${unscored} questions without a golden exact answer are left out`] : [],
       ...missing ? [`${missing} questions without a system answer count as wrong`] : [],
     ];
-    const scored = own!.role === "system";
+    const scored = own.role === "system";
     if (scored && given.json && !given.boolean("intervals")) {
       // A program that wants the ten numbers alone does not wait for the resampling.
       return { score: measures.yesno_acc, notes, text: "", json: { ...measures } };
     }
-    const cut = own!.answers.filter((a) => a.choice?.truncated).length;
+    const cut = own.answers.filter((a) => a.choice?.truncated).length;
     const report = reportSystems({
       request,
       name: "bioasq",
@@ -259,7 +260,7 @@ export const bioasq: Task<BioasqQuestion, BioasqAnswer> = {
       },
       details: (answers) => verdictConfusion(test, answers),
       judged: (answers) => judgedQuestions(test, answers),
-      samples: (answers) => answers.map((answer, i) => sampleOf(test[i]!, answer, i)),
+      samples: (answers) => answers.map((answer, i) => sampleOf(nth(test, i), answer, i)),
       files: scored ? [] : [{
         key: "answers",
         name: "bioasq_answers",

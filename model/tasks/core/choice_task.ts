@@ -3,6 +3,7 @@
  * sentences have in common. The answer is the label that is most probable as the words after a prompt.
  * @module
  */
+import { nth } from "../../../core/nth.ts";
 import { UserError } from "../../../core/errors.ts";
 import { sha256 } from "../../../core/files.ts";
 import {
@@ -64,7 +65,7 @@ export function labelWords<Item>(form: ChoiceForm<Item>): Approach<Item, ChoiceA
       const limit = maxTokens - longestAnswer(answers);
       return form.choicesOf(items, labels).map(({ prompt, gold }) => {
         const { tokens, truncated } = promptTokens(prompt, tokenizer, limit);
-        return { ...answerExample(tokens, answers[gold]!), cut: truncated };
+        return { ...answerExample(tokens, nth(answers, gold)), cut: truncated };
       });
     },
     answer(items, { model }, reader) {
@@ -130,7 +131,7 @@ function majoritySystem<Item>(
     predicted: majority,
     truncated: 0,
   }));
-  const [word] = spokenLabels(form, [labels[majority]!]);
+  const [word] = spokenLabels(form, [nth(labels, majority)]);
   // Where the training split is not at hand, the file's own commonest label is said to be that.
   const guessed = !data.train.length && !given;
   return {
@@ -162,7 +163,7 @@ function reportChoices<Item>(
 ): TaskReport {
   const { labels, negative } = request.data;
   const words = spokenLabels(form, labels);
-  const cut = request.systems[0]!.answers.filter((a) => a.truncated).length;
+  const cut = nth(request.systems, 0).answers.filter((a) => a.truncated).length;
   return reportSystems({
     request,
     name,
@@ -202,7 +203,7 @@ function confusionOf(
   const columns = [...words, "none"];
   const text = formatTable(
     ["gold \\ said", ...columns],
-    matrix.map((row, i) => [words[i]!, ...row.map(String)]),
+    matrix.map((row, i) => [nth(words, i), ...row.map(String)]),
   );
   return {
     text: words.length > MOST_SHOWN ? "" : text,
@@ -236,7 +237,7 @@ function choiceSample(
   { item, logProbabilities, predicted, truncated, said }: ChoiceAnswer,
   index: number,
 ): Record<string, unknown> {
-  const target = labels[item.gold]!;
+  const target = nth(labels, item.gold);
   const requests = labels.map((label, i): [string, unknown] => [
     `gen_args_${i}`,
     { arg_0: item.prompt, arg_1: ` ${label}` },

@@ -3,6 +3,7 @@
  * probable after the prompt. Shared by PubMedQA and the yes/no questions of BioASQ.
  * @module
  */
+import { nth } from "../../../core/nth.ts";
 import { Interrupted } from "../../../core/errors.ts";
 import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import type { ChoiceAnswer, ChoiceItem } from "./choice_answer.ts";
@@ -81,8 +82,8 @@ export async function answerChoices(
       prompts.map(({ tokens }) => ({ prompt: tokens, continuations })),
     );
     items.forEach((item, i) => {
-      const logProbabilities = scores[i]!;
-      const { truncated } = prompts[i]!;
+      const logProbabilities = nth(scores, i);
+      const { truncated } = nth(prompts, i);
       const predicted = mostProbable(logProbabilities);
       answers.push({ item, logProbabilities, predicted, truncated });
     });
@@ -105,6 +106,6 @@ export function labelled(answers: readonly ChoiceAnswer[]): Labelled {
 /** The most frequent of label numbers; the smallest of equals. */
 export function majorityLabel(gold: readonly number[], labels: number): number {
   const counts = new Array<number>(labels).fill(0);
-  for (const label of gold) counts[label]!++;
+  for (const label of gold) counts[label] = (counts[label] ?? 0) + 1;
   return counts.indexOf(Math.max(...counts));
 }

@@ -1,4 +1,6 @@
 /** Measures of classification by label: accuracy, F1 by label, macro and micro. @module */
+import { fail } from "../../../core/errors.ts";
+import { float64At, nth, uint32At } from "../../../core/nth.ts";
 import type { Statistic } from "../../statistics/mod.ts";
 import type { Counts, Measure } from "./task.ts";
 import type { Bars } from "../../../core/page/mod.ts";
@@ -9,12 +11,15 @@ export interface Labelled {
   predicted: ArrayLike<number>;
 }
 
+/** Stands for no answer. */
+const NONE = -1;
+
 /** Share of items whose prediction is right; missing answers are wrong. */
 export function accuracy({ gold, predicted }: Labelled, indices?: ArrayLike<number>): number {
   const count = (indices ?? gold).length;
   let right = 0;
   for (let i = 0; i < count; i++) {
-    const item = indices ? indices[i]! : i;
+    const item = indices?.[i] ?? i;
     if (gold[item] === predicted[item]) right++;
   }
   return count === 0 ? 0 : right / count;
@@ -27,10 +32,10 @@ export function accuracy({ gold, predicted }: Labelled, indices?: ArrayLike<numb
 export function confusionMatrix({ gold, predicted }: Labelled, labels: number): number[][] {
   const matrix = Array.from({ length: labels }, () => new Array<number>(labels + 1).fill(0));
   for (let i = 0; i < gold.length; i++) {
-    const got = predicted[i]!;
+    const got = nth(predicted, i);
     const column = got >= 0 && got < labels ? got : labels;
-    const row = matrix[gold[i]!];
-    if (row) row[column]!++;
+    const row = matrix[nth(gold, i)];
+    if (row) row[column] = (row[column] ?? 0) + 1;
   }
   return matrix;
 }
@@ -77,15 +82,17 @@ export function labelCounts(
   );
   const count = (indices ?? gold).length;
   for (let i = 0; i < count; i++) {
-    const item = indices ? indices[i]! : i;
-    const want = gold[item]!;
-    const got = predicted[item]!;
+    const item = indices?.[i] ?? i;
+    const want = gold[item] ?? NONE;
+    const got = predicted[item] ?? NONE;
+    const wanted = counts[want] ?? fail(`item ${item} has the golden label ${want} of ${labels}`);
     if (want === got) {
-      counts[want]!.truePositives++;
-    } else {
-      counts[want]!.falseNegatives++;
-      if (got >= 0 && got < labels) counts[got]!.falsePositives++;
+      wanted.truePositives++;
+      continue;
     }
+    wanted.falseNegatives++;
+    const other = counts[got];
+    if (other) other.falsePositives++;
   }
   return counts;
 }
@@ -131,10 +138,10 @@ export function ratioMeasures(counts: readonly Counts[], prefix = ""): Measure[]
   const sumOf = (indices: Uint32Array): Counts => {
     const sum = { truePositives: 0, falsePositives: 0, falseNegatives: 0 };
     for (let i = 0; i < indices.length; i++) {
-      const at = 3 * indices[i]!;
-      sum.truePositives += flat[at]!;
-      sum.falsePositives += flat[at + 1]!;
-      sum.falseNegatives += flat[at + 2]!;
+      const at = 3 * uint32At(indices, i);
+      sum.truePositives += float64At(flat, at);
+      sum.falsePositives += float64At(flat, at + 1);
+      sum.falseNegatives += float64At(flat, at + 2);
     }
     return sum;
   };
@@ -155,7 +162,7 @@ export function ratioMeasures(counts: readonly Counts[], prefix = ""): Measure[]
  */
 export function itemCounts({ gold, predicted }: Labelled, negative?: number): Counts[] {
   return Array.from(gold, (want, i) => {
-    const got = predicted[i]!;
+    const got = nth(predicted, i);
     const right = got === want;
     return {
       truePositives: Number(right && want !== negative),

@@ -96,7 +96,8 @@ export async function evaluateTask(
   const started = new Date();
   if (system !== undefined) {
     // Read against all items, so that a file of other items is told from a trial of the first.
-    const answers = task.readAnswers!(system, whole).slice(0, limit);
+    const answers = task.readAnswers?.(system, whole).slice(0, limit) ??
+      fail(`${task.name} reads no answers`);
     const systems: SystemAnswers<unknown>[] = [
       { role: "system", name: system, answers },
       ...otherSystem(task, whole, request),
@@ -122,23 +123,26 @@ export async function evaluateTask(
       { latex: given.boolean("latex") },
     );
   }
-  const own = await askModel(task, data, model!, request);
+  if (!model) fail("there is a model where there are no answers");
+  const own = await askModel(task, data, model, request);
   const other = base && await askModel(task, own.data, base, request);
-  if (other && !task.answersNameLabels && other.data.labels.join() !== own.data.labels.join()) {
+  if (
+    base && other && !task.answersNameLabels && other.data.labels.join() !== own.data.labels.join()
+  ) {
     throw new UserError(
-      `Cannot compare ${model!.name} with ${base!.name}: they were taught other labels, ` +
+      `Cannot compare ${model.name} with ${base.name}: they were taught other labels, ` +
         `${own.data.labels.join(", ")} and ${other.data.labels.join(", ")}; ` +
         `name a base that was taught the same labels, or none`,
     );
   }
   const systems: SystemAnswers<unknown>[] = [
-    { role: "model", name: model!.name, answers: own.answers },
-    ...(other ? [{ role: "base" as const, name: base!.name, answers: other.answers }] : []),
+    { role: "model", name: model.name, answers: own.answers },
+    ...(base && other ? [{ role: "base" as const, name: base.name, answers: other.answers }] : []),
     ...otherSystem(task, { ...own.data, test: whole.test }, request),
   ];
   const report = task.report({ data: own.data, systems, purpose: "evaluate", given, seed });
   const info: EvaluationInfo = {
-    model: model!.name,
+    model: model.name,
     parameters: own.parameters,
     device: own.device,
     seed,

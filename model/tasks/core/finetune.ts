@@ -3,7 +3,7 @@
  * chooses the checkpoint, one reading of the test split, and the task's own report.
  * @module
  */
-import { UserError } from "../../../core/errors.ts";
+import { fail, UserError } from "../../../core/errors.ts";
 import { formatTable, type Reporter } from "../../../core/reporter.ts";
 import { join } from "../../../core/std.ts";
 import { parameterCount } from "../../mamba/parameters.ts";
@@ -323,7 +323,8 @@ export function learnedTask<Item, Answer>(
       if (approach.develop) return await approach.develop(develop, made, asking);
       const answers = await approach.answer(develop, made, asking);
       const { measures: [primary], loss } = task.score(data, develop, answers);
-      return { score: primary!.statistic(allUnits(primary!.count)), loss: loss ?? NaN };
+      if (!primary) fail(`${task.name} has no measure`);
+      return { score: primary.statistic(allUnits(primary.count)), loss: loss ?? NaN };
     },
     test: (made: MadeModel, onProgress) => approach.answer(test, made, { ...reader, onProgress }),
   };

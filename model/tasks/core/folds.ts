@@ -1,4 +1,5 @@
 /** Splits by label, for development and cross-validation. @module */
+import { nth } from "../../../core/nth.ts";
 import { Random } from "../../mamba/random.ts";
 
 /**
@@ -20,7 +21,7 @@ export function dealFolds(
     const random = new Random(seed, `${purpose} folds of label ${label}`);
     for (let i = own.length - 1; i > 0; i--) {
       const j = random.integer(i + 1);
-      [own[i], own[j]] = [own[j]!, own[i]!];
+      [own[i], own[j]] = [nth(own, j), nth(own, i)];
     }
     for (const index of own) dealt[index] = next++ % folds;
   }

@@ -3,6 +3,8 @@
  * system and the base beside the model, paired tests, and sentences that say what follows from them.
  * @module
  */
+import { fail } from "../../../core/errors.ts";
+import { nth } from "../../../core/nth.ts";
 import { formatTable } from "../../../core/reporter.ts";
 import { type Highlight, type PageTable, tableHtml } from "../../../core/page/mod.ts";
 import { errorPage, type JudgedItem } from "./error_page.ts";
@@ -65,8 +67,8 @@ function compareScores(own: Score, other: Score, seed: number): Comparison {
     if (!same || count === 0) return [];
     return [[key, pairedBootstrap(count, statistic, same.statistic, { resamples, seed })]];
   }));
-  const paired = own.right && other.right;
-  return paired ? { measures, mcNemar: mcNemar(own.right!, other.right!) } : { measures };
+  const paired = own.right && other.right && mcNemar(own.right, other.right);
+  return paired ? { measures, mcNemar: paired } : { measures };
 }
 
 /** The trivial system that a model has to beat, such as the majority's answer. */
@@ -134,7 +136,7 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
   }));
   const against = (key: string) => comparisons.find(({ other }) => other.key === key)?.comparison;
   const above = floor && compareScores(first.score, floor.score, seed);
-  const [primary] = first.score.measures;
+  const primary = first.score.measures[0] ?? fail(`${name} has no measure`);
   const own_details = details?.(own.answers);
   const text = [
     systemsTable(`${name}, ${count} ${units}`, systems),
@@ -146,24 +148,24 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
       ? ""
       : verdict(first.score, against("base"), floor && above && { floor, above }),
   ].filter(Boolean).join("\n\n");
+  const withBase = against("base");
+  const withOther = against("other");
   const chosen = development
-    ? { development: { step: development.step, [jsonName(primary!.name)]: development.score } }
+    ? { development: { step: development.step, [jsonName(primary.name)]: development.score } }
     : {};
   const more = {
     ...chosen,
     ...Object.fromEntries(
       systems.map((s) => [s.key, { name: s.name, ...flatJson(s) }]),
     ),
-    ...against("base") ? { comparison: comparisonJson(first.score, against("base")!) } : {},
-    ...against("other")
-      ? { comparison_with_other: comparisonJson(first.score, against("other")!) }
-      : {},
+    ...withBase ? { comparison: comparisonJson(first.score, withBase) } : {},
+    ...withOther ? { comparison_with_other: comparisonJson(first.score, withOther) } : {},
     ...above ? { comparison_with_trivial: comparisonJson(first.score, above) } : {},
     ...own_details?.json,
   };
   const fields: Record<string, unknown> = {};
   for (const { key } of first.score.measures) {
-    Object.assign(fields, measureFields(key, first.measured[key]!));
+    Object.assign(fields, measureFields(key, measureOf(first, key)));
   }
   const results: TaskResults & { more: Record<string, unknown> } = {
     name,
@@ -177,7 +179,7 @@ export function reportSystems<Item, Answer>(parts: ReportParts<Item, Answer>): T
   const judged = parts.judged?.(own.answers);
   return {
     systems,
-    score: first.measured[primary!.key]!.value,
+    score: measureOf(first, primary.key).value,
     notes: parts.notes ?? [],
     text,
     latex: latexTable(`${name}, ${count} ${units}`, systems),
@@ -255,10 +257,14 @@ function jsonName(name: string): string {
   return name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "_");
 }
 
+/** What a system reached in a measure. */
+const measureOf = ({ name, measured }: MeasuredSystem, key: string): Measured =>
+  measured[key] ?? fail(`${name} was not measured in ${key}`);
+
 /** A system's measures for programs. */
-function flatJson({ score, measured }: MeasuredSystem): Record<string, unknown> {
-  return Object.fromEntries(score.measures.flatMap(({ key, name }): [string, unknown][] => {
-    const { value, interval } = measured[key]!;
+function flatJson(system: MeasuredSystem): Record<string, unknown> {
+  return Object.fromEntries(system.score.measures.flatMap(({ key, name }): [string, unknown][] => {
+    const { value, interval } = measureOf(system, key);
     return [[jsonName(name), value], [`${jsonName(name)}_interval`, [interval.low, interval.high]]];
   }));
 }
@@ -296,10 +302,10 @@ function systemsTable(title: string, systems: readonly MeasuredSystem[]): string
   const shown = measures.length === MOST_COLUMNS ? shortInterval : formatInterval;
   return formatTable(
     [title, ...measures.flatMap(({ name }) => [name, "95%"])],
-    systems.map(({ name, measured }) => [
-      name,
+    systems.map((system) => [
+      system.name,
       ...measures.flatMap(({ key }) => {
-        const m = measured[key]!;
+        const m = measureOf(system, key);
         return [m.value.toFixed(4), shown(m.interval)];
       }),
     ]),
@@ -309,7 +315,7 @@ function systemsTable(title: string, systems: readonly MeasuredSystem[]): string
 function measuresTable(title: string, systems: readonly MeasuredSystem[]): string {
   const [{ score: { measures } }] = systems as [MeasuredSystem];
   // Measures of questions of several kinds tell how many there are of each.
-  const differ = measures.some(({ count }) => count !== measures[0]!.count);
+  const differ = measures.some(({ count }) => count !== nth(measures, 0).count);
   // Long names, such as folders, stand above the table; their columns are headed by their part.
   const named = systems.filter(({ key, name }) =>
     key !== "system" && name.length > LONGEST_HEADING
@@ -322,8 +328,8 @@ function measuresTable(title: string, systems: readonly MeasuredSystem[]): strin
     ],
     measures.map(({ key, name, count }) => [
       name,
-      ...systems.flatMap(({ measured }) => {
-        const m = measured[key]!;
+      ...systems.flatMap((system) => {
+        const m = measureOf(system, key);
         return [m.value.toFixed(4), count ? shortInterval(m.interval) : "-"];
       }),
       ...differ ? [String(count)] : [],
@@ -377,7 +383,7 @@ function verdict(
   base: Comparison | undefined,
   trivial: { floor: MeasuredSystem; above: Comparison } | undefined,
 ): string {
-  const { key } = primary!;
+  const { key } = primary ?? fail("a score has one measure at least");
   const sign = (comparison: Comparison | undefined) => {
     const interval = comparison?.measures[key]?.interval;
     if (!interval) return undefined;

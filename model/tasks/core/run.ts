@@ -3,7 +3,7 @@
  * reading of the test split, and the comparison with the model it began from.
  * @module
  */
-import { UserError } from "../../../core/errors.ts";
+import { fail, UserError } from "../../../core/errors.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import { type Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import {
@@ -382,7 +382,8 @@ async function trainToBest<A>(
     signal: request.signal,
     resumeHint: request.resumeHint,
   });
-  const best = { step: state.best!.step, dev_score: 1 - state.best!.loss };
+  const { step, loss } = state.best ?? fail("a run that ended has judged its weights");
+  const best = { step, dev_score: 1 - loss };
   markDone(out, best);
   return best;
 }

@@ -3,6 +3,7 @@
  * multiple-choice tasks ask of it.
  * @module
  */
+import { nth } from "../../../core/nth.ts";
 import { logSumExp } from "../../mamba/sampling.ts";
 import {
   type Batch,
@@ -32,7 +33,7 @@ export interface Scorer {
 
 /** ln p of id `token` under `logits`, normalised over the padded vocabulary. */
 export function logProbability(logits: Float32Array, token: number): number {
-  return logits[token]! - logSumExp(logits);
+  return nth(logits, token) - logSumExp(logits);
 }
 
 /**
@@ -43,7 +44,7 @@ export function recurrentScorer(model: RecurrentModel): Scorer {
   const read = async (prompt: ArrayLike<number>) => {
     model.reset();
     let logits: Float32Array = new Float32Array();
-    for (let i = 0; i < prompt.length; i++) logits = await model.step(prompt[i]!);
+    for (let i = 0; i < prompt.length; i++) logits = await model.step(nth(prompt, i));
     return logits;
   };
   const scoreItem = async ({ prompt, continuations }: ScoreItem) => {
@@ -51,11 +52,11 @@ export function recurrentScorer(model: RecurrentModel): Scorer {
     const scores: number[] = [];
     let fresh = true; // the model's state is just after the prompt
     for (const continuation of continuations) {
-      let score = logProbability(first, continuation[0]!);
+      let score = logProbability(first, nth(continuation, 0));
       if (continuation.length > 1 && !fresh) await read(prompt);
       for (let i = 1; i < continuation.length; i++) {
         fresh = false;
-        score += logProbability(await model.step(continuation[i - 1]!), continuation[i]!);
+        score += logProbability(await model.step(nth(continuation, i - 1)), nth(continuation, i));
       }
       scores.push(score);
     }
@@ -106,7 +107,7 @@ export async function logitsOfSegments(model: TrainableModel, segments: Segment[
     });
     const positions = [...users.keys()];
     await model.logitsAt(batch, positions, (logits, i) => {
-      for (const use of users.get(positions[i]!)!) use(logits);
+      for (const use of users.get(nth(positions, i)) ?? []) use(logits);
     });
   }
 }
@@ -133,10 +134,12 @@ function segmentsOf({ prompt, continuations }: ScoreItem, scores: number[]): Seg
   continuations.forEach((continuation, c) => {
     const want = (token: number, i: number) => ({
       offset: last + i,
-      use: (logits: Float32Array) => void (scores[c]! += logProbability(logits, token)),
+      use(logits: Float32Array) {
+        scores[c] = (scores[c] ?? 0) + logProbability(logits, token);
+      },
     });
     scores[c] = 0;
-    if (continuation.length === 1) shared.wanted.push(want(continuation[0]!, 0));
+    if (continuation.length === 1) shared.wanted.push(want(nth(continuation, 0), 0));
     else {
       segments.push({
         tokens: [...tokens, ...continuation.slice(0, -1)],
@@ -154,7 +157,7 @@ export function batchScorer(model: TrainableModel): Scorer {
     itemsAtOnce: 4 * model.batchSize,
     async score(items) {
       const scores = items.map((): number[] => []);
-      await logitsOfSegments(model, items.flatMap((item, i) => segmentsOf(item, scores[i]!)));
+      await logitsOfSegments(model, items.flatMap((item, i) => segmentsOf(item, nth(scores, i))));
       return scores;
     },
   };

@@ -1,4 +1,5 @@
 /** Named entities without a model: the baseline that any model has to beat. @module */
+import { nth } from "../../../core/nth.ts";
 import { entitiesOf, type Entity, type TaggedSentence } from "./ner.ts";
 
 /** The trivial system: entities of the training split, found again by longest match. */
@@ -18,7 +19,7 @@ export class Dictionary {
       }
     }
     for (const [key, own] of counts) {
-      this.#entities.set(key, [...own].sort((a, b) => b[1] - a[1])[0]![0]);
+      this.#entities.set(key, nth([...own].sort((a, b) => b[1] - a[1]), 0)[0]);
     }
   }
 

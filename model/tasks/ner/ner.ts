@@ -3,7 +3,8 @@
  * counts where its first token, its last token and its type are all right.
  * @module
  */
-import { UserError } from "../../../core/errors.ts";
+import { nth } from "../../../core/nth.ts";
+import { fail, UserError } from "../../../core/errors.ts";
 import { precisionRecall } from "../core/classification.ts";
 import type { Counts } from "../core/task.ts";
 import { readTagged } from "../formats/conll.ts";
@@ -100,7 +101,7 @@ export function checkSameText(
     );
   }
   gold.forEach((sentence, s) => {
-    const other = system[s]!;
+    const other = nth(system, s);
     const length = Math.max(sentence.tokens.length, other.tokens.length);
     for (let i = 0; i < length; i++) {
       if (sentence.tokens[i] === other.tokens[i]) continue;
@@ -125,7 +126,7 @@ export function countTags(
   types?: readonly string[],
 ): EntityCounts[] {
   return sentences.map((s, i) => {
-    const found = entitiesOf(predicted[i]!).filter((e) => types?.includes(e.type) ?? true);
+    const found = entitiesOf(nth(predicted, i)).filter((e) => types?.includes(e.type) ?? true);
     return compareEntities(entitiesOf(s.tags), found);
   });
 }
@@ -144,7 +145,7 @@ export function sumEntityCounts(
     sum.falseNegatives += counts.falseNegatives;
   };
   for (let i = 0; i < (indices ?? sentences).length; i++) {
-    const counts = sentences[indices ? indices[i]! : i]!;
+    const counts = sentences[indices?.[i] ?? i] ?? fail("there is no such sentence");
     if (type !== undefined) add(counts.get(type));
     else counts.forEach(add);
   }

@@ -5,6 +5,7 @@
  * classifier, learned by ordinary training steps, and a batch of sentences one forward pass.
  * @module
  */
+import { nth } from "../../../core/nth.ts";
 import { Interrupted, UserError } from "../../../core/errors.ts";
 import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import type { SupervisedExample } from "../core/examples.ts";
@@ -45,7 +46,7 @@ export function tagSet(tags: readonly string[], tokenizer: Tokenizer): TagSet {
         `told apart; give data of fewer types`,
     );
   }
-  return { tags, ids: tags.map((_, i) => tokenizer.encode(TAG_CHARACTERS[i]!)[0]!) };
+  return { tags, ids: tags.map((_, i) => nth(tokenizer.encode(nth(TAG_CHARACTERS, i)), 0)) };
 }
 
 /** The entity types that occur in sentences, in alphabetical order. */
@@ -78,13 +79,13 @@ export function tagPieces(words: string[], tokenizer: Tokenizer, limit: number):
   for (let first = 0; first < words.length;) {
     let end = first;
     let length = 0;
-    while (end < words.length && fixed + 2 * (length + encoded[end]!.length) <= limit) {
-      length += encoded[end++]!.length;
+    while (end < words.length && fixed + 2 * (length + nth(encoded, end).length) <= limit) {
+      length += nth(encoded, end++).length;
     }
     if (end === first) {
       throw new UserError(
-        `Cannot tag the word "${words[first]!.slice(0, 40)}": it takes ` +
-          `${fixed + 2 * encoded[first]!.length} tokens, more than --max-tokens ${limit}`,
+        `Cannot tag the word "${nth(words, first).slice(0, 40)}": it takes ` +
+          `${fixed + 2 * nth(encoded, first).length} tokens, more than --max-tokens ${limit}`,
       );
     }
     const own = encoded.slice(first, end);
@@ -106,7 +107,9 @@ export function taggingExamples(
   return sentences.flatMap(({ tokens: words, tags }) =>
     tagPieces(words, tokenizer, limit).map(({ tokens, positions, first }) => {
       const targets = new Array<number>(tokens.length).fill(IGNORED_TARGET);
-      positions.forEach((at, i) => targets[at] = set.ids[set.tags.indexOf(tags[first + i]!)]!);
+      positions.forEach((at, i) =>
+        targets[at] = nth(set.ids, set.tags.indexOf(nth(tags, first + i)))
+      );
       return { tokens, targets };
     })
   );
@@ -133,7 +136,7 @@ export async function scoreTags(
         wanted: positions.map((offset, word) => ({
           offset,
           use: (logits: Float32Array) => {
-            scores[at + i]![first + word] = set.ids.map((id) => logProbability(logits, id));
+            nth(scores, at + i)[first + word] = set.ids.map((id) => logProbability(logits, id));
           },
         })),
       }))
@@ -158,18 +161,18 @@ export function decodeTags(scores: TagScores, tags: readonly string[]): string[]
     const from = tags.map((tag) => {
       let chosen = -1;
       tags.forEach((before, b) => {
-        if (follows(tag, before) && (chosen < 0 || best[b]! > best[chosen]!)) chosen = b;
+        if (follows(tag, before) && (chosen < 0 || nth(best, b) > nth(best, chosen))) chosen = b;
       });
       return chosen;
     });
     back.push(from);
-    best = tags.map((_, t) => best[from[t]!]! + word[t]!);
+    best = tags.map((_, t) => nth(best, nth(from, t)) + nth(word, t));
   }
   if (!scores.length) return [];
   let tag = best.indexOf(Math.max(...best));
   const path = [tag];
-  for (const from of back.reverse()) path.push(tag = from[tag]!);
-  return path.reverse().map((t) => tags[t]!);
+  for (const from of back.reverse()) path.push(tag = nth(from, tag));
+  return path.reverse().map((t) => nth(tags, t));
 }
 
 /** Tokens per row that sentences need: a multiple of 64, at most `maxTokens`. */

@@ -1,4 +1,6 @@
 /** Named entities as a task. @module */
+import { fail } from "../../../core/errors.ts";
+import { nth } from "../../../core/nth.ts";
 import type { OptionSpec } from "../../../core/cli.ts";
 import { ratioMeasures } from "../core/classification.ts";
 import type { JudgedItem } from "../core/error_page.ts";
@@ -141,7 +143,7 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
     examples: [
       "deno task predict ner --model runs/ner/checkpoints/step-00001430 --input abstracts.txt",
     ],
-    read: (given) => readRawSentences(given.string("input")!),
+    read: (given) => readRawSentences(given.string("input") ?? fail("--input was not asked for")),
     write({ items, answers, given }) {
       const tags = answers.map((answer) => answer.tags);
       return given.string("format") === "conll"
@@ -209,7 +211,7 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
           doc_id: i,
           doc: { tokens },
           target: tags,
-          prediction: answers[i]!.tags,
+          prediction: nth(answers, i).tags,
         })),
     });
   },
@@ -270,7 +272,7 @@ function lossOf(
   let words = 0;
   items.forEach((item, s) =>
     item.tags.forEach((tag, i) => {
-      nll -= answers[s]!.scores?.[i]?.[tags.indexOf(tag)] ?? NaN;
+      nll -= nth(answers, s).scores?.[i]?.[tags.indexOf(tag)] ?? NaN;
       words++;
     })
   );

@@ -1,4 +1,5 @@
 /** Raw text for the tagger, and its tags as entities of the text. @module */
+import { nth } from "../../../core/nth.ts";
 import { UserError } from "../../../core/errors.ts";
 import { readTextInput } from "../../../core/text_input.ts";
 import { entitiesOf, type TaggedSentence } from "./ner.ts";
@@ -81,8 +82,8 @@ export function textEntities(
   tags: readonly string[],
 ): TextEntity[] {
   return entitiesOf(tags).map(({ type, start, end }) => {
-    const from = spans[start]![0];
-    const to = spans[end - 1]![1];
+    const from = nth(spans, start)[0];
+    const to = nth(spans, end - 1)[1];
     return { start: from, end: to, type, text: text.slice(from, to) };
   });
 }
@@ -96,7 +97,7 @@ export function entityLines(
   sentences.forEach((sentence, i) => {
     const { document, text } = sentence.source;
     const known = texts.get(document) ?? { text, entities: [] };
-    known.entities.push(...textEntities(sentence, tags[i]!));
+    known.entities.push(...textEntities(sentence, nth(tags, i)));
     texts.set(document, known);
   });
   return [...texts.values()].map((line) => JSON.stringify(line) + "\n").join("");
@@ -108,6 +109,6 @@ export function conllLines(
   tags: readonly (readonly string[])[],
 ): string {
   return sentences.map(({ tokens }, i) =>
-    tokens.map((token, w) => `${token}\t${tags[i]![w]}\n`).join("")
+    tokens.map((token, w) => `${token}\t${nth(tags, i)[w]}\n`).join("")
   ).join("\n");
 }

@@ -1,4 +1,5 @@
 /** `evaluate perplexity --by`: the loss of held-out documents by what they are. @module */
+import { nth } from "../../../core/nth.ts";
 import { formatTable } from "../../../core/reporter.ts";
 import { documentFacts, type Facet } from "../../../pipeline/facets/document_facts.ts";
 import type { MeshBranches } from "../../../pipeline/facets/mesh_tree.ts";
@@ -68,8 +69,8 @@ export class DocumentLosses {
         this.#documents.set(key, document = { pmid, version, source, nll: 0, targets: 0 });
       }
       for (let t = start; t < start + length; t++) {
-        if (targets[t]! < 0) continue;
-        document.nll += losses[t]!;
+        if (nth(targets, t) < 0) continue;
+        document.nll += nth(losses, t);
         document.targets++;
       }
     }
@@ -123,7 +124,7 @@ function summarize(group: string, documents: DocumentLoss[]): GroupLoss {
     }
     return Math.exp(nll / targets);
   };
-  const drawn = (indices: Uint32Array) => perplexity(Array.from(indices, (i) => documents[i]!));
+  const drawn = (indices: Uint32Array) => perplexity(Array.from(indices, (i) => nth(documents, i)));
   return {
     group,
     documents: documents.length,

@@ -1,5 +1,5 @@
 /** `evaluate perplexity`: how well a model predicts held-out documents. @module */
-import { UsageError, UserError } from "../../../core/errors.ts";
+import { fail, UsageError, UserError } from "../../../core/errors.ts";
 import { writeAtomic } from "../../../core/files.ts";
 import { hasCitations } from "../../../pipeline/selection/columns.ts";
 import { formatTable } from "../../../core/reporter.ts";
@@ -208,7 +208,7 @@ function scoreRows(
     corpus,
     split: given.string("split") as Split,
     rows: given.number("rows"),
-    batchSize: given.number("batch-size")!,
+    batchSize: given.number("batch-size") ?? fail("--batch-size has a default"),
     seed: given.number("seed"),
     makeModel,
     onRow: documents?.onRow,

@@ -1,6 +1,6 @@
 /** PubMedQA as a task. @module */
 import type { OptionSpec } from "../../../core/cli.ts";
-import { UserError } from "../../../core/errors.ts";
+import { fail, UserError } from "../../../core/errors.ts";
 import { hashFile, readJson, sha256 } from "../../../core/files.ts";
 import { join, resolve } from "../../../core/std.ts";
 import { choiceHead } from "../core/choice_head.ts";
@@ -84,8 +84,8 @@ export const pubmedqa = choiceTask(FORM, {
     });
   },
   read(given, purpose) {
-    const data = given.string("data")!;
-    const fold = given.number("fold")!;
+    const data = given.string("data") ?? fail("--data was not asked for");
+    const fold = given.number("fold") ?? fail("--fold has a default");
     const { train, test } = readPubmedqa(data);
     // The folds' seed is fixed: what was developed on must not be trained on.
     const folds = pubmedqaFolds(train, 0);

@@ -1,4 +1,5 @@
 /** What is reported of the relations of sentences: micro and macro measures, and a row per label. @module */
+import { nth } from "../../../core/nth.ts";
 import { formatTable } from "../../../core/reporter.ts";
 import {
   itemCounts,
@@ -33,7 +34,7 @@ export function labelTable(
   labels: readonly string[],
 ): Details {
   const rows = labelCounts(items, labels.length).map((counts, i) => ({
-    label: labels[i]!,
+    label: nth(labels, i),
     support: counts.truePositives + counts.falseNegatives,
     ratios: precisionRecall(counts),
   }));

@@ -3,7 +3,7 @@
  * splits it), and PubTator documents with chemical-induced-disease pairs (BioCreative V CDR).
  * @module
  */
-import { UserError } from "../../../core/errors.ts";
+import { fail, UserError } from "../../../core/errors.ts";
 import type { ChoiceItem } from "../core/choices.ts";
 import type { Counts } from "../core/task.ts";
 import { NOT_EVALUATED } from "../formats/chemprot.ts";
@@ -281,7 +281,7 @@ export function compareRelations(
 export function sumCounts(counts: readonly Counts[], indices?: ArrayLike<number>): Counts {
   const sum = { truePositives: 0, falsePositives: 0, falseNegatives: 0 };
   for (let i = 0; i < (indices ?? counts).length; i++) {
-    const own = counts[indices ? indices[i]! : i]!;
+    const own = counts[indices?.[i] ?? i] ?? fail("there is no such sentence");
     sum.truePositives += own.truePositives;
     sum.falsePositives += own.falsePositives;
     sum.falseNegatives += own.falseNegatives;

@@ -1,5 +1,6 @@
 /** Relations between entities as a task: labels of marked sentences, and pairs of whole documents. @module */
-import { UserError } from "../../../core/errors.ts";
+import { nth } from "../../../core/nth.ts";
+import { fail, UserError } from "../../../core/errors.ts";
 import { readTextInput } from "../../../core/text_input.ts";
 import { resolve } from "../../../core/std.ts";
 import { choiceTask } from "../core/choice_task.ts";
@@ -109,10 +110,12 @@ export const relations = choiceTask<RelationExample>(FORM, {
       "deno task predict relations --model runs/re/checkpoints/step-00000650 --input sentences.jsonl",
     ],
     read: (given) =>
-      [...readTextInput(given.string("input")!)].map(({ text }) => ({ text, label: NO_LABEL })),
+      [...readTextInput(given.string("input") ?? fail("--input was not asked for"))].map((
+        { text },
+      ) => ({ text, label: NO_LABEL })),
     write: ({ items, answers, labels }) =>
       items.map(({ text }, i) => {
-        const { predicted, logProbabilities } = answers[i]!;
+        const { predicted, logProbabilities } = nth(answers, i);
         const log_probability = logProbabilities[predicted] ?? null;
         return JSON.stringify({ text, label: labels[predicted] ?? null, log_probability }) + "\n";
       }).join(""),
@@ -150,7 +153,7 @@ export const relations = choiceTask<RelationExample>(FORM, {
           `${test.length} lines; give a line for every one of the gold file, in its order`,
       );
     }
-    const differs = test.findIndex(({ text }, i) => (system[i]!.text ?? text) !== text);
+    const differs = test.findIndex(({ text }, i) => (nth(system, i).text ?? text) !== text);
     if (differs >= 0) {
       throw new UserError(
         `Cannot compare ${path} with ${goldFile}: the texts of line ${differs + 1} differ`,
@@ -159,7 +162,7 @@ export const relations = choiceTask<RelationExample>(FORM, {
     const strange = [...new Set(system.map((s) => s.label))]
       .filter((label) => label !== null && !labels.includes(label));
     return relationItems(test, labels).map((item, i) => {
-      const { label } = system[i]!;
+      const { label } = nth(system, i);
       const answer = { item, logProbabilities: [], truncated: 0 };
       if (label === null) return { ...answer, predicted: -1 };
       const known = labels.indexOf(label);
@@ -219,7 +222,7 @@ const documentRelations: Task<PubtatorDocument, SaidRelations> = {
   evaluation,
   approaches: [],
   read(given) {
-    const gold = given.string("gold")!;
+    const gold = given.string("gold") ?? fail("--gold was not asked for");
     const path = resolve(gold);
     const test = readRelationDocuments(gold, given.string("format"));
     return { labels: [], train: [], develop: [], test, path, sha256: sourceHash(gold) };
