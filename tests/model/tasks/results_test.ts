@@ -57,6 +57,17 @@ const pubtator = (...relations: [string, string][]) =>
     `${i + 1}\tCID\t${first}\t${second}\n`
   ).join("\n");
 
+/** Two entities in one sentence, and whether they are related; the second is found or not. */
+const joint = (...documents: { found: boolean; related: boolean }[]) =>
+  documents.map(({ found, related }, i) =>
+    `${i + 1}|t|Zeratin stops ulcers.\n${i + 1}|a|Lorvane does not.\n` +
+    `${i + 1}\t0\t7\tZeratin\tChemical\tD1\n` +
+    (found ? `${i + 1}\t14\t20\tulcers\tDisease\tD2\n` : "") +
+    (related ? `${i + 1}\tCID\tD1\tD2\n` : "")
+  ).join("\n");
+const RELATED = { found: true, related: true };
+const UNRELATED = { found: true, related: false };
+
 const CASES: readonly Files[] = [
   {
     task: "pubmedqa",
@@ -100,6 +111,14 @@ const CASES: readonly Files[] = [
     system: pubtator(["D1", "D2"], ["D1", "D2"], ["D1", "D2"]),
     other: pubtator(["D3", "D2"], ["D3", "D2"], ["D3", "D2"]),
     shown: "CID: D3, D2",
+    confusion: false,
+  },
+  {
+    task: "joint",
+    gold: { gold: joint(RELATED, UNRELATED, RELATED, UNRELATED) },
+    system: joint(RELATED, UNRELATED, { found: false, related: false }, RELATED),
+    other: joint(UNRELATED, { found: false, related: false }, RELATED, UNRELATED),
+    shown: "ulcers",
     confusion: false,
   },
   {

@@ -170,7 +170,7 @@ Deno.test("fine-tuning teaches tags, and the checkpoint tags alike when loaded",
       base: folder,
       tokenizer,
       out: join(dir, "run"),
-      epochs: 6,
+      epochs: 8,
       config: {
         ...FINETUNE_DEFAULTS,
         batch: { rows: 2, accumulate: 4 },
