@@ -96,6 +96,19 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
       max: 100,
       default: 1,
     },
+    "early-stopping": {
+      type: "integer",
+      placeholder: "N",
+      help: "so many epochs without a higher development score end the run",
+      min: 1,
+    },
+    reinitialize: {
+      type: "integer",
+      placeholder: "N",
+      help: "the topmost N layers begin anew, by the seed",
+      min: 0,
+      default: 0,
+    },
     latex: { type: "boolean", help: "print the table for a paper, too" },
     resume: { type: "boolean", help: "go on from the run's newest checkpoint" },
     ...deviceOptions,
@@ -126,6 +139,12 @@ function headOptions(head: NonNullable<FinetuneHelp["defaults"]>["head"]) {
         } as const,
       }
       : {}),
+    "class-weights": {
+      type: "string",
+      help: "balanced: a head's rare labels count as much as its common ones",
+      choices: ["none", "balanced"],
+      default: "none",
+    },
     dropout: {
       type: "number",
       help: "the share of the embeddings' values that a head learns without",
@@ -215,6 +234,11 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
             : {}),
           ...givenLora(invocation),
           schedule: { ...schedule, warmup: invocation.number("warmup") },
+        },
+        steadying: {
+          early_stopping: invocation.number("early-stopping") ?? 0,
+          class_weights: invocation.string("class-weights") === "balanced" ? "balanced" : "none",
+          reinitialize: invocation.requiredNumber("reinitialize"),
         },
         maxTokens: invocation.requiredNumber("max-tokens"),
         head,

@@ -104,9 +104,11 @@ export function runTables(record: RunFile): PageTable[] {
     {
       title: "Hyperparameters",
       header: ["", "value"],
-      rows: flatten(record.config).map((
-        [key, value],
-      ) => [key, value === "" ? "none" : String(value)]),
+      rows: [
+        ...flatten(record.config),
+        ...flatten({ finetuning: record.finetuning, label_weights: record.label_weights })
+          .filter(([, value]) => value !== undefined),
+      ].map(([key, value]) => [key, value === "" ? "none" : String(value)]),
     },
   ];
 }

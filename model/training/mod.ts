@@ -100,6 +100,7 @@ export { trainRun } from "./run.ts";
 export {
   configChanges,
   doneResult,
+  type FinetuningRecord,
   isRun,
   markDone,
   newRun,

@@ -9,6 +9,16 @@ import type { SpikeEvent } from "./spikes.ts";
 import { configKeys, flatten, type TrainConfig } from "./configuration.ts";
 import { type ModelOrigin, originOf } from "./origin.ts";
 
+/** What steadies a fine-tuning run. */
+export interface FinetuningRecord {
+  /** Epochs without a better development score that end the run; 0 for never. */
+  early_stopping: number;
+  /** Whether rare labels count as much as common ones. */
+  class_weights: "balanced" | "none";
+  /** So many of the topmost layers began anew. */
+  reinitialize: number;
+}
+
 /** run.json. */
 export interface RunFile {
   /** What the weights started from: a model folder, a Hugging Face id, or random:<preset>. */
@@ -28,6 +38,10 @@ export interface RunFile {
   /** For the model's card; absent in the records of older programs. */
   origin?: ModelOrigin;
   config: TrainConfig;
+  /** Of a fine-tuning run; absent in the records of older programs, which had none of these. */
+  finetuning?: FinetuningRecord;
+  /** What each label's loss is multiplied with, where a fine-tuning run weighs its classes. */
+  label_weights?: Record<string, number>;
   /** The model's config.json. */
   model: Record<string, unknown>;
   parameters: number;
@@ -96,19 +110,24 @@ export function refuseExisting(out: string): void {
 
 /** A new run's record. */
 export function newRun(
-  given: Pick<
-    RunFile,
-    "init" | "corpus" | "task" | "config" | "sequence_length" | "device" | "ranks" | "command"
-  >,
+  given:
+    & Pick<
+      RunFile,
+      "init" | "corpus" | "task" | "config" | "sequence_length" | "device" | "ranks" | "command"
+    >
+    & Pick<RunFile, "finetuning" | "label_weights">,
   model: MambaConfig,
 ): RunFile {
   const { init, corpus, task, config, sequence_length, device, ranks, command } = given;
+  const { finetuning, label_weights } = given;
   return {
     init,
     corpus,
     ...(task === undefined ? {} : { task }),
     origin: originOf(given),
     config,
+    ...(finetuning === undefined ? {} : { finetuning }),
+    ...(label_weights === undefined ? {} : { label_weights }),
     model: huggingFaceConfig(model),
     parameters: parameterCount(model),
     sequence_length,

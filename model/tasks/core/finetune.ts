@@ -8,7 +8,7 @@ import { formatTable, type Reporter } from "../../../core/reporter.ts";
 import { join } from "../../../core/std.ts";
 import { parameterCount } from "../../mamba/parameters.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
-import { isRun, type PartialConfig, readRun } from "../../training/mod.ts";
+import { type FinetuningRecord, isRun, type PartialConfig, readRun } from "../../training/mod.ts";
 import { runTables } from "../../report/mod.ts";
 import { type NamedModel, variantOf } from "./evaluate.ts";
 import { openReader } from "./reader.ts";
@@ -17,7 +17,7 @@ import { writeReport } from "./results_files.ts";
 import { readFinetuneMetrics } from "./loop.ts";
 import { withHeadRates } from "./rates.ts";
 import { finetuneRun, type FinetuneTask } from "./run.ts";
-import { type Spread, spreadOf } from "../../statistics/mod.ts";
+import { spreadOf } from "../../statistics/mod.ts";
 import { findFolds } from "../formats/splits.ts";
 import type {
   AnyTask,
@@ -44,6 +44,8 @@ interface FinetuneTaskRequest {
   epochs: number;
   /** Of the training configuration: what differs from the defaults. */
   config: PartialConfig;
+  /** Early stopping, class weights, layers that begin anew; none of them where not given. */
+  steadying?: Partial<FinetuningRecord>;
   maxTokens: number;
   /** The head of labels that learns; undefined where answers are words. */
   head?: HeadChoice;
@@ -60,9 +62,11 @@ interface FinetuneTaskRequest {
   signal: AbortSignal;
 }
 
-/** What one run came to: its test score and everything for --json. */
+/** What one run came to: its scores and everything for --json. */
 interface RunReport {
+  /** Of the test split; and of the development split, by the chosen checkpoint. */
   score: number;
+  developmentScore: number;
   json: Record<string, unknown>;
 }
 
@@ -97,22 +101,20 @@ async function overFolds(named: AnyTask, request: FinetuneTaskRequest): Promise<
   const { given, reporter, out, resume, seeds } = request;
   const folds = findFolds(given.string("data") ?? "");
   if (!folds.length) return await overSeeds(named, request);
-  const reports: RunReport[] = [];
+  const reports: NamedReport[] = [];
   for (const { name, path } of folds) {
     const folder = join(out, `fold-${name}`);
     reporter.line(`Fold ${name}`);
-    reports.push(
-      await overSeeds(named, {
-        ...request,
-        given: withOption(given, "data", path),
-        out: folder,
-        resume: resume && (seeds > 1 || isRun(folder)),
-      }),
-    );
+    const report = await overSeeds(named, {
+      ...request,
+      given: withOption(given, "data", path),
+      out: folder,
+      resume: resume && (seeds > 1 || isRun(folder)),
+    });
+    reports.push({ name, report });
     reporter.line();
   }
-  const spread = tellSpread(reports, `${folds.length} folds`, reporter);
-  return { score: spread.mean, json: { folds: reports.map((r) => r.json), spread } };
+  return tellSpread(reports, "fold", reporter);
 }
 
 /** An ablation: a run for each value of an option, and their measures side by side. */
@@ -170,27 +172,58 @@ async function overSeeds(named: AnyTask, request: FinetuneTaskRequest): Promise<
   const data = task.read(given, "finetune");
   for (const note of data.notes ?? []) reporter.log(note);
   if (seeds === 1) return await finetuneOnce(task, data, request);
-  const reports: RunReport[] = [];
+  const reports: NamedReport[] = [];
   for (let seed = first; seed < first + seeds; seed++) {
     const folder = join(out, `seed-${seed}`);
     reporter.line(`Seed ${seed}`);
     const one = { ...request, seed, out: folder, resume: resume && isRun(folder) };
-    reports.push(await finetuneOnce(task, data, one));
+    reports.push({ name: String(seed), report: await finetuneOnce(task, data, one) });
     reporter.line();
   }
-  const spread = tellSpread(reports, `${seeds} seeds`, reporter);
-  return { score: spread.mean, json: { seeds: reports.map((r) => r.json), spread } };
+  return tellSpread(reports, "seed", reporter);
 }
 
-/** Prints how much the test score varies, and returns it. */
-function tellSpread(reports: readonly RunReport[], over: string, reporter: Reporter): Spread {
-  const spread = spreadOf(reports.map((r) => r.score));
-  reporter.line(
-    `Over ${over}: mean ${spread.mean.toFixed(4)}, standard deviation ` +
-      `${spread.standard_deviation.toFixed(4)}, from ${spread.least.toFixed(4)} to ` +
-      `${spread.greatest.toFixed(4)}`,
-  );
-  return spread;
+/** A run's report under the seed or the fold that it is of. */
+interface NamedReport {
+  name: string;
+  report: RunReport;
+}
+
+/**
+ * Prints every run's scores in one table with their means and standard deviations (of the sample, n - 1),
+ * and returns them as one report, whose score is the mean.
+ */
+function tellSpread(
+  reports: readonly NamedReport[],
+  over: "seed" | "fold",
+  reporter: Reporter,
+): RunReport {
+  const spread = spreadOf(reports.map(({ report }) => report.score));
+  const development = spreadOf(reports.map(({ report }) => report.developmentScore));
+  const row = (name: string, onDevelopment: number, onTest: number) => [
+    name,
+    onDevelopment.toFixed(4),
+    onTest.toFixed(4),
+  ];
+  reporter.line(formatTable([over, "development score", "test score"], [
+    ...reports.map(({ name, report }) => row(name, report.developmentScore, report.score)),
+    row("mean", development.mean, spread.mean),
+    row("standard deviation", development.standard_deviation, spread.standard_deviation),
+  ]));
+  return {
+    score: spread.mean,
+    developmentScore: development.mean,
+    json: {
+      [`${over}s`]: reports.map(({ report }) => report.json),
+      scores: reports.map(({ name, report }) => ({
+        [over]: name,
+        development: report.developmentScore,
+        test: report.score,
+      })),
+      spread,
+      development_spread: development,
+    },
+  };
 }
 
 async function finetuneOnce(
@@ -226,6 +259,7 @@ async function finetuneOnce(
           : request.config),
         seed,
       },
+      steadying: request.steadying,
       resume: request.resume,
       makeModel: request.makeModel,
       reporter,
@@ -267,7 +301,12 @@ async function finetuneOnce(
         },
       },
     );
-    return { score: report.score, json };
+    const { developmentScore, endedEarly } = result;
+    return {
+      score: report.score,
+      developmentScore,
+      json: endedEarly === undefined ? json : { ...json, ended_early: endedEarly },
+    };
   } finally {
     folder.close();
   }

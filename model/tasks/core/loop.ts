@@ -37,6 +37,8 @@ interface FinetuneLoopOptions {
   /** Where the run stands; `rows` counts examples, `best.loss` is 1 - the development score. */
   state: TrainerState;
   develop: () => Promise<Development>;
+  /** Epochs without a better development score that end the run; 0 for never. */
+  patience?: number;
   tokenizer?: Uint8Array;
   card?: string;
   /** Kept with the weights. */
@@ -66,6 +68,8 @@ export function examplesPerStep(config: TrainConfig): number {
 /**
  * Trains from `state` to the last epoch and returns the final state, whose `best` names the step of
  * the checkpoint to use: of those with the highest development score the one with the lowest loss.
+ * With `patience` it ends where so many epochs brought no higher score; learning rates are those of
+ * the whole plan all the same.
  * @throws {Interrupted} after saving, when the signal fires.
  * @throws {UserError} where loss or gradient are not finite.
  */
@@ -88,7 +92,9 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
     return path;
   };
   try {
-    while (state.step < steps) {
+    // A run that was killed after it had ended early has nothing more to learn.
+    const ended = () => state.step >= steps || isPatienceOver(lines, options.patience);
+    while (!ended()) {
       const line = await trainStep(options, state, examplesOf(state.step));
       if (state.step % perEpoch === 0 || state.step === steps) {
         progress.finish(); // the examination has a bar of its own
@@ -118,18 +124,36 @@ export async function finetuneLoop(options: FinetuneLoopOptions): Promise<Traine
       progress.update(state.step, `loss ${line.loss.toFixed(4)}`);
       // Lets signals in, where the model computes on this thread.
       await new Promise((resolve) => setTimeout(resolve, 0));
-      if (signal.aborted && state.step < steps) {
+      if (signal.aborted && !ended()) {
         throw new Interrupted(
           `Stopped after step ${state.step} of ${steps}; saved in ${await save()}` +
             (options.resumeHint ? `; go on with: ${options.resumeHint}` : ""),
         );
       }
     }
+    if (state.step < steps) {
+      reporter.log(
+        `Stopped early after epoch ${Math.ceil(state.step / perEpoch)} of ` +
+          `${Math.ceil(steps / perEpoch)}: the development score did not rise for ` +
+          `${options.patience} ${options.patience === 1 ? "epoch" : "epochs"}`,
+      );
+    }
     return state;
   } finally {
     progress.finish();
     metrics.close();
   }
+}
+
+/**
+ * Whether the last `patience` development scores are none higher than the best one before them; never
+ * for a patience of 0.
+ */
+function isPatienceOver(lines: readonly FinetuneMetrics[], patience = 0): boolean {
+  if (patience === 0) return false;
+  const scores = lines.flatMap(({ dev_score }) => dev_score === undefined ? [] : [dev_score]);
+  const first = scores.indexOf(Math.max(...scores));
+  return scores.length - 1 - first >= patience;
 }
 
 /** The mean training loss of an epoch's steps that were taken. */

@@ -12,6 +12,8 @@ import {
   configChanges,
   describeTrained,
   doneResult,
+  type FinetuningRecord,
+  flatten,
   listCheckpoints,
   markDone,
   newRun,
@@ -34,10 +36,12 @@ import { type ModelFolder } from "../../weights/mod.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
 import { HEAD_KEY, type HeadConfig, headJson, isHeadParameter } from "../../mamba/head.ts";
 import { initialParameters } from "../../mamba/initialize.ts";
+import { parameterList } from "../../mamba/parameters.ts";
 import { type MambaConfig, withoutHead } from "../../mamba/config.ts";
 import type { ReadParameter } from "../../mamba/types.ts";
 import { type BatchShape, fittingShape, stepExamples } from "./batching.ts";
 import type { SupervisedExample } from "./examples.ts";
+import { balanceClasses } from "./class_weights.ts";
 import { examplesPerStep, finetuneLoop, trainStep } from "./loop.ts";
 import type { Development } from "./task.ts";
 
@@ -80,6 +84,8 @@ export interface FinetuneRequest<Answers> {
   epochs: number;
   /** Of the training configuration: what differs from {@linkcode FINETUNE_DEFAULTS}. */
   config: PartialConfig;
+  /** What differs from {@linkcode STEADYING_DEFAULTS}. */
+  steadying?: Partial<FinetuningRecord>;
   resume: boolean;
   makeModel: MakeModel;
   reporter: Reporter;
@@ -97,12 +103,21 @@ export const FINETUNE_DEFAULTS = {
   checkpoint: { every: 0 },
 } as const;
 
+/** Nothing steadies a run that asks for nothing. */
+export const STEADYING_DEFAULTS: FinetuningRecord = {
+  early_stopping: 0,
+  class_weights: "none",
+  reinitialize: 0,
+};
+
 /** What a run came to. */
 interface FinetuneResult<Answers> {
   device: string;
   /** The step and the development score of the checkpoint that was chosen. */
   step: number;
   developmentScore: number;
+  /** The last step that was learned, where the run ended before all of its epochs. */
+  endedEarly?: number;
   /** The chosen checkpoint's folder. */
   checkpoint: string;
   /** On the test split. */
@@ -118,6 +133,8 @@ export interface Developed {
   step: number;
   /** The task's first measure on the development split, 0 to 1. */
   developmentScore: number;
+  /** The last step that was learned, where the run ended before all of its epochs. */
+  endedEarly?: number;
 }
 
 /**
@@ -221,9 +238,10 @@ export async function timeRun<Answers>(request: FinetuneRequest<Answers>): Promi
  * holds its best checkpoint alone.
  */
 async function withBest<Answers, T>(
-  request: FinetuneRequest<Answers>,
+  given: FinetuneRequest<Answers>,
   use: (made: MadeModel, developed: Developed, init: InitialModel) => Promise<T>,
 ): Promise<T> {
+  const request = withClassWeights(given);
   const { task, out } = request;
   const old = openRun(request);
   const config = resolveRunConfig(request, old);
@@ -242,11 +260,25 @@ async function withBest<Answers, T>(
     for (const { path, step } of listCheckpoints(out)) {
       if (step !== best.step) removeCheckpoint(path);
     }
-    const { step, dev_score: developmentScore } = best;
-    return await use(made, { step, developmentScore, checkpoint: checkpointPath(out, step) }, init);
+    const { step, dev_score: developmentScore, ended_early: endedEarly } = best;
+    const checkpoint = checkpointPath(out, step);
+    return await use(made, { step, developmentScore, endedEarly, checkpoint }, init);
   } finally {
     made.close();
   }
+}
+
+/** A request whose examples are weighted by class, where that is asked for. */
+function withClassWeights<A>(request: FinetuneRequest<A>): WeighedRequest<A> {
+  const { task, steadying } = request;
+  if (steadying?.class_weights !== "balanced") return request;
+  const { examples, weights } = balanceClasses(task.examples, task.head?.config, task.labels);
+  return { ...request, task: { ...task, examples }, labelWeights: weights };
+}
+
+/** A request, and what each label's loss is multiplied with. */
+interface WeighedRequest<Answers> extends FinetuneRequest<Answers> {
+  labelWeights?: Record<string, number>;
 }
 
 /** Runs `work` with a bar that counts items; the bar is gone afterwards, however it ends. */
@@ -281,8 +313,40 @@ interface InitialModel {
 function initialModel<A>(request: FinetuneRequest<A>, config: TrainConfig): InitialModel {
   const whole = wholeModel(request, config.seed);
   const { seed, lora } = config;
-  const start = startWithAdapters(whole, request.base, { init: request.init, lora, seed });
+  const top = request.steadying?.reinitialize ?? 0;
+  if (top && (lora.targets || whole.config.lora)) {
+    throw new UserError(
+      `Cannot use --reinitialize ${top} with --lora: adapters belong to the layers of their base, ` +
+        `which have to stay as they are; leave one of the two out`,
+    );
+  }
+  const begun = top ? { ...whole, read: withFreshLayers(whole, top, seed) } : whole;
+  const start = startWithAdapters(begun, request.base, { init: request.init, lora, seed });
   return { ...start, fresh: whole.fresh };
+}
+
+/**
+ * The model with its `top` highest layers drawn anew by the seed, as fresh weights are, and all else as it
+ * is (Zhang et al. 2021, "Revisiting Few-sample BERT Fine-tuning").
+ * @throws {UserError} where it has fewer layers.
+ */
+function withFreshLayers(
+  { config, read }: Pick<InitialModel, "config" | "read">,
+  top: number,
+  seed: number,
+): ReadParameter {
+  const { layers } = config;
+  if (top > layers) {
+    throw new UserError(
+      `Cannot use --reinitialize ${top}: the model has ${layers} layers; give at most ${layers}`,
+    );
+  }
+  const drawn = initialParameters(config, seed);
+  const fresh = new Set(
+    parameterList(config).filter(({ layer }) => layer >= layers - top && layer < layers)
+      .map(({ name }) => name),
+  );
+  return (name) => fresh.has(name) ? drawn(name) : read(name);
 }
 
 /** The base with its head, before adapters. */
@@ -319,11 +383,13 @@ const MUCH_PADDING = 0.15;
 interface Best {
   step: number;
   dev_score: number;
+  /** The last step, where the run ended before all of its epochs. */
+  ended_early?: number;
 }
 
 /** Trains from the newest checkpoint or the base to the end, and keeps the best checkpoint only. */
 async function trainToBest<A>(
-  request: FinetuneRequest<A>,
+  request: WeighedRequest<A>,
   old: RunFile | undefined,
   config: TrainConfig,
   made: MadeModel,
@@ -375,6 +441,7 @@ async function trainToBest<A>(
         task.units,
         (onProgress) => task.develop(made, onProgress),
       ),
+    patience: request.steadying?.early_stopping,
     // The one that is read with, which may not be the base folder's.
     tokenizer: Deno.readFileSync(request.tokenizer.path),
     taught: { task: task.name, labels: task.labels },
@@ -383,13 +450,16 @@ async function trainToBest<A>(
     resumeHint: request.resumeHint,
   });
   const { step, loss } = state.best ?? fail("a run that ended has judged its weights");
-  const best = { step, dev_score: 1 - loss };
+  const endedEarly = state.step < config.steps ? { ended_early: state.step } : {};
+  const best: Best = { step, dev_score: 1 - loss, ...endedEarly };
   markDone(out, best);
   return best;
 }
 
 /** The record of the run that is gone on with; undefined for a new one. */
-function openRun<A>({ out, resume, task, init }: FinetuneRequest<A>): RunFile | undefined {
+function openRun<A>(
+  { out, resume, task, init, steadying }: FinetuneRequest<A>,
+): RunFile | undefined {
   if (!resume) {
     refuseExisting(out);
     return undefined;
@@ -409,6 +479,11 @@ function openRun<A>({ out, resume, task, init }: FinetuneRequest<A>): RunFile | 
         `labels; give the same --approach, --context and --crf, or name another folder with --out`,
     );
   }
+  const before = flatten({ ...STEADYING_DEFAULTS, ...old.finetuning });
+  const now = new Map(flatten({ ...STEADYING_DEFAULTS, ...steadying }));
+  const changes = before.filter(([key, value]) => now.get(key) !== value)
+    .map(([key, value]) => `${key}: ${value} -> ${now.get(key)}`);
+  if (changes.length) refuseChanges(out, changes);
   cleanCheckpoints(out);
   return old;
 }
@@ -425,17 +500,19 @@ function resolveRunConfig<A>(
   const perEpoch = Math.ceil(task.examples.length / examplesPerStep(given));
   const resolved = { ...given, steps: epochs * perEpoch };
   const changes = old ? configChanges(old.config, resolved) : [];
-  if (changes.length) {
-    throw new UserError(
-      `Cannot resume ${out} with other settings (${changes.join(", ")}); give those it was begun ` +
-        `with, or name another folder with --out`,
-    );
-  }
+  if (changes.length) refuseChanges(out, changes);
   return resolved;
 }
 
+function refuseChanges(out: string, changes: readonly string[]): never {
+  throw new UserError(
+    `Cannot resume ${out} with other settings (${changes.join(", ")}); give those it was begun ` +
+      `with, or name another folder with --out`,
+  );
+}
+
 function describeRun<A>(
-  { task, init, tokenizer, command }: FinetuneRequest<A>,
+  { task, init, tokenizer, command, steadying, labelWeights }: WeighedRequest<A>,
   old: RunFile | undefined,
   config: TrainConfig,
   { model, device }: MadeModel,
@@ -451,6 +528,16 @@ function describeRun<A>(
     tokenizer_sha256: tokenizer.sha256,
   };
   const { sequenceLength: sequence_length } = model;
-  const described = { init, corpus, task: task.name, config, sequence_length, device, command };
+  const described = {
+    init,
+    corpus,
+    task: task.name,
+    config,
+    finetuning: { ...STEADYING_DEFAULTS, ...steadying },
+    label_weights: labelWeights,
+    sequence_length,
+    device,
+    command,
+  };
   return newRun(described, model.config);
 }

@@ -338,5 +338,8 @@ Deno.test("folds are learned one after the other, and their mean is told", () =>
     assertEquals(folds.map(({ majority }) => majority.name), ["always 1", "always 1"]);
     const { mean } = json.spread as { mean: number };
     assert(mean > 0.6, `${mean}`);
-    assertStringIncludes(request.reporter.lines.join("\n"), "Over 2 folds: mean");
+    assertStringIncludes(
+      request.reporter.lines.join("\n"),
+      "fold                development score  test score",
+    );
   }));
