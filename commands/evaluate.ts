@@ -9,6 +9,7 @@ import { TASKS } from "../model/tasks/list.ts";
 import { isRandom } from "../model/tasks/core/reader.ts";
 import { localModel } from "../model/weights/mod.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
+import { asRank } from "./ranks.ts";
 import { withCorpusFolder } from "./stored_corpus.ts";
 import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.ts";
 
@@ -88,18 +89,19 @@ function measurementCommand(measurement: Measurement): Command {
     name: `evaluate ${measurement.name}`,
     ...help,
     options: { model: modelOption("the model", true), ...options, ...deviceOptions },
-    async run(invocation) {
-      const { reporter, signal } = invocation;
-      const { text, json } = await measurement.measure({
-        given: await withCorpusFolder(invocation),
-        model: invocation.requiredString("model"),
-        makeModel: await makeModelOf(invocation),
-        reporter,
-        signal,
-      });
-      reporter.line(text);
-      if (invocation.json) reporter.line(JSON.stringify(json));
-    },
+    run: (invocation) =>
+      asRank(invocation, async (job, { reporter, signal, json: asked }) => {
+        const { text, json } = await measurement.measure({
+          given: await withCorpusFolder(invocation),
+          model: invocation.requiredString("model"),
+          makeModel: await makeModelOf(invocation),
+          reporter,
+          signal,
+          job,
+        });
+        reporter.line(text);
+        if (asked) reporter.line(JSON.stringify(json));
+      }),
   };
 }
 

@@ -366,6 +366,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "evaluate perplexity": {
     device: true,
+    ranks: true,
     options: {
       model: asksModel,
       base: asksModel,

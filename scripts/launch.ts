@@ -63,8 +63,8 @@ export async function launch(
   const { code, signal } = await child.status;
   if (rank && signal) {
     consoleReporter().log(
-      `Rank ${rank.rank} of ${rank.size} was ended by ${signal}, which ends the job; start it again ` +
-        `with --resume`,
+      `Rank ${rank.rank} of ${rank.size} was ended by ${signal}, which ends the job; start it again` +
+        (words[0] === "train" ? " with --resume" : ""),
     );
   }
   return signal === "SIGKILL" ? 137 : code;

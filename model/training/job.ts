@@ -85,7 +85,7 @@ export async function requireSame(job: Job, own: Record<string, string>): Promis
     if (!said || !("ready" in said)) continue;
     throw job.agreed(
       new UserError(
-        `Cannot train on ${job.size} ranks: rank ${other} has another ${name} than rank 0 ` +
+        `Cannot share the work among ${job.size} ranks: rank ${other} has another ${name} than rank 0 ` +
           `(${
             said.ready[name]
           }, rank 0 ${value}); start every rank with the same command, program ` +

@@ -1,4 +1,5 @@
 /** Loss and perplexity on held-out rows. @module */
+import project from "../../deno.json" with { type: "json" };
 import { fail, Interrupted } from "../../core/errors.ts";
 import type { Reporter } from "../../core/reporter.ts";
 import { loadTokenizer, type Tokenizer } from "../../pipeline/tokenizer/mod.ts";
@@ -7,7 +8,7 @@ import { localModel } from "../weights/mod.ts";
 import { openScoredWeights } from "./scored_weights.ts";
 import { requireRows, type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
 import { bootstrapInterval, type Interval } from "../statistics/mod.ts";
-import { ALONE, type Job } from "./job.ts";
+import { ALONE, type Job, requireSame } from "./job.ts";
 import { drawHeldOut, type DrawnPart, drawnSource } from "./held_out.ts";
 import { checkFits } from "./start.ts";
 import type { ScoredRows } from "./validation_rows.ts";
@@ -27,14 +28,13 @@ export type OnRow = (
   targets: Int32Array,
 ) => void;
 
-/** Which rows {@linkcode rowLosses} evaluates. */
+/** Which rows {@linkcode batchLosses} evaluates. */
 interface EvaluatedRows {
   source: RowSource;
   /** The first so many of the source. */
   count: number;
   /** Every process evaluates each `size`th batch from its `rank` on; a process alone all of them. */
   job: Pick<Job, "rank" | "size">;
-  onRow?: OnRow;
 }
 
 /** A loss, and the first row that it is of. */
@@ -42,15 +42,20 @@ interface PlacedLoss extends RowLoss {
   at: number;
 }
 
-/**
- * Evaluates rows of a source with as few batches as possible. Yields one entry per row where the model
- * tells rows apart, otherwise one per batch.
- */
-async function* rowLosses(
+/** What the rows of one batch came to. */
+interface BatchLosses {
+  /** One entry per row where the model tells rows apart, otherwise one for the batch. */
+  losses: PlacedLoss[];
+  /** The losses of positions in nats, row after row, where the model gives them. */
+  positionNll: Float32Array | Float64Array | undefined;
+}
+
+/** Evaluates rows of a source with as few batches as possible, of which a rank takes its share. */
+async function* batchLosses(
   model: TrainableModel,
-  { source, count, job, onRow }: EvaluatedRows,
+  { source, count, job }: EvaluatedRows,
   endOfText: number,
-): AsyncGenerator<PlacedLoss> {
+): AsyncGenerator<BatchLosses, undefined> {
   const { batchSize, sequenceLength } = model;
   const begin = (at: number) => {
     const size = Math.min(batchSize, count - at);
@@ -68,21 +73,16 @@ async function* rowLosses(
     const { at, size, batch, report } = next;
     next = at + stride < count ? begin(at + stride) : undefined;
     const { nll, targets, rowNll, positionNll } = await report;
-    if (onRow && !positionNll) throw new TypeError("This model gives no losses of positions");
-    for (let r = 0; onRow && positionNll && r < size; r++) {
-      const from = r * sequenceLength;
-      const to = from + sequenceLength;
-      onRow(at + r, positionNll.subarray(from, to), batch.targets.subarray(from, to));
-    }
     if (!rowNll) {
-      yield { at, rows: size, nll, targets };
+      yield { losses: [{ at, rows: size, nll, targets }], positionNll };
       continue;
     }
-    for (let r = 0; r < size; r++) {
+    const losses = Array.from({ length: size }, (_, r) => {
       const own = batch.targets.subarray(r * sequenceLength, (r + 1) * sequenceLength);
       const scored = own.reduce((sum, t) => sum + Number(t >= 0), 0);
-      yield { at: at + r, rows: 1, nll: rowNll[r] ?? NaN, targets: scored };
-    }
+      return { at: at + r, rows: 1, nll: rowNll[r] ?? NaN, targets: scored };
+    });
+    yield { losses, positionNll };
   }
 }
 
@@ -99,7 +99,12 @@ export interface HeldOutLoss {
 /** All ranks' losses, in the order of rows, on every rank. */
 async function gatherLosses(job: Job, own: PlacedLoss[]): Promise<RowLoss[]> {
   if (job.size === 1) return own;
-  const all = (await job.gather(own)).flat().sort((a, b) => a.at - b.at);
+  return inOrder(await job.gather(own));
+}
+
+/** Losses of all ranks in the order of rows. */
+function inOrder(losses: PlacedLoss[][]): PlacedLoss[] {
+  const all = losses.flat().sort((a, b) => a.at - b.at);
   return all.map((one) => ({ ...one, nll: one.nll ?? NaN })); // JSON has no such number
 }
 
@@ -122,7 +127,7 @@ export async function heldOutLoss(
     const own: PlacedLoss[] = [];
     const source = drawnSource(part);
     const rows = { source, count: source.rows, job };
-    for await (const one of rowLosses(model, rows, endOfText)) own.push(one);
+    for await (const { losses } of batchLosses(model, rows, endOfText)) own.push(...losses);
     const all = await gatherLosses(job, own);
     byCorpus[part.name] = meanOf(all);
     losses.push(...all);
@@ -171,6 +176,11 @@ export interface PerplexityRequest {
   reporter: Reporter;
   /** Ends the evaluation without a result. */
   signal?: AbortSignal;
+  /**
+   * The ranks that share the batches, each of which is to ask for the same and gets the same result;
+   * by default one process.
+   */
+  job?: Job;
 }
 
 /** How well a model predicts held-out text. */
@@ -209,7 +219,9 @@ export interface PerplexityResult {
  * @throws {Interrupted} when the signal fires.
  */
 export async function evaluatePerplexity(request: PerplexityRequest): Promise<PerplexityResult> {
-  const { corpus, split } = request;
+  const { corpus, split, job = ALONE } = request;
+  // Ranks agree anew for every model: until then, what all of them fail with is told once.
+  if (job.size > 1) job.begun = false;
   const whole = requireRows(corpus, split);
   const drawn = drawHeldOut(whole, request.rows ?? whole.rows, request.seed ?? 0);
   const path = await localModel(request.model, request.reporter);
@@ -227,6 +239,13 @@ export async function evaluatePerplexity(request: PerplexityRequest): Promise<Pe
       training: false,
     });
     try {
+      await requireSame(job, {
+        "program version": project.version,
+        "model": request.model,
+        "corpus": corpus.manifestSha256,
+        "choice of rows": JSON.stringify([split, rows, batchSize, request.seed ?? 0]),
+        "device": made.device,
+      });
       made.model.writeParameters(folder.read);
       const losses = await collect(request, made.model, source, rows);
       const seed = request.seed ?? 0;
@@ -263,28 +282,89 @@ function joined(parts: DrawnPart[]): RowSource & { numberOf(index: number): numb
   };
 }
 
+/**
+ * The losses of all rows, in their order. Ranks take the batches in turn and give each other what they
+ * came to, so that each has what a process alone has, to the byte.
+ */
 async function collect(
-  { reporter, signal, corpus, onRow }: PerplexityRequest,
+  request: PerplexityRequest,
   model: TrainableModel,
   source: ReturnType<typeof joined>,
   rows: number,
 ): Promise<RowLoss[]> {
-  const losses: RowLoss[] = [];
+  const { reporter, signal, corpus, onRow, job = ALONE } = request;
+  const all: RowLoss[] = [];
   const progress = reporter.progress("Evaluating", rows, "rows");
-  let done = 0;
+  const batches = batchLosses(model, { source, count: rows, job }, corpus.endOfText);
+  const round = job.size * model.batchSize;
   try {
-    const named: OnRow | undefined = onRow &&
-      ((index, ...rest) => onRow(source.numberOf(index), ...rest));
-    const evaluated = { source, count: rows, job: ALONE, onRow: named };
-    for await (const one of rowLosses(model, evaluated, corpus.endOfText)) {
-      if (signal?.aborted) throw new Interrupted("Interrupted; nothing was written");
-      losses.push(one);
-      progress.update(done += one.rows, `loss ${meanOf(losses).toFixed(4)}`);
+    for (let first = 0; first < rows; first += round) {
+      // A rank may have no part in the last round.
+      const { value: own } = await batches.next();
+      const said = await job.gather({
+        stop: signal?.aborted === true,
+        losses: own?.losses ?? [],
+      });
+      if (said.some(({ stop }) => stop)) {
+        throw job.agreed(new Interrupted("Interrupted; nothing was written"));
+      }
+      const size = Math.min(round, rows - first);
+      if (onRow) {
+        const positions = await gatherPositions(job, own, { size, model });
+        tellRows(onRow, positions, { source, first, size, corpus });
+      }
+      all.push(...inOrder(said.map(({ losses }) => losses)));
+      progress.update(first + size, `loss ${meanOf(all).toFixed(4)}`);
     }
   } finally {
     progress.finish();
   }
-  return losses;
+  return all;
+}
+
+/** The losses of positions of a round's `size` rows, of which every rank has those of a batch. */
+async function gatherPositions(
+  { ranks, rank, size: processes }: Job,
+  own: BatchLosses | undefined,
+  { size, model }: { size: number; model: TrainableModel },
+): Promise<Float64Array> {
+  const { batchSize, sequenceLength } = model;
+  if (own && !own.positionNll) throw new TypeError("This model gives no losses of positions");
+  const starts = Array.from({ length: processes }, (_, r) => Math.min(size, r * batchSize));
+  const counts = starts.map((start) => Math.min(batchSize, size - start));
+  // Rows that only fill the batch up are left away.
+  const scored = own?.positionNll?.subarray(0, (counts[rank] ?? 0) * sequenceLength) ?? [];
+  const losses = Float64Array.from(scored); // exact, also where they are of single precision
+  if (!ranks) return losses;
+  const whole = new Float64Array(size * sequenceLength);
+  const bytes = 8 * sequenceLength;
+  await ranks.gather(
+    new Uint8Array(losses.buffer),
+    new Uint8Array(whole.buffer),
+    starts.map((start) => start * bytes),
+    counts.map((count) => count * bytes),
+  );
+  return whole;
+}
+
+/** Tells the losses of positions row by row. */
+function tellRows(
+  onRow: OnRow,
+  positions: Float64Array,
+  { source, first, size, corpus }: {
+    source: ReturnType<typeof joined>;
+    first: number;
+    size: number;
+    corpus: TrainingCorpus;
+  },
+): void {
+  const { sequenceLength, endOfText } = corpus;
+  for (let r = 0; r < size; r++) {
+    const index = first + r;
+    const { targets } = makeBatch([source.row(index)], 1, sequenceLength, endOfText);
+    const losses = positions.subarray(r * sequenceLength, (r + 1) * sequenceLength);
+    onRow(source.numberOf(index), losses, targets);
+  }
 }
 
 function summarize(losses: RowLoss[], seed: number) {

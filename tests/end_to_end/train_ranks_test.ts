@@ -8,7 +8,7 @@ import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
 import { withFolder } from "../model/helpers.ts";
 import { standard } from "../pipeline/token_corpus.ts";
 import { MPI_PROGRAMS, rankProcesses, runRanks, startRanks } from "../ranks.ts";
-import { runTask, taskWords } from "../shared.ts";
+import { ROOT, runTask, taskWords } from "../shared.ts";
 
 const STEPS = 6;
 const LANES = ["--set", "batch.lanes=4"];
@@ -23,6 +23,8 @@ const trainWords = (corpus: string, out: string, ...more: string[]): [string, ..
   ..."--validate-every 3 --set validation.rows=5".split(" "),
   ...more,
 ];
+
+const lastLine = (text: string) => text.trimEnd().split("\n").at(-1);
 
 /** The digests of what training determines. */
 function digests(run: string, step = STEPS): string[] {
@@ -172,6 +174,71 @@ for (const { name, mpirun } of MPI_PROGRAMS) {
     false,
   );
 
+  test("the perplexity of rows is the same on 1, 2 and 3 ranks, to the byte", (mpirun) =>
+    withCorpus(async (corpus, at) => {
+      const trained = await runTask(trainWords(corpus, at("run")));
+      assertEquals(trained.code, 0, trained.stderr);
+      const model = checkpointPath(at("run"), STEPS);
+      const base = checkpointPath(at("run"), STEPS - 2);
+      // 7 rows in batches of 2: ranks have more and less of them, and in the last round none.
+      const words = (out: string) =>
+        taskWords(
+          "evaluate",
+          ..."perplexity --split train --rows 7 --batch-size 2 --autotune off".split(" "),
+          "--json",
+          "--model",
+          model,
+          "--base",
+          base,
+          "--corpus",
+          corpus,
+          "--output",
+          at(out),
+        );
+      const alone = await new Deno.Command(Deno.execPath(), { args: words("1"), cwd: ROOT })
+        .output();
+      const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+      assertEquals(alone.code, 0, text(alone.stderr));
+      for (const size of [2, 3]) {
+        const { code, stdout, stderr } = await runRanks(mpirun, size, words(String(size)));
+        assertEquals(code, 0, stderr);
+        // Tables are as wide as the terminal, which mpirun may make one.
+        assertEquals(lastLine(stdout), lastLine(text(alone.stdout)));
+        assert(stdout.includes("It is better than its base."), stdout);
+        assertEquals(stdout.split("It is better").length, 2, "one rank prints");
+        assertEquals(Deno.readTextFileSync(at(String(size))), Deno.readTextFileSync(at("1")));
+        assertStringIncludes(stderr, `Rank 0 of ${size}`);
+      }
+      const { rows, comparison } = JSON.parse(Deno.readTextFileSync(at("1")));
+      assertEquals(rows, 7);
+      assert(comparison.documents > 7, "the documents of all rows are compared");
+    }));
+
+  test(
+    "evaluating over ranks, what all fail with is told once",
+    (mpirun) =>
+      withCorpus(async (corpus, at) => {
+        const trained = await runTask(trainWords(corpus, at("run")));
+        assertEquals(trained.code, 0, trained.stderr);
+        const model = checkpointPath(at("run"), STEPS);
+        const words = ["--model", model, "--corpus", corpus, "--split", "train"];
+        for (
+          const more of [["--model", at("none")], ["--base", at("none")], ["--corpus", at("none")]]
+        ) {
+          const { code, stdout, stderr } = await runRanks(mpirun, 2, [
+            ...taskWords("evaluate", "perplexity", ...words, ...more, "--rows", "2"),
+            "--autotune=off",
+          ]);
+          assertEquals(code, 1, stderr);
+          assertEquals(stdout, "");
+          // Apart from what mpirun itself says of its program's exit code.
+          const told = stderr.split("\n").filter((line) => line.includes(at("none")));
+          assertEquals(told.length, 1, stderr);
+        }
+      }),
+    false,
+  );
+
   test(`a job survives ${KILLS} kills of a random rank`, (mpirun) =>
     withCorpus(async (corpus, at) => {
       const words = (out: string) => trainWords(corpus, at(out), ...LANES);
@@ -194,7 +261,14 @@ for (const { name, mpirun } of MPI_PROGRAMS) {
         clearTimeout(timer);
         const told = new TextDecoder().decode(stderr);
         // Done before its time, or ended with the rank's name.
-        if (!isDone(at("run"))) assert(/rank (0|1)/i.test(told), told);
+        if (!isDone(at("run"))) {
+          assert(/rank (0|1)/i.test(told), told);
+          continue;
+        }
+        // The next kill is to have something to end: it gets a run of its own.
+        assertEquals(digests(at("run")), digests(at("whole")));
+        assertEquals(timeless(at("run")), timeless(at("whole")));
+        if (kill < KILLS - 1) Deno.removeSync(at("run"), { recursive: true });
       }
       const again = exists(join(at("run"), "run.json"));
       const last = await runRanks(mpirun, 2, again ? resume() : taskWords(...words("run")));

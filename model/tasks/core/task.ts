@@ -11,6 +11,7 @@
 import type { OptionSpec } from "../../../core/cli.ts";
 import type { Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
+import type { Job } from "../../training/mod.ts";
 import type { Reporter } from "../../../core/reporter.ts";
 import type { ChoiceAnswer, ChoiceItem } from "./choice_answer.ts";
 import type { SupervisedExample } from "./examples.ts";
@@ -372,6 +373,8 @@ export interface MeasurementRequest {
   makeModel: MakeModel;
   reporter: Reporter;
   signal: AbortSignal;
+  /** The ranks that share the work; all have to measure the same, and the first one writes files. */
+  job: Job;
 }
 
 /** An evaluation that puts no questions and takes no answers, such as the perplexity of documents. */

@@ -110,11 +110,18 @@ export const perplexity: Measurement = {
     ],
   },
   async measure(request) {
-    const { given, model } = request;
+    const { given, model, job } = request;
     const protocol = protocolOf(given);
+    if (protocol !== "rows" && job.size > 1) {
+      if (!job.leads) return { text: "", json: {} };
+      request.reporter.log(
+        "Documents are scored by rank 0 alone; ranks share the rows of a corpus",
+      );
+    }
     const { text, json, shown }: Measured = protocol === "rows"
       ? await measureRows(request)
       : await measureDocuments(request, protocol);
+    if (!job.leads) return { text, json };
     const output = given.string("output");
     if (output) writeAtomic(output, JSON.stringify(json, null, 2) + "\n");
     const page = given.string("report");
@@ -198,7 +205,7 @@ async function measureRows(
 
 /** Scores a model on the chosen rows; the losses of documents are summed beside. */
 function scoreRows(
-  { given, makeModel, reporter, signal }: MeasurementRequest,
+  { given, makeModel, reporter, signal, job }: MeasurementRequest,
   corpus: TrainingCorpus,
   model: string,
   documents?: DocumentLosses,
@@ -214,6 +221,7 @@ function scoreRows(
     onRow: documents?.onRow,
     reporter,
     signal,
+    job,
   });
 }
 

@@ -11,6 +11,7 @@ import {
 } from "../../../model/tasks/perplexity/documents.ts";
 import { stretchesOf, V1_TOKENS } from "../../../model/tasks/perplexity/score_documents.ts";
 import { perplexity } from "../../../model/tasks/perplexity/task.ts";
+import { ALONE } from "../../../model/training/job.ts";
 import { writeModelFolder } from "../../../model/weights/folder.ts";
 import { buildTextCorpus } from "../../../pipeline/texts/corpus.ts";
 import {
@@ -41,6 +42,7 @@ const measure = (model: string, options: Options) =>
     makeModel: makeReference,
     reporter: silentReporter(),
     signal: new AbortController().signal,
+    job: ALONE,
   });
 
 /** The losses of a document's positions, in float64. */
