@@ -1,11 +1,13 @@
 /** `finetune NAME`: a command for every task that can be taught. @module */
 import type { Command, CommandGroup, Invocation, OptionSpec } from "../core/cli.ts";
+import { UsageError } from "../core/errors.ts";
 import { HEAD_CONTEXTS } from "../model/mamba/head.ts";
 import { variantOf } from "../model/tasks/core/evaluate.ts";
 import { finetuneOverSeeds } from "../model/tasks/core/finetune.ts";
 import { rateOfWidth } from "../model/tasks/core/rates.ts";
 import { FINETUNE_DEFAULTS } from "../model/tasks/core/run.ts";
 import { type AnyTask, type FinetuneHelp, isTask } from "../model/tasks/core/task.ts";
+import type { Grid } from "../model/tasks/core/tuning.ts";
 import { TASKS } from "../model/tasks/list.ts";
 import { deviceOptions, makeModelOf } from "./device_options.ts";
 import { requiredModel } from "./evaluate.ts";
@@ -95,6 +97,25 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
       min: 1,
       max: 100,
       default: 1,
+    },
+    tune: {
+      type: "boolean",
+      help: "search learning rate, batch and epochs on the development split first, in --out/tune",
+    },
+    "tune-rates": {
+      type: "string",
+      placeholder: "A,B",
+      help: "peaks to choose among; where not given half, once and twice the default",
+    },
+    "tune-batches": {
+      type: "string",
+      placeholder: "A,B",
+      help: "examples per update to choose among",
+    },
+    "tune-epochs": {
+      type: "string",
+      placeholder: "A,B",
+      help: "numbers of epochs to choose among",
     },
     "early-stopping": {
       type: "integer",
@@ -186,6 +207,36 @@ function headChoice(task: AnyTask, invocation: Invocation, defaults: FinetuneHel
   return { context, crf: defaults.head.crf && !invocation.boolean("no-crf") };
 }
 
+/** The values that a search combines; undefined where there is none. */
+function gridOf(invocation: Invocation): Grid | undefined {
+  const learningRates = numbersOf(invocation, "tune-rates", (n) => n > 0, "positive numbers");
+  const isWhole = (n: number) => Number.isSafeInteger(n) && n > 0;
+  const batches = numbersOf(invocation, "tune-batches", isWhole, "whole numbers from 1 on");
+  const epochs = numbersOf(invocation, "tune-epochs", isWhole, "whole numbers from 1 on");
+  if (invocation.boolean("tune")) return { learningRates, batches, epochs };
+  if (learningRates ?? batches ?? epochs) {
+    throw new UsageError("Options --tune-rates, --tune-batches and --tune-epochs need --tune");
+  }
+  return undefined;
+}
+
+/** @throws {UsageError} for a list with something that is not allowed. */
+function numbersOf(
+  invocation: Invocation,
+  name: string,
+  allowed: (value: number) => boolean,
+  what: string,
+): number[] | undefined {
+  const list = invocation.string(name);
+  if (list === undefined) return undefined;
+  const values = list.split(",").map((word) => {
+    const value = Number(word);
+    if (word.trim() !== "" && Number.isFinite(value) && allowed(value)) return value;
+    throw new UsageError(`Option --${name} has "${word}": give ${what}, separated by commas`);
+  });
+  return [...new Set(values)];
+}
+
 function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp): Command {
   return {
     name: `finetune ${task.name}`,
@@ -244,6 +295,7 @@ function taskCommand(task: AnyTask, { options, defaults, ...help }: FinetuneHelp
         head,
         seed: invocation.requiredNumber("seed"),
         seeds: invocation.requiredNumber("seeds"),
+        tune: gridOf(invocation),
         resume: invocation.boolean("resume"),
         makeModel: await makeModelOf(invocation),
         command: invocation.words,

@@ -4,11 +4,18 @@
  * @module
  */
 import { fail, UserError } from "../../../core/errors.ts";
+import { refuseForeign } from "../../../core/files.ts";
 import { formatTable, type Reporter } from "../../../core/reporter.ts";
 import { join } from "../../../core/std.ts";
 import { parameterCount } from "../../mamba/parameters.ts";
 import type { MadeModel, MakeModel } from "../../mamba/types.ts";
-import { type FinetuningRecord, isRun, type PartialConfig, readRun } from "../../training/mod.ts";
+import {
+  type FinetuningRecord,
+  isRun,
+  type PartialConfig,
+  readRun,
+  resolveConfig,
+} from "../../training/mod.ts";
 import { runTables } from "../../report/mod.ts";
 import { type NamedModel, variantOf } from "./evaluate.ts";
 import { openReader } from "./reader.ts";
@@ -16,7 +23,15 @@ import { allUnits } from "./report.ts";
 import { writeReport } from "./results_files.ts";
 import { readFinetuneMetrics } from "./loop.ts";
 import { withHeadRates } from "./rates.ts";
-import { finetuneRun, type FinetuneTask } from "./run.ts";
+import {
+  developRun,
+  type FinetuneRequest,
+  finetuneRun,
+  type FinetuneTask,
+  STEADYING_DEFAULTS,
+} from "./run.ts";
+import { bestOf, type Grid, settingsOf, tune, type TunedSetting, withSetting } from "./tuning.ts";
+import type { ModelFolder } from "../../weights/mod.ts";
 import { spreadOf } from "../../statistics/mod.ts";
 import { findFolds } from "../formats/splits.ts";
 import type {
@@ -53,6 +68,8 @@ interface FinetuneTaskRequest {
   seed: number;
   /** How many runs. */
   seeds: number;
+  /** Search among these settings first; the runs are made with the best. */
+  tune?: Grid;
   /** Go on from the newest checkpoints. */
   resume: boolean;
   makeModel: MakeModel;
@@ -109,7 +126,7 @@ async function overFolds(named: AnyTask, request: FinetuneTaskRequest): Promise<
       ...request,
       given: withOption(given, "data", path),
       out: folder,
-      resume: resume && (seeds > 1 || isRun(folder)),
+      resume: resume && (seeds > 1 || request.tune !== undefined || isRun(folder)),
     });
     reports.push({ name, report });
     reporter.line();
@@ -132,7 +149,7 @@ async function overVariants(
       ...request,
       given: withOption(given, option, value),
       out: folder,
-      resume: resume && (request.seeds > 1 || isRun(folder)),
+      resume: resume && (request.seeds > 1 || request.tune !== undefined || isRun(folder)),
     });
     reports.push({ value, report });
     reporter.line();
@@ -167,10 +184,88 @@ function ablationTable(
 
 /** One run, or one for each seed. */
 async function overSeeds(named: AnyTask, request: FinetuneTaskRequest): Promise<RunReport> {
-  const { given, reporter, seed: first, seeds, out, resume } = request;
+  const { given, reporter } = request;
   const task = variantOf(named, given);
   const data = task.read(given, "finetune");
   for (const note of data.notes ?? []) reporter.log(note);
+  if (!request.tune) return await overSeedsOf(task, data, request);
+  const settings = await searchSetting(task, data, request, request.tune);
+  const { scores: _, ...chosen } = bestOf(settings);
+  reporter.line(
+    `Chosen: learning rate ${chosen.learning_rate}, ${chosen.batch} examples per update, ` +
+      `${chosen.epochs} epochs`,
+  );
+  const out = join(request.out, "run");
+  const { epochs } = chosen;
+  const { config, resume, seeds } = request;
+  const report = await overSeedsOf(task, data, {
+    ...request,
+    out,
+    epochs,
+    config: withSetting(config, chosen, rowsOf(config)),
+    resume: resume && (seeds > 1 || isRun(out)),
+  });
+  return { ...report, json: { ...report.json, tuning: { chosen, settings } } };
+}
+
+/** Rows that are computed at once. */
+const rowsOf = (config: PartialConfig): number =>
+  resolveConfig(config, "the command line").batch.rows;
+
+/** The settings of a search on the development split, best first. The test split is not asked. */
+async function searchSetting(
+  task: AnyTask,
+  data: TaskData<unknown>,
+  request: FinetuneTaskRequest,
+  grid: Grid,
+): Promise<TunedSetting[]> {
+  const { folder, config } = await openRequest(task, data, request);
+  const { optimizer: { learning_rate: rate }, batch } = resolveConfig(config, "the command line");
+  folder.close();
+  const settings = settingsOf({
+    learningRates: grid.learningRates ?? [rate / 2, rate, 2 * rate],
+    batches: grid.batches ?? [batch.rows * batch.accumulate],
+    epochs: grid.epochs ?? [request.epochs],
+  });
+  for (const setting of settings) withSetting(request.config, setting, batch.rows);
+  const { head, maxTokens, seed, steadying, model, resume, reporter } = request;
+  refuseForeign(request.out, "a search", (name) => name === "tune" || name === "run");
+  return await tune({
+    out: join(request.out, "tune"),
+    settings,
+    subject: {
+      settings,
+      task: task.name,
+      files: data.sha256,
+      model: model.name,
+      head: head ?? null,
+      max_tokens: maxTokens,
+      seed,
+      config: request.config,
+      finetuning: { ...STEADYING_DEFAULTS, ...steadying },
+    },
+    resume,
+    reporter,
+    async develop(setting, epochs, out, goOn) {
+      const own = withSetting(request.config, setting, batch.rows);
+      const asked = { ...request, config: own, epochs, out, resume: goOn };
+      const opened = await openRequest(task, data, asked);
+      try {
+        return (await developRun(opened.run)).developmentScore;
+      } finally {
+        opened.folder.close();
+      }
+    },
+  });
+}
+
+/** One run, or one for each seed, with the same settings. */
+async function overSeedsOf(
+  task: AnyTask,
+  data: TaskData<unknown>,
+  request: FinetuneTaskRequest,
+): Promise<RunReport> {
+  const { reporter, seed: first, seeds, out, resume } = request;
   if (seeds === 1) return await finetuneOnce(task, data, request);
   const reports: NamedReport[] = [];
   for (let seed = first; seed < first + seeds; seed++) {
@@ -231,42 +326,11 @@ async function finetuneOnce(
   data: TaskData<unknown>,
   request: FinetuneTaskRequest,
 ): Promise<RunReport> {
-  const { given, reporter, signal, model, seed, out } = request;
-  const { folder, tokenizer } = openReader(await model.folder(), {
-    tokenizerFile: request.tokenizerFile,
-    seed,
-    log: (message) => reporter.log(message),
-  });
+  const { given, reporter, model, seed, out } = request;
   const started = new Date();
+  const { run, folder } = await openRequest(task, data, request);
   try {
-    const approach = approachOf(task, data, request.head);
-    const { labels } = data;
-    const { maxTokens } = request;
-    const result = await finetuneRun({
-      task: learnedTask(task, data, { tokenizer, labels, maxTokens, signal }, approach),
-      init: model.name,
-      base: folder,
-      tokenizer,
-      out,
-      epochs: request.epochs,
-      config: {
-        ...(request.head
-          ? withHeadRates(
-            request.config,
-            folder.config.hiddenSize,
-            task.finetuning?.defaults?.head ?? { learningRate: 0 },
-          )
-          : request.config),
-        seed,
-      },
-      steadying: request.steadying,
-      resume: request.resume,
-      makeModel: request.makeModel,
-      reporter,
-      signal,
-      command: request.command,
-      resumeHint: "the same command with --resume",
-    });
+    const result = await finetuneRun(run);
     const report = task.report({
       data,
       systems: [
@@ -309,6 +373,59 @@ async function finetuneOnce(
     };
   } finally {
     folder.close();
+  }
+}
+
+/** A run's request with its base open, which the caller closes. */
+interface OpenRequest {
+  run: FinetuneRequest<unknown[]>;
+  folder: ModelFolder;
+  /** With the learning rates that the options leave open. */
+  config: PartialConfig;
+}
+
+/** Opens the base and lays out a run. */
+async function openRequest(
+  task: AnyTask,
+  data: TaskData<unknown>,
+  request: FinetuneTaskRequest,
+): Promise<OpenRequest> {
+  const { reporter, signal, model, seed, out, maxTokens } = request;
+  const approach = approachOf(task, data, request.head);
+  const { folder, tokenizer } = openReader(await model.folder(), {
+    tokenizerFile: request.tokenizerFile,
+    seed,
+    log: (message) => reporter.log(message),
+  });
+  try {
+    const { labels } = data;
+    const rates = task.finetuning?.defaults?.head ?? { learningRate: 0 };
+    const config = {
+      ...(request.head
+        ? withHeadRates(request.config, folder.config.hiddenSize, rates)
+        : request.config),
+      seed,
+    };
+    const run = {
+      task: learnedTask(task, data, { tokenizer, labels, maxTokens, signal }, approach),
+      init: model.name,
+      base: folder,
+      tokenizer,
+      out,
+      epochs: request.epochs,
+      config,
+      steadying: request.steadying,
+      resume: request.resume,
+      makeModel: request.makeModel,
+      reporter,
+      signal,
+      command: request.command,
+      resumeHint: "the same command with --resume",
+    };
+    return { run, folder, config };
+  } catch (error) {
+    folder.close();
+    throw error;
   }
 }
 

@@ -11,6 +11,7 @@ import {
   type FinetuneRequest,
   finetuneRun,
 } from "../../../model/tasks/core/run.ts";
+import { settingsOf, tune } from "../../../model/tasks/core/tuning.ts";
 import type { AnyTask, TaskData } from "../../../model/tasks/core/task.ts";
 import type { RelationExample } from "../../../model/tasks/relations/relations.ts";
 import { relations } from "../../../model/tasks/relations/task.ts";
@@ -286,31 +287,37 @@ Deno.test("the topmost layers begin anew by the seed, and all else as the base h
     for (const { base } of [request, tall, adapted]) base.close();
   }));
 
+/** A request to learn yes and no over seeds; its set is written where it is not there. */
+function seedsRequest(dir: string, base: string) {
+  const data = join(dir, "set");
+  Deno.mkdirSync(data, { recursive: true });
+  for (const split of ["train", "dev", "test"]) {
+    const rows = Array.from({ length: 8 }, (_, i) => `${i % 2 ? "yes" : "no"} ${i}\t${i % 2}`);
+    Deno.writeTextFileSync(join(data, `${split}.tsv`), `text\tlabel\n${rows.join("\n")}\n`);
+  }
+  return {
+    given: givenOf({ data }),
+    model: { name: base, folder: () => Promise.resolve(base) },
+    out: join(dir, "runs"),
+    epochs: 1,
+    config: { ...FINETUNE_DEFAULTS, batch: { rows: 2, accumulate: 2 } },
+    maxTokens: 64,
+    head: { context: "forward" as const, crf: false },
+    seed: 4,
+    seeds: 2,
+    resume: false,
+    makeModel: makeReference,
+    reporter: silentReporter(),
+    signal: new AbortController().signal,
+  };
+}
+
 Deno.test("several seeds end in one table of their scores, mean and standard deviation", () =>
   withFolder(async (dir) => {
     const base = writeBase(dir);
-    const data = join(dir, "set");
-    Deno.mkdirSync(data);
-    for (const split of ["train", "dev", "test"]) {
-      const rows = Array.from({ length: 8 }, (_, i) => `${i % 2 ? "yes" : "no"} ${i}\t${i % 2}`);
-      Deno.writeTextFileSync(join(data, `${split}.tsv`), `text\tlabel\n${rows.join("\n")}\n`);
-    }
-    const reporter = silentReporter();
-    const json = await finetuneOverSeeds(classify as AnyTask, {
-      given: givenOf({ data }),
-      model: { name: base, folder: () => Promise.resolve(base) },
-      out: join(dir, "runs"),
-      epochs: 1,
-      config: { ...FINETUNE_DEFAULTS, batch: { rows: 2, accumulate: 2 } },
-      maxTokens: 64,
-      head: { context: "forward", crf: false },
-      seed: 4,
-      seeds: 2,
-      resume: false,
-      makeModel: makeReference,
-      reporter,
-      signal: new AbortController().signal,
-    });
+    const request = seedsRequest(dir, base);
+    const { reporter } = request;
+    const json = await finetuneOverSeeds(classify as AnyTask, request);
     const scores = json.scores as { seed: string; development: number; test: number }[];
     assertEquals(scores.map(({ seed }) => seed), ["4", "5"]);
     const [first, second] = scores;
@@ -329,4 +336,97 @@ Deno.test("several seeds end in one table of their scores, mean and standard dev
     }
     assertEquals(cells("mean")?.[1], Number(mean.toFixed(4)));
     assertEquals(cells("standard deviation")?.[1], Number(deviation.toFixed(4)));
+  }));
+
+/** Settings whose score grows with the learning rate and with the epochs that were learned. */
+const GRID = settingsOf({ learningRates: [1, 2, 3, 4, 5], batches: [8], epochs: [4] });
+
+Deno.test("a search halves the settings, gives the better ones more epochs, and resumes", () =>
+  withFolder(async (dir) => {
+    const search = async (out: string, resume: boolean, killAt = Infinity) => {
+      const asked: string[] = [];
+      const reporter = silentReporter();
+      const settings = await tune({
+        out,
+        settings: GRID,
+        subject: { data: "invented" },
+        resume,
+        reporter,
+        develop({ learning_rate }, epochs) {
+          if (asked.length === killAt) return Promise.reject(new Error("killed"));
+          asked.push(`${learning_rate} for ${epochs}`);
+          // The one that is best at first is not so in the end.
+          const score = epochs === 4 && learning_rate === 5
+            ? 0.1
+            : (10 * learning_rate + epochs) / 100;
+          return Promise.resolve(score);
+        },
+      });
+      return { asked, settings, table: reporter.lines.at(-1) };
+    };
+    const whole = await search(join(dir, "whole"), false);
+    assertEquals(whole.asked, [
+      ...[1, 2, 3, 4, 5].map((rate) => `${rate} for 1`),
+      ...[5, 4, 3].map((rate) => `${rate} for 2`),
+      ...[5, 4].map((rate) => `${rate} for 4`),
+    ]);
+    assertEquals(whole.settings.map(({ learning_rate }) => learning_rate), [4, 5, 3, 2, 1]);
+    assertEquals(whole.settings[0], {
+      learning_rate: 4,
+      batch: 8,
+      epochs: 4,
+      scores: [0.41, 0.42, 0.44],
+    });
+    assertStringIncludes(whole.table ?? "", "0.4100  0.4200   0.4400");
+    const file = (out: string) => Deno.readTextFileSync(join(out, "tuning.json"));
+    for (const killAt of [0, 3, 6, 9]) {
+      const out = join(dir, `killed-${killAt}`);
+      await assertRejects(() => search(out, false, killAt), Error, "killed");
+      await assertRejects(() => search(out, false), UserError, "there is one already");
+      const { asked, table } = await search(out, true);
+      assertEquals(asked, whole.asked.slice(killAt));
+      assertEquals([table, file(out)], [whole.table, file(join(dir, "whole"))]);
+    }
+  }));
+
+Deno.test("finetune searches on the development split, then learns and tests with the best", () =>
+  withFolder(async (dir) => {
+    const tuning = { learningRates: [0.03, 1e-7], batches: [2, 4], epochs: [4] };
+    const request = { ...seedsRequest(dir, writeBase(dir)), seeds: 1, tune: tuning };
+    const abort = new AbortController();
+    let updates = 0;
+    const makeModel: MakeModel = async (config, shape) => {
+      const made = await makeReference(config, shape);
+      const update = made.model.update.bind(made.model);
+      made.model.update = (options) => {
+        update(options);
+        if (++updates === 11) abort.abort();
+      };
+      return made;
+    };
+    const stopped = { ...request, makeModel, signal: abort.signal };
+    await assertRejects(() => finetuneOverSeeds(classify as AnyTask, stopped), Interrupted);
+    const again = { ...request, resume: true };
+    const json = await finetuneOverSeeds(classify as AnyTask, again);
+    const { chosen, settings } = json.tuning as {
+      chosen: { learning_rate: number; batch: number };
+      settings: { scores: number[] }[];
+    };
+    assertEquals(settings.map(({ scores }) => scores.length), [2, 2, 1, 1]);
+    assertEquals(chosen.learning_rate, 0.03);
+    const { config } = readRun(join(request.out, "run"));
+    assertEquals(config.optimizer.learning_rate, 0.03);
+    assertEquals(config.batch.rows * config.batch.accumulate, chosen.batch);
+    assertEquals(config.steps, 4 * 8 / chosen.batch);
+    assertEquals([...Deno.readDirSync(join(request.out, "tune"))].map(({ name }) => name), [
+      "tuning.json",
+    ]);
+    // The same from the beginning, elsewhere.
+    const other = await finetuneOverSeeds(classify as AnyTask, {
+      ...request,
+      out: join(dir, "whole"),
+    });
+    assertEquals(other.tuning, json.tuning);
+    const odd = { ...request, out: join(dir, "odd"), tune: { ...tuning, batches: [3] } };
+    await assertRejects(() => finetuneOverSeeds(classify as AnyTask, odd), UserError, "a multiple");
   }));
