@@ -8,6 +8,9 @@ import { jsonLine } from "../core/json.ts";
 import { VARIANTS } from "../kernels/device.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import { type AdapterFacts, type Asked, inspectWithin } from "./doctor_adapter.ts";
+import { type RankDevice, SHARED_DEVICE_REMEDY, sharedDevices } from "../core/mpi/devices.ts";
+import { type Job, rankDevices, requireSame } from "../model/training/mod.ts";
+import { asRank } from "./ranks.ts";
 import { deviceOptions } from "./device_options.ts";
 
 /** Something the user should know; an error keeps the program from working. */
@@ -32,6 +35,19 @@ export interface Facts {
   /** Free bytes of the disk of the folder looked at. */
   disk?: { folder: string; free: number };
   linux: boolean;
+  /** The job, where this process is one of several ranks. */
+  ranks?: RankFacts;
+}
+
+/** What the doctor finds of a job. */
+interface RankFacts {
+  library: string;
+  abi: string;
+  size: number;
+  /** Of every rank, by rank. */
+  devices: RankDevice[];
+  /** What keeps the program from working on each rank, by rank. */
+  errors: string[][];
 }
 
 /** Seconds after which the doctor goes on without the device. */
@@ -110,6 +126,7 @@ export function diagnose(facts: Facts): Finding[] {
       });
     }
   }
+  findings.push(...diagnoseRanks(facts.ranks));
   if (facts.memory.available < LOW_MEMORY) {
     findings.push({
       level: "warning",
@@ -125,6 +142,26 @@ export function diagnose(facts: Facts): Finding[] {
     });
   }
   return findings;
+}
+
+const errorsOf = (findings: Finding[]) => findings.filter(({ level }) => level === "error");
+
+/** What is wrong with the devices of ranks. */
+function diagnoseRanks(ranks: RankFacts | undefined): Finding[] {
+  if (!ranks) return [];
+  const shared = sharedDevices(ranks.devices).map((message): Finding => ({
+    level: "warning",
+    message,
+    remedy: SHARED_DEVICE_REMEDY,
+  }));
+  // Rank 0 speaks, and has found its own already.
+  const others = ranks.devices.slice(1).flatMap(({ rank, host }) =>
+    (ranks.errors[rank] ?? []).map((message): Finding => ({
+      level: "error",
+      message: `Rank ${rank} on ${host}: ${message}`,
+    }))
+  );
+  return [...shared, ...others];
 }
 
 async function inspect(
@@ -171,6 +208,13 @@ function describe(facts: Facts): [string, string][] {
   ];
   if (facts.disk) {
     lines.push(["Disk", `${formatBytes(facts.disk.free)} free in ${facts.disk.folder}`]);
+  }
+  if (facts.ranks) {
+    const { library, abi, size, devices } = facts.ranks;
+    lines.push(["MPI", `${library}, ABI of ${abi}, ${size} ranks`]);
+    for (const { rank, host, device = "no device", cpu } of devices) {
+      lines.push([`Rank ${rank}`, `on ${host}: ${device}${cpu ? ", the processor" : ""}`]);
+    }
   }
   const { adapter } = facts;
   if (!adapter) return [...lines, ["Adapter", "none"]];
@@ -228,6 +272,7 @@ function matrixLine({ matrixConfigs = [], matrixUnits }: AdapterFacts): string {
 }
 
 async function run(
+  job: Job,
   { string, requiredString, boolean, json, reporter }: Invocation,
 ): Promise<number> {
   const variant = string("variant") ?? Deno.env.get("KERNEL_VARIANT");
@@ -237,8 +282,19 @@ async function run(
     requiredString("folder"),
     budget,
   );
+  const { adapter } = facts;
+  await requireSame(job, { "program version": project.version });
+  const devices = await rankDevices(job, {
+    device: adapter?.description,
+    cpu: adapter?.cpu ?? false,
+  });
+  if (job.ranks) {
+    const { library, abi, size } = job.ranks;
+    const errors = await job.gather(errorsOf(diagnose(facts)).map(({ message }) => message));
+    facts.ranks = { library, abi, size, devices, errors };
+  }
   const findings = diagnose(facts);
-  const ok = !findings.some((f) => f.level === "error");
+  const ok = errorsOf(findings).length === 0 && !facts.ranks?.errors.flat().length;
   for (const [label, value] of describe(facts)) reporter.line(`${label.padEnd(10)} ${value}`);
   reporter.line();
   for (const test of facts.adapter?.selfTest ?? []) {
@@ -261,7 +317,8 @@ export const command: Command = {
   name: "doctor",
   summary: "Look at this machine: the GPU, whether the kernels are right on it, memory, disk",
   description: "Opens the GPU as training would, compares a few kernels with float64 references, " +
-    "and says what to mend. Exits with 1 where the program could not be trusted here.",
+    "and says what to mend. Started by mpirun or srun it also names the MPI library and every " +
+    "rank's GPU. Exits with 1 where the program could not be trusted here.",
   options: {
     variant: {
       type: "string",
@@ -281,5 +338,5 @@ export const command: Command = {
     },
   },
   examples: ["deno task doctor", "deno task doctor --json", "deno task doctor --variant gpu-tiled"],
-  run,
+  run: (invocation) => asRank(invocation, run),
 };

@@ -28,6 +28,7 @@ import {
   storageFiles,
 } from "../pipeline/storage/credentials.ts";
 import { detectLaunch, findLibrary, LAUNCH_VARIABLES } from "../core/mpi/launch.ts";
+import { DEVICE_CHOICE_VARIABLES } from "../core/mpi/devices.ts";
 import { PART_VARIABLES } from "../pipeline/parts/part.ts";
 
 /** The other words of the command line, which decide what the value of an option means. */
@@ -333,6 +334,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
   },
   "doctor": {
     device: true,
+    ranks: true,
     system: ["osRelease", "statfs"],
     options: { folder: reads },
     defaults: { folder: "." },
@@ -508,6 +510,7 @@ function rankRights({ rights, environment }: Line): void {
   rights.variables(LAUNCH_VARIABLES);
   const launch = detectLaunch(environment);
   if (!launch) return;
+  rights.variables(DEVICE_CHOICE_VARIABLES);
   const library = findLibrary(launch, environment);
   if (library !== undefined) rights.library(library);
 }

@@ -25,6 +25,8 @@ export interface Ranks {
   readonly size: number;
   /** The library and its version, for messages. */
   readonly library: string;
+  /** How the library writes its handles. */
+  readonly abi: string;
   /** The name of the machine that this process runs on. */
   readonly host: string;
   /** Seconds that collectives took so far, those of waiting aside. */
@@ -83,6 +85,7 @@ class MpiRanks implements Ranks {
   readonly rank: number;
   readonly size: number;
   readonly library: string;
+  readonly abi: string;
   readonly host: string;
   seconds = 0;
   waitingSeconds = 0;
@@ -111,6 +114,7 @@ class MpiRanks implements Ranks {
     this.size = number[0] ?? 0;
     const { functions: { MPI_Get_processor_name: nameOf } } = mpi;
     this.host = mpiText((text, length) => nameOf(text, length));
+    this.abi = mpi.abi;
     this.library = `${mpi.version} (${mpi.path})`;
     if (this.size !== launch.size || this.rank !== launch.rank) {
       throw new UserError(

@@ -1,5 +1,5 @@
 /** The WebGPU model as the trainer and the evaluator ask for it. @module */
-import { openDevice } from "../../kernels/open_device.ts";
+import { isCpuDriver, openDevice } from "../../kernels/open_device.ts";
 import { measureRoofs } from "../../kernels/peaks.ts";
 import type { ProviderName } from "../../kernels/providers.ts";
 import { requireSelfTest } from "../../kernels/self_test.ts";
@@ -46,6 +46,7 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
       return {
         model,
         device: device.arithmetic(shape.precision),
+        cpu: isCpuDriver(device.adapter),
         recurrent: async () =>
           config.lora
             ? await createRecurrentMamba(device, withoutLora(config), await mergedValues(model))

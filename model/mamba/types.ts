@@ -276,6 +276,8 @@ export interface MadeModel {
   model: TrainableModel;
   /** One line that names the device. */
   device: string;
+  /** Whether the device is the processor. */
+  cpu?: boolean;
   /** The recurrent form of `model`, on its own weights as they are then. The caller destroys it. */
   recurrent?(): Promise<RecurrentModel>;
   /**

@@ -3,7 +3,14 @@
  * same for one as for many.
  * @module
  */
+import {
+  deviceChoiceOf,
+  type RankDevice,
+  SHARED_DEVICE_REMEDY,
+  sharedDevices,
+} from "../../core/mpi/devices.ts";
 import type { Ranks } from "../../core/mpi/ranks.ts";
+import type { Reporter } from "../../core/reporter.ts";
 import { UserError } from "../../core/errors.ts";
 
 /** What a process knows of those that it shares a run with. */
@@ -114,6 +121,44 @@ function failuresOf(all: readonly Readiness[]): string[] {
       ? message
       : `Rank${ranks.length > 1 ? "s" : ""} ${ranks.join(", ")} of ${all.length}: ${message}`
   );
+}
+
+/**
+ * The device of every rank, by rank; nothing for one process alone.
+ * @param own of this rank: its name where one opened, and whether it is the processor
+ */
+export async function rankDevices(
+  job: Job,
+  own: { device: string | undefined; cpu: boolean },
+): Promise<RankDevice[]> {
+  const { ranks, rank } = job;
+  if (!ranks) return [];
+  const { device = null, cpu } = own; // JSON has no undefined
+  const all = await job.gather({
+    rank,
+    host: ranks.host,
+    device,
+    cpu,
+    choice: deviceChoiceOf(rank),
+  });
+  return all.map((one) => ({ ...one, device: one.device ?? undefined }));
+}
+
+/** Jobs whose devices were looked at, so that a second model brings no second warning. */
+const lookedAt = new WeakSet<Job>();
+
+/** Warns once in a job where ranks share a GPU. Every rank has to call it. */
+export async function warnOfSharedDevices(
+  job: Job,
+  own: { device: string; cpu?: boolean },
+  reporter: Reporter,
+): Promise<void> {
+  if (job.size === 1 || lookedAt.has(job)) return;
+  lookedAt.add(job);
+  const all = await rankDevices(job, { device: own.device, cpu: own.cpu ?? false });
+  for (const message of sharedDevices(all)) {
+    reporter.log(`Warning: ${message}; ${SHARED_DEVICE_REMEDY}`);
+  }
 }
 
 /** What a rank asks for at the beginning of a step. */

@@ -73,6 +73,7 @@ export {
   isAgreed,
   type Job,
   jobOf,
+  rankDevices,
   type RankTimes,
   requireSame,
   tellFailure,

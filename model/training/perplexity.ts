@@ -8,7 +8,7 @@ import { localModel } from "../weights/mod.ts";
 import { openScoredWeights } from "./scored_weights.ts";
 import { requireRows, type RowSource, type Split, type TrainingCorpus } from "./corpus.ts";
 import { bootstrapInterval, type Interval } from "../statistics/mod.ts";
-import { ALONE, type Job, requireSame } from "./job.ts";
+import { ALONE, type Job, requireSame, warnOfSharedDevices } from "./job.ts";
 import { drawHeldOut, type DrawnPart, drawnSource } from "./held_out.ts";
 import { checkFits } from "./start.ts";
 import type { ScoredRows } from "./validation_rows.ts";
@@ -246,6 +246,7 @@ export async function evaluatePerplexity(request: PerplexityRequest): Promise<Pe
         "choice of rows": JSON.stringify([split, rows, batchSize, request.seed ?? 0]),
         "device": made.device,
       });
+      await warnOfSharedDevices(job, made, request.reporter);
       made.model.writeParameters(folder.read);
       const losses = await collect(request, made.model, source, rows);
       const seed = request.seed ?? 0;

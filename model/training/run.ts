@@ -27,7 +27,7 @@ import { planRun, type RunPlan, type TrainRequest } from "./plan.ts";
 import { sampler } from "./samples.ts";
 import { openStart, startOfCheckpoint } from "./start.ts";
 import { type LoopResult, trainLoop } from "./loop.ts";
-import { ALONE, requireSame } from "./job.ts";
+import { ALONE, requireSame, warnOfSharedDevices } from "./job.ts";
 import { shareOf } from "./share.ts";
 import { totalSteps } from "./schedule.ts";
 import { trainingTerms } from "./terms.ts";
@@ -127,6 +127,7 @@ async function trainFrom(
       "checkpoint": checkpoint ? String(checkpoint.state.step) : "none",
       "device": device,
     });
+    await warnOfSharedDevices(job, made, reporter);
     // Before the weights are written, because profiling runs a step, which changes them.
     const { onProfile } = request;
     const profile = onProfile && await profileStep(made);

@@ -1,7 +1,8 @@
 import { diagnose, type Facts } from "../../commands/doctor.ts";
 import { inspectWithin } from "../../commands/doctor_adapter.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "../assert.ts";
-import { runTask } from "../shared.ts";
+import { MPI_PROGRAMS, runRanks } from "../ranks.ts";
+import { runTask, taskWords } from "../shared.ts";
 
 const FINE: Facts = {
   program: "1.0.0",
@@ -45,6 +46,54 @@ Deno.test("the doctor fails a driver that computes wrongly, and names the kernel
   assertStringIncludes(findings[0]!.message, "selective scan");
   assertStringIncludes(findings[0]!.remedy!, "--variant cpu-plain");
 });
+
+Deno.test("the doctor warns of ranks that share a GPU, and fails one that has none", () => {
+  const of = (rank: number, device: string | undefined) => ({
+    rank,
+    host: "node7",
+    device,
+    cpu: false,
+    choice: "",
+  });
+  const job = { library: "Open MPI v4.1.4 (libmpi.so.40)", abi: "Open MPI", size: 3 };
+  const devices = [of(0, "A GPU"), of(1, "A GPU"), of(2, undefined)];
+  const errors = [[], [], ["No GPU device could be opened: none was found"]];
+  const findings = diagnose({ ...FINE, ranks: { ...job, devices, errors } });
+  assertEquals(findings.map((f) => f.level), ["warning", "error"]);
+  assertStringIncludes(findings[0]?.message ?? "", "Ranks 0, 1 on node7 take the same GPU, A GPU");
+  assertStringIncludes(findings[0]?.remedy ?? "", "--gpus-per-task=1");
+  assertStringIncludes(
+    findings[1]?.message ?? "",
+    "Rank 2 on node7: No GPU device could be opened",
+  );
+});
+
+for (const { name, mpirun } of MPI_PROGRAMS) {
+  Deno.test({
+    name: `the doctor names library, ABI and every rank's device (${name})`,
+    ignore: !mpirun,
+    async fn() {
+      const { code, stdout, stderr } = await runRanks(
+        mpirun ?? "",
+        2,
+        taskWords("doctor", "--json", "--thorough"),
+      );
+      assertEquals(code, 0, stdout + stderr);
+      const { ranks, findings } = JSON.parse(stdout.trim().split("\n").at(-1) ?? "");
+      assertEquals([ranks.abi, ranks.size, ranks.devices.length], [name, 2, 2]);
+      assert(ranks.library.includes(name), ranks.library);
+      for (const [rank, one] of ranks.devices.entries()) {
+        assertEquals(one.rank, rank);
+        assertStringIncludes(stdout, `on ${one.host}: ${one.device}`);
+      }
+      // Processors may be shared: nothing is said of it.
+      const { cpu, device } = ranks.devices[0];
+      const said = findings.some((f: { message: string }) => f.message.includes("the same GPU"));
+      assertEquals(said, !cpu && device === ranks.devices[1].device);
+      assertEquals(stdout.match(/^Program/gm)?.length, 1, "one rank prints");
+    },
+  });
+}
 
 Deno.test("the doctor warns of little memory and disk", () => {
   const memory = { total: 8e9, available: 1e9 };
