@@ -107,7 +107,10 @@ async function memoryFigures(variant: string | undefined): Promise<MemoryFigures
   return figures;
 }
 
-/** Measures a preset's sizes; `--model tiny` by default. */
+/**
+ * Measures a preset's sizes; `--model tiny` by default. It is longer than 100 lines because it prints
+ * each of its tables where it measures it.
+ */
 export async function benchFinetune(invocation: Invocation): Promise<Record<string, unknown>> {
   const { reporter } = invocation;
   const preset = invocation.string("model") ?? "tiny";

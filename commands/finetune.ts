@@ -25,7 +25,10 @@ const headRates = (atWidth64?: number): string =>
 const wordsRate = (defaults: FinetuneHelp["defaults"] = {}): number =>
   defaults.learningRate ?? optimizer.learning_rate;
 
-/** What the fine-tuning of all tasks shares, with a task's own defaults. */
+/**
+ * What the fine-tuning of all tasks shares, with a task's own defaults. It is longer than 100 lines
+ * because it is a list of options.
+ */
 function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
   return {
     out: { type: "string", placeholder: "RUN", help: "the run folder", required: true },

@@ -148,7 +148,8 @@ export function stepsProgram(program: SsdProgram): Program {
  * Gradients of the raw steps, and of A, D and bias by chunk, from the partial sums of a chunk and head.
  * The log decay of step k counts in every pair (t, s) with s < k <= t, in what steps t >= k take from the
  * state that enters, in what steps s < k give to the one that leaves, and in what passes through:
- * sums of such terms alone, none of which cancel.
+ * sums of such terms alone, none of which cancel. The program is one walk down a chunk, which is why
+ * this is longer than 100 lines.
  */
 export function finishProgram(program: SsdProgram): Program {
   const { shape, chunk, variant } = program;

@@ -55,6 +55,7 @@ export const MAMBA1_REFERENCE: ReferenceMixer<Mamba1Config> = {
     return { y, kept };
   },
 
+  // Its seven parameters are those of every kind of layer; see the interface.
   backward(config, weight, normed, _piece, kept, dy, collect) {
     const { hiddenSize: d, intermediateSize: e, stateSize: n, timeStepRank: r } = config;
     const { conv, u, timeStep, scan } = kept as Kept;

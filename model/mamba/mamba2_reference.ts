@@ -68,6 +68,7 @@ export const MAMBA2_REFERENCE: ReferenceMixer<Mamba2Config> = {
     return { y: ops.gatedRmsNorm(norm), kept };
   },
 
+  // Its seven parameters are those of every kind of layer; see the interface.
   backward(config, weight, normed, _piece, kept, dy, collect) {
     const { conv, ssd, norm } = kept as Kept;
     const { hiddenSize } = config;
