@@ -25,14 +25,11 @@ const ROWS = 0x9e3779b9;
 
 const PARAMS = uniforms({ rows: "u32", columns: "u32", stride: "u32", vectors: "u32" });
 
-function program(matrix: Pick<Matrix, "type">): Program {
-  const vector = vectorOf(matrix);
-  const w = new WgslWriter();
-  w.const("GROUP", VECTOR_GROUP);
-  w.const("ROWS", ROWS);
-  w.uniforms("p", PARAMS);
-  w.storage("values", vector, "read_write");
-  w.storage("state", "u32");
+/**
+ * Writes `mask_of(first, seed, rate, kept)`, the factors of four neighbouring elements, and what it is
+ * made of: `pcg_hash(value)` and `uniform_value(index, seed)`, from 0 to below 1.
+ */
+export function writeMaskFunctions(w: WgslWriter): void {
   w.fn("pcg_hash(value: u32) -> u32", () => {
     w.line(`
       let state = value * 747796405u + 2891336453u;
@@ -48,6 +45,27 @@ function program(matrix: Pick<Matrix, "type">): Program {
     "factor(index: u32, seed: u32, rate: f32, kept: f32) -> f32",
     "return select(kept, 0.0, uniform_value(index, seed) < rate);",
   );
+  w.fn("mask_of(first: u32, seed: u32, rate: f32, kept: f32) -> vec4f", () => {
+    w.line(`
+      return vec4f(
+        factor(first, seed, rate, kept),
+        factor(first + 1u, seed, rate, kept),
+        factor(first + 2u, seed, rate, kept),
+        factor(first + 3u, seed, rate, kept),
+      );
+    `);
+  });
+}
+
+function program(matrix: Pick<Matrix, "type">): Program {
+  const vector = vectorOf(matrix);
+  const w = new WgslWriter();
+  w.const("GROUP", VECTOR_GROUP);
+  w.const("ROWS", ROWS);
+  w.uniforms("p", PARAMS);
+  w.storage("values", vector, "read_write");
+  w.storage("state", "u32");
+  writeMaskFunctions(w);
   w.main("GROUP", { id: "global_invocation_id", count: "num_workgroups" }, () => {
     w.line("let i = id.x + id.y * count.x * GROUP;");
     w.if("i >= p.vectors", () => w.line("return;"));
@@ -60,12 +78,7 @@ function program(matrix: Pick<Matrix, "type">): Program {
       let seed = pcg_hash(state[0]);
       let rate = bitcast<f32>(state[1]);
       let kept = bitcast<f32>(state[2]);
-      let mask = vec4f(
-        factor(first, seed, rate, kept),
-        factor(first + 1u, seed, rate, kept),
-        factor(first + 2u, seed, rate, kept),
-        factor(first + 3u, seed, rate, kept),
-      );
+      let mask = mask_of(first, seed, rate, kept);
       let row_seed = pcg_hash(state[0] ^ ROWS);
       let row_factor = select(1.0, 0.0, uniform_value(r, row_seed) < bitcast<f32>(state[3]));
       values[at] = ${vector}(vec4f(values[at]) * mask * row_factor);
