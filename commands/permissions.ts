@@ -140,10 +140,16 @@ const readsCorpus: Place = async (value, line) => {
   if (cache !== undefined) line.rights.change(cache);
 };
 
-/** A corpus that a run reads, and notes there that it needs its shards. */
+/**
+ * A corpus that a run reads, and notes there that it needs its shards. The documents of a shard set,
+ * and the notes, are in the corpus that the set is a part of.
+ */
 const pinsCorpus: Place = async (value, line) => {
   await readsCorpus(value, line);
-  if (!isStorage(value)) line.rights.change(join(value, "pins"));
+  if (isStorage(value)) return;
+  const home = /^(.*)[\\/]sets[\\/][^\\/]+[\\/]?$/.exec(value)?.[1];
+  if (home) line.rights.read(home);
+  line.rights.change(join(home ?? value, "pins"));
 };
 
 /** A corpus whose kept shards are removed; the runs that pinned them are looked at. */
@@ -155,9 +161,18 @@ const prunesCorpus: Place = async (value, { rights }) => {
   }
 };
 
-/** The corpora of a mix such as "pubmed=0.8,c4=0.2". */
+/** The folders of a mix such as "pubmed=0.8,c4=0.2". */
+const mixed = (value: string): string[] =>
+  value.split(",").map((part) => part.replace(/=[\d.]+$/, "").trim());
+
+/** The corpora of a mix. */
 const readsMix: Place = async (value, line) => {
-  for (const part of value.split(",")) await readsCorpus(part.replace(/=[\d.]+$/, "").trim(), line);
+  for (const folder of mixed(value)) await readsCorpus(folder, line);
+};
+
+/** The corpora of a mix that a run reads. */
+const pinsMix: Place = async (value, line) => {
+  for (const folder of mixed(value)) await pinsCorpus(folder, line);
 };
 
 /** A file of scores, or "CORPUS: FILE; CORPUS: FILE" for the corpora of a mix. */
@@ -265,14 +280,9 @@ const runs: Place = async (value, line) => {
   if (!line.has("resume")) return;
   const run = parsed(() => readJson(join(value, "run.json")));
   const corpus = textAt(run, "corpus", "path");
-  // The documents of a shard set are in the corpus that it is a part of.
-  const home = /^(.*)[\\/]sets[\\/][^\\/]+[\\/]?$/.exec(corpus ?? "")?.[1];
-  if (home) line.rights.read(home);
-  if (corpus !== undefined) {
-    const mix = /=[\d.]+$/.test(corpus);
-    await (mix ? readsMix : reads)(corpus, line);
-    if (!mix) line.rights.change(join(home ?? corpus, "pins"));
-  }
+  // Whether there is a folder of the name of a mix of one corpus is looked at.
+  if (corpus !== undefined && !corpus.includes(",")) line.rights.read(corpus);
+  if (corpus !== undefined) await (/=[\d.]+$/.test(corpus) ? pinsMix : pinsCorpus)(corpus, line);
   const init = textAt(run, "init");
   const scores = textAt(run, "config", "data", "scores");
   if (init !== undefined) await readsModel(init, line);
@@ -345,7 +355,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
     ranks: true,
     options: {
       corpus: pinsCorpus,
-      mix: readsMix,
+      mix: pinsMix,
       init: readsModel,
       out: runs,
       config: readsConfig,

@@ -224,7 +224,7 @@ async function corpusOf(invocation: Invocation, before: string | undefined) {
   const folder = shards === undefined || whole === undefined ? whole : setOf(whole, shards);
   if (folder === undefined) return undefined;
   // The record of a run on a mix has the mix where it would have the path of one corpus.
-  const mixed = !exists(folder) && /=[\d.]+$/.test(folder);
+  const mixed = /=[\d.]+$/.test(folder) && (folder.includes(",") || !exists(folder));
   return mixed ? openMix(folder) : openCorpus(folder);
 }
 

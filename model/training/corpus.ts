@@ -24,14 +24,17 @@ export interface RowSource {
   draw?(seed: number, index: number): Uint16Array;
 }
 
+/** SHA-256 of the manifest of a corpus's shards; of a mix, one for each corpus, in its order. */
+export type ShardsHash = string | readonly string[];
+
 /** A tokenized, packed corpus. */
 export interface TrainingCorpus {
   /** The corpus folder, or a mix as it was given. */
   readonly path: string;
   /** Hash of everything that the rows follow from: corpora with the same hash have the same rows. */
   readonly manifestSha256: string;
-  /** Of a corpus folder: the hash of its shards alone, whatever is selected of them. */
-  readonly shardsSha256?: string;
+  /** The hash of its shards alone, whatever is selected of them; of a mix, one for each corpus. */
+  readonly shardsSha256?: ShardsHash;
   /** SHA-256 of the tokenizer.json it was tokenized with. */
   readonly tokenizerSha256: string;
   /** Ids of the tokenizer. */
@@ -50,9 +53,12 @@ export interface TrainingCorpus {
    */
   select?(spec: SelectionSpec): Promise<TrainingCorpus>;
   /** Shards of an earlier state that were kept for runs; undefined where they were not. */
-  kept?(shardsSha256: string): TrainingCorpus | undefined;
-  /** Notes that a run needs shards of these hashes, or, without any, that it needs none more. */
-  pin?(run: string, shardsSha256: readonly string[]): void;
+  kept?(shardsSha256: ShardsHash): TrainingCorpus | undefined;
+  /**
+   * Notes that a run needs shards of these hashes, or, without any, that it needs none more.
+   * @throws {UserError} where the shards that were opened are not there any more, and were not kept.
+   */
+  pin?(run: string, shardsSha256: readonly ShardsHash[]): void;
 }
 
 /** @throws {UserError} where a split has no rows, or rows have no length. */

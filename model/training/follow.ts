@@ -5,7 +5,7 @@
  */
 import { UserError } from "../../core/errors.ts";
 import { sampleRow } from "../../pipeline/selection/sampler.ts";
-import type { RowSource, TrainingCorpus } from "./corpus.ts";
+import type { RowSource, ShardsHash, TrainingCorpus } from "./corpus.ts";
 
 /** From where on a run reads other shards. */
 export interface FollowedCorpus {
@@ -17,7 +17,7 @@ export interface FollowedCorpus {
   epoch: number;
   manifest_sha256: string;
   /** Of the shards alone, where documents of them are selected too. */
-  shards_sha256?: string;
+  shards_sha256?: ShardsHash;
 }
 
 /** Shards with the places that are read from them. */

@@ -1,13 +1,14 @@
 /** Several corpora as one, for training on a mix. @module */
 import { fail, UserError } from "../../core/errors.ts";
 import { sha256 } from "../../core/files.ts";
+import { nth } from "../../core/nth.ts";
 import { resolve } from "../../core/std.ts";
 import { Blend, parseMix } from "../../pipeline/selection/blend.ts";
-import { readManifest } from "../../pipeline/shards/mod.ts";
+import { pinShardsOfAll, readManifest, unpinShards } from "../../pipeline/shards/mod.ts";
 import { nameOf, selectionsOfMix } from "../../pipeline/selection/mix_selection.ts";
 import { selects } from "../../pipeline/selection/selection.ts";
 import type { RowSource, Split, TrainingCorpus } from "./corpus.ts";
-import { openCorpus } from "./shard_corpus.ts";
+import { openCorpus, requireShards } from "./shard_corpus.ts";
 
 type Part = { path: string; share: number };
 
@@ -34,8 +35,54 @@ export function openMix(text: string): TrainingCorpus & Disposable {
       );
     }
   }
+  return {
+    ...mixOf(parts, corpora),
+    kept(shards) {
+      if (typeof shards === "string") return undefined; // of one corpus
+      const then = corpora.map((corpus, i) => {
+        const wanted = shards[i] ?? "";
+        return corpus.shardsSha256 === wanted ? corpus : corpus.kept?.(wanted);
+      });
+      const all = then.filter((corpus) => corpus !== undefined);
+      return all.length === parts.length && shards.length === parts.length
+        ? mixOf(parts, all)
+        : undefined;
+    },
+    pin(run, shards) {
+      if (!shards.length) {
+        for (const { path } of corpora) unpinShards(path, run);
+        return;
+      }
+      const ofEach = shards.filter((one) => typeof one !== "string");
+      pinShardsOfAll(
+        run,
+        corpora.map(({ path }, i) => ({
+          folder: path,
+          manifests: ofEach.flatMap((one) => one[i] ?? []),
+        })),
+      );
+      // What a run goes on with, although its corpus was refreshed, is a kept set by now.
+      for (const [i, corpus] of corpora.entries()) {
+        const hash = corpus.shardsSha256;
+        const needed = ofEach.some((one) => one[i] === hash);
+        if (needed && typeof hash === "string") requireShards(corpus.path, hash, run);
+      }
+    },
+    [Symbol.dispose]: close,
+  };
+}
+
+/**
+ * Corpora as one.
+ * @param parts how the mix names them, which rules of a selection and validations do too
+ * @param corpora those of today, or kept sets of them
+ */
+function mixOf(parts: readonly Part[], corpora: readonly TrainingCorpus[]): TrainingCorpus {
+  const first = corpora[0] ?? fail("a mix has no corpus");
+  const paths = parts.map(({ path }) => path);
+  const folders = corpora.map(({ path }) => path);
   const splits = new Map<Split, RowSource>();
-  const mix: TrainingCorpus & Disposable = {
+  const mix: TrainingCorpus = {
     tokenizerSha256: first.tokenizerSha256,
     vocabularySize: first.vocabularySize,
     endOfText: first.endOfText,
@@ -44,21 +91,21 @@ export function openMix(text: string): TrainingCorpus & Disposable {
     manifestSha256: sha256(
       JSON.stringify(corpora.map((c, i) => [c.manifestSha256, partAt(parts, i).share])),
     ),
+    shardsSha256: corpora.flatMap((c) => c.shardsSha256 ?? []),
     tokenizer: () => first.tokenizer(),
     split(name) {
       let rows = splits.get(name);
       if (!rows) {
         const sources = corpora.map((c) => c.split(name));
         rows = name === "train"
-          ? blended(sources, parts, first.sequenceLength)
+          ? blended(sources, parts, folders, first.sequenceLength)
           : heldOutOf(sources, parts);
         splits.set(name, rows);
       }
       return rows;
     },
     async select(spec) {
-      const paths = parts.map(({ path }) => path);
-      const specs = await selectionsOfMix(paths, spec);
+      const specs = await selectionsOfMix(paths, spec, folders);
       const chosen = await Promise.all(
         corpora.map((c, i) => {
           const own = specs[i];
@@ -69,7 +116,7 @@ export function openMix(text: string): TrainingCorpus & Disposable {
       );
       const sources = chosen.map((c) => c.split("train"));
       const train = {
-        ...blended(sources, parts, first.sequenceLength),
+        ...blended(sources, parts, folders, first.sequenceLength),
         parts: sources.map((source, i) => ({ name: nameOf(paths, i), source })),
       };
       const shares = parts.map(({ share }) => share);
@@ -79,13 +126,12 @@ export function openMix(text: string): TrainingCorpus & Disposable {
         split: (name) => name === "train" ? train : mix.split(name),
       };
     },
-    [Symbol.dispose]: close,
   };
   return mix;
 }
 
 /** The held-out rows of all corpora, which stay told apart. */
-function heldOutOf(sources: RowSource[], parts: Part[]): RowSource {
+function heldOutOf(sources: RowSource[], parts: readonly Part[]): RowSource {
   const paths = parts.map(({ path }) => path);
   return {
     ...oneAfterTheOther(sources),
@@ -97,7 +143,8 @@ function heldOutOf(sources: RowSource[], parts: Part[]): RowSource {
   };
 }
 
-const partAt = (parts: Part[], i: number): Part => parts[i] ?? fail(`a mix has no part ${i}`);
+const partAt = (parts: readonly Part[], i: number): Part =>
+  parts[i] ?? fail(`a mix has no part ${i}`);
 
 function oneAfterTheOther(sources: RowSource[]): RowSource {
   return {
@@ -115,11 +162,12 @@ function oneAfterTheOther(sources: RowSource[]): RowSource {
 
 function blended(
   sources: RowSource[],
-  parts: Part[],
+  parts: readonly Part[],
+  folders: readonly string[],
   sequenceLength: number,
 ): RowSource {
   const described = sources.map(({ rows, tokens }, i) => {
-    const padding = readManifest(partAt(parts, i).path).splits.train.padding_share;
+    const padding = readManifest(nth(folders, i)).splits.train.padding_share;
     const tokensPerRow = tokens === undefined ? sequenceLength * (1 - padding) : tokens / rows;
     return { rows, share: partAt(parts, i).share, tokensPerRow };
   });

@@ -134,6 +134,14 @@ async function goingOn(
 ): Promise<{ corpus: TrainingCorpus; followed: FollowedCorpus[] }> {
   const { out, reporter, follow = false } = request;
   const followed = old.followed ?? [];
+  const isMix = Array.isArray(request.corpus.shardsSha256);
+  if (follow && isMix) {
+    throw new UserError(
+      `Cannot follow the mix ${now.path}: its corpora come to their ends at different places, so that ` +
+        "it has no next epoch; go on without --follow, or start a new run from the last checkpoint " +
+        "with --init",
+    );
+  }
   const wanted: Omit<FollowedCorpus, "at">[] = [
     { from_row: 0, epoch: 0, ...old.corpus },
     ...followed,
@@ -160,7 +168,8 @@ async function goingOn(
   if (!follow) {
     reporter.log(
       `${now.path} has other documents now; the run goes on with the shards that it began with, ` +
-        "which were kept for it (--follow takes the new ones from the next epoch on)",
+        "which were kept for it" +
+        (isMix ? "" : " (--follow takes the new ones from the next epoch on)"),
     );
     return { corpus: followingCorpus(segments), followed };
   }

@@ -4,6 +4,7 @@ import { UserError } from "../../core/errors.ts";
 import { exists, PARTIAL_SUFFIX, readJson, refuseForeign, writeAtomic } from "../../core/files.ts";
 import { basename, join } from "../../core/std.ts";
 import { huggingFaceConfig, type MambaConfig, parameterCount } from "../mamba/mod.ts";
+import type { ShardsHash } from "./corpus.ts";
 import type { FollowedCorpus } from "./follow.ts";
 import type { SpikeEvent } from "./spikes.ts";
 import { configKeys, flatten, type TrainConfig } from "./configuration.ts";
@@ -28,8 +29,8 @@ export interface RunFile {
     path: string;
     manifest_sha256: string;
     tokenizer_sha256: string;
-    /** Of the shards alone, where documents of them are selected too; of a corpus folder. */
-    shards_sha256?: string;
+    /** Of the shards alone, where documents of them are selected too; of a mix, one for each corpus. */
+    shards_sha256?: ShardsHash;
   };
   /** The later shards of the same corpus that it followed, and from where on. */
   followed?: FollowedCorpus[];

@@ -63,15 +63,16 @@ export function openCorpus(path: string): TrainingCorpus & Disposable {
       };
     },
     kept(shards) {
-      const folder = keptSet(path, shards);
+      const folder = typeof shards === "string" ? keptSet(path, shards) : undefined;
       if (folder === undefined) return undefined;
       const kept = openCorpus(folder);
       keptCorpora.push(kept);
       return kept;
     },
     pin(run, shards) {
-      if (shards.length) pinShards(path, run, shards);
-      else unpinShards(path, run);
+      if (!shards.length) return unpinShards(path, run);
+      pinShards(path, run, shards.flat());
+      requireShards(path, hash, run);
     },
     [Symbol.dispose]() {
       for (const kept of keptCorpora) kept[Symbol.dispose]();
@@ -79,6 +80,19 @@ export function openCorpus(path: string): TrainingCorpus & Disposable {
     },
   };
   return corpus;
+}
+
+/**
+ * Looks whether the shards that a run has opened are still there, after it has pinned them: a refresh
+ * that ended between these did not keep them.
+ * @throws {UserError} where they are gone
+ */
+export function requireShards(path: string, hash: string, run: string): void {
+  if (exists(manifestPath(path)) && hashFile(manifestPath(path)) === hash) return;
+  if (keptSet(path, hash) !== undefined) return;
+  throw new UserError(
+    `Cannot train on ${path}: it was refreshed just as the run began; remove ${run} and start again`,
+  );
 }
 
 /** Names a selection of a corpus: the corpus, what was asked for, and the scores that decided. */

@@ -11,6 +11,7 @@ import { COLUMN_NAMES } from "../documents/schema.ts";
 import { readTextDocuments } from "../texts/documents.ts";
 import { corpusPaths, documentsHome, textsPath } from "../corpus_paths.ts";
 import { readTextCorpus } from "../texts/state.ts";
+import { readManifest } from "../shards/mod.ts";
 import type { Values } from "./conditions.ts";
 import { readLines } from "../../core/text_input.ts";
 
@@ -50,7 +51,7 @@ type OnDocument = (
 
 /** True for a corpus of PubMed's citations, false for one of other texts. */
 export function hasCitations(corpus: string): boolean {
-  return !exists(textsPath(corpus));
+  return !exists(textsPath(documentsHome(corpus)));
 }
 
 /**
@@ -60,19 +61,33 @@ export function hasCitations(corpus: string): boolean {
 export function columnReader(
   corpus: string,
 ): (source: string, columns: readonly string[], onDocument: OnDocument) => Promise<void> {
-  const texts = readTextCorpus(corpus);
+  const home = documentsHome(corpus);
+  const texts = readTextCorpus(home);
   if (!texts) {
     return (source, columns, onDocument) =>
       readCitationColumns(corpus, source, columns, onDocument);
   }
   const files = new Map(texts.files.map((file) => [file.name, file]));
+  // Of shards that were kept for a run: what the files were then.
+  const then = new Map(
+    home === corpus ? [] : readManifest(corpus).sources.map(({ name, md5 }) => [name, md5]),
+  );
   return async (source, columns, onDocument) => {
     const file = files.get(source);
+    const md5 = then.get(source);
+    if (md5 !== undefined && md5 !== file?.md5) throw changedTexts(home, source);
     if (!file) return;
-    for await (const { number, values } of readTextDocuments(corpus, file, columns)) {
+    for await (const { number, values } of readTextDocuments(home, file, columns)) {
       onDocument(number, 1, (column) => leaves(values[column], []));
     }
   };
+}
+
+function changedTexts(corpus: string, source: string): UserError {
+  return new UserError(
+    `Cannot select documents of the shards that were kept of ${corpus}: ${source} is not what it was ` +
+      "when they were made, and only its tokens were kept; start a new run from the last checkpoint",
+  );
 }
 
 async function readCitationColumns(

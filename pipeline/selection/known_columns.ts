@@ -1,6 +1,7 @@
 /** Which columns the documents of a corpus can be chosen by, and whether a choice makes sense. @module */
 import { fail, UserError } from "../../core/errors.ts";
 import type { Column } from "../texts/columns.ts";
+import { documentsHome } from "../corpus_paths.ts";
 import { columnsOf, readTextCorpus, type TextCorpusState } from "../texts/state.ts";
 import { DOCUMENT_COLUMNS, scoreColumns } from "./columns.ts";
 import type { Condition } from "./conditions.ts";
@@ -22,7 +23,7 @@ export interface KnownColumns {
  */
 export async function knownColumns(corpus: string, scores: string): Promise<KnownColumns> {
   const scored = scores === "" ? [] : await scoreColumns(scores);
-  const texts = readTextCorpus(corpus);
+  const texts = readTextCorpus(documentsHome(corpus));
   const first = [...BUILT_IN, ...scored];
   const columns = texts ? columnsOf(texts) : [];
   const own = texts ? columns.map((c) => c.name) : DOCUMENT_COLUMNS;

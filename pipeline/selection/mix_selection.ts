@@ -24,11 +24,13 @@ const LOOKS_NAMED = /^([^=!<>|;:]+):(?!\s*(asc|desc)$)/;
  * What is selected of each corpus of a mix. A rule for all holds in the corpora that have its column,
  * and the others stay whole; a file of scores for all is of PMIDs, so it is for corpora of PubMed.
  * @param paths the corpora, as the mix names them
+ * @param folders where they are: kept sets of a run that goes on after a refresh have other places
  * @throws {UserError} where a rule cannot be read, names another corpus, or no corpus has its column.
  */
 export async function selectionsOfMix(
   paths: readonly string[],
   spec: SelectionSpec,
+  folders: readonly string[] = paths,
 ): Promise<SelectionSpec[]> {
   const rules = (text: string) =>
     text.split(";").map((t) => t.trim()).filter((t) => t !== "")
@@ -37,9 +39,9 @@ export async function selectionsOfMix(
   const scores = ruleOf(spec.scores, paths).corpus === undefined
     ? spec.scores === "" ? [] : [{ text: spec.scores, corpus: undefined }]
     : rules(spec.scores);
-  const scoresOf = paths.map((path, i) =>
+  const scoresOf = paths.map((_, i) =>
     scores.find((r) => r.corpus === i)?.text ??
-      (hasCitations(path) ? scores.find((r) => r.corpus === undefined)?.text ?? "" : "")
+      (hasCitations(nth(folders, i)) ? scores.find((r) => r.corpus === undefined)?.text ?? "" : "")
   );
   if (scores.length > 0 && scoresOf.every((file) => file === "")) {
     throw new UserError(
@@ -47,7 +49,9 @@ export async function selectionsOfMix(
         `PubMed's; say whose document numbers they are by, such as "${nameOf(paths, 0)}: FILE"`,
     );
   }
-  const known = await Promise.all(paths.map((path, i) => knownColumns(path, nth(scoresOf, i))));
+  const known = await Promise.all(
+    folders.map((folder, i) => knownColumns(folder, nth(scoresOf, i))),
+  );
   const chosen = (text: string, columnOf: (rule: string) => string) => {
     const parts: string[][] = paths.map(() => []);
     for (const { text: rule, corpus } of rules(text)) {

@@ -66,6 +66,23 @@ export function pinShards(folder: string, run: string, manifests: readonly strin
   }
 }
 
+/**
+ * {@linkcode pinShards} for a run that reads several folders, of which some may be sets of the same
+ * corpus: that has one pin for all of them.
+ */
+export function pinShardsOfAll(
+  run: string,
+  needed: readonly { folder: string; manifests: readonly string[] }[],
+): void {
+  const homes = new Map<string, { folder: string; manifests: string[] }>();
+  for (const { folder, manifests } of needed) {
+    const home = resolve(documentsHome(folder));
+    const before = homes.get(home)?.manifests ?? [];
+    homes.set(home, { folder, manifests: [...before, ...manifests] });
+  }
+  for (const { folder, manifests } of homes.values()) pinShards(folder, run, manifests);
+}
+
 /** Takes a run's pin away; nothing where there is none. */
 export function unpinShards(folder: string, run: string): void {
   try {

@@ -34,4 +34,12 @@ export { openShards, type ShardSet } from "./read.ts";
 export { beginShards, figuresOf, presentShards, type ShardSummary } from "./recorded_manifest.ts";
 export type { LiveSet } from "./shard_documents.ts";
 export { offsetsPath, tokenizeFile } from "./tokenize_file.ts";
-export { isKeptName, keepPinned, keptSet, pinShards, pruneShards, unpinShards } from "./kept.ts";
+export {
+  isKeptName,
+  keepPinned,
+  keptSet,
+  pinShards,
+  pinShardsOfAll,
+  pruneShards,
+  unpinShards,
+} from "./kept.ts";

@@ -96,7 +96,8 @@ Deno.test("training may read its corpora and write its run; the hub is reached w
       `a: ${at("s.jsonl")}`,
     );
     assertEquals(random.net, ["127.0.0.1:8080"]);
-    assertEquals(random.write, [cache, at("run"), at("run.partial")].sort());
+    const pins = [at("a/pins"), at("b/pins")];
+    assertEquals(random.write, [cache, at("run"), at("run.partial"), ...pins].sort());
     for (const path of [at("a"), at("b"), at("s.jsonl"), code]) {
       assert(random.read.includes(path), path);
     }

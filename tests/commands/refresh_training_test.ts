@@ -7,7 +7,7 @@ import { readMetrics } from "../../model/training/metrics.ts";
 import { readRun } from "../../model/training/run_file.ts";
 import { sampleRow } from "../../pipeline/selection/sampler.ts";
 import { buildShards, writeTokenFile } from "../../pipeline/shards/mod.ts";
-import { keptSet, pinShards, readPins } from "../../pipeline/shards/kept.ts";
+import { keptSet, pinShards, pruneShards, readPins } from "../../pipeline/shards/kept.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
 import { withFolder } from "../model/helpers.ts";
@@ -49,6 +49,11 @@ function readMetricsSafely(run: string): number {
   } catch {
     return 0; // it is being written
   }
+}
+
+async function copyFolder(from: string, to: string): Promise<void> {
+  Deno.mkdirSync(join(to, ".."), { recursive: true });
+  await new Deno.Command("cp", { args: ["-r", from, to] }).output();
 }
 
 const losses = (run: string) => readMetrics(run).map(({ step, loss }) => [step, loss]);
@@ -124,6 +129,49 @@ Deno.test("a run goes on with its shards after a refresh, and prune removes them
     assertStringIncludes(later.stderr, "its shards of then were not kept");
   }));
 
+Deno.test("a run on a mix goes on with the shards of each of its corpora after both were refreshed", () =>
+  withFolder(async (folder) => {
+    const [a, b] = [join(folder, "a"), join(folder, "b")];
+    await makeCorpus(a, 60);
+    await makeCorpus(b, 50);
+    // A set of a corpus of the mix has its pins in that corpus too.
+    await copyFolder(b, join(a, "sets", "b"));
+    Deno.writeTextFileSync(join(a, "sets", "b", "set.json"), "{}\n");
+    const mix = `${a}=0.5,${b}=0.3,${join(a, "sets", "b")}=0.2`;
+    const train = (out: string) =>
+      `train --mix ${mix} --init random:tiny --out ${out} --steps 14 --batch-size 2
+        --upsample a:tokens>=1:2 --validate-every 7`;
+    const whole = join(folder, "whole");
+    await done(train(whole));
+    assertEquals([readPins(a), readPins(b)], [[], []]);
+    const stopped = join(folder, "stopped");
+    await stopAfter(3, stopped, train(stopped));
+    const { shards_sha256: begun = [] } = readRun(stopped).corpus;
+    assertEquals(begun.length, 3);
+    assertEquals(readPins(a).map(({ manifests }) => manifests), [[begun[0], begun[2]]]);
+    assertEquals(readPins(b).map(({ manifests }) => manifests), [[begun[1]]]);
+
+    await makeCorpus(a, 90);
+    await makeCorpus(b, 80);
+    for (const corpus of [a, b]) {
+      assertEquals(pruneShards(corpus).removed, []);
+    }
+    const follow = await runTask(["train", "--out", stopped, "--resume", "--follow"]);
+    assertEquals(follow.code, 1);
+    assertStringIncludes(follow.stderr, "Cannot follow the mix");
+    const resumed = await done(`train --out ${stopped} --resume`);
+    assertStringIncludes(resumed.stderr, "goes on with the shards that it began with");
+    assertEquals(resumed.stderr.includes("--follow takes"), false);
+    assertEquals(losses(stopped), losses(whole));
+    const validations = (run: string) => readMetrics(run).map((m) => m.validation_loss);
+    assertEquals(validations(stopped), validations(whole));
+    for (const corpus of [a, b]) {
+      assertEquals(readPins(corpus), []);
+      pruneShards(corpus);
+    }
+    assertEquals([keptSet(a, begun[0] ?? ""), keptSet(b, begun[1] ?? "")], [undefined, undefined]);
+  }));
+
 Deno.test("--follow reads the new shards from the next epoch on, recorded, the same after a stop", () =>
   withFolder(async (folder) => {
     const corpus = join(folder, "corpus");
@@ -146,7 +194,7 @@ Deno.test("--follow reads the new shards from the next epoch on, recorded, the s
     const early = await runTask(["train", "--out", out, "--follow"]);
     assertEquals([early.code, early.stderr.includes("--follow needs --resume")], [2, true]);
     const copy = join(folder, "copy");
-    await new Deno.Command("cp", { args: ["-r", out, copy] }).output();
+    await copyFolder(out, copy);
 
     const going = await done(`train --out ${out} --resume --follow`);
     assertStringIncludes(going.stderr, "Following");

@@ -1,8 +1,10 @@
 import { parquetWriteFile } from "hyparquet-writer";
-import { exists } from "../../core/files.ts";
-import { join } from "../../core/std.ts";
+import { exists, hashFile } from "../../core/files.ts";
+import { basename, join } from "../../core/std.ts";
 import { UserError } from "../../core/errors.ts";
 import { openMix } from "../../model/training/mixed_corpus.ts";
+import { originOf } from "../../model/training/origin.ts";
+import { keptSet, manifestPath, pinShards } from "../../pipeline/shards/mod.ts";
 import { ColumnRows, ColumnSurvey } from "../../pipeline/texts/columns.ts";
 import { buildTextCorpus, type TextCorpusOptions } from "../../pipeline/texts/corpus.ts";
 import { readTextDocuments } from "../../pipeline/texts/documents.ts";
@@ -13,7 +15,13 @@ import {
   type SelectionSpec,
   selectRows,
 } from "../../pipeline/selection/selection.ts";
-import { assert, assertEquals, assertRejects, assertThrows } from "../assert.ts";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "../assert.ts";
 import { ROOT } from "../shared.ts";
 import { withFolder } from "./support.ts";
 
@@ -251,6 +259,41 @@ Deno.test("columns of texts: odd records", () => {
   const wide = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`k${i}`, i]));
   assertThrows(() => survey.add(wide), UserError, "f: its records have more than 256 columns");
 });
+
+Deno.test("columns of texts: shards kept for a run are selected from by what their texts said then", () =>
+  withFolder(async (folder) => {
+    const corpus = await corpusOf(folder, "c", {
+      "a.jsonl": [{ text: "one word", lang: "eng" }, { text: "un mot", lang: "fre" }],
+      "b.jsonl": [{ text: "two words", lang: "eng" }],
+    });
+    const english = { filter: "lang=eng" };
+    const before = await selected(corpus, english);
+    assertEquals(before, ["one word", "two words"]);
+    const manifest = hashFile(manifestPath(corpus));
+    pinShards(corpus, join(folder, "run"), [manifest]);
+    const source = join(folder, "c-texts");
+    const again = () =>
+      buildTextCorpus({
+        corpus,
+        source,
+        tokenizer: TOKENIZER,
+        sequenceLength: 32,
+        validation: 0,
+        test: 0,
+      });
+    Deno.writeTextFileSync(join(source, "c.jsonl"), '{"text":"three words","lang":"eng"}\n');
+    await again();
+    assertEquals((await selected(corpus, english)).length, 3);
+    const kept = keptSet(corpus, manifest) ?? "";
+    assertEquals(await selected(kept, english), before);
+    assertEquals(originOf({ init: "random:tiny", corpus: { path: kept } }).corpora, [
+      { name: basename(kept), citations: false },
+    ]);
+    Deno.writeTextFileSync(join(source, "a.jsonl"), '{"text":"une phrase","lang":"fre"}\n');
+    await again();
+    const changed = await assertRejects(() => selected(kept, english), UserError);
+    assertStringIncludes(changed.message, "a.jsonl is not what it was when they were made");
+  }));
 
 Deno.test("a mix: rules for one corpus, rules for all", () =>
   withFolder(async (folder) => {
