@@ -107,6 +107,7 @@ export {
   type RowSource,
   type RunListener,
   type RunSample,
+  type ShardsHash,
   type Split,
   type StepMetrics,
   type TrainingCorpus,

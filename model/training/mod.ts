@@ -59,6 +59,7 @@ export {
   requireRows,
   type RowSource,
   selectedCorpus,
+  type ShardsHash,
   type Split,
   type TrainingCorpus,
 } from "./corpus.ts";
