@@ -41,7 +41,7 @@ type KernelShare = Awaited<
 >[number];
 
 /** Random tokens in documents of 170. */
-function randomBatch({ config, batch, length }: StepCase, random: Random): Batch {
+export function randomBatch({ config, batch, length }: StepCase, random: Random): Batch {
   const rows = batch * length;
   const id = () => random.integer(config.vocabSize);
   return {

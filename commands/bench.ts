@@ -18,6 +18,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   pipeline: async () => (await import("../bench/pipeline.ts")).benchPipelineCommand,
   tokenize: async () => (await import("../bench/tokenize.ts")).benchTokenize,
   parts: async () => (await import("../bench/parts.ts")).benchParts,
+  ranks: async () => (await import("../bench/ranks.ts")).benchRanks,
 };
 
 export const command: Command = {
@@ -31,9 +32,10 @@ export const command: Command = {
       type: "string",
       help:
         "train, generate, kernels, autotune: this preset's sizes only, small or mamba-130m; finetune: " +
-        "any preset, tiny by default",
+        "any preset, tiny by default; ranks: the preset whose gradients are exchanged, mamba-130m by " +
+        "default",
     },
-    steps: { type: "integer", help: "train: measured steps", default: 3, min: 1 },
+    steps: { type: "integer", help: "train, ranks: measured steps", default: 3, min: 1 },
     input: { type: "string", placeholder: "FILE", help: "pipeline: a PubMed .xml.gz file" },
     tokenizer: {
       type: "string",
@@ -54,6 +56,18 @@ export const command: Command = {
       type: "integer",
       min: 1,
       help: "gpu: begin no section of a provider after so many seconds",
+    },
+    compute: {
+      type: "number",
+      placeholder: "SECONDS",
+      help: "ranks: how long each rank computes per step beside the exchange",
+      default: 1,
+      min: 0,
+    },
+    mpirun: {
+      type: "string",
+      placeholder: "PROGRAM",
+      help: "ranks: what starts them, where it is not mpirun",
     },
     profile: { type: "boolean", help: "train: also the time of each kernel" },
     precision: {
@@ -91,6 +105,7 @@ export const command: Command = {
     "deno task bench finetune --model small",
     "deno task bench generate",
     "deno task bench kernels --variant gpu-tiled",
+    "deno task bench ranks --compute 0.7 --json",
   ],
   async run(invocation) {
     const [name = ""] = invocation.positionals;
