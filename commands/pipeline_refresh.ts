@@ -44,7 +44,7 @@ export const command: Command = {
         const options = runOptions(invocation);
         const summary = texts
           ? await runTextPart({ ...options, source }, part)
-          : await runPart(options, part);
+          : await runPart({ ...options, command: "refresh" }, part);
         printPart(invocation, summary);
         return EXIT.done;
       }

@@ -18,7 +18,7 @@ import {
 } from "./ingest/shards.ts";
 import type { RunOptions } from "./ingest/run_options.ts";
 import { type RunSummary, summarize } from "./run_summary.ts";
-import { parseSelection } from "./source/names.ts";
+import { chosenFiles, parseSelection } from "./source/names.ts";
 import { openSource } from "./source/open.ts";
 import { placeOf } from "./source/source.ts";
 import { makePlan, NewSeries } from "./ingest/plan.ts";
@@ -100,25 +100,11 @@ class Run {
     this.#tokens = shardSettings(corpus, this.#settings, options.tokenizer);
   }
 
-  /** The file numbers to take; undefined for all. A refresh keeps to those that a run chose. */
-  #chosenFiles(): string | undefined {
-    const { files, command, log } = this.#options;
-    if (files !== undefined) return files === "all" ? undefined : files;
-    if (command !== "refresh") return undefined;
-    const before = this.#corpus.catalogue.get("files_chosen");
-    if (before !== undefined) {
-      log?.(
-        `Keeping to the files ${before}, which "pipeline run --files" chose; --files all takes every file`,
-      );
-    }
-    return before;
-  }
-
   async run(): Promise<RunSummary> {
     const { catalogue } = this.#corpus;
     const { signal } = this.#options;
     const source = openSource(this.#place, { ...this.#options.http, onRetry: this.#options.log });
-    const chosen = this.#chosenFiles();
+    const chosen = chosenFiles(this.#options, catalogue.get("files_chosen"));
     const plan = await makePlan(source, this.#corpus, {
       selected: parseSelection(chosen),
       smallerBaseline: this.#options.smallerBaseline ?? false,

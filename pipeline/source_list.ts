@@ -30,6 +30,7 @@ const SETTINGS: readonly string[] = [
   "source",
   "year",
   "baseline_files",
+  "files_chosen",
   "fields",
   "tokenizer_sha256",
   ...POLICY_KEYS.map((key) => `policy.${key}`),

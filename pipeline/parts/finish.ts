@@ -134,7 +134,8 @@ async function finishInto(
   const run = catalogue.startRun("finish");
   catalogue.transaction(() => {
     catalogue.set("source", job.source);
-    catalogue.unset("files_chosen"); // parts were told themselves which files to take
+    if (job.files === "") catalogue.unset("files_chosen");
+    else catalogue.set("files_chosen", job.files);
     catalogue.set("year", String(parts.year));
     catalogue.set(
       "baseline_files",

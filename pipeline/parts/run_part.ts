@@ -24,7 +24,7 @@ import type { RunOptions } from "../ingest/run_options.ts";
 import { corpusTokenizer } from "../shards/mod.ts";
 import { processorSeconds } from "../run_summary.ts";
 import { readSourceList, type SourceList } from "../source_list.ts";
-import { parseSelection } from "../source/names.ts";
+import { chosenFiles, parseSelection } from "../source/names.ts";
 import { openSource } from "../source/open.ts";
 import { newestSeries, placeOf, type Source, type SourceFile } from "../source/source.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
@@ -84,6 +84,7 @@ export async function runPart(options: RunOptions, part: Part): Promise<PartSumm
   }
   const settings = corpusSettings(corpus, recorded, options);
   const tokenizer = partTokenizer(corpus, recorded.get("tokenizer_sha256"), options.tokenizer);
+  const chosen = chosenFiles(options, recorded.get("files_chosen"));
   using folder = enterParts(corpus, partName(part));
   const job = joinJob(corpus, folder, {
     format: 1,
@@ -91,7 +92,7 @@ export async function runPart(options: RunOptions, part: Part): Promise<PartSumm
     kind: "PubMed",
     parts: part.parts,
     source: placeOf(place),
-    files: options.files ?? "",
+    files: chosen ?? "",
     tokenizer_sha256: tokenizer?.sha256 ?? "",
     settings: flatSettings(settings),
     names: [],
@@ -100,7 +101,7 @@ export async function runPart(options: RunOptions, part: Part): Promise<PartSumm
   const source = listedOnce(
     openSource(job.source, { ...options.http, onRetry: options.log }),
   );
-  const { plan, offered } = await planPart(source, list, part, options);
+  const { plan, offered } = await planPart(source, list, part, chosen, options);
   const done = plan.files.filter((planned) => isDone(corpus, job, planned));
   const waiting = plan.files.filter((planned) => !done.includes(planned));
   const pool = new WorkerPool(options.workers);
@@ -207,10 +208,11 @@ async function planPart(
   source: Source,
   list: SourceList | undefined,
   part: Part,
+  chosen: string | undefined,
   options: RunOptions,
 ): Promise<{ plan: Plan; offered: number[] }> {
   const { signal, corpus } = options;
-  const selected = parseSelection(options.files);
+  const selected = parseSelection(chosen);
   const series = newestSeries(source.place, await source.list(signal));
   const numbers = series.map(({ number }) => number).filter(selected);
   const share = (number: number) => selected(number) && isOwn(part, number);

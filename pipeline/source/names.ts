@@ -52,3 +52,31 @@ export function parseSelection(text: string | undefined): (number: number) => bo
   });
   return (number) => ranges.some(([from, to]) => number >= from && number <= to);
 }
+
+/** What a call says of the files to take, and what an earlier one chose. */
+export interface FileChoice {
+  /** The option `--files`: a selection, or "all". */
+  files?: string | undefined;
+  /** The command's name; "refresh" keeps to what was chosen before. */
+  command?: string | undefined;
+  log?: ((message: string) => void) | undefined;
+}
+
+/**
+ * The selection of files that a call takes; undefined for all of them. A refresh keeps to those that
+ * a run chose.
+ * @param before what the run before chose, as the corpus has it
+ */
+export function chosenFiles(
+  { files, command, log }: FileChoice,
+  before: string | undefined,
+): string | undefined {
+  if (files !== undefined) return files === "all" ? undefined : files;
+  if (command !== "refresh") return undefined;
+  if (before !== undefined) {
+    log?.(
+      `Keeping to the files ${before}, which "pipeline run --files" chose; --files all takes every file`,
+    );
+  }
+  return before;
+}

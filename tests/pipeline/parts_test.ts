@@ -105,6 +105,27 @@ Deno.test("a refresh in parts makes the corpus of a single refresh", () =>
     assertEquals(digestOf(corpus), before);
   }));
 
+Deno.test("a refresh in parts keeps to the files that a run chose, as a single refresh does", () =>
+  withFolder(async (folder) => {
+    const whole = join(folder, "whole");
+    const corpus = join(folder, "corpus");
+    const chosen = { files: "1-2,4" };
+    await runPipeline(options(whole, chosen));
+    await runParts(2, options(corpus, chosen));
+    await finishParts({ corpus, workers: 2 });
+    await assertSame(corpus, whole);
+    const refresh = async (given: Partial<RunOptions>) => {
+      await runPipeline({ corpus: whole, workers: 2, command: "refresh", ...given });
+      await runParts(2, { corpus, workers: 2, command: "refresh", ...given });
+      const { files } = await finishParts({ corpus, workers: 2 });
+      await assertSame(corpus, whole);
+      return files;
+    };
+    assertEquals(await refresh({}), 3);
+    assertEquals(await refresh({ files: "all" }), 5);
+    assertEquals(await refresh({}), 5);
+  }));
+
 Deno.test("files issued again, deleted versions and a new year's series come out as of a single run", () =>
   withFolder(async (folder) => {
     const mirror = join(folder, "mirror");
@@ -206,6 +227,63 @@ Deno.test("parts of another number, tokenizer, setting or program are refused by
     assertEquals((await finishParts({ corpus, workers: 1 })).files, 5);
   }));
 
+Deno.test("a report of another number of parts, and a job of another version, are refused by name", () =>
+  withFolder(async (folder) => {
+    const corpus = join(folder, "corpus");
+    const other = join(folder, "other");
+    await runParts(2, options(corpus));
+    await runPart(options(other), { part: 3, parts: 3 });
+    const stray = partPaths.report(corpus, 3, 3);
+    Deno.copyFileSync(partPaths.report(other, 3, 3), stray);
+    const finish = () => finishParts({ corpus, workers: 1 });
+    await assertRejects(finish, UserError, "it holds parts of 3 and parts of 2; remove");
+    assert(!exists(corpusPaths.catalogue(corpus)), "a catalogue was left behind");
+    Deno.removeSync(stray);
+    const job = partPaths.job(corpus);
+    const written = Deno.readTextFileSync(job);
+    Deno.writeTextFileSync(job, written.replace("pubmamba ", "pubmamba 0.0.1, before "));
+    await assertRejects(
+      () => runPart(options(corpus), { part: 1, parts: 2 }),
+      UserError,
+      "the program's version is pubmamba 0.0.1, before",
+    );
+    await assertRejects(
+      finish,
+      UserError,
+      "does not fit the other parts: the program's version is",
+    );
+    Deno.writeTextFileSync(job, written.slice(0, 40));
+    await assertRejects(finish, UserError, job);
+    Deno.writeTextFileSync(job, written);
+    assertEquals((await finish()).files, 5);
+  }));
+
+Deno.test("of two finishes at once one merges, the other says why it does not", () =>
+  withFolder(async (folder) => {
+    const whole = join(folder, "whole");
+    const corpus = join(folder, "corpus");
+    await runPipeline(options(whole));
+    await runParts(2, options(corpus));
+    const both = await Promise.all([1, 2].map(async () => {
+      const { code, stderr } = await startPipeline([
+        "finish",
+        "--corpus",
+        corpus,
+        "--workers",
+        "1",
+      ]).output();
+      return { code, said: new TextDecoder().decode(stderr) };
+    }));
+    const failed = both.filter(({ code }) => code !== 0);
+    assertEquals(failed.length, 1, JSON.stringify(both));
+    // The other is at work, or was done before this one looked.
+    assert(
+      /another process is at work|no parts are there/.test(failed[0]?.said ?? ""),
+      failed[0]?.said,
+    );
+    await assertSame(corpus, whole);
+  }));
+
 Deno.test("a damaged or lost file of a part is named, and its part makes it again", () =>
   withFolder(async (folder) => {
     const whole = join(folder, "whole");
@@ -286,6 +364,15 @@ Deno.test("the part of a process is what it is told, or what the cluster says", 
   assertThrows(() => of(undefined, { JOB_COMPLETION_INDEX: "3" }), UsageError, "PUBMAMBA_PARTS");
 });
 
+/** A copy of a folder with all that is in it. */
+function copyFolder(from: string, to: string): void {
+  Deno.mkdirSync(to);
+  for (const { name, isDirectory } of Deno.readDirSync(from)) {
+    if (isDirectory) copyFolder(join(from, name), join(to, name));
+    else Deno.copyFileSync(join(from, name), join(to, name));
+  }
+}
+
 const words = (corpus: string) => [
   "--source",
   FIXTURES,
@@ -313,6 +400,33 @@ Deno.test("parts that are killed, repeated and done twice at once end in the sam
       kills += await killUntilDone(["finish", "--corpus", corpus, "--workers", "1"], next, 1500);
       await assertSame(corpus, whole);
       assert(!exists(join(corpus, "parts-merged")), "merged parts were left behind");
+      Deno.removeSync(corpus, { recursive: true });
+    }
+  }));
+
+Deno.test("a refresh in parts that are killed ends in the bytes of a single refresh", () =>
+  withFolder(async (folder) => {
+    const whole = join(folder, "whole");
+    await runPipeline(options(whole, { files: "1-3" }));
+    const first = join(folder, "first");
+    copyFolder(whole, first);
+    await runPipeline({ corpus: whole, workers: 2 });
+    const next = random(5);
+    for (let round = 0, kills = 0; kills < faults(1, 10, 30); round++) {
+      const corpus = join(folder, `parts${round}`);
+      copyFolder(first, corpus);
+      const words = ["--corpus", corpus, "--workers", "1"];
+      const ended = await Promise.allSettled(
+        ["1/2", "2/2"].map((name) =>
+          killUntilDone(["refresh", ...words, "--files", "all", "--part", name], next, 1200)
+        ),
+      );
+      for (const one of ended) {
+        if (one.status === "rejected") throw one.reason;
+        kills += one.value;
+      }
+      kills += await killUntilDone(["finish", ...words], next, 1200);
+      await assertSame(corpus, whole);
       Deno.removeSync(corpus, { recursive: true });
     }
   }));
@@ -402,4 +516,39 @@ Deno.test("parts of texts: what is missing or lost is named", () =>
     await assertRejects(finish, UserError, "run part 2/2 again");
     await runTextPart(given, { part: 2, parts: 2 });
     await finish();
+  }));
+
+Deno.test("parts of texts that are killed and done twice at once end in the same bytes", () =>
+  withFolder(async (folder) => {
+    const source = join(folder, "texts");
+    putTexts(source);
+    const whole = join(folder, "whole");
+    await buildTextCorpus({ ...options(whole), source });
+    const next = random(9);
+    for (let round = 0, kills = 0; kills < faults(1, 10, 30); round++) {
+      const corpus = join(folder, `parts${round}`);
+      const part = (name: string) => [
+        "run",
+        "--source",
+        source,
+        ...corpusWords(corpus),
+        "--part",
+        name,
+      ];
+      const ended = await Promise.allSettled(
+        ["1/2", "0/2", "2/2"].map((name) => killUntilDone(part(name), next, 1000)),
+      );
+      for (const one of ended) {
+        if (one.status === "rejected") throw one.reason;
+        kills += one.value;
+      }
+      kills += await killUntilDone(["finish", "--corpus", corpus], next, 1000);
+      assertEquals(digestOf(corpus), digestOf(whole));
+      assertEquals(
+        Deno.readTextFileSync(textsPath(corpus)),
+        Deno.readTextFileSync(textsPath(whole)),
+      );
+      assert(!exists(partsPath(corpus)), "the parts were left behind");
+      Deno.removeSync(corpus, { recursive: true });
+    }
   }));
