@@ -15,6 +15,7 @@ import {
 import { distance } from "./core/distance.ts";
 import { EXIT, Interrupted, isDiskFull, messageOf, UsageError, UserError } from "./core/errors.ts";
 import { asCalled } from "./core/called.ts";
+import { launcherOf, whenOrphaned } from "./core/parent.ts";
 import { consoleReporter } from "./core/reporter.ts";
 import { styled } from "./core/terminal.ts";
 import { ROOT_COMMANDS } from "./commands/mod.ts";
@@ -61,6 +62,10 @@ export async function main(args: string[]): Promise<number> {
     stopping = found.command.stopping ?? stopping;
     Deno.addSignalListener("SIGINT", onSignal);
     if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
+    whenOrphaned(launcherOf(), () => {
+      reporter.log("The process that started this one was ended");
+      onSignal();
+    });
     return await found.command.run(invocation) ?? EXIT.done;
   } catch (error) {
     if (flags.json) reporter.line(JSON.stringify({ error: messageOf(error) }));

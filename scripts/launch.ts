@@ -1,7 +1,7 @@
 /**
- * Starts a command with the least rights that its words need: `deno task NAME` is this file with
- * NAME and the words behind it. This process needs more, to start another; it reads its words, what
- * a corpus or a run keeps of its own origin, and nothing that comes from elsewhere.
+ * Starts a command with the least rights that its words need: `deno task NAME` is this with NAME and
+ * the words behind it, by `start.ts`. This process needs more, to start another; it reads its words,
+ * what a corpus or a run keeps of its own origin, and nothing that comes from elsewhere.
  * @module
  */
 import { placesOf, rightsFor } from "../commands/permissions.ts";
@@ -9,6 +9,7 @@ import { EXIT, messageOf } from "../core/errors.ts";
 import { consoleReporter } from "../core/reporter.ts";
 import { detectLaunch, findLibrary, type Launch, LIBRARY_VARIABLE } from "../core/mpi/launch.ts";
 import { CALLED_AS } from "../core/called.ts";
+import { LAUNCHER, whenOrphaned } from "../core/parent.ts";
 import { fromFileUrl, join } from "../core/std.ts";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
@@ -19,25 +20,36 @@ const ROOT = fromFileUrl(new URL("..", import.meta.url));
  */
 const CODE_FLAGS = ["--no-prompt", "--no-remote", "--cached-only"];
 
+/** How the launcher was started. */
+interface Launched {
+  /** The folder that has main.ts. */
+  root?: string;
+  /** What stands before the words where they are typed: messages and help say the same. */
+  calledAs?: string;
+  /** The process to stop with, where the program is not to go on without it. */
+  parent?: number;
+}
+
 /**
- * Runs the program on `words` in a process of its own and returns its exit code.
- * @param root the folder that has main.ts
- * @param calledAs what stands before the words where they are typed: messages and help say the same
+ * Runs the program on `words` in a process of its own and returns its exit code. Where this process is
+ * killed, the program sees that and stops as it does for a signal.
  */
 export async function launch(
   words: readonly string[],
-  root: string = ROOT,
-  calledAs: string = "deno task",
+  { root = ROOT, calledAs = "deno task", parent }: Launched = {},
 ): Promise<number> {
   let flags: string[];
-  const variables: Record<string, string> = { [CALLED_AS]: calledAs };
+  const variables: Record<string, string> = {
+    [CALLED_AS]: calledAs,
+    [LAUNCHER]: String(Deno.pid),
+  };
   let rank: Launch | undefined;
   try {
     rank = placesOf(words)?.ranks && detectLaunch();
     const library = rank && findLibrary(rank);
     if (library !== undefined) variables[LIBRARY_VARIABLE] = library;
     const rights = await rightsFor(words, root);
-    rights.variables([CALLED_AS]);
+    rights.variables([CALLED_AS, LAUNCHER]);
     // A lock of its own says which further packages are fetched: those alone, and as they are there.
     const code = rights.lock === undefined
       ? CODE_FLAGS
@@ -51,16 +63,19 @@ export async function launch(
     args: ["run", ...flags, join(root, "main.ts"), ...rankWords(words, rank)],
     env: variables,
   }).spawn();
+  const pass = (signal: Deno.Signal) => {
+    try {
+      child.kill(signal);
+    } catch { /* it has ended */ }
+  };
   // A terminal's Ctrl-C reaches both; the program ignores a signal that comes twice at once.
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     if (Deno.build.os === "windows" && signal === "SIGTERM") continue;
-    Deno.addSignalListener(signal, () => {
-      try {
-        child.kill(signal);
-      } catch { /* it has ended */ }
-    });
+    Deno.addSignalListener(signal, () => pass(signal));
   }
+  const unwatch = whenOrphaned(parent, () => pass("SIGTERM"));
   const { code, signal } = await child.status;
+  unwatch();
   if (rank && signal) {
     consoleReporter().log(
       `Rank ${rank.rank} of ${rank.size} was ended by ${signal}, which ends the job; start it again` +

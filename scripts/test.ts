@@ -168,13 +168,14 @@ export async function sideBySide<Item, Result>(
   return results;
 }
 
-if (import.meta.main) {
+/** Runs the tests that the words choose, and returns the exit code. */
+export async function runTests(args: readonly string[]): Promise<number> {
   const root = fromFileUrl(new URL("..", import.meta.url));
   const reporter = consoleReporter();
-  const asked = readWords(Deno.args, navigator.hardwareConcurrency);
+  const asked = readWords(args, navigator.hardwareConcurrency);
   if (!asked) {
     reporter.log("--processes takes how many test files run side by side, such as --processes 2");
-    Deno.exit(1);
+    return 1;
   }
   const { words, processes } = asked;
   const chosen = orderTests(
@@ -183,9 +184,9 @@ if (import.meta.main) {
   );
   if (!chosen.length) {
     reporter.log(`No test file has "${words.join('" or "')}" in its path`);
-    Deno.exit(1);
+    return 1;
   }
-  if (!await checkTypes(root, chosen)) Deno.exit(1);
+  if (!await checkTypes(root, chosen)) return 1;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     if (Deno.build.os === "windows" && signal === "SIGTERM") continue;
     Deno.addSignalListener(signal, () => {
@@ -199,5 +200,5 @@ if (import.meta.main) {
   const failed = outcomes.reduce((sum, outcome) => sum + outcome.failed, 0);
   if (failures.length) reporter.line(`Failures among: ${failures.join(" ")}`);
   reporter.line(`${passed} passed, ${failed} failed`);
-  Deno.exit(failed ? 1 : 0);
+  return failed ? 1 : 0;
 }

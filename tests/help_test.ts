@@ -1,7 +1,7 @@
 import type { Command, CommandEntry, CommandGroup } from "../core/cli.ts";
 import { ROOT_COMMANDS } from "../commands/mod.ts";
 import { join } from "../core/std.ts";
-import { assert, assertEquals, assertStringIncludes } from "./assert.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "./assert.ts";
 import { ROOT } from "./shared.ts";
 
 /** Runs the command line in a process of its own. */
@@ -110,7 +110,38 @@ Deno.test("every command of the command line is a task", () => {
     const task = tasks[word];
     const command: string = task?.command ?? task ?? "";
     // The launcher starts main.ts with the rights that the words need; a benchmark may do anything.
-    const start = word === "bench" ? `main.ts ${word}` : `scripts/launch.ts ${word}`;
-    assertStringIncludes(command, start, `deno task ${word}`);
+    const start = word === "bench"
+      ? "deno -qP=bench main.ts bench"
+      : `deno -qP=launch scripts/start.ts ${word}`;
+    assertEquals(command, start);
   }
+});
+
+Deno.test("deno task shows what each task is for, and no permissions", async () => {
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["task"],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+  }).output();
+  const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  const tasks = text.split(/^- /m).slice(1);
+  assert(tasks.length > 25, text);
+  for (const task of tasks) {
+    const [name = "", description = "", command = ""] = task.split("\n");
+    assertMatch(description, /^ {4}\/\/ \w/, name);
+    assertEquals(/--allow|--deny|\s-A\b(?! tests\/chaos)/.test(command), false, command);
+    if (ROOT_COMMANDS.commands[name]) assert(command.length < 60, command);
+  }
+  // The launcher itself may not write, reach a host, ask about the machine or load a library.
+  const { permissions } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
+  const deny = { deny: true };
+  assertEquals(permissions.launch, {
+    read: true,
+    env: true,
+    run: true,
+    write: deny,
+    net: deny,
+    sys: deny,
+    ffi: deny,
+  });
 });

@@ -1,6 +1,7 @@
 /** Refresh and training side by side: a run keeps the shards it began with, or follows the new ones. */
 import { join } from "../../core/std.ts";
 import { Random } from "../../model/mamba/random.ts";
+import { listCheckpoints } from "../../model/training/checkpoint.ts";
 import { followingCorpus, nextEpoch } from "../../model/training/follow.ts";
 import { openCorpus } from "../../model/training/shard_corpus.ts";
 import { readMetrics } from "../../model/training/metrics.ts";
@@ -22,24 +23,36 @@ async function done(line: string): Promise<{ stdout: string; stderr: string }> {
   return { stdout, stderr };
 }
 
-/** Starts training, and stops it as Ctrl-C does once so many steps are done. */
-async function stopAfter(steps: number, run: string, line: string): Promise<string> {
+/** What ends a run: Ctrl-C, or that a process above it is killed. */
+type Stop = "interrupt" | "launcher killed" | "task killed";
+
+/** Starts training, and stops it once so many steps are done. Returns what it said. */
+async function stopAfter(
+  steps: number,
+  run: string,
+  line: string,
+  by: Stop = "interrupt",
+): Promise<string> {
   const [name = "", ...words] = line.trim().split(/\s+/);
   const child = new Deno.Command(Deno.execPath(), {
-    args: taskWords(name, ...words),
+    args: by === "task killed" ? ["task", name, ...words] : taskWords(name, ...words),
+    cwd: ROOT,
     stdout: "null",
     stderr: "piped",
   }).spawn();
-  const ended = child.output();
+  const ended = child.output(); // when all that has its stderr has ended, the program itself too
   for (;;) {
     const there = readMetricsSafely(run);
     if (there >= steps) break;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  child.kill("SIGINT");
-  const { code, stderr } = await ended;
+  child.kill(by === "interrupt" ? "SIGINT" : "SIGKILL");
+  const { code, signal, stderr } = await ended;
   const said = new TextDecoder().decode(stderr);
-  assertEquals(code, 130, said);
+  if (by === "interrupt") assertEquals(code, 130, said);
+  else assertEquals(signal, "SIGKILL");
+  if (by === "launcher killed") assertStringIncludes(said, "process that started this one was");
+  assertStringIncludes(said, "Stopping after this step, and saving");
   return said;
 }
 
@@ -236,3 +249,22 @@ Deno.test("followingCorpus() reads each place once, and counts epochs on", () =>
     assertEquals(seen.toSorted(), all.toSorted());
     assertEquals(draw(start.from), next.row(sampleRow(next.rows, 5, 2 * next.rows)));
   }));
+
+Deno.test({
+  name: "training saves and stops where the launcher is killed, or the task that started it",
+  ignore: Deno.build.os === "windows", // a parent's number stays there when it ends
+  fn: () =>
+    withFolder(async (folder) => {
+      const corpus = join(folder, "corpus");
+      await makeCorpus(corpus, 40);
+      for (const by of ["launcher killed", "task killed"] as const) {
+        const out = join(folder, by.slice(0, 4));
+        const line =
+          `train --corpus ${corpus} --init random:tiny --out ${out} --steps 100000 --batch-size 2
+          --validate-every 0`;
+        await stopAfter(1, out, line, by);
+        const [checkpoint] = listCheckpoints(out);
+        assertEquals(checkpoint?.step, readMetrics(out).at(-1)?.step, by);
+      }
+    }),
+});

@@ -36,13 +36,12 @@ Deno.test({
   fn: () =>
     withFolder(async (folder) => {
       const mirror = join(ROOT, "fixtures/mirror");
-      const launcher = join(ROOT, "scripts/launch.ts");
-      const rights = "--no-prompt --allow-read --allow-env --allow-run";
+      const start = `-qP=launch "${join(ROOT, "scripts/start.ts")}"`;
       const given: Record<string, string> = { PUBMED: mirror, FILES: "1-2", STEPS: "12" };
       // `deno task` with its rights, in a folder of the test's own.
       const script = [
         "set -e",
-        `deno() { shift; "${Deno.execPath()}" run ${rights} "${launcher}" "$@"; }`,
+        `deno() { shift; "${Deno.execPath()}" ${start} "$@"; }`,
         ...blocksOf(tutorial()).flatMap((block, i) => [
           `echo "block ${i + 1}" >&2`,
           block.replace(/^export (\w+)=.*$/gm, (_, name: string) =>

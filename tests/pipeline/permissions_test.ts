@@ -160,7 +160,7 @@ Deno.test({
           `--allow-read=${[corpus, resolve(ROOT)].sort()}`,
           `--allow-write=${corpus}`,
           `--allow-net=${host}`,
-          "--allow-env=PUBMAMBA_CALLED_AS",
+          "--allow-env=PUBMAMBA_CALLED_AS,PUBMAMBA_LAUNCHER",
           "--allow-sys=systemMemoryInfo",
         ]);
       }, (_request, path) => {
