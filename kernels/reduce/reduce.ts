@@ -4,7 +4,7 @@
  * @module
  */
 import type { Sizing } from "../device.ts";
-import type { Region } from "../layout.ts";
+import { type Region, subregion } from "../layout.ts";
 import type { Plan } from "../plan.ts";
 import { range } from "../range.ts";
 import {
@@ -109,27 +109,44 @@ const SQUARE_GROUPS = 2048;
 /** Invocations of a workgroup on a CPU driver: a subgroup. */
 const SQUARE_LANES = 8;
 
-/**
- * How {@linkcode sumOfSquares} deals out a part of a region: blocks for each workgroup (a vector for
- * each of its invocations), workgroups, and the partial sums that are left.
- */
-function squareGroups(
-  { variant }: Sizing,
-  part: Region,
-): Record<"blocks" | "groups" | "left", number> {
-  const shared = variant === "gpu-tiled";
-  const size = shared ? SQUARE_GROUP : SQUARE_LANES;
-  const count = Math.floor(part.size / 16);
-  const most = shared ? SQUARE_GROUPS * size : SQUARE_PARTIALS;
-  const blocks = Math.max(8, Math.ceil(count / most / 8) * 8);
-  const groups = Math.ceil(count / (blocks * size));
-  return { blocks, groups, left: groups * (shared ? 1 : size) };
+/** A stretch of a region whose squares are summed by runs: each workgroup takes one run of bytes. */
+export interface SquareStretch {
+  /** The stretch: what one binding holds. */
+  region: Region;
+  /** Bytes of a run. A stretch that is cut at multiples of it leaves the same partial sums. */
+  run: number;
+  /** Vectors of a run for each invocation of its workgroup. */
+  blocks: number;
+  /** The number of its first partial sum, counted over all stretches. */
+  first: number;
+  /** Partial sums that each run leaves. */
+  perRun: number;
 }
+
+/** How {@linkcode sumOfSquares} deals out regions. */
+export function squareStretches(device: Sizing, regions: readonly Region[]): SquareStretch[] {
+  const shared = device.variant === "gpu-tiled";
+  const size = shared ? SQUARE_GROUP : SQUARE_LANES;
+  const perRun = shared ? 1 : size;
+  const most = shared ? SQUARE_GROUPS * size : SQUARE_PARTIALS;
+  let first = 0;
+  return regions.flatMap((region) => slices(device, region)).map((part) => {
+    const count = Math.floor(part.size / 16);
+    const blocks = Math.max(8, Math.ceil(count / most / 8) * 8);
+    const stretch = { region: part, run: blocks * size * 16, blocks, first, perRun };
+    first += runsOf(stretch, part.size) * perRun;
+    return stretch;
+  });
+}
+
+/** Runs of so many bytes. */
+export const runsOf = ({ run }: Pick<SquareStretch, "run">, bytes: number): number =>
+  Math.ceil(bytes / run);
 
 /** Floats of scratch that {@linkcode sumOfSquares} of these regions needs. */
 export function sumOfSquaresScratch({ device }: { device: Sizing }, regions: Region[]): number {
-  const parts = regions.flatMap((r) => slices(device, r));
-  return parts.reduce((sum, part) => sum + squareGroups(device, part).left, 0);
+  const last = squareStretches(device, regions).at(-1);
+  return last ? last.first + runsOf(last, last.region.size) * last.perRun : 0;
 }
 
 const SQUARES_PARAMS = uniforms({ vectors: "u32", first: "u32", blocks: "u32" });
@@ -176,31 +193,42 @@ function squaresProgram(shared: boolean, subgroups: boolean): Program {
 }
 
 /**
+ * Queues the partial sums of squares of a stretch, or of the part of it that begins at a multiple of its
+ * run; `scratch` has room for those of all stretches.
+ */
+export function squarePartials(
+  plan: Plan,
+  { region, run, blocks, first, perRun }: SquareStretch,
+  scratch: Region,
+  part: { from: number; bytes: number } = { from: 0, bytes: region.size },
+): void {
+  const { variant, subgroupSize } = plan.device;
+  const shared = variant === "gpu-tiled";
+  const count = Math.floor(part.bytes / 16);
+  plan.dispatch({
+    label: "sum of squares",
+    code: squaresProgram(shared, shared && subgroupSize > 0),
+    params: SQUARES_PARAMS.pack({
+      vectors: count,
+      first: first + part.from / run * perRun,
+      blocks,
+    }),
+    bindings: { values: subregion(region, part.from, part.bytes), partials: scratch },
+    groups: [runsOf({ run }, part.bytes)],
+    flop: count * 8,
+    bytes: part.bytes,
+  });
+}
+
+/**
  * Queues out[0] = the sum of squares of all floats of all regions (sizes: whole vec4f, padding
  * zero). `scratch` holds {@linkcode sumOfSquaresScratch} floats.
  */
 export function sumOfSquares(plan: Plan, regions: Region[], scratch: Region, out: Region): void {
-  const { variant, subgroupSize } = plan.device;
-  const shared = variant === "gpu-tiled";
-  const code = squaresProgram(shared, shared && subgroupSize > 0);
-  let first = 0;
-  for (const region of regions) {
-    for (const part of slices(plan.device, region)) {
-      const { blocks, groups, left } = squareGroups(plan.device, part);
-      const count = Math.floor(part.size / 16);
-      plan.dispatch({
-        label: "sum of squares",
-        code,
-        params: SQUARES_PARAMS.pack({ vectors: count, first, blocks }),
-        bindings: { values: part, partials: scratch },
-        groups: [groups],
-        flop: count * 8,
-        bytes: part.size,
-      });
-      first += left;
-    }
+  for (const stretch of squareStretches(plan.device, regions)) {
+    squarePartials(plan, stretch, scratch);
   }
-  sum(plan, { values: scratch, length: first, out });
+  sum(plan, { values: scratch, length: sumOfSquaresScratch(plan, regions), out });
 }
 
 /** Adds up a flat array. */

@@ -9,7 +9,8 @@ import { type MambaConfig, withoutLora } from "./config.ts";
 import type { AutotuneMode } from "./gpu/autotune.ts";
 import { type MemoryPlan, memoryPlan } from "./gpu/memory_plan.ts";
 import { adapterNames, merged, weightName } from "./lora.ts";
-import { availableBytes, createMamba, type Mamba, type MambaOptions } from "./mamba.ts";
+import type { PlannedOptions } from "./gpu/buffers.ts";
+import { availableBytes, createMamba, type Mamba } from "./mamba.ts";
 import { parameterList } from "./parameters.ts";
 import { createRecurrentMamba } from "./recurrent.ts";
 import type { MakeModel } from "./types.ts";
@@ -101,7 +102,7 @@ interface PlannedMemory {
 export async function planMemory(
   options: DeviceModelOptions,
   config: MambaConfig,
-  shape: MambaOptions,
+  shape: PlannedOptions,
 ): Promise<PlannedMemory> {
   const device = await openDevice(options);
   try {

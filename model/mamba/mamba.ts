@@ -4,7 +4,8 @@
  * @module
  */
 import { fail } from "../../core/errors.ts";
-import { float32At, float64At } from "../../core/nth.ts";
+import type { Ranks } from "../../core/mpi/ranks.ts";
+import { float32At, float64At, nth } from "../../core/nth.ts";
 import { adamWHyper, skipLimits } from "../../kernels/adamw/adamw.ts";
 import {
   decodeLossScale,
@@ -19,7 +20,7 @@ import { type Device } from "../../kernels/device.ts";
 import { isCpuDriver } from "../../kernels/open_device.ts";
 import { tokenSegments } from "../../kernels/embedding/embedding.ts";
 import { DeviceError } from "../../kernels/errors.ts";
-import type { Matrix } from "../../kernels/layout.ts";
+import { type Matrix, subregion } from "../../kernels/layout.ts";
 import { matmul } from "../../kernels/matmul/mod.ts";
 import { Plan } from "../../kernels/plan.ts";
 import { Workbench } from "../../kernels/workbench.ts";
@@ -35,7 +36,8 @@ import { type Dropouts, stateSeed } from "./dropouts.ts";
 import { headChunk } from "./gpu/head.ts";
 import { readLabelLogits, uploadItems } from "./gpu/label_head.ts";
 import { LaneSums, lossRegions } from "./gpu/lanes.ts";
-import { RankExchange } from "./gpu/rank_exchange.ts";
+import { freeExchange, RankExchange } from "./gpu/rank_exchange.ts";
+import { isSliced } from "./gpu/rank_slices.ts";
 import type { LayerActivations } from "./gpu/layer_buffers.ts";
 import { headAdapter } from "./gpu/low_rank.ts";
 import {
@@ -51,7 +53,7 @@ import {
 import { takeSnapshot } from "./gpu/snapshot.ts";
 import { chooseMemoryPlan, type MemoryPlan, memoryPlan } from "./gpu/memory_plan.ts";
 import { type ParameterStore, slotOf } from "./gpu/store.ts";
-import { EMBEDDING } from "./parameters.ts";
+import { EMBEDDING, trainedParameters } from "./parameters.ts";
 import type {
   Batch,
   EvaluationReport,
@@ -98,7 +100,8 @@ export class Mamba implements TrainableModel {
   /** The shares that training drops. */
   #dropouts: Dropouts;
   #lanes?: LaneSums;
-  #gradientExchange?: RankExchange;
+  #rankExchange?: RankExchange;
+  readonly #ranks: Ranks | undefined;
   /** Of the running means, where an update says nothing else. */
   #averageDecay: number | undefined;
   #reported?: Promise<StepReport>;
@@ -126,10 +129,16 @@ export class Mamba implements TrainableModel {
     this.#clear = clearPlan(setting);
     this.#update = updatePlan(setting);
     this.#lanes = new LaneSums(device, buffers, options.lanes ?? 1);
-    if (options.ranks) {
-      const gradients = store.arenas.map(({ regions }) => slotOf(regions, "gradient"));
-      const summed = [...gradients, ...lossRegions(buffers.result)];
-      this.#gradientExchange = new RankExchange(device, options.ranks, summed);
+    this.#ranks = options.ranks;
+    const { exchange, squares } = buffers.training;
+    if (options.ranks && store.sliced && exchange) {
+      this.#rankExchange = new RankExchange(device, {
+        ranks: options.ranks,
+        buckets: store.sliced.buckets.filter(({ range }) => range.rate !== 0),
+        losses: lossRegions(buffers.result),
+        partials: squares,
+        buffers: exchange,
+      });
     }
     this.#exchange = exchangePlan(setting);
   }
@@ -148,13 +157,38 @@ export class Mamba implements TrainableModel {
   }
 
   /** The running means of the parameters, where the model keeps them. */
-  readAverages(): Promise<Map<string, Float32Array> | undefined> {
-    return this.store.keeps("average") ? this.store.read("average") : Promise.resolve(undefined);
+  get keepsAverages(): boolean {
+    return this.store.keeps("average");
   }
 
-  swapAverages(): void {
-    this.#exchange?.submit();
-    if (this.#exchange) this.#round?.submit();
+  async readAverages(): Promise<Map<string, Float32Array> | undefined> {
+    return this.store.keeps("average") ? await this.#readSlot("average") : undefined;
+  }
+
+  /** One slot of every parameter; of a sliced one every rank has to call it, and rank 0 alone gets it. */
+  async #readSlot(slot: "m" | "v" | "average"): Promise<Map<string, Float32Array>> {
+    if (!this.store.sliced) return await this.store.read(slot);
+    const found = new Map<string, Float32Array>();
+    for (const { name } of trainedParameters(this.config)) {
+      const values = await this.readTensor(slot, name);
+      if (values) found.set(name, values);
+    }
+    return found;
+  }
+
+  swapAverages(): void | Promise<void> {
+    if (!this.#exchange) return;
+    this.#exchange.submit();
+    if (this.#rankExchange) return this.#gatherValues(this.#rankExchange);
+    this.#round?.submit();
+  }
+
+  /** Every rank gets the values that the others own. */
+  async #gatherValues(exchange: RankExchange): Promise<void> {
+    await exchange.gather(({ range, inArena, size }) =>
+      subregion(slotOf(nth(this.store.arenas, range.arena).regions, "value"), inArena, size)
+    );
+    this.#round?.submit();
   }
 
   writeMoments(read: (name: string) => Moments): void {
@@ -213,10 +247,22 @@ export class Mamba implements TrainableModel {
 
   update(options: UpdateOptions): void | Promise<void> {
     if (!this.#update) throw new RangeError("This model was made for evaluation alone");
-    const exchange = this.#gradientExchange;
+    const exchange = this.#rankExchange;
     if (!exchange) return this.#apply(this.#update, options);
-    const update = this.#update;
-    return exchange.sumEverywhere().then(() => this.#apply(update, options));
+    return this.#updateOwned(exchange, this.#update, options);
+  }
+
+  /** The update of one of several ranks: it sums and updates what it owns, and gets the others' values. */
+  async #updateOwned(
+    exchange: RankExchange,
+    update: UpdatePlan,
+    options: UpdateOptions,
+  ): Promise<void> {
+    await exchange.sum();
+    update.partials?.submit();
+    await exchange.gatherPartials();
+    this.#apply(update, options);
+    await this.#gatherValues(exchange);
   }
 
   #apply(update: UpdatePlan, options: UpdateOptions): void {
@@ -356,7 +402,8 @@ export class Mamba implements TrainableModel {
 
   snapshot(): Promise<ModelSnapshot | undefined> {
     const lossScale = this.#buffers.training?.lossScale?.state;
-    return takeSnapshot(this.device, this.store, availableBytes(this.device), lossScale);
+    const available = availableBytes(this.device);
+    return takeSnapshot(this.device, this.store, { available, lossScale, ranks: this.#ranks });
   }
 
   /** Every parameter by its Hugging Face name, row-major. */
@@ -368,7 +415,28 @@ export class Mamba implements TrainableModel {
     slot: "value" | "m" | "v" | "average",
     name: string,
   ): Promise<Float32Array | undefined> {
-    return this.store.keeps(slot) ? await this.store.readOne(slot, name) : undefined;
+    const { sliced } = this.store;
+    if (!this.store.keeps(slot)) return undefined;
+    if (!sliced || !isSliced(slot)) return await this.store.readOne(slot, name);
+    const exchange = this.#rankExchange ?? fail("a planned model holds no values");
+    const { rank, size } = sliced.place;
+    const { arena, floats, offset, unpack } = this.store.place(name);
+    const parts = this.store.partsOf(name);
+    const lengths = Array.from({ length: size }, () => 0);
+    for (const part of parts) lengths[part.rank] = nth(lengths, part.rank) + part.to - part.from;
+    const own = parts.filter((part) => part.rank === rank)
+      .map(({ from, to, kept }) => sliced.region(slot, arena, kept, to - from));
+    const all = await exchange.collect(own, lengths);
+    if (!all) return undefined;
+    // By rank as they came, to where they lie.
+    const block = new Uint8Array(4 * floats);
+    const starts = lengths.map((_, r) => lengths.slice(0, r).reduce((sum, n) => sum + n, 0));
+    for (const { rank: owner, from, to } of parts) {
+      const at = nth(starts, owner);
+      block.set(all.subarray(at, at + to - from), from - 4 * offset);
+      starts[owner] = at + to - from;
+    }
+    return unpack(new Float32Array(block.buffer));
   }
 
   /** The gradients accumulated so far, by name, without the loss scale. */
@@ -381,8 +449,8 @@ export class Mamba implements TrainableModel {
 
   /** AdamW's moments of every parameter. */
   async readMoments(): Promise<Map<string, Moments>> {
-    const m = await this.store.read("m");
-    const v = await this.store.read("v");
+    const m = await this.#readSlot("m");
+    const v = await this.#readSlot("v");
     const second = (name: string) => v.get(name) ?? fail(`${name} has no second moment`);
     return new Map([...m].map(([name, values]) => [name, { m: values, v: second(name) }]));
   }
@@ -422,7 +490,10 @@ export class Mamba implements TrainableModel {
     for (const plan of [this.#forward, this.#evaluate, this.#train, this.#clear]) plan?.destroy();
     for (const plan of [this.#update?.plan, this.#exchange, this.#round]) plan?.destroy();
     this.#lanes?.destroy();
-    this.#gradientExchange?.destroy();
+    this.#rankExchange?.destroy();
+    const { exchange } = this.#buffers.training ?? {};
+    if (exchange) freeExchange(this.device, exchange);
+    this.#update?.partials?.destroy();
     this.#buffers.workspace.destroy();
     this.store.destroy();
     if (!this.#update) return;

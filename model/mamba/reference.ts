@@ -313,6 +313,10 @@ export class ReferenceModel implements TrainableModel {
     return Promise.resolve(copyOf(this.#parameters));
   }
 
+  get keepsAverages(): boolean {
+    return this.#averages !== undefined;
+  }
+
   readAverages(): Promise<Map<string, Float32Array> | undefined> {
     return Promise.resolve(this.#averages && copyOf(this.#averages));
   }

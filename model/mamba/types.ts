@@ -119,6 +119,11 @@ export interface ModelSnapshot {
    * the device (`layoutOf`); undefined at the end. Waits for what is queued when it is called.
    */
   read(): Promise<ArrayBuffer | undefined>;
+  /**
+   * Where ranks share the steps, `read` gives what this rank has of the next bytes; every rank has to
+   * hand that over here, in the same order, and rank 0 gets all of it, the others nothing.
+   */
+  join?(own: ArrayBuffer): Promise<ArrayBuffer | undefined>;
   /** Where the loss scale stood; undefined without one. */
   lossScale(): Promise<LossScale | undefined>;
   /** Frees what is kept. */
@@ -188,7 +193,7 @@ export interface TrainableModel {
   findNonFinite(): Promise<string | undefined>;
   /**
    * Keeps the weights, moments and averages aside as they are after what is queued. Undefined where
-   * there is no room for them.
+   * there is no room for them. Of several ranks every one has to call it.
    */
   snapshot?(): Promise<ModelSnapshot | undefined>;
   /** Every parameter, row-major. */
@@ -199,14 +204,18 @@ export interface TrainableModel {
   writeAverages(read: (name: string) => Float32Array): void;
   /**
    * Exchanges the parameters with their averages, so that evaluation sees the averages; a second call
-   * undoes it. Nothing where the model keeps none. Never between `accumulate` and `update`.
+   * undoes it. Nothing where the model keeps none. Never between `accumulate` and `update`. Where ranks
+   * share the steps the promise says that it is done.
    */
-  swapAverages(): void;
+  swapAverages(): void | Promise<void>;
+  /** Whether the model keeps averages. */
+  readonly keepsAverages: boolean;
   /** The averaged parameters; undefined where the model keeps none. */
   readAverages(): Promise<Map<string, Float32Array> | undefined>;
   /**
    * One parameter's values, moment or average, without the others in memory beside it; undefined
-   * where the model keeps none. A model may do without.
+   * where the model keeps none. A model may do without. Ranks that share the steps keep parts of moments
+   * and averages: every rank has to ask for one, and rank 0 alone gets it.
    */
   readTensor?(
     slot: "value" | "m" | "v" | "average",

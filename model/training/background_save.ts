@@ -7,7 +7,8 @@
  * @module
  */
 import { UserError } from "../../core/errors.ts";
-import type { TrainerState } from "./checkpoint.ts";
+import type { Ranks } from "../../core/mpi/ranks.ts";
+import { checkpointPath, type TrainerState } from "./checkpoint.ts";
 import type { CheckpointContents } from "./checkpoint_writer.ts";
 import type { SaveAnswer, SaveMessage } from "./checkpoint_worker.ts";
 import type { ModelSnapshot } from "../mamba/mod.ts";
@@ -84,79 +85,113 @@ export class CheckpointThread {
   }
 }
 
+/** Where a checkpoint goes: to the thread of the process that writes, from all ranks where there are any. */
+interface SaveWay {
+  /** Of the process that writes. */
+  thread: CheckpointThread | undefined;
+  /** Each has a {@linkcode BackgroundSave}, and all call `advance` and `drain` at the same places. */
+  ranks: Ranks | undefined;
+}
+
 /** One checkpoint on its way. */
 export class BackgroundSave {
-  readonly #thread: CheckpointThread;
+  readonly #way: SaveWay;
   readonly #snapshot: ModelSnapshot;
   readonly #state: TrainerState;
+  readonly #path: string;
   #read = false;
   #finished = false;
   #failure: unknown;
+  /** What this rank has of a piece that was read and not yet put together. */
+  #own: ArrayBuffer | undefined;
 
   /** Begins the checkpoint of a state, whose tensors `snapshot` keeps. */
   constructor(
-    thread: CheckpointThread,
+    way: SaveWay,
     snapshot: ModelSnapshot,
     run: string,
     state: TrainerState,
     contents: Omit<CheckpointContents, "average">,
   ) {
-    this.#thread = thread;
+    this.#way = way;
     this.#snapshot = snapshot;
     this.#state = state;
+    this.#path = checkpointPath(run, state.step);
     const { average } = snapshot;
-    thread.send({ kind: "begin", run, step: state.step, contents: { ...contents, average } });
+    way.thread?.send({ kind: "begin", run, step: state.step, contents: { ...contents, average } });
   }
 
   /**
-   * Reads a piece and sends it off, where there is one and room for it. Never rejects: what fails is
-   * thrown by the next `advance`.
+   * Reads a piece and sends it off, where there is one and room for it; of several ranks it is kept for
+   * `advance`, as nothing may be sent between them but at the same place of every rank. Never rejects:
+   * what fails is thrown by the next `advance`.
    */
   async readPiece(): Promise<void> {
+    const { thread, ranks } = this.#way;
     try {
-      if (this.#read || this.#thread.full) return;
+      if (this.#read || this.#own || (!ranks && thread?.full)) return;
       const bytes = await this.#snapshot.read();
-      if (bytes) this.#thread.send({ kind: "piece", bytes });
-      else this.#read = true;
+      if (!bytes) this.#read = true;
+      else if (ranks) this.#own = bytes;
+      else thread?.send({ kind: "piece", bytes });
     } catch (error) {
       this.#failure ??= error;
     }
   }
 
+  /** Has the ranks put a piece together, where there is one and rank 0 has room for it. */
+  async #handOver(ranks: Ranks): Promise<void> {
+    if (!this.#own) await this.readPiece();
+    if (this.#failure !== undefined) throw this.#failure;
+    const own = this.#own;
+    if (!own) return;
+    const { thread } = this.#way;
+    const room = Uint8Array.of(thread?.full ? 0 : 1);
+    await ranks.broadcast(room);
+    if (!room[0]) return;
+    this.#own = undefined;
+    const bytes = await this.#snapshot.join?.(own);
+    if (bytes) thread?.send({ kind: "piece", bytes });
+  }
+
   /**
    * Once all is read, has the checkpoint finished; `sync` makes durable what a checkpoint counts on.
-   * Returns the path once it is saved.
+   * Returns the path once it is saved; on a rank that does not write, once it has given all it has.
    * @throws {UserError} where writing failed.
    */
   async advance(sync: () => void): Promise<string | undefined> {
+    const { thread, ranks } = this.#way;
+    if (ranks && !this.#finished) await this.#handOver(ranks);
     if (this.#failure !== undefined) throw this.#failure;
-    if (this.#read && !this.#finished) {
+    if (this.#read && !this.#own && !this.#finished) {
       this.#finished = true;
-      sync();
+      if (thread) sync();
       const lossScale = await this.#snapshot.lossScale();
       this.#snapshot.destroy();
-      this.#thread.send({ kind: "finish", state: { ...this.#state, lossScale } });
+      thread?.send({ kind: "finish", state: { ...this.#state, lossScale } });
     }
-    return this.#thread.saved;
+    if (!thread) return this.#finished ? this.#path : undefined;
+    return thread.saved;
   }
 
   /** Reads and writes all that is left. Returns the path. */
   async drain(sync: () => void): Promise<string> {
-    while (!this.#read) {
-      await this.#thread.until(() => !this.#thread.full);
-      await this.readPiece();
-      if (this.#failure !== undefined) throw this.#failure;
+    const { thread, ranks } = this.#way;
+    while (!this.#finished) {
+      await thread?.until(() => !thread.full);
+      if (!ranks) await this.readPiece();
+      await this.advance(sync);
     }
     for (;;) {
       const path = await this.advance(sync);
       if (path !== undefined) return path;
-      await this.#thread.until(() => this.#thread.saved !== undefined);
+      await thread?.until(() => thread.saved !== undefined);
     }
   }
 
   /** Gives it up. */
   async abort(): Promise<void> {
     this.#snapshot.destroy();
-    await this.#thread.abort();
+    await this.#way.thread?.abort();
   }
 }

@@ -113,8 +113,7 @@ export async function saveCheckpoint(
   const { config } = model;
   const lossScale = await model.readLossScale?.();
   const read = await tensorReader(model);
-  const [first] = trainedParameters(config);
-  const average = first !== undefined && await read("average", first.name) !== undefined;
+  const average = model.keepsAverages;
   const writer = new CheckpointWriter(run, state.step, { config, average, ...extras });
   let bytes = 0;
   try {
@@ -130,6 +129,18 @@ export async function saveCheckpoint(
   } catch (error) {
     writer.abort();
     throw error;
+  }
+}
+
+/**
+ * Another rank's part in {@linkcode saveCheckpoint}, which rank 0 calls meanwhile: moments and averages
+ * are with their owners.
+ */
+export async function joinCheckpoint(model: TrainableModel): Promise<void> {
+  for (
+    const { slot, parameter: { name } } of checkpointTensors(model.config, model.keepsAverages)
+  ) {
+    if (slot !== "value") await model.readTensor?.(slot, name);
   }
 }
 

@@ -129,6 +129,7 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
     card: options.card,
     sync: () => record.sync(),
     writes: job.leads,
+    ranks: job.ranks,
   }, state.step);
   const clock = new LoopClock();
   const tokens = config.batch.rows * config.batch.accumulate * model.sequenceLength;
@@ -294,10 +295,10 @@ async function validate(
 ): Promise<HeldOutLoss & { samples?: NewSample[] }> {
   const { weights, rows } = config.validation;
   const averaged = config.average.decay > 0 && weights === "average";
-  if (averaged) model.swapAverages();
+  if (averaged) await model.swapAverages();
   const seen = await heldOutLoss(model, heldOut, { count: rows, seed: config.seed, job }, corpus);
   const samples = await sample?.();
-  if (averaged) model.swapAverages();
+  if (averaged) await model.swapAverages();
   return samples ? { ...seen, samples } : seen;
 }
 

@@ -1,4 +1,5 @@
 /** A run's checkpoints: written while it goes on where that can be, and as many kept as wanted. @module */
+import type { Ranks } from "../../core/mpi/ranks.ts";
 import type { TrainableModel } from "../mamba/mod.ts";
 import { BackgroundSave, CheckpointThread } from "./background_save.ts";
 import {
@@ -7,7 +8,7 @@ import {
   pruneCheckpoints,
   type TrainerState,
 } from "./checkpoint.ts";
-import { saveCheckpoint } from "./checkpoint_writer.ts";
+import { joinCheckpoint, saveCheckpoint } from "./checkpoint_writer.ts";
 
 /** What {@linkcode RunSaver} takes. */
 interface SaverOptions {
@@ -22,8 +23,13 @@ interface SaverOptions {
   card?: (state: TrainerState) => string;
   /** Makes durable what a checkpoint counts on. */
   sync: () => void;
-  /** Whether this process is the one that writes; the others only note which checkpoints there are. */
+  /**
+   * Whether this process is the one that writes; the others hand over what they have, and note which
+   * checkpoints there are.
+   */
   writes: boolean;
+  /** The ranks that share the run, each of which calls every method that returns a promise. */
+  ranks: Ranks | undefined;
 }
 
 /** A checkpoint that is being written while training goes on. */
@@ -69,7 +75,10 @@ export class RunSaver {
     this.#time = performance.now();
     if (this.#saved?.step === state.step) return this.#saved.path;
     const { run, model, sync, writes } = this.#options;
-    if (!writes) return this.#note(state);
+    if (!writes) {
+      await joinCheckpoint(model);
+      return this.#note(state);
+    }
     sync();
     const path = await saveCheckpoint(run, model, state, this.#extras(state));
     this.#keep(state, path);
@@ -85,14 +94,14 @@ export class RunSaver {
     await this.finish(); // one at a time
     this.#time = performance.now();
     if (this.#saved?.step === state.step) return true;
-    const { run, model, writes } = this.#options;
-    if (!writes) return this.#note(state) !== "";
+    const { run, model, writes, ranks } = this.#options;
     const snapshot = await model.snapshot?.();
     if (!snapshot) return false;
-    this.#thread ??= new CheckpointThread();
+    if (writes) this.#thread ??= new CheckpointThread();
     const contents = { config: model.config, ...this.#extras(state) };
     const kept = { ...state };
-    const save = new BackgroundSave(this.#thread, snapshot, run, kept, contents);
+    const way = { thread: this.#thread, ranks };
+    const save = new BackgroundSave(way, snapshot, run, kept, contents);
     this.#going = { save, state: kept };
     return true;
   }
@@ -145,7 +154,8 @@ export class RunSaver {
 
   #completed({ state }: Going, path: string): void {
     this.#going = undefined;
-    this.#keep(state, path);
+    if (this.#options.writes) this.#keep(state, path);
+    else this.#note(state);
   }
 
   /** Another rank has this state's checkpoint. Returns its path. */

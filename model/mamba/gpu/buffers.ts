@@ -6,6 +6,8 @@
 import { fail } from "../../../core/errors.ts";
 import { nth } from "../../../core/nth.ts";
 import type { Ranks } from "../../../core/mpi/ranks.ts";
+import { allocateExchange, type ExchangeBuffers } from "./rank_exchange.ts";
+import { cutBuckets, isSliced, type RankPlace, RankSlices } from "./rank_slices.ts";
 import type { Allocator } from "../../../kernels/device.ts";
 import { LOSS_SCALE_BYTES } from "../../../kernels/adamw/loss_scale.ts";
 import { DROPOUT_BYTES } from "../../../kernels/dropout/dropout.ts";
@@ -76,6 +78,9 @@ export interface MambaOptions extends Dropouts {
   items?: number;
 }
 
+/** What decides a model's memory: with ranks that need not be there. */
+export type PlannedOptions = Omit<MambaOptions, "ranks"> & { ranks?: RankPlace };
+
 /** Bytes of a step's results, each in a block that can be bound by itself. */
 export const RESULT_BYTES = 768;
 
@@ -121,6 +126,8 @@ export interface ModelBuffers {
     lossScale?: { state: Region; scaled: Region };
     /** (R) negative log-likelihood of each row, where the loss has more terms. */
     plain?: Region;
+    /** Where ranks share the steps: what they exchange parameters and gradients through. */
+    exchange?: ExchangeBuffers;
   };
 }
 
@@ -128,7 +135,7 @@ export interface ModelBuffers {
 export function allocateModel(
   device: Allocator,
   config: MambaConfig,
-  options: MambaOptions,
+  options: PlannedOptions,
 ): ModelBuffers {
   const training = options.training ?? true;
   const shape = shapeOf(options);
@@ -142,7 +149,17 @@ export function allocateModel(
   if (mixed) slots.push("half");
   const lanes = training ? options.lanes ?? 1 : 1;
   slots.push(...laneSlots(lanes));
-  const store = new ParameterStore(device, config, slots);
+  const place = training ? options.ranks : undefined;
+  const store = new ParameterStore(
+    device,
+    config,
+    place ? slots.filter((slot) => !isSliced(slot)) : slots,
+  );
+  if (place) {
+    const ranges = store.slicedRanges(options.rate ?? (() => 1));
+    const buckets = cutBuckets(device, ranges, place.size);
+    store.sliced = new RankSlices(device, buckets, place, slots.filter(isSliced));
+  }
   store.lowRank = allocateLowRank(w, config, rows, { training, half: mixed });
   const inputs = {
     tokens: w.words("tokens", rows),
@@ -177,10 +194,11 @@ export function allocateModel(
   };
   if (training) {
     const gradients = gradientRegions(store, options);
+    const partials = sumOfSquaresScratch({ device }, gradients);
     buffers.training = {
       scratch: layerScratch(device, w, config, shape, half),
       dstream: w.matrix("gradient of the residual stream", rows, d),
-      squares: w.words("square sums", sumOfSquaresScratch({ device }, gradients)),
+      squares: w.words("square sums", partials),
       plain: options.objective && !config.head
         ? w.words("losses without the objective's terms", Math.ceil(rows / 4) * 4)
         : undefined,
@@ -194,6 +212,10 @@ export function allocateModel(
           scaled: w.words("scaled scale of the loss", 4),
         }
         : undefined,
+      exchange: place && store.sliced && allocateExchange(device, store.sliced.buckets, {
+        ranks: place.size,
+        partials: 4 * partials,
+      }),
     };
   }
   return buffers;
@@ -204,11 +226,16 @@ export const trainingOf = ({ training }: ModelBuffers) =>
   training ?? fail("this model was made for evaluation alone");
 
 /** The gradients of what is trained. */
-export const gradientRegions = (store: ParameterStore, options: MambaOptions): Region[] =>
+export const gradientRegions = (
+  store: ParameterStore,
+  options: Pick<MambaOptions, "rate">,
+): Region[] =>
   store.updateRanges(options.rate ?? (() => 1)).map((r) => slotOf(r.regions, "gradient"));
 
 /** The rows and columns of a batch. */
-export const shapeOf = (options: MambaOptions): BatchShape => ({
+export const shapeOf = (
+  options: Pick<MambaOptions, "batchSize" | "sequenceLength">,
+): BatchShape => ({
   batch: options.batchSize,
   length: options.sequenceLength,
 });

@@ -11,7 +11,7 @@ import { productShapes } from "./autotune.ts";
 import { headChunk } from "./head.ts";
 import { EMBEDDING_MODULE, weightName } from "../lora.ts";
 import { matrixForm, nameInLayer } from "./placement.ts";
-import { allocateModel, type MambaOptions, shapeOf } from "./buffers.ts";
+import { allocateModel, type MambaOptions, type PlannedOptions, shapeOf } from "./buffers.ts";
 
 /** What a model takes on a device, before anything is allocated. */
 export interface MemoryPlan {
@@ -31,7 +31,7 @@ export interface MemoryPlan {
 export function memoryPlan(
   device: Sizing,
   config: MambaConfig,
-  options: MambaOptions,
+  options: PlannedOptions,
 ): MemoryPlan {
   const parts = new Map<string, number>();
   const largest = { name: "", bytes: 0 };
@@ -43,9 +43,14 @@ export function memoryPlan(
   let parameters = 0;
   const count = (label: string, bytes: number) => {
     if (label.startsWith("parameters")) parameters += bytes;
+    else if (label.startsWith(SLICE)) add("rank's slice of moments and averages", 1, bytes);
     else add(label.replace(/^layer \d+ /, "layers: "), 1, bytes);
     const name = label.startsWith("parameters")
       ? label.replace(/^parameters (\w+) \d+$/, (_, slot) => slotName(slot))
+      : label.startsWith(SLICE)
+      ? label.slice(SLICE.length).replace(/^(\w+) \d+$/, (_, slot) => slotName(slot))
+      : label.startsWith("exchange: ")
+      ? "exchange between ranks"
       : label.startsWith("layer ")
       ? "activations kept for the backward"
       : label.startsWith("logits") || label.startsWith("head ")
@@ -93,6 +98,9 @@ export function memoryPlan(
   };
 }
 
+/** How the labels of what a rank keeps of sliced slots begin. */
+const SLICE = "rank's slice of ";
+
 const slotName = (slot: string) =>
   slot.startsWith("lane") ? "sums of lanes" : SLOT_NAMES[slot] ?? slot;
 
@@ -106,7 +114,7 @@ const SLOT_NAMES: Record<string, string> = {
 };
 
 /** Bytes of the largest region that a mixer binds; products cut theirs, and the rest binds less. */
-function mixerBytes(device: Sizing, config: MambaConfig, options: MambaOptions): number {
+function mixerBytes(device: Sizing, config: MambaConfig, options: PlannedOptions): number {
   const { device: mixer } = kindOf(config);
   return mixer.largestBinding(device, config, shapeOf(options), options.training ?? true);
 }
@@ -129,7 +137,7 @@ function adapterShapes(
 }
 
 /** The scratch of products whose K is cut: a buffer of each size in use. */
-function productPartBytes(device: Sizing, config: MambaConfig, options: MambaOptions): number {
+function productPartBytes(device: Sizing, config: MambaConfig, options: PlannedOptions): number {
   const rows = options.batchSize * options.sequenceLength;
   const { chunkRows } = headChunk(device, rows, config.paddedVocabSize);
   const shapes = productShapes(config, rows, chunkRows, options.precision)
@@ -147,7 +155,7 @@ function productPartBytes(device: Sizing, config: MambaConfig, options: MambaOpt
 function operandTextureBytes(
   device: Sizing,
   config: MambaConfig,
-  options: MambaOptions,
+  options: PlannedOptions,
 ): number {
   const rows = options.batchSize * options.sequenceLength;
   const mixer = kindOf(config).device;

@@ -1,109 +1,118 @@
 /**
- * Values of the device that several processes share: each holds the same regions, which are cut into
- * buckets, and each bucket into as many parts as there are ranks. Rank r owns part r of every bucket.
+ * What the ranks of a job send each other in a step: each holds the same regions, cut into buckets, and
+ * each bucket into as many parts as there are ranks (rank_slices.ts). Rank r owns part r of every bucket.
  *
  * Summing: every rank gives each owner its part (Alltoallv), and the owner adds what came in a fixed
  * binary tree over the ranks, on the device, so that the result does not depend on a library's order.
  * Gathering: owners give their parts to all (Allgatherv). Together they move as few bytes as a ring does.
  * @module
  */
+import { nth } from "../../../core/nth.ts";
 import type { Bytes, Ranks } from "../../../core/mpi/ranks.ts";
-import type { Device } from "../../../kernels/device.ts";
+import type { Allocator, Device } from "../../../kernels/device.ts";
 import { type Region, subregion } from "../../../kernels/layout.ts";
 import { Plan } from "../../../kernels/plan.ts";
-import { addInto } from "../../../kernels/reduce/reduce.ts";
+import { addInto, runsOf } from "../../../kernels/reduce/reduce.ts";
+import type { Bucket } from "./rank_slices.ts";
 
-/** Bytes of a bucket: enough that a call's fixed cost does not count, few enough to overlap them. */
-const BUCKET_BYTES = 25 << 20;
-/** A part begins at a multiple of this, so that it can be bound, and its f16 copy too. */
-const PART_UNIT = 512;
 /** Bytes of a buffer for parts at least: a rank may have none. */
 const LEAST_PART = 256;
 /** Usage of the buffers that are read from: MAP_READ | COPY_DST. */
 const STAGING = 1 | 8;
 
-/** A stretch of a region. */
-interface Bucket {
+/** A region whose parts are of ranks; offsets and lengths by rank, in bytes. */
+interface Shared {
   region: Region;
-  /** Where each rank's part begins, in bytes of the bucket, and how many bytes it has. */
   offsets: number[];
   lengths: number[];
 }
 
-/** Cuts regions into buckets, and these into parts of nearly equal size, one for each rank. */
-export function cutBuckets(
-  regions: readonly Region[],
-  ranks: number,
-  bucketBytes: number = BUCKET_BYTES,
-): Bucket[] {
-  const step = Math.ceil(bucketBytes / PART_UNIT) * PART_UNIT;
-  return regions.flatMap((region) => {
-    const buckets: Bucket[] = [];
-    for (let at = 0; at < region.size; at += step) {
-      const bucket = subregion(region, at, Math.min(step, region.size - at));
-      const each = Math.ceil(bucket.size / PART_UNIT / ranks) * PART_UNIT;
-      const offsets = Array.from({ length: ranks }, (_, r) => Math.min(r * each, bucket.size));
-      const lengths = offsets.map((offset) => Math.min(each, bucket.size - offset));
-      buckets.push({ region: bucket, offsets, lengths });
-    }
-    return buckets;
-  });
-}
-
-/** Sums regions over the ranks of a job. */
-export class RankExchange {
-  readonly #device: Device;
-  readonly #ranks: Ranks;
-  readonly #buckets: Bucket[];
+/** What an exchange works in. */
+export interface ExchangeBuffers {
   /** Two, so that one is read while the other is sent. */
-  readonly #staging: Region[];
+  staging: Region[];
   /**
    * What each rank sent of a bucket's own part, in a buffer of its own, as a kernel may not read and write
-   * the same; and the plan by bucket that adds them up.
+   * the same.
    */
-  readonly #received: Region[];
+  received: Region[];
+}
+
+/**
+ * Allocates what the exchange of buckets takes.
+ * @param partials bytes of the partial sums of squares
+ */
+export function allocateExchange(
+  device: Pick<Allocator, "allocate">,
+  buckets: readonly Bucket[],
+  { ranks, partials }: { ranks: number; partials: number },
+): ExchangeBuffers {
+  const largest = Math.max(...buckets.map(({ size }) => size), partials + LEAST_PART);
+  const part = Math.max(...buckets.flatMap(({ lengths }) => lengths), LEAST_PART);
+  const allocate = (what: string, bytes: number, usage?: number) =>
+    device.allocate(`exchange: ${what}`, bytes, usage);
+  return {
+    staging: [0, 1].map((i) => allocate(`staging ${i}`, largest, STAGING)),
+    received: Array.from({ length: ranks }, (_, r) => allocate(`part from rank ${r}`, part)),
+  };
+}
+
+/** What {@linkcode RankExchange} works on. */
+interface ExchangeSetting {
+  ranks: Ranks;
+  /** Those that train. */
+  buckets: readonly Bucket[];
+  /** Small regions that are summed like gradients, and that rank 0 owns. */
+  losses: readonly Region[];
+  /** The partial sums of the gradients' squares, of which owners make those of their parts. */
+  partials: Region;
+  buffers: ExchangeBuffers;
+}
+
+/** Sums and gathers a model's regions over the ranks of a job. */
+export class RankExchange {
+  readonly #device: Device;
+  readonly #setting: ExchangeSetting;
+  /** Gradients by bucket, then the losses; and the plans that add up what came of each. */
+  readonly #summed: Shared[];
   readonly #sums: (Plan | undefined)[];
 
-  constructor(
-    device: Device,
-    ranks: Ranks,
-    regions: readonly Region[],
-    bucketBytes: number = BUCKET_BYTES,
-  ) {
+  constructor(device: Device, setting: ExchangeSetting) {
     this.#device = device;
-    this.#ranks = ranks;
-    this.#buckets = cutBuckets(regions, ranks.size, bucketBytes);
-    const largest = Math.max(...this.#buckets.map(({ region }) => region.size));
-    const part = Math.max(
-      ...this.#buckets.map(({ lengths }) => lengths[ranks.rank] ?? 0),
-      LEAST_PART,
-    );
-    this.#staging = [0, 1].map((i) => device.allocate(`exchange ${i}`, largest, STAGING));
-    this.#received = Array.from(
-      { length: ranks.size },
-      (_, r) => device.allocate(`part from rank ${r}`, part),
-    );
-    this.#sums = this.#buckets.map((bucket) => this.#sumPlan(bucket));
+    this.#setting = setting;
+    const { ranks: { size }, buckets, losses } = setting;
+    const ofFirst = (bytes: number) => Array.from({ length: size }, (_, r) => r ? 0 : bytes);
+    this.#summed = [
+      ...buckets.map(({ stretch, inStretch, size, offsets, lengths }) => ({
+        region: subregion(stretch.region, inStretch, size),
+        offsets,
+        lengths,
+      })),
+      ...losses.map((region) => ({
+        region,
+        offsets: Array.from({ length: size }, (_, r) => r ? region.size : 0),
+        lengths: ofFirst(region.size),
+      })),
+    ];
+    this.#sums = this.#summed.map((shared) => this.#sumPlan(shared));
   }
 
-  /** This rank's part of a bucket; undefined where it has none. */
-  #own({ region, offsets, lengths }: Bucket): Region | undefined {
-    const { rank } = this.#ranks;
+  /** This rank's part of a region; undefined where it has none. */
+  #own({ region, offsets, lengths }: Shared): Region | undefined {
+    const { rank } = this.#setting.ranks;
     const length = lengths[rank] ?? 0;
     return length ? subregion(region, offsets[rank] ?? 0, length) : undefined;
   }
 
   /** The part that came from a rank. */
   #from(rank: number, length: number): Region {
-    const received = this.#received[rank];
-    if (!received) throw new RangeError(`There is no rank ${rank}`);
-    return subregion(received, 0, length);
+    return subregion(nth(this.#setting.buffers.received, rank), 0, length);
   }
 
-  #sumPlan(bucket: Bucket): Plan | undefined {
-    const own = this.#own(bucket);
+  #sumPlan(shared: Shared): Plan | undefined {
+    const own = this.#own(shared);
     if (!own) return undefined;
-    const { size } = this.#ranks;
+    const { size } = this.#setting.ranks;
     const plan = new Plan(this.#device);
     for (let width = 1; width < size; width *= 2) {
       for (let r = 0; r + width < size; r += 2 * width) {
@@ -114,30 +123,34 @@ export class RankExchange {
     return plan;
   }
 
-  /** Reads a region through one of the two staging buffers. */
-  async #read(region: Region | undefined, turn: number): Promise<Bytes> {
-    const staging = this.#staging[turn % this.#staging.length];
-    if (!region || !staging) return new Uint8Array(0);
+  /** Reads regions, one after another, through one of the two staging buffers. */
+  async #read(regions: readonly Region[], turn: number): Promise<Bytes> {
+    const { staging } = this.#setting.buffers;
+    const { buffer } = nth(staging, turn % staging.length);
     const encoder = this.#device.gpu.createCommandEncoder();
-    const { buffer } = staging;
-    encoder.copyBufferToBuffer(region.buffer, region.offset, buffer, 0, region.size);
+    let bytes = 0;
+    for (const { buffer: from, offset, size } of regions) {
+      encoder.copyBufferToBuffer(from, offset, buffer, bytes, size);
+      bytes += size;
+    }
+    if (!bytes) return new Uint8Array(0);
     this.#device.gpu.queue.submit([encoder.finish()]);
-    await buffer.mapAsync(GPUMapMode.READ, 0, region.size);
-    const bytes = new Uint8Array(buffer.getMappedRange(0, region.size).slice(0));
+    await buffer.mapAsync(GPUMapMode.READ, 0, bytes);
+    const read = new Uint8Array(buffer.getMappedRange(0, bytes).slice(0));
     buffer.unmap();
     this.#device.check();
-    return bytes;
+    return read;
   }
 
   /** Each rank's own parts become the sums over all ranks; other parts stay as they are. */
   async sum(): Promise<void> {
-    const { rank, size } = this.#ranks;
-    await this.#pass((bucket) => bucket.region, async (bucket, bytes, index) => {
+    const { ranks: { rank, size } } = this.#setting;
+    await this.#pass(this.#summed, ({ region }) => region, async (shared, bytes, index) => {
       // What one rank waits for another is not the exchange's time.
-      if (index === 0) await this.#ranks.barrier();
-      const length = bucket.lengths[rank] ?? 0;
+      if (index === 0) await this.#setting.ranks.barrier();
+      const length = shared.lengths[rank] ?? 0;
       const received = Array.from({ length: size }, () => length);
-      const parts = await this.#ranks.exchangeBytes(bytes, bucket.lengths, received);
+      const parts = await this.#setting.ranks.exchangeBytes(bytes, shared.lengths, received);
       for (let r = 0; r < size && length; r++) {
         const part = parts.subarray(r * length, (r + 1) * length);
         this.#device.write(this.#from(r, length), part);
@@ -146,42 +159,121 @@ export class RankExchange {
     });
   }
 
-  /** Each rank's own parts go to all. */
-  async gather(): Promise<void> {
-    await this.#pass((bucket) => this.#own(bucket), async (bucket, bytes) => {
-      const whole = new Uint8Array(bucket.region.size);
-      await this.#ranks.gather(bytes, whole, bucket.offsets, bucket.lengths);
-      this.#device.write(bucket.region, whole);
+  /**
+   * Each rank's own parts go to all.
+   * @param regionOf what is gathered of a bucket: as long as the bucket is
+   */
+  async gather(regionOf: (bucket: Bucket) => Region): Promise<void> {
+    const shared = this.#setting.buckets.map((bucket) => ({
+      region: regionOf(bucket),
+      offsets: bucket.offsets,
+      lengths: bucket.lengths,
+    }));
+    const own = (one: Shared) => this.#own(one);
+    await this.#pass(shared, own, async ({ region, offsets, lengths }, bytes) => {
+      const whole = new Uint8Array(region.size);
+      await this.#setting.ranks.gather(bytes, whole, offsets, lengths);
+      this.#device.write(region, whole);
     });
   }
 
-  /** Every region becomes its sum over all ranks. */
-  async sumEverywhere(): Promise<void> {
-    await this.sum();
-    await this.gather();
+  /**
+   * Each owner's partial sums of squares go to all, and so do the sums of losses: little enough for one
+   * call.
+   */
+  async gatherPartials(): Promise<void> {
+    const { ranks, buckets, losses, partials } = this.#setting;
+    const piecesOf = (rank: number): Region[] => [
+      ...buckets.flatMap(({ stretch, inStretch, offsets, lengths }) => {
+        const { run, first, perRun } = stretch;
+        const begin = (inStretch + (offsets[rank] ?? 0)) / run;
+        const runs = runsOf(stretch, lengths[rank] ?? 0);
+        return runs ? [subregion(partials, 4 * (first + begin * perRun), 4 * runs * perRun)] : [];
+      }),
+      ...(rank ? [] : losses),
+    ];
+    const pieces = Array.from({ length: ranks.size }, (_, rank) => piecesOf(rank));
+    const lengths = pieces.map((some) => some.reduce((sum, { size }) => sum + size, 0));
+    const offsets = lengths.map((_, r) => lengths.slice(0, r).reduce((sum, n) => sum + n, 0));
+    const own = await this.#read(nth(pieces, ranks.rank), 0);
+    const gathered = new Uint8Array(lengths.reduce((sum, n) => sum + n, 0));
+    await ranks.gather(own, gathered, offsets, lengths);
+    // Put together here, as a write to the device for each piece would be many.
+    const whole = new Uint8Array(partials.size);
+    let at = 0;
+    for (const { buffer, offset, size } of pieces.flat()) {
+      const bytes = gathered.subarray(at, at + size);
+      at += size;
+      if (buffer === partials.buffer) whole.set(bytes, offset - partials.offset);
+      else this.#device.write({ buffer, offset, size }, bytes);
+    }
+    this.#device.write(partials, whole);
   }
 
-  /** Reads something of each bucket, the next one's while `use` has the last one's. */
+  /**
+   * Brings together on rank 0 what all ranks keep a part of; every rank has to call it.
+   * @param own this rank's parts, one region for each, in order
+   * @param lengths bytes of each rank's parts
+   * @returns on rank 0 what came of each rank; nothing on others
+   */
+  async collect(own: readonly Region[], lengths: number[]): Promise<Bytes | undefined> {
+    const { ranks, buffers: { staging } } = this.#setting;
+    const bytes = new Uint8Array(lengths[ranks.rank] ?? 0);
+    const most = nth(staging, 0).size;
+    let at = 0;
+    for (const region of own) {
+      for (let from = 0; from < region.size; from += most) {
+        const piece = subregion(region, from, Math.min(most, region.size - from));
+        bytes.set(await this.#read([piece], 0), at);
+        at += piece.size;
+      }
+    }
+    return await collectBytes(ranks, bytes, lengths);
+  }
+
+  /** Reads something of each region, the next one's while `use` has the last one's. */
   async #pass(
-    what: (bucket: Bucket) => Region | undefined,
-    use: (bucket: Bucket, bytes: Bytes, index: number) => Promise<void>,
+    all: readonly Shared[],
+    what: (shared: Shared) => Region | undefined,
+    use: (shared: Shared, bytes: Bytes, index: number) => Promise<void>,
   ): Promise<void> {
     const read = (index: number) => {
-      const bucket = this.#buckets[index];
-      const bytes = bucket && this.#read(what(bucket), index);
-      bytes?.catch(() => {}); // thrown where it is awaited
+      const shared = all[index];
+      if (!shared) return undefined;
+      const region = what(shared);
+      const bytes = this.#read(region ? [region] : [], index);
+      bytes.catch(() => {}); // thrown where it is awaited
       return bytes;
     };
     let next = read(0);
-    for (const [index, bucket] of this.#buckets.entries()) {
+    for (const [index, shared] of all.entries()) {
       const bytes = await next;
       next = read(index + 1);
-      if (bytes) await use(bucket, bytes, index);
+      if (bytes) await use(shared, bytes, index);
     }
   }
 
   destroy(): void {
-    for (const region of [...this.#staging, ...this.#received]) this.#device.free(region);
     for (const plan of this.#sums) plan?.destroy();
   }
+}
+
+/** Frees what the exchange works in. */
+export function freeExchange(
+  device: Pick<Allocator, "free">,
+  { staging, received }: ExchangeBuffers,
+): void {
+  for (const region of [...staging, ...received]) device.free(region);
+}
+
+/** What every rank has for rank 0, one after another, in the order of ranks; nothing on other ranks. */
+export async function collectBytes(
+  ranks: Ranks,
+  own: Bytes,
+  lengths: number[],
+): Promise<Bytes | undefined> {
+  const sent = Array.from({ length: ranks.size }, (_, r) => r ? 0 : own.length);
+  const none = Array.from({ length: ranks.size }, () => 0);
+  const all = await ranks.exchangeBytes(own, sent, ranks.rank ? none : lengths);
+  return ranks.rank ? undefined : all;
 }

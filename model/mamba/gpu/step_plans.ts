@@ -1,6 +1,11 @@
 /** The plans of a model's steps, built once over its buffers and replayed. @module */
 import { nth } from "../../../core/nth.ts";
-import { adamW, ADAMW_HYPER_BYTES, exchange } from "../../../kernels/adamw/adamw.ts";
+import {
+  adamW,
+  ADAMW_HYPER_BYTES,
+  type AdamWArena,
+  exchange,
+} from "../../../kernels/adamw/adamw.ts";
 import {
   applyLossScale,
   encodeLossScale,
@@ -14,7 +19,12 @@ import { dropout } from "../../../kernels/dropout/dropout.ts";
 import { embeddingBackward, embeddingForward } from "../../../kernels/embedding/embedding.ts";
 import { type Matrix, type Region, subregion } from "../../../kernels/layout.ts";
 import { Plan } from "../../../kernels/plan.ts";
-import { sum, sumOfSquares } from "../../../kernels/reduce/reduce.ts";
+import {
+  squarePartials,
+  sum,
+  sumOfSquares,
+  sumOfSquaresScratch,
+} from "../../../kernels/reduce/reduce.ts";
 import { rmsNormBackward, rmsNormForward } from "../../../kernels/rmsnorm/rmsnorm.ts";
 import type { MambaConfig } from "../config.ts";
 import { EMBEDDING } from "../parameters.ts";
@@ -30,7 +40,8 @@ import { headPlan } from "./head.ts";
 import { labelHeadPlan } from "./label_head.ts";
 import { adaptEmbedding, adaptEmbeddingBackward, headAdapter } from "./low_rank.ts";
 import { layerBackward, layerForward, layerOutput } from "./layer.ts";
-import { slotOf } from "./store.ts";
+import type { RankSlices, SlicedSlot } from "./rank_slices.ts";
+import { type ParameterStore, slotOf } from "./store.ts";
 
 const NORM = "backbone.norm_f.weight";
 const MAP_READ = 1;
@@ -179,6 +190,8 @@ export function clearPlan({ device, buffers }: StepSetting): Plan {
 
 /** The optimizer's step, the values it is given and the report it leaves to the host. */
 export interface UpdatePlan {
+  /** Of a rank: the partial sums of its parts' squares, which ranks exchange before the rest. */
+  partials?: Plan;
   plan: Plan;
   /** AdamW's values of this step. */
   hyper: Region;
@@ -186,7 +199,10 @@ export interface UpdatePlan {
   staging: Region;
 }
 
-/** From gradients to new parameters and their f16 copies. */
+/**
+ * From gradients to new parameters and their f16 copies; of a rank to those that it owns, without copies,
+ * as others' are rounded too once they are there.
+ */
 export function updatePlan({ device, options, buffers }: StepSetting): UpdatePlan {
   const { store } = buffers;
   const { squares, lossScale } = trainingOf(buffers);
@@ -194,26 +210,15 @@ export function updatePlan({ device, options, buffers }: StepSetting): UpdatePla
   const norm = squaresRegion(buffers);
   const hyper = device.allocate("adamw values", ADAMW_HYPER_BYTES, 64 | 8);
   const plan = new Plan(device);
-  sumOfSquares(plan, gradientRegions(store, options), squares, norm);
+  const gradients = gradientRegions(store, options);
+  const partials = store.sliced && ownSquares(device, store.sliced, squares);
+  if (partials) {
+    sum(plan, { values: squares, length: sumOfSquaresScratch({ device }, gradients), out: norm });
+  } else sumOfSquares(plan, gradients, squares, norm);
   if (lossScale) updateLossScale(plan, { state: lossScale.state, squares: norm });
-  for (const { decay, rate, regions } of store.updateRanges(options.rate ?? (() => 1))) {
-    adamW(
-      plan,
-      {
-        parameter: slotOf(regions, "value"),
-        gradient: slotOf(regions, "gradient"),
-        m: slotOf(regions, "m"),
-        v: slotOf(regions, "v"),
-        average: regions.average,
-        decay: decay || options.decayAll === true,
-        rate,
-        lossScale: lossScale?.state,
-        half: regions.half,
-      },
-      hyper,
-      norm,
-      loss,
-    );
+  for (const arena of store.sliced ? ownArenas(store) : wholeArenas(store, options)) {
+    const decay = arena.decay || options.decayAll === true;
+    adamW(plan, { ...arena, decay, lossScale: lossScale?.state }, hyper, norm, loss);
   }
   const bytes = RESULT_BYTES + (lossScale ? LOSS_SCALE_BYTES : 0);
   const staging = device.allocate("step report", bytes, MAP_READ | COPY_DST);
@@ -222,15 +227,61 @@ export function updatePlan({ device, options, buffers }: StepSetting): UpdatePla
     const place = subregion(staging, RESULT_BYTES, LOSS_SCALE_BYTES);
     plan.copy(lossScale.state, place, LOSS_SCALE_BYTES);
   }
-  return { plan, hyper, staging };
+  return { ...(partials ? { partials } : {}), plan, hyper, staging };
 }
 
-/** Exchanges values and averages, where the model keeps averages. */
+/** The partial sums of squares of what this rank owns. */
+function ownSquares(device: Device, sliced: RankSlices, scratch: Region): Plan {
+  const plan = new Plan(device);
+  for (const { bucket: { stretch, inStretch }, offset, length } of sliced.ownParts()) {
+    squarePartials(plan, stretch, scratch, { from: inStretch + offset, bytes: length });
+  }
+  return plan;
+}
+
+/** All that is updated, as AdamW takes it. */
+function wholeArenas(store: ParameterStore, options: MambaOptions): AdamWArena[] {
+  return store.updateRanges(options.rate ?? (() => 1)).map(({ decay, rate, regions }) => ({
+    parameter: slotOf(regions, "value"),
+    gradient: slotOf(regions, "gradient"),
+    m: slotOf(regions, "m"),
+    v: slotOf(regions, "v"),
+    average: regions.average,
+    decay,
+    rate,
+    half: regions.half,
+  }));
+}
+
+/** What this rank owns of it. */
+function ownArenas(store: ParameterStore): AdamWArena[] {
+  const { sliced } = store;
+  if (!sliced) return [];
+  return sliced.ownParts().map(({ bucket, offset, length, kept }) => {
+    const { range: { arena, rate, decay }, stretch, inStretch, inArena } = bucket;
+    const keptOf = (slot: SlicedSlot) => sliced.region(slot, arena, kept, length);
+    const values = slotOf(nth(store.arenas, arena).regions, "value");
+    return {
+      parameter: subregion(values, inArena + offset, length),
+      gradient: subregion(stretch.region, inStretch + offset, length),
+      m: keptOf("m"),
+      v: keptOf("v"),
+      average: sliced.keeps("average") ? keptOf("average") : undefined,
+      decay,
+      rate,
+    };
+  });
+}
+
+/** Exchanges values and averages, where the model keeps averages; of a rank those that it owns. */
 export function exchangePlan({ device, buffers: { store } }: StepSetting): Plan | undefined {
   if (!store.keeps("average")) return undefined;
   const plan = new Plan(device);
   for (const { regions: { value, average } } of store.arenas) {
     if (value && average) exchange(plan, value, average);
+  }
+  for (const { parameter, average } of ownArenas(store)) {
+    if (average) exchange(plan, parameter, average);
   }
   return plan;
 }

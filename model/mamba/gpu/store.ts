@@ -17,6 +17,7 @@ import { type Matrix, padded, type Region, subregion } from "../../../kernels/la
 import type { MambaConfig } from "../config.ts";
 import { adapterNames, EMBEDDING_MODULE, loraScale, weightName } from "../lora.ts";
 import { type Parameter, parameterList } from "../parameters.ts";
+import { isSliced, type OwnedPart, type RankSlices, type SlicedRange } from "./rank_slices.ts";
 import type { Adapter, LowRankBuffers, Slot, StoredParameters } from "./stored.ts";
 import { layoutOf, matrixForm, nameInLayer, type Placement, storedGroups } from "./placement.ts";
 
@@ -40,6 +41,13 @@ interface UpdateRange {
   rate: number;
   decay: boolean;
   regions: Partial<Record<Slot, Region>>;
+}
+
+/** The same, by its floats in the arena. */
+interface CutRange extends Pick<UpdateRange, "rate" | "decay"> {
+  arena: number;
+  from: number;
+  to: number;
 }
 
 const bytesOf = (slot: string) => slot === "half" ? 2 : 4;
@@ -73,6 +81,8 @@ export class ParameterStore implements StoredParameters {
   #ignored: { region: Region; offsets: Map<string, number> } | undefined;
   /** What products with adapters work in; set by whoever allocates a model. */
   lowRank: LowRankBuffers | undefined;
+  /** The slots that ranks share out among them; set by whoever allocates a model. */
+  sliced: RankSlices | undefined;
 
   /** Allocates the given slots of every parameter, zeroed. */
   constructor(device: StoreDevice, config: MambaConfig, slots: readonly Slot[]) {
@@ -141,7 +151,8 @@ export class ParameterStore implements StoredParameters {
     this.#byName = new Map(placements.map((p) => [p.parameter.name, p]));
   }
 
-  #place(name: string): Placement {
+  /** Where a parameter lies. */
+  place(name: string): Placement {
     const placement = this.#byName.get(name);
     if (!placement) throw new RangeError(`The model has no parameter ${name}`);
     return placement;
@@ -149,7 +160,7 @@ export class ParameterStore implements StoredParameters {
 
   /** The region of a parameter (flat for vectors, as the mixer has them). */
   region(name: string, slot: Slot = "value", floats?: number): Region {
-    const { arena, offset, floats: own, parameter } = this.#place(name);
+    const { arena, offset, floats: own, parameter } = this.place(name);
     const region = nth(this.arenas, arena).regions[slot];
     const ignored = this.#ignored?.offsets.get(nameInLayer(name));
     if (slot === "gradient" && parameter.frozen && this.#ignored && ignored !== undefined) {
@@ -179,12 +190,12 @@ export class ParameterStore implements StoredParameters {
 
   /** A parameter whose rows are looked up: its f32 values, or where these are not kept, its f16 copy. */
   table(name: string): Matrix {
-    return this.matrix(name, this.#slotOf(this.#place(name), "value"));
+    return this.matrix(name, this.#slotOf(this.place(name), "value"));
   }
 
   /** Whether a parameter has a gradient. */
   trains(name: string): boolean {
-    const { arena } = this.#place(name);
+    const { arena } = this.place(name);
     return this.arenas[arena]?.regions.gradient !== undefined;
   }
 
@@ -221,19 +232,9 @@ export class ParameterStore implements StoredParameters {
    * whose rate is 0; a whole arena where it never does.
    */
   updateRanges(rate: (parameter: Parameter) => number): UpdateRange[] {
-    const ranges: (UpdateRange & { arena: number; from: number; to: number })[] = [];
-    for (const p of [...this.placements].sort((a, b) => a.arena - b.arena || a.offset - b.offset)) {
-      const value = p.parameter.frozen ? 0 : rate(p.parameter);
-      const last = ranges.at(-1);
-      const to = p.offset + p.floats;
-      if (last?.arena === p.arena && last.rate === value) {
-        last.to = to;
-        continue;
-      }
-      const { decay } = nth(this.arenas, p.arena);
-      ranges.push({ arena: p.arena, from: p.offset, to, rate: value, decay, regions: {} });
-    }
-    return ranges.filter((r) => r.rate !== 0).map(({ arena, from, to, rate, decay }) => ({
+    return this.#ranges(rate).filter((r) => r.rate !== 0).map((
+      { arena, from, to, rate, decay },
+    ) => ({
       rate,
       decay,
       regions: Object.fromEntries(
@@ -245,29 +246,79 @@ export class ParameterStore implements StoredParameters {
     }));
   }
 
-  /** Whether the slot is allocated. */
-  keeps(slot: Slot): boolean {
-    return this.arenas.some((arena) => arena.regions[slot]);
+  /** As {@linkcode updateRanges}, with what does not train, for ranks to share out. */
+  slicedRanges(rate: (parameter: Parameter) => number): SlicedRange[] {
+    return this.#ranges(rate).flatMap(({ arena, from, to, rate, decay }) => {
+      const { gradient } = nth(this.arenas, arena).regions;
+      if (!gradient) return []; // frozen for good
+      const start = 4 * from;
+      return [{ arena, start, rate, decay, gradient: subregion(gradient, start, 4 * to - start) }];
+    });
   }
 
-  /** Uploads one slot of every parameter that has it. */
+  #ranges(rate: (parameter: Parameter) => number): CutRange[] {
+    const ranges: CutRange[] = [];
+    for (const p of [...this.placements].sort((a, b) => a.arena - b.arena || a.offset - b.offset)) {
+      const value = p.parameter.frozen ? 0 : rate(p.parameter);
+      const last = ranges.at(-1);
+      const to = p.offset + p.floats;
+      if (last?.arena === p.arena && last.rate === value) {
+        last.to = to;
+        continue;
+      }
+      const { decay } = nth(this.arenas, p.arena);
+      ranges.push({ arena: p.arena, from: p.offset, to, rate: value, decay });
+    }
+    return ranges;
+  }
+
+  /** Whether the slot is allocated. */
+  keeps(slot: Slot): boolean {
+    return this.arenas.some((arena) => arena.regions[slot]) || this.sliced?.keeps(slot) === true;
+  }
+
+  /** Uploads one slot of every parameter that has it; of a sliced one, what this rank owns. */
   write(slot: Slot, read: (name: string) => Float32Array): void {
     const write = this.#device.write?.bind(this.#device) ??
       fail("a planned device holds no values");
+    const { sliced } = this;
     for (const p of this.placements) {
+      if (sliced && isSliced(slot) && sliced.keeps(slot)) {
+        const own = this.partsOf(p.parameter.name)
+          .filter(({ rank }) => rank === sliced.place.rank);
+        if (!own.length) continue;
+        const block = this.#packed(p, read);
+        for (const { from, to, kept } of own) {
+          const part = block.subarray(from / 4 - p.offset, to / 4 - p.offset);
+          write(sliced.region(slot, p.arena, kept, to - from), part);
+        }
+        continue;
+      }
       const held = this.#slotOf(p, slot);
       if (!held) continue;
-      const values = read(p.parameter.name);
-      if (values.length !== p.parameter.size) {
-        throw new RangeError(
-          `${p.parameter.name} has ${values.length} values instead of ${p.parameter.size}`,
-        );
-      }
-      const block = new Float32Array(p.floats);
-      p.pack(values, block);
+      const block = this.#packed(p, read);
       const stored = held === "half" ? new Float16Array(block) : block;
       write(this.region(p.parameter.name, held), stored);
     }
+  }
+
+  /** Which rank owns which bytes of a parameter, where ranks share slots out; bytes of its arena. */
+  partsOf(name: string): OwnedPart[] {
+    const { arena, offset, floats } = this.place(name);
+    return this.sliced?.partsOf(arena, 4 * offset, 4 * (offset + floats)) ?? [];
+  }
+
+  /** A parameter's values as the device has them. */
+  #packed(p: Placement, read: (name: string) => Float32Array): Float32Array<ArrayBuffer> {
+    const values = read(p.parameter.name);
+    if (values.length !== p.parameter.size) {
+      throw new RangeError(
+        `${p.parameter.name} has ${values.length} values instead of ${p.parameter.size}`,
+      );
+    }
+    const block = new Float32Array(p.floats);
+    p.pack(values, block);
+    return block;
   }
 
   /** Downloads one slot of every parameter that has it. */
@@ -297,7 +348,7 @@ export class ParameterStore implements StoredParameters {
    * besides. Nothing that changes the parameter may be submitted meanwhile.
    */
   async readOne(slot: Slot, name: string, pieceBytes = 1 << 24): Promise<Float32Array> {
-    const place = this.#place(name);
+    const place = this.place(name);
     const held = this.#slotOf(place, slot) ?? slot;
     const region = this.region(name, held);
     const block = new Float32Array(region.size / bytesOf(held));
@@ -329,6 +380,7 @@ export class ParameterStore implements StoredParameters {
       for (const region of Object.values(regions)) this.#device.free(region);
     }
     if (this.#ignored) this.#device.free(this.#ignored.region);
+    this.sliced?.destroy();
   }
 }
 

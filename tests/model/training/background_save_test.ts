@@ -130,8 +130,8 @@ Deno.test("a snapshot's pieces are the tensors as they were, however they are cu
         (name) => read(name).map((x) => slot === "value" ? x : slot === "m" ? -x : x * x),
       );
     }
-    assertEquals(await takeSnapshot(device, store, 1000), undefined, "no room");
-    const snapshot = (await takeSnapshot(device, store, Infinity, undefined, 992))!;
+    assertEquals(await takeSnapshot(device, store, { available: 1000 }), undefined, "no room");
+    const snapshot = (await takeSnapshot(device, store, { available: Infinity, mostBytes: 992 }))!;
     const before = device.allocatedBytes;
     store.write("value", (name) => read(name).map(() => 7)); // later steps
     const pieces: ArrayBuffer[] = [];
