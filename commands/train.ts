@@ -85,6 +85,11 @@ export const command: Command = {
       help: "with --plan and no corpus: tokens of a row (default 1024)",
       min: 2,
     },
+    ranks: {
+      type: "integer",
+      help: "with --plan: the processes that mpirun or srun would start, each on a GPU of its own",
+      min: 1,
+    },
     profile: {
       type: "boolean",
       help: "first print where a step's time goes, and write RUN/profile.json, a Chrome trace",
@@ -106,6 +111,7 @@ export const command: Command = {
     "deno task train --mix pubmed=0.8,c4=0.2 --init random:small --out runs/mix --steps 1000",
     "deno task train --out runs/bio --resume --watch 8080",
     "deno task train --plan --init random:mamba-130m --batch-size 8",
+    "deno task train --plan --init random:mamba-2.8b --accumulate 8 --lanes 8 --ranks 8",
   ],
   run: (invocation) => asRank(invocation, train),
 };
@@ -119,6 +125,12 @@ async function train(job: Job, invocation: Invocation): Promise<void> {
   if (follow && !resume) {
     throw new UsageError("Option --follow needs --resume: a new run reads the corpus as it is");
   }
+  const planned = invocation.number("ranks");
+  if (planned !== undefined && !plan) {
+    throw new UsageError(
+      "Option --ranks is for --plan alone: to train over ranks, start the command with mpirun or srun",
+    );
+  }
   const { config, source } = givenConfig(invocation);
   const out = invocation.string("out") ?? (plan && !resume ? "" : undefined);
   if (out === undefined) throw new UsageError("Missing --out RUN");
@@ -129,7 +141,11 @@ async function train(job: Job, invocation: Invocation): Promise<void> {
   using corpus = await corpusOf(invocation, old?.corpus.path);
   if (plan) {
     const full = resolveConfig(mergeConfig({ ...old?.config }, config), source);
-    return await printPlan(invocation, corpus, from, full);
+    return await printPlan(invocation, corpus, {
+      init: from,
+      config: full,
+      ranks: planned ?? job.size,
+    });
   }
   if (!corpus) throw new UsageError("Missing --corpus DIR or --mix");
   if (invocation.number("sequence-length") !== undefined) {

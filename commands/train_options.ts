@@ -44,6 +44,14 @@ const CONFIG_OPTIONS: Record<string, OptionSpec & { key: string }> = {
   hours: { key: "hours", type: "number", help: "save and stop after this long", min: 0 },
   "batch-size": { key: "batch.rows", type: "integer", help: "rows of a micro-batch", min: 1 },
   accumulate: { key: "batch.accumulate", type: "integer", help: "micro-batches of a step", min: 1 },
+  lanes: {
+    key: "batch.lanes",
+    type: "integer",
+    help:
+      "sum a step's gradients in so many lanes, a power of two: results are then the same on any " +
+      "number of ranks up to it",
+    min: 1,
+  },
   "learning-rate": { key: "optimizer.learning_rate", type: "number", help: "peak learning rate" },
   "weight-decay": { key: "optimizer.weight_decay", type: "number", help: "of matrices", min: 0 },
   schedule: {

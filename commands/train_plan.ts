@@ -14,6 +14,7 @@ import {
   adaptedConfig,
   describeTrained,
   openStart,
+  shareOf,
   type TrainConfig,
   type TrainingCorpus,
   trainingTerms,
@@ -24,6 +25,14 @@ import { deviceChoice } from "./device_options.ts";
 /** The length of rows where no corpus says it: what `pipeline run` makes. */
 const USUAL_LENGTH = 1024;
 
+/** What is planned for. */
+interface PlannedRun {
+  init: string;
+  config: TrainConfig;
+  /** The processes that share a step; the plan is of the first one. */
+  ranks: number;
+}
+
 /**
  * Prints the memory plan of a run's model on the device, by what it is for. Without a corpus a preset
  * has the published models' vocabulary.
@@ -32,8 +41,7 @@ const USUAL_LENGTH = 1024;
 export async function printPlan(
   invocation: Invocation,
   corpus: TrainingCorpus | undefined,
-  init: string,
-  config: TrainConfig,
+  { init, config, ranks }: PlannedRun,
 ): Promise<void> {
   const { reporter } = invocation;
   const given = invocation.number("sequence-length");
@@ -46,10 +54,14 @@ export async function printPlan(
   const sequenceLength = corpus?.sequenceLength ?? given ?? USUAL_LENGTH;
   const model = modelOf(await localModel(init, reporter), corpus, config);
   const { planMemory } = await import("../model/mamba/device_model.ts");
+  const place = { rank: 0, size: ranks };
+  const share = shareOf(config.batch, place);
   const plan = await planMemory(deviceChoice(invocation), model, {
-    batchSize: config.batch.rows,
+    batchSize: share.rows,
     sequenceLength,
     ...trainingTerms(config, model),
+    lanes: share.lanes,
+    ...(ranks > 1 ? { ranks: place } : {}),
   });
   const bytesOf = (parts: typeof plan.keep.parts, name: string) =>
     parts.find((p) => p.name === name)?.bytes ?? 0;
@@ -75,7 +87,8 @@ export async function printPlan(
   reporter.line(formatTable(["plan", "value"], [
     ["parameters", parameterCount(model).toLocaleString("en")],
     ...(model.lora ? [["trained", describeTrained(model)]] : []),
-    ["batch", `${config.batch.rows} rows of ${sequenceLength} tokens`],
+    ...(ranks > 1 ? [["ranks", `${ranks}; all figures are of each`]] : []),
+    ["batch", `${share.rows} rows of ${sequenceLength} tokens`],
     ["device", plan.device],
     ["available", Number.isFinite(available) ? formatBytes(available) : "unknown"],
     ["largest buffer", `${formatBytes(keep.largest.bytes)} (${keep.largest.name})`],
@@ -85,6 +98,7 @@ export async function printPlan(
   if (invocation.json) {
     reporter.line(jsonLine({
       ...plan,
+      ...(ranks > 1 ? { ranks } : {}),
       available: Number.isFinite(available) ? available : null,
       parameters: parameterCount(model),
       trained: trainedCount(model),

@@ -113,6 +113,7 @@ export {
 } from "./run_file.ts";
 export { readSamples, type RunSample } from "./samples.ts";
 export { openCorpus } from "./shard_corpus.ts";
+export { shareOf } from "./share.ts";
 export { openStart } from "./start.ts";
 export { trainingTerms } from "./terms.ts";
 export { readValidations, type ScoredRows, type ValidationRows } from "./validation_rows.ts";

@@ -208,6 +208,52 @@ Deno.test("train --plan counts published sizes without a corpus or a run, within
     assertEquals([...Deno.readDirSync(dir)], []);
   }));
 
+Deno.test("train --plan --ranks counts a rank's slices and what it exchanges through", () =>
+  withFolder(async (dir) => {
+    const words = ["train", "--plan", "--init=random:mamba-130m", "--batch-size=2"];
+    const planned = async (...args: string[]) => {
+      const { code, stdout, stderr } = await run(...words, "--json", ...args);
+      assertEquals(code, 0, stderr);
+      const plan = JSON.parse(stdout.trim().split("\n").at(-1)!);
+      const parts = plan.keep.parts as { name: string; bytes: number }[];
+      return { stdout, plan, parts: new Map(parts.map(({ name, bytes }) => [name, bytes])) };
+    };
+    const steps = ["--accumulate=8", "--lanes=8"];
+    const alone = await planned(...steps);
+    const eight = await planned(...steps, "--ranks=8");
+    assertStringIncludes(eight.stdout, "8; all figures are of each");
+    assertEquals([alone.plan.ranks, eight.plan.ranks], [undefined, 8]);
+    for (const name of ["first moments", "second moments"]) {
+      const whole = alone.parts.get(name)!;
+      const share = 8 * eight.parts.get(name)! / whole;
+      assert(share > 0.95 && share < 1.05, `${name}: ${share} of an eighth`);
+    }
+    for (const name of ["parameters", "gradients"]) {
+      assertEquals(eight.parts.get(name), alone.parts.get(name));
+    }
+    // Three waiting sums of lanes for one process with all lanes, none where each rank has one.
+    assertEquals(alone.parts.get("sums of lanes"), 3 * alone.parts.get("gradients")!);
+    assertEquals(eight.parts.get("sums of lanes"), undefined);
+    assertEquals(alone.parts.get("exchange between ranks"), undefined);
+    // Two buckets, and a bucket's parts from all ranks.
+    const exchange = eight.parts.get("exchange between ranks")!;
+    assert(exchange > 2 * (24 << 20) && exchange < 3.2 * (25 << 20), `${exchange}`);
+    const tensors = eight.plan.keep.tensors as { bytes: number }[];
+    assertEquals(tensors.reduce((sum, { bytes }) => sum + bytes, 0), eight.plan.keep.total);
+    const refused = await run(
+      "train",
+      "--init=random:tiny",
+      "--ranks=2",
+      "--out",
+      join(dir, "run"),
+    );
+    assertEquals(refused.code, 2, refused.stderr);
+    assertStringIncludes(refused.stderr, "--ranks is for --plan alone");
+    const dealt = await run(...words, "--lanes=8", "--accumulate=8", "--ranks=3");
+    assertEquals(dealt.code, 1, dealt.stderr);
+    assertStringIncludes(dealt.stderr, "Cannot share steps of 8 lanes");
+  }));
+
 Deno.test("models are named by their hub ids, and a folder of that name wins", () =>
   withFolder(async (dir) => {
     const model = join(dir, "served");

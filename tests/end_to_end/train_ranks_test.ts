@@ -72,6 +72,8 @@ for (const { name, mpirun } of MPI_PROGRAMS) {
         const { code, stdout, stderr } = await runRanks(mpirun, size, taskWords(...words(out)));
         assertEquals(code, 0, stderr);
         assertEquals(digests(at(out)), digests(at("1")));
+        // One that was written while the run went on.
+        assertEquals(digests(at(out), STEPS - 2), digests(at("1"), STEPS - 2));
         assertEquals(timeless(at(out)), timeless(at("1")));
         assert(isDone(at(out)));
         assertEquals(readRun(at(out)).ranks, size);
@@ -84,6 +86,7 @@ for (const { name, mpirun } of MPI_PROGRAMS) {
         assertStringIncludes(report, "exchanging, s");
       }
       assertEquals(digests(at("1")).length, 3);
+      assertEquals(digests(at("1"), STEPS - 2).length, 3);
     }));
 
   test(

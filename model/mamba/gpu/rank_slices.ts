@@ -20,6 +20,8 @@ export type RankPlace = Pick<Ranks, "rank" | "size">;
 
 /** Bytes of a bucket: enough that a call's fixed cost does not count, few enough to overlap them. */
 export const BUCKET_BYTES = 25 << 20;
+/** The golden ratio without its whole. */
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
 /** Where a binding may begin. */
 const BINDING_UNIT = 256;
 
@@ -85,8 +87,9 @@ export function cutBuckets(
       for (let at = 0; at < region.size; at += step) {
         const size = Math.min(step, region.size - at);
         const runs = runsOf(stretch, size);
-        // Where runs cannot be dealt out evenly, another rank has one more in each bucket.
-        const turn = buckets.length % ranks;
+        // Where runs cannot be dealt out evenly, others have one more in each bucket: steps of the
+        // golden ratio spread these turns evenly, however few buckets there are.
+        const turn = Math.floor((buckets.length * GOLDEN % 1) * ranks);
         const cuts = Array.from(
           { length: ranks + 1 },
           (_, r) => Math.min(Math.floor((r * runs + turn) / ranks) * run, size),
