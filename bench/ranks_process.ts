@@ -12,9 +12,10 @@ import type { Device } from "../kernels/device.ts";
 import { type Region, subregion } from "../kernels/layout.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { Plan } from "../kernels/plan.ts";
-import { addInto } from "../kernels/reduce/reduce.ts";
+import { addInto, sumOfSquaresScratch } from "../kernels/reduce/reduce.ts";
 import type { MambaConfig } from "../model/mamba/config.ts";
-import { RankExchange } from "../model/mamba/gpu/rank_exchange.ts";
+import { allocateExchange, freeExchange, RankExchange } from "../model/mamba/gpu/rank_exchange.ts";
+import { BUCKET_BYTES, cutBuckets } from "../model/mamba/gpu/rank_slices.ts";
 import { createMamba } from "../model/mamba/mamba.ts";
 import { Random } from "../model/mamba/random.ts";
 import { quickParameters } from "./quick_parameters.ts";
@@ -53,8 +54,6 @@ export interface RanksReport {
 
 /** Steps before those that count: the first compiles. */
 const WARM_UP = 1;
-/** Of a bucket, as the exchange has them. */
-const BUCKET_BYTES = 25 << 20;
 /** Buckets that a piece of the exchange is timed over, at most. */
 const TIMED_BUCKETS = 8;
 /** Usage of the buffers that are read from: MAP_READ | COPY_DST. */
@@ -130,7 +129,13 @@ async function exchangeSteps(
   { bytes, computeSeconds, steps }: RankTask & { kind: "exchange" },
 ): Promise<RankStep> {
   const gradients = device.allocate("gradients", bytes);
-  const exchange = new RankExchange(device, ranks, [gradients]);
+  const range = { arena: 0, start: 0, rate: 1, decay: true, gradient: gradients };
+  const buckets = cutBuckets(device, [range], ranks.size);
+  const partialBytes = 4 * sumOfSquaresScratch({ device }, [gradients]);
+  const partials = device.allocate("square sums", partialBytes);
+  const sizes = { ranks: ranks.size, partials: partialBytes };
+  const buffers = allocateExchange(device, buckets, sizes);
+  const exchange = new RankExchange(device, { ranks, buckets, losses: [], partials, buffers });
   const expected = ranks.size * (ranks.size + 1) / 2;
   // The end of the gradients, so that every bucket before it has to be done.
   const checked = subregion(gradients, bytes - CHECKED_BYTES, CHECKED_BYTES);
@@ -141,14 +146,16 @@ async function exchangeSteps(
       await new Promise((resolve) => setTimeout(resolve, computeSeconds * 1000));
       const computing = (performance.now() - start) / 1000;
       await exchange.sum();
-      await exchange.gather();
+      await exchange.gatherPartials();
+      await exchange.gather(({ inArena, size }) => subregion(gradients, inArena, size));
       const values = await device.readFloats(checked);
       if (values.some((value) => value !== expected)) fail("the ranks' sum is wrong");
       return computing;
     });
   } finally {
     exchange.destroy();
-    device.free(gradients);
+    freeExchange(device, buffers);
+    for (const region of [gradients, partials]) device.free(region);
   }
 }
 
