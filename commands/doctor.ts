@@ -50,13 +50,21 @@ interface RankFacts {
   errors: string[][];
 }
 
-/** Seconds after which the doctor goes on without the device. */
+/** Seconds from the program's start after which the doctor goes on without the device: it answers in 10. */
 const DEVICE_SECONDS = 8;
+/** A driver has this long however slowly the program itself started. */
+const LEAST_DEVICE_SECONDS = 2;
 
 /** Milliseconds after which no further kernel is tested, so that the doctor answers in 3 s. */
 const SELF_TEST_BUDGET = 1500;
 const LOW_MEMORY = 4e9;
 const LOW_DISK = 10e9;
+
+/** Seconds that are left for the device so many milliseconds after the program's start. */
+export function deviceSeconds(elapsed: number): number {
+  const left = Math.max(LEAST_DEVICE_SECONDS, DEVICE_SECONDS - elapsed / 1000);
+  return Math.round(10 * left) / 10;
+}
 
 /** What the facts mean. */
 export function diagnose(facts: Facts): Finding[] {
@@ -187,7 +195,7 @@ async function inspect(
   }
   try {
     const script = new URL("./doctor_worker.ts", import.meta.url);
-    const seconds = budget === Infinity ? Infinity : DEVICE_SECONDS;
+    const seconds = budget === Infinity ? Infinity : deviceSeconds(performance.now());
     const worker = new Worker(script, { type: "module" });
     facts.adapter = await inspectWithin(worker, asked, budget, seconds);
   } catch (error) {

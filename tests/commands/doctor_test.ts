@@ -1,8 +1,9 @@
-import { diagnose, type Facts } from "../../commands/doctor.ts";
+import { deviceSeconds, diagnose, type Facts } from "../../commands/doctor.ts";
 import { inspectWithin } from "../../commands/doctor_adapter.ts";
+import { join } from "../../core/std.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "../assert.ts";
 import { MPI_PROGRAMS, runRanks } from "../ranks.ts";
-import { runTask, taskWords } from "../shared.ts";
+import { ROOT, runTask, taskWords } from "../shared.ts";
 
 const FINE: Facts = {
   program: "1.0.0",
@@ -148,4 +149,51 @@ Deno.test("the doctor's remedies are for the provider that was asked for", () =>
   const adapter = { ...FINE.adapter!, selfTest: [wrong] };
   const [other] = diagnose({ ...FINE, adapter, provider: "dawn" });
   assertStringIncludes(other?.remedy ?? "", "--provider dawn --variant cpu-plain");
+});
+
+Deno.test("the doctor's time for a device is counted from the program's start", () => {
+  assertEquals([0, 300, 3000, 7000, 60_000].map(deviceSeconds), [8, 7.7, 5, 2, 2]);
+});
+
+Deno.test({
+  name: "where OpenGL is all that answers, the doctor says so, and does not wait for it",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    // Two seconds in place of eight, everything else as it is: the worker, the driver, the findings.
+    const program = `
+      import { diagnose } from "${join(ROOT, "commands/doctor.ts")}";
+      import { inspectWithin } from "${join(ROOT, "commands/doctor_adapter.ts")}";
+      const worker = new Worker("file://${
+      join(ROOT, "commands/doctor_worker.ts")
+    }", { type: "module" });
+      const facts = ${JSON.stringify({ ...FINE, linux: true, adapter: undefined })};
+      try {
+        facts.adapter = await inspectWithin(worker, {}, 1500, 2);
+      } catch (error) {
+        facts.deviceError = error.message;
+      }
+      console.log(JSON.stringify({ facts, findings: diagnose(facts) }));
+      Deno.exit(0);`;
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--ext=ts", program],
+      cwd: ROOT,
+      // No Vulkan driver is found; Mesa's OpenGL is, where it is installed.
+      env: { VK_DRIVER_FILES: "/dev/null", VK_ICD_FILENAMES: "/dev/null" },
+    }).output();
+    const { facts, findings } = JSON.parse(new TextDecoder().decode(stdout));
+    const messages = findings.map((f: { message: string }) => f.message).join("\n");
+    if (facts.adapter) {
+      assertEquals(facts.adapter.backend, "opengl");
+      assertStringIncludes(
+        messages,
+        "WebGPU fell back to OpenGL, because no Vulkan driver answered",
+      );
+      if (facts.adapter.cutOff !== undefined) {
+        assertStringIncludes(messages, "cut off after 2 s: OpenGL, the only device here");
+      }
+    } else {
+      assertStringIncludes(messages, "No GPU device could be opened");
+    }
+    assertStringIncludes(findings[0].remedy, "deno task setup");
+  },
 });
