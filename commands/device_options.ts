@@ -23,7 +23,7 @@ export const deviceOptions = {
     type: "string",
     help:
       "where WebGPU comes from: Deno's own, or Dawn, an npm package that is fetched when asked " +
-      "for and needs deno run --allow-all main.ts",
+      "for and needs deno run --allow-all --no-lock main.ts",
     choices: ["deno", "dawn"],
     default: "deno",
   },

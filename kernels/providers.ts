@@ -67,7 +67,7 @@ export async function openProvider(
     const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
     throw new DeviceError(
       `Cannot load Dawn (${reason}); it is a native library and needs a permission that the tasks ` +
-        `do not give: deno run --allow-all main.ts COMMAND --provider dawn`,
+        `do not give: deno run --allow-all --no-lock main.ts COMMAND --provider dawn`,
     );
   }
   // Constants such as GPUBufferUsage have the same values in both; only what is missing is taken.

@@ -10,7 +10,7 @@ const root = fromFileUrl(new URL("..", import.meta.url));
 const lock = join(root, ONNX_LOCK);
 Deno.copyFileSync(join(root, "deno.lock"), lock);
 const { code } = await new Deno.Command("deno", {
-  args: ["cache", "--quiet", `--lock=${lock}`, ...ONNX_PACKAGES],
+  args: ["cache", "--quiet", "--frozen=false", `--lock=${lock}`, ...ONNX_PACKAGES],
   cwd: root,
 }).spawn().status;
 Deno.exit(code);
