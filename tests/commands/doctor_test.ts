@@ -160,22 +160,10 @@ Deno.test({
   ignore: Deno.build.os !== "linux",
   async fn() {
     // Two seconds in place of eight, everything else as it is: the worker, the driver, the findings.
-    const program = `
-      import { diagnose } from "${join(ROOT, "commands/doctor.ts")}";
-      import { inspectWithin } from "${join(ROOT, "commands/doctor_adapter.ts")}";
-      const worker = new Worker("file://${
-      join(ROOT, "commands/doctor_worker.ts")
-    }", { type: "module" });
-      const facts = ${JSON.stringify({ ...FINE, linux: true, adapter: undefined })};
-      try {
-        facts.adapter = await inspectWithin(worker, {}, 1500, 2);
-      } catch (error) {
-        facts.deviceError = error.message;
-      }
-      console.log(JSON.stringify({ facts, findings: diagnose(facts) }));
-      Deno.exit(0);`;
+    const program = join(ROOT, "tests/commands/doctor_program.ts");
+    const machine = JSON.stringify({ ...FINE, linux: true, adapter: undefined });
     const { stdout } = await new Deno.Command(Deno.execPath(), {
-      args: ["eval", "--ext=ts", program],
+      args: ["run", "-A", "--no-check", program, machine],
       cwd: ROOT,
       // No Vulkan driver is found; Mesa's OpenGL is, where it is installed.
       env: { VK_DRIVER_FILES: "/dev/null", VK_ICD_FILENAMES: "/dev/null" },
