@@ -7,7 +7,13 @@
 import { placesOf, rightsFor } from "../commands/permissions.ts";
 import { EXIT, messageOf } from "../core/errors.ts";
 import { consoleReporter } from "../core/reporter.ts";
-import { detectLaunch, findLibrary, type Launch, LIBRARY_VARIABLE } from "../core/mpi/launch.ts";
+import {
+  detectLaunch,
+  findLibrary,
+  type Launch,
+  LIBRARY_VARIABLE,
+  startedTasks,
+} from "../core/mpi/launch.ts";
 import { CALLED_AS } from "../core/called.ts";
 import { LAUNCHER, whenOrphaned } from "../core/parent.ts";
 import { fromFileUrl, join } from "../core/std.ts";
@@ -44,6 +50,13 @@ export async function launch(
     [LAUNCHER]: String(Deno.pid),
   };
   let rank: Launch | undefined;
+  const alone = notForRanks(words);
+  if (alone) {
+    // One speaks for all. The others end without an error, for which the launcher would end this one.
+    if (alone.rank > 0) return EXIT.done;
+    consoleReporter().log(alone.message);
+    return EXIT.usage;
+  }
   try {
     rank = placesOf(words)?.ranks && detectLaunch();
     const library = rank && findLibrary(rank);
@@ -83,6 +96,26 @@ export async function launch(
     );
   }
   return signal === "SIGKILL" ? 137 : code;
+}
+
+/**
+ * What is wrong where several processes were started for a command that one of them does alone on a device:
+ * each would do all of it, and write into the same folders.
+ */
+function notForRanks(words: readonly string[]): { rank: number; message: string } | undefined {
+  const places = placesOf(words);
+  if (!places?.device || places.ranks || words.some((word) => word === "--help" || word === "-h")) {
+    return undefined;
+  }
+  const started = startedTasks();
+  if (!started) return undefined;
+  const options = words.findIndex((word) => word.startsWith("-"));
+  const name = words.slice(0, options < 0 ? words.length : options).join(" ");
+  const message =
+    `Cannot run "${name}" as ${started.size} processes of ${started.launcher}: only ` +
+    `train, evaluate perplexity and doctor share their work among ranks; start it without ` +
+    `${started.launcher}, or with one process (-n 1)`;
+  return { rank: started.rank, message };
 }
 
 /** The words of a rank: all but the first are quiet, as one speaks for all. */

@@ -96,10 +96,7 @@ export const LAUNCH_VARIABLES: readonly string[] = [
 export function detectLaunch(
   get: Environment = (name) => Deno.env.get(name),
 ): Launch | undefined {
-  const count = (name: string) => {
-    const text = get(name);
-    return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
-  };
+  const count = counts(get);
   for (const { launcher, rank, size, local, libraries } of LAUNCHERS) {
     const ownRank = count(rank);
     const ranks = count(size);
@@ -114,14 +111,41 @@ export function detectLaunch(
       libraries: named ? [named] : libraries,
     };
   }
-  const tasks = count(SLURM_STEP_TASKS) ?? 1;
-  if (count(SLURM_TASK) !== undefined && tasks > 1) {
+  const step = slurmStep(get);
+  if (step) {
     throw new UserError(
-      `Cannot share the work among the ${tasks} tasks of this srun: they were started without MPI and ` +
+      `Cannot share the work among the ${step.size} tasks of this srun: they were started without MPI and ` +
         `know nothing of each other; start them with srun --mpi=pmix (Open MPI) or --mpi=pmi2 (MPICH)`,
     );
   }
   return undefined;
+}
+
+/** Reads whole numbers of the environment. */
+function counts(get: Environment): (name: string) => number | undefined {
+  return (name) => {
+    const text = get(name);
+    return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
+  };
+}
+
+/** Which of a Slurm step's several tasks this process is, started with MPI or without. */
+function slurmStep(get: Environment): { rank: number; size: number } | undefined {
+  const count = counts(get);
+  const rank = count(SLURM_TASK);
+  const size = count(SLURM_STEP_TASKS) ?? 1;
+  return rank !== undefined && size > 1 ? { rank, size } : undefined;
+}
+
+/**
+ * Which of several processes this one is that were started at once, whether they can find each other or
+ * not; undefined where it was started alone.
+ */
+export function startedTasks(
+  get: Environment = (name) => Deno.env.get(name),
+): Pick<Launch, "rank" | "size" | "launcher"> | undefined {
+  const step = slurmStep(get);
+  return step ? { ...step, launcher: "srun" } : detectLaunch(get);
 }
 
 /** Folders in which systems and modules keep MPI libraries, besides those that the environment names. */

@@ -80,7 +80,7 @@ export async function trainRun(request: TrainRequest): Promise<LoopResult> {
         checkpoint,
       );
       // What is done needs no shards any more.
-      if (result.finished) request.corpus.pin?.(out, []);
+      if (result.finished && job.leads) request.corpus.pin?.(out, []);
       return result;
     } catch (error) {
       // A lost device first shows as an error in whatever waited for it; the event that says it is

@@ -1,4 +1,5 @@
 /** Refresh and training side by side: a run keeps the shards it began with, or follows the new ones. */
+import { hashFile } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { Random } from "../../model/mamba/random.ts";
 import { listCheckpoints } from "../../model/training/checkpoint.ts";
@@ -12,6 +13,7 @@ import { keptSet, pinShards, pruneShards, readPins } from "../../pipeline/shards
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
 import { withFolder } from "../model/helpers.ts";
+import { MPI_PROGRAMS, runRanks } from "../ranks.ts";
 import { ROOT, runTask, taskWords } from "../shared.ts";
 
 const TOKENIZER = join(ROOT, "fixtures", "tokenizer.json");
@@ -227,6 +229,51 @@ Deno.test("--follow reads the new shards from the next epoch on, recorded, the s
     await done(`train --out ${copy} --resume`);
     assertEquals(losses(copy), losses(out));
   }));
+
+const mpirun = MPI_PROGRAMS.find((one) => one.mpirun)?.mpirun;
+Deno.test({
+  name: "--follow on two ranks goes on as one process does, to the same bytes" +
+    (mpirun ? "" : " (skipped: no MPI is installed)"),
+  ignore: !mpirun,
+  fn: () =>
+    withFolder(async (folder) => {
+      const corpus = join(folder, "corpus");
+      await makeCorpus(corpus, 60);
+      const rows = (() => {
+        using opened = openCorpus(corpus);
+        return opened.split("train").rows;
+      })();
+      const out = join(folder, "run");
+      await stopAfter(
+        2,
+        out,
+        `train --corpus ${corpus} --init random:tiny --out ${out} --steps 14
+          --batch-size ${Math.ceil(rows / 12)} --accumulate 2 --lanes 2 --validate-every 0`,
+      );
+      await makeCorpus(corpus, 90);
+      const copy = join(folder, "copy");
+      await copyFolder(out, copy);
+      await done(`train --out ${out} --resume --follow`);
+      const follow = taskWords("train", "--out", copy, "--resume", "--follow");
+      const { code, stderr } = await runRanks(mpirun ?? "", 2, follow);
+      assertEquals(code, 0, stderr);
+      assertEquals(stderr.match(/Following /g)?.length, 1, stderr);
+      assertEquals(losses(copy), losses(out));
+      const last = (run: string) => listCheckpoints(run).at(-1)?.path ?? "";
+      for (const name of ["model.safetensors", "optimizer.safetensors"]) {
+        assertEquals(hashFile(join(last(copy), name)), hashFile(join(last(out), name)));
+      }
+      const followed = (run: string) =>
+        (readRun(run).followed ?? []).map(({ from_row, epoch, manifest_sha256 }) => [
+          from_row,
+          epoch,
+          manifest_sha256,
+        ]);
+      assertEquals(followed(copy), followed(out));
+      assertEquals([followed(out).length, followed(out)[0]?.[0]], [1, rows]);
+      assertEquals(readPins(corpus), [], "each run that is done needs nothing");
+    }),
+});
 
 Deno.test("followingCorpus() reads each place once, and counts epochs on", () =>
   withFolder(async (folder) => {

@@ -144,6 +144,23 @@ for (const { name, mpirun } of MPI_PROGRAMS) {
         assertEquals(alone.code, 0, alone.stderr);
         const losses = (out: string) => readMetrics(at(out)).map(({ loss }) => loss.toFixed(4));
         assertEquals(losses("a"), losses("alone"));
+        // Adapters beside what that run has learned, with lanes: the same bytes again.
+        const adapters = (out: string): [string, ...string[]] => {
+          const [name, ...words] = trainWords(corpus, at(out), ...LANES);
+          const base = checkpointPath(at("alone"), STEPS);
+          const init = words.map((word) => word === "random:tiny" ? base : word);
+          return [name, ...init, "--lora", "linear", "--lora-dropout", "0.1"];
+        };
+        const one = await runTask(adapters("lora-1"));
+        assertEquals(one.code, 0, one.stderr);
+        const two = await runRanks(mpirun, 2, taskWords(...adapters("lora-2")));
+        assertEquals(two.code, 0, two.stderr);
+        const adapterDigests = (out: string) =>
+          ["adapter_model.safetensors", "optimizer.safetensors"].flatMap((name) =>
+            [STEPS - 2, STEPS].map((step) => hashFile(join(checkpointPath(at(out), step), name)))
+          );
+        assertEquals(adapterDigests("lora-2"), adapterDigests("lora-1"));
+        assertEquals(timeless(at("lora-2")), timeless(at("lora-1")));
       }),
     false,
   );
@@ -159,20 +176,52 @@ for (const { name, mpirun } of MPI_PROGRAMS) {
         );
         assertEquals(three.code, 1);
         assertEquals(three.stderr.match(/Cannot share steps of 4 lanes/g)?.length, 1, three.stderr);
-        // A rank with another configuration.
-        const words = taskWords(...trainWords(corpus, at("seeds")));
-        const script = `exec ${Deno.execPath()} "$@" --seed \${OMPI_COMM_WORLD_RANK:-$PMI_RANK}`;
-        Deno.writeTextFileSync(at("rank.sh"), script);
-        const seeds = await runRanks(mpirun, 2, [
-          "eval",
-          "const c = new Deno.Command('sh', { args: Deno.args }).spawn(); Deno.exit((await c.status).code)",
-          "--",
-          at("rank.sh"),
-          ...words,
-        ]);
-        assertEquals(seeds.code, 1, seeds.stderr);
-        assertStringIncludes(seeds.stderr, "rank 1 has another");
-        assert(!exists(join(at("seeds"), "run.json")));
+        // A rank with another configuration, corpus or form of the kernels.
+        using other = standard();
+        await other.build({ validation: 0.2 });
+        const rank = "${OMPI_COMM_WORLD_RANK:-$PMI_RANK}";
+        for (
+          const [what, words] of [
+            ["command or configuration", `--seed ${rank}`],
+            ["corpus", `--corpus $([ ${rank} = 1 ] && echo ${other.folder} || echo ${corpus})`],
+            ["device", `--variant $([ ${rank} = 1 ] && echo cpu-plain || echo cpu-subgroup)`],
+          ]
+        ) {
+          const line = trainWords("CORPUS", at("different")).filter((word) =>
+            word !== "--corpus" && word !== "CORPUS"
+          );
+          const own = what === "corpus" ? words : `--corpus ${corpus} ${words}`;
+          Deno.writeTextFileSync(at("rank.sh"), `exec ${Deno.execPath()} "$@" ${own}\n`);
+          const ended = await runRanks(mpirun, 2, [
+            "eval",
+            "const c = new Deno.Command('sh', { args: Deno.args }).spawn(); Deno.exit((await c.status).code)",
+            "--",
+            at("rank.sh"),
+            ...taskWords("train", ...line.slice(1)),
+          ]);
+          assertEquals(ended.code, 1, ended.stderr);
+          const told = ended.stderr.match(/rank 1 has another [a-z ]+ than rank 0/g);
+          assertEquals(told, [`rank 1 has another ${what} than rank 0`], ended.stderr);
+          assert(!exists(join(at("different"), "run.json")));
+        }
+        // What one process does alone is not done twice into one folder.
+        const tuned = await runRanks(
+          mpirun,
+          2,
+          taskWords(
+            "finetune",
+            "ner",
+            "--model",
+            at("none"),
+            "--data",
+            at("none"),
+            "--out",
+            at("tuned"),
+          ),
+        );
+        assertEquals(tuned.code, 2, tuned.stderr);
+        assertEquals(tuned.stderr.match(/Cannot run "finetune ner" as 2 processes/g)?.length, 1);
+        assert(!exists(at("tuned")));
       }),
     false,
   );
