@@ -19,7 +19,7 @@ export const command: Command = {
     const options = runOptions(invocation);
     const { kind } = jobToFinish(options.corpus);
     if (kind === "PubMed") return printSummary(invocation, await finishParts(options));
-    const { manifest, source } = await finishTextParts(options);
-    printTexts(invocation, options.corpus, source, manifest);
+    const built = await finishTextParts(options);
+    printTexts(invocation, options.corpus, built.source, built);
   },
 };

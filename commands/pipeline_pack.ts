@@ -6,6 +6,7 @@ import { formatTable } from "../core/reporter.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { defaultWorkers } from "../pipeline/ingest/worker_count.ts";
 import { packSet } from "../pipeline/pack.ts";
+import { readTextCorpus } from "../pipeline/texts/state.ts";
 import { type PackingMethod, readManifest } from "../pipeline/shards/mod.ts";
 import { CORPUS, defined, grouped, logPadding, RUN_OPTIONS } from "./pipeline_options.ts";
 
@@ -19,7 +20,7 @@ export const command: Command = {
     "With another tokenizer, rows of another length, or other shares held out; what is not " +
     'given is as in the corpus. The set lies in sets/NAME/ of the corpus: "train --corpus DIR --shards ' +
     'NAME" trains on it. After a refresh the same command brings it up to date. What is held out of ' +
-    "the corpus is held out of its sets. For corpora of PubMed's citations.",
+    "the corpus is held out of its sets. A corpus of texts that was made without a tokenizer gets its shards so.",
   options: {
     corpus: CORPUS,
     out: { type: "string", placeholder: "NAME", help: "the set's name", required: true },
@@ -47,7 +48,7 @@ export const command: Command = {
   async run(invocation) {
     const { reporter, signal } = invocation;
     const corpus = invocation.requiredString("corpus");
-    readCatalogue(corpus).close(); // says so where there is no corpus, before one is made
+    if (!readTextCorpus(corpus)) readCatalogue(corpus).close(); // says so where there is no corpus, before one is made
     let stage = "";
     let progress = reporter.progress("Token files", 0);
     const done = await packSet({

@@ -1,8 +1,7 @@
 /** What `pipeline run` and `refresh` do where the source is a folder of texts. @module */
 import { jsonLine } from "../core/json.ts";
 import type { Invocation } from "../core/cli.ts";
-import { buildTextCorpus } from "../pipeline/texts/corpus.ts";
-import type { Manifest } from "../pipeline/shards/mod.ts";
+import { buildTextCorpus, type BuiltTexts } from "../pipeline/texts/corpus.ts";
 import { logPadding, runOptions } from "./pipeline_options.ts";
 
 /** Brings a corpus of texts up to date with a folder, and prints what it holds. */
@@ -12,14 +11,26 @@ export async function runTexts(invocation: Invocation, source: string): Promise<
   printTexts(invocation, corpus, source, await buildTextCorpus({ ...options, source }));
 }
 
-/** Prints what the shards of a corpus of texts hold. */
+/** Prints what the shards of a corpus of texts hold, or how many documents it has where it has none. */
 export function printTexts(
   invocation: Invocation,
   corpus: string,
   source: string,
-  manifest: Manifest,
+  { state, manifest }: BuiltTexts,
 ): void {
   const { reporter } = invocation;
+  if (!manifest) {
+    const documents = state.files.reduce((n, file) => n + file.documents, 0);
+    if (invocation.json) {
+      reporter.line(jsonLine({ corpus, source, documents }));
+      return;
+    }
+    reporter.line(
+      `${documents} documents; no shards without --tokenizer FILE: "pipeline train-tokenizer --corpus ` +
+        `${corpus}" learns one of them, "pipeline pack" makes shards with it`,
+    );
+    return;
+  }
   const { splits, tokenizer_sha256 } = manifest;
   logPadding(reporter, manifest);
   const sum = (of: (split: typeof splits.train) => number) =>

@@ -5,23 +5,26 @@
  * @module
  */
 import { exists, hashFile, readJson, writeAtomic } from "../core/files.ts";
-import { Interrupted, UserError } from "../core/errors.ts";
+import { fail, Interrupted, UserError } from "../core/errors.ts";
 import { breathe } from "../core/breathe.ts";
 import { LiveBits } from "./catalogue/live_set.ts";
-import { Corpus } from "./corpus.ts";
-import { corpusPaths, setFolder, setPath } from "./corpus_paths.ts";
+import { Corpus, holdFolder, removePartials } from "./corpus.ts";
+import { corpusPaths, setFolder, setPath, textsPath, textTokensPath } from "./corpus_paths.ts";
 import { corpusSettings, type PackingSettings } from "./corpus_settings.ts";
 import { checkSequenceLength } from "./ingest/shards.ts";
 import {
   buildShards,
   figuresOf,
   isKeptName,
+  type LiveSet,
   manifestPath,
   type ShardSummary,
   tokenizerPath,
 } from "./shards/mod.ts";
 import { WorkerPool } from "./ingest/worker_pool.ts";
-import { readHeldOut, withoutHeldOut } from "./overlap/contamination.ts";
+import { checkContamination, readHeldOut, withoutHeldOut } from "./overlap/contamination.ts";
+import { textSettings, tokenizeTextFile } from "./texts/corpus.ts";
+import { readTextCorpus, textRecord } from "./texts/state.ts";
 import { loadTokenizer } from "./tokenizer/mod.ts";
 
 /** What to pack, and how. What is left out is the set's own, or else the corpus's. */
@@ -36,12 +39,43 @@ export interface PackOptions extends Partial<PackingSettings> {
   signal?: AbortSignal;
 }
 
+/** Which documents of a source file are packed. */
+interface FileState {
+  documents_sha256: string;
+  /** The number of its first document, in a corpus of texts; their files do not say it. */
+  first?: number;
+}
+
 /** `sets/NAME/set.json`: what the set was made with, and from. */
 export interface SetRecord extends PackingSettings {
   format: 1;
   tokenizer_sha256: string;
   /** Of each source file: its documents and the tokens made of them. */
-  files: Record<string, { documents_sha256: string; tokens_sha256: string }>;
+  files: Record<string, FileState & { tokens_sha256: string }>;
+}
+
+/** A source file whose documents a set holds. */
+interface PackedFile {
+  name: string;
+  md5: string;
+  state: FileState;
+}
+
+/** The documents of a corpus, whatever it is of, while this process alone may change it. */
+interface PackedCorpus {
+  settings: PackingSettings;
+  files: readonly PackedFile[];
+  live: LiveSet;
+  /** Where a set has a file's tokens. */
+  tokensPath(set: string, name: string): string;
+  /** Makes the tokens of files for a set and tells the hash of each. */
+  tokenize(
+    files: readonly PackedFile[],
+    set: string,
+    seed: number,
+    onFile: (file: PackedFile, sha256: string) => void,
+  ): Promise<void>;
+  close(): void;
 }
 
 /** What packing came to. */
@@ -75,14 +109,11 @@ export async function packSet(options: PackOptions): Promise<Packing> {
     );
   }
   checkSequenceLength(options.sequenceLength);
-  const corpus = new Corpus(folder);
+  const corpus = exists(textsPath(folder)) ? openTexts(options) : openCitations(options);
   try {
-    const { catalogue } = corpus;
-    corpus.checkHeldOut();
     const set = setFolder(folder, name);
     const old = exists(setPath(set)) ? readJson<SetRecord>(setPath(set), "shard set") : undefined;
-    const own = corpusSettings(folder, catalogue);
-    const settings = settingsOf(options, old, own);
+    const settings = settingsOf(options, old, corpus.settings);
     const file = options.tokenizer ?? (old ? tokenizerPath(set) : tokenizerPath(folder));
     if (!exists(file)) {
       throw new UserError(
@@ -105,50 +136,28 @@ export async function packSet(options: PackOptions): Promise<Packing> {
     const save = () => writeAtomic(setPath(set), JSON.stringify(record, null, 1) + "\n");
     save();
     writeAtomic(tokenizerPath(set), Deno.readFileSync(tokenizer.path));
-    const files = catalogue.files();
+    const { files } = corpus;
     const waiting = files.filter((f) => {
       const known = record.files[f.name];
-      return known?.documents_sha256 !== f.documents_sha256 ||
-        !exists(corpusPaths.tokens(set, f.name));
+      return known?.documents_sha256 !== f.state.documents_sha256 ||
+        known.first !== f.state.first || !exists(corpus.tokensPath(set, f.name));
     });
-    const pool = new WorkerPool(options.workers);
-    const stop = () => pool.stop();
-    signal?.addEventListener("abort", stop, { once: true });
-    try {
-      let done = 0;
-      await Promise.all(waiting.map(async (f) => {
-        const outcome = await pool.run({
-          kind: "tokens",
-          corpus: folder,
-          into: set,
-          source: f.name,
-          policies: own.policies,
-          tokens: { tokenizer: tokenizerPath(set), seed: settings.seed },
-        });
-        record.files[f.name] = {
-          documents_sha256: f.documents_sha256 ?? "",
-          tokens_sha256: outcome.tokens?.sha256 ?? "",
-        };
-        save();
-        onProgress?.("tokens", ++done, waiting.length);
-      }));
-    } catch (error) {
-      if (signal?.aborted) throw new Interrupted("Stopped; the same command goes on from here");
-      throw error;
-    } finally {
-      signal?.removeEventListener("abort", stop);
-      await pool.close();
-    }
+    let done = 0;
+    await corpus.tokenize(waiting, set, settings.seed, (f, tokens_sha256) => {
+      record.files[f.name] = { ...f.state, tokens_sha256 };
+      save();
+      onProgress?.("tokens", ++done, waiting.length);
+    });
     await breathe();
     const before = exists(manifestPath(set)) ? hashFile(manifestPath(set)) : "";
     const manifest = await buildShards({
       corpus: set,
       tokenFiles: files.map((f) => ({
         source: f.name,
-        path: corpusPaths.tokens(set, f.name),
+        path: corpus.tokensPath(set, f.name),
         sha256: record.files[f.name]?.tokens_sha256 ?? "",
       })),
-      live: withoutHeldOut(new LiveBits(catalogue), readHeldOut(folder, catalogue)),
+      live: corpus.live,
       tokenizer: loadTokenizer(tokenizerPath(set)),
       ...settings,
       sourceFiles: files.map((f) => ({ name: f.name, md5: f.md5 })),
@@ -159,6 +168,92 @@ export async function packSet(options: PackOptions): Promise<Packing> {
     return { folder: set, settings, written, figures: figuresOf(manifest) };
   } finally {
     corpus.close();
+  }
+}
+
+const stopped = () => new Interrupted("Stopped; the same command goes on from here");
+
+/** Opens a corpus of PubMed's citations for packing. */
+function openCitations({ corpus: folder, workers, signal }: PackOptions): PackedCorpus {
+  const corpus = new Corpus(folder);
+  try {
+    const { catalogue } = corpus;
+    corpus.checkHeldOut();
+    const own = corpusSettings(folder, catalogue);
+    return {
+      settings: own,
+      files: catalogue.files().map(({ name, md5, documents_sha256 }) => ({
+        name,
+        md5,
+        state: { documents_sha256: documents_sha256 ?? "" },
+      })),
+      live: withoutHeldOut(new LiveBits(catalogue), readHeldOut(folder, catalogue)),
+      tokensPath: corpusPaths.tokens,
+      async tokenize(files, set, seed, onFile) {
+        const pool = new WorkerPool(workers);
+        const stop = () => pool.stop();
+        signal?.addEventListener("abort", stop, { once: true });
+        try {
+          await Promise.all(files.map(async (file) => {
+            const outcome = await pool.run({
+              kind: "tokens",
+              corpus: folder,
+              into: set,
+              source: file.name,
+              policies: own.policies,
+              tokens: { tokenizer: tokenizerPath(set), seed },
+            });
+            onFile(file, outcome.tokens?.sha256 ?? "");
+          }));
+        } catch (error) {
+          throw signal?.aborted ? stopped() : error;
+        } finally {
+          signal?.removeEventListener("abort", stop);
+          await pool.close();
+        }
+      },
+      close: () => corpus.close(),
+    };
+  } catch (error) {
+    corpus.close();
+    throw error;
+  }
+}
+
+/** Opens a corpus of other texts for packing. */
+function openTexts({ corpus: folder, signal }: PackOptions): PackedCorpus {
+  const held = holdFolder(folder);
+  try {
+    removePartials(folder);
+    const state = readTextCorpus(folder) ?? fail(`${folder} is no corpus of texts`);
+    const record = textRecord(folder);
+    checkContamination(folder, record);
+    const { pmids } = readHeldOut(folder, record);
+    const { sequence_length, ...rest } = textSettings({ corpus: folder }, state.settings);
+    return {
+      settings: { sequenceLength: sequence_length, ...rest },
+      files: state.files.map(({ name, md5, documents_sha256 = "", first }) => ({
+        name,
+        md5,
+        state: { documents_sha256, first },
+      })),
+      live: { isLive: (_source, number) => !pmids.has(number) },
+      tokensPath: textTokensPath,
+      async tokenize(files, set, seed, onFile) {
+        const tokenizer = loadTokenizer(tokenizerPath(set));
+        for (const file of files) {
+          const known = state.files.find(({ name }) => name === file.name) ??
+            fail(`there is no file of texts ${file.name}`);
+          const path = textTokensPath(set, file.name);
+          const made = await tokenizeTextFile(folder, known, path, { tokenizer, seed, signal });
+          onFile(file, made.tokens_sha256);
+        }
+      },
+      close: () => held.release(),
+    };
+  } catch (error) {
+    held.release();
+    throw error;
   }
 }
 

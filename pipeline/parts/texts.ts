@@ -18,10 +18,11 @@ import {
 import { checkSequenceLength } from "../ingest/shards.ts";
 import { checkContamination } from "../overlap/contamination.ts";
 import type { RunOptions } from "../ingest/run_options.ts";
-import { corpusTokenizer, keepTokenizer, type Manifest, renumberTokenFile } from "../shards/mod.ts";
+import { keepTokenizer, renumberTokenFile } from "../shards/mod.ts";
 import { compareNewTexts } from "../texts/compare_later.ts";
 import {
   buildTextShards,
+  type BuiltTexts,
   isTextFileWhole,
   type TakenTextFile,
   takeTextFile,
@@ -82,9 +83,6 @@ export async function runTextPart(
   const old = readTextCorpus(corpus);
   const settings = textSettings(options, old?.settings);
   const tokenizer = partTokenizer(corpus, old?.tokenizer_sha256, options.tokenizer);
-  if (!tokenizer) {
-    throw new UserError(`Cannot make a corpus of the texts in ${source}: give --tokenizer FILE`);
-  }
   using folder = enterParts(corpus, partName(part));
   const { sequence_length, ...others } = settings;
   const job = joinJob(corpus, folder, {
@@ -94,11 +92,11 @@ export async function runTextPart(
     parts: part.parts,
     source: resolve(source),
     files: "",
-    tokenizer_sha256: tokenizer.sha256,
+    tokenizer_sha256: tokenizer?.sha256 ?? "",
     settings: flatSettings({ sequenceLength: sequence_length, ...others }),
     names,
   });
-  keepPartTokenizer(corpus, folder, tokenizer.sha256, tokenizer.path);
+  if (tokenizer) keepPartTokenizer(corpus, folder, tokenizer.sha256, tokenizer.path);
   const own = job.names.filter((_, i) => isOwn(part, i + 1));
   const report: PartReport = {
     format: 1,
@@ -117,13 +115,13 @@ export async function runTextPart(
     if (!exists(path)) continue; // taken away since the first part looked
     const md5 = hashFile(path, "md5");
     const known = old?.files.find((file) => file.name === name && file.md5 === md5);
-    if (known && isTextFileWhole(corpus, known)) continue;
+    if (known && isTextFileWhole(corpus, known, tokenizer !== undefined)) continue;
     report.files.push({ name, md5 });
     if (isTextPartDone(corpus, job, name, md5)) continue;
     const taken = await takeTextFile(folder.work, source, name, 0, {
-      tokenizer,
+      ...(tokenizer ? { tokenizer } : {}),
       seed: settings.seed,
-      ...(signal ? { signal } : {}),
+      signal,
     });
     keepTextFile(corpus, folder, job, { name, md5, ...taken });
     added.files++;
@@ -144,14 +142,19 @@ export async function runTextPart(
   };
 }
 
-/** The two files that are made of a file of texts, with their hashes. */
-const madeOf = (row: TextRow) => [
-  {
+/** The files that are made of a file of texts, its documents first, with their hashes. */
+const madeOf = (row: TextRow) => {
+  const documents = {
     path: (folder: string) => textDocumentsPath(folder, row.name),
     sha256: row.documents_sha256,
-  },
-  { path: (folder: string) => textTokensPath(folder, row.name), sha256: row.tokens_sha256 },
-];
+  };
+  if (row.tokens_sha256 === undefined) return [documents];
+  const tokens = {
+    path: (folder: string) => textTokensPath(folder, row.name),
+    sha256: row.tokens_sha256,
+  };
+  return [documents, tokens];
+};
 
 function keepTextFile(corpus: string, folder: PartFolder, job: PartJob, row: TextRow): void {
   for (const { path } of madeOf(row)) folder.place(path(folder.work), path(partsPath(corpus)));
@@ -184,7 +187,7 @@ function isTextPartDone(corpus: string, job: PartJob, name: string, md5: string)
  */
 export async function finishTextParts(
   options: FinishOptions,
-): Promise<{ manifest: Manifest; source: string }> {
+): Promise<BuiltTexts & { source: string }> {
   const { corpus, signal, onProgress } = options;
   const job = jobToFinish(corpus);
   const held = holdFolder(corpus);
@@ -194,15 +197,20 @@ export async function finishTextParts(
     const rows = checkTextParts(corpus, job);
     const old = readTextCorpus(corpus);
     if (old) checkContamination(corpus, textRecord(corpus));
-    const settings = textSettings({ corpus, ...givenSettings(job) }, old?.settings);
-    const given = partPaths.tokenizer(corpus, job.tokenizer_sha256);
-    const tokenizer = corpusTokenizer(corpus, old?.tokenizer_sha256, given);
-    keepTokenizer(corpus, tokenizer);
+    const given = job.tokenizer_sha256
+      ? partPaths.tokenizer(corpus, job.tokenizer_sha256)
+      : undefined;
+    const tokenizer = partTokenizer(corpus, old?.tokenizer_sha256, given);
+    if (tokenizer) keepTokenizer(corpus, tokenizer);
     const state: TextCorpusState = {
       format: 1,
       source: job.source,
-      tokenizer_sha256: tokenizer.sha256,
-      settings,
+      ...(tokenizer
+        ? {
+          tokenizer_sha256: tokenizer.sha256,
+          settings: textSettings({ corpus, ...givenSettings(job) }, old?.settings),
+        }
+        : {}),
       next: old?.next ?? 1,
       files: [],
       ...(old?.records ? { records: old.records } : {}),
@@ -215,7 +223,7 @@ export async function finishTextParts(
       const known = old?.files.find((file) =>
         file.name === name && (row === undefined || file.md5 === row.md5)
       );
-      if (known && (row === undefined || isTextFileWhole(corpus, known))) {
+      if (known && (row === undefined || isTextFileWhole(corpus, known, tokenizer !== undefined))) {
         state.files.push(known);
         continue;
       }
@@ -234,9 +242,9 @@ export async function finishTextParts(
       removeIfExists(textDocumentsPath(corpus, name));
     }
     await compareNewTexts(corpus, state, signal);
-    const manifest = await buildTextShards(corpus, state, tokenizer, options);
+    const manifest = tokenizer && await buildTextShards(corpus, state, tokenizer, options);
     dropParts(corpus);
-    return { manifest, source: job.source };
+    return { state, source: job.source, ...(manifest ? { manifest } : {}) };
   } catch (error) {
     removePartials(corpus);
     if (!exists(textsPath(corpus))) removeMade(corpus, held);
@@ -271,7 +279,7 @@ function checkTextParts(corpus: string, job: PartJob): Map<string, TextRow> {
 function mergeTextFile(corpus: string, job: PartJob, row: TextRow, first: number): TextFile {
   const { records: _, name, md5, ...taken } = row;
   const [documents, tokens] = madeOf(row);
-  if (!documents || !tokens) throw new Error("A file of texts has no documents or tokens");
+  if (!documents) throw new Error("A file of texts has no documents");
   const fail = (path: string): never => {
     const part = ownerOf(job.names.indexOf(name) + 1, job.parts);
     throw new UserError(
@@ -283,13 +291,14 @@ function mergeTextFile(corpus: string, job: PartJob, row: TextRow, first: number
   const to = documents.path(corpus);
   const at = exists(from) ? from : to; // a try at finishing that was killed may have moved it
   if (!exists(at) || hashFile(at) !== documents.sha256) fail(from);
-  const made = tokens.path(partsPath(corpus));
-  if (!exists(made) || hashFile(made) !== tokens.sha256) fail(made);
+  const made = tokens?.path(partsPath(corpus));
+  if (made !== undefined && (!exists(made) || hashFile(made) !== tokens?.sha256)) fail(made);
   if (at !== to) {
     Deno.mkdirSync(dirname(to), { recursive: true });
     Deno.renameSync(from, to);
     syncFolder(dirname(to));
   }
+  if (!tokens || made === undefined) return { name, md5, first, ...taken };
   const target = tokens.path(corpus);
   const { seed } = job.settings;
   renumberTokenFile(made, target, first, job.tokenizer_sha256, Number(seed));

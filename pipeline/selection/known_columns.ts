@@ -1,5 +1,6 @@
 /** Which columns the documents of a corpus can be chosen by, and whether a choice makes sense. @module */
 import { fail, UserError } from "../../core/errors.ts";
+import { documentsHome } from "../corpus_paths.ts";
 import type { Column } from "../texts/columns.ts";
 import { documentsHome } from "../corpus_paths.ts";
 import { columnsOf, readTextCorpus, type TextCorpusState } from "../texts/state.ts";

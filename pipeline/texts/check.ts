@@ -46,13 +46,13 @@ export type TextStatus =
 
 /** Reads the figures of a corpus of texts. */
 export function readTextStatus(corpus: string, state: TextCorpusState): TextStatus {
-  const { files, settings, tokenizer_sha256 } = state;
-  const { sequence_length } = settings;
+  const { files, settings, tokenizer_sha256 = "" } = state;
+  const sequence_length = settings?.sequence_length ?? 0;
   return {
     corpus,
     files: files.length,
     documents: files.reduce((n, f) => n + f.documents, 0),
-    tokens_of_all_versions: files.reduce((n, f) => n + f.tokens, 0),
+    tokens_of_all_versions: files.reduce((n, f) => n + (f.tokens ?? 0), 0),
     columns: Object.fromEntries(
       columnsOf(state).map(({ name, kind, list }) => [name, list ? `list of ${kind}` : kind]),
     ),
@@ -97,31 +97,43 @@ async function lookAtTexts(corpus: string, options: VerifyOptions): Promise<Veri
       `${textsPath(corpus)} is not what this version writes; "pipeline run" writes it again`,
     );
   }
-  checkTokenizer(corpus, tokenizer_sha256, problems);
+  if (tokenizer_sha256 !== undefined) checkTokenizer(corpus, tokenizer_sha256, problems);
   for (const [i, file] of files.entries()) {
     await breathe();
     if (options.signal?.aborted) throw new Interrupted("Stopped");
     const path = textTokensPath(corpus, file.name);
-    checkHash(path, file.tokens_sha256, found);
+    if (file.tokens_sha256) checkHash(path, file.tokens_sha256, found);
     if (file.documents_sha256) {
       checkHash(textDocumentsPath(corpus, file.name), file.documents_sha256, found);
     }
-    try {
-      const tokens = new TokenFile(path, tokenizer_sha256, settings.seed);
-      tokens.close();
-      documents += tokens.documents;
-      if (tokens.documents !== file.documents) {
-        problems.push(`${path} has ${tokens.documents} documents, not ${file.documents}`);
-      }
-    } catch (error) {
-      if (exists(path)) problems.push(messageOf(error));
+    if (file.tokens_sha256 && tokenizer_sha256 !== undefined && settings) {
+      checkTokens(path, file.documents, tokenizer_sha256, settings.seed, problems);
     }
+    documents += file.documents;
     options.onProgress?.(i + 1, files.length);
   }
   const record = { get: (key: string) => records?.[key] };
   checkHeldOut(corpus, record, problems);
   const shards = await checkShards(corpus, record, files, found, options.signal);
   return { files: files.length, documents, shards, live: documents, ...found };
+}
+
+/** Reports a token file that cannot be read, or has other documents than its file of texts. */
+function checkTokens(
+  path: string,
+  documents: number,
+  tokenizer: string,
+  seed: number,
+  problems: string[],
+): void {
+  try {
+    const tokens = new TokenFile(path, tokenizer, seed);
+    tokens.close();
+    if (tokens.documents === documents) return;
+    problems.push(`${path} has ${tokens.documents} documents, not ${documents}`);
+  } catch (error) {
+    if (exists(path)) problems.push(messageOf(error));
+  }
 }
 
 /**

@@ -24,7 +24,7 @@ import {
 import { breathe } from "../../core/breathe.ts";
 import { ColumnRows, ColumnSurvey } from "./columns.ts";
 import { compareNewTexts } from "./compare_later.ts";
-import { TextDocumentWriter } from "./documents.ts";
+import { readTextDocuments, TextDocumentWriter } from "./documents.ts";
 import { readRecords } from "./records.ts";
 import {
   readTextCorpus,
@@ -43,7 +43,7 @@ export interface TextCorpusOptions extends Partial<PackingSettings> {
   corpus: string;
   /** The folder of texts. */
   source: string;
-  /** A tokenizer.json. */
+  /** A tokenizer.json; without one, and where the corpus has none, there are documents alone. */
   tokenizer?: string;
   /** Stops after what is under way. */
   signal?: AbortSignal;
@@ -63,14 +63,22 @@ export function textFiles(source: string): string[] {
   return names.filter((n) => TEXT_FILE.test(n)).sort();
 }
 
+/** A corpus of texts that was brought up to date. */
+export interface BuiltTexts {
+  state: TextCorpusState;
+  /** What its shards hold; none without a tokenizer. */
+  manifest?: Manifest;
+}
+
 /**
- * Takes in the files that are new or changed and builds the shards.
- * @throws {UserError} where a file is malformed, settings differ from the corpus's own, or there is
- *   no tokenizer
+ * Takes in the files that are new or changed and builds the shards. Without a tokenizer the corpus has
+ * documents alone, of which a vocabulary can be learned; a later run with one makes the same shards as
+ * if it had been given from the beginning.
+ * @throws {UserError} where a file is malformed, or settings differ from the corpus's own
  * @throws {CorpusBusy} where another process is at work on the corpus
  * @throws {Interrupted} where the signal fires; what is done stays
  */
-export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manifest> {
+export async function buildTextCorpus(options: TextCorpusOptions): Promise<BuiltTexts> {
   const { corpus, source } = options;
   if (exists(corpusPaths.catalogue(corpus))) {
     throw new UserError(
@@ -84,19 +92,22 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
     );
   }
   const old = readTextCorpus(corpus);
-  if (!old && options.tokenizer === undefined) {
-    throw new UserError(`Cannot make a corpus of the texts in ${source}: give --tokenizer FILE`);
-  }
-  const tokenizer = corpusTokenizer(corpus, old?.tokenizer_sha256, options.tokenizer);
-  const settings = textSettings(options, old?.settings);
+  const tokenized = old?.tokenizer_sha256 !== undefined || options.tokenizer !== undefined;
+  const shards = tokenized
+    ? {
+      tokenizer: corpusTokenizer(corpus, old?.tokenizer_sha256, options.tokenizer),
+      settings: textSettings(options, old?.settings),
+    }
+    : undefined;
   const held = holdFolder(corpus);
   try {
     removePartials(corpus);
     if (old) checkContamination(corpus, textRecord(corpus));
-    keepTokenizer(corpus, tokenizer);
-    const state = await takeFiles(options, tokenizer, settings);
+    if (shards) keepTokenizer(corpus, shards.tokenizer);
+    const state = await takeFiles(options, shards);
     await compareNewTexts(corpus, state, options.signal);
-    return await buildTextShards(corpus, state, tokenizer, options);
+    if (!shards) return { state };
+    return { state, manifest: await buildTextShards(corpus, state, shards.tokenizer, options) };
   } catch (error) {
     removePartials(corpus);
     if (!exists(textsPath(corpus))) removeMade(corpus, held);
@@ -109,41 +120,47 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Manif
 /** Brings tokens, documents and their list up to date with the folder. */
 async function takeFiles(
   { corpus, source, signal, onProgress }: TextCorpusOptions,
-  tokenizer: Tokenizer,
-  settings: TextCorpusSettings,
+  shards: { tokenizer: Tokenizer; settings: TextCorpusSettings } | undefined,
 ): Promise<TextCorpusState> {
   const old = readTextCorpus(corpus);
   const names = textFiles(source);
   const state: TextCorpusState = {
     format: 1,
     source: resolve(source),
-    tokenizer_sha256: tokenizer.sha256,
-    settings,
+    ...(shards ? { tokenizer_sha256: shards.tokenizer.sha256, settings: shards.settings } : {}),
     next: old?.next ?? 1,
     files: [],
     ...(old?.records ? { records: old.records } : {}),
   };
+  const tokens = shards && { tokenizer: shards.tokenizer, seed: shards.settings.seed };
   const write = (rest: TextFile[]) =>
     writeTextCorpus(corpus, { ...state, files: [...state.files, ...rest] });
   for (const [done, name] of names.entries()) {
     onProgress?.("tokens", done, names.length);
     const md5 = hashFile(join(source, name), "md5");
     const known = old?.files.find((f) => f.name === name && f.md5 === md5);
-    if (known && isTextFileWhole(corpus, known)) {
+    // Files not looked at yet are kept, so that a killed run goes on where it was.
+    const keep = (file: TextFile) => {
+      state.files.push(file);
+      write(old?.files.filter((f) => names.indexOf(f.name) > done) ?? []);
+    };
+    if (known && isTextFileWhole(corpus, known, tokens !== undefined)) {
       state.files.push(known);
+      continue;
+    }
+    if (known && tokens && isTextFileWhole(corpus, known, false)) {
+      const path = textTokensPath(corpus, name);
+      keep({ ...known, ...await tokenizeTextFile(corpus, known, path, { ...tokens, signal }) });
       continue;
     }
     // The same file keeps its numbers.
     const first = known?.first ?? state.next;
     const { records, ...file } = await takeTextFile(corpus, source, name, first, {
-      tokenizer,
-      seed: settings.seed,
+      ...tokens,
       signal,
     });
-    state.files.push({ name, md5, first, ...file });
     if (!known) state.next += records;
-    // Files not looked at yet are kept, so that a killed run goes on where it was.
-    write(old?.files.filter((f) => names.indexOf(f.name) > done) ?? []);
+    keep({ name, md5, first, ...file });
   }
   write([]);
   for (const { name } of old?.files ?? []) {
@@ -158,11 +175,51 @@ async function takeFiles(
 const isWhole = (path: string, hash: string | undefined): boolean =>
   exists(path) && (hash === undefined || hashFile(path) === hash);
 
-/** True where a corpus has all that a run makes of a file of texts, as it was written. */
-export function isTextFileWhole(corpus: string, file: TextFile): boolean {
-  return file.columns !== undefined &&
-    isWhole(textTokensPath(corpus, file.name), file.tokens_sha256) &&
+/**
+ * True where a corpus has all that a run makes of a file of texts, as it was written.
+ * @param tokenized whether tokens are to be among it
+ */
+export function isTextFileWhole(corpus: string, file: TextFile, tokenized: boolean): boolean {
+  const tokens = file.tokens_sha256 !== undefined &&
+    isWhole(textTokensPath(corpus, file.name), file.tokens_sha256);
+  return file.columns !== undefined && (tokens || !tokenized) &&
     isWhole(textDocumentsPath(corpus, file.name), file.documents_sha256);
+}
+
+/** How tokens are made, and how it is stopped. */
+interface Tokenizing {
+  tokenizer: Tokenizer;
+  /** Of the order of documents. */
+  seed: number;
+  signal: AbortSignal | undefined;
+}
+
+/**
+ * Makes a file's tokens from the documents that the corpus keeps of it, for which its source is not
+ * needed any more.
+ * @param path where the token file appears
+ * @throws {UserError} where the documents are missing or damaged
+ * @throws {Interrupted} where the signal fires
+ */
+export async function tokenizeTextFile(
+  corpus: string,
+  file: TextFile,
+  path: string,
+  { tokenizer, seed, signal }: Tokenizing,
+): Promise<Required<Pick<TextFile, "tokens" | "tokens_sha256">>> {
+  const tokens = new TokenFileWriter(path, tokenizer, seed);
+  try {
+    for await (const { number, values } of readTextDocuments(corpus, file, ["text"])) {
+      if (signal?.aborted) throw new Interrupted("Stopped; the same command goes on from here");
+      const text = values.text as string;
+      tokens.add({ pmid: number, version: 1, ordinal: number - file.first, text });
+    }
+  } catch (error) {
+    tokens.abort();
+    throw error;
+  }
+  const written = tokens.commit();
+  return { tokens: written.tokens, tokens_sha256: hashFile(path) };
 }
 
 /** Everything that is known of a file once it was read, but for its name, MD5 and numbers. */
@@ -171,13 +228,16 @@ export type TakenTextFile =
   & Required<Pick<TextFile, "columns" | "documents_sha256">>
   & { records: number };
 
-/** Writes a file's tokens and documents: once through it for its columns, once for all else. */
+/**
+ * Writes a file's documents, and its tokens where a tokenizer is given: once through it for its columns,
+ * once for all else.
+ */
 export async function takeTextFile(
   corpus: string,
   source: string,
   name: string,
   first: number,
-  { tokenizer, seed, signal }: { tokenizer: Tokenizer; seed: number; signal?: AbortSignal },
+  { tokenizer, seed = 0, signal }: Partial<Tokenizing>,
 ): Promise<TakenTextFile> {
   const path = join(source, name);
   const survey = new ColumnSurvey(path);
@@ -192,31 +252,38 @@ export async function takeTextFile(
   }
   const columns = survey.columns();
   const rows = new ColumnRows(columns);
-  const tokens = new TokenFileWriter(textTokensPath(corpus, name), tokenizer, seed);
+  const tokens = tokenizer && new TokenFileWriter(textTokensPath(corpus, name), tokenizer, seed);
   const documents = new TextDocumentWriter(textDocumentsPath(corpus, name), name, columns);
   let ordinal = 0;
+  let filled = 0;
   let documents_sha256: string;
   try {
     for await (const { id, text, record } of readRecords(path)) {
       await pause();
-      documents.add(id, text, rows.row(record));
-      tokens.add({ pmid: first + ordinal, version: 1, ordinal: ordinal++, text });
+      // As the documents keep it: half of a surrogate pair is no character there.
+      const whole = text.toWellFormed();
+      documents.add(id, whole, rows.row(record));
+      tokens?.add({ pmid: first + ordinal, version: 1, ordinal, text: whole });
+      ordinal++;
+      if (whole !== "") filled++;
     }
     documents_sha256 = documents.commit();
   } catch (error) {
     documents.abort();
-    tokens.abort();
+    tokens?.abort();
     throw error;
   }
+  const made = { documents: filled, documents_sha256, columns, records: ordinal };
+  if (!tokens) return made;
   const written = tokens.commit();
   const tokens_sha256 = hashFile(textTokensPath(corpus, name));
-  return { ...written, tokens_sha256, documents_sha256, columns, records: ordinal };
+  return { ...made, tokens: written.tokens, tokens_sha256 };
 }
 
 /** Builds the shards of a corpus of texts from its token files, without what is held out. */
 export async function buildTextShards(
   corpus: string,
-  { files, settings }: TextCorpusState,
+  { files, settings = textSettings({ corpus }, undefined) }: TextCorpusState,
   tokenizer: Tokenizer,
   { signal, onProgress }: Pick<TextCorpusOptions, "signal" | "onProgress">,
 ): Promise<Manifest> {
@@ -224,7 +291,7 @@ export async function buildTextShards(
   const { pmids } = readHeldOut(corpus, record);
   for (const { name, tokens_sha256 } of files) {
     const path = textTokensPath(corpus, name);
-    if (isWhole(path, tokens_sha256)) continue;
+    if (tokens_sha256 !== undefined && isWhole(path, tokens_sha256)) continue;
     throw new UserError(
       `Cannot build shards from ${path}: it is missing or not what was written; "pipeline run" makes ` +
         "it again",
@@ -238,7 +305,7 @@ export async function buildTextShards(
     tokenFiles: files.map(({ name, tokens_sha256 }) => ({
       source: name,
       path: textTokensPath(corpus, name),
-      sha256: tokens_sha256,
+      sha256: tokens_sha256 ?? "",
     })),
     sourceFiles: files.map(({ name, md5 }) => ({ name, md5 })),
     sequenceLength: settings.sequence_length,

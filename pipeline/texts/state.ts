@@ -15,16 +15,17 @@ export interface TextCorpusSettings {
   test: number;
 }
 
-/** A file that was tokenized; its records have the numbers from `first` on, empty ones too. */
+/** A file that was taken in; its records have the numbers from `first` on, empty ones too. */
 export interface TextFile {
   name: string;
   md5: string;
   first: number;
   /** Those that have a text. */
   documents: number;
-  tokens: number;
-  /** SHA-256 of its token file. */
-  tokens_sha256: string;
+  /** How many tokens it has; none where the corpus has no tokenizer, or had none when it came. */
+  tokens?: number;
+  /** SHA-256 of its token file, where it has one. */
+  tokens_sha256?: string;
   /** SHA-256 of `documents/<name>.parquet`; files of older versions have none. */
   documents_sha256?: string;
   /** What its records say besides their text. */
@@ -36,8 +37,10 @@ export interface TextCorpusState {
   format: 1;
   /** The folder of texts, as it was named last. */
   source?: string;
-  tokenizer_sha256: string;
-  settings: TextCorpusSettings;
+  /** The tokenizer that its tokens are made with; none in a corpus of documents alone. */
+  tokenizer_sha256?: string;
+  /** How its documents become shards, recorded with the tokenizer. */
+  settings?: TextCorpusSettings;
   /** The number of the next new document. */
   next: number;
   files: TextFile[];
@@ -57,7 +60,7 @@ export function readTextCorpus(corpus: string): TextCorpusState | undefined {
     "list of texts",
   ) ?? {};
   const changed = hash !== undefined && hash !== sha256(JSON.stringify(state));
-  if (changed || state.format !== 1 || !Array.isArray(state.files) || !state.settings) {
+  if (changed || state.format !== 1 || !Array.isArray(state.files)) {
     throw new UserError(
       `Cannot use the list of texts ${path}: it is damaged; put it back from a backup, or make the ` +
         "corpus again in another folder",

@@ -476,7 +476,9 @@ Deno.test("a corpus of texts in parts has the bytes of one made at once, refresh
     putTexts(source);
     const whole = join(folder, "whole");
     const corpus = join(folder, "corpus");
-    const given = (at: string) => ({ ...options(at), source, sequenceLength: 32 });
+    const { tokenizer, ...bare } = options(corpus);
+    let more: { tokenizer?: string } = {};
+    const given = (at: string) => ({ ...bare, ...more, corpus: at, source, sequenceLength: 32 });
     const both = async (parts: number) => {
       await buildTextCorpus(given(whole));
       for (let part = parts; part >= 1; part--) await runTextPart(given(corpus), { part, parts });
@@ -488,6 +490,8 @@ Deno.test("a corpus of texts in parts has the bytes of one made at once, refresh
       );
       assert(!exists(partsPath(corpus)), "the parts were left behind");
     };
+    await both(2); // documents alone
+    more = { tokenizer };
     await both(2);
     Deno.writeTextFileSync(join(source, "a1.jsonl"), '{"text":"Another one."}\n');
     Deno.writeTextFileSync(join(source, "a00.jsonl"), '{"text":"A file that is new."}\n');

@@ -1,7 +1,7 @@
 import { command as refresh } from "../../commands/pipeline_refresh.ts";
 import { parseInvocation } from "../../core/cli.ts";
 import { join } from "../../core/std.ts";
-import { UserError } from "../../core/errors.ts";
+import { fail, UserError } from "../../core/errors.ts";
 import { ParquetFile } from "../../pipeline/documents/parquet_file.ts";
 import { rightsFor } from "../../commands/permissions.ts";
 import { runPipeline } from "../../pipeline/run.ts";
@@ -11,6 +11,9 @@ import { readTextStatus, verifyTextCorpus } from "../../pipeline/texts/check.ts"
 import { readTextCorpus } from "../../pipeline/texts/state.ts";
 import { readManifest, SPLITS } from "../../pipeline/shards/mod.ts";
 import { packedDocuments } from "../../pipeline/shards/packed_documents.ts";
+import { openCorpusTexts } from "../../pipeline/corpus_texts.ts";
+import { packSet } from "../../pipeline/pack.ts";
+import { selectRows } from "../../pipeline/selection/selection.ts";
 import { assert, assertEquals, assertRejects } from "../assert.ts";
 import { silentReporter } from "../model/helpers.ts";
 import { ROOT } from "../shared.ts";
@@ -48,7 +51,8 @@ Deno.test("texts: JSON lines, Parquet and plain files become a corpus", () =>
     assertEquals(textFiles(source), ["a.txt", "b.jsonl", "c.parquet"]);
 
     const options = { corpus, source, tokenizer: TOKENIZER, sequenceLength: 64, test: 0.2 };
-    const manifest = await buildTextCorpus(options);
+    const { manifest } = await buildTextCorpus(options);
+    assert(manifest);
     assertEquals(manifest.sources.map((s) => s.name), ["a.txt", "b.jsonl", "c.parquet"]);
     assert(manifest.splits.test.documents > 0);
     assertEquals(await textsIn(corpus), [...lines, book, "from parquet"].sort());
@@ -67,13 +71,71 @@ Deno.test("texts: JSON lines, Parquet and plain files become a corpus", () =>
       UserError,
       "--sequence-length 32",
     );
-    const other = join(folder, "other");
-    await assertRejects(() => buildTextCorpus({ corpus: other, source }), UserError, "--tokenizer");
     Deno.writeTextFileSync(join(source, "d.jsonl"), '{"body":"x"}\n');
     await assertRejects(() => buildTextCorpus({ corpus, source }), UserError, "d.jsonl, line 1");
     assertEquals(textFiles("https://example.org/"), []);
     Deno.mkdirSync(join(source, "baseline"));
     assertEquals(textFiles(source), []);
+  }));
+
+Deno.test("texts: without a tokenizer there are documents, and with one later the same shards", () =>
+  withFolder(async (folder) => {
+    const source = join(folder, "texts");
+    const corpus = join(folder, "corpus");
+    const whole = join(folder, "whole");
+    Deno.mkdirSync(source);
+    const lines = Array.from({ length: 40 }, (_, i) => ({ text: `A line ${i}.`, year: 1990 + i }));
+    const jsonl = [{ text: "" }, { text: "half \ud800 a pair" }, ...lines];
+    Deno.writeTextFileSync(
+      join(source, "a.jsonl"),
+      jsonl.map((record) => JSON.stringify(record) + "\n").join(""),
+    );
+    Deno.writeTextFileSync(join(source, "b.txt"), "Words and more words. ".repeat(50));
+    assertEquals((await buildTextCorpus({ corpus, source })).manifest, undefined);
+    const status = readTextStatus(corpus, readTextCorpus(corpus) ?? fail("no corpus"));
+    assertEquals([status.files, status.documents, status.tokens], [2, 42, 0]);
+    assertEquals([status.tokenizer_sha256, status.shards], ["", 0]);
+    const verified = await verifyTextCorpus(corpus);
+    assertEquals([verified.problems, verified.documents], [[], 42]);
+    using texts = openCorpusTexts(corpus);
+    const read: string[] = [];
+    for await (const { text } of texts.read()) read.push(text);
+    assertEquals([read.length, read[0], read.at(-1)?.length], [42, "half \ufffd a pair", 1100]);
+
+    // A set needs its source no more, equals the shards of a corpus with the tokenizer, and is chosen
+    // from by what the records say.
+    const made = { sequenceLength: 64, test: 0.2 };
+    const { manifest } = await buildTextCorpus({
+      ...made,
+      corpus: whole,
+      source,
+      tokenizer: TOKENIZER,
+    });
+    const hashes = (folder: string) =>
+      SPLITS.flatMap((s) =>
+        readManifest(folder).splits[s].shards.map((shard) => shard.tokens_file.sha256)
+      );
+    const aside = join(folder, "aside");
+    Deno.renameSync(source, aside);
+    const pack = (more = {}) => packSet({ corpus, name: "small", workers: 1, ...more });
+    await assertRejects(() => pack(), UserError, "name one with --tokenizer");
+    const packed = await pack({ ...made, tokenizer: TOKENIZER });
+    assertEquals(hashes(packed.folder), hashes(whole));
+    assertEquals((await pack()).written, false);
+    const all = { upsample: "", curriculum: "", scores: "" };
+    const chosen = await selectRows(packed.folder, { filter: "year<2000", ...all });
+    assert(chosen.documents > 0 && chosen.documents <= 10, `${chosen.documents}`);
+    chosen.close();
+
+    // A tokenizer that comes later makes the same corpus, from its documents alone.
+    Deno.renameSync(aside, source);
+    await buildTextCorpus({ ...made, corpus, source, tokenizer: TOKENIZER });
+    assertEquals(
+      Deno.readTextFileSync(join(corpus, "texts.json")),
+      Deno.readTextFileSync(join(whole, "texts.json")),
+    );
+    assertEquals(hashes(corpus), hashes(whole));
+    assertEquals(manifest?.splits, readManifest(corpus).splits);
   }));
 
 Deno.test("texts: status counts, and verify finds what is not as it was written", () =>
