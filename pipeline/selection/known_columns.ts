@@ -2,7 +2,6 @@
 import { fail, UserError } from "../../core/errors.ts";
 import { documentsHome } from "../corpus_paths.ts";
 import type { Column } from "../texts/columns.ts";
-import { documentsHome } from "../corpus_paths.ts";
 import { columnsOf, readTextCorpus, type TextCorpusState } from "../texts/state.ts";
 import { DOCUMENT_COLUMNS, scoreColumns } from "./columns.ts";
 import type { Condition } from "./conditions.ts";
