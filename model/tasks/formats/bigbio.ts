@@ -142,6 +142,10 @@ export const bigbioText: Format<"text"> = {
     ),
 };
 
+/** A score as a number with a point, by which it is told from a class. */
+const scoreText = (score: number): string =>
+  Number.isInteger(score) ? score.toFixed(1) : String(score);
+
 /** Two texts with a label, or with a number. */
 export const bigbioPairs: Format<"text"> = {
   name: "bigbio-pairs",
@@ -152,10 +156,17 @@ export const bigbioPairs: Format<"text"> = {
     linesWith(probe, "text_1", "text_2", "label") || linesWith(probe, "premise", "hypothesis")
       ? 0.97
       : 0,
-  read: (path) =>
-    readJsonLines(path).map(({ value, line }): LabelledText => {
+  read: (path) => {
+    const rows = readJsonLines(path);
+    const cells = rows.map(({ value }) => textOf(value.label) ?? "").filter((label) =>
+      label !== ""
+    );
+    // Scores are numbers of which some have a point; whole numbers alone are classes.
+    const scored = cells.length > 0 && cells.every((cell) => Number.isFinite(Number(cell))) &&
+      cells.some((cell) => cell.includes("."));
+    return rows.map(({ value, line }): LabelledText => {
       const label = textOf(value.label) ?? "";
-      const score = label !== "" && Number.isFinite(Number(label)) ? Number(label) : undefined;
+      const score = scored && label !== "" ? Number(label) : undefined;
       return {
         kind: "text",
         id: textOf(value.document_id) ?? textOf(value.id) ?? String(line),
@@ -165,7 +176,8 @@ export const bigbioPairs: Format<"text"> = {
         ...(score === undefined ? {} : { score }),
         line,
       };
-    }),
+    });
+  },
   write: (records, path) =>
     writeAtomic(
       path,
@@ -174,7 +186,7 @@ export const bigbioPairs: Format<"text"> = {
         document_id: r.id,
         text_1: r.text,
         text_2: r.pair ?? "",
-        label: r.score === undefined ? r.labels.join("|") : String(r.score),
+        label: r.score === undefined ? r.labels.join("|") : scoreText(r.score),
       }))),
     ),
 };

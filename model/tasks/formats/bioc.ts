@@ -328,7 +328,10 @@ function jsonDocuments(value: unknown): Record<string, unknown>[] {
   if (Array.isArray(value)) return value.flatMap(jsonDocuments);
   const object = objectOf(value);
   if (!object) return [];
-  if (Array.isArray(object.passages)) return [object];
+  // BigBIO's documents have passages too, without a number where each begins.
+  if (Array.isArray(object.passages)) {
+    return objectsOf(object.passages).some((passage) => "offsets" in passage) ? [] : [object];
+  }
   for (const key of ["documents", "PubTator3"]) {
     if (Array.isArray(object[key])) return jsonDocuments(object[key]);
   }

@@ -1,89 +1,186 @@
 /**
  * BRAT's standoff format: for each document NAME.txt and NAME.ann, whose lines are mentions (T), binary
- * relations (R) and identifiers of mentions (N). Events (E) are read as relations from their trigger to
+ * relations (R) and identifiers of mentions (N); BioNLP's shared tasks have NAME.a1 and NAME.a2 in the
+ * place of NAME.ann. Events (E) are read as relations from their trigger to
  * each argument; attributes (A, M) and notes (#) are passed over.
  * @module
  */
-import { writeAtomic } from "../../../core/files.ts";
+import { UserError } from "../../../core/errors.ts";
+import { exists, writeAtomic } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
 import { inCharacters, placeSpans } from "./documents.ts";
-import { failAt, readLinesOf, readText } from "./files.ts";
+import { failAt, readLinesOf, readWholeText } from "./files.ts";
 import { offsetsOf } from "./offsets.ts";
-import type { AnnotatedDocument, DocumentRelation, Format, Mention } from "./types.ts";
+import type { AnnotatedDocument, DocumentRelation, Format, Mention, Span } from "./types.ts";
 
-const namesOf = (folder: string): string[] => {
-  const names = new Set([...Deno.readDirSync(folder)].map((entry) => entry.name));
-  return [...names].filter((name) => name.endsWith(".ann"))
-    .map((name) => name.slice(0, -".ann".length)).filter((name) => names.has(`${name}.txt`)).sort();
-};
+/** The files that hold a document's annotations: BRAT's one, or BioNLP's two, given and sought. */
+const ANNOTATIONS = [[".ann"], [".a1", ".a2"]] as const;
 
-function readDocument(folder: string, name: string): AnnotatedDocument {
-  const path = join(folder, `${name}.ann`);
-  // Offsets count the file's own characters, so its lines keep their ends.
-  const text = readText(join(folder, `${name}.txt`));
-  const offsets = offsetsOf(text);
-  const mentions = new Map<string, Mention>();
-  const relations: DocumentRelation[] = [];
-  const identifiers: { mention: string; identifier: string; line: number }[] = [];
-  const triggers = new Map<string, string>();
-  for (const [i, line] of readLinesOf(path).entries()) {
-    const number = i + 1;
-    const [id = "", body = "", words] = line.split("\t");
-    if (id.startsWith("T")) {
-      const match = /^(\S+) (\d+ \d+(?:;\d+ \d+)*)$/.exec(body);
-      if (!match) failAt(path, number, `"${line.slice(0, 60)}" is not a type and a place`);
-      const told = (match[2] ?? "").split(";").map((pair) => {
-        const [start, end] = pair.split(" ").map(Number);
-        return { start: start ?? 0, end: end ?? 0 };
-      });
-      const spans = placeSpans(text, told, words, { path, line: number, offsets });
-      mentions.set(id, {
-        id,
-        type: match[1] ?? "",
-        spans,
-        text: words ?? "",
-        identifiers: [],
-      });
-    } else if (id.startsWith("R") || id.startsWith("*")) {
-      const [type = "", ...rest] = body.trim().split(/\s+/);
-      const args = rest.map((part, k) => {
-        const [role, entity] = part.includes(":") ? part.split(/:(.*)/s) : [`Arg${k + 1}`, part];
-        return { role: role ?? "", entity: entity ?? "" };
-      });
-      if (args.length < 2) failAt(path, number, `"${line.slice(0, 60)}" relates nothing`);
-      relations.push({ type, level: "mention", arguments: args });
-    } else if (id.startsWith("E")) {
-      const [head = "", ...rest] = body.trim().split(/\s+/);
-      const trigger = head.split(":")[1] ?? "";
-      triggers.set(id, trigger);
-      for (const part of rest) {
-        const [role = "", entity = ""] = part.split(/:(.*)/s);
-        relations.push({
-          type: role,
-          level: "mention",
-          arguments: [{ role: "Trigger", entity: trigger }, { role, entity }],
-        });
+/** A document's name and the ends of its annotation files' names. */
+interface Named {
+  name: string;
+  endings: readonly string[];
+}
+
+/** The documents of a folder's names. */
+function namesOf(names: readonly string[]): Named[] {
+  const all = new Set(names);
+  return ANNOTATIONS.flatMap(([first, ...others]) =>
+    names.filter((name) => name.endsWith(first)).map((file) => file.slice(0, -first.length))
+      .map((name) => ({
+        name,
+        endings: [first, ...others.filter((ending) => all.has(name + ending))],
+      }))
+  ).sort((a, b) => a.name < b.name ? -1 : 1);
+}
+
+/** A line of annotations at its place. */
+interface Line {
+  text: string;
+  path: string;
+  number: number;
+}
+
+/** A mention as its line tells it. */
+interface ToldMention {
+  id: string;
+  type: string;
+  places: Span[];
+  words: string | undefined;
+  line: Line;
+}
+
+function toldMention(line: Line): ToldMention {
+  const [id = "", body = "", words] = line.text.split("\t");
+  const match = /^(\S+) (\d+ \d+(?:;\d+ \d+)*)\s*$/.exec(body);
+  if (!match) {
+    return failAt(
+      line.path,
+      line.number,
+      `"${line.text.slice(0, 60)}" is not a type and a place`,
+    );
+  }
+  const places = (match[2] ?? "").split(";").map((pair) => {
+    const [start, end] = pair.split(" ").map(Number);
+    return { start: start ?? 0, end: end ?? 0 };
+  });
+  return { id, type: match[1] ?? "", places, words, line };
+}
+
+/**
+ * The text that the places count in, and the mentions in it: the file's own characters, or, as programs
+ * count that read a file as text, without its byte order mark or with every line's end as one character.
+ * @throws {UserError} where no way of counting finds every mention's words.
+ */
+function placeMentions(
+  path: string,
+  told: readonly ToldMention[],
+): { text: string; mentions: Map<string, Mention> } {
+  const whole = readWholeText(path);
+  const unmarked = whole.replace(/^\ufeff/, "");
+  const texts = [
+    unmarked,
+    whole,
+    unmarked.replaceAll("\r\n", "\n"),
+    whole.replaceAll("\r\n", "\n"),
+  ];
+  let failure: unknown;
+  for (const text of new Set(texts)) {
+    const offsets = offsetsOf(text);
+    try {
+      const mentions = new Map<string, Mention>();
+      for (const { id, type, places, words, line } of told) {
+        const at = { path: line.path, line: line.number, offsets };
+        const spans = placeSpans(text, places, words, at);
+        mentions.set(id, { id, type, spans, text: words ?? "", identifiers: [] });
       }
-    } else if (id.startsWith("N")) {
-      const [, mention = "", identifier = ""] = body.trim().split(/\s+/);
-      identifiers.push({ mention, identifier, line: number });
-    } else if (!/^[AM#]/.test(id) && line.trim() !== "") {
-      failAt(path, number, `"${line.slice(0, 60)}" is not a line of BRAT's standoff format`);
+      return { text, mentions };
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      failure ??= error;
     }
   }
+  throw failure;
+}
+
+/** A relation or an event, and where it is told. */
+type ToldRelation = DocumentRelation & { line: Line };
+
+/** What a line with arguments tells: a relation, or an event, which is one for each of its arguments. */
+function toldRelations(line: Line, triggers: Map<string, string>): ToldRelation[] {
+  const [id = "", body = ""] = line.text.split("\t");
+  const [head = "", ...rest] = body.trim().split(/\s+/);
+  if (id.startsWith("E")) {
+    const trigger = head.split(":")[1] ?? "";
+    triggers.set(id, trigger);
+    return rest.map((part) => {
+      const [role = "", entity = ""] = part.split(/:(.*)/s);
+      return {
+        type: role,
+        level: "mention",
+        arguments: [{ role: "Trigger", entity: trigger }, { role, entity }],
+        line,
+      };
+    });
+  }
+  const args = rest.map((part, k) => {
+    const [role, entity] = part.includes(":") ? part.split(/:(.*)/s) : [`Arg${k + 1}`, part];
+    return { role: role ?? "", entity: entity ?? "" };
+  });
+  if (args.length < 2) {
+    failAt(line.path, line.number, `"${line.text.slice(0, 60)}" relates nothing`);
+  }
+  return [{ type: head, level: "mention", arguments: args, line }];
+}
+
+function readDocument(folder: string, { name, endings }: Named): AnnotatedDocument {
+  const lines = endings.map((ending) => join(folder, name + ending)).flatMap((path) =>
+    readLinesOf(path).map((text, i): Line => ({ text, path, number: i + 1 }))
+  );
+  const textPath = join(folder, `${name}.txt`);
+  if (!exists(textPath)) {
+    throw new UserError(
+      `Cannot read ${
+        lines[0]?.path ?? folder
+      }: its text ${name}.txt is not beside it; put it there`,
+    );
+  }
+  const told: ToldMention[] = [];
+  const toldOf: ToldRelation[] = [];
+  const identifiers: { mention: string; identifier: string; line: Line }[] = [];
+  const triggers = new Map<string, string>();
+  for (const line of lines) {
+    const { text } = line;
+    if (text.startsWith("T")) told.push(toldMention(line));
+    else if (/^[RE*]/.test(text)) toldOf.push(...toldRelations(line, triggers));
+    else if (text.startsWith("N")) {
+      const [, mention = "", identifier = ""] = (text.split("\t")[1] ?? "").trim().split(/\s+/);
+      identifiers.push({ mention, identifier, line });
+    } else if (!/^[AM#]/.test(text) && text.trim() !== "") {
+      failAt(
+        line.path,
+        line.number,
+        `"${text.slice(0, 60)}" is not a line of BRAT's standoff format`,
+      );
+    }
+  }
+  const { text, mentions } = placeMentions(textPath, told);
   for (const { mention, identifier, line } of identifiers) {
-    const found = mentions.get(mention) ?? failAt(path, line, `there is no mention ${mention}`);
+    const found = mentions.get(mention) ??
+      failAt(line.path, line.number, `there is no mention ${mention}`);
     found.identifiers.push(identifier);
   }
-  for (const relation of relations) {
-    for (const argument of relation.arguments) {
+  const relations = toldOf.map(({ line, ...relation }): DocumentRelation => ({
+    ...relation,
+    arguments: relation.arguments.map(({ role, entity }) => {
       // An event can be an argument: what stands for it is its trigger.
-      argument.entity = triggers.get(argument.entity) ?? argument.entity;
-      if (!mentions.has(argument.entity)) {
-        failAt(path, 1, `a relation names ${argument.entity}, which is no mention`);
+      const named = triggers.get(entity) ?? entity;
+      if (!mentions.has(named)) {
+        failAt(line.path, line.number, `a relation names ${named}, which is no mention`);
       }
-    }
-  }
+      return { role, entity: named };
+    }),
+  }));
   return {
     kind: "document",
     id: name,
@@ -98,16 +195,18 @@ function readDocument(folder: string, name: string): AnnotatedDocument {
 export const brat: Format<"document"> = {
   name: "brat",
   kind: "document",
-  title: "a folder of BRAT's .txt and .ann files",
+  title: "a folder of BRAT's .txt and .ann files, or of BioNLP's .txt, .a1 and .a2",
   folder: true,
   extension: "",
   recognise({ isFolder, names }) {
     if (!isFolder) return 0;
     const texts = new Set(names);
-    const pairs = names.filter((n) => n.endsWith(".ann") && texts.has(n.replace(/ann$/, "txt")));
-    return pairs.length ? 0.97 : 0;
+    return namesOf(names).some(({ name }) => texts.has(`${name}.txt`)) ? 0.97 : 0;
   },
-  read: (folder) => namesOf(folder).map((name) => readDocument(folder, name)),
+  read(folder) {
+    const names = [...Deno.readDirSync(folder)].map((entry) => entry.name);
+    return namesOf(names).map((named) => readDocument(folder, named));
+  },
   write(documents, folder) {
     for (const document of documents) {
       const place = inCharacters(document);

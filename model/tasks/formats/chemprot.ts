@@ -6,6 +6,7 @@
  * (id, CPR:n, Arg1:T, Arg2:T).
  * @module
  */
+import { UserError } from "../../../core/errors.ts";
 import { writeAtomic } from "../../../core/files.ts";
 import { basename, join } from "../../../core/std.ts";
 import { inCharacters, placeSpans, titleAndRest, titled } from "./documents.ts";
@@ -34,16 +35,30 @@ function partOf(probe: Probe): Part | undefined {
   return all((r) => r.length === 3 && /^\S+$/.test(r[0] ?? "")) ? "abstracts" : undefined;
 }
 
-/** The files of a folder by what they are; with both forms of relations the fuller one is taken. */
-function partsOf(probe: Probe): Partial<Record<Part, string>> {
-  const found: Partial<Record<Part, string>> = {};
+/** The files of a folder by what they are. */
+type Parts = Partial<Record<Part, string>>;
+
+/**
+ * The files of a folder by what they are, and the first two that are the same, as where several splits lie
+ * side by side. With both forms of relations the fuller one is taken.
+ */
+function partsOf(probe: Probe): { parts: Parts; double?: [string, string] } {
+  const parts: Parts = {};
+  let double: [string, string] | undefined;
   for (const name of probe.names) {
     if (!/\.(tsv|txt)$/i.test(name)) continue;
     const part = partOf(probe.child(name));
-    if (part) found[part] ??= join(probe.path, name);
+    if (!part) continue;
+    const other = parts[part];
+    if (other === undefined) parts[part] = join(probe.path, name);
+    else double ??= [basename(other), name];
   }
-  return found;
+  return { parts, ...(double ? { double } : {}) };
 }
+
+/** The lines of a file that are not blank, with their places. */
+const filledLines = (path: string): [number, string][] =>
+  [...readLinesOf(path).entries()].filter(([, line]) => line.trim() !== "");
 
 /** The type of a relation that the shared task does not evaluate. */
 export const NOT_EVALUATED = "not evaluated";
@@ -57,13 +72,21 @@ export const chemprot: Format<"document"> = {
   extension: "",
   recognise(probe) {
     if (!probe.isFolder) return 0;
-    const { abstracts, entities } = partsOf(probe);
+    const { abstracts, entities } = partsOf(probe).parts;
     return abstracts && entities ? 0.98 : 0;
   },
   read(folder) {
-    const { abstracts, entities, relations, gold } = partsOf(probe(folder));
+    const { parts: { abstracts, entities, relations, gold }, double } = partsOf(probe(folder));
+    if (double) {
+      throw new UserError(
+        `Cannot read ${folder}: ${double[0]} and ${
+          double[1]
+        } have the same columns; put the files of ` +
+          "each split into a folder of their own",
+      );
+    }
     const documents = new Map<string, AnnotatedDocument>();
-    for (const [i, line] of readLinesOf(abstracts ?? folder).entries()) {
+    for (const [i, line] of filledLines(abstracts ?? folder)) {
       const [id = "", title = "", abstract = ""] = line.split("\t");
       if (documents.has(id)) failAt(abstracts ?? folder, i + 1, `document ${id} occurs twice`);
       const { text, passages } = titled(title, abstract);
@@ -72,7 +95,7 @@ export const chemprot: Format<"document"> = {
     const document = (path: string, line: number, id: string | undefined) =>
       documents.get(id ?? "") ??
         failAt(path, line, `there is no abstract of the document ${id}`);
-    for (const [i, line] of readLinesOf(entities ?? folder).entries()) {
+    for (const [i, line] of filledLines(entities ?? folder)) {
       const path = entities ?? folder;
       const [id, number = "", type = "", start, end, words] = line.split("\t");
       const own = document(path, i + 1, id);
@@ -82,7 +105,7 @@ export const chemprot: Format<"document"> = {
       own.mentions.push({ id: number, type, spans, text: words ?? "", identifiers: [] });
     }
     const path = relations ?? gold;
-    for (const [i, line] of (path ? readLinesOf(path) : []).entries()) {
+    for (const [i, line] of path ? filledLines(path) : []) {
       const columns = line.split("\t").map((c) => c.trim());
       const own = document(path ?? folder, i + 1, columns[0]);
       const args = columns.filter((c) => /^Arg[12]:/.test(c)).map((c) => {
@@ -93,7 +116,7 @@ export const chemprot: Format<"document"> = {
         return { role, entity };
       });
       // DrugProt has the relation's name in the group's place, and nothing else.
-      const evaluated = columns.length < 6 || columns[2] === "Y";
+      const evaluated = columns.length < 6 || columns[2]?.toUpperCase() === "Y";
       const type = evaluated ? columns[1] ?? "" : NOT_EVALUATED;
       own.relations.push({ type, level: "mention", arguments: args });
     }

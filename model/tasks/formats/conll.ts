@@ -13,13 +13,13 @@ import type { Format, Probe, TaggedTokens } from "./types.ts";
 /** The type of entities in files that name none. */
 const BARE_TYPE = "Entity";
 
-/** B, I or O; E and L end an entity, S and U are an entity of one token. */
-const TAG = /^(?:O|([BIESLU])(?:-(\S+))?)$/;
+/** B, I or O, also in small letters; E and L end an entity, S and U are an entity of one token. */
+const TAG = /^(?:O|([BIESLU])(?:[-_](\S+))?)$/i;
 
 /** A tag's position and type; undefined for what is no tag. */
 function parseTag(tag: string): { at: string; type: string } | undefined {
   const match = TAG.exec(tag);
-  return match ? { at: match[1] ?? "O", type: match[2] ?? BARE_TYPE } : undefined;
+  return match ? { at: match[1]?.toUpperCase() ?? "O", type: match[2] ?? BARE_TYPE } : undefined;
 }
 
 /**
@@ -51,8 +51,16 @@ export function toBioes(tags: readonly string[]): string[] {
   });
 }
 
-const columnsOf = (line: string): string[] =>
-  (line.includes("\t") ? line.split("\t") : line.trim().split(/\s+/)).map((c) => c.trim());
+/** A line's columns; tabs and spaces at its end are none. */
+function columnsOf(line: string): string[] {
+  const whole = line.trimEnd();
+  const cells = whole.includes("\t") ? whole.split("\t") : whole.trim().split(/\s+/);
+  return cells.map((cell) => cell.trim());
+}
+
+/** Whether a line before a sentence is a comment, as CoNLL-U has them: "# id 17". */
+const isComment = (line: string): boolean =>
+  line.startsWith("#") && parseTag(columnsOf(line).at(-1) ?? "") === undefined;
 
 /** Whether a first line names its columns. */
 const isHeading = (columns: readonly string[]): boolean =>
@@ -78,6 +86,7 @@ export function readTagged(path: string): TaggedTokens[] {
     const columns = columnsOf(line);
     const tag = columns.at(-1) ?? "";
     if (sentences.length === 0 && isHeading(columns)) continue;
+    if (!current && isComment(line)) continue;
     if (columns.length < 2 || !parseTag(tag)) {
       failAt(
         path,
@@ -101,7 +110,9 @@ export function readTagged(path: string): TaggedTokens[] {
 }
 
 function recogniseTagged(probe: Probe): number {
-  const all = probe.lines.filter((l) => l.trim() !== "" && documentOf(l) === undefined);
+  const all = probe.lines.filter((l) =>
+    l.trim() !== "" && documentOf(l) === undefined && !isComment(l)
+  );
   const rows = isHeading(columnsOf(all[0] ?? "")) ? all.slice(1) : all;
   if (probe.isFolder || rows.length === 0) return 0;
   const right = rows.filter((line) => {
@@ -138,7 +149,7 @@ export const conll: Format<"sentence"> = {
   kind: "sentence",
   title: "a token and its IOB2 tag per line, as the NER sets of BioBERT and CoNLL have them",
   extension: ".tsv",
-  recognise: (probe) => hasScheme(probe, /^[ESLU](-|$)/) ? 0 : recogniseTagged(probe),
+  recognise: (probe) => hasScheme(probe, /^[ESLU]([-_]|$)/i) ? 0 : recogniseTagged(probe),
   read: readTagged,
   write: (records, path) => writeTagged(records, path, (tags) => [...tags]),
 };
@@ -150,9 +161,9 @@ export const bareConll: Format<"sentence"> = {
   title: "a token and B, I or O per line, without types, as BioBERT's NER folders have it",
   extension: ".tsv",
   recognise: (probe) =>
-    hasScheme(probe, /^[BIESLU](-)/) || hasScheme(probe, /^[ESLU]$/)
+    hasScheme(probe, /^[BIESLU][-_]/i) || hasScheme(probe, /^[ESLU]$/i)
       ? 0
-      : hasScheme(probe, /^[BI]$/)
+      : hasScheme(probe, /^[BI]$/i)
       ? Math.min(1, recogniseTagged(probe) + 0.04)
       : 0,
   read: readTagged,
@@ -165,7 +176,7 @@ export const bioes: Format<"sentence"> = {
   kind: "sentence",
   title: "a token and its BIOES tag per line",
   extension: ".tsv",
-  recognise: (probe) => hasScheme(probe, /^[ESLU](-|$)/) ? recogniseTagged(probe) : 0,
+  recognise: (probe) => hasScheme(probe, /^[ESLU]([-_]|$)/i) ? recogniseTagged(probe) : 0,
   read: readTagged,
   write: (records, path) => writeTagged(records, path, toBioes),
 };

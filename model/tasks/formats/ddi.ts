@@ -53,7 +53,7 @@ function readDocument(path: string): AnnotatedDocument {
     }
     for (const pair of childrenOf(sentence, "pair")) {
       const { e1 = "", e2 = "", ddi, type } = pair.attributes;
-      const relates = ddi === "true";
+      const relates = ddi?.toLowerCase() === "true";
       const list = relates ? document.relations : document.unrelated;
       list?.push({
         type: relates ? type ?? UNTYPED : "false",

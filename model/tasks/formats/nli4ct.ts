@@ -29,13 +29,14 @@ function statementsOf(value: unknown): [string, Statement][] {
 
 /** The folder of trials for a file of statements: any near it that has the trial asked for. */
 function trialFolder(path: string, trial: string): string {
+  const has = (folder: string) => exists(join(folder, `${trial}.json`));
+  const foldersIn = (folder: string) =>
+    [...Deno.readDirSync(folder)].filter((entry) => entry.isDirectory)
+      .map((entry) => join(folder, entry.name)).sort();
   for (const base of [dirname(path), dirname(dirname(path))]) {
-    if (exists(join(base, `${trial}.json`))) return base;
-    for (const entry of Deno.readDirSync(base || ".")) {
-      if (entry.isDirectory && exists(join(base, entry.name, `${trial}.json`))) {
-        return join(base, entry.name);
-      }
-    }
+    const below = foldersIn(base || ".");
+    const found = [base, ...below].find(has) ?? below.flatMap(foldersIn).find(has);
+    if (found !== undefined) return found;
   }
   throw new UserError(
     `Cannot read ${path}: the trial ${trial} that it names is in no folder beside it; put the ` +
@@ -59,7 +60,14 @@ export const nli4ct: Format<"text"> = {
       const value = trials.get(trial) ?? objectOf(readJson(file));
       if (!value) throw new UserError(`Cannot read ${file}: it is not a clinical trial's object`);
       trials.set(trial, value);
-      return textsOf(value[name]).map((line) => line.trim()).filter((line) => line !== "")
+      const key = Object.keys(value).find((k) => k.toLowerCase() === name.toLowerCase());
+      if (key === undefined) {
+        throw new UserError(
+          `Cannot read ${path}: the section "${name}" that it names is not in ${file}, which has ` +
+            Object.keys(value).join(", "),
+        );
+      }
+      return textsOf(value[key]).map((line) => line.trim()).filter((line) => line !== "")
         .join("\n");
     };
     return statementsOf(readJson(path)).map(([id, s]): LabelledText => {

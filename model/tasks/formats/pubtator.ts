@@ -10,46 +10,49 @@ import { failAt, readLinesOf } from "./files.ts";
 import { offsetsOf } from "./offsets.ts";
 import type { AnnotatedDocument, DocumentRelation, Format, Mention } from "./types.ts";
 
-const TEXT_LINE = /^([^|\t]+)\|([ta])\|(.*)$/;
+const TEXT_LINE = /^([^|\t]+)\|([ta])\|(.*)$/i;
 
-/** The lines of one document, with the number of the first. */
-function* blocks(path: string): Generator<{ lines: string[]; first: number }> {
-  let lines: string[] = [];
-  let first = 1;
-  for (const [i, line] of readLinesOf(path).entries()) {
-    if (line.trim() !== "") {
-      if (!lines.length) first = i + 1;
-      lines.push(line);
-    } else if (lines.length) {
-      yield { lines, first };
-      lines = [];
-    }
-  }
-  if (lines.length) yield { lines, first };
+/** A line that is not blank, with its number. */
+interface Line {
+  text: string;
+  number: number;
 }
 
-function readDocument(path: string, lines: string[], first: number): AnnotatedDocument {
+/** The lines of each document: its title begins it, whether or not a blank line stands before. */
+function blocks(path: string): Line[][] {
+  const out: Line[][] = [];
+  for (const [i, text] of readLinesOf(path).entries()) {
+    if (text.trim() === "") continue;
+    const begins = TEXT_LINE.exec(text)?.[2]?.toLowerCase() === "t";
+    if (begins || out.length === 0) out.push([]);
+    out.at(-1)?.push({ text, number: i + 1 });
+  }
+  return out;
+}
+
+function readDocument(path: string, lines: readonly Line[]): AnnotatedDocument {
   const texts = { t: "", a: "" };
   let id = "";
   let body = 0;
   for (; body < lines.length; body++) {
-    const match = TEXT_LINE.exec(lines[body] ?? "");
+    const match = TEXT_LINE.exec(lines[body]?.text ?? "");
     if (!match) break;
-    id = match[1] ?? "";
-    texts[match[2] as "t" | "a"] = match[3] ?? "";
+    id = (match[1] ?? "").trim();
+    texts[(match[2] ?? "t").toLowerCase() as "t" | "a"] = match[3] ?? "";
   }
   if (!id) {
-    failAt(path, first, `"${lines[0]?.slice(0, 60)}" does not begin a document (PMID|t|title)`);
+    const [{ text, number } = { text: "", number: 1 }] = lines;
+    failAt(path, number, `"${text.slice(0, 60)}" does not begin a document (PMID|t|title)`);
   }
   const { text, passages } = titled(texts.t, texts.a);
   const offsets = offsetsOf(text);
   const mentions: Mention[] = [];
   const relations: DocumentRelation[] = [];
-  for (const [i, line] of lines.entries()) {
-    if (i < body) continue;
+  for (const { text: line, number } of lines.slice(body)) {
     const columns = line.split("\t");
-    const number = first + i;
-    if (columns[0] !== id) failAt(path, number, `"${columns[0]}" is not the document's id, ${id}`);
+    if (columns[0]?.trim() !== id) {
+      failAt(path, number, `"${columns[0]}" is not the document's id, ${id}`);
+    }
     if (/^\d+$/.test(columns[1] ?? "") && /^\d+$/.test(columns[2] ?? "")) {
       const [, start, end, words, type, identifier] = columns;
       if (!type) failAt(path, number, "the mention has no type");
@@ -80,9 +83,9 @@ export const pubtator: Format<"document"> = {
   recognise({ isFolder, lines }) {
     if (isFolder) return 0;
     const begun = lines.find((line) => line.trim() !== "");
-    return begun !== undefined && /^[^|\t]+\|t\|/.test(begun) ? 0.98 : 0;
+    return begun !== undefined && /^[^|\t]+\|t\|/i.test(begun) ? 0.98 : 0;
   },
-  read: (path) => [...blocks(path)].map(({ lines, first }) => readDocument(path, lines, first)),
+  read: (path) => blocks(path).map((lines) => readDocument(path, lines)),
   write(documents, path) {
     const text = documents.map((document) => {
       const { id } = document;

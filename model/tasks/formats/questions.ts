@@ -157,6 +157,15 @@ export const squad: Format<"question"> = {
   },
 };
 
+/** A file as one JSON value; undefined where it is JSON lines or none at all. */
+function readWhole(path: string): unknown {
+  try {
+    return JSON.parse(readText(path));
+  } catch {
+    return undefined;
+  }
+}
+
 const pubmedqaEntries = (value: unknown): [string, Record<string, unknown>][] => {
   const entries = Object.entries(objectOf(value) ?? {})
     .flatMap(([id, one]): [string, Record<string, unknown>][] => {
@@ -166,16 +175,42 @@ const pubmedqaEntries = (value: unknown): [string, Record<string, unknown>][] =>
   return entries.every(([, one]) => "QUESTION" in one && "CONTEXTS" in one) ? entries : [];
 };
 
-/** PubMedQA: an object by PMID. */
+/** A decision as the measures have it: yes, no or maybe. */
+function decisionOf(decision: string | undefined): Question["answer"] {
+  return decision === undefined
+    ? { type: "unknown" }
+    : { type: "yesno", value: decision.trim().toLowerCase() };
+}
+
+/** PubMedQA: an object by PMID, or as the hub has it, a line each. */
 export const pubmedqa: Format<"question"> = {
   name: "pubmedqa",
   kind: "question",
   title: "PubMedQA's JSON by PMID: question, contexts, final decision",
   extension: ".json",
-  recognise: (probe) => !probe.isFolder && pubmedqaEntries(probe.json()).length ? 0.99 : 0,
-  read: (path) =>
-    pubmedqaEntries(readJson(path)).map(([id, one]): Question => {
-      const decision = textOf(one.final_decision);
+  recognise(probe) {
+    if (linesWith(probe, "question", "context", "final_decision")) return 0.99;
+    return !probe.isFolder && pubmedqaEntries(probe.json()).length ? 0.99 : 0;
+  },
+  read(path) {
+    const entries = pubmedqaEntries(readWhole(path));
+    const lines = entries.length ? [] : readJsonLines(path);
+    const onLines = lines.map(({ value, line }): Question => {
+      const id = textOf(value.pubid) ?? textOf(value.id) ?? String(line);
+      const context = objectOf(value.context);
+      const long = textOf(value.long_answer);
+      return {
+        kind: "question",
+        id,
+        question: textOf(value.question) ??
+          failAt(path, line, 'it has no "question"'),
+        contexts: textsOf(context ? context.contexts : value.context),
+        documents: [id],
+        answer: decisionOf(textOf(value.final_decision)),
+        ideal: long === undefined ? [] : [long],
+      };
+    });
+    const byPmid = entries.map(([id, one]): Question => {
       const long = textOf(one.LONG_ANSWER);
       return {
         kind: "question",
@@ -183,10 +218,12 @@ export const pubmedqa: Format<"question"> = {
         question: textOf(one.QUESTION) ?? "",
         contexts: textsOf(one.CONTEXTS),
         documents: [id],
-        answer: decision === undefined ? { type: "unknown" } : { type: "yesno", value: decision },
+        answer: decisionOf(textOf(one.final_decision)),
         ideal: long === undefined ? [] : [long],
       };
-    }),
+    });
+    return [...byPmid, ...onLines];
+  },
   write(questions, path) {
     const out = Object.fromEntries(questions.map((q) => [q.id, {
       QUESTION: q.question,
@@ -225,8 +262,12 @@ function choiceQuestion(
 
 const LETTERS = "ABCDEFGHIJ";
 
-/** Options by letter: as an object, or as a list of texts or of keys and values. */
+/** Options by letter: as an object, or as a list of texts or of keys and values, or two lists. */
 function optionsOf(value: unknown): Record<string, unknown> | undefined {
+  const { text, label } = objectOf(value) ?? {};
+  if (Array.isArray(text) && Array.isArray(label)) {
+    return Object.fromEntries(label.map((key, i) => [textOf(key) ?? String(i), text[i]]));
+  }
   if (!Array.isArray(value)) return objectOf(value);
   const entries = value.map((option, i): [string, unknown] => {
     const { key, value: text } = objectOf(option) ?? {};
@@ -235,27 +276,38 @@ function optionsOf(value: unknown): Record<string, unknown> | undefined {
   return entries.length ? Object.fromEntries(entries) : undefined;
 }
 
-/** MedQA: options by letter. */
+/**
+ * The place of an answer among options: a number counts from 0, a text is a letter, whatever its case, or
+ * the option's own words. -1 for none of them.
+ */
+function placeOf(answer: unknown, letters: readonly string[], texts: readonly string[]): number {
+  if (typeof answer === "number") return answer < texts.length ? answer : -1;
+  const text = (textOf(answer) ?? "").trim();
+  const same = (other: string) => other.trim().toLowerCase() === text.toLowerCase();
+  const letter = letters.findIndex(same);
+  if (letter >= 0) return letter;
+  return texts.includes(text) ? texts.indexOf(text) : texts.findIndex(same);
+}
+
+/** MedQA: options by letter; MMLU on the hub: choices, and the number of the right one. */
 export const medqa: Format<"question"> = {
   name: "medqa",
   kind: "question",
-  title: "MedQA's JSON lines: a question, options by letter, the answer's letter",
+  title: "MedQA's JSON lines: a question, options by letter, the answer's letter or number",
   extension: ".jsonl",
-  recognise: (probe) => linesWith(probe, "question", "options") ? 0.97 : 0,
+  recognise: (probe) =>
+    linesWith(probe, "question", "options") || linesWith(probe, "question", "choices") ? 0.97 : 0,
   read: (path) =>
     readJsonLines(path).map(({ value, line }) => {
-      const options = optionsOf(value.options) ?? failAt(path, line, "it has no options by letter");
+      const options = optionsOf(value.options ?? value.choices) ??
+        failAt(path, line, "it has no options by letter");
       const letters = Object.keys(options).sort();
       const texts = letters.map((letter) => textOf(options[letter]) ?? "");
-      const letter = textOf(value.answer_idx);
-      const answer = textOf(value.answer);
-      const index = letter !== undefined
-        ? letters.indexOf(letter)
-        : answer === undefined
-        ? undefined
-        : texts.indexOf(answer);
+      const answer = value.answer_idx ?? value.answerKey ?? value.answer;
+      const known = answer !== undefined && answer !== null && answer !== "" && answer !== -1;
+      const index = known ? placeOf(answer, letters, texts) : undefined;
       if (index !== undefined && index < 0) {
-        failAt(path, line, `the answer "${letter ?? answer}" is none of the options`);
+        failAt(path, line, `the answer "${textOf(answer) ?? ""}" is none of the options`);
       }
       const id = textOf(value.id) ?? String(line);
       return choiceQuestion(id, textOf(value.question) ?? "", texts, index);
@@ -304,6 +356,14 @@ export const medmcqa: Format<"question"> = {
   },
 };
 
+/** The rows of a table of MMLU without one that names the columns. */
+function withoutHeading<Row extends { cells: string[] }>(rows: Row[]): Row[] {
+  const [first = "", ...rest] = rows[0]?.cells ?? [];
+  const heading = /^question$/i.test(first.trim()) &&
+    /^(answer|target|label)$/i.test(rest.at(-1) ?? "");
+  return heading ? rows.slice(1) : rows;
+}
+
 /** MMLU: a table without a header: question, four options, the answer's letter. */
 export const mmlu: Format<"question"> = {
   name: "mmlu",
@@ -316,18 +376,18 @@ export const mmlu: Format<"question"> = {
       const first = tables[0];
       return first !== undefined && mmlu.recognise(probe.child(first)) > 0 ? 0.9 : 0;
     }
-    const rows = parseTable(probe.lines.join("\n"), ",");
+    const rows = withoutHeading(parseTable(probe.lines.join("\n"), ","));
     // The last row may be cut within a quotation.
     const whole = rows.length > 1 ? rows.slice(0, -1) : rows;
     return whole.length > 0 &&
-        whole.every(({ cells }) => cells.length === 6 && /^[A-D]$/.test(cells[5]?.trim() ?? ""))
+        whole.every(({ cells }) => cells.length === 6 && /^[A-D]$/i.test(cells[5]?.trim() ?? ""))
       ? 0.97
       : 0;
   },
   read(path) {
     if (Deno.statSync(path).isDirectory) return readSubjects(path);
-    return parseTable(readText(path), ",").map(({ cells, line }, i) => {
-      const letter = cells[5]?.trim() ?? "";
+    return withoutHeading(parseTable(readText(path), ",")).map(({ cells, line }, i) => {
+      const letter = cells[5]?.trim().toUpperCase() ?? "";
       if (cells.length !== 6 || !/^[A-D]$/.test(letter)) {
         failAt(path, line, "it is not a question, four options and a letter from A to D");
       }

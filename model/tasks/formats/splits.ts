@@ -7,8 +7,10 @@ import { UserError } from "../../../core/errors.ts";
 import { hashFile, sha256 } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
 import { probe } from "./files.ts";
-import { FORMATS } from "./mod.ts";
-import type { Probe } from "./types.ts";
+import { FORMATS, likelyFormat } from "./mod.ts";
+import { type SplitName, splitOf } from "./split_names.ts";
+
+export { splitOf } from "./split_names.ts";
 
 /** The parts of a set that is learned from. */
 export interface Splits {
@@ -16,27 +18,6 @@ export interface Splits {
   /** Undefined where the set has none, or an empty file in its place, as BioBERT's GAD has. */
   develop: string | undefined;
   test: string;
-}
-
-/** The words by which names tell a split. */
-const WORDS: Record<keyof Splits, RegExp> = {
-  // NCBI-disease's files are called NCBItrainset_corpus.txt and so on.
-  train: /^(train|training)$|train(ing)?set$/,
-  develop:
-    /^(dev|devel|develop|development|valid|validation|val)$|(dev|devel|develop|development)set$/,
-  test: /^(test|testing)$|test(ing)?set$/,
-};
-
-/** The words of a name: CDR_TrainingSet.PubTator.txt is cdr, training, set, pub, tator, txt. */
-const wordsOf = (name: string): string[] =>
-  name.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase().split(/[^a-z0-9]+/).filter(Boolean);
-
-/** Which split a name tells; undefined for none, and for more than one (train_dev). */
-export function splitOf(name: string): keyof Splits | undefined {
-  const words = wordsOf(name);
-  const found = (Object.keys(WORDS) as (keyof Splits)[])
-    .filter((split) => words.some((word) => WORDS[split].test(word)));
-  return found.length === 1 ? found[0] : undefined;
 }
 
 /**
@@ -56,13 +37,13 @@ export function findSplits(folder: string, format?: string): Splits | { whole: s
     );
   }
   const told = looked.names.filter((name) => !name.startsWith(".") && splitOf(name) !== undefined);
-  const formats = new Map(told.map((name) => [name, formatOf(looked.child(name))]));
+  const formats = new Map(told.map((name) => [name, likelyFormat(looked.child(name))?.name]));
   const asked = told.filter((name) => formats.get(name) === format);
   const found = format !== undefined && asked.length
     ? asked
     : told.filter((name) => formats.get(name) !== undefined);
   const known = inOneFormat(found, formats);
-  const of = (split: keyof Splits): string | undefined => {
+  const of = (split: SplitName): string | undefined => {
     const [first, second] = known.filter((name) => splitOf(name) === split);
     if (first === undefined || second === undefined) {
       return first === undefined ? undefined : join(folder, first);
@@ -81,7 +62,17 @@ export function findSplits(folder: string, format?: string): Splits | { whole: s
   if (train !== undefined && test !== undefined && unread === undefined) {
     return { train, develop, test };
   }
-  if (isSet && train === undefined && test === undefined) return { whole: folder };
+  if (train === undefined && test === undefined) {
+    if (isSet) return { whole: folder };
+    // A release unpacks into a folder of its own.
+    // Links to folders are not followed: they may lead in a circle.
+    const below = looked.isFolder
+      ? [...Deno.readDirSync(folder)].filter((entry) => entry.isDirectory).map(({ name }) => name)
+      : [];
+    const [only] = below;
+    if (only !== undefined && below.length === 1) return findSplits(join(folder, only), format);
+    if (likelyFormat(looked)) return { whole: folder };
+  }
   const missing = train === undefined
     ? "training"
     : test === undefined
@@ -91,16 +82,6 @@ export function findSplits(folder: string, format?: string): Splits | { whole: s
     `Cannot read the data ${folder}: no file in it is the ${missing} split of a known format; ` +
       `"deno task tasks formats" lists them`,
   );
-}
-
-/** The format that a file or folder most likely has. */
-function formatOf(looked: Probe): string | undefined {
-  let best: { name: string; score: number } | undefined;
-  for (const format of FORMATS) {
-    const score = format.recognise(looked);
-    if (score > (best?.score ?? 0)) best = { name: format.name, score };
-  }
-  return best?.name;
 }
 
 /** Of files in several formats those in the first one that every split has once; else all of them. */
@@ -135,7 +116,7 @@ export function findFolds(folder: string): { name: string; path: string }[] {
     const [, number] = /^\D*(\d+)$/.exec(name) ?? [];
     if (number === undefined) return [];
     const child = looked.child(name);
-    const has = (split: keyof Splits) => child.names.some((inner) => splitOf(inner) === split);
+    const has = (split: SplitName) => child.names.some((inner) => splitOf(inner) === split);
     return child.isFolder && has("train") && has("test")
       ? [{ name, path: join(folder, name), number: Number(number) }]
       : [];

@@ -6,7 +6,7 @@
  * @module
  */
 import { writeAtomic } from "../../../core/files.ts";
-import { failAt, objectsOf, readJson, readJsonLines, readText, textOf, textsOf } from "./files.ts";
+import { failAt, readJsonLines, readText, textOf, textsOf } from "./files.ts";
 import type { Format, LabelledText, Probe } from "./types.ts";
 
 /** Names of columns, as data sets have them, the likelier first; case does not count. */
@@ -22,7 +22,14 @@ const COLUMNS = {
     "text1",
     "premise",
     "question1",
+    "text_a",
+    "sentence_a",
+    "sent1",
     "abstract",
+    "context",
+    "passage",
+    "content",
+    "query",
   ],
   pair: [
     "text_pair",
@@ -33,7 +40,12 @@ const COLUMNS = {
     "text2",
     "hypothesis",
     "question2",
+    "text_b",
+    "sentence_b",
+    "sent2",
     "statement",
+    "claim",
+    "response",
   ],
   label: [
     "label",
@@ -44,8 +56,21 @@ const COLUMNS = {
     "score",
     "similarity",
     "target",
+    "relation",
+    "relation_type",
+    "annotation",
+    "judgement",
+    "judgment",
+    "rating",
+    "gold",
   ],
 } as const;
+
+/** Words of columns' names that tell them where no whole name does: "gold_relation", "abstractText". */
+const WORDS: Partial<Record<keyof typeof COLUMNS, RegExp>> = {
+  text: /(^|[_-])(text|sentence)s?([_-]|$)/,
+  label: /(^|[_-])(labels?|relation|class|category|score)([_-]|$)/,
+};
 
 type Column = keyof typeof COLUMNS;
 
@@ -56,6 +81,14 @@ function columnsOf(names: readonly string[]): Partial<Record<Column, number>> {
   for (const [column, known] of Object.entries(COLUMNS) as [Column, readonly string[]][]) {
     const name = known.find((candidate) => lower.includes(candidate));
     if (name !== undefined) found[column] = lower.indexOf(name);
+  }
+  for (const [column, word] of Object.entries(WORDS) as [Column, RegExp][]) {
+    if (found[column] !== undefined) continue;
+    const taken = Object.values(found);
+    const at = lower.findIndex((name, i) =>
+      !/\s/.test(name) && word.test(name) && !taken.includes(i)
+    );
+    if (at >= 0) found[column] = at;
   }
   return found;
 }
@@ -195,11 +228,41 @@ export function parseTable(
   return rows;
 }
 
+/** Whether a cell is of running text rather than a label or a number. */
+const isLong = (cell: string): boolean => cell.trim().split(/\s+/).length >= 3;
+
+/**
+ * Which column is which where no header tells: texts are those of mostly three words or more, the label
+ * is the last of the others, or, where all of these stand before the text, the one with the fewest
+ * different values; an id is a short column whose values all differ.
+ */
+function guessColumns(rows: readonly string[][]): Partial<Record<Column, number>> {
+  const width = rows[0]?.length ?? 0;
+  const valuesOf = (column: number) => rows.map((row) => row[column] ?? "");
+  const all = Array.from({ length: width }, (_, column) => column);
+  const long = all.filter((column) => 2 * valuesOf(column).filter(isLong).length > rows.length);
+  const [text = 0, pair] = long.length ? long : all.slice(0, Math.max(1, Math.min(2, width - 1)));
+  const rest = all.filter((column) => column !== text && column !== pair);
+  const distinct = (column: number) => new Set(valuesOf(column)).size;
+  const after = rest.filter((column) => column > text);
+  const label = after.at(-1) ?? rest.toSorted((a, b) => distinct(a) - distinct(b))[0] ?? width - 1;
+  const id = rest.find((column) =>
+    column !== label && distinct(column) === rows.length &&
+    valuesOf(column).every((cell) => !/\s/.test(cell.trim()))
+  );
+  return {
+    text,
+    label,
+    ...(pair === undefined ? {} : { pair }),
+    ...(id === undefined ? {} : { id }),
+  };
+}
+
 const separatorOf = (firstLine: string): "," | "\t" => firstLine.includes("\t") ? "\t" : ",";
 
 function readTable(path: string): LabelledText[] {
   const text = readText(path);
-  const rows = parseTable(text, separatorOf(text.split("\n", 1)[0] ?? ""));
+  const rows = parseTable(text, separatorOf(/\S.*/.exec(text)?.[0] ?? ""));
   const first = rows[0]?.cells ?? [];
   const headed = isHeader(first);
   // Without a header: text and label, or text, second text and label, with an id before them or not.
@@ -212,11 +275,7 @@ function readTable(path: string): LabelledText[] {
     ? short && absent !== undefined
       ? columnsOf(first.filter((_, i) => i !== absent))
       : columnsOf(first)
-    : width === 2
-    ? { text: 0, label: 1 }
-    : width === 3 && /^\d+$/.test(first[0] ?? "")
-    ? { id: 0, text: 1, label: 2 }
-    : { text: 0, pair: 1, label: width - 1 };
+    : guessColumns(rows.map(({ cells }) => cells));
   const body = headed ? rows.slice(1) : rows;
   const cells = (column: number | undefined) =>
     body.map(({ cells }) => (column === undefined ? "" : cells[column] ?? ""));
@@ -260,8 +319,9 @@ export const table: Format<"text"> = {
     "a TSV or CSV of texts and labels or scores (GAD, EU-ADR, HoC of BLUE, BIOSSES, any other)",
   extension: ".tsv",
   recognise(probe) {
-    if (probe.isFolder || /^\s*[[{<]/.test(probe.lines[0] ?? "")) return 0;
-    const first = parseTable(probe.lines[0] ?? "", separatorOf(probe.lines[0] ?? ""))[0]?.cells;
+    const head = probe.lines.find((line) => line.trim() !== "") ?? "";
+    if (probe.isFolder || /^\s*[[{<]/.test(head)) return 0;
+    const first = parseTable(head, separatorOf(head))[0]?.cells;
     if (first && isHeader(first)) return 0.9;
     const width = tableWidth(probe);
     if (width < 2 || width > 4) return 0;
@@ -269,7 +329,14 @@ export const table: Format<"text"> = {
     const rows = probe.lines.filter((line) => line.trim() !== "").map((line) => line.split("\t"));
     const long = rows.filter((r) => r.slice(0, -1).some((c) => c.trim().split(/\s+/).length >= 3));
     const short = rows.filter((r) => (r.at(-1) ?? "").trim().split(/\s+/).length <= 3);
-    return long.length > 0.8 * rows.length && short.length === rows.length ? 0.7 : 0;
+    if (long.length > 0.8 * rows.length && short.length === rows.length) return 0.7;
+    // Or the label first: few labels for many texts.
+    const labels = new Set(rows.map((r) => (r[0] ?? "").trim()));
+    const texts = rows.filter((r) => isLong(r.at(-1) ?? ""));
+    return texts.length > 0.8 * rows.length && labels.size <= rows.length / 2 + 1 &&
+        labels.size < rows.length && [...labels].every((label) => label !== "" && !isLong(label))
+      ? 0.65
+      : 0;
   },
   read: readTable,
   write(records, path) {
@@ -288,15 +355,6 @@ export const table: Format<"text"> = {
   },
 };
 
-/**
- * The objects of JSON lines, or of one list of objects, whose places are counted as lines are.
- * @throws {UserError} naming the line that is no object.
- */
-function readJsonObjects(path: string): { value: Record<string, unknown>; line: number }[] {
-  if (!/^\s*\[/.test(readText(path))) return readJsonLines(path);
-  return objectsOf(readJson(path)).map((value, i) => ({ value, line: i + 1 }));
-}
-
 /** JSON lines of texts and labels, SciBERT's among them. */
 export const jsonTexts: Format<"text"> = {
   name: "jsonl",
@@ -305,12 +363,13 @@ export const jsonTexts: Format<"text"> = {
   extension: ".jsonl",
   recognise(probe) {
     if (probe.isFolder) return 0;
-    const lines = probe.jsonLines();
-    const objects = lines.length > 0 ? lines : objectsOf(probe.json());
-    return objects.length > 0 && objects.every((one) => isHeader(Object.keys(one))) ? 0.9 : 0;
+    const objects = probe.jsonLines();
+    const right = objects.filter((one) => isHeader(Object.keys(one)));
+    // Where some lack what others have, reading names the line.
+    return right.length === 0 ? 0 : right.length === objects.length ? 0.9 : 0.3;
   },
   read(path) {
-    const rows = readJsonObjects(path);
+    const rows = readJsonLines(path);
     const keys = [...new Set(rows.flatMap(({ value }) => Object.keys(value)))];
     const columns = columnsOf(keys);
     const key = (column: Column) => {
@@ -323,6 +382,9 @@ export const jsonTexts: Format<"text"> = {
     return rows.map(({ value, line }, i): LabelledText => {
       const text = textOf(value[key("text")]);
       if (text === undefined) failAt(path, line, `it has no text under "${key("text") || "text"}"`);
+      if (columns.label !== undefined && !(key("label") in value)) {
+        failAt(path, line, `it has no "${key("label")}", as the others have`);
+      }
       const pair = textOf(value[key("pair")]);
       const labels = cells[i] ?? [];
       if (scored && labels.length !== 1) failAt(path, line, "it has no score, as the others have");

@@ -47,7 +47,11 @@ export function readXml(path: string): XmlElement {
     const closed = open.pop();
     if (closed) closed.line = parser.line;
   });
-  parser.write(readText(path)).close();
+  // What stands before the declaration would not be well-formed; lines are counted all the same.
+  const text = readText(path);
+  const before = /^\s*/.exec(text)?.[0] ?? "";
+  parser.line += before.split("\n").length - 1;
+  parser.write(text.slice(before.length)).close();
   return root ?? (() => {
     throw new UserError(`Cannot read ${path}: it has no element`);
   })();

@@ -5,7 +5,7 @@
  */
 import type { OptionSpec } from "../../../core/cli.ts";
 import { UserError } from "../../../core/errors.ts";
-import { join, relative } from "../../../core/std.ts";
+import { dirname, join, relative } from "../../../core/std.ts";
 import { type AnyTask, type Given, isTask, type Purpose, type TaskData } from "../core/task.ts";
 import { probe } from "../formats/files.ts";
 import { FORMATS, readRecords, type TaskRecord } from "../formats/mod.ts";
@@ -150,7 +150,8 @@ class Search {
       if (!(error instanceof UserError)) throw error;
       return { isSet: false, ...(hasSplits(folder) ? { trouble: error.message } : {}) };
     }
-    if ("whole" in splits) return { isSet: false };
+    // Of a folder that holds a release's own folder alone, that one is looked at when its turn comes.
+    if ("whole" in splits || dirname(splits.train) !== folder.path) return { isSet: false };
     for (const path of [splits.train, splits.develop, splits.test]) {
       if (path !== undefined) use(relative(folder.path, path));
     }

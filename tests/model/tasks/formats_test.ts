@@ -13,6 +13,7 @@ import {
   type TaskRecord,
 } from "../../../model/tasks/formats/mod.ts";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "../../assert.ts";
+import { put } from "./helpers.ts";
 import { SHARED, sharedTest } from "../../shared.ts";
 
 /** Runs with a folder of its own. */
@@ -22,15 +23,6 @@ function inFolder(run: (folder: string) => void): void {
     run(folder);
   } finally {
     Deno.removeSync(folder, { recursive: true });
-  }
-}
-
-/** Writes files, folders included. */
-function put(folder: string, files: Record<string, string>): void {
-  for (const [name, text] of Object.entries(files)) {
-    const path = join(folder, name);
-    Deno.mkdirSync(join(path, ".."), { recursive: true });
-    Deno.writeTextFileSync(path, text);
   }
 }
 

@@ -1,4 +1,5 @@
 /** What the tests of evaluation share. @module */
+import { join } from "../../../core/std.ts";
 import { configOfSizes, type MambaConfig } from "../../../model/mamba/config.ts";
 import type { Given } from "../../../model/tasks/core/task.ts";
 import { byteStandIns } from "../../../pipeline/tokenizer/characters.ts";
@@ -50,4 +51,13 @@ export function givenOf(options: Record<string, string | number | boolean> = {})
     number: (name) => options[name] as number | undefined,
     boolean: (name) => options[name] === true,
   };
+}
+
+/** Writes files into a folder, and the folders that their names tell. */
+export function put(folder: string, files: Record<string, string>): void {
+  for (const [name, text] of Object.entries(files)) {
+    const path = join(folder, name);
+    Deno.mkdirSync(join(path, ".."), { recursive: true });
+    Deno.writeTextFileSync(path, text);
+  }
 }

@@ -8,15 +8,7 @@ import { readRelations } from "../../../model/tasks/relations/relations.ts";
 import { relations } from "../../../model/tasks/relations/task.ts";
 import { assert, assertEquals, assertThrows } from "../../assert.ts";
 import { withFolder } from "../helpers.ts";
-import { givenOf } from "./helpers.ts";
-
-function put(folder: string, files: Record<string, string>): void {
-  for (const [name, text] of Object.entries(files)) {
-    const path = join(folder, name);
-    Deno.mkdirSync(join(path, ".."), { recursive: true });
-    Deno.writeTextFileSync(path, text);
-  }
-}
+import { givenOf, put } from "./helpers.ts";
 
 const PUBTATOR = "12|t|Zeratin and ulcers.\n12|a|Ulcers followed zeratin.\n" +
   "12\t0\t7\tZeratin\tChemical\tD1\n12\t12\t18\tulcers\tDisease\tD2\n" +

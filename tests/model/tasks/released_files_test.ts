@@ -12,6 +12,7 @@ import {
   readRelationDocuments,
 } from "../../../model/tasks/relations/relations.ts";
 import { assert, assertEquals, assertThrows } from "../../assert.ts";
+import { put } from "./helpers.ts";
 import { SHARED, sharedTest } from "../../shared.ts";
 import { withFolder } from "../helpers.ts";
 
@@ -22,14 +23,6 @@ const given = (options: Record<string, string>): Given => ({
   number: () => undefined,
   boolean: () => false,
 });
-
-function put(folder: string, files: Record<string, string>): void {
-  for (const [name, text] of Object.entries(files)) {
-    const path = join(folder, name);
-    Deno.mkdirSync(join(path, ".."), { recursive: true });
-    Deno.writeTextFileSync(path, text);
-  }
-}
 
 const BARE = "Gastric\tB\npain\tI\nand\tO\nfever\tB\n\nNothing\tO\n";
 const PUBTATOR = "12|t|Zeratin and ulcers.\n12|a|Ulcers followed zeratin.\n" +

@@ -23,15 +23,7 @@ import {
 } from "../../assert.ts";
 import { ROOT, runTask } from "../../shared.ts";
 import { makeReference, silentReporter, withFolder } from "../helpers.ts";
-import { byteTokenizerJson, MINIATURE_READER } from "./helpers.ts";
-
-function put(folder: string, files: Record<string, string>): void {
-  for (const [name, text] of Object.entries(files)) {
-    const path = join(folder, name);
-    Deno.mkdirSync(join(path, ".."), { recursive: true });
-    Deno.writeTextFileSync(path, text);
-  }
-}
+import { byteTokenizerJson, MINIATURE_READER, put } from "./helpers.ts";
 
 const tagged = (...words: string[]) => words.map((word) => `${word}\tB\nhelps\tO\n`).join("\n");
 const labelled = (...rows: (readonly [string, string])[]) =>

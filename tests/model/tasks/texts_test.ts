@@ -31,15 +31,7 @@ import {
   assertThrows,
 } from "../../assert.ts";
 import { makeReference, silentReporter, withFolder } from "../helpers.ts";
-import { byteTokenizerJson, givenOf, MINIATURE_READER } from "./helpers.ts";
-
-function put(folder: string, files: Record<string, string>): void {
-  for (const [name, text] of Object.entries(files)) {
-    const path = join(folder, name);
-    Deno.mkdirSync(join(path, ".."), { recursive: true });
-    Deno.writeTextFileSync(path, text);
-  }
-}
+import { byteTokenizerJson, givenOf, MINIATURE_READER, put } from "./helpers.ts";
 
 const textsIn = (path: string) => readRecords(path).records as LabelledText[];
 
