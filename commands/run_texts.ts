@@ -16,11 +16,10 @@ export function printTexts(
   invocation: Invocation,
   corpus: string,
   source: string,
-  { state, manifest }: BuiltTexts,
+  { documents, manifest }: BuiltTexts,
 ): void {
   const { reporter } = invocation;
   if (!manifest) {
-    const documents = state.files.reduce((n, file) => n + file.documents, 0);
     if (invocation.json) {
       reporter.line(jsonLine({ corpus, source, documents }));
       return;
@@ -44,6 +43,6 @@ export function printTexts(
   if (invocation.json) {
     return reporter.line(jsonLine({ corpus, source, ...figures, tokenizer_sha256 }));
   }
-  const { documents, tokens, rows, shards } = figures;
-  reporter.line(`${documents} documents, ${tokens} tokens, ${rows} rows, ${shards} shards`);
+  const { tokens, rows, shards } = figures;
+  reporter.line(`${figures.documents} documents, ${tokens} tokens, ${rows} rows, ${shards} shards`);
 }

@@ -33,7 +33,7 @@ export type {
   SplitEntry,
 } from "./shards/mod.ts";
 export type { HttpOptions } from "./source/http_client.ts";
-export { buildTextCorpus, type TextCorpusOptions } from "./texts/corpus.ts";
+export { buildTextCorpus, type BuiltTexts, type TextCorpusOptions } from "./texts/corpus.ts";
 export {
   type DecodeOptions,
   type EncodeOptions,

@@ -23,6 +23,7 @@ import { compareNewTexts } from "../texts/compare_later.ts";
 import {
   buildTextShards,
   type BuiltTexts,
+  documentsIn,
   isTextFileWhole,
   type TakenTextFile,
   takeTextFile,
@@ -244,7 +245,7 @@ export async function finishTextParts(
     await compareNewTexts(corpus, state, signal);
     const manifest = tokenizer && await buildTextShards(corpus, state, tokenizer, options);
     dropParts(corpus);
-    return { state, source: job.source, ...(manifest ? { manifest } : {}) };
+    return { documents: documentsIn(state), source: job.source, ...(manifest ? { manifest } : {}) };
   } catch (error) {
     removePartials(corpus);
     if (!exists(textsPath(corpus))) removeMade(corpus, held);

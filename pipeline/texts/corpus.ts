@@ -65,7 +65,8 @@ export function textFiles(source: string): string[] {
 
 /** A corpus of texts that was brought up to date. */
 export interface BuiltTexts {
-  state: TextCorpusState;
+  /** How many documents it has, those without a text left out. */
+  documents: number;
   /** What its shards hold; none without a tokenizer. */
   manifest?: Manifest;
 }
@@ -106,8 +107,9 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Built
     if (shards) keepTokenizer(corpus, shards.tokenizer);
     const state = await takeFiles(options, shards);
     await compareNewTexts(corpus, state, options.signal);
-    if (!shards) return { state };
-    return { state, manifest: await buildTextShards(corpus, state, shards.tokenizer, options) };
+    const documents = documentsIn(state);
+    if (!shards) return { documents };
+    return { documents, manifest: await buildTextShards(corpus, state, shards.tokenizer, options) };
   } catch (error) {
     removePartials(corpus);
     if (!exists(textsPath(corpus))) removeMade(corpus, held);
@@ -116,6 +118,10 @@ export async function buildTextCorpus(options: TextCorpusOptions): Promise<Built
     held.release();
   }
 }
+
+/** How many documents a corpus of texts has. */
+export const documentsIn = ({ files }: TextCorpusState): number =>
+  files.reduce((sum, file) => sum + file.documents, 0);
 
 /** Brings tokens, documents and their list up to date with the folder. */
 async function takeFiles(
