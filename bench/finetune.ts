@@ -18,6 +18,7 @@ import { packTexts } from "../model/tasks/core/head_examples.ts";
 import type { TaskReader } from "../model/tasks/core/task.ts";
 import { TAG_HEAD } from "../model/tasks/ner/head.ts";
 import type { TaggedSentence } from "../model/tasks/ner/ner.ts";
+import { ner } from "../model/tasks/ner/task.ts";
 import { loadTokenizer } from "../pipeline/tokenizer/mod.ts";
 import { quickParameters } from "./quick_parameters.ts";
 
@@ -27,6 +28,8 @@ const SENTENCES = 480;
 const PER_STEP = 32;
 const ROWS = 8;
 const LABELS = ["O", "B-Disease", "I-Disease"];
+/** Sparse features that a head has by default. */
+const SPARSE = ner.finetuning?.defaults?.head?.sparse;
 const CONTEXTS: readonly HeadContext[] = ["forward", "both"];
 
 /** Invented sentences as long as those of NCBI-disease: 25 words in the mean, a few of 80. */
@@ -122,7 +125,7 @@ export async function benchFinetune(invocation: Invocation): Promise<Record<stri
   const figures: HeadFigures[] = [];
   let device = "";
   for (const context of CONTEXTS) {
-    const approach = headApproach(TAG_HEAD, { context, crf: true });
+    const approach = headApproach(TAG_HEAD, { context, crf: true, sparse: SPARSE });
     const config = { ...sizes, head: approach.head(LABELS) };
     const examples = approach.examples(sentences, reader);
     const shape = fittingShape(examples, {

@@ -85,7 +85,7 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
       type: "integer",
       help: "an update takes batch-size times this many examples",
       min: 1,
-      default: batch.accumulate,
+      default: defaults.accumulate ?? batch.accumulate,
     },
     "max-tokens": {
       type: "integer",
@@ -163,6 +163,14 @@ function headOptions(head: NonNullable<FinetuneHelp["defaults"]>["head"]) {
         } as const,
       }
       : {}),
+    ...(head.sparse
+      ? {
+        "no-sparse": {
+          type: "boolean",
+          help: "a head reads hidden states alone, without features of words and their spelling",
+        } as const,
+      }
+      : {}),
     "class-weights": {
       type: "string",
       help: "balanced: a head's rare labels count as much as its common ones",
@@ -207,7 +215,9 @@ function headChoice(task: AnyTask, invocation: Invocation, defaults: FinetuneHel
     variantOf(task, invocation).approaches.length > 0;
   if (!defaults?.head || words) return undefined;
   const context = HEAD_CONTEXTS.find((name) => name === invocation.string("context")) ?? "both";
-  return { context, crf: defaults.head.crf && !invocation.boolean("no-crf") };
+  const crf = defaults.head.crf && !invocation.boolean("no-crf");
+  const { sparse } = defaults.head;
+  return sparse && !invocation.boolean("no-sparse") ? { context, crf, sparse } : { context, crf };
 }
 
 /** The values that a search combines; undefined where there is none. */

@@ -17,4 +17,5 @@ export * from "./crf.ts";
 export * from "./dropout.ts";
 export * from "./label_loss.ts";
 export * from "./readout.ts";
+export * from "./sparse.ts";
 export * from "./ssd.ts";

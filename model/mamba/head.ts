@@ -4,7 +4,9 @@
  *
  * An item (a word, a pair of entities, a whole text) has slots, each a weighted mean of hidden rows: the
  * last token of a word read forward, its first token read backward, an entity's tokens. The slots side
- * by side are its features, and a linear map makes them logits, one per label.
+ * by side are its features, and a linear map makes them logits, one per label. Sparse features add a row
+ * of a table each (the wide part of Cheng et al. 2016, "Wide & Deep Learning"; their names are hashed as
+ * in Weinberger et al. 2009): a word that the states know too little of is known by its spelling.
  * @module
  */
 import { UserError } from "../../core/errors.ts";
@@ -25,6 +27,11 @@ export interface HeadConfig {
   crf: boolean;
   /** How texts are read. */
   context: HeadContext;
+  /**
+   * F: sparse features that an item may have besides, such as the spelling of a word or the words between
+   * two entities, by the hashes of their names; none where it is not given.
+   */
+  sparse?: number;
 }
 
 /**
@@ -41,6 +48,8 @@ export const HEAD_CONTEXTS: readonly HeadContext[] = ["forward", "twice", "both"
 export const HEAD_WEIGHT = "classifier.weight";
 /** The name of its bias, (K). */
 export const HEAD_BIAS = "classifier.bias";
+/** The name of the table of sparse features, (F, K). */
+export const HEAD_SPARSE = "classifier.sparse.weight";
 /** The names of a conditional random field's parameters: (K), (K) and (K, K) from and to. */
 export const CRF_NAMES = [
   "crf.start_transitions",
@@ -56,11 +65,12 @@ export interface HeadParameter {
 
 /** The parameters of a head on hidden states of `hiddenSize`, in their order. */
 export function headParameters(head: HeadConfig, hiddenSize: number): HeadParameter[] {
-  const { labels, slots, crf } = head;
+  const { labels, slots, crf, sparse } = head;
   const list: HeadParameter[] = [
     { name: HEAD_WEIGHT, shape: [labels, slots * hiddenSize] },
     { name: HEAD_BIAS, shape: [labels] },
   ];
+  if (sparse) list.push({ name: HEAD_SPARSE, shape: [sparse, labels] });
   if (!crf) return list;
   const [begin, end, transition] = CRF_NAMES;
   return [
@@ -77,15 +87,16 @@ export const isCrfParameter = (name: string): boolean =>
 
 /** Whether a tensor belongs to a head. */
 export const isHeadParameter = (name: string): boolean =>
-  name === HEAD_WEIGHT || name === HEAD_BIAS || isCrfParameter(name);
+  name === HEAD_WEIGHT || name === HEAD_BIAS || name === HEAD_SPARSE || isCrfParameter(name);
 
 /** The key of config.json under which a head is kept; `transformers` passes keys over that it lacks. */
 export const HEAD_KEY = "pubmamba_head";
 
 /** A head as config.json has it. */
 export function headJson(head: HeadConfig): Record<string, unknown> {
-  const { loss, labels, slots, crf, context } = head;
-  return { loss, labels, slots, crf, context };
+  const { loss, labels, slots, crf, context, sparse } = head;
+  const json = { loss, labels, slots, crf, context };
+  return sparse ? { ...json, sparse } : json;
 }
 
 /**
@@ -102,10 +113,10 @@ export function parseHead(json: unknown, file: string): HeadConfig | undefined {
   };
   if (typeof json !== "object" || Array.isArray(json)) return fail("", "an object");
   const record = json as Record<string, unknown>;
-  const count = (key: string) => {
+  const count = (key: string, most = 65_536) => {
     const value = record[key];
-    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 1 || value > 65536) {
-      return fail(`.${key}`, "a whole number from 1 to 65,536");
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 1 || value > most) {
+      return fail(`.${key}`, `a whole number from 1 to ${most.toLocaleString("en")}`);
     }
     return value;
   };
@@ -113,11 +124,12 @@ export function parseHead(json: unknown, file: string): HeadConfig | undefined {
     fail(".loss", `one of ${LOSSES.join(", ")}`);
   const context = HEAD_CONTEXTS.find((name) => name === record.context) ??
     fail(".context", `one of ${HEAD_CONTEXTS.join(", ")}`);
-  return {
+  const head: HeadConfig = {
     loss,
     labels: count("labels"),
     slots: count("slots"),
     crf: record.crf === true,
     context,
   };
+  return record.sparse === undefined ? head : { ...head, sparse: count("sparse", 2 ** 24) };
 }

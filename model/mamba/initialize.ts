@@ -4,7 +4,7 @@
  * @module
  */
 import type { MambaConfig } from "./config.ts";
-import { HEAD_BIAS, HEAD_WEIGHT, isCrfParameter } from "./head.ts";
+import { HEAD_BIAS, HEAD_SPARSE, HEAD_WEIGHT, isCrfParameter } from "./head.ts";
 import { kindOf } from "./kinds.ts";
 import { adapterModule, EMBEDDING_MODULE } from "./lora.ts";
 import { within } from "./mixer_parameters.ts";
@@ -26,7 +26,7 @@ export function initialValues(config: MambaConfig, parameter: Parameter, seed: n
   const fanIn = shape.at(-1) ?? 1;
   if (name === EMBEDDING) return fill(() => random.normal() * config.initializerRange);
   if (name === HEAD_WEIGHT) return fill(within(1 / Math.sqrt(fanIn), random));
-  if (name === HEAD_BIAS) return values;
+  if (name === HEAD_BIAS || name === HEAD_SPARSE) return values;
   if (isCrfParameter(name)) return fill(within(FIRST_TRANSITIONS, random));
   const adapter = adapterModule(name);
   if (adapter) {

@@ -1,6 +1,6 @@
 /** A head of labels in float64, composed of the operations of `kernels/reference/`. @module */
 import * as ops from "../../kernels/reference/mod.ts";
-import { CRF_NAMES, HEAD_BIAS, HEAD_WEIGHT, type HeadConfig } from "./head.ts";
+import { CRF_NAMES, HEAD_BIAS, HEAD_SPARSE, HEAD_WEIGHT, type HeadConfig } from "./head.ts";
 import type { ItemBatch } from "./types.ts";
 
 /** A parameter's values, by name. */
@@ -16,7 +16,7 @@ export interface HeadActivations {
 
 /** Features and logits of items from the hidden rows (rows, d). */
 export function headForward(
-  { labels, slots }: HeadConfig,
+  { labels, slots, sparse }: HeadConfig,
   read: Read,
   hidden: Float64Array,
   d: number,
@@ -25,7 +25,10 @@ export function headForward(
   const features = ops.readout(hidden, d, items.entries, items.count, slots);
   const logits = ops.linear(features, read(HEAD_WEIGHT), slots * d, labels);
   const bias = read(HEAD_BIAS);
-  return { features, logits: logits.map((x, i) => x + (bias[i % labels] ?? 0)) };
+  const added = sparse
+    ? ops.sparseLogits(items.sparse ?? [], read(HEAD_SPARSE), labels)
+    : new Float64Array();
+  return { features, logits: logits.map((x, i) => x + (bias[i % labels] ?? 0) + (added[i] ?? 0)) };
 }
 
 /** The parameters of a conditional random field. */
@@ -79,7 +82,7 @@ export function headLosses(
 
 /** Adds scale x the gradients of a head to `collect`, and returns that of the hidden rows. */
 export function headBackward(
-  { labels, slots }: HeadConfig,
+  { labels, slots, sparse }: HeadConfig,
   read: Read,
   seen: HeadActivations,
   { dlogits, dfield }: HeadLosses,
@@ -99,6 +102,10 @@ export function headBackward(
   const dbias = new Float64Array(labels);
   scaled.forEach((x, i) => dbias[i % labels] = (dbias[i % labels] ?? 0) + x);
   collect(HEAD_BIAS, dbias);
+  if (sparse) {
+    const size = { features: sparse, labels };
+    collect(HEAD_SPARSE, ops.sparseLogitsBackward(items.sparse ?? [], scaled, size));
+  }
   for (const [name, gradient] of dfield) collect(name, gradient.map((x) => x * scale));
   return ops.readoutBackward(linear.dx, d, items.entries, rows, slots);
 }

@@ -27,6 +27,8 @@ export interface ItemBatch {
   weights: ArrayLike<number>;
   /** The first item of each sequence, and n at the end: of a conditional random field. */
   sequences: ArrayLike<number>;
+  /** Of a head with sparse features, each item's. */
+  sparse?: readonly ArrayLike<number>[];
 }
 
 /** One micro-batch of packed rows. b rows of l tokens, row-major. */

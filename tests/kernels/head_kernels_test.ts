@@ -9,8 +9,9 @@ import {
   readoutForward,
   readoutLists,
 } from "../../kernels/readout/readout.ts";
+import { sparseBackward, sparseForward, sparseLists } from "../../kernels/sparse/sparse.ts";
 import * as reference from "../../kernels/reference/mod.ts";
-import { assert, assertEquals } from "../assert.ts";
+import { assert, assertEquals, assertThrows } from "../assert.ts";
 import { assertClose, type Board, deviceTest } from "./board.ts";
 import { randoms } from "./randoms.ts";
 
@@ -312,4 +313,73 @@ deviceTest("dropout: the reference's mask, and nothing at rate 0", async (board)
     assertClose(`${rows} x ${cols} kept`, await board.values(all), values, 1e-7);
     board.clear();
   }
+});
+
+/** Features of items: none, one, one twice, many; the last feature of the table among them. */
+function featuresOf(items: number, features: number): Uint32Array[] {
+  return Array.from({ length: items }, (_, item) => {
+    const count = item % 6 === 4 ? 0 : 1 + item * 3 % 7;
+    const own = Array.from({ length: count }, (_, j) => (item * 5 + j * j * 3) % features);
+    return Uint32Array.from(item % 6 === 2 ? [...own, features - 1, features - 1] : own);
+  });
+}
+
+Deno.test("sparse features' reference: gradients by differences", () => {
+  const [items, features, labels] = [7, 9, 3];
+  const lists = featuresOf(items, features);
+  const table = randoms(features * labels, 1);
+  const weights = randoms(items * labels, 2);
+  const loss = (t: Float64Array) =>
+    reference.sparseLogits(lists, t, labels).reduce((sum, x, i) => sum + x * (weights[i] ?? 0), 0);
+  const gradient = reference.sparseLogitsBackward(lists, weights, { features, labels });
+  assertGradient("the table", loss, table, gradient);
+});
+
+deviceTest("sparse features: equal the reference at awkward sizes", async (board) => {
+  const sizes = [[1, 1, 1], [17, 33, 3], [33, 257, 40], [257, 1000, 13]] as const;
+  for (const [items, features, labels] of sizes) {
+    const at = `${items} items, ${features} features, ${labels} labels`;
+    const lists = featuresOf(items, features);
+    const capacity = lists.reduce((sum, own) => sum + own.length, 0) + 3;
+    // There is room for more items than there are: the last ones have no features.
+    const room = items + 2;
+    const found = sparseLists(lists, { items: room, features, capacity });
+    const table = randoms(features * labels, 1);
+    const before = randoms(room * labels, 2);
+    const dlogits = randoms(room * labels, 3);
+    const gradientBefore = randoms(features * labels, 4);
+    const logits = board.matrix(before, room, labels);
+    const dtable = board.flat(gradientBefore);
+    await board.run((plan) => {
+      sparseForward(plan, {
+        table: board.flat(table),
+        itemStarts: u32(board, found.itemStarts),
+        itemFeatures: u32(board, found.itemFeatures),
+        logits,
+      });
+      sparseBackward(plan, {
+        dlogits: board.matrix(dlogits, room, labels),
+        segments: u32(board, found.segments),
+        segmentFeatures: u32(board, found.segmentFeatures),
+        segmentItems: u32(board, found.segmentItems),
+        dtable,
+        capacity,
+      });
+    });
+    const all = [...lists, ...Array.from({ length: room - items }, () => new Uint32Array())];
+    const added = reference.sparseLogits(all, table, labels);
+    const wanted = before.map((x, i) => x + (added[i] ?? 0));
+    assertClose(`${at} logits`, await board.values(logits), wanted, 1e-6);
+    const back = reference.sparseLogitsBackward(all, dlogits, { features, labels });
+    const total = gradientBefore.map((x, i) => x + (back[i] ?? 0));
+    assertClose(`${at} dtable`, await board.floats(dtable, features * labels), total, 1e-6);
+    board.clear();
+  }
+});
+
+Deno.test("sparse features that the table or the room does not have are refused", () => {
+  const size = { items: 2, features: 4, capacity: 3 };
+  assertThrows(() => sparseLists([[4]], size), RangeError, "Feature 4 of item 0");
+  assertThrows(() => sparseLists([[0, 1], [2, 3]], size), RangeError, "4 features of 2 items");
+  assertThrows(() => sparseLists([[0], [1], [2]], size), RangeError, "with room for 3 of 2");
 });

@@ -23,8 +23,14 @@ import {
   readoutForward,
   readoutLists,
 } from "../../../kernels/readout/readout.ts";
+import {
+  sparseBackward,
+  sparseForward,
+  sparseLists,
+  sparseSegmentWords,
+} from "../../../kernels/sparse/sparse.ts";
 import type { MambaConfig } from "../config.ts";
-import { CRF_NAMES, HEAD_BIAS, HEAD_WEIGHT, type HeadConfig } from "../head.ts";
+import { CRF_NAMES, HEAD_BIAS, HEAD_SPARSE, HEAD_WEIGHT, type HeadConfig } from "../head.ts";
 import type { ItemBatch } from "../types.ts";
 import type { Workspace } from "./activations.ts";
 import type { Slot } from "./mixer.ts";
@@ -32,6 +38,19 @@ import type { ParameterStore } from "./store.ts";
 
 /** Places that items may read of each row of tokens on average, in all their slots. */
 const PLACES_PER_ROW = 4;
+
+/** Sparse features of a batch's items on average, of each item that there may be, at the most. */
+const SPARSE_PER_ITEM = 40;
+
+/** Of sparse features: the lists of `kernels/sparse`, which have room for `capacity` features. */
+interface SparseInputs {
+  capacity: number;
+  itemStarts: Region;
+  itemFeatures: Region;
+  segments: Region;
+  segmentFeatures: Region;
+  segmentItems: Region;
+}
 
 /** Buffers of a head of labels, for N items. */
 export interface LabelHead {
@@ -59,6 +78,7 @@ export interface LabelHead {
   losses: Region;
   /** Of a conditional random field: where sequences begin, (N + 1). */
   field?: { sequences: Region; scratch: Region };
+  sparse?: SparseInputs;
   training?: {
     /** (N, featureColumns) */
     dfeatures: Matrix;
@@ -106,6 +126,7 @@ export function allocateLabelHead(
         scratch: words("scratch of the field", crfScratch(count, labels)),
       }
       : undefined,
+    sparse: head.sparse ? allocateSparse(words, count) : undefined,
     training: training
       ? {
         dfeatures: w.matrix("items: gradient of the features", count, columns),
@@ -113,6 +134,37 @@ export function allocateLabelHead(
       }
       : undefined,
   };
+}
+
+function allocateSparse(
+  words: (what: string, size: number) => Region,
+  items: number,
+): SparseInputs {
+  const capacity = SPARSE_PER_ITEM * items;
+  return {
+    capacity,
+    itemStarts: words("where sparse features begin", items + 1),
+    itemFeatures: words("sparse features", capacity),
+    segments: words("where items of sparse features end", sparseSegmentWords(capacity)),
+    segmentFeatures: words("sparse features that occur", capacity),
+    segmentItems: words("items of sparse features", capacity),
+  };
+}
+
+/** Uploads the items' sparse features. */
+function uploadSparse(device: Device, head: LabelHead, batch: ItemBatch): void {
+  const { config, items, sparse } = head;
+  if (!sparse) return;
+  const lists = sparseLists(batch.sparse ?? [], {
+    items,
+    features: config.sparse ?? 0,
+    capacity: sparse.capacity,
+  });
+  device.write(sparse.itemStarts, lists.itemStarts);
+  device.write(sparse.itemFeatures, lists.itemFeatures);
+  device.write(sparse.segments, lists.segments);
+  device.write(sparse.segmentFeatures, lists.segmentFeatures);
+  device.write(sparse.segmentItems, lists.segmentItems);
 }
 
 /**
@@ -144,6 +196,7 @@ export function uploadItems(device: Device, head: LabelHead, batch: ItemBatch): 
   const weights = new Float32Array(items);
   for (let item = 0; item < count; item++) weights[item] = batch.weights[item] ?? 0;
   device.write(head.weights, weights);
+  uploadSparse(device, head, batch);
   if (!head.field) return;
   const starts = new Uint32Array(items + 1).fill(count);
   starts.set(Array.from(batch.sequences));
@@ -190,7 +243,11 @@ export function labelHeadPlan(plan: Plan, head: LabelHead, call: LabelHeadCall):
     slotWeights: head.slotWeights,
   });
   matmul(plan, { product: "NT", a: features, b: weight, c: logits, label: "label head" });
-  const { training } = head;
+  const { training, sparse } = head;
+  if (sparse) {
+    const { itemStarts, itemFeatures } = sparse;
+    sparseForward(plan, { table: store.region(HEAD_SPARSE), itemStarts, itemFeatures, logits });
+  }
   if (head.field) {
     const [first] = CRF_NAMES;
     const parameters = (slot: Slot) => store.region(first, slot, crfFloats(labels));
@@ -222,6 +279,17 @@ export function labelHeadPlan(plan: Plan, head: LabelHead, call: LabelHeadCall):
     });
   }
   if (!gradients || !training) return;
+  if (sparse) {
+    const { segments, segmentFeatures, segmentItems, capacity } = sparse;
+    sparseBackward(plan, {
+      dlogits: logits,
+      segments,
+      segmentFeatures,
+      segmentItems,
+      dtable: store.region(HEAD_SPARSE, "gradient"),
+      capacity,
+    });
+  }
   const { dfeatures } = training;
   matmul(plan, { product: "NN", a: logits, b: weight, c: dfeatures, label: "label head" });
   matmul(plan, {

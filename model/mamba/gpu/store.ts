@@ -261,7 +261,8 @@ export class ParameterStore implements StoredParameters {
     for (const p of [...this.placements].sort((a, b) => a.arena - b.arena || a.offset - b.offset)) {
       const value = p.parameter.frozen ? 0 : rate(p.parameter);
       const last = ranges.at(-1);
-      const to = p.offset + p.floats;
+      // Whole vectors of four, as kernels take them: each block is followed by zeros up to a multiple.
+      const to = Math.ceil((p.offset + p.floats) / 4) * 4;
       if (last?.arena === p.arena && last.rate === value) {
         last.to = to;
         continue;

@@ -9,6 +9,8 @@ export interface ReadItem {
   slots: readonly { positions: readonly number[]; backward: boolean }[];
   target: number | readonly number[];
   weight: number;
+  /** Its sparse features, where the head has such. */
+  sparse?: Uint32Array;
 }
 
 /** A document, which begins with the boundary token, and what is learned from it. */

@@ -35,8 +35,11 @@ export interface HeadForm<Item, Answer> {
   marks: number;
   /** Whether a text's items follow each other, as words do. */
   sequence: boolean;
-  /** The texts of an item, of at most `limit` tokens each. */
-  texts(item: Item, limit: number, reader: TaskReader): MarkedText[];
+  /**
+   * The texts of an item, of at most `limit` tokens each. Where `sparse` is given, their items have sparse
+   * features below it.
+   */
+  texts(item: Item, limit: number, reader: TaskReader, sparse?: number): MarkedText[];
   /** What the logits say. `index` is the item's number among those that are asked. */
   answer(item: Item, output: HeadOutput, reader: TaskReader, index: number): Answer;
 }
@@ -47,10 +50,10 @@ const ROW_MULTIPLE = 32;
 /** The approach of a task by a head. */
 export function headApproach<Item, Answer>(
   form: HeadForm<Item, Answer>,
-  { context, crf }: HeadChoice,
+  { context, crf, sparse }: HeadChoice,
 ): HeadApproach<Item, Answer> {
   const read = (item: Item, reader: TaskReader): SupervisedExample[] =>
-    form.texts(item, textLimit(context, reader.maxTokens), reader)
+    form.texts(item, textLimit(context, reader.maxTokens), reader, sparse)
       .map((text) => readText(text, context, reader.tokenizer.endOfText));
   return {
     name: "head",
@@ -60,6 +63,7 @@ export function headApproach<Item, Answer>(
       slots: slotsOf(context, form.marks),
       crf: crf && form.sequence,
       context,
+      ...(sparse ? { sparse } : {}),
     }),
     rows: (textRows) => context === "both" ? 2 * textRows : textRows,
     rowLength(items, reader) {

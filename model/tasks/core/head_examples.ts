@@ -25,6 +25,8 @@ export interface MarkedItem {
   target: number | readonly number[];
   /** What its loss is multiplied with; 1 by default. */
   weight?: number;
+  /** Its sparse features, where the head has such: numbers below the head's F. */
+  sparse?: Uint32Array;
 }
 
 /** A text, without the boundary token, and its items. */
@@ -69,9 +71,10 @@ export function readText(
     tokens: [endOfText, ...read],
     targets: [],
     cut,
-    items: items.map(({ marks, target, weight = 1 }) => ({
+    items: items.map(({ marks, target, weight = 1, sparse }) => ({
       target,
       weight,
+      sparse,
       slots: [
         ...marks.map((mark) => ({ positions: forward(mark), backward: false })),
         ...(context === "both"
@@ -133,6 +136,7 @@ class BatchBuilder {
   readonly #entries: { item: number; slot: number; row: number; weight: number }[] = [];
   readonly #targets: number[] = [];
   readonly #weights: number[] = [];
+  readonly #sparse: Uint32Array[] = [];
   readonly #sequences = [0];
   readonly #texts: PackedTexts["texts"] = [];
   readonly #endOfText: number;
@@ -153,7 +157,7 @@ class BatchBuilder {
       this.#put([this.#endOfText, ...tokens.slice(1).reverse()], backward);
     }
     const first = this.#weights.length;
-    items.forEach(({ slots, target, weight }, i) => {
+    items.forEach(({ slots, target, weight, sparse }, i) => {
       if (slots.length !== this.#head.slots) {
         throw new RangeError(`An item of ${slots.length} slots for a head of ${this.#head.slots}`);
       }
@@ -167,6 +171,7 @@ class BatchBuilder {
       if (typeof target === "number") this.#targets.push(target);
       else this.#targets.push(...target);
       this.#weights.push(weight);
+      if (this.#head.sparse) this.#sparse.push(sparse ?? new Uint32Array());
     });
     this.#texts.push({ index, first, count: items.length });
     if (items.length) this.#sequences.push(this.#weights.length);
@@ -191,6 +196,7 @@ class BatchBuilder {
         targets: this.#targets,
         weights: this.#weights,
         sequences: this.#sequences,
+        ...(this.#head.sparse ? { sparse: this.#sparse } : {}),
       },
     };
   }

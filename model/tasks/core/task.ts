@@ -56,6 +56,8 @@ export interface FinetuneHelp extends TaskHelp {
   /** Where they differ from those of the other tasks. */
   defaults?: {
     epochs?: number;
+    /** An update takes the rows computed at once times this many examples. */
+    accumulate?: number;
     learningRate?: number;
     /** Of a head of labels, for a task that has one. */
     head?: {
@@ -68,8 +70,12 @@ export interface FinetuneHelp extends TaskHelp {
       learningRate: number;
       /** The peak of all else in a model of width 64, where none is given; lowered with the width. */
       rateAtWidth64?: number;
+      /** That of the head in a model of width 64, where no rate is given; lowered with the width. */
+      headRateAtWidth64?: number;
       /** Only where it is asked for: words are the default. */
       asked?: boolean;
+      /** Of sparse features, for a task that has such: how many there may be. */
+      sparse?: number;
     };
   };
 }
@@ -150,6 +156,8 @@ export interface HeadChoice {
   context: HeadContext;
   /** Whether neighbouring items are decoded together; only where a task has such. */
   crf: boolean;
+  /** Of how many sparse features, where a task has such; none by default. */
+  sparse?: number;
 }
 
 /** An approach by a head. */

@@ -6,6 +6,7 @@ import type { MarkedText } from "../core/head_examples.ts";
 import type { TaskReader } from "../core/task.ts";
 import type { TaggedSentence } from "./ner.ts";
 import { FieldDecoder } from "./field.ts";
+import { spellingFeatures } from "./spelling.ts";
 import { decodeTags, type TagScores } from "./tagger.ts";
 
 /** What is said of a sentence: tags, and ln p by word and tag. */
@@ -31,7 +32,9 @@ function sentenceTexts(
   { tokens: words, tags }: TaggedSentence,
   limit: number,
   { tokenizer, labels }: TaskReader,
+  sparse?: number,
 ): MarkedText[] {
+  const spelling = sparse ? spellingFeatures(words, sparse) : [];
   const texts: { tokens: number[]; items: MarkedText["items"][number][] }[] = [];
   let current: typeof texts[number] | undefined;
   words.forEach((word, i) => {
@@ -50,7 +53,8 @@ function sentenceTexts(
     current.tokens.push(...ids);
     // Of a sentence whose tags are to be found, the target is not looked at.
     const target = Math.max(0, labels.indexOf(tags[i] ?? "O"));
-    current.items.push({ marks: [{ kind: "word", from, to: current.tokens.length }], target });
+    const marks = [{ kind: "word" as const, from, to: current.tokens.length }];
+    current.items.push({ marks, target, sparse: spelling[i] });
   });
   return texts;
 }

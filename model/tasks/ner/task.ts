@@ -112,7 +112,7 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
       types: TYPES,
     },
     defaults: {
-      epochs: 10,
+      epochs: 6,
       learningRate: 5e-5,
       head: {
         crf: true,
@@ -121,6 +121,7 @@ export const ner: Task<TaggedSentence, TagAnswer> = {
         stateDropout: 0.3,
         learningRate: 1e-3,
         rateAtWidth64: 3e-3,
+        sparse: 2 ** 18,
       },
     },
     examples: ["deno task finetune ner --model mamba-130m-hf --data BC5CDR-IOB --out runs/ner"],

@@ -3,6 +3,7 @@
  * the mean of the states between the entities and of all states, and the state at the end of the text.
  * The words that name a relation stand beside or between the entities; a mean over them reaches each of
  * them directly, where the state at the end has to carry them there through all that follows.
+ * What those words are, it has as sparse features besides.
  * @module
  */
 import { UserError } from "../../../core/errors.ts";
@@ -11,14 +12,18 @@ import { headAnswer } from "../core/choice_head.ts";
 import type { HeadForm } from "../core/head_approach.ts";
 import type { Mark, MarkedText } from "../core/head_examples.ts";
 import type { TaskReader } from "../core/task.ts";
+import { relationFeatures, type SentencePart } from "./words.ts";
 import { NO_LABEL, type RelationExample, relationItems } from "./relations.ts";
+
+/** Sparse features that a sentence has for each of its tokens, at the most. */
+const SPARSE_PER_TOKEN = 16;
 
 /** Sentences with two marked entities, one item each. */
 export const RELATION_HEAD: HeadForm<RelationExample, ChoiceAnswer> = {
   loss: "softmax",
   marks: 5,
   sequence: false,
-  texts: (example, limit, reader) => [relationText(example, limit, reader)],
+  texts: (example, limit, reader, sparse) => [relationText(example, limit, reader, sparse)],
   answer(example, output, { labels }, index) {
     const [item] = relationItems([example], labels);
     if (!item) throw new RangeError("A sentence is no item");
@@ -52,9 +57,11 @@ function relationText(
   { text, label }: RelationExample,
   limit: number,
   { tokenizer, labels }: TaskReader,
+  sparse?: number,
 ): MarkedText {
   const tokens: number[] = [];
   const spans: { first?: Mark; second?: Mark } = {};
+  const parts: SentencePart[] = [];
   const add = (part: string) => {
     const from = tokens.length;
     if (part.trim()) tokens.push(...tokenizer.encode(` ${part.trim()}`));
@@ -64,6 +71,7 @@ function relationText(
   for (const match of markedEntities(text)) {
     const [whole, first, second] = match;
     add(text.slice(end, match.index));
+    parts.push({ text: text.slice(end, match.index) }, { entity: first === undefined ? 2 : 1 });
     const isFirst = first !== undefined;
     add(isFirst ? "<<" : "[[");
     const span = add(first ?? second ?? "");
@@ -73,6 +81,7 @@ function relationText(
     end = match.index + whole.length;
   }
   add(text.slice(end));
+  parts.push({ text: text.slice(end) });
   const { first, second } = spans;
   if (!first || !second || first.kind === "text" || second.kind === "text") {
     throw new UserError(
@@ -120,6 +129,7 @@ function relationText(
         { kind: "mean", from: 0, to: kept.length },
       ],
       target: Math.max(0, known),
+      sparse: sparse ? relationFeatures(parts, sparse, SPARSE_PER_TOKEN * kept.length) : undefined,
     }],
     cut,
   };

@@ -70,13 +70,18 @@ const finetuning: FinetuneHelp = {
     format: FORMAT,
   },
   defaults: {
-    epochs: 8,
+    epochs: 5,
+    // Fewer examples per update than of other tasks: there are few examples, and many labels.
+    accumulate: 2,
     head: {
       crf: false,
       dropout: 0.2,
       tokenDropout: 0.2,
       stateDropout: 0.3,
       learningRate: 1e-3,
+      rateAtWidth64: 1e-3,
+      headRateAtWidth64: 3e-3,
+      sparse: 2 ** 17,
     },
   },
   examples: [

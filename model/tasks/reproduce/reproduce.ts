@@ -133,7 +133,8 @@ export function approachFor(
 ): Approach<unknown, unknown> | HeadApproach<unknown, unknown> | undefined {
   const head = task.finetuning?.defaults?.head;
   if (!head || head.asked) return task.approaches[0];
-  return task.headed?.({ context: "both", crf: head.crf }) ?? task.approaches[0];
+  return task.headed?.({ context: "both", crf: head.crf, sparse: head.sparse }) ??
+    task.approaches[0];
 }
 
 /** The configuration of a run. */

@@ -23,10 +23,16 @@ const HEADS: readonly HeadConfig[] = [
   { loss: "softmax", labels: 5, slots: 2, crf: true, context: "both" },
   { loss: "sigmoid", labels: 35, slots: 3, crf: false, context: "forward" },
   { loss: "squared", labels: 1, slots: 1, crf: false, context: "forward" },
+  { loss: "softmax", labels: 3, slots: 2, crf: true, context: "both", sparse: 70 },
+  { loss: "softmax", labels: 13, slots: 2, crf: false, context: "forward", sparse: 33 },
 ];
 
 /** Items of uneven slots; their sequences are of 1, 2, 3, ... items; the last two weigh nothing. */
-function itemsOf({ loss, labels, slots }: HeadConfig, rows: number, count: number): ItemBatch {
+function itemsOf(
+  { loss, labels, slots, sparse }: HeadConfig,
+  rows: number,
+  count: number,
+): ItemBatch {
   const entries = [];
   for (let item = 0; item < count; item++) {
     for (let slot = 0; slot < slots; slot++) {
@@ -50,6 +56,14 @@ function itemsOf({ loss, labels, slots }: HeadConfig, rows: number, count: numbe
     sequences,
     targets: Array.from({ length: count * each }, (_, i) => target(i)),
     weights: Array.from({ length: count }, (_, i) => i < count - 2 ? 0.5 + i % 2 : 0),
+    ...(sparse
+      ? {
+        sparse: Array.from(
+          { length: count },
+          (_, i) => Array.from({ length: i % 4 }, (_, j) => (i * 11 + j * 37) % sparse),
+        ),
+      }
+      : {}),
   };
 }
 

@@ -313,9 +313,46 @@ Deno.test("reading forward alone does not see what comes later, and reading twic
     assertEquals(twice, 1);
   }));
 
+Deno.test("sparse features tell a head that reads forward alone what comes next", () =>
+  withFolder(async (dir) => {
+    const choice: HeadChoice = { context: "forward", crf: false, sparse: 512 };
+    const request = prepare(dir, choice, { epochs: 6 });
+    const result = await finetuneRun(request);
+    assertEquals(result.developmentScore, 1);
+    request.base.close();
+    // The model keeps what it was taught with, and is asked in the same way.
+    const { folder } = openReader(result.checkpoint);
+    assertEquals(folder.config.head, {
+      loss: "softmax",
+      labels: 3,
+      slots: 1,
+      crf: false,
+      context: "forward",
+      sparse: 512,
+    });
+    const table = folder.read("classifier.sparse.weight");
+    assertEquals(table.length, 512 * 3);
+    assert(table.some((x) => x !== 0));
+    folder.close();
+    const model = { name: "tuned", folder: () => Promise.resolve(result.checkpoint) };
+    const { answers } = await askModel(ner as AnyTask, TAGGED, model, {
+      given: givenOf(),
+      maxTokens: 64,
+      batchSize: 3,
+      seed: 0,
+      makeModel: makeReference,
+      reporter: silentReporter(),
+      signal: new AbortController().signal,
+    });
+    assertEquals(
+      answers.map((a) => (a as TagAnswer).tags),
+      TAGGED.test.map((s) => s.tags),
+    );
+  }));
+
 Deno.test("a stopped run of a head with dropout goes on to the same bytes", () =>
   withFolder(async (dir) => {
-    const choice: HeadChoice = { context: "both", crf: true };
+    const choice: HeadChoice = { context: "both", crf: true, sparse: 512 };
     const whole = prepare(dir, choice, { out: join(dir, "whole"), epochs: 2 });
     const expected = await finetuneRun(whole);
     const out = join(dir, "stopped");
