@@ -15,6 +15,7 @@ export async function corpusFolder(invocation: Invocation, place: string): Promi
   const progress = reporter.progress(`Files of ${place}`, 0);
   const folder = await localCorpus(place, environment, {
     signal,
+    log: (message) => reporter.log(message),
     onProgress: (done, total) => progress.update(done, `of ${total}`),
   });
   progress.finish();

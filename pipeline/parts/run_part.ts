@@ -86,6 +86,11 @@ export async function runPart(options: RunOptions, part: Part): Promise<PartSumm
   const tokenizer = partTokenizer(corpus, recorded.get("tokenizer_sha256"), options.tokenizer);
   const chosen = chosenFiles(options, recorded.get("files_chosen"));
   using folder = enterParts(corpus, partName(part));
+  // Before the job is written down: a source or selection that cannot be is no job that others join.
+  const source = listedOnce(
+    openSource(placeOf(place), { ...options.http, onRetry: options.log }),
+  );
+  const { plan, offered } = await planPart(source, list, part, chosen, options);
   const job = joinJob(corpus, folder, {
     format: 1,
     program: PROGRAM,
@@ -98,10 +103,6 @@ export async function runPart(options: RunOptions, part: Part): Promise<PartSumm
     names: [],
   });
   if (tokenizer) keepPartTokenizer(corpus, folder, tokenizer.sha256, tokenizer.path);
-  const source = listedOnce(
-    openSource(job.source, { ...options.http, onRetry: options.log }),
-  );
-  const { plan, offered } = await planPart(source, list, part, chosen, options);
   const done = plan.files.filter((planned) => isDone(corpus, job, planned));
   const waiting = plan.files.filter((planned) => !done.includes(planned));
   const pool = new WorkerPool(options.workers);

@@ -20,10 +20,13 @@ import { Interrupted, UserError } from "../../core/errors.ts";
 import { type Environment, ownCache } from "../../core/locations.ts";
 import { CorpusBusy, holdFolder } from "../corpus.ts";
 import { corpusPaths, isOwnFile, manifestPath, OWN_FOLDERS, textsPath } from "../corpus_paths.ts";
+import { keepPinned, tokenizerPath } from "../shards/mod.ts";
 import { BrokenRequest, Bucket } from "./bucket.ts";
 import { isStorage, parseStorage, storageAccess } from "./credentials.ts";
 
 const INDEX = "storage.json";
+/** As the index has it. */
+const MANIFEST = "shards/manifest.json";
 /** SQLite's shared memory: whoever reads the catalogue changes it, and it says nothing. */
 const SHARED_MEMORY = "catalogue.sqlite-shm";
 const TRIES = 4;
@@ -47,6 +50,7 @@ export interface TransferOptions {
   signal?: AbortSignal;
   /** Told of files done, of all. */
   onProgress?: (done: number, total: number) => void;
+  log?: (message: string) => void;
 }
 
 /** What was moved. */
@@ -180,12 +184,12 @@ export async function localCorpus(
   const bucket = new Bucket(place, storageAccess(get), options.signal);
   const index = await readIndex(bucket);
   const files = index.files.filter(isForReading);
-  if (!files.some(({ path }) => path === "shards/manifest.json")) {
+  if (!files.some(({ path }) => path === MANIFEST)) {
     throw new UserError(
       `Cannot read shards from ${place}: the corpus there has none; make them and push it again`,
     );
   }
-  const held = holdCache(folder);
+  const held = await holdCache(folder, options);
   try {
     await takeFiles(bucket, folder, files, options);
   } finally {
@@ -208,15 +212,35 @@ export function corpusCache(place: string, get: Environment): string {
   return join(cache, "corpora", name);
 }
 
-/** Two commands that read the same corpus fetch it once. */
-function holdCache(folder: string): Deno.FsFile {
+/** How often it is looked whether another process is done with a copy. */
+const WAIT_MILLISECONDS = 100;
+
+/** Of commands that read the same corpus at once, as ranks do, one fetches it and the others wait. */
+async function holdCache(
+  folder: string,
+  { signal, log }: TransferOptions,
+): Promise<Deno.FsFile> {
   Deno.mkdirSync(folder, { recursive: true });
   const file = Deno.openSync(join(folder, ".lock"), { write: true, create: true });
-  if (file.tryLockSync(true)) return file;
-  file.close();
-  throw new CorpusBusy(
-    `Cannot bring the copy ${folder} up to date: another process is at it; wait until it is done`,
-  );
+  try {
+    for (let tries = 0; !file.tryLockSync(true); tries++) {
+      if (tries === 0) log?.(`Waiting for another process that brings ${folder} up to date`);
+      if (signal?.aborted) throw new Interrupted("Stopped; the same command goes on from here");
+      await new Promise((resolve) => setTimeout(resolve, WAIT_MILLISECONDS));
+    }
+    return file;
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** Shards that are about to become others stay for the runs that began with them. */
+function keepForRuns(folder: string, files: readonly StoredFile[]): void {
+  const manifest = manifestPath(folder);
+  const next = files.find(({ path }) => path === MANIFEST);
+  if (!next || !exists(manifest) || !exists(tokenizerPath(folder))) return;
+  if (hashFile(manifest) !== next.sha256) keepPinned(folder);
 }
 
 async function readIndex(bucket: Bucket): Promise<StorageIndex> {
@@ -255,9 +279,10 @@ async function takeFiles(
     const at = join(folder, path);
     return exists(at) && Deno.statSync(at).size === bytes && hashFile(at) === sha256;
   };
+  keepForRuns(folder, files);
   const missing = files.filter((file) => !isWhole(file));
   if (missing.length > 0) removeIfExists(manifestPath(folder));
-  const last = (file: StoredFile) => Number(/^shards\/manifest\.json$/.test(file.path));
+  const last = (file: StoredFile) => Number(file.path === MANIFEST);
   const waiting = files.filter((file) => missing.includes(file) || last(file) && missing.length > 0)
     .sort((a, b) => last(a) - last(b));
   for (const file of waiting) {

@@ -227,6 +227,23 @@ Deno.test("parts of another number, tokenizer, setting or program are refused by
     assertEquals((await finishParts({ corpus, workers: 1 })).files, 5);
   }));
 
+Deno.test("a part with a source or a selection that cannot be begins no job that the others have to join", () =>
+  withFolder(async (folder) => {
+    const corpus = join(folder, "corpus");
+    const wrong: [Partial<RunOptions>, string][] = [
+      [{ files: "none" }, '"none" is no file number'],
+      [{ files: "900-901" }, "none of which --files names"],
+      [{ source: join(folder, "nowhere") }, "nowhere"],
+    ];
+    for (const [given, message] of wrong) {
+      const part = () => runPart(options(corpus, given), { part: 1, parts: 2 });
+      await assertRejects(part, Error, message);
+      assert(!exists(partPaths.job(corpus)), "a job was begun");
+    }
+    await runParts(2, options(corpus));
+    assertEquals((await finishParts({ corpus, workers: 1 })).files, 5);
+  }));
+
 Deno.test("a report of another number of parts, and a job of another version, are refused by name", () =>
   withFolder(async (folder) => {
     const corpus = join(folder, "corpus");

@@ -1,7 +1,7 @@
 /** Corpora in S3-compatible storage: a real server on loopback. @module */
 import untyped from "s3rver";
-import { UserError } from "../../core/errors.ts";
-import { exists, PARTIAL_SUFFIX } from "../../core/files.ts";
+import { fail, UserError } from "../../core/errors.ts";
+import { exists, hashFile, PARTIAL_SUFFIX } from "../../core/files.ts";
 import type { Environment } from "../../core/locations.ts";
 import { join } from "../../core/std.ts";
 import { openCorpus } from "../../model/training/shard_corpus.ts";
@@ -13,7 +13,7 @@ import { corpusCache, localCorpus, pullCorpus, pushCorpus } from "../../pipeline
 import { parseStorage, storageAccess } from "../../pipeline/storage/credentials.ts";
 import { verifyCorpus } from "../../pipeline/verify.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "../assert.ts";
-import { ROOT } from "../shared.ts";
+import { ROOT, runTask } from "../shared.ts";
 import { article, digestOf, pubmedSet, putFile, withFolder } from "./support.ts";
 
 interface Server {
@@ -198,6 +198,9 @@ Deno.test("places that are none, wrong keys and buckets that are not there are s
     );
     variables.AWS_ACCESS_KEY_ID = "WRONG";
     await assertRejects(() => pullCorpus(PLACE, copy, get), UserError, "refuses the key WRON...");
+    await assertRejects(() => localCorpus(PLACE, get), UserError, "refuses the key WRON...");
+    delete variables.AWS_SECRET_ACCESS_KEY;
+    await assertRejects(() => localCorpus(PLACE, get), UserError, "there are no keys");
   }));
 
 Deno.test("a bucket that vanishes stops a pull with a sentence, and the next one goes on", () =>
@@ -221,6 +224,93 @@ Deno.test("a bucket that vanishes stops a pull with a sentence, and the next one
     const { files, moved } = await pullCorpus(PLACE, copy, get);
     assertEquals(moved, files - 3);
     assertEquals(digestOf(copy), digestOf(corpus));
+  }));
+
+Deno.test("a bucket that vanishes during a push or while shards are read is told; nothing is lost", () =>
+  withStorage(async ({ get, objects }, folder) => {
+    const corpus = await makeCorpus(folder);
+    const bucket = join(objects, BUCKET);
+    const hidden = join(folder, "hidden");
+    /** Takes the bucket away once so many files are done. */
+    const vanishing = (after: number) => ({
+      onProgress: (done: number) => {
+        if (done === after && exists(bucket)) Deno.renameSync(bucket, hidden);
+      },
+    });
+    const message = `there is no bucket "${BUCKET}"`;
+    await assertRejects(() => pushCorpus(corpus, PLACE, get, vanishing(2)), UserError, message);
+    Deno.renameSync(hidden, bucket);
+    await assertRejects(() => localCorpus(PLACE, get), UserError, "no storage.json");
+    const { files, moved } = await pushCorpus(corpus, PLACE, get);
+    assertEquals(moved, files - 2);
+    await assertRejects(() => localCorpus(PLACE, get, vanishing(1)), UserError, message);
+    const cache = corpusCache(PLACE, get);
+    assert(!exists(manifestPath(cache)), "a half corpus looks like a whole one");
+    Deno.renameSync(hidden, bucket);
+    const local = await localCorpus(PLACE, get);
+    assertEquals(hashFile(manifestPath(local)), hashFile(manifestPath(corpus)));
+  }));
+
+Deno.test("commands that read the same corpus at once fetch it once, and wait for each other", () =>
+  withStorage(async ({ get }, folder) => {
+    const corpus = await makeCorpus(folder);
+    await pushCorpus(corpus, PLACE, get);
+    const counts: number[] = [];
+    const logs: string[] = [];
+    const folders = await Promise.all([0, 1, 2].map((reader) =>
+      localCorpus(PLACE, get, {
+        onProgress: (_, total) => counts[reader] = total,
+        log: (message) => logs.push(message),
+      })
+    ));
+    assertEquals(new Set(folders).size, 1);
+    // Only the first had something to fetch.
+    assertEquals(counts.filter((count) => count > 0).length, 1);
+    assertEquals(logs.length, 2);
+    assert(logs.every((log) => log.includes("Waiting for another process")), logs.join());
+  }));
+
+Deno.test("a run keeps the shards that it began with when the corpus in the storage becomes another", () =>
+  withStorage(async ({ get }, folder) => {
+    const corpus = await makeCorpus(folder);
+    await pushCorpus(corpus, PLACE, get);
+    const local = await localCorpus(PLACE, get);
+    using before = openCorpus(local);
+    const old = openShards(local, "train");
+    const rows = Array.from({ length: old.rows }, (_, row) => old.row(row));
+    old.close();
+    const run = join(folder, "run");
+    Deno.mkdirSync(run);
+    const began = before.shardsSha256 ?? fail("a corpus of files has a hash");
+    before.pin?.(run, [began]);
+    await makeCorpus(folder, 2);
+    await pushCorpus(corpus, PLACE, get);
+    assertEquals(await localCorpus(PLACE, get), local);
+    using after = openCorpus(local);
+    assert(after.shardsSha256 !== began, "the corpus did not change");
+    const kept = after.kept?.(began)?.split("train");
+    assertEquals(kept?.rows, rows.length);
+    assertEquals(rows.map((_, row) => kept?.row(row)), rows);
+  }));
+
+Deno.test("training reads a corpus in the storage with its task's rights, and says what it lacks", () =>
+  withStorage(async ({ variables }, folder) => {
+    const corpus = await makeCorpus(folder);
+    const get: Environment = (name) => variables[name];
+    await pushCorpus(corpus, PLACE, get);
+    const train = (out: string, env: Record<string, string>) => {
+      const words = `--corpus ${PLACE} --init random:tiny --out ${join(folder, out)} --steps 1 ` +
+        "--batch-size 1 --autotune off";
+      return runTask(["train", ...words.split(" ")], { env });
+    };
+    const { code, stderr } = await train("run", variables);
+    assertEquals(code, 0, stderr);
+    assert(stderr.includes(`Reading ${PLACE} from the copy in`), stderr);
+    assert(exists(join(folder, "run/DONE")), stderr);
+    const empty = { ...variables, AWS_ACCESS_KEY_ID: "", AWS_SECRET_ACCESS_KEY: "" };
+    const refused = await train("other", empty);
+    assertEquals(refused.code, 1);
+    assert(refused.stderr.includes("there are no keys; set AWS_ACCESS_KEY_ID"), refused.stderr);
   }));
 
 Deno.test("a server that is gone is told with what to do; a corpus at work is not pushed", () =>
