@@ -220,8 +220,10 @@ function describe(facts: Facts): [string, string][] {
   if (facts.ranks) {
     const { library, abi, size, devices } = facts.ranks;
     lines.push(["MPI", `${library}, ABI of ${abi}, ${size} ranks`]);
-    for (const { rank, host, device = "no device", cpu } of devices) {
-      lines.push([`Rank ${rank}`, `on ${host}: ${device}${cpu ? ", the processor" : ""}`]);
+    for (const { rank, host, device = "no device", cpu, choice } of devices) {
+      const chosen = /\bDRI_PRIME=\S+/.exec(choice)?.[0];
+      const how = cpu ? ", the processor" : chosen === undefined ? "" : `, by ${chosen}`;
+      lines.push([`Rank ${rank}`, `on ${host}: ${device}${how}`]);
     }
   }
   const { adapter } = facts;

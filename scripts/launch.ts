@@ -14,6 +14,7 @@ import {
   LIBRARY_VARIABLE,
   startedTasks,
 } from "../core/mpi/launch.ts";
+import { gpuVariables } from "../core/mpi/gpu_choice.ts";
 import { CALLED_AS } from "../core/called.ts";
 import { LAUNCHER, whenOrphaned } from "../core/parent.ts";
 import { fromFileUrl, join } from "../core/std.ts";
@@ -61,6 +62,7 @@ export async function launch(
     rank = placesOf(words)?.ranks && detectLaunch();
     const library = rank && findLibrary(rank);
     if (library !== undefined) variables[LIBRARY_VARIABLE] = library;
+    Object.assign(variables, await gpuVariables(rank));
     const rights = await rightsFor(words, root);
     rights.variables([CALLED_AS, LAUNCHER]);
     // A lock of its own says which further packages are fetched: those alone, and as they are there.
