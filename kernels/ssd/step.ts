@@ -1,7 +1,8 @@
 /**
  * One step of Mamba-2's recurrence, as generation runs it: an invocation takes four channels of a head
- * through all states. Layouts as in shape.ts, with one row a sequence; with one row of stride 1 a
- * panel matrix is a plain vector.
+ * through all states, four states a round, because reading and writing states is what takes the time.
+ * Layouts as in shape.ts, with one row a sequence; with one row of stride 1 a panel matrix is a plain
+ * vector.
  * @module
  */
 import type { Region } from "../layout.ts";
@@ -39,12 +40,15 @@ const PARAMS = uniforms({
 });
 const GROUP = 8;
 
+/** States of a round: a vector of B and one of C. */
+const ROUND = ["x", "y", "z", "w"] as const;
+
 function stepProgram(shape: SsdShape): Program {
   const { pp, np } = ssdExtents(shape);
   const w = new WgslWriter();
   w.const("HEAD_WIDTH", pp).const("STATES", np);
   w.uniforms("p", PARAMS);
-  w.storage("u", "f32").storage("dt", "f32").storage("par", "f32");
+  w.storage("u", "vec4f").storage("dt", "f32").storage("par", "f32");
   if (shape.skip === "channel") w.storage("skip", "vec4f");
   w.storage("state", "vec4f", "read_write").storage("y", "vec4f", "read_write");
   w.fn(
@@ -59,26 +63,41 @@ function stepProgram(shape: SsdShape): Program {
       "let raw = dt[at(p.dt_column + head, row)] + par[2u * p.heads_padded + head];",
       ...stepSizeLines({ shape }),
       "let decay = exp(size * par[head]);",
-      "let place = at(head * HEAD_WIDTH + channel, row);",
-      "let x = vec4f(u[place], u[place + 1u], u[place + 2u], u[place + 3u]);",
+      "let place = at(head * HEAD_WIDTH + channel, row) / 4u;",
+      "let x = u[place];",
       "let gain = size * x;",
       "let group = head / p.per_group;",
-      "let panel = ((row * p.heads + head) * (HEAD_WIDTH / 32u) + channel / 32u) * STATES;",
+      "let b_column = p.b_column + group * STATES;",
+      "let c_column = p.c_column + group * STATES;",
+      "let panel = ((row * p.heads + head) * (HEAD_WIDTH / 32u) + channel / 32u) * STATES * 8u;",
       "let quad = channel / 4u % 8u;",
       "var sum = vec4f();",
     );
-    w.for("var n = 0u; n < STATES; n++", () => {
+    w.comment("32 states at a time, which are neighbours in a panel's row.");
+    w.for("var n = 0u; n < STATES; n += 32u", () => {
       w.line(
-        "let b = u[at(p.b_column + group * STATES + n, row)];",
-        "let c = u[at(p.c_column + group * STATES + n, row)];",
-        "let h = decay * state[(panel + n) * 8u + quad] + gain * b;",
-        "state[(panel + n) * 8u + quad] = h;",
-        "sum += h * c;",
+        "let b_place = at(b_column + n, row) / 4u;",
+        "let c_place = at(c_column + n, row) / 4u;",
+        "let state_place = panel + n * 8u + quad;",
       );
+      w.for("var i = 0u; i < 8u; i++", () => {
+        w.line(
+          "let b = u[b_place + i];",
+          "let c = u[c_place + i];",
+          "let first = state_place + i * 32u;",
+        );
+        ROUND.forEach((x, k) => {
+          w.line(
+            `let h${k} = decay * state[first + ${8 * k}u] + gain * b.${x};`,
+            `state[first + ${8 * k}u] = h${k};`,
+          );
+        });
+        w.line(`sum += ${ROUND.map((x, k) => `h${k} * c.${x}`).join(" + ")};`);
+      });
     });
     if (shape.skip === "head") w.line("sum += par[p.heads_padded + head] * x;");
     if (shape.skip === "channel") w.line("sum += skip[(head * HEAD_WIDTH + channel) / 4u] * x;");
-    w.line("y[place / 4u] = sum;");
+    w.line("y[place] = sum;");
   });
   return w.program();
 }
