@@ -3,6 +3,10 @@
  * `reference/gated_rmsnorm.ts`. A group is a run of whole panels, in which only `columns` columns are in
  * use; groups are normed one after another. Forward and the gradients of x and z reduce along rows, the
  * gradient of the weight down columns.
+ *
+ * CPU drivers with subgroups spend their time on reading and writing memory, four values a lane at a time.
+ * There a subgroup takes a block of rows, eight neighbouring vectors of a row at once: the weight is read
+ * once for a block, and one kernel leaves all three gradients.
  * @module
  */
 import { alternative } from "../alternatives.ts";
@@ -49,6 +53,8 @@ const PARAMS = uniforms({
   panels: "u32",
   /** Columns in use of a group. */
   columns: "u32",
+  /** Vectors of a row, over all groups. */
+  vectors: "u32",
   /** The group's first vector of a row, of x's matrix and of z's; its first value of inverseRms. */
   first: "u32",
   at: "u32",
@@ -77,6 +83,7 @@ function groupsOf(o: GatedRmsNorm): ArrayBuffer[] {
       stride,
       panels: width / 32,
       columns: o.columns / o.groups,
+      vectors: padded(cols) / 4,
       first: group * width / 4,
       at: vectorsBefore(group * width),
       z_at: vectorsBefore((o.zColumn ?? 0) + group * width),
@@ -100,6 +107,153 @@ const normed = ({ normBeforeGate }: Pick<GatedVariant, "normBeforeGate">, index:
 /** WGSL of the gate where it comes after the norm, as a factor. */
 const gateAfter = ({ normBeforeGate }: Pick<GatedVariant, "normBeforeGate">, index: string) =>
   normBeforeGate ? ` * silu(vec4f(z[p.z_at + ${index}]))` : "";
+
+/** Rows of a block, of which each subgroup takes one: as many as divide the rows. */
+const blockRows = (rows: number) => rows % 4 ? 1 : 4;
+
+/** Whether a device takes blocks of rows. */
+const takesBlocks = ({ variant }: Pick<Sizing, "variant">) => variant === "cpu-subgroup";
+
+/**
+ * Writes the entry point of a program for blocks of rows: its body sees `block`, the block's number, and
+ * lane.
+ */
+function blockMain(w: WgslWriter, rows: number, body: () => void): void {
+  const builtins = {
+    group: "workgroup_id",
+    count: "num_workgroups",
+    lane: "local_invocation_index",
+  } as const;
+  w.main(LANES, builtins, () => {
+    w.line("let block = group.x + group.y * count.x;");
+    w.if(`block * ${rows}u >= p.rows`, () => w.line("return;"));
+    w.line(`let first_row = block * ${rows}u;`);
+    body();
+  });
+}
+
+/** Lanes of a subgroup that takes a block of rows. */
+const LANES = 8;
+
+/**
+ * Writes a loop over a block's panels: the body sees `column`, its vector of the weight, and gets for
+ * each row WGSL of the index of the row's vector.
+ */
+function blockLoop(w: WgslWriter, rows: number, body: (indices: string[]) => void): void {
+  w.for("var i = 0u; i < p.panels; i++", () => {
+    w.line(
+      "let column = p.first + i * 8u + lane;",
+      "let at = (i * p.stride + first_row) * 8u + lane;",
+    );
+    body(range(rows).map((row) => `(at + ${8 * row}u)`));
+  });
+}
+
+/** The forward of blocks of `rows` rows. */
+function blockForwardProgram(
+  variant: Omit<GatedVariant, "shape">,
+  y: Pick<Matrix, "type">,
+  rows: number,
+): Program {
+  const w = new WgslWriter();
+  w.uniforms("p", PARAMS);
+  w.storage("x", "vec4f");
+  w.storage("z", vectorOf(variant.z));
+  w.storage("weight", "vec4f");
+  w.storage("inverse", "f32", "read_write");
+  w.storage("y", vectorOf(y), "read_write");
+  writeSilu(w);
+  blockMain(w, rows, () => {
+    w.unroll(rows, (row) => w.line(`var squares${row} = 0.0;`));
+    blockLoop(w, rows, (indices) => {
+      indices.forEach((index, row) => {
+        w.line(
+          `let v${row} = ${normed(variant, index)};`,
+          `squares${row} += dot(v${row}, v${row});`,
+        );
+      });
+    });
+    w.unroll(rows, (row) => {
+      const mean = `subgroupAdd(squares${row}) / f32(p.columns)`;
+      w.line(`let k${row} = 1.0 / sqrt(${mean} + p.epsilon);`);
+      w.if("lane == 0u", () => w.line(`inverse[p.inverse + first_row + ${row}u] = k${row};`));
+    });
+    blockLoop(w, rows, (indices) => {
+      w.line("let scale = weight[column];");
+      indices.forEach((index, row) => {
+        const value = `${normed(variant, index)} * k${row} * scale${gateAfter(variant, index)}`;
+        w.line(`y[p.at + ${index}] = ${vectorOf(y)}(${value});`);
+      });
+    });
+  });
+  return w.program();
+}
+
+/** All gradients of blocks of `rows` rows; of the weight a row of partial sums for each block. */
+function blockBackwardProgram(
+  variant: Omit<GatedVariant, "shape">,
+  dz: Pick<Matrix, "type">,
+  rows: number,
+): Program {
+  const { z, normBeforeGate } = variant;
+  const w = new WgslWriter();
+  w.uniforms("p", PARAMS);
+  w.storage("x", "vec4f");
+  w.storage("z", vectorOf(z));
+  w.storage("weight", "vec4f");
+  w.storage("inverse", "f32");
+  w.storage("dy", "vec4f", "read_write");
+  w.storage("dz", vectorOf(dz), "read_write");
+  w.storage("partials", "vec4f", "read_write");
+  writeSilu(w);
+  const reaching = (index: string) => `dy[p.at + ${index}] * scale${gateAfter(variant, index)}`;
+  blockMain(w, rows, () => {
+    w.unroll(rows, (row) => w.line(`var along${row} = 0.0;`));
+    blockLoop(w, rows, (indices) => {
+      w.line("let scale = weight[column];");
+      indices.forEach((index, row) => {
+        w.line(`along${row} += dot(${normed(variant, index)}, ${reaching(index)});`);
+      });
+    });
+    w.unroll(rows, (row) => {
+      w.line(
+        `let k${row} = inverse[p.inverse + first_row + ${row}u];`,
+        `let pull${row} = k${row} * k${row} * subgroupAdd(along${row}) / f32(p.columns);`,
+      );
+    });
+    blockLoop(w, rows, (indices) => {
+      w.line("let scale = weight[column];", "var total = vec4f();");
+      indices.forEach((index, row) => {
+        w.block("", () => {
+          w.line(
+            `let gate = vec4f(z[p.z_at + ${index}]);`,
+            `let own = x[p.at + ${index}];`,
+            `let gradient = dy[p.at + ${index}];`,
+            "let s = sigmoid(gate);",
+            "let opened = gate * s;",
+            "let slope = s * (1.0 + gate * (1.0 - s));",
+            `total += gradient * own * opened * k${row};`,
+          );
+          if (normBeforeGate) {
+            w.line(
+              `let dv = k${row} * (gradient * scale * opened - own * pull${row});`,
+              `dz[p.at + ${index}] = ${vectorOf(dz)}(gradient * own * k${row} * scale * slope);`,
+              `dy[p.at + ${index}] = dv;`,
+            );
+          } else {
+            w.line(
+              `let dv = k${row} * (gradient * scale - own * opened * pull${row});`,
+              `dz[p.at + ${index}] = ${vectorOf(dz)}(dv * own * slope);`,
+              `dy[p.at + ${index}] = dv * opened;`,
+            );
+          }
+        });
+      });
+      w.line("partials[block * p.vectors + column] = total;");
+    });
+  });
+  return w.program();
+}
 
 function forwardProgram(variant: GatedVariant, y: Pick<Matrix, "type">): Program {
   const { shape, z } = variant;
@@ -133,8 +287,13 @@ function forwardProgram(variant: GatedVariant, y: Pick<Matrix, "type">): Program
 
 /** Queues the forward: y, which may be f16. */
 export function gatedRmsNormForward(plan: Plan, o: GatedRmsNorm & { y: Matrix }): void {
+  const { z, normBeforeGate } = o;
   const shape = rowShape(plan.device, alternative(plan.device, "norm-threads"));
-  const code = forwardProgram({ shape, z: o.z, normBeforeGate: o.normBeforeGate }, o.y);
+  const blocks = takesBlocks(plan.device);
+  const block = blockRows(o.x.rows);
+  const code = blocks
+    ? blockForwardProgram({ z, normBeforeGate }, o.y, block)
+    : forwardProgram({ shape, z, normBeforeGate }, o.y);
   for (const params of groupsOf(o)) {
     plan.dispatch({
       label: "gated rmsnorm forward",
@@ -147,7 +306,7 @@ export function gatedRmsNormForward(plan: Plan, o: GatedRmsNorm & { y: Matrix })
         inverse: o.inverseRms,
         y: o.y.region,
       },
-      groups: spread(shape.groups(o.x.rows)),
+      groups: spread(blocks ? o.x.rows / block : shape.groups(o.x.rows)),
       bytes: o.x.rows * padded(o.x.cols) / o.groups * (4 + elementBytes(o.z) + elementBytes(o.y)),
     });
   }
@@ -167,7 +326,9 @@ export interface GatedRmsNormBackward extends GatedRmsNorm {
 
 /** Floats of scratch of a backward pass. */
 export function gatedRmsNormScratch(plan: { device: Sizing }, rows: number, cols: number): number {
-  return rowChunk(plan.device.variant, rows).count * padded(cols);
+  const { variant } = plan.device;
+  const lines = takesBlocks(plan.device) ? rows / blockRows(rows) : rowChunk(variant, rows).count;
+  return lines * padded(cols);
 }
 
 function backwardProgram(variant: GatedVariant, dz: Pick<Matrix, "type">): Program {
@@ -212,11 +373,16 @@ function backwardProgram(variant: GatedVariant, dz: Pick<Matrix, "type">): Progr
   return w.program();
 }
 
-/** Queues the gradients of the weight, then of x and z. */
+/** Queues the gradients of the weight, x and z. */
 export function gatedRmsNormBackward(plan: Plan, o: GatedRmsNormBackward): void {
-  weightGradient(plan, o);
+  const { z, normBeforeGate } = o;
   const shape = rowShape(plan.device, alternative(plan.device, "norm-threads"));
-  const code = backwardProgram({ shape, z: o.z, normBeforeGate: o.normBeforeGate }, o.dz);
+  const blocks = takesBlocks(plan.device);
+  const block = blockRows(o.x.rows);
+  if (!blocks) weightGradient(plan, o);
+  const code = blocks
+    ? blockBackwardProgram({ z, normBeforeGate }, o.dz, block)
+    : backwardProgram({ shape, z, normBeforeGate }, o.dz);
   for (const params of groupsOf(o)) {
     plan.dispatch({
       label: "gated rmsnorm backward",
@@ -229,12 +395,27 @@ export function gatedRmsNormBackward(plan: Plan, o: GatedRmsNormBackward): void 
         inverse: o.inverseRms,
         dy: o.dy.region,
         dz: o.dz.region,
+        partials: o.scratch,
       },
-      groups: spread(shape.groups(o.x.rows)),
+      groups: spread(blocks ? o.x.rows / block : shape.groups(o.x.rows)),
       bytes: o.x.rows * padded(o.x.cols) / o.groups *
         (12 + elementBytes(o.z) + elementBytes(o.dz)),
     });
   }
+  if (blocks) sumWeightGradient(plan, o, o.x.rows / block);
+}
+
+/** Queues the sum of `count` rows of partial sums, to be added to the weight's gradient. */
+function sumWeightGradient(plan: Plan, o: GatedRmsNormBackward, count: number): void {
+  const width = padded(o.x.cols);
+  sumPartials(plan, {
+    partials: o.scratch,
+    count,
+    width,
+    out: o.dweight,
+    length: width,
+    accumulate: true,
+  });
 }
 
 const WEIGHT_PARAMS = uniforms({
@@ -302,12 +483,5 @@ function weightGradient(plan: Plan, o: GatedRmsNormBackward): void {
     groups: [Math.ceil(lines / VECTOR_GROUP), chunk.count],
     bytes: rows * lines * (32 + 4 * elementBytes(o.z)),
   });
-  sumPartials(plan, {
-    partials: o.scratch,
-    count: chunk.count,
-    width: padded(cols),
-    out: o.dweight,
-    length: padded(cols),
-    accumulate: true,
-  });
+  sumWeightGradient(plan, o, chunk.count);
 }

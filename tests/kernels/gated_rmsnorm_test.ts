@@ -13,10 +13,12 @@ interface Case {
   groups: number;
   normBeforeGate: boolean;
   half?: "f16";
+  /** Columns before z in its matrix. */
+  zColumn?: number;
 }
 
 async function check(board: Board, o: Case): Promise<void> {
-  const { rows, columns, groups, normBeforeGate, half } = o;
+  const { rows, columns, groups, normBeforeGate, half, zColumn = 0 } = o;
   const count = rows * columns;
   const z = randoms(count, 2).map((v) => half ? Math.f16round(3 * v) : Math.fround(3 * v));
   const input = { x: randoms(count, 1), z, weight: randoms(columns, 3), epsilon: 1e-5 };
@@ -25,9 +27,14 @@ async function check(board: Board, o: Case): Promise<void> {
   const g = reference.gatedRmsNormBackward({ ...input, groups, normBeforeGate }, dy);
   const matrix = (values?: Float64Array, type?: "f16") => board.matrix(values, rows, columns, type);
   const x = matrix(input.x);
+  const before = new Float64Array(rows * (zColumn + columns));
+  for (let i = 0; i < count; i++) {
+    before[Math.floor(i / columns) * (zColumn + columns) + zColumn + i % columns] = z[i] ?? NaN;
+  }
   const shared = {
     x,
-    z: matrix(z, half),
+    z: board.matrix(before, rows, zColumn + columns, half),
+    zColumn,
     weight: board.flat(input.weight),
     inverseRms: board.flat(groups * x.stride),
     groups,
@@ -55,6 +62,7 @@ for (const normBeforeGate of [false, true]) {
   deviceTest(`gated rmsnorm ${order} the gate, odd columns`, async (board) => {
     await check(board, { rows: 1, columns: 37, groups: 1, normBeforeGate });
     await check(board, { rows: 257, columns: 65, groups: 1, normBeforeGate });
+    await check(board, { rows: 20, columns: 64, groups: 1, normBeforeGate, zColumn: 96 });
   }, { reduces: true });
   deviceTest(`gated rmsnorm ${order} the gate, groups, f16`, async (board) => {
     await check(board, { rows: 17, columns: 96, groups: 3, normBeforeGate });
