@@ -247,9 +247,13 @@ export function statesProduct(program: SsdProgram, backward: boolean): TileProdu
     ...(ends ? { state: "vec4f!" } : {}),
   };
   const decay: Look = {
-    columns: (_, id) => [`let ${id}_keep = one(head, ${FROM_START}u, valid - 1u);`],
-    element: ({ row, column, columns, value, columnSum }) => [
-      `let place = state_at(head, ${row}, ${column});`,
+    // Mesa's CPU driver takes far longer where each row's place is found anew.
+    columns: (column, id) => [
+      `let ${id}_keep = one(head, ${FROM_START}u, valid - 1u);`,
+      `let ${id}_place = state_at(head, m0, ${column});`,
+    ],
+    element: ({ row, columns, value, columnSum }) => [
+      `let place = ${columns}_place + ((${row}) - m0) * 8u;`,
       `carried[place] = ${value};`,
       ...(backward ? [`${columnSum} += read_states(place) * ${value};`] : []),
       `${value} *= ${columns}_keep;`,
