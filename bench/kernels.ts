@@ -14,7 +14,7 @@ import { copyBytes, measureBandwidth } from "../kernels/peaks.ts";
 import { Plan } from "../kernels/plan.ts";
 import { timePlan } from "../kernels/plan_timing.ts";
 import { Workbench } from "../kernels/workbench.ts";
-import { configOfSizes, presetConfig } from "../model/mamba/config.ts";
+import { configOfSizes, mamba2OfSizes, presetConfig } from "../model/mamba/config.ts";
 import { type KernelShapes, kernelSubjects } from "../model/mamba/gpu/kernel_subjects.ts";
 
 /** One measured kernel. */
@@ -92,14 +92,22 @@ export async function measureKernels(
   }
 }
 
-/** What the benchmark runs at: a model's shapes, and a batch of them. */
+const SMALL = { hiddenSize: 256, layers: 8, vocabSize: 4096 };
+
+/** What the benchmark runs at: a Mamba-1's shapes, a Mamba-2's of that size, and a batch of them. */
 const CASES: Record<string, KernelShapes> = {
   "small": {
-    config: configOfSizes({ hiddenSize: 256, layers: 8, vocabSize: 4096 }),
+    config: configOfSizes(SMALL),
+    mamba2: mamba2OfSizes(SMALL),
     batch: 8,
     length: 256,
   },
-  "mamba-130m": { config: presetConfig("mamba-130m"), batch: 1, length: 512 },
+  "mamba-130m": {
+    config: presetConfig("mamba-130m"),
+    mamba2: mamba2OfSizes({ hiddenSize: 768, layers: 24, vocabSize: 50277 }),
+    batch: 1,
+    length: 512,
+  },
 };
 
 /**

@@ -14,6 +14,11 @@ import {
 } from "../../../kernels/embedding/embedding.ts";
 import { type Matrix, padded, type Region } from "../../../kernels/layout.ts";
 import { matmul, type Product } from "../../../kernels/matmul/mod.ts";
+import {
+  gatedRmsNormBackward,
+  gatedRmsNormForward,
+  gatedRmsNormScratch,
+} from "../../../kernels/gated_rmsnorm/gated_rmsnorm.ts";
 import { matvec } from "../../../kernels/matvec/matvec.ts";
 import type { Plan } from "../../../kernels/plan.ts";
 import { addInto, sumOfSquares, sumOfSquaresScratch } from "../../../kernels/reduce/reduce.ts";
@@ -30,8 +35,15 @@ import {
   scanSizes,
 } from "../../../kernels/scan/mod.ts";
 import type { Sizing } from "../../../kernels/device.ts";
+import {
+  ssdBackward,
+  ssdExtents,
+  ssdForward,
+  type SsdShape,
+  ssdSizes,
+} from "../../../kernels/ssd/mod.ts";
 import type { Workbench } from "../../../kernels/workbench.ts";
-import type { MambaConfig } from "../config.ts";
+import { headsOf, type Mamba2Config, type MambaConfig } from "../config.ts";
 
 /** The shapes that kernels are measured at. */
 export interface KernelShapes {
@@ -39,6 +51,8 @@ export interface KernelShapes {
   /** Rows of a batch (b l), as sequences of `length`. */
   batch: number;
   length: number;
+  /** Mamba-2's sizes, whose own kernels are measured besides; a Mamba-2's are its own by default. */
+  mamba2?: Mamba2Config;
 }
 
 /** A kernel to measure: what it is called and how it is planned. */
@@ -109,6 +123,7 @@ export function kernelSubjects(bench: Workbench, o: KernelShapes): Subject[] {
         }),
     },
     ...(config.kind === "mamba" ? scanSubjects(bench, o, starts, [u, v]) : []),
+    ...mamba2Subjects(bench, o, starts),
     ...vocabularySubjects(bench, o, x),
     ...arenaSubjects(bench),
     generationSubject(bench, o),
@@ -196,6 +211,85 @@ function scanSubjects(
   return [
     { kernel, pass: "forward", bound, plan: (plan) => scanForward(plan, shape, forward) },
     { kernel, pass: "backward", bound, plan: (plan) => scanBackward(plan, shape, backward) },
+  ];
+}
+
+/** State space duality, and the norm after it. */
+function mamba2Subjects(bench: Workbench, o: KernelShapes, starts: Region): Subject[] {
+  const config = o.mamba2 ?? (o.config.kind === "mamba2" ? o.config : undefined);
+  if (!config) return [];
+  const { batch, length } = o;
+  const rows = batch * length;
+  const shape: SsdShape = {
+    batch,
+    length,
+    heads: headsOf(config),
+    headSize: config.headSize,
+    groups: config.groups,
+    states: config.stateSize,
+    softplus: true,
+    skip: "head",
+    packed: true,
+    initialState: false,
+  };
+  const sizes = ssdSizes(bench.device, shape);
+  const { columns, width, headWidth } = ssdExtents(shape);
+  const matrix = (cols: number) =>
+    bench.matrix(new Float32Array(rows * cols).fill(0.01), rows, cols);
+  const y = matrix(width);
+  const gy = matrix(width);
+  const forward = {
+    u: matrix(columns).region,
+    dt: matrix(headWidth).region,
+    par: bench.flat(new Float32Array(sizes.par).fill(-0.5)),
+    starts,
+    y: y.region,
+    steps: bench.flat(sizes.steps),
+    pairs: bench.flat(sizes.pairs),
+    states: bench.flat(sizes.states),
+  };
+  const backward = {
+    ...forward,
+    gy: gy.region,
+    du: matrix(columns).region,
+    ddt: matrix(headWidth).region,
+    dpar: bench.flat(sizes.par),
+    dstates: bench.flat(sizes.states),
+    dpairs: bench.flat(sizes.pairs),
+    sums: bench.flat(sizes.sums),
+  };
+  const norm = {
+    x: y,
+    z: matrix(width),
+    weight: bench.flat(new Float32Array(width).fill(1)),
+    inverseRms: bench.flat(config.groups * y.stride),
+    groups: config.groups,
+    columns: config.intermediateSize,
+    epsilon: config.normEpsilon,
+    normBeforeGate: config.normBeforeGate,
+  };
+  const ssd = { kernel: "state space duality", bound: "arithmetic" } as const;
+  const gated = { kernel: "gated rmsnorm", bound: "bandwidth" } as const;
+  return [
+    { ...ssd, pass: "forward", plan: (plan) => ssdForward(plan, shape, forward) },
+    { ...ssd, pass: "backward", plan: (plan) => ssdBackward(plan, shape, backward) },
+    {
+      ...gated,
+      pass: "forward",
+      plan: (plan) => gatedRmsNormForward(plan, { ...norm, y: matrix(width) }),
+    },
+    {
+      ...gated,
+      pass: "backward",
+      plan: (plan) =>
+        gatedRmsNormBackward(plan, {
+          ...norm,
+          dy: gy,
+          dz: matrix(width),
+          dweight: bench.flat(width),
+          scratch: bench.flat(gatedRmsNormScratch(plan, rows, width)),
+        }),
+    },
   ];
 }
 
