@@ -108,7 +108,7 @@ Deno.test("WatchServer tells who connects everything, then what is new, and cuts
   server.close();
 });
 
-Deno.test("openWatch() says where it cannot listen, and costs a step little", () =>
+Deno.test("openWatch() says where it cannot listen", () =>
   withFolder(async (dir) => {
     const watch = await openWatch(dir, 0, () => {});
     const port = Number(new URL(watch.url).port);
@@ -117,13 +117,6 @@ Deno.test("openWatch() says where it cannot listen, and costs a step little", ()
       UserError,
       `Cannot watch at port ${port}: something else listens there; name another with --watch`,
     );
-    const times = Array.from({ length: 500 }, (_, i) => {
-      const start = performance.now();
-      watch.step(metricsOf(i + 1));
-      return performance.now() - start;
-    }).sort((a, b) => a - b);
-    // The quickest step there is takes 5 ms.
-    assert(times[250]! < 0.05, `a step costs ${times[250]} ms`);
     await watch.close("finished");
   }));
 
