@@ -13,8 +13,8 @@ import { noFigures, readMutants } from "./inputs.ts";
 import { mutateJson } from "./mutations.ts";
 import { TrainingRoom } from "./training.ts";
 
-const HISTORIES = faults(1, 3, 20);
-const MUTANTS = faults(1000, 10_000, 100_000);
+const HISTORIES = faults(1, 2, 20);
+const MUTANTS = faults(1000, 4000, 100_000);
 
 /** Groups of processes are killed as Unix does it. */
 const ignore = Deno.build.os === "windows";

@@ -1,5 +1,5 @@
 /**
- * How much of the fault tests to run: a little in `deno task test`, most of it by .ci/run
+ * How much of the fault tests to run: a little in `deno task test`, some more by .ci/run
  * (PUBMAMBA_FAULTS=ci), all of it in `deno task test:faults` (PUBMAMBA_FAULTS=full).
  * @module
  */

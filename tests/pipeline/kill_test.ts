@@ -16,7 +16,7 @@ import { corpusWords, FIXTURES, killUntilDone, startPipeline } from "./killed.ts
 import { digestOf, documentsOf, withFolder, withServer } from "./support.ts";
 
 /** At least so many of a run, and as many of a refresh. */
-const KILLS = faults(2, 25, 50);
+const KILLS = faults(2, 8, 50);
 
 const start = (args: string[]) => startPipeline([...args, "--workers", "2"]);
 

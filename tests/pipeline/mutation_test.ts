@@ -14,7 +14,7 @@ import { oracle } from "./oracle.ts";
 import { faults } from "./faults.ts";
 import { article, deletion, encode, parse, pubmedSet, withFolder } from "./support.ts";
 
-const MUTANTS = faults(1500, 10_000, 20_000);
+const MUTANTS = faults(1500, 4000, 20_000);
 
 /** Records of every kind, from the fixtures, in a document of about 30 kB. */
 function sample(): Uint8Array {

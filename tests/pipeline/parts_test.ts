@@ -403,7 +403,7 @@ Deno.test("parts that are killed, repeated and done twice at once end in the sam
     const whole = join(folder, "whole");
     await runPipeline(options(whole));
     const next = random(3);
-    for (let round = 0, kills = 0; kills < faults(2, 20, 60); round++) {
+    for (let round = 0, kills = 0; kills < faults(2, 6, 60); round++) {
       const corpus = join(folder, `parts${round}`);
       const part = (name: string) => ["run", ...words(corpus), "--part", name];
       // The same part twice, beside the other one.
@@ -429,7 +429,7 @@ Deno.test("a refresh in parts that are killed ends in the bytes of a single refr
     copyFolder(whole, first);
     await runPipeline({ corpus: whole, workers: 2 });
     const next = random(5);
-    for (let round = 0, kills = 0; kills < faults(1, 10, 30); round++) {
+    for (let round = 0, kills = 0; kills < faults(1, 3, 30); round++) {
       const corpus = join(folder, `parts${round}`);
       copyFolder(first, corpus);
       const words = ["--corpus", corpus, "--workers", "1"];
@@ -546,7 +546,7 @@ Deno.test("parts of texts that are killed and done twice at once end in the same
     const whole = join(folder, "whole");
     await buildTextCorpus({ ...options(whole), source });
     const next = random(9);
-    for (let round = 0, kills = 0; kills < faults(1, 10, 30); round++) {
+    for (let round = 0, kills = 0; kills < faults(1, 3, 30); round++) {
       const corpus = join(folder, `parts${round}`);
       const part = (name: string) => [
         "run",
