@@ -1,6 +1,6 @@
-import type { Command, CommandEntry, CommandGroup } from "../core/cli.ts";
 import { ROOT_COMMANDS } from "../commands/mod.ts";
 import { join } from "../core/std.ts";
+import { commands } from "./help_pages.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "./assert.ts";
 import { ROOT } from "./shared.ts";
 
@@ -14,16 +14,14 @@ async function run(...args: string[]): Promise<{ code: number; stdout: string; s
   return { code: output.code, stdout: text(output.stdout), stderr: text(output.stderr) };
 }
 
-/** Every command with the words that call it. */
-async function* commands(
-  group: CommandGroup = ROOT_COMMANDS,
-  words: string[] = [],
-): AsyncGenerator<{ words: string[]; entry: CommandEntry; command: Command }> {
-  for (const [word, entry] of Object.entries(group.commands)) {
-    const command = await entry.load();
-    if ("commands" in command) yield* commands(command, [...words, word]);
-    else yield { words: [...words, word], entry, command };
-  }
+/** The help page of every command by its words, as a process without a terminal makes it. */
+async function helpPages(): Promise<Record<string, string>> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-check", "--no-prompt", "-A", join(ROOT, "tests", "help_pages.ts")],
+    env: { NO_COLOR: "1" },
+  }).output();
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  return JSON.parse(new TextDecoder().decode(stdout));
 }
 
 Deno.test("every command says what it does, what its options mean, and shows examples", async () => {
@@ -42,14 +40,23 @@ Deno.test("every command says what it does, what its options mean, and shows exa
   }
 });
 
-Deno.test("--help of every command exits 0 and prints to stdout alone, within 80 columns", async () => {
+Deno.test("--help exits 0 and prints the command's page to stdout alone", async () => {
+  const pages = await helpPages();
+  for (const words of ["doctor", "train", "pipeline run", "evaluate ner", "pipeline documents"]) {
+    const { code, stdout, stderr } = await run(...words.split(" "), "--help");
+    assertEquals([code, stderr], [0, ""], words);
+    assertEquals(stdout.trimEnd(), pages[words]?.trimEnd());
+  }
+});
+
+Deno.test("the page of every command fits 80 columns where there is no terminal", async () => {
+  const pages = await helpPages();
   for await (const { words, command } of commands()) {
-    const { code, stdout, stderr } = await run(...words, "--help");
-    assertEquals([code, stderr], [0, ""], words.join(" "));
-    assertStringIncludes(stdout.replace(/\s+/g, " "), command.summary);
-    assertStringIncludes(stdout, "Examples:\n  deno task ");
-    assertStringIncludes(stdout, "--json");
-    const long = stdout.split("\n").filter((line) => line.length > 80);
+    const page = pages[words.join(" ")] ?? "";
+    assertStringIncludes(page.replace(/\s+/g, " "), command.summary);
+    assertStringIncludes(page, "Examples:\n  deno task ");
+    assertStringIncludes(page, "--json");
+    const long = page.split("\n").filter((line) => line.length > 80);
     assertEquals(long, [], words.join(" "));
   }
 });
