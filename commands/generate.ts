@@ -2,11 +2,17 @@
 import type { Command, Invocation } from "../core/cli.ts";
 import { jsonLine } from "../core/json.ts";
 import { fail, Interrupted, messageOf, UsageError, UserError } from "../core/errors.ts";
+import { join } from "../core/std.ts";
 import { type Device } from "../kernels/device.ts";
 import { openDevice } from "../kernels/open_device.ts";
 import { requireSelfTest } from "../kernels/self_test.ts";
 import { kindOf } from "../model/mamba/kinds.ts";
-import { localModel, type ModelFolder, openModelFolder } from "../model/weights/mod.ts";
+import {
+  localModel,
+  type ModelFolder,
+  openModelFolder,
+  TOKENIZER_REMEDY,
+} from "../model/weights/mod.ts";
 import {
   generateBatch,
   type GenerateOptions,
@@ -262,7 +268,8 @@ function openTokenizer(given: string | undefined, folder: ModelFolder): Tokenize
   const file = given ?? folder.tokenizerFile;
   if (!file) {
     throw new UserError(
-      `Cannot read the prompt: ${folder.path} has no tokenizer.json; name one with --tokenizer FILE`,
+      `Cannot read the prompt: ${join(folder.path, "tokenizer.json")} does not exist; ` +
+        TOKENIZER_REMEDY,
     );
   }
   const tokenizer = loadTokenizer(file);

@@ -207,6 +207,15 @@ function checkTiedHead(source: TensorSource, embedding: Float32Array): void {
   }
 }
 
+/**
+ * What to do where a model's folder holds no tokenizer: the end of a sentence. Published Mamba and
+ * BioMamba folders are without one, because all of them use the same.
+ */
+export const TOKENIZER_REMEDY =
+  "put the tokenizer it was trained with there, or name it by --tokenizer FILE: that of published " +
+  "Mamba, Mamba-2 and BioMamba models is GPT-NeoX's, the tokenizer.json of EleutherAI/gpt-neox-20b " +
+  "on the Hugging Face Hub";
+
 /** Ids of a tokenizer.json: the largest one, plus 1. */
 function tokenizerSize(path: string): number {
   const json = readTokenizerJson(path) as {

@@ -22,6 +22,7 @@ export {
   type ModelLayout,
   type ModelToWrite,
   openModelFolder,
+  TOKENIZER_REMEDY,
   writeModelFolder,
 } from "./folder.ts";
 export { type FolderContents, ModelFolderWriter } from "./folder_writer.ts";

@@ -4,7 +4,7 @@ import { join } from "../../../core/std.ts";
 import { loadTokenizer, type Tokenizer } from "../../../pipeline/tokenizer/mod.ts";
 import { initialParameters, presetConfig, PRESETS } from "../../mamba/mod.ts";
 import { openScoredWeights } from "../../training/mod.ts";
-import { type ModelFolder } from "../../weights/mod.ts";
+import { type ModelFolder, TOKENIZER_REMEDY } from "../../weights/mod.ts";
 
 /** A model folder with the tokenizer to read with. */
 export interface Reader {
@@ -44,7 +44,7 @@ export function openReader(path: string, options: ReaderOptions = {}): Reader {
     if (file === undefined) {
       throw new UserError(
         `Cannot read text with the model ${path}: ${join(path, "tokenizer.json")} does not ` +
-          `exist; name the tokenizer it was trained with by --tokenizer`,
+          `exist; ${TOKENIZER_REMEDY}`,
       );
     }
     const tokenizer = loadTokenizer(file);

@@ -91,11 +91,13 @@ export function writePytorchModel(dir: string, shards = 1): (name: string) => Fl
 export const shardName = (index: number, count: number): string =>
   `pytorch_model-${String(index + 1).padStart(5, "0")}-of-${String(count).padStart(5, "0")}.bin`;
 
-function savePart(
+/** Writes parameters as a state dictionary; the head shares the embedding's storage, where it is stored. */
+export function savePart(
   path: string,
   own: Parameter[],
   read: (name: string) => Float32Array,
   theirs: (name: string) => string,
+  head = true,
 ): void {
   const pickler = new Pickler().orderedDict().op("q", 0, "(");
   const storages: Record<string, Uint8Array> = {};
@@ -103,7 +105,7 @@ function savePart(
     pickler.text(theirs(name));
     pickler.tensor("FloatStorage", String(i), 0, [...shape], stridesOf(shape));
     storages[i] = bytesOf(read(name));
-    if (name !== EMBEDDING) return;
+    if (name !== EMBEDDING || !head) return;
     pickler.text("lm_head.weight"); // the same storage
     pickler.tensor("FloatStorage", String(i), 0, [...shape], stridesOf(shape));
   });
