@@ -9,6 +9,8 @@ import { exists, readJson } from "../../../core/files.ts";
 import { join } from "../../../core/std.ts";
 import type { ChoiceItem } from "../core/choices.ts";
 import { dealFolds } from "../core/folds.ts";
+import { objectOf, probe } from "../formats/files.ts";
+import { splitOf } from "../formats/split_names.ts";
 
 /** The answers, in the order of label numbers. */
 export const PUBMEDQA_LABELS = ["yes", "no", "maybe"] as const;
@@ -16,7 +18,7 @@ export const PUBMEDQA_LABELS = ["yes", "no", "maybe"] as const;
 const PUBMEDQA_FOLDS = 10;
 
 /** The questions, and the official test questions among them. */
-export const PUBMEDQA_FILES = ["ori_pqal.json", "test_ground_truth.json"] as const;
+const PUBMEDQA_FILES = ["ori_pqal.json", "test_ground_truth.json"] as const;
 
 /** One question. */
 export interface PubmedqaExample {
@@ -40,37 +42,86 @@ export interface Pubmedqa {
   test: PubmedqaExample[];
 }
 
+/** The files of a set: questions with their answers, and what tells which are those of the test. */
+interface PubmedqaFiles {
+  questions: string[];
+  /** Answers by PMID, or the test's own questions. */
+  test: string;
+}
+
+const isDecisions = (value: unknown): boolean => {
+  const answers = Object.values(objectOf(value) ?? {});
+  return answers.length > 0 &&
+    answers.every((answer) => PUBMEDQA_LABELS.some((label) => label === answer));
+};
+
+const isQuestions = (value: unknown): boolean => {
+  const entries = Object.values(objectOf(value) ?? {}).map(objectOf);
+  return entries.length > 0 && entries.every((one) => one !== undefined && "QUESTION" in one);
+};
+
 /**
- * Reads ori_pqal.json and test_ground_truth.json of a folder.
+ * The files of a folder: those of the release by their names, or others found by what is in them, be it
+ * questions and the answers of those of the test, or questions split by their files' names.
+ * @throws {UserError} where there are none.
+ */
+export function pubmedqaFiles(folder: string): PubmedqaFiles {
+  const [file, truth] = PUBMEDQA_FILES.map((name) => join(folder, name)) as [string, string];
+  if (exists(file) && exists(truth)) return { questions: [file], test: truth };
+  const names = exists(folder)
+    ? [...Deno.readDirSync(folder)].map((entry) => entry.name).sort()
+    : [];
+  const values = names.filter((name) => /\.json$/i.test(name)).map((name) => ({
+    path: join(folder, name),
+    split: splitOf(name),
+    value: probe(join(folder, name)).json(),
+  }));
+  const questions = values.filter(({ value }) => isQuestions(value));
+  const [answers] = values.filter(({ value }) => isDecisions(value));
+  const pmids = Object.keys(objectOf(answers?.value) ?? {});
+  const whole = questions.find(({ value }) =>
+    pmids.every((pmid) => pmid in (objectOf(value) ?? {}))
+  );
+  if (answers && whole) return { questions: [whole.path], test: answers.path };
+  const test = questions.find(({ split }) => split === "test");
+  const learned = questions.filter(({ split }) => split === "train" || split === "develop");
+  if (test && learned.length) {
+    return { questions: [...learned, test].map(({ path }) => path), test: test.path };
+  }
+  const missing = exists(file) ? truth : file;
+  throw new UserError(
+    `Cannot read PubMedQA from ${folder}: ${missing} does not exist, and no other files in it are ` +
+      `questions and the answers of a test; give the data folder of ` +
+      `https://github.com/pubmedqa/pubmedqa`,
+  );
+}
+
+/**
+ * Reads a folder's questions, by the release ori_pqal.json and test_ground_truth.json.
  * @throws {UserError} naming the file and the PMID, for anything missing or of another shape.
  */
 export function readPubmedqa(folder: string): Pubmedqa {
-  const [file, truthFile] = PUBMEDQA_FILES.map((name) => join(folder, name)) as [string, string];
-  for (const path of [file, truthFile]) {
-    if (!exists(path)) {
-      throw new UserError(
-        `Cannot read PubMedQA from ${folder}: ${path} does not exist; give the data folder of ` +
-          `https://github.com/pubmedqa/pubmedqa`,
-      );
-    }
-  }
-  const data = readJson<Record<string, unknown>>(file, "PubMedQA file");
-  const truth = readJson<Record<string, unknown>>(truthFile, "PubMedQA test labels");
-  const examples = Object.entries(data).map(([pmid, value]) => parseExample(pmid, value, file))
-    .sort((a, b) => Number(a.pmid) - Number(b.pmid));
+  const files = pubmedqaFiles(folder);
+  const examples = files.questions.flatMap((file) =>
+    Object.entries(readJson<Record<string, unknown>>(file, "PubMedQA file"))
+      .map(([pmid, value]) => parseExample(pmid, value, file))
+  ).sort((a, b) => Number(a.pmid) - Number(b.pmid));
+  const truth = readJson<Record<string, unknown>>(files.test, "PubMedQA test labels");
+  const isTest = (e: PubmedqaExample) => Object.hasOwn(truth, e.pmid);
+  const halves = { train: examples.filter((e) => !isTest(e)), test: examples.filter(isTest) };
+  if (files.questions.includes(files.test)) return halves;
   const byPmid = new Map(examples.map((e) => [e.pmid, e]));
   for (const [pmid, answer] of Object.entries(truth)) {
     const example = byPmid.get(pmid);
     if (!example || PUBMEDQA_LABELS[example.label] !== answer) {
       throw new UserError(
-        `Cannot use ${truthFile}: its answer ${JSON.stringify(answer)} to PMID ${pmid} is ` +
+        `Cannot use ${files.test}: its answer ${JSON.stringify(answer)} to PMID ${pmid} is ` +
           (example ? `"${PUBMEDQA_LABELS[example.label]}"` : "missing") +
-          ` in ${file}; give both files of the same release`,
+          ` in ${files.questions[0]}; give both files of the same release`,
       );
     }
   }
-  const isTest = (e: PubmedqaExample) => Object.hasOwn(truth, e.pmid);
-  return { train: examples.filter((e) => !isTest(e)), test: examples.filter(isTest) };
+  return halves;
 }
 
 function parseExample(pmid: string, value: unknown, file: string): PubmedqaExample {
@@ -88,7 +139,8 @@ function parseExample(pmid: string, value: unknown, file: string): PubmedqaExamp
   const question = record.QUESTION;
   const decision = record.final_decision;
   if (typeof question !== "string" || !question) fail('has no "QUESTION"');
-  const label = PUBMEDQA_LABELS.indexOf(decision as typeof PUBMEDQA_LABELS[number]);
+  const said = typeof decision === "string" ? decision.trim().toLowerCase() : decision;
+  const label = PUBMEDQA_LABELS.indexOf(said as typeof PUBMEDQA_LABELS[number]);
   if (label < 0) {
     fail(`has the "final_decision" ${JSON.stringify(decision)}, not yes, no or maybe`);
   }

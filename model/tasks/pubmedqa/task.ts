@@ -2,13 +2,13 @@
 import type { OptionSpec } from "../../../core/cli.ts";
 import { fail, UserError } from "../../../core/errors.ts";
 import { hashFile, readJson, sha256 } from "../../../core/files.ts";
-import { join, resolve } from "../../../core/std.ts";
+import { resolve } from "../../../core/std.ts";
 import { choiceHead } from "../core/choice_head.ts";
 import { choiceTask } from "../core/choice_task.ts";
 import { headApproach } from "../core/head_approach.ts";
 import {
-  PUBMEDQA_FILES,
   PUBMEDQA_LABELS,
+  pubmedqaFiles,
   pubmedqaFolds,
   pubmedqaItems,
   readPubmedqa,
@@ -90,7 +90,8 @@ export const pubmedqa = choiceTask(FORM, {
     // The folds' seed is fixed: what was developed on must not be trained on.
     const folds = pubmedqaFolds(train, 0);
     const own = (developed: boolean) => train.filter((_, i) => (folds[i] === fold) === developed);
-    const files = PUBMEDQA_FILES.map((file) => hashFile(join(data, file)));
+    const found = pubmedqaFiles(data);
+    const files = [...new Set([...found.questions, found.test])].map((file) => hashFile(file));
     const read = {
       labels: PUBMEDQA_LABELS,
       path: resolve(data),

@@ -65,6 +65,23 @@ Deno.test("readPubmedqa() splits by the test file, and orders by PMID", () =>
     assertEquals(test[0]!.headings, ["METHODS", "RESULTS"]);
   }));
 
+Deno.test("readPubmedqa() finds questions and the test's by what is in files of other names", () =>
+  withFolder((folder) => {
+    const questions = { "20": entry("Yes"), "3": entry("maybe"), "100": entry("no") };
+    writeJson(folder, "questions.json", questions);
+    writeJson(folder, "held.json", { "20": "yes" });
+    const pmids = ({ train, test }: ReturnType<typeof readPubmedqa>) =>
+      [train, test].map((half) => half.map((e) => e.pmid));
+    assertEquals(pmids(readPubmedqa(folder)), [["3", "100"], ["20"]]);
+    Deno.removeSync(join(folder, "held.json"));
+    assertThrows(() => readPubmedqa(folder), UserError, "ori_pqal.json does not exist");
+    Deno.removeSync(join(folder, "questions.json"));
+    writeJson(folder, "train_set.json", { "3": entry("maybe") });
+    writeJson(folder, "dev_set.json", { "100": entry("no") });
+    writeJson(folder, "test_set.json", { "20": entry("yes") });
+    assertEquals(pmids(readPubmedqa(folder)), [["3", "100"], ["20"]]);
+  }));
+
 Deno.test("pubmedqaFolds() depends on the seed alone", () => {
   const train = Array.from({ length: 100 }, (_, i): PubmedqaExample => ({
     pmid: `${i}`,
