@@ -12,7 +12,7 @@ import { adapterNames, merged, weightName } from "./lora.ts";
 import type { PlannedOptions } from "./gpu/buffers.ts";
 import { availableBytes, createMamba, type Mamba } from "./mamba.ts";
 import { parameterList } from "./parameters.ts";
-import { createRecurrentMamba } from "./recurrent.ts";
+import { createRecurrentMamba, type RecurrentMamba } from "./recurrent.ts";
 import type { MakeModel } from "./types.ts";
 
 /** What {@linkcode deviceModel} takes. */
@@ -48,10 +48,8 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
         model,
         device: device.arithmetic(shape.precision),
         cpu: isCpuDriver(device.adapter),
-        recurrent: async () =>
-          config.lora
-            ? await createRecurrentMamba(device, withoutLora(config), await mergedValues(model))
-            : await createRecurrentMamba(device, config, model.store),
+        recurrent: () => recurrentForm(model),
+        branching: (rows) => recurrentForm(model, rows),
         timeline: () => model.timeline(),
         peaks: () => measureRoofs(device, shape.precision === "mixed"),
         memory: () => device.allocatedBytes,
@@ -66,6 +64,14 @@ export function deviceModel(options: DeviceModelOptions = {}): MakeModel {
       throw error;
     }
   };
+}
+
+/** The recurrent form of a model on its weights as they are, its adapters merged. */
+async function recurrentForm(model: Mamba, rows = 1): Promise<RecurrentMamba> {
+  const { device, config } = model;
+  return config.lora
+    ? await createRecurrentMamba(device, withoutLora(config), await mergedValues(model), { rows })
+    : await createRecurrentMamba(device, config, model.store, { rows });
 }
 
 /** The weights of a model as they are, with its adapters in them. */

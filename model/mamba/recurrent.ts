@@ -27,13 +27,13 @@ import type { MixerStep, StepState } from "./gpu/mixer.ts";
 import { ParameterStore } from "./gpu/store.ts";
 import { kindOf } from "./kinds.ts";
 import { EMBEDDING } from "./parameters.ts";
-import type { GeneratedToken, RecurrentModel } from "./types.ts";
+import type { BranchingModel, GeneratedToken, RecurrentModel } from "./types.ts";
 
 /** Most tokens that one call of {@linkcode RecurrentMamba.greedy} makes. */
 const MOST_STEPS = 32;
 
 /** The recurrent form of a model; {@linkcode createRecurrentMamba} makes one that is ready. */
-export class RecurrentMamba implements RecurrentModel {
+export class RecurrentMamba implements RecurrentModel, BranchingModel {
   readonly config: MambaConfig;
   /** Sequences that step together. */
   readonly rows: number;
@@ -49,6 +49,8 @@ export class RecurrentMamba implements RecurrentModel {
   /** A mixer's step, and its convolution windows and recurrent states, layer by layer. */
   #mixer: MixerStep;
   #states: StepState[] = [];
+  /** Copies of the states, region by region, once they were kept. */
+  #kept: Region[] = [];
   /** The choice of a token a row on the device, and what it reads and writes. */
   #greedy: { plan: Plan; progress: Region; forced: Region; history: Region };
 
@@ -185,6 +187,44 @@ export class RecurrentMamba implements RecurrentModel {
         encoder.clearBuffer(region.buffer, region.offset, region.size);
       }
     }
+    this.#device.gpu.queue.submit([encoder.finish()]);
+  }
+
+  /** Every convolution window and recurrent state, each row by row. */
+  get #stateRegions(): Region[] {
+    return this.#states.flatMap(({ window, state }) => [window, state]);
+  }
+
+  clearRow(row: number): void {
+    if (!(row >= 0 && row < this.rows)) throw new RangeError(`There is no row ${row}`);
+    const encoder = this.#device.gpu.createCommandEncoder();
+    for (const { buffer, offset, size } of this.#stateRegions) {
+      const own = 4 * Math.floor(size / 4 / this.rows);
+      encoder.clearBuffer(buffer, offset + row * own, own);
+    }
+    this.#device.gpu.queue.submit([encoder.finish()]);
+  }
+
+  keepStates(): void {
+    if (this.#kept.length === 0) {
+      this.#kept = this.#stateRegions.map(({ size }) =>
+        this.#workspace.words("kept state", size / 4)
+      );
+    }
+    this.#copyStates(this.#stateRegions, this.#kept);
+  }
+
+  restoreStates(): void {
+    if (this.#kept.length === 0) throw new RangeError("No states were kept");
+    this.#copyStates(this.#kept, this.#stateRegions);
+  }
+
+  #copyStates(from: readonly Region[], to: readonly Region[]): void {
+    const encoder = this.#device.gpu.createCommandEncoder();
+    from.forEach(({ buffer, offset, size }, i) => {
+      const target = nth(to, i);
+      encoder.copyBufferToBuffer(buffer, offset, target.buffer, target.offset, size);
+    });
     this.#device.gpu.queue.submit([encoder.finish()]);
   }
 

@@ -281,6 +281,22 @@ export interface RecurrentModel {
   destroy(): void;
 }
 
+/** A recurrent model whose rows step together, and whose states can be gone back to. */
+export interface BranchingModel extends Pick<RecurrentModel, "config" | "reset" | "destroy"> {
+  /** Sequences that step together. */
+  readonly rows: number;
+  /** Feeds one token to every row without reading logits back. */
+  feedRows(tokens: readonly number[]): void;
+  /** Feeds one token to every row and returns each row's logits, (rows, padded vocabulary). */
+  stepRows(tokens: readonly number[]): Promise<Float32Array[]>;
+  /** Forgets all that one row was fed. */
+  clearRow(row: number): void;
+  /** Keeps every row's state aside; states that were kept before are lost. */
+  keepStates(): void;
+  /** Goes back to the states that were kept last. */
+  restoreStates(): void;
+}
+
 /** A model, ready to hold weights, and the device that it lives on. */
 export interface MadeModel {
   /** Without weights as yet. */
@@ -291,6 +307,8 @@ export interface MadeModel {
   cpu?: boolean;
   /** The recurrent form of `model`, on its own weights as they are then. The caller destroys it. */
   recurrent?(): Promise<RecurrentModel>;
+  /** The same with as many rows, whose states can be gone back to. */
+  branching?(rows: number): Promise<BranchingModel>;
   /**
    * When each kernel of a step runs on the device, where it can tell. Weights, moments and loss scale
    * are to be written afterwards.

@@ -10,7 +10,8 @@ import {
 import type { Split, TrainingCorpus } from "../../model/training/corpus.ts";
 import { Random } from "../../model/mamba/random.ts";
 import { ReferenceModel, ReferenceRecurrentModel } from "../../model/mamba/reference.ts";
-import type { MakeModel } from "../../model/mamba/types.ts";
+import type { BranchingModel, MakeModel } from "../../model/mamba/types.ts";
+import type { LayerState } from "../../model/mamba/reference_mixer.ts";
 import { sha256 } from "../../core/files.ts";
 
 /** A configuration small enough for float64 arithmetic in a test; odd sizes on purpose. */
@@ -97,6 +98,57 @@ export function inventedCorpus(
   };
 }
 
+/** Reference models as the rows of one whose states can be gone back to; counts what it computes. */
+export class ReferenceRows implements BranchingModel {
+  readonly rows: number;
+  readonly config: MambaConfig;
+  /** Tokens that were fed, of all rows. */
+  fed = 0;
+  #models: ReferenceRecurrentModel[];
+  #kept: LayerState[][] = [];
+
+  constructor(config: MambaConfig, read: (name: string) => Float32Array, rows: number) {
+    this.config = config;
+    this.rows = rows;
+    this.#models = Array.from({ length: rows }, () => new ReferenceRecurrentModel(config, read));
+  }
+
+  reset(): void {
+    for (const model of this.#models) model.reset();
+  }
+
+  feedRows(tokens: readonly number[]): void {
+    this.fed += this.rows;
+    this.#models.forEach((model, row) => void model.step(tokens[row] ?? 0));
+  }
+
+  stepRows(tokens: readonly number[]): Promise<Float32Array[]> {
+    this.fed += this.rows;
+    return Promise.all(this.#models.map((model, row) => model.step(tokens[row] ?? 0)));
+  }
+
+  clearRow(row: number): void {
+    this.#models[row]?.reset();
+  }
+
+  keepStates(): void {
+    this.#kept = this.#models.map(({ states }) => structuredClone([...states]));
+  }
+
+  restoreStates(): void {
+    this.#models.forEach(({ states }, row) =>
+      states.forEach((state, layer) => {
+        const kept = this.#kept[row]?.[layer];
+        if (!kept) throw new RangeError("No states were kept");
+        state.conv.set(kept.conv);
+        state.scan.set(kept.scan);
+      })
+    );
+  }
+
+  destroy(): void {}
+}
+
 /** The reference model as a run's model. */
 export const makeReference: MakeModel = (config, { batchSize, sequenceLength, ...terms }) => {
   const model = new ReferenceModel(config, batchSize, sequenceLength, terms);
@@ -106,6 +158,10 @@ export const makeReference: MakeModel = (config, { batchSize, sequenceLength, ..
     async recurrent() {
       const weights = await model.readParameters();
       return new ReferenceRecurrentModel(config, (name) => weights.get(name)!);
+    },
+    async branching(rows) {
+      const weights = await model.readParameters();
+      return new ReferenceRows(config, (name) => weights.get(name)!, rows);
     },
     close() {},
   });

@@ -21,7 +21,7 @@ import { type JudgedItem, namedLines } from "./error_page.ts";
 import { confusionMatrix, type Labelled, labelMeasures } from "./classification.ts";
 import { answerExample } from "./examples.ts";
 import { type Details, type ReportParts, reportSystems, type TrivialSystem } from "./report.ts";
-import { batchScorer } from "./scorer.ts";
+import { batchScorer, branchingScorer, readingsOf } from "./scorer.ts";
 import { mean } from "../../statistics/mod.ts";
 import type {
   Approach,
@@ -41,6 +41,11 @@ export interface ChoiceForm<Item> {
   /** What a model says for a label; the label itself where not given. */
   wordsOf?(label: string): string;
 }
+
+/** From so many readings of a prompt on it is read once, token by token, and its state gone back to. */
+const MOST_READINGS = 4;
+/** Prompts that are read side by side then. */
+const ROWS_AT_ONCE = 32;
 
 /** Labels as words after a prompt, weighed against each other. */
 export function labelWords<Item>(form: ChoiceForm<Item>): Approach<Item, ChoiceAnswer> {
@@ -68,11 +73,20 @@ export function labelWords<Item>(form: ChoiceForm<Item>): Approach<Item, ChoiceA
         return { ...answerExample(tokens, nth(answers, gold)), cut: truncated };
       });
     },
-    answer(items, { model }, reader) {
+    async answer(items, made, reader) {
       const { labels, tokenizer } = reader;
       const choices = form.choicesOf(items, labels);
       const task = { labels: spokenLabels(form, labels), items: choices };
-      return answerChoices(task, batchScorer(model), tokenizer, reader);
+      const once = readingsOf(answersOf(reader)).length >= MOST_READINGS;
+      const { sequenceLength } = made.model;
+      const rows = once ? await made.branching?.(Math.min(items.length, ROWS_AT_ONCE)) : undefined;
+      if (!rows) return await answerChoices(task, batchScorer(made.model), tokenizer, reader);
+      try {
+        const scorer = branchingScorer(rows, sequenceLength + 1);
+        return await answerChoices(task, scorer, tokenizer, reader);
+      } finally {
+        rows.destroy();
+      }
     },
   };
 }

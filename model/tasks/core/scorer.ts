@@ -7,6 +7,7 @@ import { nth } from "../../../core/nth.ts";
 import { logSumExp } from "../../mamba/sampling.ts";
 import {
   type Batch,
+  type BranchingModel,
   IGNORED_TARGET,
   type RecurrentModel,
   type TrainableModel,
@@ -73,6 +74,72 @@ export function recurrentScorer(model: RecurrentModel): Scorer {
   };
 }
 
+/**
+ * A scorer that reads every prompt once, rows of prompts side by side, and goes back to the states after
+ * them for each continuation. Prompts that are shorter than others of their pass begin later, so that all
+ * end together.
+ */
+export function branchingScorer(model: BranchingModel, maxTokens = Infinity): Scorer {
+  const { rows } = model;
+  const idle = model.config.endOfText;
+  const feedPrompts = (prompts: readonly ArrayLike<number>[]): Promise<Float32Array[]> => {
+    const longest = Math.max(...prompts.map((prompt) => prompt.length));
+    const tokensAt = (time: number) =>
+      Array.from({ length: rows }, (_, row) => {
+        const prompt = prompts[row];
+        const place = prompt === undefined ? -1 : time - (longest - prompt.length);
+        if (place === 0) model.clearRow(row);
+        return prompt?.[place] ?? idle;
+      });
+    model.reset();
+    for (let time = 0; time < longest - 1; time++) model.feedRows(tokensAt(time));
+    return model.stepRows(tokensAt(longest - 1));
+  };
+  const scoreTogether = async (items: readonly ScoreItem[]): Promise<number[][]> => {
+    const first = await feedPrompts(items.map(({ prompt }) => prompt));
+    const scores = items.map(({ continuations }, row) =>
+      continuations.map((tokens) => logProbability(nth(first, row), nth(tokens, 0)))
+    );
+    const most = Math.max(...items.map(({ continuations }) => continuations.length));
+    let kept = false;
+    for (let c = 0; c < most; c++) {
+      const asked = items.map(({ continuations }) => continuations[c] ?? []);
+      const steps = Math.max(...asked.map((tokens) => tokens.length)) - 1;
+      if (steps < 1) continue;
+      if (kept) model.restoreStates();
+      else model.keepStates();
+      kept = true;
+      for (let step = 1; step <= steps; step++) {
+        const tokens = Array.from({ length: rows }, (_, row) => asked[row]?.[step - 1] ?? idle);
+        const logits = await model.stepRows(tokens);
+        asked.forEach((own, row) => {
+          const token = own[step];
+          if (token === undefined) return;
+          const list = nth(scores, row);
+          list[c] = (list[c] ?? 0) + logProbability(nth(logits, row), token);
+        });
+      }
+    }
+    return scores;
+  };
+  return {
+    maxTokens,
+    itemsAtOnce: 4 * rows,
+    async score(items) {
+      const scores: number[][] = items.map(() => []);
+      // Prompts of like length go together: what stands before the shorter ones is read for nothing.
+      const order = items.map((_, i) => i)
+        .sort((a, b) => nth(items, a).prompt.length - nth(items, b).prompt.length || a - b);
+      for (let at = 0; at < order.length; at += rows) {
+        const some = order.slice(at, at + rows);
+        const found = await scoreTogether(some.map((i) => nth(items, i)));
+        some.forEach((i, k) => scores[i] = nth(found, k));
+      }
+      return scores;
+    },
+  };
+}
+
 /** A stretch of tokens that begins a document, and what is to be done with logits after it. */
 interface Segment {
   tokens: number[];
@@ -123,14 +190,23 @@ function packSegments(segments: Segment[], batchSize: number, length: number): S
 }
 
 /**
- * The segments of one item. One reading of the prompt serves the first tokens of all continuations;
- * a continuation of several tokens is read once more, after the prompt, for the others.
+ * The segments of one item: the prompt with each of {@linkcode readingsOf}, which serve all continuations;
+ * the prompt alone where each has one token.
  */
 function segmentsOf({ prompt, continuations }: ScoreItem, scores: number[]): Segment[] {
   const tokens = [...prompt];
   const last = tokens.length - 1;
   const segments: Segment[] = [];
-  const shared: Segment = { tokens, wanted: [] };
+  const leaves = readingsOf(continuations);
+  const readOf = new Map<string, Segment>();
+  for (const leaf of leaves.length ? leaves : [[]]) {
+    const segment: Segment = { tokens: [...tokens, ...leaf], wanted: [] };
+    segments.push(segment);
+    for (let n = 0; n <= leaf.length; n++) {
+      const key = leaf.slice(0, n).join();
+      if (!readOf.has(key)) readOf.set(key, segment);
+    }
+  }
   continuations.forEach((continuation, c) => {
     const want = (token: number, i: number) => ({
       offset: last + i,
@@ -139,15 +215,24 @@ function segmentsOf({ prompt, continuations }: ScoreItem, scores: number[]): Seg
       },
     });
     scores[c] = 0;
-    if (continuation.length === 1) shared.wanted.push(want(nth(continuation, 0), 0));
-    else {
-      segments.push({
-        tokens: [...tokens, ...continuation.slice(0, -1)],
-        wanted: continuation.map(want),
-      });
-    }
+    const read = readOf.get(continuation.slice(0, -1).join());
+    read?.wanted.push(...continuation.map(want));
   });
-  return shared.wanted.length ? [shared, ...segments] : segments;
+  return segments;
+}
+
+/**
+ * What is to be read after a prompt to weigh its continuations: each without its last token, but for those
+ * that begin another one, whose logits are read on the way.
+ */
+export function readingsOf(continuations: readonly (readonly number[])[]): number[][] {
+  const read = continuations.map((tokens) => tokens.slice(0, -1)).filter((tokens) => tokens.length);
+  const distinct = [...new Map(read.map((tokens) => [tokens.join(), tokens])).values()];
+  return distinct.filter((short) =>
+    !distinct.some((long) =>
+      long.length > short.length && short.every((token, i) => token === long[i])
+    )
+  );
 }
 
 /** A scorer on passes over whole batches, whose rows hold as many prompts as fit. */

@@ -20,7 +20,9 @@ import { measureScore } from "../../../model/tasks/core/report.ts";
 import { fileDate, writeTaskResults } from "../../../model/tasks/core/results_files.ts";
 import {
   batchScorer,
+  branchingScorer,
   logProbability,
+  readingsOf,
   recurrentScorer,
   type Scorer,
 } from "../../../model/tasks/core/scorer.ts";
@@ -28,7 +30,7 @@ import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { ReferenceModel, ReferenceRecurrentModel } from "../../../model/mamba/reference.ts";
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "../../assert.ts";
 import { byteTokenizer, givenOf, MINIATURE_READER } from "./helpers.ts";
-import { withFolder } from "../helpers.ts";
+import { ReferenceRows, withFolder } from "../helpers.ts";
 
 const read = initialParameters(MINIATURE_READER, 5);
 
@@ -76,6 +78,29 @@ Deno.test("both scorers agree, on continuations of one token and of several", as
   const all = Array.from({ length: MINIATURE_READER.paddedVocabSize }, (_, i) => [i]);
   const [whole] = await recurrentScorer(recurrent).score([{ prompt, continuations: all }]);
   assertAlmostEquals(whole!.reduce((sum, v) => sum + Math.exp(v), 0), 1, 1e-5);
+});
+
+Deno.test("a prompt is read once for all of its continuations, beside prompts of other lengths", async () => {
+  const continuations = [[7], [8, 9, 10], [8, 9, 11, 12], [12, 13], [8, 14]];
+  const items = [5, 17, 1, 9].map((length, n) => ({
+    prompt: Array.from({ length }, (_, i) => (i * 11 + n) % 200 * Number(i > 0)),
+    continuations: n === 2 ? [[5, 6]] : continuations,
+  }));
+  const rows = new ReferenceRows(MINIATURE_READER, read, 3);
+  const got = await branchingScorer(rows).score(items);
+  const want = await recurrentScorer(new ReferenceRecurrentModel(MINIATURE_READER, read)).score(
+    items,
+  );
+  assertEquals(got.map((s) => s.length), [5, 5, 1, 5]);
+  got.flat().forEach((value, i) => assertAlmostEquals(value, want.flat()[i]!, 1e-6));
+  // Two passes: the longest prompt of each once, then 2 + 3 + 1 + 1 steps, and one of the lone pair.
+  assertEquals(rows.fed, 3 * (9 + 8) + 3 * (17 + 7));
+  // What begins another continuation is read on its way.
+  assertEquals(readingsOf(continuations), [[8, 9, 11], [12]]);
+  const whole = new ReferenceModel(MINIATURE_READER, 2, 24);
+  whole.writeParameters(read);
+  const batched = await batchScorer(whole).score(items);
+  got.flat().forEach((value, i) => assertAlmostEquals(value, batched.flat()[i]!, 1e-5));
 });
 
 Deno.test("batchScorer() refuses what does not fit a row", async () => {

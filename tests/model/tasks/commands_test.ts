@@ -1,7 +1,8 @@
 import { join } from "../../../core/std.ts";
 import { deviceModel } from "../../../model/mamba/device_model.ts";
 import { BIOASQ_MEASURES } from "../../../model/tasks/bioasq/bioasq.ts";
-import { batchScorer } from "../../../model/tasks/core/scorer.ts";
+import { fail } from "../../../core/errors.ts";
+import { batchScorer, branchingScorer } from "../../../model/tasks/core/scorer.ts";
 import { writeModelFolder } from "../../../model/weights/folder.ts";
 import { initialParameters } from "../../../model/mamba/initialize.ts";
 import { ReferenceModel } from "../../../model/mamba/reference.ts";
@@ -49,7 +50,7 @@ Deno.test("the device weighs continuations as the float64 model does", async () 
   const read = initialParameters(MINIATURE_READER, 4);
   const items = [9, 40, 3].map((length, n) => ({
     prompt: Array.from({ length }, (_, i) => (i * 7 + n) % 262 * Number(i > 0)),
-    continuations: [[5], [6, 7, 8], [9]],
+    continuations: [[5], [6, 7, 8], [9], [6, 9]],
   }));
   const reference = new ReferenceModel(MINIATURE_READER, 2, 48);
   reference.writeParameters(read);
@@ -60,6 +61,10 @@ Deno.test("the device weighs continuations as the float64 model does", async () 
     made.model.writeParameters(read);
     const got = await batchScorer(made.model).score(items);
     got.flat().forEach((value, i) => assertAlmostEquals(value, want.flat()[i]!, 1e-4));
+    const rows = await made.branching?.(2) ?? fail("the device's model has no rows");
+    const branched = await branchingScorer(rows).score(items);
+    rows.destroy();
+    branched.flat().forEach((value, i) => assertAlmostEquals(value, want.flat()[i]!, 1e-4));
   } finally {
     made.close();
   }
