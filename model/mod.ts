@@ -39,6 +39,7 @@ export {
   type AdapterBase,
   type AutotuneMode,
   type Batch,
+  type BranchingModel,
   type CommonConfig,
   type CountedBatch,
   type DeviceModelOptions,

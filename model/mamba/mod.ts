@@ -61,6 +61,7 @@ export type { RecurrentOptions } from "./recurrent.ts";
 export { type SamplingOptions } from "./sampling.ts";
 export {
   type Batch,
+  type BranchingModel,
   type EvaluationReport,
   type GeneratedToken,
   IGNORED_TARGET,
