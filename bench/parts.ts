@@ -13,7 +13,6 @@ import { makeInput } from "./pubmed_input.ts";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
 const FILES = 4;
-const ROUNDS = 3;
 /** PubMed's baseline of 2026: 1,334 files, about 35 GB compressed, 5.4 times that as XML. */
 const PUBMED = { xmlBytes: 35e9 * 5.4, records: 40e6 };
 
@@ -35,7 +34,7 @@ async function command(...words: string[]): Promise<Timed> {
 }
 
 /** A mirror of files with the same texts under other PMIDs. */
-function makeMirror(folder: string, input: string): { mirror: string; xmlBytes: number } {
+function makeMirror(folder: string, input: string): string {
   const mirror = join(folder, "mirror");
   Deno.mkdirSync(join(mirror, "baseline"), { recursive: true });
   const xml = new TextDecoder().decode(gunzipSync(Deno.readFileSync(input)));
@@ -47,17 +46,20 @@ function makeMirror(folder: string, input: string): { mirror: string; xmlBytes: 
     Deno.writeFileSync(join(mirror, "baseline", name), data);
     Deno.writeTextFileSync(join(mirror, "baseline", `${name}.md5`), `MD5(${name})= ${md5}\n`);
   }
-  return { mirror, xmlBytes: xml.length * FILES };
+  return mirror;
 }
 
 const median = (values: number[]): number =>
   values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 
 /** Measures and prints. */
-export async function benchParts({ reporter }: Invocation): Promise<Record<string, unknown>> {
+export async function benchParts(invocation: Invocation): Promise<Record<string, unknown>> {
+  const { reporter } = invocation;
+  const given = invocation.string("input");
+  const rounds = invocation.requiredNumber("steps");
   const folder = Deno.makeTempDirSync({ prefix: "pubmamba-parts-" });
   try {
-    const { mirror, xmlBytes } = makeMirror(folder, makeInput(join(folder, "input.xml.gz")));
+    const mirror = given ?? makeMirror(folder, makeInput(join(folder, "input.xml.gz")));
     const tokenizer = join(ROOT, "fixtures/tokenizer.json");
     const run = (corpus: string) => [
       "run",
@@ -71,12 +73,21 @@ export async function benchParts({ reporter }: Invocation): Promise<Record<strin
     const whole: number[] = [];
     const parts: number[] = [];
     const finish: number[] = [];
-    const processors = { parts: [] as number[], finish: [] as number[] };
+    const processors: Record<"whole" | "parts" | "finish", number[]> = {
+      whole: [],
+      parts: [],
+      finish: [],
+    };
+    const used = ({ result }: Timed) => Number(result.processor_seconds);
     let records = 0;
-    for (let round = 0; round < ROUNDS; round++) {
+    let files = 0;
+    let xmlBytes = 0;
+    for (let round = 0; round < rounds; round++) {
       const one = join(folder, `one${round}`);
       const two = join(folder, `two${round}`);
-      whole.push((await command(...run(one), "--workers", "2")).seconds);
+      const alone = await command(...run(one), "--workers", "2");
+      whole.push(alone.seconds);
+      processors.whole.push(used(alone));
       const start = performance.now();
       const both = await Promise.all(
         ["1/2", "2/2"].map((part) => command(...run(two), "--workers", "1", "--part", part)),
@@ -84,12 +95,13 @@ export async function benchParts({ reporter }: Invocation): Promise<Record<strin
       parts.push((performance.now() - start) / 1000);
       const merged = await command("finish", "--corpus", two, "--workers", "2");
       finish.push(merged.seconds);
-      const used = ({ result }: Timed) => Number(result.processor_seconds);
       processors.parts.push(both.reduce((sum, part) => sum + used(part), 0));
       processors.finish.push(used(merged));
       records = Number(merged.result.records_added);
+      files = Number(merged.result.files_added);
+      xmlBytes = both.reduce((sum, { result }) => sum + Number(result.xml_bytes), 0);
       for (const corpus of [one, two]) Deno.removeSync(corpus, { recursive: true });
-      reporter.log(`Round ${round + 1} of ${ROUNDS}`);
+      reporter.log(`Round ${round + 1} of ${rounds}`);
     }
     const ratios = whole.map((seconds, i) => ((parts[i] ?? 0) + (finish[i] ?? 0)) / seconds);
     // Processor time, so that other work on the machine does not count. Merging is taken as one core's.
@@ -99,11 +111,17 @@ export async function benchParts({ reporter }: Invocation): Promise<Record<strin
     const pubmedParts = coreSecondsOfXml * PUBMED.xmlBytes / cores;
     const pubmedFinish = secondsOfRecord * PUBMED.records;
     reporter.line(formatTable(["", ""], [
-      ["XML", `${(xmlBytes / 1e6).toFixed(0)} MB, ${records} records in ${FILES} files`],
+      ["XML", `${(xmlBytes / 1e6).toFixed(0)} MB, ${records} records in ${files} files`],
       ["one process, 2 workers", formatDuration(median(whole))],
       ["2 parts of 1 worker each", formatDuration(median(parts))],
       ["finish", formatDuration(median(finish))],
       ["parts and finish / one process", median(ratios).toFixed(3)],
+      [
+        "the same by processor time",
+        ((median(processors.parts) + median(processors.finish)) / median(processors.whole))
+          .toFixed(3),
+      ],
+      ["finish, processor time", formatDuration(median(processors.finish))],
       [`PubMed's parts on ${cores} cores, reckoned`, formatDuration(pubmedParts)],
       ["PubMed's finish, reckoned", formatDuration(pubmedFinish)],
     ]));
@@ -113,6 +131,7 @@ export async function benchParts({ reporter }: Invocation): Promise<Record<strin
       one_process_seconds: whole,
       parts_seconds: parts,
       finish_seconds: finish,
+      one_process_processor_seconds: processors.whole,
       parts_processor_seconds: processors.parts,
       finish_processor_seconds: processors.finish,
       ratio: median(ratios),

@@ -35,8 +35,17 @@ export const command: Command = {
         "any preset, tiny by default; ranks: the preset whose gradients are exchanged, mamba-130m by " +
         "default",
     },
-    steps: { type: "integer", help: "train, ranks: measured steps", default: 3, min: 1 },
-    input: { type: "string", placeholder: "FILE", help: "pipeline: a PubMed .xml.gz file" },
+    steps: {
+      type: "integer",
+      help: "train, ranks: measured steps; parts: rounds",
+      default: 3,
+      min: 1,
+    },
+    input: {
+      type: "string",
+      placeholder: "FILE|DIR",
+      help: "pipeline: a PubMed .xml.gz file; parts: a folder laid out as NLM's server",
+    },
     tokenizer: {
       type: "string",
       placeholder: "FILE",
