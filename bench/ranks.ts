@@ -172,15 +172,7 @@ interface Reckoned extends ClusterStep {
 
 function reckonedTable(reckoned: Reckoned[]): string {
   return formatTable(
-    [
-      "cluster",
-      "tokens/s of a GPU",
-      "computing",
-      "summing",
-      "gathering",
-      "efficiency",
-      "with overlap",
-    ],
+    ["cluster", "cores", "tokens/s", "computing", "summing", "gathering", "efficiency", "overlap"],
     reckoned.map((one) => [
       one.cluster,
       one.cores,

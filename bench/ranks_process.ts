@@ -179,8 +179,10 @@ async function measureRates(
   if (!first) throw new RangeError("There are no ranks");
   for (const more of received.slice(1)) addInto(sum, first, more);
   sum.copy(subregion(first, 0, length), subregion(bucket, 0, length));
-  const read = () => readThrough(device, bucket, staging);
-  let bytes = await read();
+  // As the exchange has it, the program's memory is used again for every bucket.
+  const bytes = new Uint8Array(BUCKET_BYTES);
+  const coming = new Uint8Array(part * size);
+  const read = () => readThrough(device, bucket, staging, bytes);
   const all = lengths.map(() => length);
   const timed = async (piece: () => Promise<unknown> | void) => {
     await piece();
@@ -193,16 +195,14 @@ async function measureRates(
   };
   try {
     const rates: ExchangeRates = {
-      read: await timed(async () => {
-        bytes = await read();
-      }),
+      read: await timed(read),
       write: await timed(() => device.write(bucket, bytes)),
-      deal: await timed(() => ranks.exchangeBytes(bytes, lengths, all)),
+      deal: await timed(() => ranks.exchangeBytes(bytes, lengths, all, coming)),
       sum: await timed(() => sum.submit()),
       gather: await timed(async () => {
         await ranks.gather(
           bytes.subarray(0, length),
-          new Uint8Array(BUCKET_BYTES),
+          coming.subarray(0, BUCKET_BYTES),
           offsets,
           lengths,
         );
@@ -224,14 +224,18 @@ async function measureRates(
 }
 
 /** Reads a region as the exchange does: a copy on the device, then one out of mapped memory. */
-async function readThrough(device: Device, from: Region, staging: Region): Promise<Bytes> {
+async function readThrough(
+  device: Device,
+  from: Region,
+  staging: Region,
+  into: Bytes,
+): Promise<void> {
   const encoder = device.gpu.createCommandEncoder();
   encoder.copyBufferToBuffer(from.buffer, from.offset, staging.buffer, 0, from.size);
   device.gpu.queue.submit([encoder.finish()]);
   await staging.buffer.mapAsync(GPUMapMode.READ, 0, from.size);
-  const bytes = new Uint8Array(staging.buffer.getMappedRange(0, from.size).slice(0));
+  into.set(new Uint8Array(staging.buffer.getMappedRange(0, from.size)));
   staging.buffer.unmap();
-  return bytes;
 }
 
 if (import.meta.main) {

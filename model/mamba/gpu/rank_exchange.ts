@@ -19,6 +19,8 @@ import type { Bucket } from "./rank_slices.ts";
 const LEAST_PART = 256;
 /** Usage of the buffers that are read from: MAP_READ | COPY_DST. */
 const STAGING = 1 | 8;
+/** Of the memory that is used again, that for what comes of the other ranks. */
+const COMING = 2;
 
 /** A region whose parts are of ranks; offsets and lengths by rank, in bytes. */
 interface Shared {
@@ -76,6 +78,11 @@ export class RankExchange {
   /** Gradients by bucket, then the losses; and the plans that add up what came of each. */
   readonly #summed: Shared[];
   readonly #sums: (Plan | undefined)[];
+  /**
+   * Memory that is used again for every bucket, since new memory costs as much time as the exchange: one
+   * for each staging buffer's bytes, and one for what comes of the other ranks. Made when needed.
+   */
+  readonly #room: (Bytes | undefined)[] = [];
 
   constructor(device: Device, setting: ExchangeSetting) {
     this.#device = device;
@@ -123,10 +130,22 @@ export class RankExchange {
     return plan;
   }
 
-  /** Reads regions, one after another, through one of the two staging buffers. */
+  /** So many bytes of memory that was used before. */
+  #bytes(which: number, size: number): Bytes {
+    const before = this.#room[which];
+    const room = before && before.length >= size ? before : new Uint8Array(size);
+    this.#room[which] = room;
+    return room.subarray(0, size);
+  }
+
+  /**
+   * Reads regions, one after another, through one of the two staging buffers.
+   * @returns bytes that stay as they are until the next reading in the same `turn`
+   */
   async #read(regions: readonly Region[], turn: number): Promise<Bytes> {
     const { staging } = this.#setting.buffers;
-    const { buffer } = nth(staging, turn % staging.length);
+    const which = turn % staging.length;
+    const { buffer } = nth(staging, which);
     const encoder = this.#device.gpu.createCommandEncoder();
     let bytes = 0;
     for (const { buffer: from, offset, size } of regions) {
@@ -136,7 +155,8 @@ export class RankExchange {
     if (!bytes) return new Uint8Array(0);
     this.#device.gpu.queue.submit([encoder.finish()]);
     await buffer.mapAsync(GPUMapMode.READ, 0, bytes);
-    const read = new Uint8Array(buffer.getMappedRange(0, bytes).slice(0));
+    const read = this.#bytes(which, bytes);
+    read.set(new Uint8Array(buffer.getMappedRange(0, bytes)));
     buffer.unmap();
     this.#device.check();
     return read;
@@ -150,7 +170,13 @@ export class RankExchange {
       if (index === 0) await this.#setting.ranks.barrier();
       const length = shared.lengths[rank] ?? 0;
       const received = Array.from({ length: size }, () => length);
-      const parts = await this.#setting.ranks.exchangeBytes(bytes, shared.lengths, received);
+      const room = this.#bytes(COMING, length * size);
+      const parts = await this.#setting.ranks.exchangeBytes(
+        bytes,
+        shared.lengths,
+        received,
+        room,
+      );
       for (let r = 0; r < size && length; r++) {
         const part = parts.subarray(r * length, (r + 1) * length);
         this.#device.write(this.#from(r, length), part);
@@ -171,7 +197,7 @@ export class RankExchange {
     }));
     const own = (one: Shared) => this.#own(one);
     await this.#pass(shared, own, async ({ region, offsets, lengths }, bytes) => {
-      const whole = new Uint8Array(region.size);
+      const whole = this.#bytes(COMING, region.size);
       await this.#setting.ranks.gather(bytes, whole, offsets, lengths);
       this.#device.write(region, whole);
     });
