@@ -12,7 +12,7 @@ import {
   groupHelp,
   parseInvocation,
 } from "./core/cli.ts";
-import { distance } from "./core/distance.ts";
+import { meantOr } from "./core/distance.ts";
 import { EXIT, Interrupted, isDiskFull, messageOf, UsageError, UserError } from "./core/errors.ts";
 import { asCalled } from "./core/called.ts";
 import { launcherOf, whenOrphaned } from "./core/parent.ts";
@@ -112,9 +112,7 @@ async function find(
 }
 
 function unknownCommand(word: string, group: CommandGroup): string {
-  const near = Object.keys(group.commands).map((k) => ({ k, d: distance(word, k) }))
-    .sort((a, b) => a.d - b.d)[0];
-  const hint = near && near.d <= Math.min(3, word.length - 1) ? `; did you mean "${near.k}"?` : "";
+  const hint = meantOr(word, Object.keys(group.commands), "");
   return `Unknown command "${[group.name, word].filter(Boolean).join(" ")}"${hint}`;
 }
 

@@ -4,6 +4,7 @@ import { jsonLine } from "../core/json.ts";
 import { Interrupted } from "../core/errors.ts";
 import { writeAtomic } from "../core/files.ts";
 import { formatTable } from "../core/reporter.ts";
+import { terminalWidth } from "../core/terminal.ts";
 import { openCorpusTexts } from "../pipeline/corpus_texts.ts";
 import { readCatalogue } from "../pipeline/corpus.ts";
 import { duplicatesPath } from "../pipeline/corpus_paths.ts";
@@ -64,8 +65,8 @@ export const command: Command = {
     if (invocation.json) return reporter.line(jsonLine({ ...figures, out }));
     if (pairs.length) {
       const kind = pairs[0]?.names ? "document" : "PMID";
-      const header = [kind, "title", kind, "title", "similarity"];
-      reporter.line(formatTable(header, pairs.slice(0, 20).map(cells)));
+      const header = [kind, kind, "similarity", "title"];
+      reporter.line(formatTable(header, shownPairs(pairs.slice(0, 20))));
     }
     reporter.line(
       `${grouped(pairs.length)} pairs among ${grouped(counts.documents)} documents` +
@@ -137,9 +138,23 @@ function told({ names, ...pair }: DuplicatePair): object {
   return { ...two, similarity, title, other_title };
 }
 
-function cells({ pmid, other, similarity, names, titles }: DuplicatePair): string[] {
-  const [one, two] = names?.map(({ source, id }) => `${id} of ${source}`) ??
-    [`${pmid}`, `${other}`];
-  const [title = "", otherTitle = ""] = titles ?? [];
-  return [one ?? "", title, two ?? "", otherTitle, similarity.toFixed(3)];
+/** Columns of a row beside its title: two names, the similarity, and what stands between. */
+const BESIDE_TITLE = "similarity".length + 6;
+const LEAST_TITLE = 20;
+
+/** Pairs as rows of one line each: near copies mostly have one title, which is cut to what fits. */
+function shownPairs(
+  pairs: readonly DuplicatePair[],
+  width = terminalWidth(Deno.stdout),
+): string[][] {
+  const names = pairs.map(({ pmid, other, names }) =>
+    names?.map(({ source, id }) => `${id} of ${source}`) ?? [`${pmid}`, `${other}`]
+  );
+  const widest = (side: number) => Math.max(8, ...names.map((two) => two[side]?.length ?? 0));
+  const room = Math.max(LEAST_TITLE, width - BESIDE_TITLE - widest(0) - widest(1));
+  return pairs.map(({ similarity, titles: [one = "", two = ""] = ["", ""] }, i) => {
+    const title = one === two ? one : `${one} | ${two}`;
+    const cut = title.length > room ? title.slice(0, room - 3).trimEnd() + "..." : title;
+    return [...names[i] ?? [], similarity.toFixed(3), cut];
+  });
 }

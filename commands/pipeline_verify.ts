@@ -6,7 +6,7 @@ import { readCatalogue } from "../pipeline/corpus.ts";
 import { repairTextCorpus, verifyTextCorpus } from "../pipeline/texts/check.ts";
 import { readTextCorpus } from "../pipeline/texts/state.ts";
 import { repairCorpus, verifyCorpus } from "../pipeline/verify.ts";
-import { CORPUS } from "./pipeline_options.ts";
+import { CORPUS, grouped } from "./pipeline_options.ts";
 
 export const command: Command = {
   name: "pipeline verify",
@@ -51,7 +51,8 @@ export const command: Command = {
       for (const problem of problems) reporter.line(`Wrong: ${problem}`);
       for (const path of repair?.removed ?? []) reporter.line(`Removed: ${path}`);
       reporter.line(
-        `${files} files, ${documents} documents (${live} live) and ${shards} shards checked: ` +
+        `${grouped(files)} files, ${grouped(documents)} documents (${grouped(live)} live) and ` +
+          `${grouped(shards)} shards checked: ` +
           (problems.length === 0 ? "all as written" : `${problems.length} problems`),
       );
       if (repair) reporter.line('What was removed is made again by "pipeline refresh"');

@@ -11,11 +11,9 @@ import {
   openCorpus,
   openMix,
   type RankTimes,
-  readMetrics,
   readRun,
   recipeNames,
   resolveConfig,
-  runFigures,
   type RunListener,
   scoredRows,
   type TrainRequest,
@@ -182,7 +180,6 @@ async function train(job: Job, invocation: Invocation): Promise<void> {
     });
   const report = writeRunReport(out);
   const { validationLoss } = result;
-  const figures = runFigures(readMetrics(out)); // as in the report
   reporter.line(formatTable(["training", "value"], [
     ["steps", result.step.toLocaleString("en")],
     ["tokens", result.tokens.toLocaleString("en")],
@@ -192,9 +189,9 @@ async function train(job: Job, invocation: Invocation): Promise<void> {
       ["validation perplexity", Math.exp(validationLoss).toFixed(3)],
       ["validated on", validationRows(out)],
     ]),
-    ["training time", formatDuration(figures.seconds)],
-    ["tokens/s", Math.round(figures.tokensPerSecond).toLocaleString("en")],
-    ["time now, in all", formatDuration(result.seconds)],
+    ["training time", formatDuration(result.seconds)],
+    ["tokens/s", Math.round(result.tokensPerSecond).toLocaleString("en")],
+    ["time now, in all", formatDuration(result.secondsHere)],
     ["reading data", dataShare(result)],
     ["checkpoint", result.checkpoint],
     ["report", report],
@@ -258,7 +255,9 @@ function setOf(corpus: string, name: string): string {
 }
 
 /** What reading data took, beside everything else. */
-function dataShare({ dataSeconds, seconds }: { dataSeconds: number; seconds: number }): string {
-  const share = seconds > 0 ? 100 * dataSeconds / seconds : 0;
+function dataShare(
+  { dataSeconds, secondsHere }: { dataSeconds: number; secondsHere: number },
+): string {
+  const share = secondsHere > 0 ? 100 * dataSeconds / secondsHere : 0;
   return `${dataSeconds.toFixed(2)} s, ${share.toFixed(1)} %`;
 }

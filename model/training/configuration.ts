@@ -4,6 +4,7 @@
  * @module
  */
 import * as v from "valibot";
+import { meantOr } from "../../core/distance.ts";
 import { UserError } from "../../core/errors.ts";
 import { readJsonc } from "../../core/jsonc.ts";
 
@@ -307,10 +308,15 @@ export function parseOverride(text: string): PartialConfig {
   const key = text.slice(0, at).trim();
   const raw = text.slice(at + 1).trim();
   if (!configKeys().has(key)) {
+    const keys = [...configKeys().keys()];
+    // By its own name, whatever group it is in; or else the keys of the group that was named.
+    const last = key.split(".").at(-1);
+    const alike = keys.filter((k) => k.split(".").at(-1) === last);
+    const group = keys.filter((k) => k.startsWith(key.split(".")[0] + "."));
+    const there = (alike.length ? alike : group.length ? group : keys).join(", ");
     throw new UserError(
-      `Cannot read --set ${text}: there is no key "${key}"; there are ${
-        [...configKeys().keys()].join(", ")
-      }`,
+      `Cannot read --set ${text}: there is no key "${key}"` +
+        meantOr(key, keys, `; there ${alike.length === 1 ? "is" : "are"} ${there}`),
     );
   }
   let value: unknown = raw;

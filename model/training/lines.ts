@@ -1,6 +1,6 @@
 /** The lines of a run that stay on the terminal: its course every so many steps, and each validation. @module */
 import { formatBytes, formatDuration, type Reporter } from "../../core/reporter.ts";
-import { DEFAULT_WIDTH, wrap } from "../../core/terminal.ts";
+import { terminalWidth, wrap } from "../../core/terminal.ts";
 import type { StepMetrics } from "./metrics.ts";
 import type { NewSample } from "./samples.ts";
 
@@ -10,7 +10,10 @@ const MOST_LINES = 50;
 /** The heading comes again after so many lines, so that it is still on the screen. */
 const HEADING_EVERY = 20;
 
-/** Of what each column says, and its width; together they fit 80 columns. */
+/**
+ * Of what each column says, and its width; together they fit 80 columns. Of a narrower terminal the
+ * last ones are left out.
+ */
 const COLUMNS = [
   ["loss", 7],
   ["val loss", 8],
@@ -42,6 +45,8 @@ interface LineOptions {
   every?: number;
   /** Bytes that the run has taken, of the device's memory where that is known. */
   memory: () => number;
+  /** Columns that lines may have; those of the terminal where not said. */
+  columns?: number;
 }
 
 /** Prints a run's course. */
@@ -49,6 +54,8 @@ export class StepLines {
   readonly #options: LineOptions;
   readonly #every: number;
   readonly #width: number;
+  /** Columns of a line. */
+  readonly #room: number;
   #began = performance.now();
   #from = 0;
   #lines = 0;
@@ -57,6 +64,7 @@ export class StepLines {
     this.#options = options;
     this.#every = options.every ?? lineInterval(options.steps);
     this.#width = Math.max(4, options.steps.toLocaleString("en").length);
+    this.#room = options.columns ?? terminalWidth(Deno.stderr);
   }
 
   /** The run goes on after `step`: the time left is counted from here. */
@@ -87,7 +95,7 @@ export class StepLines {
     for (const { prompt, text } of samples) {
       const told = `${prompt ? `after ${quoted(prompt)}` : "a document"}: ${quoted(text)}`;
       const indent = " ".repeat(this.#width + 2);
-      for (const line of wrap(told, DEFAULT_WIDTH - indent.length)) reporter.log(indent + line);
+      for (const line of wrap(told, this.#room - indent.length)) reporter.log(indent + line);
     }
   }
 
@@ -99,7 +107,12 @@ export class StepLines {
 
   #line(step: string, cells: readonly string[]): string {
     const padded = cells.map((cell, i) => cell.padStart(COLUMNS[i]?.[1] ?? 0));
-    return [step.padStart(this.#width), ...padded].join("  ");
+    let line = step.padStart(this.#width);
+    for (const cell of padded) {
+      if (line.length + 2 + cell.length > this.#room) break;
+      line += `  ${cell}`;
+    }
+    return line;
   }
 }
 

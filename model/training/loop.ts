@@ -77,10 +77,12 @@ export interface LoopResult {
   loss: number;
   /** The last validation loss, in nats per token. */
   validationLoss?: number;
-  /** How long the loop took in this process. */
+  /** What all steps of the run took, validations and saving left out: as the report has it. */
   seconds: number;
-  /** Positions trained on per second in this process. */
+  /** Positions trained on per second of these. */
   tokensPerSecond: number;
+  /** How long the loop took in this process, all told. */
+  secondsHere: number;
   /** Of this process, spent reading rows and making batches; the device computes meanwhile. */
   dataSeconds: number;
   /** The last checkpoint. */
@@ -265,10 +267,10 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
   }
   const finished = state.step >= steps;
   const spent = await rankTimes(job, clock.seconds);
-  const { seconds } = clock;
+  const { seconds: secondsHere } = clock;
   if (!finished) {
     reporter.log(
-      `Stopped after ${formatDuration(seconds)}, the limit of this run; --resume goes on`,
+      `Stopped after ${formatDuration(secondsHere)}, the limit of this run; --resume goes on`,
     );
   }
   return {
@@ -277,8 +279,9 @@ export async function trainLoop(options: LoopOptions): Promise<LoopResult> {
     tokens: state.tokens,
     loss: record.last?.loss ?? NaN,
     ...(validationLoss === undefined ? {} : { validationLoss }),
-    seconds,
-    tokensPerSecond: tokensHere / seconds,
+    seconds: secondsHere,
+    tokensPerSecond: tokensHere / secondsHere,
+    secondsHere,
     dataSeconds: clock.readingSeconds,
     checkpoint: path,
     ...(spent === undefined ? {} : { ranks: spent }),

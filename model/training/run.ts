@@ -19,7 +19,7 @@ import {
   parameterList,
 } from "../mamba/mod.ts";
 import { localModel } from "../weights/mod.ts";
-import { readMetrics } from "./metrics.ts";
+import { readMetrics, runFigures } from "./metrics.ts";
 import { isDone, markDone, type RunFile } from "./run_file.ts";
 import { adaptedConfig, requireSameAdapters } from "./adapters.ts";
 import { cardOf, describe, recordRun } from "./description.ts";
@@ -150,7 +150,7 @@ async function trainFrom(
     if (job.leads) markDone(out);
     reporter.log(describe(run, start.config, state, totalSteps(config, sequenceLength)));
     if (profile) onProfile?.(...profile);
-    const result = await trainLoop({
+    const looped = await trainLoop({
       run: out,
       corpus,
       config,
@@ -184,6 +184,8 @@ async function trainFrom(
       signal,
       resumeHint,
     });
+    // The rank that leads has the run's record; all places that tell its speed tell it from there.
+    const result = job.leads ? { ...looped, ...speedOf(out) } : looped;
     if (result.finished && job.leads) markDone(out, result);
     return result;
   } finally {
@@ -210,6 +212,12 @@ function noMoments(model: MambaConfig): (name: string) => Moments {
   };
 }
 
+/** The time and the speed of a run's steps, by its record up to a step. */
+function speedOf(out: string, step?: number): Pick<LoopResult, "seconds" | "tokensPerSecond"> {
+  const { seconds, tokensPerSecond } = runFigures(readMetrics(out, step));
+  return { seconds, tokensPerSecond };
+}
+
 /** The result of a run that has nothing left to do. */
 function finishedResult(out: string, { path, state }: Checkpoint): LoopResult {
   const { step, tokens } = state;
@@ -221,8 +229,8 @@ function finishedResult(out: string, { path, state }: Checkpoint): LoopResult {
     finished: true,
     tokens,
     loss,
-    seconds: 0,
-    tokensPerSecond: 0,
+    ...speedOf(out, step),
+    secondsHere: 0,
     dataSeconds: 0,
     checkpoint: path,
     ...(validationLoss === undefined ? {} : { validationLoss }),

@@ -5,6 +5,7 @@
  * has the same rows without asking another.
  * @module
  */
+import { meantOr } from "../../core/distance.ts";
 import { UserError } from "../../core/errors.ts";
 import { breathe } from "../../core/breathe.ts";
 import { nth, uint32At } from "../../core/nth.ts";
@@ -236,9 +237,13 @@ async function checkColumns(
   for (const name of [...conditions.map((c) => c.column), order]) {
     if (name === "" || known.has(name)) continue;
     throw new UserError(
-      `Cannot select documents of ${corpus} by "${name}": there is no such column; there are ` +
-        known.names.join(", ") +
-        (spec.scores === "" ? "; give further ones with --scores FILE" : ""),
+      `Cannot select documents of ${corpus} by "${name}": there is no such column` +
+        meantOr(
+          name,
+          known.names,
+          `; there are ${known.names.join(", ")}` +
+            (spec.scores === "" ? "; give further ones with --scores FILE" : ""),
+        ),
     );
   }
   conditions.forEach(known.check);

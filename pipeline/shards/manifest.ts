@@ -161,7 +161,6 @@ export function paddingNotice(
   return `${
     (100 * share).toFixed(0)
   } % of the rows is padding, as documents stay whole in rows of ` +
-    `${sequence_length} tokens: a longer --sequence-length leaves less of it, and ` +
-    `--packing concatenate none, because it cuts documents where a row ends; either is for a new ` +
-    `corpus or for "pipeline pack"`;
+    `${sequence_length} tokens: "pipeline pack" takes a longer --sequence-length, or ` +
+    "--packing concatenate";
 }

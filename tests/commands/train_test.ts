@@ -4,7 +4,7 @@ import { checkpointPath, listCheckpoints } from "../../model/training/checkpoint
 import { presetConfig } from "../../model/mamba/config.ts";
 import { writeModelFolder } from "../../model/weights/folder.ts";
 import { initialParameters } from "../../model/mamba/initialize.ts";
-import { readMetrics } from "../../model/training/metrics.ts";
+import { readMetrics, runFigures } from "../../model/training/metrics.ts";
 import { Random } from "../../model/mamba/random.ts";
 import { buildShards, writeTokenFile } from "../../pipeline/shards/mod.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer/mod.ts";
@@ -141,6 +141,36 @@ Deno.test("train, evaluate perplexity and export work from end to end", () =>
       return JSON.parse(stdout.trim().split("\n").at(-1)!);
     };
     const after = await perplexity(model);
+    // Terminal, record, report, comparison, card and evaluation tell one and the same.
+    const figures = runFigures(metrics);
+    const end = metrics.at(-1);
+    assertEquals(
+      [
+        result.loss,
+        result.validation_loss,
+        result.seconds,
+        result.tokens_per_second,
+        result.tokens,
+      ],
+      [end?.loss, end?.validation_loss, figures.seconds, figures.tokensPerSecond, figures.tokens],
+    );
+    assertStringIncludes(whole.stdout, end?.loss.toFixed(4) ?? "");
+    const speed = Math.round(figures.tokensPerSecond).toLocaleString("en");
+    const report = Deno.readTextFileSync(join(runs.whole, "report.html"));
+    for (const text of [whole.stdout, report]) assertStringIncludes(text, speed);
+    const comparison = join(dir, "comparison.html");
+    const compared = await run("compare", runs.whole, runs.cut, "--out", comparison, "--json");
+    const [{ seconds, tokens_per_second, loss, tokens }] = JSON.parse(
+      compared.stdout.trim().split("\n").at(-1) ?? "",
+    ).runs;
+    assertEquals(
+      [seconds, tokens_per_second, loss, tokens],
+      [result.seconds, result.tokens_per_second, result.loss, result.tokens],
+    );
+    const validation = Math.exp(end?.validation_loss ?? NaN).toFixed(3);
+    const card = Deno.readTextFileSync(join(model, "README.md"));
+    for (const text of [whole.stdout, card]) assertStringIncludes(text, validation);
+    assertEquals([after.rows, after.tokens > 0], [after.of_rows, true]);
     await hubServes(model, join(dir, "hub"), async (hub) => {
       const { code, stdout, stderr } = await hub(
         "evaluate",

@@ -128,5 +128,6 @@ Deno.test("packing: a notice names the remedy where much of the rows is padding"
     noticeOf(512, "best-fit") ?? "",
     /^3\d % of the rows is padding, .* rows of 512 tokens: .* --packing concatenate/,
   );
+  assert((noticeOf(512, "best-fit") ?? "").length <= 2 * 80, "two lines of a terminal");
   assertEquals(noticeOf(512, "concatenate"), undefined);
 });

@@ -207,7 +207,8 @@ Deno.test("what cannot be selected is said in one sentence", async () => {
   Deno.writeTextFileSync(bad, '{"pmid":1,"q":1}\n{"q":2}\n');
   for (
     const [spec, message] of [
-      [{ filter: "yaer>3" }, 'by "yaer": there is no such column; there are tokens, difficulty'],
+      [{ filter: "yaer>3" }, 'by "yaer": there is no such column; did you mean "year"?'],
+      [{ filter: "impact>3" }, "there is no such column; there are tokens, difficulty"],
       [{ filter: "year>3000" }, "none of its"],
       [{ curriculum: "journal" }, "a number in none"],
       [{ curriculum: "q", scores: "nowhere.jsonl" }, "nowhere.jsonl: there is no such file"],

@@ -136,7 +136,11 @@ Deno.test("columns of texts: filters and factors by strings, numbers, flags, lis
       const [spec, message] of [
         [
           { filter: "qualty>0.5" },
-          `${nothing} "qualty": there is no such column; there are tokens, ` +
+          `${nothing} "qualty": there is no such column; did you mean "quality"?`,
+        ],
+        [
+          { filter: "impact>0.5" },
+          `${nothing} "impact": there is no such column; there are tokens, ` +
           "difficulty, id, language, meta.dc:type, meta.tags, mixed, quality, reviewed, year",
         ],
         [

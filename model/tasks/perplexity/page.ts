@@ -11,6 +11,8 @@ import {
   tableHtml,
   tilesHtml,
 } from "../../../core/page/mod.ts";
+import { isHubId } from "../../../core/locations.ts";
+import { basename } from "../../../core/std.ts";
 import { type PerplexityResult } from "../../training/mod.ts";
 import { formatInterval } from "../../statistics/mod.ts";
 import type { GroupLoss } from "./document_losses.ts";
@@ -26,6 +28,13 @@ export interface PerplexityPage {
   by?: Record<string, GroupLoss[]>;
   /** The model it was adapted from, and what was found between the two. */
   base?: { name: string; result: PerplexityResult; comparison: string };
+}
+
+/** What a model is called at the head of a page: a checkpoint by its run and step, a folder by its name. */
+export function shortName(model: string): string {
+  const [, run, step] = /([^/\\]+)[/\\]checkpoints[/\\]step-0*(\d+)[/\\]?$/.exec(model) ?? [];
+  if (run !== undefined) return `${run}, step ${Number(step).toLocaleString("en")}`;
+  return isHubId(model) ? model : basename(model);
 }
 
 /** The page. */
@@ -59,15 +68,15 @@ export function perplexityPage({ model, corpus, result, by = {}, base }: Perplex
   ];
   const body = [
     headingHtml(
-      `Perplexity: ${model}`,
-      `The ${result.split} split of ${corpus}; every scored token weighs the same`,
+      `Perplexity: ${shortName(model)}`,
+      `${model} on the ${result.split} split of ${corpus}; every scored token weighs the same`,
     ),
     tilesHtml(highlights),
     ...base ? [tableHtml(baseTable(model, result, base)), paragraph(base.comparison)] : [],
     ...charts.length ? ["<h2>By year of publication</h2>", chartCards(charts)] : [],
     ...Object.entries(by).map(([facet, groups]) => tableHtml(groupsTable(facet, groups))),
   ].join("\n");
-  return htmlPage(`Perplexity: ${model}`, body, chartScripts(charts, columns));
+  return htmlPage(`Perplexity: ${shortName(model)}`, body, chartScripts(charts, columns));
 }
 
 const YEARS: Chart = {

@@ -5,7 +5,7 @@ import { writeRunReport } from "../../../model/report/run_report.ts";
 import { flatten } from "../../../model/training/configuration.ts";
 import { exportRun } from "../../../model/training/export.ts";
 import { readMetrics, runFigures } from "../../../model/training/metrics.ts";
-import { readRun } from "../../../model/training/run_file.ts";
+import { doneResult, readRun } from "../../../model/training/run_file.ts";
 import { assert, assertEquals, assertStringIncludes } from "../../assert.ts";
 import { inventedCorpus, silentReporter, withFolder } from "../helpers.ts";
 import { prepare } from "./miniature_run.ts";
@@ -43,6 +43,14 @@ Deno.test("a step's line has its figures under their heading, within 80 columns"
     '         after "Aspirin": "reduces the risk"',
   ]);
   assert(reporter.logged.every((line) => line.length < 80));
+  // A narrower terminal has fewer columns, never a broken line.
+  const narrow = silentReporter();
+  new StepLines({ reporter: narrow, steps: 200_000, memory: () => 12.3e9, columns: 60 })
+    .step({ step: 200_000, ...metrics });
+  assertEquals(narrow.logged, [
+    "   step     loss  val loss       lr  grad norm  tokens/s",
+    "200,000  10.1235            9.81e-4      1.234   123,457",
+  ]);
 });
 
 Deno.test("a run prints its steps, its validations and their samples", () =>
@@ -85,9 +93,25 @@ Deno.test("a run validates some times where nothing was said of it, and records 
 Deno.test("report and figures of a run agree, and the report has every hyperparameter", () =>
   withFolder(async (dir) => {
     const request = prepare(dir, { command: ["train", "--corpus", "my corpus"] });
-    await trainRun(request);
+    const result = await trainRun(request);
     const html = Deno.readTextFileSync(writeRunReport(request.out));
-    const { tokensPerSecond, seconds } = runFigures(readMetrics(request.out));
+    const metrics = readMetrics(request.out);
+    const { tokens, tokensPerSecond, seconds } = runFigures(metrics);
+    const last = metrics.at(-1);
+    const told = { seconds, tokensPerSecond, tokens, loss: last?.loss };
+    const figuresOf = (
+      of: Record<string, unknown>,
+    ) => [of.seconds, of.tokensPerSecond, of.tokens, of.loss];
+    assertEquals(figuresOf({ ...result }), figuresOf(told));
+    assertEquals(result.validationLoss, last?.validation_loss);
+    assertEquals(figuresOf(doneResult(request.out) ?? {}), figuresOf(told));
+    assert(result.secondsHere > result.seconds, "validations and saving take time too");
+    // The same figures once more where the run is asked to go on, and has nothing left to do.
+    const again = await trainRun({ ...prepare(dir), config: {}, resume: true });
+    assertEquals(figuresOf({ ...again }), figuresOf(told));
+    for (const loss of [last?.loss, last?.validation_loss]) {
+      assertStringIncludes(html, loss?.toFixed(4) ?? "no loss");
+    }
     assertStringIncludes(html, Math.round(tokensPerSecond).toLocaleString("en"));
     assertStringIncludes(html, formatDuration(seconds));
     for (const [key] of flatten(readRun(request.out).config)) assertStringIncludes(html, key);

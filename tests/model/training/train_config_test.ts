@@ -57,7 +57,11 @@ Deno.test("parseOverride() and mergeConfig() lay single keys over a file", () =>
     assertEquals(config.batch, { rows: 2, accumulate: 4, lanes: 1 });
     assertEquals([config.steps, config.optimizer.learning_rate], [20, 1e-4]);
     assertEquals(config.schedule.kind, "linear");
-    assertThrows(() => parseOverride("optimizer.lr=1"), UserError, 'no key "optimizer.lr"');
+    const refuses = (text: string, message: string) =>
+      assertThrows(() => parseOverride(text), UserError, message);
+    refuses("optimizer.lr=1", 'no key "optimizer.lr"; there are optimizer.learning_rate');
+    refuses("optimizer.bata2=1", 'no key "optimizer.bata2"; did you mean "optimizer.beta2"?');
+    refuses("sample.every=0", "there are checkpoint.every, validation.every");
     assertThrows(() => parseOverride("steps"), UserError, "key=value");
     assertThrows(() => readConfigFile(join(dir, "b.json")), UserError, "no such file");
     Deno.writeTextFileSync(file, "{ steps");
