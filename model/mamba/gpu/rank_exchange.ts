@@ -257,7 +257,7 @@ export class RankExchange {
     return await collectBytes(ranks, bytes, lengths);
   }
 
-  /** Reads something of each region, the next one's while `use` has the last one's. */
+  /** Reads something of each region, the next one's while `use` sends the last one's. */
   async #pass(
     all: readonly Shared[],
     what: (shared: Shared) => Region | undefined,
@@ -274,14 +274,27 @@ export class RankExchange {
     let next = read(0);
     for (const [index, shared] of all.entries()) {
       const bytes = await next;
+      const used = bytes && use(shared, bytes, index);
+      used?.catch(() => {}); // thrown where it is awaited
+      // The call between ranks goes on in a thread of its own, once it has begun: a read holds this one
+      // up, as Deno waits for the device where a buffer is mapped.
+      await begun();
       next = read(index + 1);
-      if (bytes) await use(shared, bytes, index);
+      await used;
     }
   }
 
   destroy(): void {
     for (const plan of this.#sums) plan?.destroy();
   }
+}
+
+/** Turns of the queue of promises that a call between ranks takes until it has begun. */
+const TURNS = 4;
+
+/** Lets what was called before begin, where it waits for nothing else. */
+async function begun(): Promise<void> {
+  for (let turn = 0; turn < TURNS; turn++) await undefined;
 }
 
 /** Frees what the exchange works in. */
