@@ -140,6 +140,12 @@ export function recogniseFormat(path: string): Format {
   const ofParts = best ? undefined : formatOfParts(looked);
   if (ofParts) return ofParts;
   if (!best) {
+    const split = looked.names.find((name) => splitOf(name) !== undefined);
+    if (split !== undefined) {
+      throw new UserError(
+        `Cannot read ${path} as one set: it is a folder of splits, such as ${split}; name one of these`,
+      );
+    }
     throw new UserError(
       `Cannot tell what format ${path} has; say it with --format (${FORMAT_NAMES.join(", ")})`,
     );

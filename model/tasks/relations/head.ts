@@ -129,7 +129,9 @@ function relationText(
         { kind: "mean", from: 0, to: kept.length },
       ],
       target: Math.max(0, known),
-      sparse: sparse ? relationFeatures(parts, sparse, SPARSE_PER_TOKEN * kept.length) : undefined,
+      ...(sparse
+        ? { sparse: relationFeatures(parts, sparse, SPARSE_PER_TOKEN * kept.length) }
+        : {}),
     }],
     cut,
   };

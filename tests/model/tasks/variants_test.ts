@@ -161,6 +161,11 @@ Deno.test("a folder of a file per document, folders in it, and a release in a fo
       "release/Set/train_dev.tsv": split,
     });
     put(dir, { "sets/One/train.tsv": split, "sets/Two/train.tsv": split });
+    assertThrows(
+      () => readRecords(join(dir, "sets/One")),
+      Error,
+      "a folder of splits, such as train",
+    );
     assertThrows(() => findSplits(join(dir, "sets")), Error, "no file in it is the training split");
     assertEquals(findSplits(join(dir, "release")), {
       train: join(dir, "release/Set/train.tsv"),
