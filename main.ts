@@ -13,7 +13,15 @@ import {
   parseInvocation,
 } from "./core/cli.ts";
 import { meantOr } from "./core/distance.ts";
-import { EXIT, Interrupted, isDiskFull, messageOf, UsageError, UserError } from "./core/errors.ts";
+import {
+  EXIT,
+  Interrupted,
+  isDiskFull,
+  messageOf,
+  refusedPlace,
+  UsageError,
+  UserError,
+} from "./core/errors.ts";
 import { asCalled } from "./core/called.ts";
 import { launcherOf, whenOrphaned } from "./core/parent.ts";
 import { consoleReporter } from "./core/reporter.ts";
@@ -90,7 +98,8 @@ export async function main(args: string[]): Promise<number> {
     }
     console.error(red(asCalled(messageOf(error))));
     // Not something we foresaw: the trace is what a bug report needs.
-    const foreseen = error instanceof UserError || (error as Error)?.name === "DeviceError";
+    const foreseen = error instanceof UserError || (error as Error)?.name === "DeviceError" ||
+      refusedPlace(error) !== undefined;
     if (!foreseen && !flags.verbose) console.error("(--verbose shows where it happened)");
     return EXIT.failed;
   }

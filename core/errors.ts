@@ -33,10 +33,31 @@ export function fail(what: string): never {
   throw new Error(what);
 }
 
+/** What the system says, its number, what was tried, and where; as Deno puts them. */
+const SYSTEM_ERROR = /^(.*) \(os error (\d+)\)(?:: (\w+) '(.*)')?$/s;
+
+/**
+ * The sentence for a place that may not be read or written, which a user can cause with every command:
+ * EPERM, EACCES and EROFS. Undefined for any other error.
+ */
+export function refusedPlace(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const [, , number, operation, path] = SYSTEM_ERROR.exec(error.message) ?? [];
+  if (path === undefined || operation === undefined) return undefined;
+  const place = path.replace(/\.partial$/, "");
+  if (number === "30") {
+    return `Cannot write ${place}: its file system is read-only; name another place`;
+  }
+  if (number !== "1" && number !== "13") return undefined;
+  const what = operation === "mkdir" ? "make the folder" : operation;
+  return `Cannot ${what} ${place}: this user has no right to; change the rights of that file or ` +
+    "folder, or name another place";
+}
+
 /** The message of anything thrown. */
 export function messageOf(error: unknown): string {
   if (error instanceof Deno.errors.NotCapable) return deniedMessage(error.message);
-  return error instanceof Error ? error.message : String(error);
+  return refusedPlace(error) ?? (error instanceof Error ? error.message : String(error));
 }
 
 /** What a right is called, and where it comes from, by Deno's word for it. */

@@ -1,4 +1,4 @@
-import { UserError } from "../../core/errors.ts";
+import { messageOf, refusedPlace, UserError } from "../../core/errors.ts";
 import { refuseForeign } from "../../core/files.ts";
 import { join } from "../../core/std.ts";
 import { command as demo } from "../../commands/demo.ts";
@@ -98,3 +98,20 @@ Deno.test("the export for Hugging Face has year, journal and MeSH of each citati
       assertEquals(year, iso ? Number(iso.slice(0, 4)) : null);
     }
   }));
+
+Deno.test("a place that may not be written is told in one sentence, by what the system says", () => {
+  const of = (message: string) => messageOf(new Error(message));
+  assertEquals(
+    of("Read-only file system (os error 30): open 'out/c.html.partial'"),
+    "Cannot write out/c.html: its file system is read-only; name another place",
+  );
+  assertEquals(
+    of("Permission denied (os error 13): mkdir 'runs/a'"),
+    "Cannot make the folder runs/a: this user has no right to; change the rights of that file or folder, or " +
+      "name another place",
+  );
+  assertEquals(
+    refusedPlace(new Error("No such file or directory (os error 2): open 'a'")),
+    undefined,
+  );
+});

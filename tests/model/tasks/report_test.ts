@@ -1,3 +1,4 @@
+import { shortName } from "../../../model/tasks/perplexity/page.ts";
 import { confusionMatrix } from "../../../model/tasks/core/classification.ts";
 import { errorPage, namedLines } from "../../../model/tasks/core/error_page.ts";
 import { escapeLatex, latexTable } from "../../../model/tasks/core/latex.ts";
@@ -58,4 +59,15 @@ Deno.test("latexTable() gives each measure with its interval, in percent", () =>
   assertStringIncludes(table, "a\\_b \\& c & 50.0 \\\\");
   assertStringIncludes(table, "{\\scriptsize 50.0--50.0}");
   assertEquals(escapeLatex("50% {x} ^ \\"), "50\\% \\{x\\} \\textasciicircum{} \\textbackslash{}");
+});
+
+Deno.test("a page of perplexity is headed by the run and step, a folder's name, or the hub's id", () => {
+  assertEquals(
+    [
+      "/data/runs/bio/checkpoints/step-00012000",
+      "/data/models/bio",
+      "state-spaces/mamba-130m-hf",
+    ].map(shortName),
+    ["bio, step 12,000", "bio", "state-spaces/mamba-130m-hf"],
+  );
 });
