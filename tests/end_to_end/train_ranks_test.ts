@@ -90,7 +90,7 @@ for (const { name, mpirun } of MPI_PROGRAMS) {
     }));
 
   test(
-    "a run that is stopped on 4 ranks goes on as one process, to the same bytes",
+    "a run that is stopped on 4 ranks goes on as one process and on 2 ranks, to the same bytes",
     (mpirun) =>
       withCorpus(async (corpus, at) => {
         const whole = await runTask(trainWords(corpus, at("whole"), ...LANES));
@@ -121,8 +121,13 @@ for (const { name, mpirun } of MPI_PROGRAMS) {
           assertEquals(code, 130, told);
           assertEquals(told.match(/Stopped after step/g)?.length, 1, told);
         }
+        await new Deno.Command("cp", { args: ["-r", at("run"), at("copy")] }).output();
         const last = await runTask(["train", "--out", at("run"), "--resume"]);
         assertEquals(last.code, 0, last.stderr);
+        const pair = await runRanks(mpirun, 2, taskWords("train", "--out", at("copy"), "--resume"));
+        assertEquals(pair.code, 0, pair.stderr);
+        assertEquals(digests(at("copy")), digests(at("whole")));
+        assertEquals(timeless(at("copy")), timeless(at("whole")));
         assertEquals(digests(at("run")), digests(at("whole")));
         assertEquals(timeless(at("run")), timeless(at("whole")));
       }),
