@@ -18,8 +18,12 @@ import { modelOption, TOKENIZER_OPTION, tokenizerOption } from "./model_options.
 const { batch, optimizer, schedule } = FINETUNE_DEFAULTS;
 
 /** How the help tells the rates of heads. */
-const headRates = (atWidth64?: number): string =>
-  [64, 768].map((width) => `${rateOfWidth(width, atWidth64)} at width ${width}`).join(", ");
+const headRates = (
+  { rateAtWidth64, mostRate = Infinity }: { rateAtWidth64?: number; mostRate?: number },
+): string =>
+  [64, 768].map((width) =>
+    `${Math.min(mostRate, rateOfWidth(width, rateAtWidth64))} at width ${width}`
+  ).join(", ");
 
 /** The peak learning rate of a task that is answered by words. */
 const wordsRate = (defaults: FinetuneHelp["defaults"] = {}): number =>
@@ -45,7 +49,7 @@ function sharedOptions(defaults: FinetuneHelp["defaults"] = {}) {
       ...(defaults.head
         ? {
           help: `the peak; where not given, of a head and what is below it ` +
-            `${headRates(defaults.head.rateAtWidth64)}, and of words ${wordsRate(defaults)}`,
+            `${headRates(defaults.head)}, and of words ${wordsRate(defaults)}`,
         }
         : { help: "the peak", default: wordsRate(defaults) }),
     },

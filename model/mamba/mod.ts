@@ -41,7 +41,7 @@ export type { DeviceModelOptions } from "./device_model.ts";
 export { type GenerateOptions, generateTokens } from "./generate.ts";
 export type { AutotuneMode } from "./gpu/autotune.ts";
 export { type Dropouts } from "./dropouts.ts";
-export { isHeadParameter } from "./head.ts";
+export { HEAD_SPARSE, isHeadParameter } from "./head.ts";
 export { type AdapterBase, isAdapterParameter, type LoraConfig } from "./lora.ts";
 export { initialParameters } from "./initialize.ts";
 export type { MemoryPlan, Precision } from "./mamba.ts";

@@ -2,6 +2,7 @@
 import { UserError } from "../../core/errors.ts";
 import {
   EMBEDDING,
+  HEAD_SPARSE,
   isHeadParameter,
   type MambaConfig,
   type Parameter,
@@ -9,6 +10,12 @@ import {
   type TrainingTerms,
 } from "../mamba/mod.ts";
 import type { TrainConfig } from "./configuration.ts";
+
+/**
+ * The least peak of the table of sparse features, whatever the model's width: a feature is met rarely, and
+ * begins at zero.
+ */
+const SPARSE_RATE = 3e-3;
 
 /**
  * The terms of a configuration; those at their defaults are left out.
@@ -28,10 +35,13 @@ export function trainingTerms(config: TrainConfig, model: MambaConfig): Training
   if (config.average.decay) terms.averageDecay = config.average.decay;
   const { head_learning_rate: head, learning_rate: peak } = config.optimizer;
   const headRate = head ? head / peak : 1;
-  if (layerDecay !== 1 || headRate !== 1 || freeze.trim()) {
+  const sparseRate = Math.max(headRate, SPARSE_RATE / peak);
+  const hasSparse = model.head?.sparse !== undefined;
+  if (layerDecay !== 1 || headRate !== 1 || freeze.trim() || hasSparse && sparseRate !== 1) {
     const frozen = frozenNames(freeze, parameterList(model));
     terms.rate = (parameter) => {
       if (frozen.has(parameter.name)) return 0;
+      if (parameter.name === HEAD_SPARSE) return sparseRate;
       if (isHeadParameter(parameter.name)) return headRate;
       return layerDecay ** layersAbove(parameter, model, full);
     };

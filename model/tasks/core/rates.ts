@@ -23,18 +23,16 @@ export const rateOfWidth = (hiddenSize: number, atWidth64 = RATE): number =>
 export function withHeadRates(
   config: PartialConfig,
   hiddenSize: number,
-  { learningRate: least, rateAtWidth64, headRateAtWidth64 }: {
+  { learningRate: least, rateAtWidth64, mostRate = Infinity }: {
     learningRate: number;
     rateAtWidth64?: number;
-    headRateAtWidth64?: number;
+    mostRate?: number;
   },
 ): PartialConfig {
   const optimizer = (config.optimizer ?? {}) as PartialConfig;
-  const own = optimizer.learning_rate ?? rateOfWidth(hiddenSize, rateAtWidth64);
+  const own = optimizer.learning_rate ??
+    Math.min(mostRate, rateOfWidth(hiddenSize, rateAtWidth64));
   // A head begins anew: it never learns slower than what is below it.
-  const ownOfHead = optimizer.learning_rate === undefined && headRateAtWidth64 !== undefined
-    ? rateOfWidth(hiddenSize, headRateAtWidth64)
-    : 0;
-  const ofHead = optimizer.head_learning_rate ?? Math.max(Number(own), ownOfHead, least);
+  const ofHead = optimizer.head_learning_rate ?? Math.max(Number(own), least);
   return { ...config, optimizer: { ...optimizer, learning_rate: own, head_learning_rate: ofHead } };
 }

@@ -70,8 +70,8 @@ export interface FinetuneHelp extends TaskHelp {
       learningRate: number;
       /** The peak of all else in a model of width 64, where none is given; lowered with the width. */
       rateAtWidth64?: number;
-      /** That of the head in a model of width 64, where no rate is given; lowered with the width. */
-      headRateAtWidth64?: number;
+      /** No higher, in a model of any width, where none is given. */
+      mostRate?: number;
       /** Only where it is asked for: words are the default. */
       asked?: boolean;
       /** Of sparse features, for a task that has such: how many there may be. */

@@ -71,7 +71,8 @@ function relationText(
   for (const match of markedEntities(text)) {
     const [whole, first, second] = match;
     add(text.slice(end, match.index));
-    parts.push({ text: text.slice(end, match.index) }, { entity: first === undefined ? 2 : 1 });
+    parts.push({ text: text.slice(end, match.index) });
+    parts.push({ text: first ?? second ?? "", entity: first === undefined ? 2 : 1 });
     const isFirst = first !== undefined;
     add(isFirst ? "<<" : "[[");
     const span = add(first ?? second ?? "");

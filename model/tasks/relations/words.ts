@@ -2,7 +2,7 @@
  * The words around two marked entities, as sparse features for a head: single words and pairs of words
  * between them, before them and after them, by which of the two comes first. These are the features that
  * relation extraction has long lived on (Zhou et al. 2005, "Exploring various knowledge in relation
- * extraction"); the entities' own words are no part of them.
+ * extraction"), and the words of the entities, such as "receptor" and the end of "kinase".
  * @module
  */
 import { featureOf, hashWith, textHash } from "../core/feature_hash.ts";
@@ -22,17 +22,25 @@ const KINDS = {
   afterPair: 11,
   justAfter: 12,
   anywhere: 13,
+  /** Words of the first and of the second entity, and the ends of these. */
+  entities: [14, 15],
+  entityEnds: [16, 17],
 };
 
 /** Letters of a word that stand for all of its forms. */
 const STEM = 5;
+/** Letters at the end of an entity's word that tell its kind. */
+const END = 3;
 /** Words before and after the entities that are looked at. */
 const AROUND = 5;
 /** Distances above are alike. */
 const LARGEST_DISTANCE = 10;
 
-/** A part of a sentence: text, or the first or the second entity in its place. */
-export type SentencePart = { text: string } | { entity: 1 | 2 };
+/** A part of a sentence: text, which may be that of the first or of the second entity. */
+export interface SentencePart {
+  text: string;
+  entity?: 1 | 2;
+}
 
 /** A word as a feature has it; an entity stands as one that no text has. */
 interface Word {
@@ -43,12 +51,16 @@ interface Word {
 const stemOf = (word: string): string => word.slice(0, STEM);
 
 /** Words, numbers and single other characters. */
+const wordsIn = (text: string): string[] =>
+  text.toLowerCase().match(/\p{L}+|\p{N}+|[^\s\p{L}\p{N}]/gu) ?? [];
+
+/** A sentence in which an entity is one word. */
 function wordsOf(parts: readonly SentencePart[]): Word[] {
-  return parts.flatMap((part): Word[] => {
-    if ("entity" in part) return [{ word: `\u0000${part.entity}`, entity: true }];
-    const found = part.text.toLowerCase().match(/\p{L}+|\p{N}+|[^\s\p{L}\p{N}]/gu) ?? [];
-    return found.map((word) => ({ word, entity: false }));
-  });
+  return parts.flatMap(({ text, entity }): Word[] =>
+    entity
+      ? [{ word: `\u0000${entity}`, entity: true }]
+      : wordsIn(text).map((word) => ({ word, entity: false }))
+  );
 }
 
 /**
@@ -91,6 +103,13 @@ export function relationFeatures(
   pairs(after, KINDS.afterPair);
   ordered(before.at(-1) ?? "", KINDS.justBefore);
   ordered(after[0] ?? "", KINDS.justAfter);
+  for (const { text, entity } of parts) {
+    if (!entity) continue;
+    for (const word of wordsIn(text)) {
+      tell(word, KINDS.entities[entity - 1] ?? NaN);
+      tell(word.slice(-END), KINDS.entityEnds[entity - 1] ?? NaN);
+    }
+  }
   for (const { word, entity } of all) if (!entity) tell(stemOf(word), KINDS.anywhere);
   const found = [...hashes].slice(0, most).map((hash) => featureOf(hash, features));
   return Uint32Array.from(found);

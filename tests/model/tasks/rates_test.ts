@@ -20,4 +20,9 @@ Deno.test("learning rates of heads fall with the width, and given ones stay", ()
   assertEquals(withHeadRates({ precision: "f32" }, 64, { learningRate: 0 }).precision, "f32");
   const own = withHeadRates({}, 64, { learningRate: 1e-3, rateAtWidth64: 3e-3 }).optimizer;
   assertEquals(own, { learning_rate: 3e-3, head_learning_rate: 3e-3 });
+  // A task's cap holds for narrow models, and wide ones learn more slowly anyway.
+  const capped = (width: number) =>
+    withHeadRates({}, width, { learningRate: 3e-4, mostRate: 3e-4 }).optimizer;
+  assertEquals(capped(64), { learning_rate: 3e-4, head_learning_rate: 3e-4 });
+  assertEquals(capped(768), { learning_rate: rateOfWidth(768), head_learning_rate: 3e-4 });
 });

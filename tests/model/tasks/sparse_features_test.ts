@@ -43,12 +43,12 @@ Deno.test("a word's features are its own spelling and its neighbours'", () => {
   assert(spellingFeatures(["lymphoma"], 7)[0]?.every((feature) => feature < 7));
 });
 
-Deno.test("features of a relation tell what stands where, but not what the entities are", () => {
+Deno.test("features of a relation tell what stands where, and the words of the entities", () => {
   const sentence = (between: string, first: 1 | 2 = 1): SentencePart[] => [
     { text: "We show that" },
-    { entity: first },
+    { text: "aspirin", entity: first },
     { text: between },
-    { entity: first === 1 ? 2 : 1 },
+    { text: "COX-2 kinase", entity: first === 1 ? 2 : 1 },
     { text: "in cells." },
   ];
   const of = (parts: readonly SentencePart[], most = 1000) => relationFeatures(parts, MANY, most);

@@ -43,6 +43,20 @@ Deno.test("trainingTerms() slows layers by their depth and freezes by pattern", 
   fails("*", "freezes every parameter");
 });
 
+Deno.test("trainingTerms() lets sparse features learn at a rate of their own, at the least", () => {
+  const head = { loss: "softmax", labels: 2, slots: 1, crf: false, context: "both" } as const;
+  const headed = { ...model, head: { ...head, sparse: 8 } };
+  const rateOf = (optimizer: Record<string, number>, of: typeof headed | typeof model = headed) => {
+    const { rate } = trainingTerms(resolveConfig({ optimizer }, "test"), of);
+    const list = parameterList(headed).filter(({ name }) => name.startsWith("classifier."));
+    return list.map((parameter) => rate?.(parameter));
+  };
+  // The classifier's weight and bias, and the table.
+  assertEquals(rateOf({ learning_rate: 3e-4, head_learning_rate: 6e-4 }), [2, 2, 3e-3 / 3e-4]);
+  assertEquals(rateOf({ learning_rate: 1e-4, head_learning_rate: 6e-3 }), [60, 60, 60]);
+  assertEquals(trainingTerms(resolveConfig({}, "test"), { ...model, head }), {});
+});
+
 Deno.test("trainRun() with every term gives the same on the device as in the reference", () =>
   withFolder(async (dir) => {
     const frozen = "backbone.layers.0.mixer.in_proj.weight";
