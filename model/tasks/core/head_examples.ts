@@ -74,7 +74,7 @@ export function readText(
     items: items.map(({ marks, target, weight = 1, sparse }) => ({
       target,
       weight,
-      sparse,
+      ...(sparse ? { sparse } : {}),
       slots: [
         ...marks.map((mark) => ({ positions: forward(mark), backward: false })),
         ...(context === "both"
