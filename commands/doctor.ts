@@ -5,6 +5,7 @@ import type { Command, Invocation } from "../core/cli.ts";
 import { EXIT, messageOf } from "../core/errors.ts";
 import { formatBytes } from "../core/reporter.ts";
 import { jsonLine } from "../core/json.ts";
+import { hanging } from "../core/terminal.ts";
 import { VARIANTS } from "../kernels/device.ts";
 import type { ProviderName } from "../kernels/providers.ts";
 import { type AdapterFacts, type Asked, inspectWithin } from "./doctor_adapter.ts";
@@ -305,7 +306,9 @@ async function run(
   }
   const findings = diagnose(facts);
   const ok = errorsOf(findings).length === 0 && !facts.ranks?.errors.flat().length;
-  for (const [label, value] of describe(facts)) reporter.line(`${label.padEnd(10)} ${value}`);
+  for (const [label, value] of describe(facts)) {
+    reporter.line(hanging(`${label.padEnd(10)} `, value));
+  }
   reporter.line();
   for (const test of facts.adapter?.selfTest ?? []) {
     if (!test.ok) {
@@ -315,7 +318,8 @@ async function run(
     }
   }
   for (const { level, message, remedy } of findings) {
-    reporter.line(`${level}: ${message}${remedy ? `\n  -> ${remedy}` : ""}`);
+    reporter.line(hanging("", `${level}: ${message}`));
+    if (remedy) reporter.line(hanging("  -> ", remedy));
   }
   reporter.line(ok ? "Ready." : "Not ready: mend the errors above.");
   if (json) reporter.line(jsonLine({ ok, ...facts, findings }));

@@ -43,6 +43,19 @@ export function styled(text: string, style: Style, stream: { isTerminal(): boole
   return showsColour(stream) ? `\x1b[${CODES[style]}m${text}\x1b[0m` : text;
 }
 
+/**
+ * Text behind a label, its further lines under its beginning. Where there is no terminal it stays one
+ * line, which other programs read.
+ * @param width columns of the terminal, by default those of stdout
+ */
+export function hanging(
+  label: string,
+  text: string,
+  width: number = Deno.stdout.isTerminal() ? terminalWidth(Deno.stdout) : Infinity,
+): string {
+  return label + wrap(text, width - label.length).join("\n" + " ".repeat(label.length));
+}
+
 /** Text in lines of at most `width` columns, broken at spaces; a longer word has a line of its own. */
 export function wrap(text: string, width: number): string[] {
   const lines: string[] = [];

@@ -1,6 +1,6 @@
 import { formatTable, progressLine } from "../../core/reporter.ts";
 import { join } from "../../core/std.ts";
-import { wrap } from "../../core/terminal.ts";
+import { hanging, wrap } from "../../core/terminal.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
 import { ROOT } from "../shared.ts";
 
@@ -83,4 +83,13 @@ Deno.test("formatTable() breaks words that are longer than their cell, and loses
   const second = lines.slice(2, -1).map((line) => line.slice(8).trim().split(/\s+/));
   assertEquals(second.map(([a]) => a).join(""), path);
   assertEquals(second.map(([, b]) => b).join(""), path);
+});
+
+Deno.test("text behind a label goes on under its beginning, and is one line without a terminal", () => {
+  const text = "buffers up to 2.1 GB, 134 MB bound at once";
+  assertEquals(
+    hanging("Limits  ", text, 30),
+    "Limits  buffers up to 2.1 GB,\n        134 MB bound at once",
+  );
+  assertEquals(hanging("Limits  ", text, Infinity), `Limits  ${text}`);
 });
