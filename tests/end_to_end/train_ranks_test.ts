@@ -6,6 +6,7 @@ import { readMetrics } from "../../model/training/metrics.ts";
 import { isDone, readRun } from "../../model/training/run_file.ts";
 import { assert, assertEquals, assertStringIncludes } from "../assert.ts";
 import { withFolder } from "../model/helpers.ts";
+import { faults } from "../pipeline/faults.ts";
 import { standard } from "../pipeline/token_corpus.ts";
 import { MPI_PROGRAMS, rankProcesses, runRanks, startRanks } from "../ranks.ts";
 import { ROOT, runTask, taskWords } from "../shared.ts";
@@ -13,7 +14,9 @@ import { ROOT, runTask, taskWords } from "../shared.ts";
 const STEPS = 6;
 const LANES = ["--set", "batch.lanes=4"];
 /** Kills of a random rank; more of them in `deno task test:faults`. */
-const KILLS = { "": 2, ci: 3, all: 20 }[Deno.env.get("PUBMAMBA_FAULTS") ?? ""] ?? 20;
+const KILLS = faults(1, 2, 20);
+/** Whether what the library has little part in is tried with each of them. */
+const EACH = faults(0, 0, 1) === 1;
 
 /** The words of a run of a tiny model. */
 const trainWords = (corpus: string, out: string, ...more: string[]): [string, ...string[]] => [
@@ -46,48 +49,52 @@ async function withCorpus(use: (corpus: string, at: (name: string) => string) =>
 
 for (const { name, mpirun } of MPI_PROGRAMS) {
   const skipped = mpirun ? "" : " (skipped: not installed)";
-  const test = (what: string, fn: (mpirun: string) => Promise<void>, onAll = true) =>
+  const test = (what: string, fn: (mpirun: string) => Promise<void>, onAll = EACH) =>
     Deno.test({
       name: `${name}: ${what}${skipped}`,
-      // What the library has no part in is tried with one of them.
+      // What the library has little or no part in is tried with one of them.
       ignore: !mpirun || (!onAll && name !== "Open MPI"),
       fn: () => fn(mpirun ?? ""),
     });
 
-  test("a run with 4 lanes has the same bytes on 1, 2 and 4 ranks", (mpirun) =>
-    withCorpus(async (corpus, at) => {
-      const average = [
-        "--set",
-        "average.decay=0.9",
-        "--set",
-        "objective.dropout=0.1",
-        "--set",
-        "objective.z_loss=1e-3",
-      ];
-      const words = (out: string) => trainWords(corpus, at(out), ...LANES, ...average);
-      const alone = await runTask(words("1"));
-      assertEquals(alone.code, 0, alone.stderr);
-      for (const size of [2, 4]) {
-        const out = String(size);
-        const { code, stdout, stderr } = await runRanks(mpirun, size, taskWords(...words(out)));
-        assertEquals(code, 0, stderr);
-        assertEquals(digests(at(out)), digests(at("1")));
-        // One that was written while the run went on.
-        assertEquals(digests(at(out), STEPS - 2), digests(at("1"), STEPS - 2));
-        assertEquals(timeless(at(out)), timeless(at("1")));
-        assert(isDone(at(out)));
-        assertEquals(readRun(at(out)).ranks, size);
-        // One voice, and every rank's times.
-        assertEquals(stderr.match(/Training [\d,]+ parameters/g)?.length, 1, stderr);
-        assertStringIncludes(stderr, name === "MPICH" ? "MPICH" : "Open MPI");
-        const table = stdout.slice(stdout.indexOf("exchanging"));
-        assertEquals(table.match(/^ +\d {2}/gm)?.length, size, stdout);
-        const report = Deno.readTextFileSync(join(at(out), "report.html"));
-        assertStringIncludes(report, "exchanging, s");
-      }
-      assertEquals(digests(at("1")).length, 3);
-      assertEquals(digests(at("1"), STEPS - 2).length, 3);
-    }));
+  test(
+    "a run with 4 lanes has the same bytes on 1, 2 and 4 ranks",
+    (mpirun) =>
+      withCorpus(async (corpus, at) => {
+        const average = [
+          "--set",
+          "average.decay=0.9",
+          "--set",
+          "objective.dropout=0.1",
+          "--set",
+          "objective.z_loss=1e-3",
+        ];
+        const words = (out: string) => trainWords(corpus, at(out), ...LANES, ...average);
+        const alone = await runTask(words("1"));
+        assertEquals(alone.code, 0, alone.stderr);
+        for (const size of [2, 4]) {
+          const out = String(size);
+          const { code, stdout, stderr } = await runRanks(mpirun, size, taskWords(...words(out)));
+          assertEquals(code, 0, stderr);
+          assertEquals(digests(at(out)), digests(at("1")));
+          // One that was written while the run went on.
+          assertEquals(digests(at(out), STEPS - 2), digests(at("1"), STEPS - 2));
+          assertEquals(timeless(at(out)), timeless(at("1")));
+          assert(isDone(at(out)));
+          assertEquals(readRun(at(out)).ranks, size);
+          // One voice, and every rank's times.
+          assertEquals(stderr.match(/Training [\d,]+ parameters/g)?.length, 1, stderr);
+          assertStringIncludes(stderr, name === "MPICH" ? "MPICH" : "Open MPI");
+          const table = stdout.slice(stdout.indexOf("exchanging"));
+          assertEquals(table.match(/^ +\d {2}/gm)?.length, size, stdout);
+          const report = Deno.readTextFileSync(join(at(out), "report.html"));
+          assertStringIncludes(report, "exchanging, s");
+        }
+        assertEquals(digests(at("1")).length, 3);
+        assertEquals(digests(at("1"), STEPS - 2).length, 3);
+      }),
+    true,
+  );
 
   test(
     "a run that is stopped on 4 ranks goes on as one process and on 2 ranks, to the same bytes",
