@@ -18,7 +18,7 @@ import {
   ownCache,
 } from "../core/locations.ts";
 import { isThere, Rights } from "../core/rights.ts";
-import { join } from "../core/std.ts";
+import { dirname, join, resolve } from "../core/std.ts";
 import { isOnnxFolder } from "../model/tasks/onnx/folder.ts";
 import { ONNX_LOCK, ONNX_VARIABLES } from "../core/onnx_packages.ts";
 import {
@@ -70,6 +70,15 @@ const DEVICE_VARIABLES = ["KERNEL_VARIANT", "PUBMAMBA_DAWN_TOGGLES", "XDG_RUNTIM
 const namesNoPlace: Place = () => {};
 
 const reads: Place = (value, { rights }) => rights.read(value);
+
+/** A task's file, and of statements on clinical trials the folders beside it, which hold the trials. */
+const readsSet: Place = async (value, { rights }) => {
+  rights.read(value);
+  if (!/\.json$/i.test(value) || !isThere(value)) return;
+  const { probe } = await import("../model/tasks/formats/files.ts");
+  const { nli4ct } = await import("../model/tasks/formats/nli4ct.ts");
+  if (nli4ct.recognise(probe(value)) > 0) rights.read(dirname(dirname(resolve(value))));
+};
 const writesFile: Place = (value, { rights }) => rights.writeFile(value);
 const writesFolder: Place = (value, { rights }) => rights.writeFolder(value);
 
@@ -395,8 +404,8 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
     options: {
       ...ASKED,
       data: reads,
-      gold: reads,
-      train: reads,
+      gold: readsSet,
+      train: readsSet,
       system: reads,
       other: reads,
       out: writesFolder,
@@ -419,7 +428,7 @@ export const PLACES: ReadonlyMap<string, CommandPlaces> = new Map(Object.entries
       out: writesFolder,
     },
   },
-  "tasks convert": { options: { input: reads, out: writesFile } },
+  "tasks convert": { options: { input: readsSet, out: writesFile } },
   "tasks formats": {},
   kernels: { device: true, options: { "": namesNoPlace, alternative: namesNoPlace } },
   "pipeline run": {
