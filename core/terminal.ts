@@ -5,7 +5,7 @@
  */
 
 /** Columns where there is no terminal to ask. */
-export const DEFAULT_WIDTH = 80;
+const DEFAULT_WIDTH = 80;
 
 /** Narrower than this nothing can be laid out; lines then break where the terminal breaks them. */
 const LEAST_WIDTH = 40;

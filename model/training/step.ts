@@ -62,7 +62,7 @@ export function queueGradients(
  * that a mean which starts at random weights forgets them: min(decay, (1 + n) / (10 + n)), as
  * TensorFlow's ExponentialMovingAverage has it with `num_updates`.
  */
-export const warmingDecay = (decay: number, step: number): number =>
+const warmingDecay = (decay: number, step: number): number =>
   Math.min(decay, (1 + step) / (10 + step));
 
 /**

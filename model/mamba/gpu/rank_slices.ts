@@ -112,7 +112,7 @@ export function cutBuckets(
 }
 
 /** The slots of which each rank keeps its own parts only. */
-export const SLICED_SLOTS = ["m", "v", "average"] as const;
+const SLICED_SLOTS = ["m", "v", "average"] as const;
 /** One of {@linkcode SLICED_SLOTS}. */
 export type SlicedSlot = (typeof SLICED_SLOTS)[number];
 

@@ -47,7 +47,9 @@ interface PieceStretch {
 /**
  * Queues the copies. Undefined where the device has no room for them, or that of another rank.
  *
- * Of several ranks each keeps aside what it owns, and rank 0 the weights, which all have.
+ * Of several ranks each keeps aside what it owns, and rank 0 the weights, which all have. The function
+ * is long because its parts share one place in the stream of tensors: what is copied, staged and read
+ * next.
  */
 export async function takeSnapshot(
   device: Device,

@@ -17,7 +17,7 @@ import type { Given } from "../core/task.ts";
 export type TextKind = "one label" | "several labels" | "scores";
 
 /** What the labels or scores of a set say that it is. */
-export function kindOfTexts(texts: readonly LabelledText[]): TextKind {
+function kindOfTexts(texts: readonly LabelledText[]): TextKind {
   if (texts.some(({ score }) => score !== undefined)) return "scores";
   return texts.every(({ labels }) => labels.length === 1) ? "one label" : "several labels";
 }
@@ -88,7 +88,7 @@ interface ReadPair {
 }
 
 /** A text and its partner as at most `limit` tokens: the end of the first one is cut. */
-export function readPair(
+function readPair(
   { text, pair }: LabelledText,
   limit: number,
   tokenizer: Tokenizer,

@@ -47,7 +47,7 @@ export interface JointSentences {
  * The sentences of documents.
  * @param spans the sentences to take, by document; by default they are found
  */
-export function jointSentences(
+function jointSentences(
   documents: readonly AnnotatedDocument[],
   spans?: ReadonlyMap<string, readonly Span[]>,
 ): JointSentences {
@@ -121,8 +121,7 @@ export function readJoint(
 }
 
 /** Types of two entities that may be related, in the order of the relation's arguments. */
-export const pairTypes = (first: Entity, second: Entity): string =>
-  `${first.type} > ${second.type}`;
+const pairTypes = (first: Entity, second: Entity): string => `${first.type} > ${second.type}`;
 
 /** The pairs of types that are related anywhere in some sentences. */
 export function relatedTypes(sentences: readonly JointSentence[]): string[] {

@@ -12,7 +12,6 @@ import type { MakeModel } from "../../mamba/types.ts";
 import { isRun, type PartialConfig } from "../../training/mod.ts";
 import { askModel } from "../core/evaluate.ts";
 import { learnedTask } from "../core/finetune.ts";
-import { isRandom } from "../core/reader.ts";
 import { writeReport } from "../core/results_files.ts";
 import { developRun, FINETUNE_DEFAULTS } from "../core/run.ts";
 import type {
@@ -85,7 +84,7 @@ interface OwnFile {
  * The date that a results folder was begun at; a new one is begun now.
  * @throws {UserError} where something else is in the folder.
  */
-export function beginResults(out: string, now: Date = new Date()): Date {
+function beginResults(out: string, now: Date = new Date()): Date {
   const file = join(out, RESULTS_FILE);
   if (!exists(file)) {
     refuseForeign(out, "a reproduction", (name) => name.startsWith(RESULTS_FILE));
@@ -510,6 +509,3 @@ function writeReports(
   }
   return trivial;
 }
-
-/** Whether any model has random weights and so needs a tokenizer from elsewhere. */
-export const needsTokenizer = (name: string): boolean => isRandom(name);
