@@ -1,9 +1,9 @@
 /**
- * Runs the tests: each test file in a process of its own, as many side by side as the machine has
- * processors, so that a driver that aborts takes one file with it and not the rest. Words on the
- * command line choose: "deno task test kernels pipeline/xml" runs the test files whose path has one
- * of them, and "--processes 1" runs one file at a time. What a file prints appears whole when the
- * file ends. The last line counts.
+ * Runs the tests: each test file in a process of its own, one more side by side than the machine has
+ * processors (tests wait for devices, servers and ranks too), so that a driver that aborts takes one
+ * file with it and not the rest. Words on the command line choose: "deno task test kernels
+ * pipeline/xml" runs the test files whose path has one of them, and "--processes 1" runs one file at a
+ * time. What a file prints appears whole when the file ends. The last line counts.
  * @module
  */
 import { consoleReporter } from "../core/reporter.ts";
@@ -63,7 +63,7 @@ interface Asked {
 /** Reads the command line; undefined where `--processes` has no whole number of 1 or more. */
 export function readWords(args: readonly string[], processors: number): Asked | undefined {
   const words: string[] = [];
-  let processes = Math.min(processors, MOST_PROCESSES);
+  let processes = Math.min(processors + 1, MOST_PROCESSES);
   const rest = args.values();
   for (const word of rest) {
     const [, given] = /^--processes(?:=(.*))?$/.exec(word) ?? [];

@@ -20,9 +20,9 @@ Deno.test("the test runner starts long files first, and knows only files that ar
 });
 
 Deno.test("the test runner takes words, and as many processes as it is told", () => {
-  assertEquals(readWords(["core", "xml"], 2), { words: ["core", "xml"], processes: 2 });
+  assertEquals(readWords(["core", "xml"], 2), { words: ["core", "xml"], processes: 3 });
   assertEquals(readWords([], 64), { words: [], processes: 8 });
-  assertEquals(readWords(["--processes", "3", "core"], 2), { words: ["core"], processes: 3 });
+  assertEquals(readWords(["--processes", "5", "core"], 2), { words: ["core"], processes: 5 });
   assertEquals(readWords(["core", "--processes=1"], 2), { words: ["core"], processes: 1 });
   for (const wrong of [["--processes"], ["--processes", "many"], ["--processes=0"]]) {
     assertEquals(readWords(wrong, 2), undefined);
