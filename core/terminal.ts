@@ -5,7 +5,7 @@
  */
 
 /** Columns where there is no terminal to ask. */
-const DEFAULT_WIDTH = 80;
+export const DEFAULT_WIDTH = 80;
 
 /** Narrower than this nothing can be laid out; lines then break where the terminal breaks them. */
 const LEAST_WIDTH = 40;
@@ -14,9 +14,11 @@ const LEAST_WIDTH = 40;
 export function terminalWidth(stream: { isTerminal(): boolean }): number {
   if (!stream.isTerminal()) return DEFAULT_WIDTH;
   try {
-    return Math.max(LEAST_WIDTH, Deno.consoleSize().columns);
+    const { columns } = Deno.consoleSize();
+    // A terminal without a size, such as a serial line or one that mpirun makes, has none or 0.
+    return columns ? Math.max(LEAST_WIDTH, columns) : DEFAULT_WIDTH;
   } catch {
-    return DEFAULT_WIDTH; // a terminal without a size, such as a serial line
+    return DEFAULT_WIDTH;
   }
 }
 

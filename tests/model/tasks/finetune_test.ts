@@ -276,7 +276,7 @@ Deno.test("openReader() asks for a tokenizer where the model has none, and for t
     const bare = join(dir, "bare");
     const read = initialParameters(MINIATURE_READER, 3);
     writeModelFolder(bare, { config: MINIATURE_READER, read });
-    assertThrows(() => openReader(bare), UserError, "name the tokenizer");
+    assertThrows(() => openReader(bare), UserError, "or name it by --tokenizer");
     const file = join(dir, "tokenizer.json");
     const json = byteTokenizerJson();
     Deno.writeTextFileSync(file, JSON.stringify(json));

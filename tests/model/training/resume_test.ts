@@ -104,7 +104,7 @@ Deno.test("trainRun() of a finished run says so and changes nothing", () =>
     const reporter = silentReporter();
     const before = Deno.readTextFileSync(join(dir, "run", "run.json"));
     const again = await trainRun(prepare(dir, { resume: true, config: {}, reporter }));
-    const clock = { seconds: 0, dataSeconds: 0, tokensPerSecond: 0 };
+    const clock = { seconds: 0, secondsHere: 0, dataSeconds: 0, tokensPerSecond: 0 };
     assertEquals({ ...again, ...clock }, { ...first, ...clock });
     assertEquals(Deno.readTextFileSync(join(dir, "run", "run.json")), before);
     assert(reporter.logged.join().includes("The run is finished"));
